@@ -1,0 +1,67 @@
+#include "specd/util.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void buf_reserve(struct buf *b, size_t extra)
+{
+    size_t need;
+    ASSERT(size_add(b->len, extra, &need) && size_add(need, 1, &need));
+    if (need <= b->cap)
+        return;
+    size_t cap = MAX(need, b->cap + b->cap / 2);
+    b->data = xrealloc(b->data, MAX(cap, 64));
+    b->cap = MAX(cap, 64);
+}
+
+void buf_add(struct buf *b, const void *data, size_t len)
+{
+    buf_reserve(b, len);
+    if (len > 0)
+        memcpy(b->data + b->len, data, len);
+    b->len += len;
+    b->data[b->len] = '\0';
+}
+
+void buf_puts(struct buf *b, const char *s)
+{
+    buf_add(b, s, strlen(s));
+}
+
+void buf_printf(struct buf *b, const char *fmt, ...)
+{
+    va_list ap, again;
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    ASSERT(n >= 0);
+    buf_reserve(b, (size_t)n);
+    vsnprintf(b->data + b->len, (size_t)n + 1, fmt, again);
+    va_end(again);
+    b->len += (size_t)n;
+}
+
+void buf_clear(struct buf *b)
+{
+    b->len = 0;
+    if (b->data)
+        b->data[0] = '\0';
+}
+
+char *buf_take(struct buf *b)
+{
+    if (!b->data)
+        buf_reserve(b, 0);
+    char *data = b->data;
+    data[b->len] = '\0';
+    *b = (struct buf){0};
+    return data;
+}
+
+void buf_free(struct buf *b)
+{
+    free(b->data);
+    *b = (struct buf){0};
+}

@@ -1,0 +1,359 @@
+#include "attention.h"
+
+#include "specd/util.h"
+
+#include <string.h>
+
+#define PIECE 64           /* positions whose keys or values are widened at once */
+#define QUERIES_AT_ONCE 32 /* (row, head) pairs of an item, unless one row has more heads */
+
+_Static_assert(ATTENTION_TILE % PIECE == 0 && PIECE % SPECD_BLOCK_TOKENS == 0, "tiles hold blocks");
+
+/* Everything an item needs, for as many queries as it may have. Queries are ordered by row. */
+struct attention_scratch {
+    float *query;                           /* (queries, D) */
+    float *scores;                          /* (queries, ATTENTION_TILE) */
+    float *piece;                           /* keys (D, PIECE) or values (PIECE, width) */
+    float *values;                          /* (queries, width): of the tile */
+    float *result;                          /* (queries, width): of the tiles so far */
+    float *max, *sum, *tile_max, *tile_sum; /* (queries) */
+    int *n_valid; /* (queries): positions of the tile that the query sees */
+};
+
+static int group_of(const struct net *net)
+{
+    return net->n_heads / net->n_kv_heads;
+}
+
+static int rows_at_once(const struct net *net)
+{
+    return MAX(1, QUERIES_AT_ONCE / group_of(net));
+}
+
+static int tiles_of(int32_t n_positions)
+{
+    return (n_positions + ATTENTION_TILE - 1) / ATTENTION_TILE;
+}
+
+static int round_up(int n, int to)
+{
+    return (n + to - 1) / to * to;
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+/* Rows of one slot whose tiles may be shared out over threads: a verify pass at the longest context
+ * with the longest draft. */
+static int rows_split(const struct device_setup *setup)
+{
+    return MAX(8, setup->k_max + 1);
+}
+
+void attention_layout(struct attention *at, const struct net *const nets[MODEL_ROLES],
+                      const struct device_setup *setup, int threads, struct arena *a)
+{
+    *at = (struct attention){.max_spans = setup->n_slots};
+    int queries = 0, dim = 0;
+    size_t max_items = 0, max_partials = 0;
+    for (int i = 0; i < MODEL_ROLES; i++) {
+        const struct net *net = nets[i];
+        if (!net)
+            continue;
+        queries = MAX(queries, MAX(QUERIES_AT_ONCE, group_of(net)));
+        dim = MAX(dim, net->head_dim);
+        max_items = MAX(max_items, (size_t)net->n_kv_heads * (size_t)setup->max_rows);
+        max_partials = MAX(max_partials, (size_t)net->n_heads * (size_t)tiles_of(setup->n_ctx) *
+                                             (size_t)rows_split(setup));
+    }
+    max_partials = MIN(max_partials, (size_t)INT32_MAX);
+    max_items = MIN(MAX(max_items, max_partials), (size_t)INT32_MAX);
+    at->width = round_up(dim, 8);
+    at->max_items = (int32_t)max_items;
+    at->max_partials = (int32_t)max_partials;
+    at->items = arena_take(a, max_items, sizeof(*at->items));
+    at->first_partial = arena_take(a, (size_t)at->max_spans, sizeof(int32_t));
+    at->partial_max = arena_take(a, max_partials, sizeof(float));
+    at->partial_sum = arena_take(a, max_partials, sizeof(float));
+    at->partial_values = arena_take(a, max_partials, (size_t)at->width * sizeof(float));
+
+    at->scratch = arena_take(a, (size_t)threads, sizeof(*at->scratch));
+    size_t n = (size_t)queries, width = (size_t)at->width;
+    for (int i = 0; i < threads; i++) {
+        struct attention_scratch s = {
+            .query = arena_take(a, n * width, sizeof(float)),
+            .scores = arena_take(a, n * ATTENTION_TILE, sizeof(float)),
+            .piece = arena_take(a, PIECE * width, sizeof(float)),
+            .values = arena_take(a, n * width, sizeof(float)),
+            .result = arena_take(a, n * width, sizeof(float)),
+            .max = arena_take(a, n, sizeof(float)),
+            .sum = arena_take(a, n, sizeof(float)),
+            .tile_max = arena_take(a, n, sizeof(float)),
+            .tile_sum = arena_take(a, n, sizeof(float)),
+            .n_valid = arena_take(a, n, sizeof(int)),
+        };
+        if (at->scratch)
+            at->scratch[i] = s;
+    }
+}
+
+/* ---- dividing a pass ------------------------------------------------------------------------- */
+
+/* Items of the pass with every item doing all tiles of its rows, or one tile. */
+static size_t count_items(const struct attention *at, bool split, size_t *n_partials)
+{
+    int step = rows_at_once(at->net);
+    size_t n = 0;
+    *n_partials = 0;
+    for (int32_t i = 0; i < at->n_spans; i++) {
+        const struct span *s = &at->spans[i];
+        size_t tiles = split ? (size_t)tiles_of(s->pos + s->n) : 1;
+        n += (size_t)((s->n + step - 1) / step) * (size_t)at->net->n_kv_heads * tiles;
+        *n_partials += (size_t)s->n * (size_t)at->net->n_heads * tiles;
+    }
+    return n;
+}
+
+static void add_items(struct attention *at, int32_t index, int32_t head)
+{
+    const struct span *s = &at->spans[index];
+    int step = rows_at_once(at->net);
+    for (int32_t row = 0; row < s->n; row += step) {
+        int32_t n_rows = MIN(step, s->n - row), tiles = tiles_of(s->pos + row + n_rows);
+        struct attention_item item = {index, head, row, n_rows, 0, tiles};
+        for (int32_t t = 0; at->split && t < tiles; t++) {
+            item.tile = t;
+            item.n_tiles = 1;
+            at->items[at->n_items++] = item;
+        }
+        if (!at->split)
+            at->items[at->n_items++] = item;
+    }
+}
+
+void attention_begin(struct attention *at, const struct kvmem *kv, const struct net *net,
+                     enum model_role role, const struct span *spans, int32_t n_spans, int threads)
+{
+    at->ops = ops_get();
+    at->kv = kv;
+    at->net = net;
+    at->role = role;
+    at->spans = spans;
+    at->n_spans = n_spans;
+    ASSERT(n_spans <= at->max_spans);
+
+    size_t whole_partials, partials;
+    size_t whole = count_items(at, false, &whole_partials);
+    size_t split = count_items(at, true, &partials);
+    at->split = split > whole && whole < 4 * (size_t)threads &&
+                partials <= (size_t)at->max_partials && split <= (size_t)at->max_items;
+    at->n_items = 0;
+    int32_t n = 0;
+    for (int32_t i = 0; i < n_spans; i++) {
+        at->first_partial[i] = n;
+        if (at->split)
+            n += spans[i].n * net->n_heads * tiles_of(spans[i].pos + spans[i].n);
+        for (int32_t g = 0; g < net->n_kv_heads; g++)
+            add_items(at, i, g);
+    }
+    ASSERT(at->n_items <= at->max_items);
+}
+
+/* ---- one tile -------------------------------------------------------------------------------- */
+
+/* Counts the positions of the tile that each query sees. Returns the first query that sees any. */
+static int count_valid(const struct attention *at, const struct attention_item *item, int tile,
+                       struct attention_scratch *w)
+{
+    const struct span *s = &at->spans[item->span];
+    int group = group_of(at->net), first = 0;
+    for (int r = 0; r < item->n_rows; r++) {
+        int seen = s->pos + item->row + r + 1 - tile * ATTENTION_TILE;
+        for (int h = 0; h < group; h++)
+            w->n_valid[r * group + h] = MAX(0, MIN(seen, ATTENTION_TILE));
+        if (seen <= 0)
+            first = (r + 1) * group;
+    }
+    return first;
+}
+
+/* scores = query . key for the tile's positions. Some beyond a query's last are computed with it,
+ * and then ignored. */
+static void tile_scores(const struct attention *at, const struct attention_item *item, int tile,
+                        int first, int end, struct attention_scratch *w)
+{
+    int D = at->net->head_dim, n_valid = w->n_valid[end - 1];
+    const int32_t *blocks = at->spans[item->span].blocks;
+    for (int q = first; q < end; q++)
+        memset(w->scores + q * ATTENTION_TILE, 0, ATTENTION_TILE * sizeof(float));
+    for (int j = 0; j < n_valid; j += PIECE) {
+        int n = MIN(PIECE, n_valid - j);
+        kvmem_keys(at->kv, at->ops, at->role, at->layer, item->head, blocks,
+                   tile * ATTENTION_TILE + j, n, w->piece, PIECE);
+        at->ops->mac(w->scores + first * ATTENTION_TILE + j, ATTENTION_TILE, w->query + first * D,
+                     D, w->piece, PIECE, end - first, D, round_up(n, 8));
+    }
+}
+
+/* values = scores . value, no position beyond a query's last. Rows that see the whole piece are
+ * done at once; they are the last ones. */
+static void tile_values(const struct attention *at, const struct attention_item *item, int tile,
+                        int first, int end, struct attention_scratch *w)
+{
+    int D = at->net->head_dim, width = at->width, group = group_of(at->net);
+    const int32_t *blocks = at->spans[item->span].blocks;
+    memset(w->values + first * width, 0, (size_t)((end - first) * width) * sizeof(float));
+    for (int j = 0; j < w->n_valid[end - 1]; j += PIECE) {
+        int n = MIN(PIECE, w->n_valid[end - 1] - j), q = first;
+        kvmem_values(at->kv, at->ops, at->role, at->layer, item->head, blocks,
+                     tile * ATTENTION_TILE + j, n, w->piece, width);
+        for (; q < end && w->n_valid[q] < j + n; q += group)
+            at->ops->mac(w->values + q * width, width, w->scores + q * ATTENTION_TILE + j,
+                         ATTENTION_TILE, w->piece, width, group, MAX(0, w->n_valid[q] - j),
+                         round_up(D, 8));
+        at->ops->mac(w->values + q * width, width, w->scores + q * ATTENTION_TILE + j,
+                     ATTENTION_TILE, w->piece, width, end - q, n, round_up(D, 8));
+    }
+}
+
+/* The step that both stages share: result, max and sum take in one more tile's. */
+static void merge(const struct ops *ops, int n, float *result, float *max, float *sum,
+                  const float *values, float tile_max, float tile_sum, bool is_first)
+{
+    if (is_first) {
+        memcpy(result, values, (size_t)n * sizeof(float));
+        *max = tile_max;
+        *sum = tile_sum;
+        return;
+    }
+    float most = *max > tile_max ? *max : tile_max;
+    float a = ops->exp(*max - most), b = ops->exp(tile_max - most);
+    ops->blend(result, a, values, b, n);
+    *sum = *sum * a + tile_sum * b;
+    *max = most;
+}
+
+/* ---- items ----------------------------------------------------------------------------------- */
+
+static size_t partial_index(const struct attention *at, const struct attention_item *item, int r,
+                            int h)
+{
+    const struct span *s = &at->spans[item->span];
+    size_t head = (size_t)(item->head * group_of(at->net) + h);
+    size_t row_head = (size_t)(item->row + r) * (size_t)at->net->n_heads + head;
+    return (size_t)at->first_partial[item->span] + row_head * (size_t)tiles_of(s->pos + s->n) +
+           (size_t)item->tile;
+}
+
+static void leave_partial(const struct attention *at, const struct attention_item *item,
+                          const struct attention_scratch *w, int first)
+{
+    int group = group_of(at->net);
+    for (int q = first; q < item->n_rows * group; q++) {
+        size_t p = partial_index(at, item, q / group, q % group);
+        at->partial_max[p] = w->tile_max[q];
+        at->partial_sum[p] = w->tile_sum[q];
+        memcpy(at->partial_values + p * (size_t)at->width, w->values + q * at->width,
+               (size_t)at->width * sizeof(float));
+    }
+}
+
+static void gather_queries(const struct attention *at, const struct attention_item *item,
+                           struct attention_scratch *w)
+{
+    int D = at->net->head_dim, group = group_of(at->net);
+    ptrdiff_t row = at->spans[item->span].row + item->row;
+    for (int r = 0; r < item->n_rows; r++)
+        memcpy(w->query + r * group * D, at->q + (row + r) * at->q_stride + item->head * group * D,
+               (size_t)(group * D) * sizeof(float));
+}
+
+static void store_results(const struct attention *at, const struct attention_item *item,
+                          const struct attention_scratch *w)
+{
+    int D = at->net->head_dim, group = group_of(at->net);
+    ptrdiff_t row = at->spans[item->span].row + item->row;
+    for (int q = 0; q < item->n_rows * group; q++)
+        at->ops->divide(at->out + (row + q / group) * at->out_stride +
+                            (item->head * group + q % group) * D,
+                        w->result + q * at->width, w->sum[q], D);
+}
+
+static void item_run(const struct attention *at, const struct attention_item *item,
+                     struct attention_scratch *w)
+{
+    int end = item->n_rows * group_of(at->net);
+    gather_queries(at, item, w);
+    for (int t = item->tile; t < item->tile + item->n_tiles; t++) {
+        int first = count_valid(at, item, t, w);
+        if (first == end)
+            continue;
+        tile_scores(at, item, t, first, end, w);
+        for (int q = first; q < end; q++)
+            w->tile_sum[q] =
+                at->ops->exp_sum(w->scores + q * ATTENTION_TILE, w->n_valid[q], &w->tile_max[q]);
+        tile_values(at, item, t, first, end, w);
+        if (at->split) {
+            leave_partial(at, item, w, first);
+            continue;
+        }
+        for (int q = first; q < end; q++)
+            merge(at->ops, at->width, w->result + q * at->width, &w->max[q], &w->sum[q],
+                  w->values + q * at->width, w->tile_max[q], w->tile_sum[q], t == 0);
+    }
+    if (!at->split)
+        store_results(at, item, w);
+}
+
+static void items_part(void *arg, int part, int n_parts)
+{
+    struct attention *at = arg;
+    int i;
+    (void)n_parts;
+    while ((i = atomic_fetch_add_explicit(&at->next, 1, memory_order_relaxed)) < at->n_items)
+        item_run(at, &at->items[i], &at->scratch[part]);
+}
+
+/* Second stage of a split pass: one (row, head) at a time. */
+static void merge_row_head(const struct attention *at, const struct span *s, size_t first,
+                           int32_t row, int head, float *result)
+{
+    int D = at->net->head_dim;
+    size_t tiles = (size_t)tiles_of(s->pos + s->n), seen = (size_t)tiles_of(s->pos + row + 1);
+    size_t p = first + ((size_t)row * (size_t)at->net->n_heads + (size_t)head) * tiles;
+    float max = 0.0f, sum = 0.0f;
+    for (size_t t = 0; t < seen; t++)
+        merge(at->ops, at->width, result, &max, &sum,
+              at->partial_values + (p + t) * (size_t)at->width, at->partial_max[p + t],
+              at->partial_sum[p + t], t == 0);
+    at->ops->divide(at->out + (ptrdiff_t)(s->row + row) * at->out_stride + head * D, result, sum,
+                    D);
+}
+
+static void merge_part(void *arg, int part, int n_parts)
+{
+    struct attention *at = arg;
+    int turn = 0;
+    for (int32_t i = 0; i < at->n_spans; i++) {
+        for (int32_t row = 0; row < at->spans[i].n; row++) {
+            for (int h = 0; h < at->net->n_heads; h++, turn++) {
+                if (turn % n_parts == part)
+                    merge_row_head(at, &at->spans[i], (size_t)at->first_partial[i], row, h,
+                                   at->scratch[part].result);
+            }
+        }
+    }
+}
+
+void attention_run(struct attention *at, struct pool *pool, int layer, const float *q, int q_stride,
+                   float *out, int out_stride)
+{
+    at->layer = layer;
+    at->q = q;
+    at->q_stride = q_stride;
+    at->out = out;
+    at->out_stride = out_stride;
+    atomic_store_explicit(&at->next, 0, memory_order_relaxed);
+    pool_run(pool, items_part, at);
+    if (at->split)
+        pool_run(pool, merge_part, at);
+}

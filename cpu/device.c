@@ -1,0 +1,386 @@
+/*
+ * The CPU device: opening, sizing and loading. The verbs of a round are in rounds.c.
+ */
+#include "device_impl.h"
+
+#include "machine.h"
+#include "specd/util.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define THREADS_MAX 1024
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+static int device_open(struct device **dev, char *err, size_t errlen)
+{
+    struct device *d = xcalloc(1, sizeof(*d));
+    (void)err;
+    (void)errlen;
+    d->cores = machine_cores();
+    machine_name(d->info.name, sizeof(d->info.name));
+    machine_memory(&d->info.memory_bytes, &d->info.memory_free_bytes);
+    struct pool *pool = pool_create(d->cores);
+    d->info.read_bandwidth = machine_read_bandwidth(pool);
+    pool_free(pool);
+    d->info.rounds_in_flight = 1;
+    *dev = d;
+    return 0;
+}
+
+static void device_describe(const struct device *dev, struct device_info *out)
+{
+    *out = dev->info;
+}
+
+static void device_close(struct device *dev)
+{
+    if (!dev)
+        return;
+    rounds_stop(&dev->rounds);
+    if (dev->pool)
+        pool_free(dev->pool);
+    slots_free(&dev->slots);
+    for (int i = 0; i < MODEL_ROLES; i++) {
+        net_free(&dev->nets[i]);
+        arena_close(&dev->weights[i]);
+    }
+    arena_close(&dev->slot_arena);
+    arena_close(&dev->activation_arena);
+    arena_close(&dev->workspace_arena);
+    arena_close(&dev->kv_arena);
+    free((void *)dev->setup.self_layers);
+    free(dev);
+}
+
+/* ---- sizing ---------------------------------------------------------------------------------- */
+
+static int threads_of(const struct device *dev, const struct device_setup *s)
+{
+    return MIN(s->threads > 0 ? s->threads : dev->cores, THREADS_MAX);
+}
+
+static int check_range(int value, int min, int max, const char *name, char *err, size_t errlen)
+{
+    if (value >= min && value <= max)
+        return 0;
+    return fail(SPECD_EINVAL, err, errlen, "%s is %d: %d to %d work", name, value, min, max);
+}
+
+static int check_self_layers(const struct device_setup *s, char *err, size_t errlen)
+{
+    const struct model *target = s->models[MODEL_TARGET];
+    if (s->n_self_layers == 0)
+        return 0;
+    if (s->models[MODEL_DRAFT])
+        return fail(SPECD_EINVAL, err, errlen, "a draft model and the target's own layers both");
+    for (uint32_t i = 0; i < s->n_self_layers; i++) {
+        if (s->self_layers[i] >= target->n_layers)
+            return fail(SPECD_EINVAL, err, errlen, "self layer %u: the model has %u layers",
+                        s->self_layers[i], target->n_layers);
+        if (i > 0 && s->self_layers[i] <= s->self_layers[i - 1])
+            return fail(SPECD_EINVAL, err, errlen, "self layers are not ascending at %u",
+                        s->self_layers[i]);
+    }
+    return 0;
+}
+
+static const char *role_name(int role)
+{
+    return role == MODEL_TARGET ? "target" : "draft";
+}
+
+static int setup_check(const struct device_setup *s, char *err, size_t errlen)
+{
+    int rc = 0;
+    if (!s->models[MODEL_TARGET])
+        return fail(SPECD_EINVAL, err, errlen, "no target model");
+    if (s->kv != KV_BF16 && s->kv != KV_F32)
+        return fail(SPECD_EINVAL, err, errlen, "the CPU keeps KV in bf16 or f32, not in fp8");
+    for (int i = 0; rc == 0 && i < MODEL_ROLES; i++) {
+        char why[256];
+        if (s->models[i] && (rc = net_check(s->models[i], why, sizeof(why))) != 0)
+            fail(rc, err, errlen, "%s: %s", role_name(i), why);
+    }
+    if (rc == 0)
+        rc = check_self_layers(s, err, errlen);
+    if (rc == 0)
+        rc = check_range(s->n_slots, 1, SPECD_SLOTS_MAX, "the number of slots", err, errlen);
+    if (rc == 0)
+        rc = check_range(s->n_ctx, 1, 1 << 24, "the context", err, errlen);
+    if (rc == 0)
+        rc = check_range(s->max_rows, 1, 1 << 20, "the rows of a pass", err, errlen);
+    if (rc == 0)
+        rc = check_range(s->k_max, 0, SPECD_K_MAX, "the draft length", err, errlen);
+    return rc;
+}
+
+/* Lays out both nets over the arenas, which may be counting. */
+static int layout_nets(const struct device_setup *s, struct net nets[MODEL_ROLES],
+                       bool has_net[MODEL_ROLES], struct arena weights[MODEL_ROLES], char *err,
+                       size_t errlen)
+{
+    for (int i = 0; i < MODEL_ROLES; i++) {
+        has_net[i] = s->models[i] != NULL;
+        if (!has_net[i])
+            continue;
+        char why[256];
+        int rc = net_layout(&nets[i], s->models[i], s->weights[i], &weights[i], why, sizeof(why));
+        if (rc != 0)
+            return fail(rc, err, errlen, "%s: %s", role_name(i), why);
+    }
+    if (s->n_self_layers > 0) {
+        net_select(&nets[MODEL_DRAFT], &nets[MODEL_TARGET], s->self_layers, s->n_self_layers);
+        has_net[MODEL_DRAFT] = true;
+    }
+    return 0;
+}
+
+/* Everything but weights and KV, in the three classes of struct device_plan. */
+struct layout {
+    struct slots *slots;
+    struct forward *forward;
+    struct turns *turns;
+    struct arena *slot, *activation, *workspace;
+};
+
+/* Activations are what passes work in, attention's shares included; the workspace is logits, laws
+ * and their scratch. */
+static void layout_rest(const struct layout *l, const struct device_setup *s,
+                        const struct net *const nets[MODEL_ROLES], int threads)
+{
+    const struct net *target = nets[MODEL_TARGET], *draft = nets[MODEL_DRAFT];
+    slots_layout(l->slots, s, target->n_vocab, l->slot);
+    forward_layout(l->forward, nets, s, threads, l->activation);
+    turns_layout(l->turns, s, target->n_vocab, draft ? draft->n_vocab : 0, threads, l->workspace);
+}
+
+static void net_pointers(const struct net nets[MODEL_ROLES], const bool has_net[MODEL_ROLES],
+                         const struct net *out[MODEL_ROLES])
+{
+    for (int i = 0; i < MODEL_ROLES; i++)
+        out[i] = has_net[i] ? &nets[i] : NULL;
+}
+
+static int plan_rest(const struct device_setup *s, const struct net *const nets[MODEL_ROLES],
+                     int threads, struct device_plan *out, char *err, size_t errlen)
+{
+    struct arena slot = {0}, activation = {0}, workspace = {0};
+    struct slots slots;
+    struct forward forward;
+    struct turns turns;
+    struct kvmem kv;
+    size_t block_bytes = 0;
+    layout_rest(&(struct layout){&slots, &forward, &turns, &slot, &activation, &workspace}, s, nets,
+                threads);
+    kvmem_init(&kv, nets, s->kv);
+    if (!kvmem_block_bytes(&kv, &block_bytes) || slot.overflow || activation.overflow ||
+        workspace.overflow)
+        return fail(SPECD_EINVAL, err, errlen,
+                    "%d slots of %d tokens with passes of %d rows exceed the address space",
+                    s->n_slots, s->n_ctx, s->max_rows);
+    out->block_bytes = block_bytes;
+    out->slot_bytes = slot.used;
+    out->activation_bytes = activation.used;
+    out->workspace_bytes = workspace.used;
+    return 0;
+}
+
+static int device_plan(const struct device *dev, const struct device_setup *setup,
+                       struct device_plan *out, char *err, size_t errlen)
+{
+    struct arena weights[MODEL_ROLES] = {{0}};
+    struct net nets[MODEL_ROLES] = {{0}};
+    bool has_net[MODEL_ROLES];
+    const struct net *used[MODEL_ROLES];
+    memset(out, 0, sizeof(*out));
+    int rc = setup_check(setup, err, errlen);
+    if (rc != 0)
+        return rc;
+    rc = layout_nets(setup, nets, has_net, weights, err, errlen);
+    if (rc == 0) {
+        net_pointers(nets, has_net, used);
+        for (int i = 0; i < MODEL_ROLES; i++)
+            out->weights_bytes[i] = weights[i].used;
+        rc = plan_rest(setup, used, threads_of(dev, setup), out, err, errlen);
+    }
+    for (int i = 0; i < MODEL_ROLES; i++)
+        net_free(&nets[i]);
+    return rc;
+}
+
+/* ---- loading --------------------------------------------------------------------------------- */
+
+static int open_arena(struct arena *a, uint64_t bytes, const char *what, char *err, size_t errlen)
+{
+    int rc = arena_open(a, bytes);
+    if (rc != 0)
+        fail(rc, err, errlen, "no memory for %s: %llu MiB", what, (unsigned long long)bytes >> 20);
+    return rc;
+}
+
+static void setup_keep(struct device *dev, const struct device_setup *setup)
+{
+    uint32_t *ids = xcalloc(setup->n_self_layers, sizeof(*ids));
+    for (uint32_t i = 0; i < setup->n_self_layers; i++)
+        ids[i] = setup->self_layers[i];
+    free((void *)dev->setup.self_layers); /* of a load that failed */
+    dev->setup = *setup;
+    dev->setup.self_layers = ids;
+}
+
+static int device_model_load(struct device *dev, const struct device_setup *setup,
+                             device_progress *progress, void *arg, char *err, size_t errlen)
+{
+    struct device_plan plan;
+    if (dev->pool)
+        return fail(SPECD_EINVAL, err, errlen, "the device has its models already");
+    int rc = device_plan(dev, setup, &plan, err, errlen);
+    if (rc != 0)
+        return rc;
+    setup_keep(dev, setup);
+    for (int i = 0; rc == 0 && i < MODEL_ROLES; i++) {
+        if (setup->models[i])
+            rc = open_arena(&dev->weights[i], plan.weights_bytes[i], "the weights", err, errlen);
+    }
+    if (rc == 0)
+        rc = layout_nets(setup, dev->nets, dev->has_net, dev->weights, err, errlen);
+    if (rc != 0)
+        return rc;
+    dev->pool = pool_create(threads_of(dev, setup));
+    for (int i = 0; i < MODEL_ROLES; i++) {
+        if (setup->models[i])
+            net_load(&dev->nets[i], setup->models[i], dev->pool, (enum model_role)i, progress, arg,
+                     plan.weights_bytes[i]);
+    }
+    return 0;
+}
+
+static int open_rest(struct device *dev, const struct device_plan *plan, int32_t n_blocks,
+                     char *err, size_t errlen)
+{
+    size_t kv_bytes;
+    if (!size_mul(plan->block_bytes, (size_t)n_blocks, &kv_bytes))
+        return fail(SPECD_EINVAL, err, errlen, "%d blocks exceed the address space", n_blocks);
+    int rc = open_arena(&dev->slot_arena, plan->slot_bytes, "slots", err, errlen);
+    if (rc == 0)
+        rc = open_arena(&dev->activation_arena, plan->activation_bytes, "activations", err, errlen);
+    if (rc == 0)
+        rc = open_arena(&dev->workspace_arena, plan->workspace_bytes, "logits", err, errlen);
+    if (rc == 0)
+        rc = open_arena(&dev->kv_arena, kv_bytes, "KV", err, errlen);
+    return rc;
+}
+
+static int device_pool_create(struct device *dev, int32_t n_blocks, void (*on_done)(void *arg),
+                              void *arg, char *err, size_t errlen)
+{
+    struct device_plan plan;
+    const struct net *nets[MODEL_ROLES];
+    if (!dev->pool || dev->kv.n_blocks > 0)
+        return fail(SPECD_EINVAL, err, errlen, "a KV pool comes after the models, once");
+    int rc = check_range(n_blocks, 1, INT32_MAX, "the number of blocks", err, errlen);
+    if (rc == 0)
+        rc = device_plan(dev, &dev->setup, &plan, err, errlen);
+    if (rc == 0)
+        rc = open_rest(dev, &plan, n_blocks, err, errlen);
+    if (rc != 0)
+        return rc;
+
+    net_pointers(dev->nets, dev->has_net, nets);
+    kvmem_init(&dev->kv, nets, dev->setup.kv);
+    kvmem_layout(&dev->kv, n_blocks, &dev->kv_arena);
+    layout_rest(&(struct layout){&dev->slots, &dev->forward, &dev->turns, &dev->slot_arena,
+                                 &dev->activation_arena, &dev->workspace_arena},
+                &dev->setup, nets, pool_size(dev->pool));
+    dev->forward.pool = dev->turns.pool = dev->pool;
+    dev->forward.kv = &dev->kv;
+    dev->turns.slots = &dev->slots;
+    rc = rounds_start(&dev->rounds, &dev->forward, &dev->turns, &dev->slots, on_done, arg);
+    return rc == 0 ? 0 : fail(rc, err, errlen, "no thread for the rounds");
+}
+
+/* ---- slots and rounds ------------------------------------------------------------------------ */
+
+static int device_slot_set(struct device *dev, int32_t slot, const struct slot_config *config)
+{
+    return slots_stage_config(&dev->slots, slot, config);
+}
+
+static int device_slot_blocks(struct device *dev, int32_t slot, int32_t first, int32_t n,
+                              const int32_t *ids)
+{
+    return slots_stage_blocks(&dev->slots, slot, first, n, ids, dev->kv.n_blocks);
+}
+
+/* Only the removal of an automaton works: there are none yet. */
+static int device_grammar_set(struct device *dev, int32_t slot, const void *automaton, size_t bytes)
+{
+    (void)bytes;
+    return automaton || slot < 0 || slot >= dev->slots.n_slots ? SPECD_EINVAL : 0;
+}
+
+static int device_begin(struct device *dev, const struct round *round)
+{
+    return dev->rounds.has_thread ? rounds_begin(&dev->rounds, round) : SPECD_EINVAL;
+}
+
+static int device_forward(struct device *dev, enum model_role role, enum row_set rows, int step)
+{
+    struct command c = {COMMAND_FORWARD, role, rows, step};
+    return rounds_record(&dev->rounds, c);
+}
+
+static int device_draw(struct device *dev, int step)
+{
+    struct command c = {COMMAND_DRAW, MODEL_DRAFT, ROWS_STEP, step};
+    return rounds_record(&dev->rounds, c);
+}
+
+static int device_verify(struct device *dev)
+{
+    struct command c = {COMMAND_VERIFY, MODEL_TARGET, ROWS_VERIFY, 0};
+    return rounds_record(&dev->rounds, c);
+}
+
+static int device_end(struct device *dev)
+{
+    return rounds_end(&dev->rounds);
+}
+
+static int device_poll(struct device *dev)
+{
+    return rounds_poll(&dev->rounds);
+}
+
+static int device_collect(struct device *dev, struct round_result *out)
+{
+    return rounds_collect(&dev->rounds, out);
+}
+
+const float *cpu_device_logits(const struct device *dev, enum model_role role, int seq, int i)
+{
+    const struct turn *turn = &dev->turns.turns[seq];
+    return role == MODEL_TARGET ? turn->q[i].logits : turn->p[i].logits;
+}
+
+const struct device_ops cpu_device_ops = {
+    .name = "cpu",
+    .open = device_open,
+    .describe = device_describe,
+    .close = device_close,
+    .plan = device_plan,
+    .model_load = device_model_load,
+    .pool_create = device_pool_create,
+    .slot_set = device_slot_set,
+    .slot_blocks = device_slot_blocks,
+    .grammar_set = device_grammar_set,
+    .begin = device_begin,
+    .forward = device_forward,
+    .draw = device_draw,
+    .verify = device_verify,
+    .end = device_end,
+    .poll = device_poll,
+    .collect = device_collect,
+};

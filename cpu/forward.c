@@ -1,0 +1,270 @@
+#include "forward.h"
+
+#include "specd/util.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Floats below which a stage is not worth waking the other threads. */
+#define INLINE_FLOATS 16384
+
+static int stride_of(int width)
+{
+    return (width + 15) / 16 * 16;
+}
+
+void forward_layout(struct forward *f, const struct net *const nets[MODEL_ROLES],
+                    const struct device_setup *setup, int threads, struct arena *a)
+{
+    *f = (struct forward){.max_rows = setup->max_rows};
+    for (int i = 0; i < MODEL_ROLES; i++) {
+        const struct net *n = nets[i];
+        f->nets[i] = n;
+        if (!n)
+            continue;
+        f->embd_stride = MAX(f->embd_stride, stride_of(n->n_embd));
+        f->q_stride = MAX(f->q_stride, stride_of(n->n_heads * n->head_dim));
+        f->kv_stride = MAX(f->kv_stride, stride_of(n->n_kv_heads * n->head_dim));
+        f->ff_stride = MAX(f->ff_stride, stride_of(n->n_ff));
+        f->rope_stride = MAX(f->rope_stride, stride_of(n->rope_dim));
+    }
+    size_t T = (size_t)f->max_rows, f4 = sizeof(float);
+    f->x = arena_take(a, T, (size_t)f->embd_stride * f4);
+    f->h = arena_take(a, T, (size_t)f->embd_stride * f4);
+    f->q = arena_take(a, T, (size_t)f->q_stride * f4);
+    f->k = arena_take(a, T, (size_t)f->kv_stride * f4);
+    f->v = arena_take(a, T, (size_t)f->kv_stride * f4);
+    f->attn = arena_take(a, T, (size_t)f->q_stride * f4);
+    f->o = arena_take(a, T, (size_t)f->embd_stride * f4);
+    f->gate = arena_take(a, T, (size_t)f->ff_stride * f4);
+    f->up = arena_take(a, T, (size_t)f->ff_stride * f4);
+    f->rotation = arena_take(a, T, (size_t)f->rope_stride * f4);
+    f->spans = arena_take(a, (size_t)setup->n_slots, sizeof(*f->spans));
+    f->rows = arena_take(a, T, sizeof(*f->rows));
+    f->logit_rows = arena_take(a, T, sizeof(*f->logit_rows));
+    attention_layout(&f->attention, nets, setup, threads, a);
+}
+
+/* ---- stages that treat rows one by one ------------------------------------------------------- */
+
+typedef void row_fn(const struct forward *f, int row);
+
+struct row_stage {
+    const struct forward *f;
+    row_fn *fn;
+    int n_rows;
+};
+
+static void row_part(void *arg, int part, int n_parts)
+{
+    const struct row_stage *s = arg;
+    int first = (int)((int64_t)s->n_rows * part / n_parts);
+    int end = (int)((int64_t)s->n_rows * (part + 1) / n_parts);
+    for (int row = first; row < end; row++)
+        s->fn(s->f, row);
+}
+
+/* width: floats a row touches. */
+static void for_rows(const struct forward *f, row_fn *fn, int n_rows, int width)
+{
+    struct row_stage s = {f, fn, n_rows};
+    if ((int64_t)n_rows * width < INLINE_FLOATS)
+        row_part(&s, 0, 1);
+    else
+        pool_run(f->pool, row_part, &s);
+}
+
+static float *row_of(float *base, int stride, int row)
+{
+    return base + (ptrdiff_t)row * stride;
+}
+
+static void row_embed(const struct forward *f, int row)
+{
+    const struct net *net = f->net;
+    float *rotation = row_of(f->rotation, f->rope_stride, row);
+    /* A draft with a shorter vocabulary has no row for the target's padding. */
+    weight_row(&net->embed, MIN(f->rows[row].token, net->n_vocab - 1),
+               row_of(f->x, f->embd_stride, row));
+    for (int i = 0; i < net->rope_dim / 2; i++) {
+        double angle = (double)f->rows[row].pos * (double)net->rope_inv_freq[i];
+        rotation[2 * i] = (float)cos(angle);
+        rotation[2 * i + 1] = (float)sin(angle);
+    }
+}
+
+static void row_attn_norm(const struct forward *f, int row)
+{
+    f->ops->rms_norm(row_of(f->h, f->embd_stride, row), row_of(f->x, f->embd_stride, row),
+                     f->layer->attn_norm, f->net->n_embd, f->net->rms_eps);
+}
+
+static void row_ffn_norm(const struct forward *f, int row)
+{
+    f->ops->rms_norm(row_of(f->h, f->embd_stride, row), row_of(f->x, f->embd_stride, row),
+                     f->layer->ffn_norm, f->net->n_embd, f->net->rms_eps);
+}
+
+/* Row i of h is the i-th row that wants logits. */
+static void row_out_norm(const struct forward *f, int i)
+{
+    f->ops->rms_norm(row_of(f->h, f->embd_stride, i),
+                     row_of(f->x, f->embd_stride, f->logit_rows[i]), f->net->out_norm,
+                     f->net->n_embd, f->net->rms_eps);
+}
+
+static void row_residual(const struct forward *f, int row)
+{
+    f->ops->add(row_of(f->x, f->embd_stride, row), row_of(f->o, f->embd_stride, row),
+                f->net->n_embd);
+}
+
+static void row_silu_mul(const struct forward *f, int row)
+{
+    f->ops->silu_mul(row_of(f->gate, f->ff_stride, row), row_of(f->up, f->ff_stride, row),
+                     f->net->n_ff);
+}
+
+static void rotate(float *head, const float *rotation, const struct net *net)
+{
+    int n = net->rope_dim / 2;
+    bool pairs = net->rope == ROPE_PAIRS;
+    for (int i = 0; i < n; i++) {
+        float *a = pairs ? head + 2 * i : head + i, *b = pairs ? a + 1 : a + n;
+        float cosine = rotation[2 * i], sine = rotation[2 * i + 1], x = *a, y = *b;
+        *a = x * cosine - y * sine;
+        *b = x * sine + y * cosine;
+    }
+}
+
+static void head_prepare(const struct forward *f, float *head, const float *norm,
+                         const float *rotation)
+{
+    if (norm)
+        f->ops->rms_norm(head, head, norm, f->net->head_dim, f->net->rms_eps);
+    rotate(head, rotation, f->net);
+}
+
+/* Scaling q stands for scaling the scores. */
+static void row_query(const struct forward *f, int row)
+{
+    const struct net *net = f->net;
+    const float *rotation = row_of(f->rotation, f->rope_stride, row);
+    float *q = row_of(f->q, f->q_stride, row), scale = 1.0f / sqrtf((float)net->head_dim);
+    for (int h = 0; h < net->n_heads; h++)
+        head_prepare(f, q + h * net->head_dim, f->layer->q_norm, rotation);
+    for (int i = 0; i < net->n_heads * net->head_dim; i++)
+        q[i] *= scale;
+}
+
+static void row_store(const struct forward *f, int row)
+{
+    const struct net *net = f->net;
+    const struct forward_row *r = &f->rows[row];
+    const float *rotation = row_of(f->rotation, f->rope_stride, row);
+    float *k = row_of(f->k, f->kv_stride, row);
+    for (int g = 0; g < net->n_kv_heads; g++)
+        head_prepare(f, k + g * net->head_dim, f->layer->k_norm, rotation);
+    kvmem_write(f->kv, f->role, f->layer_index, r->blocks[r->pos / SPECD_BLOCK_TOKENS],
+                r->pos % SPECD_BLOCK_TOKENS, k, row_of(f->v, f->kv_stride, row));
+}
+
+/* ---- the model ------------------------------------------------------------------------------- */
+
+static void project(const struct forward *f, const struct matmul_job *jobs, int n_jobs,
+                    const float *x, int x_stride)
+{
+    matmul(f->pool, jobs, n_jobs, x, x_stride, f->n_rows);
+}
+
+/* kv_only: nobody reads what the layer would hand on. */
+static void layer_run(struct forward *f, bool kv_only)
+{
+    const struct net_layer *l = f->layer;
+    const struct net *net = f->net;
+    int T = f->n_rows;
+    const struct matmul_job qkv[] = {{&l->wq, l->bq, f->q, f->q_stride},
+                                     {&l->wk, l->bk, f->k, f->kv_stride},
+                                     {&l->wv, l->bv, f->v, f->kv_stride}};
+    const struct matmul_job wo[] = {{&l->wo, NULL, f->o, f->embd_stride}};
+    const struct matmul_job gate_up[] = {{&l->w_gate, NULL, f->gate, f->ff_stride},
+                                         {&l->w_up, NULL, f->up, f->ff_stride}};
+    const struct matmul_job down[] = {{&l->w_down, NULL, f->o, f->embd_stride}};
+
+    for_rows(f, row_attn_norm, T, net->n_embd);
+    project(f, kv_only ? qkv + 1 : qkv, kv_only ? 2 : 3, f->h, f->embd_stride);
+    for_rows(f, row_store, T, 4 * net->n_kv_heads * net->head_dim);
+    if (kv_only)
+        return;
+    for_rows(f, row_query, T, 4 * net->n_heads * net->head_dim);
+    attention_run(&f->attention, f->pool, f->layer_index, f->q, f->q_stride, f->attn, f->q_stride);
+    project(f, wo, 1, f->attn, f->q_stride);
+    for_rows(f, row_residual, T, net->n_embd);
+
+    for_rows(f, row_ffn_norm, T, net->n_embd);
+    project(f, gate_up, 2, f->h, f->embd_stride);
+    for_rows(f, row_silu_mul, T, 2 * net->n_ff);
+    project(f, down, 1, f->gate, f->ff_stride);
+    for_rows(f, row_residual, T, net->n_embd);
+}
+
+static void batch_run(struct forward *f, float *logits, size_t stride)
+{
+    const struct net *net = f->net;
+    for_rows(f, row_embed, f->n_rows, net->n_embd);
+    attention_begin(&f->attention, f->kv, net, f->role, f->spans, f->n_spans, pool_size(f->pool));
+    for (int i = 0; i < net->n_layers; i++) {
+        f->layer = &net->layers[i];
+        f->layer_index = i;
+        layer_run(f, i + 1 == net->n_layers && f->n_logits == 0);
+    }
+    if (f->n_logits == 0)
+        return;
+    for_rows(f, row_out_norm, f->n_logits, net->n_embd);
+    const struct matmul_job output = {&net->output, NULL, logits, (int)stride};
+    matmul(f->pool, &output, 1, f->h, f->embd_stride, f->n_logits);
+}
+
+/* ---- batches --------------------------------------------------------------------------------- */
+
+/* Adds the first rows of `s` to the batch, as many as fit, and returns their number. */
+static int32_t batch_add(struct forward *f, const struct span *s)
+{
+    int32_t n = MIN(s->n, f->max_rows - f->n_rows);
+    struct span *part = &f->spans[f->n_spans++];
+    *part = *s;
+    part->n = n;
+    part->row = f->n_rows;
+    for (int32_t i = 0; i < n; i++) {
+        if (i >= s->n - s->n_logits)
+            f->logit_rows[f->n_logits++] = f->n_rows;
+        f->rows[f->n_rows++] = (struct forward_row){s->blocks, s->tokens[s->pos + i], s->pos + i};
+    }
+    return n;
+}
+
+void forward_pass(struct forward *f, enum model_role role, const struct span *spans,
+                  int32_t n_spans, float *logits, size_t stride)
+{
+    f->role = role;
+    f->net = f->nets[role];
+    f->ops = ops_get();
+    f->n_rows = f->n_logits = f->n_spans = 0;
+    for (int32_t i = 0; i < n_spans; i++) {
+        struct span rest = spans[i];
+        while (rest.n > 0) {
+            int32_t n = batch_add(f, &rest);
+            rest.pos += n;
+            rest.n -= n;
+            rest.n_logits = MIN(rest.n_logits, rest.n);
+            if (f->n_rows < f->max_rows && i + 1 < n_spans)
+                continue;
+            batch_run(f, logits, stride);
+            if (f->n_logits > 0)
+                logits += (size_t)f->n_logits * stride;
+            f->n_rows = f->n_logits = f->n_spans = 0;
+        }
+    }
+    if (f->n_rows > 0)
+        batch_run(f, logits, stride);
+}

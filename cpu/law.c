@@ -1,0 +1,267 @@
+#include "law.h"
+
+#include "law_cut.h"
+#include "law_kernels.h"
+#include "matmul.h"
+#include "specd/util.h"
+
+static const struct law_kernels *kernels(void)
+{
+#ifdef __x86_64__
+    if (cpu_has_avx2())
+        return &law_kernels_avx2;
+#endif
+    return &law_kernels_portable;
+}
+
+/* ---- warped logits --------------------------------------------------------------------------- */
+
+static bool eog_banned(const struct law_context *c)
+{
+    return c->params->n_eog > 0 && c->position < c->params->eog_from;
+}
+
+static bool is_adjusted(const struct law_context *c)
+{
+    return c->counts_generated || c->counts_all || c->params->n_bias > 0 || eog_banned(c);
+}
+
+static float logit_penalised(const struct law *l, int32_t id)
+{
+    const struct law_context *c = &l->context;
+
+    return law_penalise(l->logits[id], c->law, c->counts_generated ? c->counts_generated[id] : 0,
+                        c->counts_all ? c->counts_all[id] : 0);
+}
+
+/* Warped logits first .. first + n: the row itself, or in `buf` where something changes them. */
+static const float *logits_warped(const struct law *l, int32_t first, int n, float *buf)
+{
+    const struct law_context *c = &l->context;
+    const struct sample_params *p = c->params;
+
+    if (!is_adjusted(c))
+        return l->logits + first;
+    for (int i = 0; i < n; i++)
+        buf[i] = logit_penalised(l, first + i);
+    for (int32_t i = 0; i < p->n_bias; i++) {
+        if (p->bias_ids[i] >= first && p->bias_ids[i] - first < n)
+            buf[p->bias_ids[i] - first] = law_add_bias(buf[p->bias_ids[i] - first], p->bias[i]);
+    }
+    for (int32_t i = 0; eog_banned(c) && i < p->n_eog; i++) {
+        if (p->eog[i] >= first && p->eog[i] - first < n)
+            buf[p->eog[i] - first] = -INFINITY;
+    }
+    return buf;
+}
+
+/* ---- building -------------------------------------------------------------------------------- */
+
+/* Sets max and top; false for a row that is no law. */
+static bool find_max(struct law *l)
+{
+    const struct law_kernels *k = kernels();
+    float buf[LAW_CHUNK], max;
+
+    l->max = -INFINITY;
+    for (int32_t first = 0; first < l->n_vocab; first += LAW_CHUNK) {
+        int n = MIN(LAW_CHUNK, l->n_vocab - first);
+
+        /* The raw row is judged: a warp may hide an infinity. */
+        if (!k->max(l->logits + first, n, &max))
+            return false;
+        const float *z = logits_warped(l, first, n, buf);
+        if (z == buf)
+            k->max(z, n, &max);
+        if (max <= l->max)
+            continue;
+        l->max = max;
+        for (l->top = first; z[l->top - first] != max;)
+            l->top++;
+    }
+    return l->max > -INFINITY;
+}
+
+/* Kept weights first .. first + n, zeros past the vocabulary; true if any is positive. */
+static bool weights_kept(const struct law *l, int32_t first, int n, float *w)
+{
+    int have = l->one_hot ? 0 : MAX(MIN(n, l->n_vocab - first), 0);
+    float buf[LAW_CHUNK];
+
+    for (int i = have; i < n; i++)
+        w[i] = 0.0f;
+    if (have > 0)
+        return kernels()->weights(logits_warped(l, first, have, buf), have, first, l->max, l->scale,
+                                  l->cut_w, l->cut_id, w);
+    if (!l->one_hot || l->top < first || l->top - first >= n)
+        return false;
+    w[l->top - first] = (float)LAW_ONE;
+    return true;
+}
+
+/* The sum of the kept weights of a row, which are stored in `row` unless it is NULL. */
+static uint64_t sum_kept(const struct law *l, float *row)
+{
+    float buf[LAW_CHUNK];
+    uint64_t sum = 0;
+
+    for (int32_t first = 0; first < l->n_vocab; first += LAW_CHUNK) {
+        int n = MIN(LAW_CHUNK, l->n_vocab - first);
+        float *w = row ? row + first : buf;
+
+        if (weights_kept(l, first, n, w))
+            sum += kernels()->sum(w, n);
+    }
+    return sum;
+}
+
+/* Keeps the shorter of the two prefixes. */
+static void cut_further(struct law *l, struct law_cut cut)
+{
+    if (cut.w > l->cut_w || (cut.w == l->cut_w && cut.id < l->cut_id)) {
+        l->cut_w = cut.w;
+        l->cut_id = cut.id;
+    }
+}
+
+/* top-k, then top-p of what top-k left, both found in the uncut weights. */
+static void cut_by_rank(struct law *l, float *w)
+{
+    const struct law_params *p = l->context.law;
+    uint64_t sum = sum_kept(l, w);
+
+    if (p->top_k > 0 && p->top_k < l->n_vocab) {
+        cut_further(l, law_cut_at(w, l->n_vocab, (uint64_t)p->top_k, false));
+        sum = sum_kept(l, NULL);
+    }
+    if (p->top_p < 1.0f)
+        cut_further(l, law_cut_at(w, l->n_vocab, law_top_p_mass(p->top_p, sum), true));
+}
+
+void law_build(struct law *l, const float *logits, int32_t n_vocab, const struct law_context *c,
+               uint64_t *scratch)
+{
+    const struct law_params *p = c->law;
+
+    *l = (struct law){.logits = logits, .n_vocab = n_vocab, .context = *c, .cut_id = -1};
+    if (!find_max(l)) {
+        l->bad = true;
+        l->top = 0;
+        return;
+    }
+    if (p->temperature == 0.0f) {
+        l->one_hot = true;
+        l->sum = LAW_ONE;
+        return;
+    }
+    l->scale = law_scale(p->temperature);
+    if (p->top_p < 1.0f || (p->top_k > 0 && p->top_k < n_vocab))
+        cut_by_rank(l, (float *)scratch);
+    if (law_min_p_weight(p->min_p) > 0)
+        cut_further(l, (struct law_cut){(float)law_min_p_weight(p->min_p), INT32_MAX});
+    l->sum = sum_kept(l, NULL);
+}
+
+void law_point(struct law *l, int32_t n_vocab, int32_t id)
+{
+    *l = (struct law){.n_vocab = n_vocab, .one_hot = true, .top = id, .sum = LAW_ONE};
+}
+
+/* ---- questions ------------------------------------------------------------------------------- */
+
+uint64_t law_weight_of(const struct law *l, int32_t id)
+{
+    float w;
+
+    if (id < 0 || id >= l->n_vocab || l->bad)
+        return 0;
+    weights_kept(l, id, 1, &w);
+    return (uint64_t)w;
+}
+
+double law_prob(const struct law *l, int32_t id)
+{
+    return (double)law_weight_of(l, id) / (double)l->sum;
+}
+
+/* ---- draws ----------------------------------------------------------------------------------- */
+
+int32_t law_draw(const struct law *l, const struct noise *n)
+{
+    struct race race = race_start();
+    float w[LAW_CHUNK];
+    double r[LAW_CHUNK];
+
+    if (l->one_hot || l->bad)
+        return l->top;
+    for (int32_t first = 0; first < l->n_vocab; first += LAW_CHUNK) {
+        int have = MIN(LAW_CHUNK, l->n_vocab - first);
+
+        if (!weights_kept(l, first, have, w))
+            continue;
+        for (int i = 0; i < have; i++)
+            r[i] = (double)w[i];
+        kernels()->race(r, have, first, n, &race);
+    }
+    return race.id;
+}
+
+/* r = max(b q - p, 0) of entries first .. first + n; true if any is positive. Ids that only one of
+ * the laws knows have no mass in the other. */
+static bool residual_of(const struct law *q, const struct law *p, double b, int32_t first, int n,
+                        double *r)
+{
+    float wq[LAW_CHUNK], wp[LAW_CHUNK];
+
+    if (!weights_kept(q, first, n, wq))
+        return false;
+    weights_kept(p, first, n, wp);
+    return kernels()->residual(wq, (double)q->sum, wp, (double)p->sum, b, n, r);
+}
+
+int32_t law_draw_residual(const struct law *q, const struct law *p, double b, const struct noise *n,
+                          bool *fallback)
+{
+    struct race race = race_start();
+    double r[LAW_CHUNK];
+
+    *fallback = false;
+    if (q->one_hot || q->bad)
+        return q->top;
+    for (int32_t first = 0; first < q->n_vocab; first += LAW_CHUNK) {
+        int have = MIN(LAW_CHUNK, q->n_vocab - first);
+
+        if (residual_of(q, p, b, first, have, r))
+            kernels()->race(r, have, first, n, &race);
+    }
+    if (race.id >= 0)
+        return race.id;
+    *fallback = true;
+    return law_draw(q, n);
+}
+
+double law_residual_mass(const struct law *q, const struct law *p, double b)
+{
+    uint64_t sum = 0;
+    double r[LAW_CHUNK];
+
+    for (int32_t first = 0; first < q->n_vocab; first += LAW_CHUNK) {
+        int have = MIN(LAW_CHUNK, q->n_vocab - first);
+
+        if (residual_of(q, p, b, first, have, r))
+            sum += kernels()->mass(r, have);
+    }
+    return (double)sum * 0x1p-62;
+}
+
+double law_overlap(const struct law *q, const struct law *p)
+{
+    double above;
+
+    if (q->one_hot)
+        return law_prob(p, q->top);
+    if (p->one_hot)
+        return law_prob(q, p->top);
+    above = law_residual_mass(q, p, 1.0);
+    return above < 1.0 ? 1.0 - above : 0.0;
+}

@@ -1,0 +1,48 @@
+/*
+ * net.h - a model with its weights resident: what forward.c reads.
+ *
+ * Built from a struct model and the host tensors it points to. The matrices are converted once and
+ * keep the type that weight_plan chose; vectors (norms, biases) are f32. Immutable once loaded, so
+ * every thread may read it. The draft of --model-draft self:... is a net too: it borrows layers of
+ * the target's.
+ */
+#ifndef SPECD_CPU_NET_H
+#define SPECD_CPU_NET_H
+
+#include "arena.h"
+#include "matmul.h"
+#include "specd/device.h"
+
+struct net_layer {
+    float *attn_norm, *ffn_norm; /* (C) */
+    struct weight wq, wk, wv, wo, w_gate, w_up, w_down;
+    float *bq, *bk, *bv;    /* NULL: none */
+    float *q_norm, *k_norm; /* (D), NULL: none */
+};
+
+struct net {
+    int n_layers, n_heads, n_kv_heads, head_dim;
+    int n_embd, n_ff, n_vocab;
+    float rms_eps;
+    enum rope_kind rope;
+    int rope_dim;
+    float rope_inv_freq[MODEL_HEAD_DIM_MAX / 2];
+    struct weight embed;  /* (V, C) */
+    struct weight output; /* (V, C); shares embed's data when tied */
+    float *out_norm;      /* (C) */
+    struct net_layer *layers;
+};
+
+/* SPECD_EINVAL, naming the tensor or number that the device cannot use. */
+int net_check(const struct model *m, char *err, size_t errlen);
+/* Takes the memory of every tensor from `a`, which may be counting. m has passed net_check. */
+int net_layout(struct net *net, const struct model *m, enum weight_type want, struct arena *a,
+               char *err, size_t errlen);
+/* Converts the weights, after a net_layout over an open arena. progress may be NULL. */
+void net_load(struct net *net, const struct model *m, struct pool *pool, enum model_role role,
+              device_progress *progress, void *arg, uint64_t total);
+/* Layers ids[0..n) of `target`, whose weights must outlive the result. */
+void net_select(struct net *net, const struct net *target, const uint32_t *ids, uint32_t n);
+void net_free(struct net *net);
+
+#endif

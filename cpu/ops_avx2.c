@@ -1,0 +1,7 @@
+#if defined(__x86_64__)
+#define LANES_AVX2 1
+#define OPS_TABLE ops_avx2
+#include "ops_body.h"
+#else
+typedef int ops_avx2_is_empty_here;
+#endif

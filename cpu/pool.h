@@ -1,0 +1,20 @@
+/*
+ * pool.h - the CPU device's own threads, run in lock step.
+ *
+ * pool_run is called by one leader thread (the device's round thread), which works as part 0. Idle
+ * threads spin briefly, then sleep: a round has hundreds of short stages, and between rounds the
+ * cores belong to others. Every hand-over is an atomic that thread sanitizer understands.
+ */
+#ifndef SPECD_CPU_POOL_H
+#define SPECD_CPU_POOL_H
+
+struct pool;
+typedef void pool_fn(void *arg, int part, int n_parts);
+
+struct pool *pool_create(int n_threads); /* >= 1, the leader included */
+void pool_free(struct pool *p);
+int pool_size(const struct pool *p);
+/* Calls fn(arg, part, n) on every thread and returns when all have returned. */
+void pool_run(struct pool *p, pool_fn *fn, void *arg);
+
+#endif

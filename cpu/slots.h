@@ -1,0 +1,57 @@
+/*
+ * slots.h - the state of every slot, and the changes that wait for the next round.
+ *
+ * The live half belongs to whoever runs the round: the device's round thread between `end` and the
+ * completion, the engine thread otherwise. The staged half is the engine thread's alone, so that
+ * slot_set and slot_blocks may be called while a round runs; slots_apply, called by `begin` when
+ * no round is in flight, makes it live.
+ */
+#ifndef SPECD_CPU_SLOTS_H
+#define SPECD_CPU_SLOTS_H
+
+#include "arena.h"
+#include "specd/device.h"
+
+struct slot {
+    int32_t *tokens; /* (n_ctx): len committed ones, drafted ones behind them */
+    int32_t *blocks; /* (blocks of n_ctx) ids, -1 where none was set */
+    int32_t len, n_prompt, limit, target_len, draft_len; /* len 0: never set */
+    uint32_t round;
+    struct sample_params params; /* its bias arrays are the slot's own */
+    /* Occurrences by id, (k_max + 1, V) each: row k is about tokens[0..len + k). Row 0 is kept up
+     * to date while a penalty is on; rows of drafted tokens are filled in by the round. */
+    uint16_t *counts_generated, *counts_all;
+    bool counting;
+};
+
+struct slot_stage {
+    struct slot_config config; /* valid if config_set; its arrays are the stage's own */
+    bool config_set;
+    int32_t *tokens; /* (n_ctx) */
+    int32_t *blocks; /* (blocks of n_ctx), of which first_dirty..end_dirty wait */
+    int32_t first_dirty, end_dirty;
+};
+
+struct slots {
+    struct slot *slots;       /* (n_slots) */
+    struct slot_stage *stage; /* (n_slots) */
+    int32_t n_slots, n_ctx, n_blocks_of_slot, n_vocab, k_max;
+};
+
+/* Takes memory of one size for any content; `a` may be counting. n_vocab: the target's. */
+void slots_layout(struct slots *s, const struct device_setup *setup, int32_t n_vocab,
+                  struct arena *a);
+void slots_free(struct slots *s); /* what the stage and the slots own outside the arena */
+
+/* SPECD_EINVAL if something does not fit the slot; then nothing is staged. */
+int slots_stage_config(struct slots *s, int32_t slot, const struct slot_config *config);
+int slots_stage_blocks(struct slots *s, int32_t slot, int32_t first, int32_t n, const int32_t *ids,
+                       int32_t n_blocks);
+void slots_apply(struct slots *s);
+
+/* Row `row` of counts becomes row - 1 plus one occurrence of `id`. */
+void slot_count_drafted(const struct slots *s, struct slot *slot, int row, int32_t id);
+/* Appends committed tokens; counts and len follow. */
+void slot_commit(struct slot *slot, const int32_t *tokens, int32_t n);
+
+#endif

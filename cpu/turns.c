@@ -1,0 +1,292 @@
+#include "turns.h"
+
+#include "logprobs.h"
+#include "specd/util.h"
+
+#include <string.h>
+
+static size_t stride_of(int width)
+{
+    return ((size_t)width + 15) / 16 * 16;
+}
+
+void turns_layout(struct turns *t, const struct device_setup *setup, int n_vocab, int n_vocab_draft,
+                  int threads, struct arena *a)
+{
+    size_t n = (size_t)setup->n_slots, rows = n * (size_t)(setup->k_max + 1);
+    size_t draft_rows = n_vocab_draft > 0 ? n * (size_t)setup->k_max : 0;
+    *t = (struct turns){
+        .n_vocab = n_vocab,
+        /* Models of one family may pad their vocabularies differently; padding is never drafted. */
+        .n_vocab_draft = MIN(n_vocab, n_vocab_draft),
+        .k_max = setup->k_max,
+        .target_stride = stride_of(n_vocab),
+        .draft_stride = stride_of(n_vocab_draft),
+        .scratch_stride = stride_of(n_vocab),
+    };
+    t->target_logits = arena_take(a, rows, t->target_stride * sizeof(float));
+    t->draft_logits = arena_take(a, draft_rows, t->draft_stride * sizeof(float));
+    t->scratch = arena_take(a, (size_t)threads, t->scratch_stride * sizeof(uint64_t));
+    t->turn_of_row = arena_take(a, rows, sizeof(int32_t));
+    t->own = arena_take(a, rows, sizeof(*t->own));
+    t->top = arena_take(a, rows, SPECD_LOGPROBS_MAX * sizeof(*t->top));
+    t->turns = arena_take(a, n, sizeof(*t->turns));
+    t->spans = arena_take(a, n, sizeof(*t->spans));
+    t->turn_of_span = arena_take(a, n, sizeof(int32_t));
+}
+
+/* ---- who does what --------------------------------------------------------------------------- */
+
+/* Leading drafts of the host that are ids at all. */
+static int32_t host_drafts(const struct turns *t, const struct round_seq *seq, int32_t k)
+{
+    for (int32_t i = 0; i < k; i++) {
+        if (seq->host_draft[i] < 0 || seq->host_draft[i] >= t->n_vocab)
+            return i;
+    }
+    return k;
+}
+
+static int32_t clamp_k(const struct turns *t, const struct round_seq *seq, const struct slot *slot,
+                       int32_t draft_len)
+{
+    int32_t k = MIN(seq->k, t->k_max);
+    k = MAX(MIN(k, slot->limit - slot->len - 1), 0);
+    if (seq->source == DRAFT_FROM_HOST)
+        return host_drafts(t, seq, k);
+    bool lags = slot->len - draft_len > SPECD_DRAFT_LAG_MAX;
+    return lags || t->n_vocab_draft == 0 ? 0 : k;
+}
+
+int turns_add(struct turns *t, const struct round_seq *seq, int32_t target_len, int32_t draft_len)
+{
+    struct slot *slot = &t->slots->slots[seq->slot];
+    if (slot->len < 1 || slot->len >= slot->limit || target_len != slot->len - 1)
+        return SPECD_EINVAL;
+    struct turn *turn = &t->turns[t->n_turns++];
+    turn->slot = slot;
+    turn->slot_id = seq->slot;
+    turn->source = seq->source;
+    turn->k = clamp_k(t, seq, slot, draft_len);
+    if (seq->source == DRAFT_FROM_HOST) {
+        for (int32_t i = 0; i < turn->k; i++)
+            slot->tokens[slot->len + i] = seq->host_draft[i];
+    }
+    return 0;
+}
+
+static void add_span(struct turns *t, int32_t turn, int32_t pos, int32_t n, int32_t n_logits)
+{
+    const struct slot *slot = t->turns[turn].slot;
+    t->turn_of_span[t->n_spans] = turn;
+    t->spans[t->n_spans++] = (struct span){
+        .tokens = slot->tokens,
+        .blocks = slot->blocks,
+        .pos = pos,
+        .n = n,
+        .n_logits = n_logits,
+    };
+}
+
+/* The first step feeds what the draft model has not seen, a later one the token drafted last. */
+void turns_step_spans(struct turns *t, int step)
+{
+    t->n_spans = 0;
+    for (int32_t i = 0; i < t->n_turns; i++) {
+        const struct turn *turn = &t->turns[i];
+        const struct slot *slot = turn->slot;
+        if (turn->source != DRAFT_FROM_MODEL || turn->k < step)
+            continue;
+        if (step == 1)
+            add_span(t, i, slot->draft_len, slot->len - slot->draft_len, 1);
+        else
+            add_span(t, i, slot->len - 2 + step, 1, 1);
+    }
+}
+
+void turns_verify_spans(struct turns *t)
+{
+    int32_t row = 0;
+    t->n_spans = 0;
+    for (int32_t i = 0; i < t->n_turns; i++) {
+        struct turn *turn = &t->turns[i];
+        turn->first_row = row;
+        for (int32_t k = 0; k <= turn->k; k++)
+            t->turn_of_row[row++] = i;
+        add_span(t, i, turn->slot->len - 1, turn->k + 1, turn->k + 1);
+    }
+}
+
+float *turns_draft_logits(const struct turns *t, int step)
+{
+    return t->draft_logits + (size_t)(step - 1) * (size_t)t->slots->n_slots * t->draft_stride;
+}
+
+/* ---- laws ------------------------------------------------------------------------------------ */
+
+typedef void item_fn(struct turns *t, int item, uint64_t *scratch);
+
+struct item_stage {
+    struct turns *t;
+    item_fn *fn;
+};
+
+static void items_part(void *arg, int part, int n_parts)
+{
+    struct item_stage *s = arg;
+    struct turns *t = s->t;
+    int i;
+    (void)n_parts;
+    while ((i = atomic_fetch_add_explicit(&t->next, 1, memory_order_relaxed)) < t->n_items)
+        s->fn(t, i, t->scratch + (size_t)part * t->scratch_stride);
+}
+
+static void for_items(struct turns *t, item_fn *fn, int n)
+{
+    struct item_stage s = {t, fn};
+    t->n_items = n;
+    atomic_store_explicit(&t->next, 0, memory_order_relaxed);
+    if (n > 1)
+        pool_run(t->pool, items_part, &s);
+    else
+        items_part(&s, 0, 1);
+}
+
+/* Of the row that predicts position len + i, behind i drafted tokens. */
+static struct law_context context_of(const struct turns *t, const struct turn *turn,
+                                     const struct law_params *law, int i)
+{
+    const struct slot *slot = turn->slot;
+    struct law_context c = {.params = &slot->params, .law = law, .position = slot->len + i};
+    if (slot->counting) {
+        c.counts_generated = slot->counts_generated + (size_t)i * (size_t)t->n_vocab;
+        c.counts_all = slot->counts_all + (size_t)i * (size_t)t->n_vocab;
+    }
+    return c;
+}
+
+static void draw_item(struct turns *t, int item, uint64_t *scratch)
+{
+    struct turn *turn = &t->turns[t->turn_of_span[item]];
+    struct slot *slot = turn->slot;
+    const struct sample_params *params = &slot->params;
+    int i = t->step - 1;
+    struct law_context context = context_of(t, turn, &params->draft, i);
+    const float *logits = turns_draft_logits(t, t->step) + (size_t)item * t->draft_stride;
+    law_build(&turn->p[i], logits, t->n_vocab_draft, &context, scratch);
+
+    struct noise noise = noise_proposal(params->seed, params->mode, slot->len + i, slot->round);
+    int32_t id = law_draw(&turn->p[i], &noise);
+    slot->tokens[slot->len + i] = id;
+    if (slot->counting)
+        slot_count_drafted(t->slots, slot, t->step, id);
+}
+
+void turns_draw(struct turns *t, int step)
+{
+    t->step = step;
+    for_items(t, draw_item, t->n_spans);
+}
+
+/* Drafts of the host are proposals with all mass on one token. */
+static void host_item(struct turns *t, int item, uint64_t *scratch)
+{
+    struct turn *turn = &t->turns[item];
+    struct slot *slot = turn->slot;
+    (void)scratch;
+    if (turn->source != DRAFT_FROM_HOST)
+        return;
+    for (int32_t i = 0; i < turn->k; i++) {
+        law_point(&turn->p[i], t->n_vocab, slot->tokens[slot->len + i]);
+        if (slot->counting)
+            slot_count_drafted(t->slots, slot, i + 1, slot->tokens[slot->len + i]);
+    }
+}
+
+static void target_law_item(struct turns *t, int row, uint64_t *scratch)
+{
+    struct turn *turn = &t->turns[t->turn_of_row[row]];
+    int i = row - turn->first_row;
+    struct law_context context = context_of(t, turn, &turn->slot->params.target, i);
+    law_build(&turn->q[i], t->target_logits + (size_t)row * t->target_stride, t->n_vocab, &context,
+              scratch);
+}
+
+/* ---- verification ---------------------------------------------------------------------------- */
+
+static void fill_logprobs(struct turns *t, int item, struct seq_result *out)
+{
+    const struct turn *turn = &t->turns[item];
+    int n_top = turn->slot->params.n_logprobs;
+    if (n_top < 0)
+        return;
+    size_t first = (size_t)item * (size_t)(t->k_max + 1);
+    struct token_logprob *own = t->own + first, *top = t->top + first * SPECD_LOGPROBS_MAX;
+    for (int32_t i = 0; i < out->n_tokens; i++)
+        logprobs_of_row(t->target_logits + (size_t)(turn->first_row + i) * t->target_stride,
+                        t->n_vocab, out->tokens[i], own + i, top + i * n_top, n_top);
+    out->own = own;
+    out->top = top;
+}
+
+/* After rows draft_len..len-1 and x~_1..x~_{k-1}, the draft model's rows of accepted tokens are
+ * good; a lagging or host-fed draft is where it was. */
+static int32_t draft_len_after(const struct turn *turn, const struct seq_result *out, int32_t len)
+{
+    if (turn->source == DRAFT_FROM_HOST || turn->k == 0)
+        return turn->slot->draft_len;
+    return MIN(MIN(len - 1 + turn->k, len + out->n_accepted), len + out->n_tokens - 1);
+}
+
+static void advance(struct turn *turn, struct seq_result *out)
+{
+    struct slot *slot = turn->slot;
+    slot->round++;
+    if (!(out->flags & SEQ_NUMERIC)) {
+        slot->draft_len = draft_len_after(turn, out, slot->len);
+        slot_commit(slot, out->tokens, out->n_tokens);
+        slot->target_len = slot->len - 1;
+    }
+    out->len = slot->len;
+    out->target_len = slot->target_len;
+    out->draft_len = slot->draft_len;
+}
+
+static void verify_item(struct turns *t, int item, uint64_t *scratch)
+{
+    struct turn *turn = &t->turns[item];
+    struct slot *slot = turn->slot;
+    struct seq_result *out = &t->result->seqs[item];
+    struct verify_input in = {
+        .q = turn->q,
+        .p = turn->p,
+        .drafted = slot->tokens + slot->len,
+        .k = turn->k,
+        .len = slot->len,
+        .round = slot->round,
+        .seed = slot->params.seed,
+        .mode = slot->params.mode,
+        .synthetic_acceptance = t->synthetic_acceptance,
+        .eog = slot->params.eog,
+        .n_eog = slot->params.n_eog,
+    };
+    (void)scratch;
+    memset(out, 0, sizeof(*out));
+    out->slot = turn->slot_id;
+    out->n_drafted = turn->k;
+    law_verify(&in, out);
+    fill_logprobs(t, item, out);
+    advance(turn, out);
+}
+
+void turns_verify(struct turns *t, struct round_result *result)
+{
+    int n_rows = 0;
+    for (int32_t i = 0; i < t->n_turns; i++)
+        n_rows += t->turns[i].k + 1;
+    t->result = result;
+    result->n_seqs = t->n_turns;
+    for_items(t, host_item, t->n_turns);
+    for_items(t, target_law_item, n_rows);
+    for_items(t, verify_item, t->n_turns);
+}

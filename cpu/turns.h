@@ -1,0 +1,75 @@
+/*
+ * turns.h - what a round does to each of its sequences: its laws, drawn by the draft, verified
+ * against the target, and the slot's advance.
+ *
+ * A turn is one sequence's part in one round. The engine thread makes turns in `begin`; the round
+ * thread draws, verifies and advances them. Drafted tokens stand behind the slot's committed ones:
+ * x~_k, counted from 1, at tokens[len - 1 + k]; arrays here count from 0.
+ */
+#ifndef SPECD_CPU_TURNS_H
+#define SPECD_CPU_TURNS_H
+
+#include "arena.h"
+#include "attention.h"
+#include "law.h"
+#include "pool.h"
+#include "slots.h"
+
+#include <stdatomic.h>
+
+struct turn {
+    struct slot *slot;
+    int32_t slot_id, k;
+    enum draft_source source;
+    int32_t first_row;         /* of its k + 1 verify rows */
+    struct law p[SPECD_K_MAX]; /* the laws that x~ was drawn from */
+    struct law q[SPECD_K_MAX + 1];
+};
+
+struct turns {
+    struct slots *slots;
+    struct pool *pool;
+    int n_vocab, n_vocab_draft; /* the target's; ids that the draft may propose */
+    int k_max;
+    size_t target_stride, draft_stride;
+    float *target_logits; /* (n_slots * (k_max + 1), V) of the verify pass */
+    float *draft_logits;  /* (k_max, n_slots, V of the draft) */
+    uint64_t *scratch;    /* (threads, V) */
+    size_t scratch_stride;
+    int32_t *turn_of_row;      /* (n_slots * (k_max + 1)) */
+    struct token_logprob *own; /* (n_slots, k_max + 1) */
+    struct token_logprob *top; /* (n_slots, k_max + 1, SPECD_LOGPROBS_MAX) */
+    struct turn *turns;        /* (n_slots) */
+    int32_t n_turns;
+    struct span *spans;    /* (n_slots): the pass being put together */
+    int32_t *turn_of_span; /* (n_slots): in the last draft step */
+    int32_t n_spans;
+
+    /* the stage being run */
+    int step;
+    float synthetic_acceptance;
+    struct round_result *result;
+    int n_items;
+    atomic_int next;
+};
+
+/* n_vocab_draft: of the draft model, 0 without one. */
+void turns_layout(struct turns *t, const struct device_setup *setup, int n_vocab, int n_vocab_draft,
+                  int threads, struct arena *a);
+
+/* Adds a turn of the slot with seq's K after the clamps of device.h. target_len and draft_len: what
+ * they will be once the round's prompt chunks are done. SPECD_EINVAL if the slot cannot decode. */
+int turns_add(struct turns *t, const struct round_seq *seq, int32_t target_len, int32_t draft_len);
+
+/* Rows of draft step `step` (from 1) and of the verify pass, as spans. */
+void turns_step_spans(struct turns *t, int step);
+void turns_verify_spans(struct turns *t);
+/* Where the spans' logits go; step <= k_max. */
+float *turns_draft_logits(const struct turns *t, int step);
+
+/* x~_step of the turns in the last turns_step_spans. */
+void turns_draw(struct turns *t, int step);
+/* Accepts, draws the residual or bonus, advances the slots, fills result->seqs. */
+void turns_verify(struct turns *t, struct round_result *result);
+
+#endif

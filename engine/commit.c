@@ -1,0 +1,312 @@
+/*
+ * commit.c - what a round yielded becomes tokens, text, stop decisions and statistics.
+ *
+ * A token's text is released in whole characters and never the first letters of a possible stop
+ * string; what is held is counted with the token that frees it. Each token is one entry of the
+ * output, whatever its text.
+ */
+#include "engine_impl.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- output ---------------------------------------------------------------------------------- */
+
+/* Moves n pending bytes to the output, as the text of token id. Output lock held. */
+static void push_token(struct seq *s, int32_t id, bool drafted, size_t n)
+{
+    struct request_output *out = &s->req->output;
+    if (out->n_tokens == out->cap_tokens) {
+        out->cap_tokens = MAX(32, out->cap_tokens * 2);
+        out->tokens = xrealloc(out->tokens, out->cap_tokens * sizeof *out->tokens);
+    }
+    out->tokens[out->n_tokens++] = (struct out_token){
+        .id = id, .text_len = (uint32_t)n, .drafted = drafted, .k = (uint8_t)s->k};
+    buf_add(&out->text, s->pending.data, n);
+    memmove(s->pending.data, s->pending.data + n, s->pending.len - n);
+    s->pending.len -= n;
+    s->released += n;
+    s->stats.n_generated++;
+}
+
+static bool is_stop_id(const struct seq *s, int32_t id)
+{
+    const struct request_params *p = &s->req->params;
+    for (int32_t i = 0; i < p->n_stop_ids; i++) {
+        if (p->stop_ids[i] == id)
+            return true;
+    }
+    return false;
+}
+
+/* Bytes of pending text that token `id` releases; *stop_index as stop_matcher_feed. */
+static size_t feed_text(struct engine *e, struct seq *s, int32_t id, int32_t *stop_index)
+{
+    size_t before = s->pending.len, safe;
+    decoder_feed(&s->decoder, e->tokenizer, id, false, &s->pending);
+    *stop_index = -1;
+    if (!s->stop)
+        return s->pending.len;
+    size_t added = s->pending.len - before;
+    if (s->stats.n_generated < s->req->params.min_tokens)
+        safe = stop_matcher_skip(s->stop, added);
+    else
+        *stop_index = stop_matcher_feed(s->stop, s->pending.data + before, added, &safe);
+    return safe - s->released;
+}
+
+/* The text is over: everything held may go, an incomplete character as U+FFFD. */
+static size_t flush_text(struct seq *s)
+{
+    decoder_finish(&s->decoder, &s->pending);
+    return s->pending.len;
+}
+
+/* One token of the round. Returns the reason the sequence ends with it, or FINISH_NONE. */
+static enum finish_reason commit_token(struct engine *e, struct seq *s, int32_t id, bool drafted,
+                                       bool is_eog, bool is_last)
+{
+    int32_t stop_index = -1;
+    buf_reserve(&s->pending, 0);
+    if (is_eog || (is_stop_id(s, id) && s->stats.n_generated >= s->req->params.min_tokens)) {
+        push_token(s, id, drafted, flush_text(s));
+        return FINISH_STOP;
+    }
+    size_t n = feed_text(e, s, id, &stop_index);
+    if (stop_index >= 0) {
+        push_token(s, id, drafted, n);
+        s->req->output.stop_text = s->req->params.stops[stop_index];
+        return FINISH_STOP;
+    }
+    push_token(s, id, drafted, is_last ? flush_text(s) : n);
+    return is_last ? FINISH_LENGTH : FINISH_NONE;
+}
+
+/* ---- the end of a sequence ------------------------------------------------------------------- */
+
+static const char *drafter_name(const struct seq *s)
+{
+    static const char *const names[] = {"none", "model", "self", "lookup"};
+    const char *name = names[DRAFT_NONE];
+    int used = 0;
+    for (int d = DRAFT_MODEL; d <= DRAFT_LOOKUP; d++) {
+        if (s->used[d]) {
+            name = names[d];
+            used++;
+        }
+    }
+    return used > 1 ? "mixed" : name;
+}
+
+static const char *why_no_draft(const struct seq *s)
+{
+    if (s->stats.n_drafted > 0)
+        return NULL;
+    if (s->no_draft)
+        return s->no_draft;
+    return seq_wants_draft_kv(s) ? "drafting was not expected to pay"
+                                 : "the text repeated nothing that could be looked up";
+}
+
+static void fill_stats(struct seq *s)
+{
+    struct request_stats *st = &s->stats;
+    uint64_t now = clock_ns();
+    uint64_t admitted = s->t_admitted ? s->t_admitted : now;
+    uint64_t prompt_done = s->t_prompt_done ? s->t_prompt_done : now;
+    st->queued_ns = admitted - s->t_arrived;
+    st->prompt_ns = prompt_done > admitted ? prompt_done - admitted : 0;
+    st->predicted_ns = s->t_last > prompt_done ? s->t_last - prompt_done : 0;
+    st->drafter = drafter_name(s);
+    st->disabled_because = why_no_draft(s);
+}
+
+static void count_finish(struct engine *e, struct seq *s, enum finish_reason reason, int error)
+{
+    if (reason == FINISH_STOP)
+        e->stats.finished_stop++;
+    else if (reason == FINISH_LENGTH)
+        e->stats.finished_length++;
+    else if (error == SPECD_ECANCELED)
+        e->stats.finished_cancelled++;
+    else
+        e->stats.finished_error++;
+    if (reason != FINISH_ERROR)
+        stats_observe(&e->stats.e2e, clock_ns() - s->t_arrived);
+}
+
+/* Sets the output's end; whoever reads it may answer from then on. Output lock held. */
+static void end_output(struct seq *s, enum finish_reason reason, int error, const char *message)
+{
+    struct request_output *out = &s->req->output;
+    fill_stats(s);
+    out->stats = s->stats;
+    out->error = error;
+    snprintf(out->message, sizeof out->message, "%s",
+             message ? message : (error ? specd_error_text(error) : ""));
+    out->finish = reason;
+}
+
+/* Takes an ended sequence out of the engine, tells the reader, and frees it. */
+static void retire(struct engine *e, struct seq *s)
+{
+    struct request *req = s->req;
+    watch_stop(s);
+    sched_remove(&e->sched, s);
+    atomic_fetch_sub(&e->n_live, 1);
+    req->on_output(req, req->on_output_arg);
+    if (!s->preparing_on_pool) /* otherwise the work's own callback frees it */
+        seq_free(s);
+}
+
+void seq_finish(struct engine *e, struct seq *s, enum finish_reason reason, int error,
+                const char *message)
+{
+    count_finish(e, s, reason, error);
+    pthread_mutex_lock(&s->req->output.lock);
+    end_output(s, reason, error, message);
+    pthread_mutex_unlock(&s->req->output.lock);
+    retire(e, s);
+}
+
+/* ---- a round's results ----------------------------------------------------------------------- */
+
+/* What the estimate of acceptance learns: positions up to the first rejection. */
+static void observe_draft(struct seq *s, const struct seq_result *r)
+{
+    if (r->n_drafted > 0)
+        pace_observe(&s->pace, s->drafter == DRAFT_LOOKUP ? PACE_LOOKUP : PACE_MODEL, r->overlap,
+                     MIN(r->n_accepted + 1, r->n_drafted));
+}
+
+/* Counters speak of tokens that reached the client: a stop in mid-round drops the rest. */
+static void count_draft(struct engine *e, struct seq *s, const struct seq_result *r,
+                        int32_t delivered)
+{
+    int32_t accepted = MIN(r->n_accepted, delivered);
+    s->stats.rounds++;
+    s->stats.n_drafted += r->n_drafted;
+    s->stats.n_accepted += accepted;
+    e->stats.residual_fallbacks += (r->flags & SEQ_RESIDUAL_FALLBACK) != 0;
+    if (r->n_drafted == 0)
+        return;
+    s->used[s->drafter] = true;
+    e->stats.drafts++;
+    e->stats.draft_tokens += (uint64_t)r->n_drafted;
+    e->stats.accepted_tokens += (uint64_t)accepted;
+    for (int32_t k = 0; k < r->n_drafted; k++)
+        s->stats.verified_by_pos[k]++;
+    for (int32_t k = 0; k < accepted; k++) {
+        s->stats.accepted_by_pos[k]++;
+        e->stats.accepted_by_pos[k]++;
+    }
+}
+
+static void take_tokens(struct engine *e, struct seq *s, const struct seq_result *r)
+{
+    seq_append(s, r->tokens, r->n_tokens);
+    ASSERT(s->len == r->len);
+    s->target_len = r->target_len;
+    s->draft_len = r->draft_len;
+    if (s->lookup)
+        lookup_append(s->lookup, r->tokens, r->n_tokens);
+    kv_commit(e->kv, s->req->cache_salt, s->tokens, s->target_len,
+              e->draft_ctx > 0 ? s->draft_len : INT32_MAX, !s->draft_kv, s->blocks, s->n_blocks);
+}
+
+static void stamp(struct engine *e, struct seq *s, int32_t n_tokens, uint64_t now)
+{
+    e->stats.generation_tokens += (uint64_t)n_tokens;
+    if (s->t_first == 0) {
+        s->t_first = now;
+        s->t_prompt_done = e->round_submitted_ns + e->result.prompt_ns;
+        e->stats.prompt_tokens += (uint64_t)s->n_prompt;
+        stats_observe(&e->stats.ttft, now - s->t_arrived);
+        stats_observe(&e->stats.queue, s->t_admitted - s->t_arrived);
+    } else if (n_tokens > 0) {
+        for (int32_t i = 0; i < n_tokens; i++)
+            stats_observe(&e->stats.itl, (now - s->t_last) / (uint64_t)n_tokens);
+    }
+    s->t_last = now;
+}
+
+static enum finish_reason deliver(struct engine *e, struct seq *s, const struct seq_result *r,
+                                  int32_t *delivered)
+{
+    enum finish_reason reason = FINISH_NONE;
+    int32_t i;
+    for (i = 0; i < r->n_tokens && reason == FINISH_NONE; i++) {
+        bool last = i == r->n_tokens - 1;
+        reason = commit_token(e, s, r->tokens[i], i < r->n_accepted, last && (r->flags & SEQ_EOG),
+                              last && r->len >= s->limit);
+    }
+    *delivered = i;
+    return reason;
+}
+
+/* Unread output beyond which a streaming reader loses its slot until it has read; an event costs
+ * about this much beside its text. */
+#define STALL_BYTES (256 * 1024)
+#define EVENT_BYTES 200
+
+/* Output lock held. */
+static size_t unread_bytes(const struct request_output *out)
+{
+    return out->text.len - out->read_text + (out->n_tokens - out->read_tokens) * EVENT_BYTES;
+}
+
+bool seq_reader_drained(struct seq *s)
+{
+    struct request_output *out = &s->req->output;
+    pthread_mutex_lock(&out->lock);
+    size_t unread = unread_bytes(out);
+    pthread_mutex_unlock(&out->lock);
+    return unread < STALL_BYTES / 4;
+}
+
+static void commit_seq(struct engine *e, struct seq *s, const struct seq_result *r, uint64_t now)
+{
+    s->round++;
+    if (r->flags & SEQ_NUMERIC) {
+        seq_finish(e, s, FINISH_ERROR, SPECD_ENUMERIC, NULL);
+        return;
+    }
+    observe_draft(s, r);
+    take_tokens(e, s, r);
+
+    struct request_output *out = &s->req->output;
+    int32_t delivered;
+    pthread_mutex_lock(&out->lock);
+    enum finish_reason reason = deliver(e, s, r, &delivered);
+    count_draft(e, s, r, delivered);
+    stamp(e, s, delivered, now);
+    bool lags = s->req->stream && unread_bytes(out) > STALL_BYTES;
+    if (reason != FINISH_NONE)
+        end_output(s, reason, 0, NULL);
+    pthread_mutex_unlock(&out->lock);
+
+    if (reason != FINISH_NONE) {
+        count_finish(e, s, reason, 0);
+        retire(e, s);
+        return;
+    }
+    if (lags)
+        sched_evict(&e->sched, s, SEQ_STALLED);
+    if (s->req->stream)
+        s->req->on_output(s->req, s->req->on_output_arg);
+}
+
+void commit_round(struct engine *e)
+{
+    uint64_t now = clock_ns();
+    e->stats.rounds++;
+    e->stats.prompt_ns += e->result.prompt_ns;
+    e->stats.draft_ns += e->result.draft_ns;
+    e->stats.verify_ns += e->result.verify_ns;
+    e->stats.sample_ns += e->result.sample_ns;
+    for (int32_t i = 0; i < e->result.n_seqs; i++) {
+        struct seq *s = e->sched.slots[e->result.seqs[i].slot];
+        ASSERT(s);
+        commit_seq(e, s, &e->result.seqs[i], now);
+    }
+}

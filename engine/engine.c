@@ -1,0 +1,358 @@
+/*
+ * engine.c - the engine thread: a libuv loop whose every turn is schedule -> round -> commit.
+ *
+ * What wakes the loop: `wake` (the mailbox, a cancel, a drain, a close), `done` (the device
+ * finished the round), the thread pool (a prompt is prepared), hang-up polls, and a timer. Each
+ * ends in engine_turn(), the one place where work is decided.
+ */
+#include "engine_impl.h"
+#include "round.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define TIMER_MS 50 /* deadlines and lagging readers are looked at this often */
+
+void engine_config_init(struct engine_config *config)
+{
+    *config = (struct engine_config){
+        .n_slots = 16,
+        .max_rows = 512,
+        .draft_max = MIN(8, SPECD_K_MAX),
+        .draft_fixed = -1,
+        .max_queue = 256,
+        .request_timeout_ms = 600 * 1000,
+        .synthetic_acceptance = -1.0f,
+    };
+}
+
+static void set_state(struct engine *e, enum engine_state state)
+{
+    atomic_store(&e->state, (int)state);
+    if (e->config.on_state)
+        e->config.on_state(e->config.on_state_arg);
+}
+
+static void set_failure(struct engine *e, int exit_code, const char *why)
+{
+    pthread_mutex_lock(&e->lock);
+    snprintf(e->failure, sizeof e->failure, "%s", why);
+    e->exit_code = exit_code;
+    pthread_mutex_unlock(&e->lock);
+    set_state(e, ENGINE_FAILED);
+}
+
+static void end_all(struct engine *e, int error)
+{
+    struct seq *next;
+    for (struct seq *s = e->sched.first; s; s = next) {
+        next = s->next;
+        seq_finish(e, s, FINISH_ERROR, error, NULL);
+    }
+}
+
+static void device_failed(struct engine *e)
+{
+    e->round_running = false;
+    log_error("the device failed: every live request ends");
+    end_all(e, SPECD_EDEVICE);
+    set_failure(e, 70, "device fault");
+    uv_async_send(&e->wake); /* a close may be waiting for the end of this round */
+}
+
+/* ---- a turn ---------------------------------------------------------------------------------- */
+
+/* Ends what was cancelled or is out of time, and lets readers that caught up back in. */
+static void reap(struct engine *e, uint64_t now)
+{
+    bool draining = atomic_load(&e->state) == ENGINE_DRAINING;
+    bool expired = draining && now >= e->drain_deadline_ns;
+    struct seq *next;
+    for (struct seq *s = e->sched.first; s; s = next) {
+        next = s->next;
+        if (atomic_load(&s->req->cancelled))
+            seq_finish(e, s, FINISH_ERROR, SPECD_ECANCELED, NULL);
+        else if (expired)
+            seq_finish(e, s, FINISH_ERROR, SPECD_EDRAINING, NULL);
+        else if (now >= s->t_deadline)
+            seq_finish(e, s, FINISH_ERROR, SPECD_ETIMEOUT, NULL);
+        else if (s->state == SEQ_STALLED && seq_reader_drained(s))
+            sched_ready(&e->sched, s);
+    }
+}
+
+static int send_slot(struct engine *e, struct seq *s)
+{
+    int rc = 0;
+    if (s->slot_is_new) {
+        struct slot_config config = {
+            .params = s->params,
+            .tokens = s->tokens,
+            .n_tokens = s->len,
+            .n_prompt = s->n_prompt,
+            .limit = s->limit,
+            .target_len = s->cached_target_len,
+            .draft_len = s->cached_draft_len,
+            .round = s->round,
+        };
+        rc = e->ops->slot_set(e->dev, s->slot, &config);
+        s->slot_is_new = false;
+    }
+    if (rc == 0 && s->n_blocks > s->n_blocks_sent)
+        rc = e->ops->slot_blocks(e->dev, s->slot, s->n_blocks_sent, s->n_blocks - s->n_blocks_sent,
+                                 s->blocks + s->n_blocks_sent);
+    s->n_blocks_sent = s->n_blocks;
+    return rc;
+}
+
+static int start_round(struct engine *e)
+{
+    for (int32_t i = 0; i < e->sched.n_slots; i++) {
+        struct seq *s = e->sched.slots[i];
+        int rc = s ? send_slot(e, s) : 0;
+        if (rc != 0)
+            return rc;
+    }
+    e->round_submitted_ns = clock_ns();
+    e->round_running = true;
+    return round_submit(e->ops, e->dev, &e->round);
+}
+
+static bool serving(const struct engine *e)
+{
+    int state = atomic_load(&e->state);
+    return state == ENGINE_READY || state == ENGINE_DRAINING;
+}
+
+void engine_turn(struct engine *e)
+{
+    if (e->round_running || !serving(e))
+        return;
+    uint64_t now = clock_ns();
+    reap(e, now);
+    if (sched_plan(&e->sched, &e->round, now) && start_round(e) != 0) {
+        device_failed(e);
+        return;
+    }
+#ifdef SPECD_CHECKS
+    ASSERT(sched_is_valid(&e->sched));
+#endif
+    e->stats.host_ns += clock_ns() - e->turn_began_ns;
+    stats_publish(e);
+    if (atomic_load(&e->state) == ENGINE_DRAINING && !e->sched.first)
+        set_state(e, ENGINE_STOPPED);
+}
+
+/* ---- wake, timer, drain, close --------------------------------------------------------------- */
+
+static void refuse_inbox(struct engine *e, int error)
+{
+    struct request *next;
+    for (struct request *req = mailbox_take(&e->inbox); req; req = next) {
+        next = req->next;
+        pthread_mutex_lock(&req->output.lock);
+        req->output.error = error;
+        snprintf(req->output.message, sizeof req->output.message, "%s", specd_error_text(error));
+        req->output.finish = FINISH_ERROR;
+        pthread_mutex_unlock(&req->output.lock);
+        atomic_fetch_sub(&e->n_live, 1);
+        req->on_output(req, req->on_output_arg);
+        request_unref(req);
+    }
+}
+
+static void close_handles(struct engine *e)
+{
+    end_all(e, SPECD_EDRAINING);
+    refuse_inbox(e, SPECD_EDRAINING);
+    uv_close((uv_handle_t *)&e->timer, NULL);
+    uv_close((uv_handle_t *)&e->wake, NULL);
+    uv_close((uv_handle_t *)&e->done, NULL);
+}
+
+static void take_inbox(struct engine *e)
+{
+    struct request *next;
+    for (struct request *req = mailbox_take(&e->inbox); req; req = next) {
+        next = req->next;
+        engine_admit(e, req);
+    }
+}
+
+static void begin_drain(struct engine *e)
+{
+    e->drain_deadline_ns = clock_ns() + (uint64_t)atomic_load(&e->drain_ms) * 1000000u;
+    if (atomic_load(&e->state) == ENGINE_READY)
+        set_state(e, ENGINE_DRAINING);
+}
+
+static void on_done(uv_async_t *handle)
+{
+    struct engine *e = handle->data;
+    if (!e->round_running)
+        return;
+    int rc = e->ops->poll(e->dev);
+    if (rc == 0)
+        return;
+    e->turn_began_ns = clock_ns();
+    if (rc < 0 || e->ops->collect(e->dev, &e->result) != 0) {
+        device_failed(e);
+        return;
+    }
+    e->round_running = false;
+    commit_round(e);
+    if (atomic_load(&e->close_requested))
+        close_handles(e);
+    else
+        engine_turn(e);
+}
+
+static void on_wake(uv_async_t *handle)
+{
+    struct engine *e = handle->data;
+    e->turn_began_ns = clock_ns();
+    if (atomic_load(&e->close_requested)) {
+        bool busy = e->round_running || atomic_load(&e->state) == ENGINE_LOADING;
+        if (!busy && !uv_is_closing((uv_handle_t *)&e->wake))
+            close_handles(e); /* else the end of the round, or of loading, comes back to this */
+        return;
+    }
+    if (atomic_load(&e->state) == ENGINE_FAILED)
+        refuse_inbox(e, SPECD_EDEVICE);
+    if (atomic_load(&e->state) == ENGINE_STOPPED)
+        refuse_inbox(e, SPECD_EDRAINING); /* submitted while the last one ended */
+    if (!serving(e))
+        return;
+    take_inbox(e);
+    if (atomic_exchange(&e->drain_requested, false))
+        begin_drain(e);
+    engine_turn(e);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct engine *e = timer->data;
+    e->turn_began_ns = clock_ns();
+    engine_turn(e);
+}
+
+int engine_round_sync(struct engine *e)
+{
+    int rc = round_submit(e->ops, e->dev, &e->round);
+    if (rc != 0)
+        return rc;
+    while ((rc = e->ops->poll(e->dev)) == 0)
+        uv_run(&e->loop, UV_RUN_ONCE);
+    return rc < 0 ? rc : e->ops->collect(e->dev, &e->result);
+}
+
+/* ---- the thread ------------------------------------------------------------------------------ */
+
+static void engine_main(void *arg)
+{
+    struct engine *e = arg;
+    char err[512] = "";
+    if (engine_load(e, err, sizeof err) != 0) {
+        set_failure(e, 1, err);
+    } else {
+        stats_publish(e);
+        uv_timer_start(&e->timer, on_timer, TIMER_MS, TIMER_MS);
+        set_state(e, ENGINE_READY);
+    }
+    uv_async_send(&e->wake); /* a drain or close may have come meanwhile */
+    uv_run(&e->loop, UV_RUN_DEFAULT);
+    engine_unload(e);
+}
+
+static int open_loop(struct engine *e)
+{
+    int rc = uv_loop_init(&e->loop);
+    if (rc == 0)
+        rc = uv_async_init(&e->loop, &e->wake, on_wake);
+    if (rc == 0)
+        rc = uv_async_init(&e->loop, &e->done, on_done);
+    if (rc == 0)
+        rc = uv_timer_init(&e->loop, &e->timer);
+    e->wake.data = e->done.data = e->timer.data = e;
+    return rc;
+}
+
+int engine_open(struct engine **out, const struct engine_config *config, char *err, size_t errlen)
+{
+    struct engine *e = xcalloc(1, sizeof *e);
+    e->config = *config;
+    e->ops = config->device;
+    mailbox_init(&e->inbox);
+    atomic_init(&e->state, ENGINE_LOADING);
+    pthread_mutex_init(&e->lock, NULL);
+    int rc = open_loop(e);
+    if (rc == 0)
+        rc = uv_thread_create(&e->thread, engine_main, e);
+    if (rc != 0) {
+        free(e);
+        return fail(SPECD_EINTERNAL, err, errlen, "engine loop: %s", uv_strerror(rc));
+    }
+    *out = e;
+    return 0;
+}
+
+enum engine_state engine_state(const struct engine *e)
+{
+    return (enum engine_state)atomic_load(&e->state);
+}
+
+const char *engine_failure(const struct engine *e, int *exit_code)
+{
+    *exit_code = e->exit_code;
+    return e->failure;
+}
+
+const struct engine_info *engine_info(const struct engine *e)
+{
+    int state = atomic_load(&e->state);
+    return state == ENGINE_LOADING || state == ENGINE_FAILED ? NULL : &e->info;
+}
+
+int engine_submit(struct engine *e, struct request *req)
+{
+    int state = atomic_load(&e->state);
+    if (state != ENGINE_READY)
+        return state == ENGINE_LOADING  ? SPECD_ELOADING
+               : state == ENGINE_FAILED ? SPECD_EDEVICE
+                                        : SPECD_EDRAINING;
+    int live = atomic_fetch_add(&e->n_live, 1);
+    if (live >= e->config.n_slots + e->config.max_queue) {
+        atomic_fetch_sub(&e->n_live, 1);
+        return SPECD_EBUSY;
+    }
+    request_ref(req);
+    mailbox_put(&e->inbox, req);
+    uv_async_send(&e->wake);
+    return 0;
+}
+
+void engine_cancel(struct engine *e, struct request *req)
+{
+    atomic_store(&req->cancelled, true);
+    uv_async_send(&e->wake);
+}
+
+void engine_drain(struct engine *e, int deadline_ms)
+{
+    atomic_store(&e->drain_ms, deadline_ms);
+    atomic_store(&e->drain_requested, true);
+    uv_async_send(&e->wake);
+}
+
+void engine_close(struct engine *e)
+{
+    if (!e)
+        return;
+    atomic_store(&e->close_requested, true);
+    uv_async_send(&e->wake);
+    uv_thread_join(&e->thread);
+    refuse_inbox(e, SPECD_EDRAINING); /* submitted between close_handles and here */
+    uv_loop_close(&e->loop);
+    pthread_mutex_destroy(&e->lock);
+    free(e);
+}

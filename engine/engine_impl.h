@@ -1,0 +1,104 @@
+/*
+ * engine_impl.h - the engine's own state, shared by the files of the loop (engine.c, load.c,
+ * commit.c, watch.c) and by nobody else.
+ *
+ * Everything here belongs to the engine thread, except what is marked shared.
+ */
+#ifndef SPECD_ENGINE_IMPL_H
+#define SPECD_ENGINE_IMPL_H
+
+#include "kv.h"
+#include "mailbox.h"
+#include "model/model_file.h"
+#include "pace.h"
+#include "prepare.h"
+#include "scheduler.h"
+#include "seq.h"
+#include "specd/engine.h"
+
+#include <uv.h>
+
+struct engine {
+    struct engine_config config;
+
+    /* shared */
+    uv_thread_t thread;
+    uv_async_t wake; /* something in the mailbox, a cancel, a drain or a close */
+    uv_async_t done; /* the device finished a round */
+    struct mailbox inbox;
+    atomic_int state;           /* enum engine_state */
+    atomic_int n_live;          /* requests submitted and not finished */
+    atomic_bool cancel_pending; /* some request was cancelled since the last look */
+    atomic_bool drain_requested, close_requested;
+    atomic_int drain_ms;
+    pthread_mutex_t lock; /* of published and failure */
+    struct engine_stats published;
+    char failure[512];
+    int exit_code;
+    struct engine_info info; /* immutable once READY */
+
+    /* loaded once, immutable afterwards */
+    struct model_file *target_file, *draft_file;
+    struct tokenizer *tokenizer;
+    struct chat_template *chat;
+    struct prepare_tables prepare;
+
+    /* engine thread */
+    uv_loop_t loop;
+    uv_timer_t timer; /* deadlines, stalled readers, the drain deadline */
+    struct device *dev;
+    const struct device_ops *ops;
+    struct device_info device_info;
+    struct device_setup setup;
+    struct kv *kv;
+    struct pace_cost *cost;
+    struct sched sched;
+    struct round round;
+    struct round_result result;
+    bool round_running;
+    uint64_t round_submitted_ns, turn_began_ns;
+    struct engine_stats stats;
+    uint64_t n_arrivals;
+    uint64_t drain_deadline_ns;
+    int32_t draft_ctx; /* positions the draft model may see */
+};
+
+/* ---- load.c */
+
+/* Loads models, sizes and allocates everything, measures costs. Engine thread, before the loop
+ * serves; writes the reason into err. */
+int engine_load(struct engine *e, char *err, size_t errlen);
+void engine_unload(struct engine *e);
+/* Runs one round and waits for it, turning the loop. For start-up only. */
+int engine_round_sync(struct engine *e);
+
+/* ---- engine.c */
+
+void engine_turn(struct engine *e); /* decides and starts work, unless a round is running */
+
+/* ---- admit.c */
+
+/* Takes the reference that came with the mailbox. The sequence is ready to run, or has failed, when
+ * its prompt has been through the thread pool. */
+void engine_admit(struct engine *e, struct request *req);
+
+/* ---- commit.c: a round's results become text, statistics and finished requests */
+
+void commit_round(struct engine *e);
+/* Ends a sequence's output and marks it DONE. error: 0, or a SPECD_E* with reason FINISH_ERROR. */
+void seq_finish(struct engine *e, struct seq *s, enum finish_reason reason, int error,
+                const char *message);
+/* Whether a STALLED sequence's reader has caught up. */
+bool seq_reader_drained(struct seq *s);
+
+/* ---- stats.c */
+
+void stats_observe(struct engine_histogram *h, uint64_t ns);
+void stats_publish(struct engine *e); /* makes e->stats what engine_stats returns */
+
+/* ---- watch.c: hang-ups */
+
+void watch_start(struct engine *e, struct seq *s); /* takes req->client_fd */
+void watch_stop(struct seq *s);
+
+#endif

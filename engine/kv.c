@@ -1,0 +1,552 @@
+#include "kv.h"
+
+#include "specd/util.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define B SPECD_BLOCK_TOKENS
+#define NONE (-1)
+
+_Static_assert(B % 2 == 0, "tokens of a block are hashed as 64-bit words");
+
+/* A tree of the index has a salt at its root. Lives while blocks are indexed under it. */
+struct salt {
+    struct salt *next; /* in its bucket */
+    uint64_t hash, serial;
+    int32_t refs; /* indexed blocks, and one while kv_commit works */
+    char text[];
+};
+
+struct block {
+    /* Identity of the entry for this block's content; 0 while the content isn't final. An indexed
+     * block is that entry; a private one knows from it that `twin` was, when it was last looked
+     * at. Serials are never used twice, so a stale one is recognised. */
+    uint64_t serial;
+    uint64_t parent;   /* indexed: serial of the entry, or salt, above */
+    struct salt *salt; /* indexed */
+    int32_t twin;
+    int32_t refs;
+    int32_t hash_next;
+    int32_t prev, next; /* in the LRU list; next also in the free list */
+    int32_t limbo_refs[2], limbo_next[2];
+    bool indexed;
+    bool draft_full; /* indexed: its draft rows are valid */
+    int32_t tokens[B];
+};
+
+/* References to be dropped when `round` retires. Rounds in flight differ in parity. */
+struct limbo {
+    uint64_t round;
+    int32_t head, tail;
+};
+
+struct kv {
+    struct block *blocks;
+    int32_t n_blocks, n_free_list, n_lru, n_indexed;
+    int32_t free_head;
+    int32_t lru_head, lru_tail; /* head: least recently used */
+    int32_t *buckets;           /* chains of indexed blocks */
+    struct salt **salt_buckets;
+    uint32_t bucket_mask; /* of both tables */
+    uint64_t hash_key, next_serial, retired;
+    struct salt *no_salt;
+    struct limbo limbo[2];
+    struct kv_stats stats;
+};
+
+/* ---- hashing --------------------------------------------------------------------------------- */
+
+static uint64_t mix(uint64_t h, uint64_t word)
+{
+    h = (h ^ word) * 0x9e3779b97f4a7c15u;
+    return h ^ h >> 29;
+}
+
+/* Keyed, since clients choose the bytes: nobody outside can fill one bucket on purpose. */
+static uint64_t hash_bytes(const struct kv *kv, uint64_t start, const void *data, size_t len)
+{
+    const char *p = data;
+    uint64_t h = mix(kv->hash_key, start), word;
+    for (; len >= sizeof word; len -= sizeof word, p += sizeof word) {
+        memcpy(&word, p, sizeof word);
+        h = mix(h, word);
+    }
+    word = len;
+    memcpy(&word, p, len); /* a tail shorter than a word, and how long it is */
+    return mix(mix(h, word), (uint64_t)len);
+}
+
+static int32_t *bucket_of(const struct kv *kv, uint64_t parent, const int32_t *tokens)
+{
+    return &kv->buckets[hash_bytes(kv, parent, tokens, B * sizeof *tokens) & kv->bucket_mask];
+}
+
+/* ---- lists ----------------------------------------------------------------------------------- */
+
+static void free_push(struct kv *kv, int32_t id)
+{
+    struct block *b = &kv->blocks[id];
+    b->serial = 0;
+    b->next = kv->free_head;
+    kv->free_head = id;
+    kv->n_free_list++;
+}
+
+static int32_t free_pop(struct kv *kv)
+{
+    int32_t id = kv->free_head;
+    kv->free_head = kv->blocks[id].next;
+    kv->n_free_list--;
+    return id;
+}
+
+static void lru_push(struct kv *kv, int32_t id)
+{
+    struct block *b = &kv->blocks[id];
+    b->prev = kv->lru_tail;
+    b->next = NONE;
+    if (kv->lru_tail == NONE)
+        kv->lru_head = id;
+    else
+        kv->blocks[kv->lru_tail].next = id;
+    kv->lru_tail = id;
+    kv->n_lru++;
+}
+
+static void lru_remove(struct kv *kv, int32_t id)
+{
+    struct block *b = &kv->blocks[id];
+    if (b->prev == NONE)
+        kv->lru_head = b->next;
+    else
+        kv->blocks[b->prev].next = b->next;
+    if (b->next == NONE)
+        kv->lru_tail = b->prev;
+    else
+        kv->blocks[b->next].prev = b->prev;
+    kv->n_lru--;
+}
+
+/* ---- salts ----------------------------------------------------------------------------------- */
+
+static struct salt **salt_bucket(const struct kv *kv, uint64_t hash)
+{
+    return &kv->salt_buckets[hash & kv->bucket_mask];
+}
+
+static struct salt *salt_find(const struct kv *kv, const char *text)
+{
+    if (!text || !*text)
+        return kv->no_salt;
+    uint64_t hash = hash_bytes(kv, 0, text, strlen(text));
+    struct salt *s = *salt_bucket(kv, hash);
+    while (s && (s->hash != hash || strcmp(s->text, text) != 0))
+        s = s->next;
+    return s;
+}
+
+static struct salt *salt_new(struct kv *kv, const char *text)
+{
+    size_t len = strlen(text);
+    struct salt *s = xcalloc(1, sizeof *s + len + 1);
+    memcpy(s->text, text, len);
+    s->serial = kv->next_serial++;
+    s->hash = hash_bytes(kv, 0, text, len);
+    struct salt **head = salt_bucket(kv, s->hash);
+    s->next = *head;
+    *head = s;
+    return s;
+}
+
+/* A reference on the root for text, made if need be. */
+static struct salt *salt_get(struct kv *kv, const char *text)
+{
+    struct salt *s = salt_find(kv, text);
+    if (!s)
+        s = salt_new(kv, text);
+    s->refs++;
+    return s;
+}
+
+static void salt_put(struct kv *kv, struct salt *s)
+{
+    if (--s->refs > 0)
+        return;
+    struct salt **link = salt_bucket(kv, s->hash);
+    while (*link != s)
+        link = &(*link)->next;
+    *link = s->next;
+    free(s);
+}
+
+/* ---- the index ------------------------------------------------------------------------------- */
+
+static int32_t index_find(const struct kv *kv, uint64_t parent, const int32_t *tokens)
+{
+    int32_t id = *bucket_of(kv, parent, tokens);
+    while (id != NONE) {
+        const struct block *b = &kv->blocks[id];
+        if (b->parent == parent && memcmp(b->tokens, tokens, sizeof b->tokens) == 0)
+            break;
+        id = b->hash_next;
+    }
+    return id;
+}
+
+static void index_add(struct kv *kv, int32_t id, struct salt *salt, uint64_t serial,
+                      uint64_t parent, const int32_t *tokens, bool draft_full)
+{
+    struct block *b = &kv->blocks[id];
+    b->serial = serial;
+    b->parent = parent;
+    b->salt = salt;
+    b->draft_full = draft_full;
+    b->indexed = true;
+    memcpy(b->tokens, tokens, sizeof b->tokens);
+    int32_t *head = bucket_of(kv, parent, tokens);
+    b->hash_next = *head;
+    *head = id;
+    salt->refs++;
+    kv->n_indexed++;
+}
+
+/* Leaves a held block private and an unreferenced one free. Entries below it stay, found by nobody
+ * until one with the same serial comes back: they are evicted in their turn. */
+static void index_remove(struct kv *kv, int32_t id)
+{
+    struct block *b = &kv->blocks[id];
+    int32_t *link = bucket_of(kv, b->parent, b->tokens);
+    while (*link != id)
+        link = &kv->blocks[*link].hash_next;
+    *link = b->hash_next;
+    b->indexed = false;
+    salt_put(kv, b->salt);
+    kv->n_indexed--;
+    if (b->refs == 0) {
+        lru_remove(kv, id);
+        free_push(kv, id);
+    }
+}
+
+/* Is the entry for this block's content, the block itself or its twin, in the index? */
+static bool is_known(const struct kv *kv, const struct block *b)
+{
+    if (b->indexed)
+        return true;
+    const struct block *twin = &kv->blocks[b->twin];
+    return b->serial != 0 && twin->indexed && twin->serial == b->serial;
+}
+
+/* Gives a block whose content is final its place; returns the serial of the entry. */
+static uint64_t place(struct kv *kv, int32_t id, struct salt *salt, uint64_t parent,
+                      const int32_t *tokens, bool draft_full)
+{
+    struct block *b = &kv->blocks[id];
+    ASSERT(b->refs > 0 && !b->indexed);
+    int32_t twin = index_find(kv, parent, tokens);
+    if (twin == NONE) {
+        index_add(kv, id, salt, kv->next_serial++, parent, tokens, draft_full);
+        return b->serial;
+    }
+    const struct block *t = &kv->blocks[twin];
+    uint64_t serial = t->serial;
+    if (draft_full >= t->draft_full && (draft_full > t->draft_full || t->refs == 0)) {
+        index_remove(kv, twin);
+        index_add(kv, id, salt, serial, parent, tokens, draft_full);
+    } else {
+        b->serial = serial;
+        b->twin = twin;
+    }
+    return serial;
+}
+
+void kv_commit(struct kv *kv, const char *salt, const int32_t *tokens, int32_t n_target_rows,
+               int32_t n_draft_rows, bool draft_done, const int32_t *blocks, int32_t n_blocks)
+{
+    int32_t draft_full = n_draft_rows / B;
+    int32_t n_final = n_target_rows / B;
+    if (!draft_done)
+        n_final = MIN(n_final, draft_full);
+    ASSERT(n_draft_rows >= 0 && n_final >= 0 && n_final <= n_blocks);
+
+    int32_t first = n_final;
+    while (first > 0 && kv->blocks[blocks[first - 1]].serial == 0)
+        first--;
+    if (first == n_final)
+        return;
+    /* A twin may have been evicted since: then this sequence's own block takes its place, from the
+     * nearest one above that is still known. */
+    while (first > 0 && !is_known(kv, &kv->blocks[blocks[first - 1]]))
+        first--;
+
+    struct salt *root = salt_get(kv, salt);
+    uint64_t parent = first > 0 ? kv->blocks[blocks[first - 1]].serial : root->serial;
+    for (int32_t i = first; i < n_final; i++)
+        parent = place(kv, blocks[i], root, parent, tokens + (size_t)i * B, i < draft_full);
+    salt_put(kv, root);
+}
+
+int kv_match(struct kv *kv, const char *salt, const int32_t *tokens, int32_t n, bool need_draft,
+             int32_t *blocks, int32_t *target_rows, int32_t *draft_rows)
+{
+    const struct salt *root = salt_find(kv, salt);
+    int32_t cap = n < 2 ? 0 : (n - 2) / B;
+    int32_t found = 0, with_draft = 0;
+    uint64_t parent = root ? root->serial : 0;
+    while (root && found < cap) {
+        int32_t id = index_find(kv, parent, tokens + (size_t)found * B);
+        if (id == NONE)
+            break;
+        struct block *b = &kv->blocks[id];
+        if (need_draft && !b->draft_full)
+            break;
+        if (b->refs++ == 0)
+            lru_remove(kv, id);
+        if (b->draft_full && with_draft == found)
+            with_draft++;
+        blocks[found++] = id;
+        parent = b->serial;
+    }
+    *target_rows = found * B;
+    *draft_rows = with_draft * B;
+    kv->stats.queries += (uint64_t)cap * B;
+    kv->stats.hits += (uint64_t)found * B;
+    return found;
+}
+
+/* ---- references ------------------------------------------------------------------------------ */
+
+static void drop(struct kv *kv, int32_t id)
+{
+    struct block *b = &kv->blocks[id];
+    ASSERT(b->refs > 0);
+    if (--b->refs > 0)
+        return;
+    if (b->indexed)
+        lru_push(kv, id);
+    else
+        free_push(kv, id);
+}
+
+int kv_alloc(struct kv *kv, int32_t n, int32_t *blocks)
+{
+    ASSERT(n >= 0);
+    if (n > kv_n_free(kv))
+        return -1;
+    for (int32_t i = 0; i < n; i++) {
+        if (kv->free_head == NONE) {
+            index_remove(kv, kv->lru_head);
+            kv->stats.evictions++;
+        }
+        blocks[i] = free_pop(kv);
+        kv->blocks[blocks[i]].refs = 1;
+    }
+    return 0;
+}
+
+void kv_release(struct kv *kv, const int32_t *blocks, int32_t n)
+{
+    while (n > 0)
+        drop(kv, blocks[--n]);
+}
+
+void kv_release_after(struct kv *kv, const int32_t *blocks, int32_t n, uint64_t round_no)
+{
+    if (round_no <= kv->retired) {
+        kv_release(kv, blocks, n);
+        return;
+    }
+    int parity = (int)(round_no & 1);
+    struct limbo *l = &kv->limbo[parity];
+    ASSERT(l->head == NONE || l->round == round_no);
+    l->round = round_no;
+    while (n > 0) {
+        struct block *b = &kv->blocks[blocks[--n]];
+        ASSERT(b->refs > b->limbo_refs[0] + b->limbo_refs[1]);
+        if (b->limbo_refs[parity]++ > 0)
+            continue;
+        b->limbo_next[parity] = NONE;
+        if (l->head == NONE)
+            l->head = blocks[n];
+        else
+            kv->blocks[l->tail].limbo_next[parity] = blocks[n];
+        l->tail = blocks[n];
+    }
+}
+
+static void limbo_drain(struct kv *kv, int parity)
+{
+    struct limbo *l = &kv->limbo[parity];
+    for (int32_t id = l->head, next; id != NONE; id = next) {
+        struct block *b = &kv->blocks[id];
+        next = b->limbo_next[parity];
+        for (; b->limbo_refs[parity] > 0; b->limbo_refs[parity]--)
+            drop(kv, id);
+    }
+    l->head = l->tail = NONE;
+}
+
+void kv_retire(struct kv *kv, uint64_t round_no)
+{
+    int older = kv->limbo[0].round < kv->limbo[1].round ? 0 : 1;
+    if (kv->limbo[older].round <= round_no)
+        limbo_drain(kv, older);
+    if (kv->limbo[!older].round <= round_no)
+        limbo_drain(kv, !older);
+    kv->retired = MAX(kv->retired, round_no);
+}
+
+bool kv_writable(const struct kv *kv, int32_t block)
+{
+    const struct block *b = &kv->blocks[block];
+    return b->refs == 1 && !b->indexed && b->limbo_refs[0] + b->limbo_refs[1] == 0;
+}
+
+/* ---- life, counts ---------------------------------------------------------------------------- */
+
+struct kv *kv_create(int32_t n_blocks)
+{
+    ASSERT(n_blocks > 0 && n_blocks <= 1 << 30);
+    struct kv *kv = xcalloc(1, sizeof *kv);
+    kv->n_blocks = n_blocks;
+    kv->blocks = xcalloc((size_t)n_blocks, sizeof *kv->blocks);
+    size_t n_buckets = 1;
+    while (n_buckets < (size_t)n_blocks)
+        n_buckets *= 2;
+    kv->bucket_mask = (uint32_t)(n_buckets - 1);
+    kv->buckets = xmalloc(n_buckets * sizeof *kv->buckets);
+    memset(kv->buckets, 0xff, n_buckets * sizeof *kv->buckets); /* NONE */
+    kv->salt_buckets = xcalloc(n_buckets, sizeof *kv->salt_buckets);
+    kv->hash_key = clock_ns() * 0xd6e8feb86659fd93u ^ (uint64_t)(uintptr_t)kv;
+    kv->next_serial = 1;
+    kv->free_head = kv->lru_head = kv->lru_tail = NONE;
+    kv->limbo[0] = kv->limbo[1] = (struct limbo){.head = NONE, .tail = NONE};
+    kv->no_salt = salt_new(kv, "");
+    kv->no_salt->refs = 1;
+    for (int32_t id = n_blocks - 1; id >= 0; id--)
+        free_push(kv, id);
+    return kv;
+}
+
+void kv_free(struct kv *kv)
+{
+    if (!kv)
+        return;
+    kv_clear_index(kv);
+    salt_put(kv, kv->no_salt);
+    free(kv->salt_buckets);
+    free(kv->buckets);
+    free(kv->blocks);
+    free(kv);
+}
+
+void kv_clear_index(struct kv *kv)
+{
+    for (int32_t id = 0; id < kv->n_blocks; id++) {
+        if (kv->blocks[id].indexed)
+            index_remove(kv, id);
+        kv->blocks[id].serial = 0;
+    }
+}
+
+int32_t kv_n_blocks(const struct kv *kv)
+{
+    return kv->n_blocks;
+}
+
+int32_t kv_n_free(const struct kv *kv)
+{
+    return kv->n_free_list + kv->n_lru;
+}
+
+int32_t kv_n_used(const struct kv *kv)
+{
+    return kv->n_blocks - kv_n_free(kv);
+}
+
+void kv_stats(const struct kv *kv, struct kv_stats *out)
+{
+    *out = kv->stats;
+}
+
+/* ---- checks ---------------------------------------------------------------------------------- */
+
+static bool free_list_is_valid(const struct kv *kv)
+{
+    int32_t n = 0;
+    for (int32_t id = kv->free_head; id != NONE; id = kv->blocks[id].next) {
+        const struct block *b = &kv->blocks[id];
+        if (n++ == kv->n_free_list || b->refs != 0 || b->indexed || b->serial != 0)
+            return false;
+    }
+    return n == kv->n_free_list;
+}
+
+static bool lru_is_valid(const struct kv *kv)
+{
+    int32_t n = 0, prev = NONE;
+    for (int32_t id = kv->lru_head; id != NONE; id = kv->blocks[id].next) {
+        const struct block *b = &kv->blocks[id];
+        if (n++ == kv->n_lru || b->refs != 0 || !b->indexed || b->prev != prev)
+            return false;
+        prev = id;
+    }
+    return n == kv->n_lru && kv->lru_tail == prev;
+}
+
+static bool limbo_is_valid(const struct kv *kv, int parity)
+{
+    int32_t n = 0, listed = 0, last = NONE;
+    for (int32_t id = 0; id < kv->n_blocks; id++)
+        n += kv->blocks[id].limbo_refs[parity] > 0;
+    for (int32_t id = kv->limbo[parity].head; id != NONE; id = kv->blocks[id].limbo_next[parity]) {
+        if (listed++ == n || kv->blocks[id].limbo_refs[parity] <= 0)
+            return false;
+        last = id;
+    }
+    return n == listed && kv->limbo[parity].tail == last;
+}
+
+static bool index_is_valid(const struct kv *kv)
+{
+    int32_t n = 0;
+    for (uint32_t i = 0; i <= kv->bucket_mask; i++) {
+        for (int32_t id = kv->buckets[i]; id != NONE; id = kv->blocks[id].hash_next) {
+            const struct block *b = &kv->blocks[id];
+            /* Finding the block itself says: right bucket, and no second entry of this content. */
+            if (n++ == kv->n_indexed || !b->indexed || !b->salt || b->parent >= b->serial ||
+                b->serial >= kv->next_serial || index_find(kv, b->parent, b->tokens) != id)
+                return false;
+        }
+    }
+    return n == kv->n_indexed;
+}
+
+static bool salts_are_valid(const struct kv *kv)
+{
+    int64_t refs = -1; /* no_salt holds one of its own */
+    for (uint32_t i = 0; i <= kv->bucket_mask; i++) {
+        for (const struct salt *s = kv->salt_buckets[i]; s; s = s->next) {
+            if (s->refs <= 0 || salt_find(kv, s->text) != s)
+                return false;
+            refs += s->refs;
+        }
+    }
+    return refs == kv->n_indexed;
+}
+
+bool kv_is_valid(const struct kv *kv)
+{
+    int32_t unheld = 0, indexed = 0;
+    for (int32_t id = 0; id < kv->n_blocks; id++) {
+        const struct block *b = &kv->blocks[id];
+        if (b->refs < b->limbo_refs[0] + b->limbo_refs[1])
+            return false;
+        unheld += b->refs == 0;
+        indexed += b->indexed;
+    }
+    return unheld == kv_n_free(kv) && indexed == kv->n_indexed && free_list_is_valid(kv) &&
+           lru_is_valid(kv) && limbo_is_valid(kv, 0) && limbo_is_valid(kv, 1) &&
+           index_is_valid(kv) && salts_are_valid(kv);
+}

@@ -1,0 +1,107 @@
+/*
+ * kv.h - which block of the KV pool holds what: references, a free list, a prefix index, eviction.
+ *
+ * Pure data: block ids and tokens, no device, no memory of keys and values. Owned by the engine and
+ * called from its thread alone. Nothing fails except kv_alloc; misuse is a bug and asserts.
+ *
+ * A block holds the rows of SPECD_BLOCK_TOKENS (B) positions for target and draft. It is
+ *   free      nobody's
+ *   private   held by sequences (references > 0) and not in the index; writable while refs == 1
+ *   indexed   in the prefix index and frozen for good; held, or unreferenced and then evictable
+ *
+ * The invariant: no row is ever written into a block that is indexed or referenced twice. Hence the
+ * rule of kv_commit: a block enters the index when no further row of either model will be written
+ * into it by its owner, that is when
+ *   - its B target rows are computed, its tokens committed, and
+ *   - its B draft rows are computed too, or the owner says (draft_done) that it will write no more
+ *     draft rows at or below this block: at its end, before preemption, or throughout when it never
+ *     drafts with a model.
+ * The block remembers whether its draft rows are full, and that mark never changes while it is
+ * indexed. A sequence that wants the draft asks kv_match with need_draft and is not given blocks
+ * without draft rows: it could not fill them in. A server without a draft model passes
+ * n_draft_rows = INT32_MAX, so that every block counts as full.
+ *
+ * The index is a forest: an entry is (parent entry, B tokens), a root is a cache salt. A hit
+ * compares the tokens and the parent's identity, which is a serial number never used twice; a hash
+ * only finds candidates. When a block completes whose content is indexed already, the existing
+ * block stays and the new one remains private; but the new one takes the entry over, with all that
+ * hangs below it, from a block without draft rows if it has them, and from one that nobody holds
+ * (which is then free). The block that lost its entry is private to whoever still holds it.
+ *
+ * Eviction is least recently used among unreferenced indexed blocks. A sequence's blocks are given
+ * back last first, so its tail goes before its head.
+ *
+ * Every operation is O(1) per block. Nothing is allocated after kv_create except one copy of each
+ * cache salt while blocks under it are indexed.
+ */
+#ifndef SPECD_KV_H
+#define SPECD_KV_H
+
+#include "specd/limits.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct kv;
+
+struct kv_stats {
+    uint64_t queries;   /* tokens that kv_match was asked about, its cap applied */
+    uint64_t hits;      /* of these, tokens found */
+    uint64_t evictions; /* indexed blocks that made room */
+};
+
+struct kv *kv_create(int32_t n_blocks);
+void kv_free(struct kv *kv); /* NULL is fine */
+
+int32_t kv_n_blocks(const struct kv *kv);
+int32_t kv_n_free(const struct kv *kv); /* free and evictable: what kv_alloc can give */
+int32_t kv_n_used(const struct kv *kv); /* the others: referenced, limbo included */
+
+/*
+ * Finds the longest chain of indexed blocks that holds a prefix of tokens[0..n), at most
+ * floor((n - 2) / B) blocks: the rows after it, the last prompt row among them, are the sequence's
+ * own for both models, so that nothing need be written into a shared block. Takes a reference on
+ * each, writes their ids to blocks (room for n / B) and returns their number. *target_rows = blocks
+ * * B. *draft_rows: the rows of those that the draft may use; with need_draft always equal to
+ * *target_rows, as the chain ends before the first block that lacks them.
+ * salt: requests with different salts share nothing; NULL and "" are one salt.
+ */
+int kv_match(struct kv *kv, const char *salt, const int32_t *tokens, int32_t n, bool need_draft,
+             int32_t *blocks, int32_t *target_rows, int32_t *draft_rows);
+
+/* n private blocks with one reference each, evicting as needed. 0; or -1 and nothing taken. */
+int kv_alloc(struct kv *kv, int32_t n, int32_t *blocks);
+
+/* Drops one reference on each of a sequence's blocks, given first to last. An indexed block that
+ * nobody holds stays cached; a private one is free at once: use kv_release_after while a round that
+ * touches it may still run. */
+void kv_release(struct kv *kv, const int32_t *blocks, int32_t n);
+
+/* As kv_release, but the references are held until kv_retire(round_no or later). Rounds are counted
+ * from 1 in order of submission; round_no is the last one submitted, and at most two are in flight.
+ * 0, or a round that has retired already, releases at once. */
+void kv_release_after(struct kv *kv, const int32_t *blocks, int32_t n, uint64_t round_no);
+void kv_retire(struct kv *kv, uint64_t round_no); /* all rounds up to this one are collected */
+
+/*
+ * Tells what the rows of a sequence hold now; called after each round and before the sequence gives
+ * its blocks back. blocks[0..n_blocks) are all its blocks, tokens[0..n_target_rows) its committed
+ * tokens, both from position 0. Indexes what the rule above allows. No round in flight may write
+ * rows into blocks that this makes final: counts come from collected rounds, and draft_done waits
+ * for the last one.
+ */
+void kv_commit(struct kv *kv, const char *salt, const int32_t *tokens, int32_t n_target_rows,
+               int32_t n_draft_rows, bool draft_done, const int32_t *blocks, int32_t n_blocks);
+
+/* May its one holder write rows into it? */
+bool kv_writable(const struct kv *kv, int32_t block);
+
+/* Forgets every cached prefix; what sequences hold stays theirs. */
+void kv_clear_index(struct kv *kv);
+
+void kv_stats(const struct kv *kv, struct kv_stats *out);
+
+/* The whole structure checked, O(n_blocks): for debug builds and tests. */
+bool kv_is_valid(const struct kv *kv);
+
+#endif

@@ -1,0 +1,302 @@
+/*
+ * load.c - from paths to a device that is ready to serve: open, check, plan, allocate, warm up.
+ *
+ * Everything is sized before anything is allocated, and printed as a table. After this file has
+ * run, the device allocates nothing any more.
+ */
+#include "engine_impl.h"
+#include "warmup.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MIB (1024.0 * 1024.0)
+
+/* ---- models and text ------------------------------------------------------------------------- */
+
+static bool configured(const struct engine_config *c, enum drafter_type d)
+{
+    for (int i = 0; i < c->n_drafters; i++) {
+        if (c->drafters[i] == d)
+            return true;
+    }
+    return false;
+}
+
+static int open_draft(struct engine *e, char *err, size_t errlen)
+{
+    if (!configured(&e->config, DRAFT_MODEL))
+        return 0;
+    int rc = model_file_open(&e->draft_file, e->config.draft_path, err, errlen);
+    if (rc != 0)
+        return rc;
+    char why[256];
+    if (!vocab_matches(&e->target_file->vocab, &e->draft_file->vocab, why, sizeof why))
+        return fail(SPECD_EINVAL, err, errlen,
+                    "%s: the draft's vocabulary differs from the target's: %s",
+                    e->config.draft_path, why);
+    return 0;
+}
+
+static int open_text(struct engine *e, char *err, size_t errlen)
+{
+    const struct vocab *v = &e->target_file->vocab;
+    int rc = tokenizer_create(&e->tokenizer, v, err, errlen);
+    if (rc != 0)
+        return rc;
+    const char *source = e->config.chat_template ? e->config.chat_template : v->chat_template;
+    if (source) {
+        char why[256];
+        rc = chat_template_create(&e->chat, source, why, sizeof why);
+        if (rc != 0 && e->config.chat_template)
+            return fail(rc, err, errlen, "chat template: %s", why);
+        if (rc != 0) /* the model still completes text */
+            log_warn("the model's chat template is unusable, chat is off: %s", why);
+    }
+    e->prepare = (struct prepare_tables){.tokenizer = e->tokenizer, .chat = e->chat};
+    return 0;
+}
+
+static int open_models(struct engine *e, char *err, size_t errlen)
+{
+    int rc = model_file_open(&e->target_file, e->config.model_path, err, errlen);
+    if (rc == 0)
+        rc = open_draft(e, err, errlen);
+    if (rc == 0)
+        rc = open_text(e, err, errlen);
+    return rc;
+}
+
+/* ---- sizes ----------------------------------------------------------------------------------- */
+
+static int fill_setup(struct engine *e, char *err, size_t errlen)
+{
+    const struct engine_config *c = &e->config;
+    const struct model *target = &e->target_file->model;
+    if (c->n_ctx > 0 && (uint32_t)c->n_ctx > target->n_ctx)
+        log_warn("--ctx-size %d is beyond the %u positions the model was trained for", c->n_ctx,
+                 target->n_ctx);
+    if (configured(c, DRAFT_SELF)) {
+        for (uint32_t i = 0; i < c->n_self_layers; i++) {
+            if (c->self_layers[i] >= target->n_layers)
+                return fail(SPECD_EINVAL, err, errlen,
+                            "--model-draft self: layer %u, but the model has layers 0..%u",
+                            c->self_layers[i], target->n_layers - 1);
+        }
+    }
+    bool any_draft = c->n_drafters > 0 && c->drafters[0] != DRAFT_NONE;
+    e->setup = (struct device_setup){
+        .models = {target, e->draft_file ? &e->draft_file->model : NULL},
+        .weights = {c->weights, c->draft_weights},
+        .self_layers = configured(c, DRAFT_SELF) ? c->self_layers : NULL,
+        .n_self_layers = configured(c, DRAFT_SELF) ? c->n_self_layers : 0,
+        .kv = c->kv,
+        .n_slots = c->n_slots,
+        .n_ctx = c->n_ctx > 0 ? c->n_ctx : (int)target->n_ctx,
+        .max_rows = c->max_rows,
+        .k_max = any_draft ? MIN(MAX(c->draft_max, c->draft_fixed), SPECD_K_MAX) : 0,
+        .threads = c->threads,
+    };
+    e->draft_ctx = 0;
+    if (e->setup.models[MODEL_DRAFT])
+        e->draft_ctx = (int32_t)e->setup.models[MODEL_DRAFT]->n_ctx;
+    else if (e->setup.n_self_layers > 0)
+        e->draft_ctx = e->setup.n_ctx;
+    return 0;
+}
+
+static uint64_t fixed_bytes(const struct device_plan *p)
+{
+    return p->weights_bytes[MODEL_TARGET] + p->weights_bytes[MODEL_DRAFT] + p->activation_bytes +
+           p->slot_bytes + p->workspace_bytes;
+}
+
+/* Bytes the KV pool may take. */
+static uint64_t kv_budget(const struct engine *e, const struct device_plan *p)
+{
+    if (e->config.kv_bytes > 0)
+        return e->config.kv_bytes;
+    uint64_t available = e->device_info.memory_free_bytes;
+    uint64_t fixed = fixed_bytes(p);
+    return available > fixed ? (available - fixed) / 2 : 0;
+}
+
+/* Blocks of the pool: enough for every slot at full length, or what the budget allows. A context
+ * that no longer fits the pool is shortened, so that any admitted request can finish. */
+static int size_pool(struct engine *e, const struct device_plan *p, int32_t *n_blocks, char *err,
+                     size_t errlen)
+{
+    uint64_t need = (uint64_t)e->setup.n_slots * (uint64_t)blocks_for(e->setup.n_ctx);
+    uint64_t affordable = kv_budget(e, p) / p->block_bytes;
+    uint64_t n = MIN(need, affordable);
+#ifdef SPECD_HOSTILE
+    n = MIN(n, 16);
+#endif
+    n = MIN(n, (uint64_t)INT32_MAX / 2);
+    int64_t capacity = (int64_t)n * SPECD_BLOCK_TOKENS;
+    if (capacity < MIN(64, e->setup.n_ctx))
+        return fail(SPECD_ENOMEM, err, errlen,
+                    "not enough memory for the KV pool: %.1f MiB allow %llu blocks of %.2f MiB, "
+                    "fewer than 64 tokens",
+                    (double)kv_budget(e, p) / MIB, (unsigned long long)n,
+                    (double)p->block_bytes / MIB);
+    if (capacity < e->setup.n_ctx) {
+        log_warn("the KV pool holds %lld tokens: the context is shortened from %d",
+                 (long long)capacity, e->setup.n_ctx);
+        e->setup.n_ctx = (int)capacity;
+    }
+    *n_blocks = (int32_t)n;
+    return 0;
+}
+
+static void table_row(const char *what, uint64_t bytes)
+{
+    log_info("  %-28s %10.1f MiB", what, (double)bytes / MIB);
+}
+
+static void print_plan(const struct engine *e, const struct device_plan *p, int32_t n_blocks)
+{
+    uint64_t kv = p->block_bytes * (uint64_t)n_blocks;
+    log_info("memory on %s (%.1f GiB, %.1f GiB free, reads %.1f GB/s):", e->device_info.name,
+             (double)e->device_info.memory_bytes / MIB / 1024,
+             (double)e->device_info.memory_free_bytes / MIB / 1024,
+             e->device_info.read_bandwidth / 1e9);
+    table_row("target weights", p->weights_bytes[MODEL_TARGET]);
+    table_row("draft weights", p->weights_bytes[MODEL_DRAFT]);
+    table_row("KV pool", kv);
+    table_row("activations", p->activation_bytes);
+    table_row("slots", p->slot_bytes);
+    table_row("workspace", p->workspace_bytes);
+    table_row("total", kv + fixed_bytes(p));
+    log_info("  %d blocks of %d tokens, %d slots, context %d", n_blocks, SPECD_BLOCK_TOKENS,
+             e->setup.n_slots, e->setup.n_ctx);
+}
+
+/* ---- device ---------------------------------------------------------------------------------- */
+
+static void on_load_progress(void *arg, enum model_role role, uint64_t done, uint64_t total)
+{
+    int *last_tenth = arg;
+    int tenth = total > 0 ? (int)(done * 10 / total) : 10;
+    if (tenth == *last_tenth)
+        return;
+    *last_tenth = tenth;
+    log_info("loading %s weights: %d %%", role == MODEL_TARGET ? "target" : "draft", tenth * 10);
+}
+
+static void on_round_done(void *arg)
+{
+    struct engine *e = arg;
+    uv_async_send(&e->done);
+}
+
+static int open_device(struct engine *e, int32_t *n_blocks, char *err, size_t errlen)
+{
+    struct device_plan plan;
+    int rc = e->ops->open(&e->dev, err, errlen);
+    if (rc != 0)
+        return rc;
+    e->ops->describe(e->dev, &e->device_info);
+    rc = e->ops->plan(e->dev, &e->setup, &plan, err, errlen);
+    if (rc == 0)
+        rc = size_pool(e, &plan, n_blocks, err, errlen);
+    if (rc == 0) /* the context may have shrunk */
+        rc = e->ops->plan(e->dev, &e->setup, &plan, err, errlen);
+    if (rc != 0)
+        return rc;
+    print_plan(e, &plan, *n_blocks);
+    int last_tenth = -1;
+    rc = e->ops->model_load(e->dev, &e->setup, on_load_progress, &last_tenth, err, errlen);
+    if (rc == 0)
+        rc = e->ops->pool_create(e->dev, *n_blocks, on_round_done, e, err, errlen);
+    return rc;
+}
+
+static void describe_draft(const struct engine *e, char *out, size_t cap)
+{
+    static const char *const names[] = {"none", "model", "self", "lookup"};
+    size_t n = 0;
+    out[0] = '\0';
+    for (int i = 0; i < e->config.n_drafters && n < cap; i++) {
+        enum drafter_type d = e->config.drafters[i];
+        n += (size_t)snprintf(out + n, cap - n, "%s%s%s%s", i ? "," : "", names[d],
+                              d == DRAFT_MODEL ? " " : "",
+                              d == DRAFT_MODEL ? e->draft_file->name : "");
+    }
+    if (n == 0)
+        snprintf(out, cap, "none");
+}
+
+/* The file's or folder's own name: what a person would call it, unlike general.name in many files.
+ */
+static void default_model_id(const char *path, char *out, size_t cap)
+{
+    size_t len = strlen(path);
+    while (len > 1 && path[len - 1] == '/')
+        len--;
+    size_t start = len;
+    while (start > 0 && path[start - 1] != '/')
+        start--;
+    size_t n = len - start;
+    if (n > 5 && strncmp(path + len - 5, ".gguf", 5) == 0)
+        n -= 5;
+    snprintf(out, cap, "%.*s", (int)MIN(n, cap - 1), path + start);
+}
+
+static void fill_info(struct engine *e, int32_t n_blocks)
+{
+    const struct model *m = &e->target_file->model;
+    struct engine_info *i = &e->info;
+    if (e->config.alias)
+        snprintf(i->model_id, sizeof i->model_id, "%s", e->config.alias);
+    else
+        default_model_id(e->config.model_path, i->model_id, sizeof i->model_id);
+    snprintf(i->arch, sizeof i->arch, "%s", m->arch);
+    snprintf(i->device, sizeof i->device, "%s", e->device_info.name);
+    describe_draft(e, i->draft, sizeof i->draft);
+    i->n_vocab = m->n_vocab;
+    i->n_ctx = (uint32_t)e->setup.n_ctx;
+    i->n_ctx_train = m->n_ctx;
+    i->n_embd = m->n_embd;
+    i->n_layers = m->n_layers;
+    i->n_params = m->n_params;
+    i->file_bytes = e->target_file->file_bytes;
+    i->n_slots = e->setup.n_slots;
+    i->n_blocks = n_blocks;
+    i->block_tokens = SPECD_BLOCK_TOKENS;
+}
+
+int engine_load(struct engine *e, char *err, size_t errlen)
+{
+    int32_t n_blocks = 0;
+    int rc = open_models(e, err, errlen);
+    if (rc == 0)
+        rc = fill_setup(e, err, errlen);
+    if (rc == 0)
+        rc = open_device(e, &n_blocks, err, errlen);
+    if (rc != 0)
+        return rc;
+    e->kv = kv_create(n_blocks);
+    e->cost = xcalloc(1, sizeof *e->cost);
+    sched_init(&e->sched, e->kv, e->cost);
+    e->sched.n_slots = e->setup.n_slots;
+    e->sched.max_rows = e->setup.max_rows;
+    e->sched.mixed_rows = MIN(MAX(16, e->setup.max_rows / 8), e->setup.max_rows);
+    e->sched.draft_ctx = e->draft_ctx;
+    e->sched.synthetic_acceptance = e->config.synthetic_acceptance;
+    fill_info(e, n_blocks);
+    return warmup_measure(e, err, errlen);
+}
+
+void engine_unload(struct engine *e)
+{
+    if (e->dev)
+        e->ops->close(e->dev);
+    kv_free(e->kv);
+    free(e->cost);
+    chat_template_free(e->chat);
+    tokenizer_free(e->tokenizer);
+    model_file_close(e->draft_file);
+    model_file_close(e->target_file);
+}

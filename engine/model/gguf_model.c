@@ -1,0 +1,156 @@
+#include "model/gguf_model.h"
+
+#include "model/gguf_meta.h"
+#include "model/rope.h"
+#include "model/weights.h"
+#include "specd/error.h"
+#include "specd/util.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void read_arch(struct model *m, struct gguf_meta *r)
+{
+    static const struct {
+        const char *name;
+        enum rope_kind rope;
+    } archs[] = {
+        {"llama", ROPE_PAIRS}, /* the writer permutes q and k */
+        {"qwen2", ROPE_HALVES},
+        {"qwen3", ROPE_HALVES},
+    };
+    char *arch = meta_string(r, "general.architecture", REQUIRED);
+    if (!arch)
+        return;
+    for (size_t i = 0; i < COUNT_OF(archs) && m->arch[0] == '\0'; i++) {
+        if (strcmp(arch, archs[i].name) == 0) {
+            memcpy(m->arch, arch, strlen(arch) + 1);
+            m->rope = archs[i].rope;
+        }
+    }
+    char text[80];
+    if (m->arch[0] == '\0')
+        meta_bad(r, "general.architecture", "%s is not supported (llama, qwen2 and qwen3 are)",
+                 printable(text, sizeof text, arch, strlen(arch)));
+    free(arch);
+    r->prefix = m->arch;
+}
+
+/* Keys that other models of the family use to change the computation. */
+static void refuse_unsupported(struct gguf_meta *r)
+{
+    static const char *const scales[] = {
+        ".attention.scale", ".attention.clamp_kqv",     ".attn_logit_softcapping",
+        ".embedding_scale", ".final_logit_softcapping", ".logit_scale",
+        ".residual_scale",
+    };
+    for (size_t i = 0; i < COUNT_OF(scales); i++) {
+        if (meta_f64(r, scales[i], OPTIONAL, 0) != 0)
+            meta_bad(r, scales[i], "is not supported");
+    }
+    if (meta_u32(r, ".expert_count", OPTIONAL, 0, 0, UINT32_MAX) > 0)
+        meta_bad(r, ".expert_count", "mixtures of experts are not supported");
+    if (!meta_bool(r, ".attention.causal", true))
+        meta_bad(r, ".attention.causal", "attention that is not causal is not supported");
+    if (meta_u32(r, "split.count", OPTIONAL, 0, 0, UINT32_MAX) > 1)
+        meta_bad(r, "split.count",
+                 "a model split over several GGUF files is not supported: "
+                 "merge them first");
+}
+
+static void read_sizes(struct model *m, struct gguf_meta *r)
+{
+    m->n_layers = meta_u32(r, ".block_count", REQUIRED, 0, 1, MODEL_LAYERS_MAX);
+    m->n_embd = meta_u32(r, ".embedding_length", REQUIRED, 0, 1, SIZE_EMBD_MAX);
+    m->n_ff = meta_u32(r, ".feed_forward_length", REQUIRED, 0, 1, SIZE_FF_MAX);
+    m->n_heads = meta_u32(r, ".attention.head_count", REQUIRED, 1, 1, SIZE_HEADS_MAX);
+    m->n_kv_heads =
+        meta_u32(r, ".attention.head_count_kv", OPTIONAL, m->n_heads, 1, SIZE_HEADS_MAX);
+    m->head_dim = meta_u32(r, ".attention.key_length", OPTIONAL, m->n_embd / m->n_heads, 1,
+                           MODEL_HEAD_DIM_MAX);
+    meta_u32(r, ".attention.value_length", OPTIONAL, m->head_dim, m->head_dim, m->head_dim);
+    m->n_ctx = meta_u32(r, ".context_length", REQUIRED, 0, 1, SIZE_CTX_MAX);
+    uint32_t window = meta_u32(r, ".attention.sliding_window", OPTIONAL, 0, 0, UINT32_MAX);
+    if (window > 0) /* within one window, sliding attention is full attention */
+        m->n_ctx = MIN(m->n_ctx, window);
+    m->rms_eps = (float)meta_f64(r, ".attention.layer_norm_rms_epsilon", REQUIRED, 0);
+    m->rope_dim =
+        meta_u32(r, ".rope.dimension_count", OPTIONAL, m->head_dim, 2, MODEL_HEAD_DIM_MAX);
+}
+
+/* The file's table of divisors, one per pair (Llama 3.1 files carry one). */
+static int read_rope_factors(struct model *m, struct gguf *g, float *factors, bool *found,
+                             char *err, size_t errlen)
+{
+    struct tensor_entry *e = tensor_dir_find(&g->tensors, "rope_freqs.weight");
+    *found = e != NULL;
+    if (!e)
+        return 0;
+    uint32_t n = m->rope_dim / 2;
+    if (e->type != DT_F32 || e->n_dims != 1 || e->shape[0] != n)
+        return fail(SPECD_EFILE, err, errlen, "%s: tensor %s: expected %u elements of f32", g->file,
+                    e->name, n);
+    memcpy(factors, e->data, n * sizeof *factors);
+    for (uint32_t i = 0; i < n; i++) {
+        if (!rope_scale_ok((double)factors[i]))
+            return fail(SPECD_EFILE, err, errlen, "%s: tensor %s: element %u is %g", g->file,
+                        e->name, i, (double)factors[i]);
+    }
+    e->used = true;
+    return 0;
+}
+
+static double read_rope_scale(struct gguf_meta *r)
+{
+    static const char key[] = ".rope.scaling.type";
+    char *type = meta_string(r, key, OPTIONAL);
+    double legacy = meta_f64(r, ".rope.scale_linear", OPTIONAL, 1);
+    double scale = meta_f64(r, ".rope.scaling.factor", OPTIONAL, legacy);
+    if (type && strcmp(type, "none") == 0) {
+        scale = 1;
+    } else if (type && strcmp(type, "linear") != 0) {
+        char text[40];
+        meta_bad(r, key, "%s is not supported (none and linear are)",
+                 printable(text, sizeof text, type, strlen(type)));
+    }
+    free(type);
+    if (scale == 0) /* some writers mean "not stretched" */
+        scale = 1;
+    if (!rope_scale_ok(scale))
+        meta_bad(r, ".rope.scaling.factor", "%g is out of range", scale);
+    return scale;
+}
+
+static int read_rope(struct model *m, struct gguf *g, struct gguf_meta *r)
+{
+    double scale = read_rope_scale(r);
+    double base = meta_f64(r, ".rope.freq_base", OPTIONAL, ROPE_BASE_DEFAULT);
+    if (!rope_base_ok(base))
+        meta_bad(r, ".rope.freq_base", "%g is out of range", base);
+    if (r->rc)
+        return r->rc;
+    float factors[MODEL_HEAD_DIM_MAX / 2];
+    bool found;
+    int rc = read_rope_factors(m, g, factors, &found, r->err, r->errlen);
+    if (rc == 0)
+        rope_fill(m, base, scale, found ? factors : NULL);
+    return rc;
+}
+
+int gguf_model(struct model *m, struct gguf *g, char *err, size_t errlen)
+{
+    struct gguf_meta r = {.g = g, .prefix = "", .err = err, .errlen = errlen};
+    read_arch(m, &r);
+    refuse_unsupported(&r);
+    read_sizes(m, &r);
+    if (r.rc)
+        return r.rc;
+    int rc = weights_check_sizes(m, g->file, err, errlen);
+    if (rc == 0)
+        rc = read_rope(m, g, &r);
+    if (rc)
+        return rc;
+    bool tied = tensor_dir_find(&g->tensors, "output.weight") == NULL;
+    return weights_bind(m, &g->tensors, NAMES_GGUF, tied, g->file, err, errlen);
+}

@@ -1,0 +1,226 @@
+#include "model/gguf_vocab.h"
+
+#include "model/gguf_meta.h"
+#include "specd/error.h"
+#include "specd/limits.h"
+#include "specd/util.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MERGES_MAX (1u << 21)
+
+static void read_kind(struct vocab *v, struct gguf_meta *r)
+{
+    static const char key[] = "tokenizer.ggml.model";
+    char *model = meta_string(r, key, REQUIRED);
+    char text[80];
+    if (!model)
+        return;
+    if (strcmp(model, "gpt2") == 0)
+        v->kind = VOCAB_BPE;
+    else if (strcmp(model, "llama") == 0)
+        v->kind = VOCAB_SPM;
+    else
+        meta_bad(r, key, "%s is not supported (gpt2 and llama are)",
+                 printable(text, sizeof text, model, strlen(model)));
+    free(model);
+}
+
+static void read_pre(struct vocab *v, struct gguf_meta *r)
+{
+    static const struct {
+        const char *name;
+        enum vocab_pre pre;
+        bool nfc; /* as its tokenizer.json normalises text */
+    } pres[] = {
+        {"gpt-2", PRE_GPT2, false},
+        {"smollm", PRE_SMOLLM, false},
+        {"llama-bpe", PRE_LLAMA3, false},
+        {"llama3", PRE_LLAMA3, false},
+        {"llama-v3", PRE_LLAMA3, false},
+        {"qwen2", PRE_QWEN2, true},
+        {"deepseek-r1-qwen", PRE_QWEN2, false},
+    };
+    static const char key[] = "tokenizer.ggml.pre";
+    char *name = meta_string(r, key, OPTIONAL);
+    v->pre = PRE_GPT2;
+    if (!name) {
+        if (r->rc == 0)
+            log_warn("%s: metadata %s is missing: using gpt-2, which may split text wrongly",
+                     r->g->file, key);
+        return;
+    }
+    size_t i = 0;
+    while (i < COUNT_OF(pres) && strcmp(name, pres[i].name) != 0)
+        i++;
+    char text[80];
+    if (i == COUNT_OF(pres)) {
+        meta_bad(r, key, "%s is a pre-tokenizer that specd does not have",
+                 printable(text, sizeof text, name, strlen(name)));
+    } else {
+        v->pre = pres[i].pre;
+        v->nfc = pres[i].nfc;
+    }
+    free(name);
+}
+
+static void read_tokens(struct vocab *v, struct gguf_meta *r)
+{
+    static const char key[] = "tokenizer.ggml.tokens";
+    const struct gguf_kv *kv = meta_array(r, key, REQUIRED, GGUF_STRING);
+    if (!kv)
+        return;
+    if (kv->n < 1 || kv->n > SPECD_VOCAB_MAX) {
+        meta_bad(r, key, "%llu tokens, expected 1 to %d", (unsigned long long)kv->n,
+                 SPECD_VOCAB_MAX);
+        return;
+    }
+    v->tokens = xcalloc((size_t)kv->n, sizeof *v->tokens);
+    const uint8_t *at = kv->data;
+    for (uint64_t i = 0; i < kv->n; i++) {
+        size_t len;
+        const char *s = gguf_next_string(&at, &len);
+        if (len > UINT32_MAX) {
+            meta_bad(r, key, "token %llu is too long", (unsigned long long)i);
+            return;
+        }
+        v->tokens[i] = (struct vocab_token){
+            .text = xstrndup(s, len), .len = (uint32_t)len, .type = TOKEN_NORMAL};
+        v->n_tokens++;
+    }
+}
+
+/* An optional or required array with one element per token, or NULL. */
+static const struct gguf_kv *per_token(const struct vocab *v, struct gguf_meta *r, const char *key,
+                                       enum need need, enum gguf_type elem)
+{
+    const struct gguf_kv *kv = meta_array(r, key, need, elem);
+    if (!kv || kv->n == v->n_tokens)
+        return kv;
+    meta_bad(r, key, "%llu elements for %u tokens", (unsigned long long)kv->n, v->n_tokens);
+    return NULL;
+}
+
+static void read_token_types(struct vocab *v, struct gguf_meta *r)
+{
+    static const char key[] = "tokenizer.ggml.token_type";
+    const struct gguf_kv *kv = per_token(v, r, key, OPTIONAL, GGUF_I32);
+    for (uint32_t i = 0; kv && i < v->n_tokens; i++) {
+        int32_t type;
+        memcpy(&type, kv->data + i * sizeof type, sizeof type);
+        if (type < 0 || type > TOKEN_BYTE)
+            meta_bad(r, key, "token %u has type %d, expected 0 to %d", i, type, TOKEN_BYTE);
+        else
+            v->tokens[i].type = type == 0 ? TOKEN_NORMAL : (enum token_type)type;
+    }
+}
+
+static void read_scores(struct vocab *v, struct gguf_meta *r)
+{
+    static const char key[] = "tokenizer.ggml.scores";
+    const struct gguf_kv *kv =
+        per_token(v, r, key, v->kind == VOCAB_SPM ? REQUIRED : OPTIONAL, GGUF_F32);
+    for (uint32_t i = 0; kv && i < v->n_tokens; i++) {
+        memcpy(&v->tokens[i].score, kv->data + i * sizeof(float), sizeof(float));
+        if (!isfinite(v->tokens[i].score))
+            meta_bad(r, key, "the score of token %u is not finite", i);
+    }
+}
+
+/* "left right": byte-level texts write a space as another letter, so there is exactly one. */
+static bool split_merge(struct vocab_merge *merge, const char *s, size_t len)
+{
+    const char *space = memchr(s, ' ', len);
+    if (!space || space == s || space == s + len - 1 || len > UINT32_MAX)
+        return false;
+    size_t left = (size_t)(space - s), right = len - left - 1;
+    if (memchr(space + 1, ' ', right))
+        return false;
+    *merge = (struct vocab_merge){.left = xstrndup(s, left),
+                                  .right = xstrndup(space + 1, right),
+                                  .left_len = (uint32_t)left,
+                                  .right_len = (uint32_t)right};
+    return true;
+}
+
+static void read_merges(struct vocab *v, struct gguf_meta *r)
+{
+    static const char key[] = "tokenizer.ggml.merges";
+    const struct gguf_kv *kv = meta_array(r, key, REQUIRED, GGUF_STRING);
+    if (!kv)
+        return;
+    if (kv->n > MERGES_MAX) {
+        meta_bad(r, key, "%llu merges, expected at most %u", (unsigned long long)kv->n, MERGES_MAX);
+        return;
+    }
+    v->merges = xcalloc((size_t)kv->n, sizeof *v->merges);
+    const uint8_t *at = kv->data;
+    for (uint64_t i = 0; i < kv->n; i++) {
+        size_t len;
+        const char *s = gguf_next_string(&at, &len);
+        if (!split_merge(&v->merges[i], s, len)) {
+            meta_bad(r, key, "merge %llu is no pair separated by one space", (unsigned long long)i);
+            return;
+        }
+        v->n_merges++;
+    }
+}
+
+/* Files are seen with ids beyond the vocabulary, meaning "none". */
+static int32_t read_id(const struct vocab *v, struct gguf_meta *r, const char *key,
+                       int32_t fallback)
+{
+    if (!meta_find(r, key, OPTIONAL))
+        return fallback;
+    uint32_t id = meta_u32(r, key, OPTIONAL, UINT32_MAX, 0, UINT32_MAX);
+    if (id < v->n_tokens)
+        return (int32_t)id;
+    if (r->rc == 0)
+        log_warn("%s: metadata %s: %u is not one of %u tokens, ignored", r->g->file, key, id,
+                 v->n_tokens);
+    return -1;
+}
+
+static int32_t default_id(const struct vocab *v, uint32_t id, enum token_type type)
+{
+    bool has = v->kind == VOCAB_SPM && id < v->n_tokens && v->tokens[id].type == type;
+    return has ? (int32_t)id : -1;
+}
+
+static void read_specials(struct vocab *v, struct gguf_meta *r)
+{
+    bool spm = v->kind == VOCAB_SPM;
+    bool llama3 = v->kind == VOCAB_BPE && v->pre == PRE_LLAMA3;
+    v->unk = read_id(v, r, "tokenizer.ggml.unknown_token_id", default_id(v, 0, TOKEN_UNKNOWN));
+    v->bos = read_id(v, r, "tokenizer.ggml.bos_token_id", default_id(v, 1, TOKEN_CONTROL));
+    v->eos = read_id(v, r, "tokenizer.ggml.eos_token_id", default_id(v, 2, TOKEN_CONTROL));
+    v->pad = read_id(v, r, "tokenizer.ggml.padding_token_id", -1);
+    v->add_bos = meta_bool(r, "tokenizer.ggml.add_bos_token", spm || llama3) && v->bos >= 0;
+    v->add_eos = meta_bool(r, "tokenizer.ggml.add_eos_token", false) && v->eos >= 0;
+    v->add_space_prefix = meta_bool(r, "tokenizer.ggml.add_space_prefix", spm);
+    v->ignore_merges = llama3;
+    vocab_add_eog(v, v->eos);
+    vocab_add_eog(v, read_id(v, r, "tokenizer.ggml.eot_token_id", -1));
+    vocab_add_eog(v, read_id(v, r, "tokenizer.ggml.eom_token_id", -1));
+    vocab_find_eog(v);
+}
+
+int gguf_vocab(struct vocab *v, const struct gguf *g, char *err, size_t errlen)
+{
+    struct gguf_meta r = {.g = g, .prefix = "", .err = err, .errlen = errlen};
+    read_kind(v, &r);
+    if (r.rc == 0 && v->kind == VOCAB_BPE)
+        read_pre(v, &r);
+    read_tokens(v, &r);
+    read_token_types(v, &r);
+    read_scores(v, &r);
+    if (v->kind == VOCAB_BPE)
+        read_merges(v, &r);
+    if (meta_bool(&r, "tokenizer.ggml.remove_extra_whitespaces", false))
+        meta_bad(&r, "tokenizer.ggml.remove_extra_whitespaces", "is not supported");
+    read_specials(v, &r);
+    v->chat_template = meta_string(&r, "tokenizer.chat_template", OPTIONAL);
+    return r.rc;
+}

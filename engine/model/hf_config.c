@@ -1,0 +1,232 @@
+#include "model/hf_config.h"
+
+#include "model/json_file.h"
+#include "model/rope.h"
+#include "model/weights.h"
+#include "specd/error.h"
+#include "specd/limits.h"
+#include "specd/util.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CONFIG_BYTES_MAX ((size_t)1 << 20)
+#define MISTRAL_WINDOW 4096
+
+static void read_arch(struct model *m, struct json_reader *r)
+{
+    static const char *const archs[] = {"llama", "mistral", "qwen2", "qwen3"};
+    const char *type = json_file_string(r, "model_type", REQUIRED);
+    char text[80];
+    for (size_t i = 0; type && i < COUNT_OF(archs); i++) {
+        if (strcmp(type, archs[i]) == 0) {
+            memcpy(m->arch, type, strlen(type) + 1);
+            return;
+        }
+    }
+    if (type)
+        json_file_bad(r, "model_type", "%s is not supported (llama, mistral, qwen2 and qwen3 are)",
+                      printable(text, sizeof text, type, strlen(type)));
+}
+
+static void refuse_unsupported(struct json_reader *r)
+{
+    const char *act = json_file_string(r, "hidden_act", OPTIONAL);
+    char text[40];
+    if (act && strcmp(act, "silu") != 0)
+        json_file_bad(r, "hidden_act", "%s is not supported (silu is)",
+                      printable(text, sizeof text, act, strlen(act)));
+    if (json_file_field(r, "quantization_config", OPTIONAL))
+        json_file_bad(r, "quantization_config",
+                      "quantised weights are not supported in safetensors");
+    if (json_file_bool(r, "mlp_bias", false))
+        json_file_bad(r, "mlp_bias", "biases of the feed-forward part are not supported");
+}
+
+/* Sliding attention over a window equals full attention while the context fits one window. */
+static uint32_t read_window(const struct model *m, struct json_reader *r)
+{
+    bool slides = json_file_bool(r, "use_sliding_window", strcmp(m->arch, "mistral") == 0);
+    const cJSON *types = json_file_field(r, "layer_types", OPTIONAL), *type;
+    cJSON_ArrayForEach(type, types)
+    {
+        const char *name = cJSON_GetStringValue(type);
+        if (name && strcmp(name, "sliding_attention") == 0)
+            slides = true;
+        else if (!name || strcmp(name, "full_attention") != 0)
+            json_file_bad(r, "layer_types", "a kind of layer that specd does not have");
+    }
+    /* Mistral's first configurations left the window out; later ones say null for none. */
+    bool stated = cJSON_GetObjectItemCaseSensitive(r->object, "sliding_window") != NULL;
+    uint32_t window =
+        json_file_u32(r, "sliding_window", OPTIONAL, stated ? 0 : MISTRAL_WINDOW, 0, UINT32_MAX);
+    return slides && window > 0 ? window : UINT32_MAX;
+}
+
+static void read_sizes(struct model *m, struct json_reader *r)
+{
+    m->n_layers = json_file_u32(r, "num_hidden_layers", REQUIRED, 0, 1, MODEL_LAYERS_MAX);
+    m->n_embd = json_file_u32(r, "hidden_size", REQUIRED, 0, 1, SIZE_EMBD_MAX);
+    m->n_ff = json_file_u32(r, "intermediate_size", REQUIRED, 0, 1, SIZE_FF_MAX);
+    m->n_vocab = json_file_u32(r, "vocab_size", REQUIRED, 0, 1, SPECD_VOCAB_MAX);
+    m->n_heads = json_file_u32(r, "num_attention_heads", REQUIRED, 1, 1, SIZE_HEADS_MAX);
+    m->n_kv_heads =
+        json_file_u32(r, "num_key_value_heads", OPTIONAL, m->n_heads, 1, SIZE_HEADS_MAX);
+    m->head_dim =
+        json_file_u32(r, "head_dim", OPTIONAL, m->n_embd / m->n_heads, 1, MODEL_HEAD_DIM_MAX);
+    m->n_ctx = json_file_u32(r, "max_position_embeddings", REQUIRED, 0, 1, SIZE_CTX_MAX);
+    m->n_ctx = MIN(m->n_ctx, read_window(m, r));
+    m->rms_eps = (float)json_file_f64(r, "rms_norm_eps", OPTIONAL, 1e-6);
+    m->rope = ROPE_HALVES;
+}
+
+static void read_llama3(struct json_reader *r, struct rope_llama3 *l)
+{
+    l->factor = json_file_f64(r, "factor", REQUIRED, 1);
+    l->low_freq_factor = json_file_f64(r, "low_freq_factor", REQUIRED, 1);
+    l->high_freq_factor = json_file_f64(r, "high_freq_factor", REQUIRED, 4);
+    l->original_ctx = json_file_f64(r, "original_max_position_embeddings", REQUIRED, 8192);
+    if (!rope_scale_ok(l->factor))
+        json_file_bad(r, "factor", "%g is out of range", l->factor);
+    if (!(l->low_freq_factor > 0 && l->high_freq_factor > l->low_freq_factor))
+        json_file_bad(r, "high_freq_factor",
+                      "expected more than low_freq_factor, which is more than 0");
+    if (!(l->original_ctx >= 1 && l->original_ctx <= SIZE_CTX_MAX))
+        json_file_bad(r, "original_max_position_embeddings", "%g is out of range", l->original_ctx);
+}
+
+static void read_rope_kind(struct model *m, struct json_reader *s, double base)
+{
+    struct rope_llama3 l;
+    const char *old_name = json_file_string(s, "type", OPTIONAL);
+    const char *type = json_file_string(s, "rope_type", OPTIONAL);
+    if (!type)
+        type = old_name;
+    if (!type || strcmp(type, "default") == 0) {
+        rope_fill(m, base, 1, NULL);
+    } else if (strcmp(type, "linear") == 0) {
+        double factor = json_file_f64(s, "factor", REQUIRED, 1);
+        if (!rope_scale_ok(factor))
+            json_file_bad(s, "factor", "%g is out of range", factor);
+        else
+            rope_fill(m, base, factor, NULL);
+    } else if (strcmp(type, "llama3") == 0) {
+        read_llama3(s, &l);
+        if (s->rc == 0)
+            rope_fill_llama3(m, base, &l);
+    } else {
+        char text[40];
+        json_file_bad(s, "rope_type", "%s is not supported (default, linear and llama3 are)",
+                      printable(text, sizeof text, type, strlen(type)));
+    }
+}
+
+/* rope_theta and rope_scaling; later files put both into rope_parameters. */
+static void read_rope(struct model *m, struct json_reader *r)
+{
+    const cJSON *scaling = json_file_field(r, "rope_scaling", OPTIONAL);
+    const cJSON *parameters = json_file_field(r, "rope_parameters", OPTIONAL);
+    struct json_reader s = *r;
+    s.object = parameters ? parameters : scaling;
+    s.path = parameters ? "rope_parameters." : "rope_scaling.";
+    if (s.object && !cJSON_IsObject(s.object)) {
+        json_file_bad(r, parameters ? "rope_parameters" : "rope_scaling", "expected an object");
+        return;
+    }
+    bool top = json_file_field(r, "rope_theta", OPTIONAL) != NULL;
+    double base = json_file_f64(r, "rope_theta", OPTIONAL, ROPE_BASE_DEFAULT);
+    double partial = json_file_f64(r, "partial_rotary_factor", OPTIONAL, 1);
+    s.rc = r->rc;
+    if (parameters) {
+        base = json_file_f64(&s, "rope_theta", top ? OPTIONAL : REQUIRED, base);
+        partial = json_file_f64(&s, "partial_rotary_factor", OPTIONAL, partial);
+    }
+    if (!rope_base_ok(base))
+        json_file_bad(&s, "rope_theta", "%g is out of range", base);
+    if (!(partial > 0 && partial <= 1))
+        json_file_bad(&s, "partial_rotary_factor", "%g is outside 0 to 1", partial);
+    m->rope_dim = (uint32_t)(m->head_dim * (s.rc ? 1 : partial));
+    if (s.rc == 0)
+        s.rc = weights_check_sizes(m, r->file, r->err, r->errlen);
+    if (s.rc == 0)
+        read_rope_kind(m, &s, base);
+    r->rc = s.rc;
+}
+
+static void add_eog(struct hf_config *c, const struct model *m, struct json_reader *r,
+                    const cJSON *node)
+{
+    uint64_t id;
+    if (!json_file_whole(node, SPECD_VOCAB_MAX, &id) || id >= m->n_vocab) {
+        json_file_bad(r, "eos_token_id", "expected token ids below %u", m->n_vocab);
+        return;
+    }
+    for (int32_t i = 0; i < c->n_eog; i++) {
+        if (c->eog[i] == (int32_t)id)
+            return;
+    }
+    if (c->n_eog == VOCAB_EOG_MAX)
+        json_file_bad(r, "eos_token_id", "more than %d ids", VOCAB_EOG_MAX);
+    else
+        c->eog[c->n_eog++] = (int32_t)id;
+}
+
+/* One id or a list. */
+static void read_eog(struct hf_config *c, const struct model *m, struct json_reader *r)
+{
+    const cJSON *ids = json_file_field(r, "eos_token_id", OPTIONAL);
+    if (!cJSON_IsArray(ids)) {
+        if (ids)
+            add_eog(c, m, r, ids);
+        return;
+    }
+    for (const cJSON *id = ids->child; id; id = id->next)
+        add_eog(c, m, r, id);
+}
+
+static int read_config(struct hf_config *c, struct model *m, struct json_reader *r)
+{
+    read_arch(m, r);
+    refuse_unsupported(r);
+    read_sizes(m, r);
+    c->tied = json_file_bool(r, "tie_word_embeddings", false);
+    if (r->rc == 0)
+        read_rope(m, r);
+    read_eog(c, m, r);
+    return r->rc;
+}
+
+/* What generate() stops at, which instruct models often extend. The file is optional. */
+static int read_generation_config(struct hf_config *c, const struct model *m, const char *folder,
+                                  char *err, size_t errlen)
+{
+    char path[4096];
+    cJSON *root;
+    snprintf(path, sizeof path, "%s/generation_config.json", folder);
+    if (access(path, F_OK) != 0)
+        return 0;
+    int rc = json_file_load(&root, path, CONFIG_BYTES_MAX, err, errlen);
+    if (rc)
+        return rc;
+    struct json_reader r = {.object = root, .file = path, .path = "", .err = err, .errlen = errlen};
+    read_eog(c, m, &r);
+    cJSON_Delete(root);
+    return r.rc;
+}
+
+int hf_config_load(struct hf_config *c, struct model *m, const char *folder, char *err,
+                   size_t errlen)
+{
+    char path[4096];
+    cJSON *root;
+    *c = (struct hf_config){0};
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    int rc = json_file_load(&root, path, CONFIG_BYTES_MAX, err, errlen);
+    if (rc)
+        return rc;
+    struct json_reader r = {.object = root, .file = path, .path = "", .err = err, .errlen = errlen};
+    rc = read_config(c, m, &r);
+    cJSON_Delete(root);
+    return rc ? rc : read_generation_config(c, m, folder, err, errlen);
+}

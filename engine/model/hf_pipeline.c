@@ -1,0 +1,248 @@
+#include "model/hf_pipeline.h"
+
+#include "model/json_file.h"
+#include "specd/util.h"
+
+#include <string.h>
+
+#define SPACE_MARK "\xE2\x96\x81" /* U+2581 */
+
+/* What the steps said, before it is decided what they amount to. */
+struct steps {
+    struct vocab *v;
+    bool marks_spaces; /* some step writes U+2581 for a space */
+    bool digits;       /* every digit is a piece */
+    bool split;        /* by the pattern of v->pre */
+    bool byte_level;   /* the byte alphabet; always the last step */
+    bool byte_regex;   /* with GPT-2's pattern */
+};
+
+/* The reader of one object below `parent`. */
+static struct json_reader below(const struct json_reader *parent, const cJSON *object,
+                                const char *path)
+{
+    struct json_reader r = *parent;
+    r.object = object;
+    r.path = path;
+    return r;
+}
+
+static bool is_text(const char *s, const char *expected)
+{
+    return s && strcmp(s, expected) == 0;
+}
+
+static void unsupported(struct json_reader *r, const char *key, const char *value)
+{
+    char text[200];
+    json_file_bad(r, key, "%s is not supported",
+                  value ? printable(text, sizeof text, value, strlen(value)) : "this form");
+}
+
+typedef void read_step(struct steps *s, struct json_reader *r, const char *type);
+
+/* A step, or a Sequence of them in a member named `list`. null is no step. */
+static void read_steps(struct steps *s, struct json_reader *parent, const cJSON *step,
+                       const char *path, const char *list, read_step *read)
+{
+    if (!step || cJSON_IsNull(step) || parent->rc)
+        return;
+    struct json_reader r = below(parent, step, path);
+    const char *type = json_file_string(&r, "type", REQUIRED);
+    if (is_text(type, "Sequence")) {
+        const cJSON *parts = json_file_field(&r, list, REQUIRED), *child;
+        cJSON_ArrayForEach(child, parts)
+        {
+            struct json_reader part = below(&r, child, path);
+            type = json_file_string(&part, "type", REQUIRED);
+            if (type)
+                read(s, &part, type);
+            r.rc = part.rc;
+        }
+    } else if (type) {
+        read(s, &r, type);
+    }
+    parent->rc = r.rc;
+}
+
+/* The pattern of a Replace or Split: {"String": ...} or {"Regex": ...}; NULL if it is of the other
+ * kind. */
+static const char *pattern_of(struct json_reader *r, const char *kind)
+{
+    struct json_reader p = below(r, json_file_field(r, "pattern", REQUIRED), "pattern.");
+    const char *text = json_file_string(&p, kind, OPTIONAL);
+    r->rc = p.rc;
+    return text;
+}
+
+static void read_normalizer(struct steps *s, struct json_reader *r, const char *type)
+{
+    if (strcmp(type, "NFC") == 0) {
+        s->v->nfc = true;
+    } else if (strcmp(type, "Prepend") == 0) {
+        if (!is_text(json_file_string(r, "prepend", REQUIRED), SPACE_MARK))
+            unsupported(r, "prepend", json_file_string(r, "prepend", OPTIONAL));
+        s->v->add_space_prefix = true;
+        s->v->space_prefix = PREFIX_STRETCH;
+    } else if (strcmp(type, "Replace") == 0) {
+        if (!is_text(pattern_of(r, "String"), " ") ||
+            !is_text(json_file_string(r, "content", REQUIRED), SPACE_MARK))
+            unsupported(r, "pattern", pattern_of(r, "String"));
+        s->marks_spaces = true;
+    } else {
+        unsupported(r, "type", type);
+    }
+}
+
+static void read_metaspace(struct steps *s, struct json_reader *r)
+{
+    if (!is_text(json_file_string(r, "replacement", REQUIRED), SPACE_MARK))
+        unsupported(r, "replacement", json_file_string(r, "replacement", OPTIONAL));
+    if (s->v->add_space_prefix)
+        json_file_bad(r, "type", "Metaspace after Prepend is not supported");
+    if (json_file_bool(r, "split", true))
+        json_file_bad(r, "split", "splitting at spaces is not supported");
+    s->marks_spaces = true;
+    const char *scheme = json_file_string(r, "prepend_scheme", OPTIONAL);
+    if (!scheme)
+        scheme = json_file_bool(r, "add_prefix_space", true) ? "always" : "never";
+    s->v->add_space_prefix = strcmp(scheme, "never") != 0;
+    s->v->space_prefix = strcmp(scheme, "first") == 0 ? PREFIX_FIRST : PREFIX_MISSING;
+    if (s->v->add_space_prefix && strcmp(scheme, "first") != 0 && strcmp(scheme, "always") != 0)
+        unsupported(r, "prepend_scheme", scheme);
+}
+
+static void read_split(struct steps *s, struct json_reader *r)
+{
+    static const struct {
+        const char *regex;
+        enum vocab_pre pre;
+    } known[] = {
+        {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
+         PRE_GPT2},
+        {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}"
+         "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+         PRE_LLAMA3},
+        {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}"
+         "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+         PRE_QWEN2},
+    };
+    const char *behavior = json_file_string(r, "behavior", REQUIRED);
+    bool invert = json_file_bool(r, "invert", false);
+    if (s->marks_spaces && is_text(pattern_of(r, "String"), " "))
+        return; /* no space is left by now */
+    const char *regex = pattern_of(r, "Regex");
+    size_t i = 0;
+    while (regex && i < COUNT_OF(known) && strcmp(regex, known[i].regex) != 0)
+        i++;
+    if (!regex || i == COUNT_OF(known))
+        unsupported(r, "pattern", regex);
+    else if (!is_text(behavior, "Isolated") || invert)
+        unsupported(r, "behavior", behavior);
+    else if (s->split || s->digits)
+        json_file_bad(r, "type", "a Split after another step is not supported");
+    else
+        s->v->pre = known[i].pre;
+    s->split = true;
+}
+
+static void read_pre_tokenizer(struct steps *s, struct json_reader *r, const char *type)
+{
+    if (s->byte_level) {
+        json_file_bad(r, "type", "a step after ByteLevel is not supported");
+    } else if (strcmp(type, "ByteLevel") == 0) {
+        if (json_file_bool(r, "add_prefix_space", true))
+            json_file_bad(r, "add_prefix_space", "is not supported");
+        s->byte_level = true;
+        s->byte_regex = json_file_bool(r, "use_regex", true);
+    } else if (strcmp(type, "Digits") == 0) {
+        if (!json_file_bool(r, "individual_digits", false) || s->split)
+            json_file_bad(r, "individual_digits", "only as true in the first step");
+        s->digits = true;
+    } else if (strcmp(type, "Split") == 0) {
+        read_split(s, r);
+    } else if (strcmp(type, "Metaspace") == 0) {
+        read_metaspace(s, r);
+    } else {
+        unsupported(r, "type", type);
+    }
+}
+
+/* The steps together: SentencePiece, or byte-level BPE with one of the four splits. */
+static void decide(struct steps *s, struct json_reader *r)
+{
+    if (r->rc)
+        return;
+    if (s->marks_spaces && !s->byte_level && !s->split && !s->digits && !s->v->nfc) {
+        s->v->kind = VOCAB_SPM;
+        return;
+    }
+    s->v->kind = VOCAB_BPE;
+    if (s->marks_spaces || s->v->add_space_prefix)
+        json_file_bad(r, "normalizer", "U+2581 with a splitting pre-tokenizer is not supported");
+    else if (!s->byte_level)
+        json_file_bad(r, "pre_tokenizer",
+                      "neither ByteLevel nor U+2581 for a space: not supported");
+    else if (s->split == s->byte_regex)
+        json_file_bad(r, "pre_tokenizer", "ByteLevel needs one pattern, its own or a Split's");
+    else if (!s->split)
+        s->v->pre = s->digits ? PRE_SMOLLM : PRE_GPT2;
+}
+
+/* The one id that a special token of a template stands for, or -1. */
+static int32_t template_id(struct json_reader *r, const char *name)
+{
+    const cJSON *tokens = json_file_field(r, "special_tokens", REQUIRED);
+    const cJSON *token = cJSON_GetObjectItemCaseSensitive(tokens, name);
+    const cJSON *ids = cJSON_GetObjectItemCaseSensitive(token, "ids");
+    uint64_t id;
+    if (!cJSON_IsArray(ids) || !ids->child || ids->child->next ||
+        !json_file_whole(ids->child, INT32_MAX, &id)) {
+        json_file_bad(r, "special_tokens", "expected one id for each token of the template");
+        return -1;
+    }
+    return (int32_t)id;
+}
+
+/* "single": at most one special token on either side of the text. */
+static void read_template(struct steps *s, struct json_reader *r)
+{
+    const cJSON *single = json_file_field(r, "single", REQUIRED), *part;
+    bool text = false;
+    cJSON_ArrayForEach(part, single)
+    {
+        const cJSON *special = cJSON_GetObjectItemCaseSensitive(part, "SpecialToken");
+        const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(special, "id"));
+        bool *add = text ? &s->v->add_eos : &s->v->add_bos;
+        if (!name && !text && cJSON_GetObjectItemCaseSensitive(part, "Sequence")) {
+            text = true;
+        } else if (name && !*add) {
+            *(text ? &s->v->eos : &s->v->bos) = template_id(r, name);
+            *add = true;
+        } else {
+            json_file_bad(r, "single", "expected the text with at most one token on either side");
+        }
+    }
+}
+
+static void read_post_processor(struct steps *s, struct json_reader *r, const char *type)
+{
+    if (strcmp(type, "TemplateProcessing") == 0)
+        read_template(s, r);
+    else if (strcmp(type, "ByteLevel") != 0) /* which only moves offsets */
+        unsupported(r, "type", type);
+}
+
+int hf_pipeline_read(struct vocab *v, const cJSON *root, const char *file, char *err, size_t errlen)
+{
+    struct steps s = {.v = v};
+    struct json_reader r = {.object = root, .file = file, .path = "", .err = err, .errlen = errlen};
+    read_steps(&s, &r, json_file_field(&r, "normalizer", OPTIONAL), "normalizer.", "normalizers",
+               read_normalizer);
+    read_steps(&s, &r, json_file_field(&r, "pre_tokenizer", OPTIONAL), "pre_tokenizer.",
+               "pretokenizers", read_pre_tokenizer);
+    decide(&s, &r);
+    read_steps(&s, &r, json_file_field(&r, "post_processor", OPTIONAL), "post_processor.",
+               "processors", read_post_processor);
+    return r.rc;
+}

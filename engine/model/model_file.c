@@ -1,0 +1,193 @@
+#include "model/model_file.h"
+
+#include "model/field.h"
+#include "model/gguf.h"
+#include "model/gguf_model.h"
+#include "model/gguf_vocab.h"
+#include "model/hf_config.h"
+#include "model/hf_vocab.h"
+#include "model/mapping.h"
+#include "model/safetensors.h"
+#include "model/weights.h"
+#include "specd/error.h"
+#include "specd/util.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define PATH_BYTES_MAX 3072 /* leaves room for file names in a folder */
+
+/* Multiply-and-fold over 8-byte words; the remainder is padded with zeros and told apart by len. */
+static uint64_t hash_bytes(uint64_t h, const uint8_t *data, size_t len)
+{
+    h ^= len * UINT64_C(0x9e3779b97f4a7c15);
+    for (size_t i = 0; i < len; i += 8) {
+        uint64_t word = 0;
+        memcpy(&word, data + i, MIN(len - i, 8));
+        h = (h ^ word) * UINT64_C(0xd6e8feb86659fd93);
+        h ^= h >> 32;
+    }
+    return h;
+}
+
+/* Cuts at a whole character and replaces what a log line or a JSON answer should not carry. */
+static void set_name(struct model_file *mf, const char *name, size_t len)
+{
+    const uint8_t *s = (const uint8_t *)name;
+    size_t n = 0;
+    for (size_t i = 0, k; i < len; i += k) {
+        k = utf8_char(s + i, len - i);
+        bool ok = k > 0 && s[i] >= ' ' && s[i] != 0x7f;
+        k = ok ? k : 1;
+        if (n + k >= sizeof mf->name)
+            break;
+        memcpy(mf->name + n, ok ? name + i : "?", k);
+        n += k;
+    }
+    mf->name[n] = '\0';
+}
+
+/* The last component of a path, without a .gguf at its end. */
+static void set_base_name(struct model_file *mf, const char *path)
+{
+    size_t end = strlen(path);
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    size_t start = end;
+    while (start > 0 && path[start - 1] != '/')
+        start--;
+    static const char suffix[] = ".gguf";
+    size_t k = sizeof suffix - 1;
+    if (end - start > k && memcmp(path + end - k, suffix, k) == 0)
+        end -= k;
+    set_name(mf, path + start, end - start);
+}
+
+static struct mapping *add_map(struct model_file *mf)
+{
+    return &mf->maps[mf->n_maps++];
+}
+
+/* A tokenizer may have fewer tokens than the embedding has rows, never more. */
+static int fit_vocab(struct model_file *mf, const char *file, char *err, size_t errlen)
+{
+    if (mf->vocab.n_tokens > mf->model.n_vocab)
+        return fail(SPECD_EFILE, err, errlen, "%s: %u tokens, but the embedding has %u rows", file,
+                    mf->vocab.n_tokens, mf->model.n_vocab);
+    vocab_pad(&mf->vocab, mf->model.n_vocab);
+    return 0;
+}
+
+static int open_gguf(struct model_file *mf, const char *path, char *err, size_t errlen)
+{
+    struct gguf g;
+    mf->maps = xcalloc(1, sizeof *mf->maps);
+    struct mapping *map = add_map(mf);
+    int rc = mapping_open(map, path, err, errlen);
+    if (rc == 0)
+        rc = gguf_parse(&g, map->data, map->size, map->path, err, errlen);
+    if (rc)
+        return rc;
+    rc = gguf_model(&mf->model, &g, err, errlen);
+    if (rc == 0)
+        rc = gguf_vocab(&mf->vocab, &g, err, errlen);
+    if (rc == 0)
+        rc = fit_vocab(mf, path, err, errlen);
+    const struct gguf_kv *name = gguf_find(&g, "general.name");
+    if (rc == 0 && name && name->type == GGUF_STRING && name->n > 0)
+        set_name(mf, (const char *)name->data, (size_t)name->n);
+    mf->file_bytes = map->size;
+    mf->fingerprint = hash_bytes(map->size, map->data, g.header_bytes);
+    gguf_fini(&g);
+    return rc;
+}
+
+static int open_shards(struct model_file *mf, struct tensor_dir *dir, const char *folder, char *err,
+                       size_t errlen)
+{
+    struct shards shards;
+    int rc = shards_find(&shards, folder, err, errlen);
+    mf->maps = xcalloc(shards.n, sizeof *mf->maps);
+    for (size_t i = 0; rc == 0 && i < shards.n; i++) {
+        char path[4096];
+        size_t header_bytes;
+        snprintf(path, sizeof path, "%s/%s", folder, shards.names[i]);
+        struct mapping *map = add_map(mf);
+        rc = mapping_open(map, path, err, errlen);
+        if (rc == 0)
+            rc =
+                safetensors_parse(dir, map->data, map->size, map->path, &header_bytes, err, errlen);
+        if (rc == 0) {
+            mf->file_bytes += map->size;
+            mf->fingerprint = hash_bytes(mf->fingerprint ^ map->size, map->data, header_bytes);
+        }
+    }
+    shards_fini(&shards);
+    return rc ? rc : tensor_dir_seal(dir, err, errlen);
+}
+
+/* config.json says what the headers don't: how many heads the same matrices make. */
+static uint64_t hash_sizes(const struct model *m)
+{
+    const uint32_t sizes[] = {m->n_layers, m->n_heads, m->n_kv_heads, m->head_dim, m->n_embd,
+                              m->n_ff,     m->n_vocab, m->n_ctx,      m->rope_dim};
+    uint64_t h = hash_bytes(0, (const uint8_t *)sizes, sizeof sizes);
+    return hash_bytes(h, (const uint8_t *)m->rope_inv_freq, sizeof m->rope_inv_freq);
+}
+
+static int open_folder(struct model_file *mf, const char *folder, char *err, size_t errlen)
+{
+    struct hf_config config;
+    struct tensor_dir dir = {0};
+    int rc = hf_config_load(&config, &mf->model, folder, err, errlen);
+    if (rc)
+        return rc;
+    mf->fingerprint = hash_sizes(&mf->model);
+    rc = open_shards(mf, &dir, folder, err, errlen);
+    if (rc == 0)
+        rc = weights_bind(&mf->model, &dir, NAMES_HF, config.tied, folder, err, errlen);
+    tensor_dir_fini(&dir);
+    if (rc == 0)
+        rc = hf_vocab_load(&mf->vocab, folder, err, errlen);
+    if (rc)
+        return rc;
+    for (int32_t i = 0; i < config.n_eog; i++)
+        vocab_add_eog(&mf->vocab, config.eog[i]);
+    vocab_add_eog(&mf->vocab, mf->vocab.eos);
+    vocab_find_eog(&mf->vocab);
+    return fit_vocab(mf, folder, err, errlen);
+}
+
+int model_file_open(struct model_file **out, const char *path, char *err, size_t errlen)
+{
+    struct stat st;
+    if (strlen(path) > PATH_BYTES_MAX)
+        return fail(SPECD_EFILE, err, errlen, "model: the path is longer than %d bytes",
+                    PATH_BYTES_MAX);
+    if (stat(path, &st) != 0)
+        return fail(SPECD_EFILE, err, errlen, "%s: %s", path, strerror(errno));
+    struct model_file *mf = xcalloc(1, sizeof *mf);
+    set_base_name(mf, path);
+    int rc =
+        S_ISDIR(st.st_mode) ? open_folder(mf, path, err, errlen) : open_gguf(mf, path, err, errlen);
+    if (rc)
+        model_file_close(mf);
+    else
+        *out = mf;
+    return rc;
+}
+
+void model_file_close(struct model_file *mf)
+{
+    if (!mf)
+        return;
+    free(mf->model.layers);
+    vocab_free(&mf->vocab);
+    for (size_t i = 0; i < mf->n_maps; i++)
+        mapping_close(&mf->maps[i]);
+    free(mf->maps);
+    free(mf);
+}

@@ -1,0 +1,256 @@
+#include "model/safetensors.h"
+
+#include "model/json_file.h"
+#include "specd/error.h"
+#include "specd/util.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define INDEX_BYTES_MAX ((size_t)32 << 20)
+#define WHOLE_MAX 9007199254740992.0 /* 2^53: beyond it JSON numbers lose digits */
+
+/* One file's header on its way into the directory. */
+struct header {
+    struct tensor_dir *dir;
+    const char *file;
+    const uint8_t *data; /* of the tensors */
+    size_t data_bytes;
+    uint64_t used_bytes;
+    char *err;
+    size_t errlen;
+};
+
+static int bad(const struct header *h, const char *tensor, const char *fmt, ...) PRINTF_LIKE(3, 4);
+static int bad(const struct header *h, const char *tensor, const char *fmt, ...)
+{
+    char name[100], reason[200];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(reason, sizeof reason, fmt, ap);
+    va_end(ap);
+    return fail(SPECD_EFILE, h->err, h->errlen, "%s: tensor %s: %s", h->file,
+                printable(name, sizeof name, tensor, strlen(tensor)), reason);
+}
+
+static int read_dtype(const struct header *h, const cJSON *node, struct tensor_entry *e)
+{
+    static const struct {
+        const char *name;
+        enum dtype type;
+    } names[] = {{"F32", DT_F32}, {"F16", DT_F16}, {"BF16", DT_BF16}};
+    const cJSON *dtype = cJSON_GetObjectItemCaseSensitive(node, "dtype");
+    if (!cJSON_IsString(dtype))
+        return bad(h, e->name, "dtype: expected a string");
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        if (strcmp(dtype->valuestring, names[i].name) == 0) {
+            e->type = names[i].type;
+            return 0;
+        }
+    }
+    char text[40];
+    return bad(h, e->name, "has dtype %s, which specd does not read",
+               printable(text, sizeof text, dtype->valuestring, strlen(dtype->valuestring)));
+}
+
+static int read_shape(const struct header *h, const cJSON *node, struct tensor_entry *e)
+{
+    const cJSON *shape = cJSON_GetObjectItemCaseSensitive(node, "shape"), *dim;
+    if (!cJSON_IsArray(shape))
+        return bad(h, e->name, "shape: expected an array");
+    cJSON_ArrayForEach(dim, shape)
+    {
+        if (e->n_dims == TENSOR_DIMS_MAX)
+            return bad(h, e->name, "shape: more than %d dimensions", TENSOR_DIMS_MAX);
+        if (!json_file_whole(dim, WHOLE_MAX, &e->shape[e->n_dims]))
+            return bad(h, e->name, "shape: expected whole numbers");
+        e->n_dims++;
+    }
+    if (!tensor_bytes(e->type, e->shape, e->n_dims, &e->bytes))
+        return bad(h, e->name, "shape: the product overflows");
+    return 0;
+}
+
+static int read_offsets(struct header *h, const cJSON *node, struct tensor_entry *e)
+{
+    const cJSON *offsets = cJSON_GetObjectItemCaseSensitive(node, "data_offsets");
+    const cJSON *first = cJSON_IsArray(offsets) ? offsets->child : NULL;
+    const cJSON *second = first ? first->next : NULL;
+    uint64_t begin, end;
+    if (!second || second->next || !json_file_whole(first, WHOLE_MAX, &begin) ||
+        !json_file_whole(second, WHOLE_MAX, &end))
+        return bad(h, e->name, "data_offsets: expected two whole numbers");
+    if (begin > end || end > h->data_bytes)
+        return bad(h, e->name, "data_offsets: %llu to %llu is not within the %zu bytes of data",
+                   (unsigned long long)begin, (unsigned long long)end, h->data_bytes);
+    if (end - begin != e->bytes)
+        return bad(h, e->name, "data_offsets: %llu bytes, but its shape needs %llu",
+                   (unsigned long long)(end - begin), (unsigned long long)e->bytes);
+    e->data = h->data + begin;
+    if ((uintptr_t)e->data % (uintptr_t)dtype_bytes(e->type) != 0)
+        return bad(h, e->name,
+                   "starts at an unaligned address: save it again with a current "
+                   "version of safetensors");
+    h->used_bytes += e->bytes;
+    return 0;
+}
+
+static int read_tensor(struct header *h, const cJSON *node)
+{
+    struct tensor_entry e = {.file = h->file};
+    size_t len = strlen(node->string);
+    if (len == 0 || len > TENSOR_NAME_MAX)
+        return bad(h, node->string, "a name of %zu bytes, expected 1 to %d", len, TENSOR_NAME_MAX);
+    if (h->dir->n == TENSORS_MAX)
+        return bad(h, node->string, "more than %d tensors", TENSORS_MAX);
+    if (!cJSON_IsObject(node))
+        return bad(h, node->string, "expected an object");
+    e.name = xstrdup(node->string);
+    int rc = read_dtype(h, node, &e);
+    if (rc == 0)
+        rc = read_shape(h, node, &e);
+    if (rc == 0)
+        rc = read_offsets(h, node, &e);
+    if (rc == 0)
+        tensor_dir_add(h->dir, &e);
+    else
+        free(e.name);
+    return rc;
+}
+
+static int read_header(struct header *h, const cJSON *root)
+{
+    const cJSON *node;
+    cJSON_ArrayForEach(node, root)
+    {
+        if (strcmp(node->string, "__metadata__") == 0)
+            continue;
+        int rc = read_tensor(h, node);
+        if (rc)
+            return rc;
+    }
+    /* Overlaps are found when the directory is sealed; without them, this finds holes. */
+    if (h->used_bytes != h->data_bytes)
+        return fail(SPECD_EFILE, h->err, h->errlen,
+                    "%s: data_offsets: the tensors take %llu bytes of %zu bytes of data", h->file,
+                    (unsigned long long)h->used_bytes, h->data_bytes);
+    return 0;
+}
+
+int safetensors_parse(struct tensor_dir *dir, const uint8_t *data, size_t size, const char *file,
+                      size_t *header_bytes, char *err, size_t errlen)
+{
+    uint64_t len;
+    if (size < sizeof len)
+        return fail(SPECD_EFILE, err, errlen, "%s: header length: the file ends in it", file);
+    memcpy(&len, data, sizeof len);
+    if (len > SAFETENSORS_HEADER_MAX)
+        return fail(SPECD_EFILE, err, errlen, "%s: header length: %llu bytes, at most %zu are read",
+                    file, (unsigned long long)len, SAFETENSORS_HEADER_MAX);
+    if (len > size - sizeof len)
+        return fail(SPECD_EFILE, err, errlen,
+                    "%s: header length: %llu bytes pass the end of the file", file,
+                    (unsigned long long)len);
+    char what[400];
+    snprintf(what, sizeof what, "%s: header", file);
+    cJSON *root;
+    int rc =
+        json_file_parse(&root, (const char *)data + sizeof len, (size_t)len, what, err, errlen);
+    if (rc)
+        return rc;
+    *header_bytes = sizeof len + (size_t)len;
+    struct header h = {.dir = dir,
+                       .file = file,
+                       .data = data + *header_bytes,
+                       .data_bytes = size - *header_bytes,
+                       .err = err,
+                       .errlen = errlen};
+    rc = read_header(&h, root);
+    cJSON_Delete(root);
+    return rc;
+}
+
+/* A plain file name: nothing that could lead out of the folder. */
+static bool is_shard_name(const char *name)
+{
+    static const char suffix[] = ".safetensors";
+    size_t n = strlen(name), k = sizeof suffix - 1;
+    return n > k && n <= 255 && name[0] != '.' && !strchr(name, '/') &&
+           strcmp(name + n - k, suffix) == 0;
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* weight_map names a file per tensor: thousands of times the same few. */
+static int read_index(struct shards *s, const cJSON *root, const char *path, char *err,
+                      size_t errlen)
+{
+    const cJSON *map = cJSON_GetObjectItemCaseSensitive(root, "weight_map"), *node;
+    if (!cJSON_IsObject(map) || !map->child)
+        return fail(SPECD_EFILE, err, errlen, "%s: weight_map: expected an object", path);
+    size_t n = 0, k = 0;
+    cJSON_ArrayForEach(node, map)
+    {
+        char text[80];
+        if (!cJSON_IsString(node) || !is_shard_name(node->valuestring))
+            return fail(SPECD_EFILE, err, errlen,
+                        "%s: weight_map: the file of tensor %s is not a plain *.safetensors name",
+                        path, printable(text, sizeof text, node->string, strlen(node->string)));
+        n++;
+    }
+    const char **all = xmalloc(n * sizeof *all);
+    n = 0;
+    cJSON_ArrayForEach(node, map) all[n++] = node->valuestring;
+    qsort(all, n, sizeof *all, by_text);
+    for (size_t i = 0; i < n; i++) {
+        if (k == 0 || strcmp(all[k - 1], all[i]) != 0)
+            all[k++] = all[i];
+    }
+    if (k <= SHARDS_MAX) {
+        s->names = xmalloc(k * sizeof *s->names);
+        for (; s->n < k; s->n++)
+            s->names[s->n] = xstrdup(all[s->n]);
+    }
+    free(all);
+    if (k > SHARDS_MAX)
+        return fail(SPECD_EFILE, err, errlen, "%s: weight_map: more than %d files", path,
+                    SHARDS_MAX);
+    return 0;
+}
+
+int shards_find(struct shards *s, const char *folder, char *err, size_t errlen)
+{
+    static const char single[] = "model.safetensors";
+    char path[4096];
+    *s = (struct shards){0};
+    snprintf(path, sizeof path, "%s/%s", folder, single);
+    if (access(path, F_OK) == 0) {
+        s->names = xmalloc(sizeof *s->names);
+        s->names[s->n++] = xstrdup(single);
+        return 0;
+    }
+    snprintf(path, sizeof path, "%s/%s.index.json", folder, single);
+    if (access(path, F_OK) != 0)
+        return fail(SPECD_EFILE, err, errlen, "%s: neither %s nor %s.index.json in it", folder,
+                    single, single);
+    cJSON *root;
+    int rc = json_file_load(&root, path, INDEX_BYTES_MAX, err, errlen);
+    if (rc)
+        return rc;
+    rc = read_index(s, root, path, err, errlen);
+    cJSON_Delete(root);
+    return rc;
+}
+
+void shards_fini(struct shards *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        free(s->names[i]);
+    free(s->names);
+    *s = (struct shards){0};
+}

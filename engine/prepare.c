@@ -1,0 +1,70 @@
+#include "prepare.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int copy_ids(const struct tokenizer *t, const struct request *req, int32_t **ids, size_t *n,
+                    char *err, size_t errlen)
+{
+    uint32_t n_vocab = tokenizer_n_vocab(t);
+    for (size_t i = 0; i < req->n_prompt_ids; i++) {
+        int32_t id = req->prompt_ids[i];
+        if (id < 0 || (uint32_t)id >= n_vocab)
+            return fail(SPECD_EINVAL, err, errlen,
+                        "prompt: token id %d at index %zu is not in 0..%u", id, i, n_vocab - 1);
+    }
+    *ids = xmalloc(req->n_prompt_ids * sizeof **ids);
+    memcpy(*ids, req->prompt_ids, req->n_prompt_ids * sizeof **ids);
+    *n = req->n_prompt_ids;
+    return 0;
+}
+
+/* A special token's text as templates print it: its raw text, not its decoded bytes. */
+static const char *token_text(const struct vocab *v, int32_t id)
+{
+    return id >= 0 && (uint32_t)id < v->n_tokens ? v->tokens[id].text : "";
+}
+
+static int render_chat(const struct prepare_tables *t, const struct request *req, struct buf *out,
+                       char *err, size_t errlen)
+{
+    if (!t->chat)
+        return fail(SPECD_EINVAL, err, errlen,
+                    "messages: the model has no chat template; give one with --chat-template");
+    const struct vocab *v = tokenizer_vocab(t->tokenizer);
+    struct chat_vars vars = {
+        .messages = req->messages,
+        .n_messages = req->n_messages,
+        .add_generation_prompt = true,
+        .bos_token = token_text(v, v->bos),
+        .eos_token = token_text(v, v->eos),
+    };
+    return chat_render(t->chat, &vars, out, err, errlen);
+}
+
+/* The template has printed its own BOS in most families: no second one then. */
+static unsigned chat_flags(const struct vocab *v, const struct buf *text)
+{
+    const char *bos = token_text(v, v->bos);
+    size_t n = strlen(bos);
+    bool printed = n > 0 && text->len >= n && memcmp(text->data, bos, n) == 0;
+    return ENCODE_SPECIAL | (printed ? 0 : ENCODE_BOS);
+}
+
+int prepare_prompt(const struct prepare_tables *t, const struct request *req, int32_t **ids,
+                   size_t *n_ids, char *err, size_t errlen)
+{
+    if (req->kind == PROMPT_TOKENS)
+        return copy_ids(t->tokenizer, req, ids, n_ids, err, errlen);
+    if (req->kind == PROMPT_TEXT)
+        return tokenizer_encode(t->tokenizer, req->prompt, req->prompt_len,
+                                ENCODE_BOS | ENCODE_SPECIAL, &req->cancelled, ids, n_ids);
+    struct buf text = {0};
+    int rc = render_chat(t, req, &text, err, errlen);
+    if (rc == 0)
+        rc = tokenizer_encode(t->tokenizer, text.data ? text.data : "", text.len,
+                              chat_flags(tokenizer_vocab(t->tokenizer), &text), &req->cancelled,
+                              ids, n_ids);
+    buf_free(&text);
+    return rc;
+}

@@ -1,0 +1,23 @@
+/*
+ * prepare.h - from a request's prompt to token ids: template, then tokenizer.
+ *
+ * A pure function of immutable tables and of the request's read-only fields: the engine runs it on
+ * libuv's thread pool, so that a long prompt stalls neither the loop nor the HTTP thread.
+ */
+#ifndef SPECD_PREPARE_H
+#define SPECD_PREPARE_H
+
+#include "specd/request.h"
+#include "text/chat.h"
+#include "text/tokenizer.h"
+
+struct prepare_tables {
+    const struct tokenizer *tokenizer;
+    const struct chat_template *chat; /* NULL: the model has none */
+};
+
+/* *ids is malloc'd. EINVAL names the field; ECANCELED when req->cancelled became true. */
+int prepare_prompt(const struct prepare_tables *t, const struct request *req, int32_t **ids,
+                   size_t *n_ids, char *err, size_t errlen);
+
+#endif

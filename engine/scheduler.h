@@ -1,0 +1,51 @@
+/*
+ * scheduler.h - who runs, how many tokens each drafts, which prompt chunks ride along. Pure policy.
+ *
+ * No device, no clock, no I/O: it moves sequences between the waiting queue and slots, moves blocks
+ * between the pool and sequences, and writes a `struct round`. Its caller carries the decisions
+ * out. Engine thread.
+ *
+ * A turn, in this order:
+ *   grow     every decoding sequence, oldest first, gets blocks for its next rows; when the pool is
+ *            empty the youngest running sequence is preempted (its full blocks stay in the prefix
+ *            index, so it comes back cheaply)
+ *   admit    waiting sequences take free slots while their prompt fits beside what runs
+ *   prefill  prompt chunks and draft catch-up, oldest first, under the row budget
+ *   draft    K per decoding sequence (pace.h), from the first of its drafters that has a proposal
+ */
+#ifndef SPECD_SCHEDULER_H
+#define SPECD_SCHEDULER_H
+
+#include "kv.h"
+#include "pace.h"
+#include "seq.h"
+
+struct sched {
+    struct kv *kv;
+    const struct pace_cost *cost;
+    int32_t n_slots, max_rows; /* max_rows: of one prompt pass */
+    int32_t mixed_rows;        /* the same while others decode: keeps their tokens coming */
+    int32_t draft_ctx;         /* positions the draft model may see; 0: no draft model */
+    float synthetic_acceptance;
+
+    struct seq *slots[SPECD_SLOTS_MAX];
+    int32_t n_running, n_waiting;
+    struct seq *first, *last; /* every sequence that is not DONE, oldest arrival first */
+    uint64_t preemptions, rounds;
+    uint64_t cache_queries, cache_hits; /* tokens of admitted sequences; found in the index */
+};
+
+void sched_init(struct sched *s, struct kv *kv, const struct pace_cost *cost);
+/* Enters a sequence, PREPARING, behind all others; it becomes WAITING with sched_ready. */
+void sched_add(struct sched *s, struct seq *q);
+void sched_ready(struct sched *s, struct seq *q);
+/* Takes a sequence out from any state; its slot and blocks are free at once. */
+void sched_remove(struct sched *s, struct seq *q);
+/* Gives up slot and blocks; state becomes to (WAITING or STALLED). */
+void sched_evict(struct sched *s, struct seq *q, enum seq_state to);
+/* Fills round; false when there is nothing to run. `now` stamps admissions. */
+bool sched_plan(struct sched *s, struct round *round, uint64_t now);
+/* Invariants, for debug and hostile builds. */
+bool sched_is_valid(const struct sched *s);
+
+#endif

@@ -1,0 +1,86 @@
+/*
+ * seq.h - a request inside the engine: its tokens, its place, its blocks, its text in the making.
+ *
+ * Owned by the engine thread. A sequence is
+ *   PREPARING  its prompt is being rendered and tokenized on the thread pool
+ *   WAITING    in the scheduler's queue: holds no slot and no blocks (also after preemption)
+ *   STALLED    set aside because its reader lags; holds nothing, waits to be drained
+ *   RUNNING    holds a slot and the blocks of its first target_len rows and of this round's rows
+ *   DONE       output finished; freed at the end of the turn
+ * tokens[0..len) is the committed text; len >= 1 once prepared. target_len and draft_len mirror the
+ * device's (see specd/device.h).
+ */
+#ifndef SPECD_SEQ_H
+#define SPECD_SEQ_H
+
+#include "lookup.h"
+#include "pace.h"
+#include "specd/engine.h"
+#include "specd/request.h"
+#include "stop.h"
+#include "text/tokenizer.h"
+
+enum seq_state { SEQ_PREPARING, SEQ_WAITING, SEQ_STALLED, SEQ_RUNNING, SEQ_DONE };
+
+struct seq {
+    struct request *req; /* holds the engine's reference */
+    enum seq_state state;
+    struct seq *prev, *next; /* the list of all sequences, oldest first */
+    uint64_t arrival;        /* admission order: preemption takes the youngest */
+
+    int32_t *tokens; /* (cap), committed */
+    int32_t len, cap;
+    int32_t n_prompt, limit;
+    struct sample_params params; /* what slot_set gets */
+    uint32_t round;              /* rounds taken part in: the next round's number */
+
+    int32_t slot; /* -1 unless RUNNING */
+    int32_t target_len, draft_len;
+    int32_t *blocks; /* (blocks_cap) */
+    int32_t n_blocks, blocks_cap;
+    int32_t n_blocks_sent; /* of these, known to the device */
+    bool draft_kv;         /* while RUNNING: keeps the draft model's KV up to date */
+    bool slot_is_new;      /* slot_set is due before the next round, with the rows found cached: */
+    int32_t cached_target_len, cached_draft_len;
+
+    /* drafting */
+    enum drafter_type drafters[ENGINE_DRAFTERS_MAX]; /* this request's, in order; DRAFT_NONE ends */
+    int n_drafters;
+    int32_t k_min, k_max, k_fixed; /* k_fixed -1: adapt */
+    struct pace pace;
+    struct lookup *lookup; /* NULL unless lookup is among the drafters */
+    int32_t k;             /* of the round in flight */
+    enum drafter_type drafter;
+    bool used[4];         /* drafters whose tokens were verified, by drafter_type */
+    const char *no_draft; /* why there are no drafters; static string or NULL */
+
+    /* text */
+    struct decoder decoder;
+    struct stop_matcher *stop; /* NULL without stop strings */
+    struct buf pending;        /* decoded and not yet released */
+    size_t released;           /* bytes released so far */
+    bool preparing_on_pool;    /* a work request refers to this sequence */
+
+    /* clocks: clock_ns, 0 = not yet */
+    uint64_t t_arrived, t_admitted, t_prompt_done, t_first, t_last, t_deadline;
+    struct request_stats stats;
+    struct client_watch *watch; /* hang-up poll on req->client_fd, or NULL */
+};
+
+struct seq *seq_new(struct request *req); /* takes the caller's reference on req */
+void seq_free(struct seq *s);             /* drops it */
+
+/* Makes ids[0..n) the prompt; copies. */
+void seq_set_prompt(struct seq *s, const int32_t *ids, int32_t n);
+void seq_append(struct seq *s, const int32_t *ids, int32_t n);
+bool seq_uses(const struct seq *s, enum drafter_type d);
+/* Whether the draft model's KV matters to this sequence. */
+bool seq_wants_draft_kv(const struct seq *s);
+
+/* Blocks that n positions need. */
+static inline int32_t blocks_for(int32_t n_positions)
+{
+    return n_positions / SPECD_BLOCK_TOKENS + (n_positions % SPECD_BLOCK_TOKENS != 0);
+}
+
+#endif

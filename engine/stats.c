@@ -1,0 +1,47 @@
+/*
+ * stats.c - counters from the engine thread to whoever scrapes them.
+ *
+ * The engine counts in a plain struct and publishes a copy once a turn. It never waits for a
+ * reader: if one holds the lock, the copy is left to the next turn.
+ */
+#include "engine_impl.h"
+
+#include <math.h>
+
+const double engine_bucket_s[ENGINE_BUCKETS] = {
+    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1,   0.2,
+    0.5,    1.0,   2.0,   5.0,   10.0, 30.0, 60.0, 300.0, INFINITY,
+};
+
+void stats_observe(struct engine_histogram *h, uint64_t ns)
+{
+    double s = (double)ns / 1e9;
+    int i = 0;
+    while (i < ENGINE_BUCKETS - 1 && s > engine_bucket_s[i])
+        i++;
+    h->counts[i]++;
+    h->sum_s += s;
+}
+
+void stats_publish(struct engine *e)
+{
+    e->stats.running = e->sched.n_running;
+    e->stats.waiting = atomic_load(&e->n_live) - e->sched.n_running;
+    e->stats.blocks_used = kv_n_used(e->kv);
+    e->stats.blocks_total = kv_n_blocks(e->kv);
+    e->stats.cache_queries = e->sched.cache_queries;
+    e->stats.cache_hits = e->sched.cache_hits;
+    e->stats.preemptions = e->sched.preemptions;
+    if (pthread_mutex_trylock(&e->lock) != 0)
+        return;
+    e->published = e->stats;
+    pthread_mutex_unlock(&e->lock);
+}
+
+void engine_stats(const struct engine *e, struct engine_stats *out)
+{
+    struct engine *shared = (struct engine *)(uintptr_t)e; /* the lock alone is written */
+    pthread_mutex_lock(&shared->lock);
+    *out = shared->published;
+    pthread_mutex_unlock(&shared->lock);
+}

@@ -1,0 +1,40 @@
+/*
+ * added.h - finds control and user-defined tokens in text, before anything else happens to it.
+ *
+ * As Hugging Face's added vocabulary does: the leftmost match, at that place the longest. Immutable
+ * once built; any thread may search.
+ */
+#ifndef SPECD_ADDED_H
+#define SPECD_ADDED_H
+
+#include "model/vocab.h"
+#include "specd/util.h"
+
+struct added_token {
+    size_t at, len; /* its text, in added.texts */
+    int32_t id;
+    bool control; /* matched only where the caller allows control tokens */
+    bool lstrip, rstrip;
+};
+
+struct added {
+    struct buf texts;
+    struct added_token *tokens; /* by text */
+    size_t n;
+    uint32_t first[257]; /* tokens that start with byte b: first[b] .. first[b + 1] */
+};
+
+struct added_match {
+    size_t start, end; /* with the white space it swallows */
+    const struct added_token *token;
+};
+
+/* Takes v's added tokens that are looked for after normalisation, or those that are not. */
+void added_init(struct added *a, const struct vocab *v, bool normalized);
+void added_fini(struct added *a);
+
+/* Next match at or after from. false: none. */
+bool added_find(const struct added *a, const char *text, size_t len, size_t from, bool control,
+                struct added_match *m);
+
+#endif

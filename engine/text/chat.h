@@ -1,0 +1,30 @@
+/*
+ * chat.h - chat messages to prompt text, by the model's own Jinja template.
+ *
+ * An interpreter of the part of Jinja that published chat templates use, rendering as Hugging
+ * Face's apply_chat_template does (trim_blocks, lstrip_blocks). No file, no network, no unbounded
+ * work: steps, depth and output are limited. A template is immutable: any thread may render.
+ */
+#ifndef SPECD_CHAT_H
+#define SPECD_CHAT_H
+
+#include "specd/request.h"
+#include "specd/util.h"
+
+struct chat_template;
+
+/* Copies source. SPECD_EINVAL with line and reason. */
+int chat_template_create(struct chat_template **out, const char *source, char *err, size_t errlen);
+void chat_template_free(struct chat_template *t);
+
+struct chat_vars {
+    const struct chat_message *messages;
+    size_t n_messages;
+    bool add_generation_prompt;
+    const char *bos_token, *eos_token; /* "" when the model has none: undefined, as in HF */
+};
+/* Appends the prompt to out. SPECD_EINVAL with the template's own words when it raises. */
+int chat_render(const struct chat_template *t, const struct chat_vars *vars, struct buf *out,
+                char *err, size_t errlen);
+
+#endif

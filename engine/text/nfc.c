@@ -1,0 +1,190 @@
+#include "text/nfc.h"
+
+#include "text/nfc_data.h"
+#include "text/utf8.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Hangul syllables are composed by arithmetic (Unicode 3.12). */
+enum { L_BASE = 0x1100, V_BASE = 0x1161, T_BASE = 0x11A7, S_BASE = 0xAC00 };
+enum { L_COUNT = 19, V_COUNT = 21, T_COUNT = 28, S_COUNT = L_COUNT * V_COUNT * T_COUNT };
+
+struct mark {
+    uint32_t cp;
+    uint8_t ccc;
+};
+
+struct marks {
+    struct mark *data;
+    size_t n, cap;
+};
+
+static uint8_t ccc_of(uint32_t cp)
+{
+    if (cp < nfc_classes[0].from)
+        return 0;
+    size_t lo = 0, hi = COUNT_OF(nfc_classes);
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (nfc_classes[mid].to < cp)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < COUNT_OF(nfc_classes) && nfc_classes[lo].from <= cp ? nfc_classes[lo].ccc : 0;
+}
+
+static const struct nfc_pair *pair_of(uint32_t cp)
+{
+    size_t lo = 0, hi = COUNT_OF(nfc_pairs);
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (nfc_pairs[mid].cp < cp)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < COUNT_OF(nfc_pairs) && nfc_pairs[lo].cp == cp ? &nfc_pairs[lo] : NULL;
+}
+
+static void add_mark(struct marks *m, uint32_t cp)
+{
+    if (m->n == m->cap) {
+        m->cap = m->cap ? m->cap * 2 : 256;
+        m->data = xrealloc(m->data, m->cap * sizeof *m->data);
+    }
+    m->data[m->n++] = (struct mark){cp, ccc_of(cp)};
+}
+
+static void decompose(struct marks *m, uint32_t cp)
+{
+    if (cp - S_BASE < S_COUNT) {
+        uint32_t s = cp - S_BASE;
+        add_mark(m, L_BASE + s / (V_COUNT * T_COUNT));
+        add_mark(m, V_BASE + s / T_COUNT % V_COUNT);
+        if (s % T_COUNT)
+            add_mark(m, T_BASE + s % T_COUNT);
+        return;
+    }
+    const struct nfc_pair *p = pair_of(cp);
+    if (!p) {
+        add_mark(m, cp);
+        return;
+    }
+    decompose(m, p->first); /* at most three deep: the data says so */
+    if (p->second)
+        add_mark(m, p->second);
+}
+
+/* 0 when the two do not compose. */
+static uint32_t compose(uint32_t a, uint32_t b)
+{
+    if (a - L_BASE < L_COUNT && b - V_BASE < V_COUNT)
+        return S_BASE + ((a - L_BASE) * V_COUNT + (b - V_BASE)) * T_COUNT;
+    if (a - S_BASE < S_COUNT && (a - S_BASE) % T_COUNT == 0 && b > T_BASE && b < T_BASE + T_COUNT)
+        return a + (b - T_BASE);
+    uint64_t key = (uint64_t)a << 32 | b;
+    size_t lo = 0, hi = COUNT_OF(nfc_compositions);
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        const struct nfc_pair *p = &nfc_pairs[nfc_compositions[mid]];
+        uint64_t at = (uint64_t)p->first << 32 | p->second;
+        if (at == key)
+            return p->cp;
+        if (at < key)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return 0;
+}
+
+/* Stable sort of n marks by class: insertion for the few that real text has, else by counting. */
+static void sort_marks(struct mark *m, size_t n)
+{
+    if (n > 16) {
+        size_t at[257] = {0};
+        struct mark *copy = xmalloc(n * sizeof *copy);
+        memcpy(copy, m, n * sizeof *copy);
+        for (size_t i = 0; i < n; i++)
+            at[copy[i].ccc + 1]++;
+        for (size_t c = 1; c < 257; c++)
+            at[c] += at[c - 1];
+        for (size_t i = 0; i < n; i++)
+            m[at[copy[i].ccc]++] = copy[i];
+        free(copy);
+        return;
+    }
+    for (size_t i = 1; i < n; i++) {
+        struct mark x = m[i];
+        size_t j = i;
+        for (; j > 0 && m[j - 1].ccc > x.ccc; j--)
+            m[j] = m[j - 1];
+        m[j] = x;
+    }
+}
+
+/* Sorts every run of marks that have a class, so that equal text has one order. */
+static void reorder(struct marks *m)
+{
+    for (size_t i = 0; i < m->n;) {
+        size_t from = i;
+        while (i < m->n && m->data[i].ccc != 0)
+            i++;
+        if (i - from > 1)
+            sort_marks(m->data + from, i - from);
+        i += i == from;
+    }
+}
+
+/* Composes in place: a mark joins the last starter unless one of its own class or higher stands
+ * between them. */
+static void recompose(struct marks *m)
+{
+    struct mark *starter = NULL;
+    int last = -1; /* class of what was kept after the starter; -1: nothing */
+    size_t n = 0;
+    for (size_t i = 0; i < m->n; i++) {
+        struct mark x = m->data[i];
+        uint32_t joined = starter && last < (int)x.ccc ? compose(starter->cp, x.cp) : 0;
+        if (joined) {
+            starter->cp = joined;
+            continue;
+        }
+        m->data[n] = x;
+        if (x.ccc == 0)
+            starter = &m->data[n];
+        last = x.ccc ? x.ccc : -1;
+        n++;
+    }
+    m->n = n;
+}
+
+bool nfc_is_trivial(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)text[i] >= 0xCC) /* lead byte of U+0300 */
+            return false;
+    return true;
+}
+
+void nfc_append(const char *text, size_t len, struct buf *out)
+{
+    struct marks m = {0};
+    for (size_t i = 0; i < len;) {
+        uint32_t cp;
+        size_t n;
+        ASSERT(utf8_read(text + i, len - i, &cp, &n) == UTF8_OK);
+        decompose(&m, cp);
+        i += n;
+    }
+    reorder(&m);
+    recompose(&m);
+    buf_reserve(out, len);
+    for (size_t i = 0; i < m.n; i++) {
+        char utf8[4];
+        buf_add(out, utf8, utf8_write(m.data[i].cp, utf8));
+    }
+    free(m.data);
+}

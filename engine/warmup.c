@@ -1,0 +1,198 @@
+#include "warmup.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#define PROMPT_LEN (2 * SPECD_BLOCK_TOKENS + 1) /* tokens of a made-up sequence */
+#define REPEATS 3 /* of each measurement; the least counts: noise only ever adds */
+
+/* ---- the cache file -------------------------------------------------------------------------- */
+
+static void cost_key(const struct engine *e, char *out, size_t cap)
+{
+    const struct device_setup *s = &e->setup;
+    uint64_t draft = e->draft_file ? e->draft_file->fingerprint : 0;
+    for (uint32_t i = 0; i < s->n_self_layers; i++)
+        draft = draft * 257 + s->self_layers[i] + 1;
+    snprintf(out, cap, "v1 %s %s t%d model %016llx draft %016llx w%d,%d kv%d slots %d k %d",
+             e->ops->name, e->device_info.name, s->threads,
+             (unsigned long long)e->target_file->fingerprint, (unsigned long long)draft,
+             (int)s->weights[MODEL_TARGET], (int)s->weights[MODEL_DRAFT], (int)s->kv, s->n_slots,
+             s->k_max);
+}
+
+static bool cost_path(const char *key, char *out, size_t cap)
+{
+    const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    char dir[512];
+    if (xdg && xdg[0])
+        snprintf(dir, sizeof dir, "%s/specd", xdg);
+    else if (home && home[0])
+        snprintf(dir, sizeof dir, "%s/.cache/specd", home);
+    else
+        return false;
+    mkdir(dir, 0755); /* if its parent is missing too, saving fails and the table is not kept */
+    uint64_t hash = 14695981039346656037u;
+    for (const char *p = key; *p; p++)
+        hash = (hash ^ (unsigned char)*p) * 1099511628211u;
+    int n = snprintf(out, cap, "%s/cost-%016llx.txt", dir, (unsigned long long)hash);
+    return n > 0 && (size_t)n < cap;
+}
+
+/* ---- made-up rounds -------------------------------------------------------------------------- */
+
+struct warmup {
+    struct engine *e;
+    int32_t n_seqs;  /* sequences prepared */
+    int32_t per_seq; /* blocks of each */
+    int32_t *blocks; /* (n_seqs * per_seq) */
+    int32_t limit;   /* tokens of a sequence */
+};
+
+/* Sequences that memory allows, up to one per slot. */
+static void take_blocks(struct warmup *w)
+{
+    struct engine *e = w->e;
+    w->limit = MIN(PROMPT_LEN + SPECD_K_MAX + 2, e->setup.n_ctx);
+    w->per_seq = blocks_for(w->limit);
+    w->n_seqs = MIN(e->setup.n_slots, kv_n_free(e->kv) / w->per_seq);
+    w->blocks = xmalloc((size_t)w->n_seqs * (size_t)w->per_seq * sizeof *w->blocks);
+    ASSERT(kv_alloc(e->kv, w->n_seqs * w->per_seq, w->blocks) == 0);
+}
+
+static int32_t made_up_token(const struct engine *e, int32_t seq, int32_t position)
+{
+    uint64_t x = ((uint64_t)(uint32_t)seq << 32 | (uint32_t)position) * 0x9e3779b97f4a7c15u;
+    return (int32_t)((x >> 33) % e->target_file->model.n_vocab);
+}
+
+static int set_slot(struct warmup *w, int32_t slot, bool prefilled)
+{
+    struct engine *e = w->e;
+    int32_t tokens[PROMPT_LEN];
+    for (int32_t i = 0; i < PROMPT_LEN; i++)
+        tokens[i] = made_up_token(e, slot, i);
+    int32_t len = MIN(PROMPT_LEN, w->limit - 1);
+    struct slot_config config = {
+        .params = {.target = {.temperature = 1.0f, .top_p = 1.0f, .repetition = 1.0f},
+                   .draft = {.temperature = 1.0f, .top_p = 1.0f, .repetition = 1.0f},
+                   .n_logprobs = -1},
+        .tokens = tokens,
+        .n_tokens = len,
+        .n_prompt = len,
+        .limit = w->limit,
+        .target_len = prefilled ? len - 1 : 0,
+        .draft_len = prefilled && e->draft_ctx > 0 ? len - 1 : 0,
+    };
+    int rc = e->ops->slot_set(e->dev, slot, &config);
+    if (rc == 0)
+        rc = e->ops->slot_blocks(e->dev, slot, 0, w->per_seq, w->blocks + slot * w->per_seq);
+    return rc;
+}
+
+static int prefill_all(struct warmup *w)
+{
+    struct engine *e = w->e;
+    int32_t n = MIN(PROMPT_LEN, w->limit - 1) - 1;
+    for (int32_t s = 0; s < w->n_seqs; s++) {
+        int rc = set_slot(w, s, false);
+        e->round = (struct round){.synthetic_acceptance = -1.0f};
+        for (int32_t done = 0; done < n && rc == 0; done += e->setup.max_rows) {
+            int32_t rows = MIN(n - done, e->setup.max_rows);
+            e->round.n_chunks = 0;
+            e->round.chunks[e->round.n_chunks++] =
+                (struct round_chunk){s, MODEL_TARGET, done, rows};
+            if (e->draft_ctx > 0)
+                e->round.chunks[e->round.n_chunks++] =
+                    (struct round_chunk){s, MODEL_DRAFT, done, rows};
+            rc = engine_round_sync(e);
+        }
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* One round of n_seqs sequences with K = k each. */
+static int run(struct warmup *w, int32_t n_seqs, int32_t k, enum draft_source source)
+{
+    struct engine *e = w->e;
+    e->round = (struct round){.n_seqs = n_seqs, .synthetic_acceptance = -1.0f};
+    for (int32_t s = 0; s < n_seqs; s++) {
+        int rc = set_slot(w, s, true);
+        if (rc != 0)
+            return rc;
+        struct round_seq *rs = &e->round.seqs[s];
+        *rs = (struct round_seq){.slot = s, .k = k, .source = source};
+        for (int32_t i = 0; i < k; i++)
+            rs->host_draft[i] = made_up_token(e, s, 1000 + i);
+    }
+    return engine_round_sync(e);
+}
+
+static int measure_verify(struct warmup *w, int32_t n_seqs, int32_t k)
+{
+    double least = INFINITY;
+    for (int i = 0; i < REPEATS; i++) {
+        int rc = run(w, n_seqs, k, DRAFT_FROM_HOST);
+        if (rc != 0)
+            return rc;
+        least = fmin(least, (double)(w->e->result.verify_ns + w->e->result.sample_ns));
+    }
+    pace_cost_set_verify(w->e->cost, n_seqs * (k + 1), least);
+    return 0;
+}
+
+static int measure_draft(struct warmup *w, int32_t n_seqs)
+{
+    double least = INFINITY;
+    for (int i = 0; i < REPEATS; i++) {
+        int rc = run(w, n_seqs, 1, DRAFT_FROM_MODEL);
+        if (rc != 0)
+            return rc;
+        least = fmin(least, (double)w->e->result.draft_ns);
+    }
+    pace_cost_set_draft(w->e->cost, n_seqs, least);
+    return 0;
+}
+
+static int measure_all(struct warmup *w)
+{
+    int32_t k_max = MIN(w->e->setup.k_max, w->limit - MIN(PROMPT_LEN, w->limit - 1) - 1);
+    int rc = prefill_all(w);
+    for (int32_t k = 0; k <= k_max && rc == 0; k = k < 2 ? k + 1 : k * 2)
+        rc = measure_verify(w, 1, k);
+    int32_t wide = MIN(k_max, 3);
+    for (int32_t s = 4; s <= w->n_seqs && rc == 0; s *= 2)
+        rc = measure_verify(w, s, wide);
+    for (int32_t s = 1; s <= w->n_seqs && rc == 0 && w->e->draft_ctx > 0 && k_max > 0; s *= 2)
+        rc = measure_draft(w, s);
+    return rc;
+}
+
+int warmup_measure(struct engine *e, char *err, size_t errlen)
+{
+    char key[512], path[600];
+    cost_key(e, key, sizeof key);
+    bool cached = cost_path(key, path, sizeof path);
+    pace_cost_init(e->cost);
+    if (cached && pace_cost_load(e->cost, path, key) == 0) {
+        log_info("pass times: from %s", path);
+        return 0;
+    }
+    struct warmup w = {.e = e};
+    take_blocks(&w);
+    int rc = measure_all(&w);
+    kv_release(e->kv, w.blocks, w.n_seqs * w.per_seq);
+    free(w.blocks);
+    if (rc != 0)
+        return fail(rc, err, errlen, "the device failed while warming up");
+    log_info("pass times: 1 row %.2f ms, 5 rows %.2f ms, draft step %.2f ms",
+             pace_cost_verify(e->cost, 1) / 1e6, pace_cost_verify(e->cost, 5) / 1e6,
+             pace_cost_draft(e->cost, 1) / 1e6);
+    if (cached && pace_cost_save(e->cost, path, key) != 0)
+        log_debug("pass times could not be kept in %s", path);
+    return 0;
+}

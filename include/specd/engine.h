@@ -1,0 +1,98 @@
+/*
+ * engine.h - what the server may ask of the engine.
+ *
+ * The engine is one thread running a libuv loop that owns all inference state. These calls are
+ * thread-safe; none waits for a round. Life: open -> (LOADING) -> READY -> drain -> STOPPED, or
+ * FAILED at any point.
+ */
+#ifndef SPECD_ENGINE_H
+#define SPECD_ENGINE_H
+
+#include "specd/device.h"
+#include "specd/request.h"
+
+struct engine;
+
+enum drafter_type { DRAFT_NONE, DRAFT_MODEL, DRAFT_SELF, DRAFT_LOOKUP };
+#define ENGINE_DRAFTERS_MAX 4
+
+struct engine_config {
+    const struct device_ops *device;
+    const char *model_path;                          /* a GGUF file or a Hugging Face folder */
+    enum drafter_type drafters[ENGINE_DRAFTERS_MAX]; /* tried in this order each round */
+    int n_drafters;
+    const char *draft_path;      /* DRAFT_MODEL */
+    const uint32_t *self_layers; /* DRAFT_SELF */
+    uint32_t n_self_layers;
+    const char *chat_template; /* replaces the model's own; or NULL */
+    const char *alias;         /* model id; NULL: from the file */
+    enum weight_type weights, draft_weights;
+    enum kv_type kv;
+    int n_ctx; /* 0: the model's */
+    int n_slots, max_rows, threads;
+    int draft_max, draft_min; /* bounds on K */
+    int draft_fixed;          /* -1: adapt */
+    enum verify_mode default_mode;
+    uint64_t kv_bytes; /* 0: choose */
+    int max_queue;
+    int request_timeout_ms;
+    float synthetic_acceptance; /* < 0: off */
+    /* Called on the engine thread when state changes; must not block. */
+    void (*on_state)(void *arg);
+    void *on_state_arg;
+};
+void engine_config_init(struct engine_config *config);
+
+enum engine_state { ENGINE_LOADING, ENGINE_READY, ENGINE_DRAINING, ENGINE_STOPPED, ENGINE_FAILED };
+
+/* Immutable once READY. */
+struct engine_info {
+    char model_id[128];
+    char arch[32];
+    char device[128];
+    char draft[256]; /* human-readable: "none", "lookup", "model PATH", ... */
+    uint32_t n_vocab, n_ctx, n_ctx_train, n_embd, n_layers;
+    uint64_t n_params, file_bytes;
+    int n_slots;
+    int32_t n_blocks, block_tokens;
+};
+
+/* A snapshot of counters, read without locks: each value is right, together they may be a round
+ * apart. Histograms have ENGINE_BUCKETS cumulative-free counts, upper bounds in engine_bucket_s. */
+#define ENGINE_BUCKETS 18
+extern const double engine_bucket_s[ENGINE_BUCKETS]; /* seconds; the last is +infinity */
+struct engine_histogram {
+    uint64_t counts[ENGINE_BUCKETS];
+    double sum_s;
+};
+struct engine_stats {
+    int64_t running, waiting, blocks_used, blocks_total;
+    uint64_t prompt_tokens, generation_tokens;
+    uint64_t finished_stop, finished_length, finished_error, finished_cancelled;
+    uint64_t cache_queries, cache_hits; /* prompt tokens looked up; found */
+    uint64_t preemptions, rounds, drafts, draft_tokens, accepted_tokens;
+    uint64_t accepted_by_pos[SPECD_K_MAX];
+    uint64_t residual_fallbacks, disconnects;
+    uint64_t prompt_ns, draft_ns, verify_ns, sample_ns, host_ns;
+    struct engine_histogram ttft, itl, e2e, queue;
+};
+
+/* Starts the thread and begins to load. The config's strings must outlive the engine. */
+int engine_open(struct engine **out, const struct engine_config *config, char *err, size_t errlen);
+enum engine_state engine_state(const struct engine *e);
+/* Why the state is FAILED; empty otherwise. exit_code: 1 could not start, 70 device fault. */
+const char *engine_failure(const struct engine *e, int *exit_code);
+const struct engine_info *engine_info(const struct engine *e); /* NULL before READY */
+void engine_stats(const struct engine *e, struct engine_stats *out);
+
+/* Takes a reference of its own. 0, EBUSY (queue full), ELOADING or EDRAINING; later failures
+ * arrive as output. Requests end with output.finish set, always. */
+int engine_submit(struct engine *e, struct request *req);
+/* Idempotent; allowed at any time after submit. The output ends with ECANCELED. */
+void engine_cancel(struct engine *e, struct request *req);
+/* No new work; what runs may finish until the deadline, then it is ended with EDRAINING. */
+void engine_drain(struct engine *e, int deadline_ms);
+/* Ends every request, stops the thread, frees all. */
+void engine_close(struct engine *e);
+
+#endif

@@ -1,0 +1,23 @@
+/*
+ * limits.h - compile-time sizes that more than one room relies on.
+ *
+ * The hostile build (cmake -DSPECD_HOSTILE=ON) shrinks them until eviction, preemption and the
+ * clamps on K happen in every test.
+ */
+#ifndef SPECD_LIMITS_H
+#define SPECD_LIMITS_H
+
+#ifdef SPECD_HOSTILE
+#define SPECD_BLOCK_TOKENS 4 /* tokens of KV in a block */
+#define SPECD_K_MAX 3        /* drafted tokens in a round, per slot */
+#else
+#define SPECD_BLOCK_TOKENS 16
+#define SPECD_K_MAX 16
+#endif
+
+#define SPECD_SLOTS_MAX 256       /* sequences on the device at once */
+#define SPECD_EOG_MAX 16          /* end-of-generation ids of a model */
+#define SPECD_VOCAB_MAX (1 << 18) /* S = sum of W must fit 64 bits: 2^18 * 2^44 < 2^63 */
+#define SPECD_DRAFT_LAG_MAX 2     /* rows a draft step may feed for one slot */
+
+#endif

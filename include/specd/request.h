@@ -1,0 +1,135 @@
+/*
+ * request.h - one completion: what the server asks for, and the output on its way back.
+ *
+ * Words used everywhere: a *request* is one prompt and one completion; it holds a *slot* while it
+ * is on the device; a *round* is one draft-verify-commit turn of all slots; K is the number of
+ * drafted tokens of a slot in a round.
+ *
+ * Ownership. A request has two owners, the HTTP side and the engine, each holding one reference.
+ * Fields above `output` are written before engine_submit and read-only afterwards. `output` is
+ * shared under its mutex; `engine` belongs to the engine thread alone.
+ */
+#ifndef SPECD_REQUEST_H
+#define SPECD_REQUEST_H
+
+#include "specd/device.h"
+#include "specd/util.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum prompt_kind { PROMPT_TEXT, PROMPT_TOKENS, PROMPT_CHAT };
+
+struct chat_message {
+    const char *role, *content; /* NUL-terminated UTF-8, no NUL inside */
+};
+
+enum mode_choice { MODE_AUTO, MODE_RATIO, MODE_BLOCK, MODE_COUPLED };
+enum drafter_choice { DRAFTER_DEFAULT, DRAFTER_MODEL, DRAFTER_SELF, DRAFTER_LOOKUP };
+
+#define REQUEST_STOPS_MAX 16
+#define REQUEST_STOP_IDS_MAX 64
+
+struct speculative_params {
+    bool enabled;
+    enum mode_choice mode;
+    int32_t max, min, fixed; /* -1: the server's */
+    enum drafter_choice drafter;
+    bool trace;
+};
+
+struct request_params {
+    int32_t max_tokens; /* -1: the room left in the context */
+    int32_t min_tokens;
+    struct law_params law;
+    bool has_seed;
+    uint64_t seed; /* < 2^53 */
+    bool ignore_eos;
+    int32_t n_logprobs; /* -1: none */
+    const char *stops[REQUEST_STOPS_MAX];
+    size_t stop_lens[REQUEST_STOPS_MAX];
+    int32_t n_stops;
+    int32_t stop_ids[REQUEST_STOP_IDS_MAX];
+    int32_t n_stop_ids;
+    int32_t n_bias;
+    int32_t *bias_ids; /* owned by the request */
+    float *bias;
+    struct speculative_params spec;
+};
+/* Sets every default of the API (temperature 1, top_p 1, ...). */
+void request_params_init(struct request_params *p);
+
+/* One committed token as the client sees it. Text is released in whole characters, and never the
+ * first letters of a possible stop string, so `text_len` may be 0 here and larger later. */
+struct out_token {
+    int32_t id;
+    uint32_t text_len; /* bytes of output.text that become visible with this token */
+    uint8_t drafted;   /* 1: an accepted draft token; 0: the target's own draw */
+    uint8_t k;         /* K of the round it came from */
+};
+
+enum finish_reason { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_ERROR };
+
+/* Numbers of a finished request: usage, timings and speculative of the answer. */
+struct request_stats {
+    int32_t n_prompt, n_cached, n_generated;
+    int32_t rounds, n_drafted, n_accepted;
+    int32_t verified_by_pos[SPECD_K_MAX],
+        accepted_by_pos[SPECD_K_MAX]; /* drafted there; accepted */
+    uint64_t queued_ns, prompt_ns,
+        predicted_ns; /* admission wait; admission to first token; rest */
+    uint64_t seed;
+    enum verify_mode mode;
+    const char *drafter;          /* static string: "none", "model", "self", "lookup", "mixed" */
+    const char *disabled_because; /* static string or NULL: why K was 0 throughout */
+};
+
+struct request_output {
+    pthread_mutex_t lock;
+    struct buf text;          /* all text released so far */
+    struct out_token *tokens; /* all tokens committed so far */
+    size_t n_tokens, cap_tokens;
+    size_t read_tokens, read_text; /* consumed by a streaming reader */
+    enum finish_reason finish;     /* FINISH_NONE while running; last field to be set */
+    int error;                     /* FINISH_ERROR: a SPECD_E* */
+    char message[256];             /* FINISH_ERROR: for the client */
+    const char *stop_text;         /* the stop string that ended it, or NULL; points into params */
+    struct request_stats stats;    /* valid once finish is set; n_prompt as soon as it is known */
+};
+
+struct request_engine; /* engine thread's own state */
+
+struct request {
+    atomic_int refs;
+    char id[40]; /* "cmpl-..." */
+    enum prompt_kind kind;
+    char *prompt; /* PROMPT_TEXT, and owned storage of chat strings; prompt_len bytes */
+    size_t prompt_len;
+    int32_t *prompt_ids; /* PROMPT_TOKENS */
+    size_t n_prompt_ids;
+    struct chat_message *messages; /* PROMPT_CHAT */
+    size_t n_messages;
+    bool stream;
+    struct request_params params;
+    struct buf storage; /* owned bytes that stops, messages and prompt may point into */
+    char *cache_salt;   /* or NULL */
+    int client_fd;      /* a dup of the socket that the engine polls for hang-up and closes; -1 */
+
+    /* Called on the engine thread after output changed (streaming: at each round; else when it is
+     * finished), without the lock held. Must not block. The first call with finish set is the last:
+     * what on_output_arg points to may be gone when it returns. */
+    void (*on_output)(struct request *req, void *arg);
+    void *on_output_arg;
+
+    struct request_output output;
+    atomic_bool cancelled;
+    struct request_engine *engine;
+    struct request *next; /* mailbox and queue link */
+};
+
+/* One reference, output empty, params initialised, client_fd -1. */
+struct request *request_new(void);
+void request_ref(struct request *req);
+void request_unref(struct request *req); /* frees everything with the last reference */
+
+#endif

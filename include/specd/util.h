@@ -1,0 +1,71 @@
+/*
+ * util.h - the few things every room needs: checked allocation, a growable byte buffer, logging.
+ *
+ * Host memory is small beside the weights, which are sized and reported before they are allocated;
+ * the x* functions therefore end the process when the machine has no memory left. Sizes that come
+ * from a file or a client must be checked with size_mul before they get here.
+ */
+#ifndef SPECD_UTIL_H
+#define SPECD_UTIL_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
+#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+
+/* A check that stays in release builds: for bugs, never for input. */
+#define ASSERT(cond)                                      \
+    do {                                                  \
+        if (__builtin_expect(!(cond), 0))                 \
+            specd_assert_fail(#cond, __FILE__, __LINE__); \
+    } while (0)
+_Noreturn void specd_assert_fail(const char *cond, const char *file, int line);
+
+void *xmalloc(size_t size);
+void *xcalloc(size_t count, size_t size);
+void *xrealloc(void *ptr, size_t size);
+void *xaligned(size_t align, size_t size); /* size is rounded up to align; free() releases it */
+char *xstrdup(const char *s);
+char *xstrndup(const char *s, size_t n);
+
+/* false, and *out untouched, when the product or sum does not fit. */
+bool size_mul(size_t a, size_t b, size_t *out);
+bool size_add(size_t a, size_t b, size_t *out);
+
+/* Formats into err (if errlen > 0) and returns code: `return fail(SPECD_EFILE, err, errlen, ...)`.
+ */
+int fail(int code, char *err, size_t errlen, const char *fmt, ...) PRINTF_LIKE(4, 5);
+
+/* A growable run of bytes. Zero-initialise it; data is NUL-terminated once anything was added. */
+struct buf {
+    char *data;
+    size_t len, cap;
+};
+void buf_reserve(struct buf *b, size_t extra);
+void buf_add(struct buf *b, const void *data, size_t len);
+void buf_puts(struct buf *b, const char *s);
+void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void buf_clear(struct buf *b); /* keeps the memory */
+char *buf_take(struct buf *b); /* hands data to the caller, who frees it; b is empty again */
+void buf_free(struct buf *b);
+
+/* Monotonic nanoseconds. */
+uint64_t clock_ns(void);
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+void log_set(enum log_level level, bool json);
+bool log_level_parse(const char *name, enum log_level *out);
+bool log_enabled(enum log_level level);
+/* One line to stderr, written with a single write(2); thread-safe. Prompts are never logged. */
+void log_at(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
+#define log_error(...) log_at(LOG_ERROR, __VA_ARGS__)
+#define log_warn(...) log_at(LOG_WARN, __VA_ARGS__)
+#define log_info(...) log_at(LOG_INFO, __VA_ARGS__)
+#define log_debug(...) log_at(LOG_DEBUG, __VA_ARGS__)
+
+#endif

@@ -1,0 +1,54 @@
+# Shared by the scripts here; source it. Sets ROOT (the checkout) and CACHE (outside it).
+set -euo pipefail
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/specd
+JOBS=${JOBS:-$(nproc)}
+
+BUILD_PACKAGES="build-essential cmake ninja-build pkg-config git ca-certificates
+  libmicrohttpd-dev libcjson-dev libuv1-dev libpcre2-dev"
+MODEL_PACKAGES="python3 python3-pip"
+TEST_PACKAGES="libcmocka-dev clang python3 python3-venv python3-pip"
+
+say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
+die() {
+    printf 'failed: %s\n' "$1" >&2
+    [ $# -lt 2 ] || printf 'what to do: %s\n' "$2" >&2
+    exit 1
+}
+
+# install_packages NAME...: installs what is missing, quietly; needs root or sudo only then.
+install_packages() {
+    local missing="" p
+    for p in "$@"; do
+        dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"
+    done
+    [ -n "$missing" ] || return 0
+    command -v apt-get >/dev/null ||
+        die "these packages are missing:$missing" "install their equivalents; apt-get was not found"
+    local sudo=""
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null ||
+            die "these packages are missing:$missing" "as root: apt-get install$missing"
+        sudo=sudo
+    fi
+    say "installing:$missing"
+    $sudo apt-get update -qq >&2 || die "apt-get update" "check the network and /etc/apt/sources.list"
+    # shellcheck disable=SC2086
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing \
+        >/dev/null || die "apt-get install$missing" "run it by hand and read its messages"
+}
+
+# build DIR TARGET... -- CMAKE_OPTION...: configures and builds quietly, shows the log on failure.
+build() {
+    local dir=$1 targets=() log
+    shift
+    while [ $# -gt 0 ] && [ "$1" != -- ]; do targets+=("$1") && shift; done
+    [ $# -eq 0 ] || shift
+    log=$(mktemp)
+    cmake -S "$ROOT" -B "$dir" -G Ninja "$@" >"$log" 2>&1 &&
+        cmake --build "$dir" -j "$JOBS" ${targets[0]:+--target "${targets[@]}"} >>"$log" 2>&1 || {
+        tail -n 60 "$log" >&2
+        die "the build in $dir" "the compiler's messages are above; the whole log is $log"
+    }
+    rm -f "$log"
+}

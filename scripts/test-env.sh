@@ -1,0 +1,24 @@
+# What test.sh and test-all.sh share; source it after lib.sh: packages, oracles, models, and run().
+# shellcheck disable=SC2086
+install_packages $BUILD_PACKAGES $TEST_PACKAGES $MODEL_PACKAGES
+SPECD_PYTHON=$("$ROOT/scripts/venv.sh")
+SPECD_MODEL=$("$ROOT/scripts/get-model.sh")
+export SPECD_PYTHON SPECD_MODEL
+SPECD_VOCABS=$("$ROOT/scripts/get-vocabs.sh") || SPECD_VOCABS=""
+SPECD_TEMPLATES=${SPECD_VOCABS:+$SPECD_VOCABS/templates}
+export SPECD_VOCABS SPECD_TEMPLATES
+export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
+export TSAN_OPTIONS=halt_on_error=1
+
+# run NAME CTEST_ARGUMENT... -- CMAKE_OPTION...
+run() {
+    local name=$1 args=()
+    shift
+    while [ $# -gt 0 ] && [ "$1" != -- ]; do args+=("$1") && shift; done
+    shift
+    say "$name: build"
+    build "$ROOT/build-test/$name" all -- -DSPECD_WERROR=ON "$@"
+    say "$name: test"
+    ctest --test-dir "$ROOT/build-test/$name" --output-on-failure -j "$JOBS" "${args[@]}" ||
+        die "tests of the $name build" "run one again: ctest --test-dir build-test/$name -R NAME -V"
+}

@@ -1,0 +1,235 @@
+#include "answer.h"
+
+#include "json_write.h"
+#include "peer.h"
+#include "respond.h"
+#include "server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <time.h>
+
+static void answer_free(void *work)
+{
+    struct answer *a = work;
+    for (int i = 0; i < a->n_choices; i++)
+        request_unref(a->choices[i].req);
+    free(a->choices);
+    call_free(&a->call);
+    buf_free(&a->head);
+    buf_free(&a->text);
+    buf_free(&a->out);
+    free(a);
+}
+
+static void random_id(char *out, size_t cap, const char *prefix)
+{
+    uint64_t r[2] = {0};
+    ssize_t got = getrandom(r, sizeof r, 0); /* 16 bytes never come short */
+    (void)got;
+    snprintf(out, cap, "%s%016llx%08llx", prefix, (unsigned long long)r[0],
+             (unsigned long long)(r[1] & 0xffffffff));
+}
+
+/* ---- what the engine has to say */
+
+static bool is_finished(struct request *req, int *error)
+{
+    struct request_output *o = &req->output;
+    pthread_mutex_lock(&o->lock);
+    bool finished = o->finish != FINISH_NONE;
+    *error = o->finish == FINISH_ERROR ? o->error : 0;
+    pthread_mutex_unlock(&o->lock);
+    return finished;
+}
+
+bool choice_has_output(const struct choice *c)
+{
+    struct request_output *o = &c->req->output;
+    if (c->finish_sent)
+        return false;
+    pthread_mutex_lock(&o->lock);
+    bool has = o->n_tokens > o->read_tokens || o->finish != FINISH_NONE;
+    pthread_mutex_unlock(&o->lock);
+    return has;
+}
+
+/* Engine thread. The report after the end is the last one: it returns the exchange. */
+static void on_output(struct request *req, void *arg)
+{
+    struct choice *c = arg;
+    struct exchange *ex = c->answer->exchange;
+    int error;
+    bool finished = is_finished(req, &error);
+    exchange_wake(ex);
+    if (finished && !c->ended) {
+        c->ended = true;
+        exchange_unref(ex);
+    }
+}
+
+bool answer_error(struct answer *a, struct api_error *e)
+{
+    for (int i = 0; i < a->n_choices; i++) {
+        struct request *req = a->choices[i].req;
+        int error;
+        if (!is_finished(req, &error) || error == 0)
+            continue;
+        const char *why = req->output.message; /* immutable once finished */
+        api_fail(e, error, NULL, "%s", why[0] ? why : specd_error_text(error));
+        return true;
+    }
+    return false;
+}
+
+void answer_cancel(struct answer *a)
+{
+    struct engine *engine = atomic_load(&a->exchange->server->engine);
+    int error;
+    for (int i = 0; i < a->n_choices; i++)
+        if (a->choices[i].submitted && !is_finished(a->choices[i].req, &error))
+            engine_cancel(engine, a->choices[i].req);
+}
+
+/* Also the way in which the other choices end when one of them failed. */
+static void answer_abandon(void *work)
+{
+    answer_cancel(work);
+}
+
+/* ---- until there is something to send */
+
+/* Under the exchange's lock: is there something to do? */
+static bool is_ready(void *arg)
+{
+    struct answer *a = arg;
+    int n_finished = 0;
+    for (int i = 0; i < a->n_choices; i++) {
+        int error;
+        if (a->call.stream && choice_has_output(&a->choices[i]))
+            return true;
+        n_finished += is_finished(a->choices[i].req, &error);
+        if (error != 0)
+            return true;
+    }
+    return n_finished == a->n_choices;
+}
+
+static enum MHD_Result respond_whole(struct answer *a)
+{
+    struct buf body = {0};
+    a->format->body(a, &body);
+    return respond_json(a->exchange, 200, &body);
+}
+
+static uint64_t headers_due(const struct answer *a)
+{
+    return a->submitted_ns + (uint64_t)a->exchange->server->config->ping_ms * 1000000;
+}
+
+static enum MHD_Result answer_resume(struct exchange *ex)
+{
+    struct answer *a = ex->work;
+    struct api_error e;
+    bool streaming = a->call.stream, late = streaming && clock_ns() >= headers_due(a);
+    enum wait_result waited = WAIT_READY;
+    if (!late)
+        waited = exchange_wait(ex, streaming ? headers_due(a) : 0, is_ready, a);
+    if (waited == WAIT_SUSPENDED)
+        return MHD_YES;
+    if (waited == WAIT_STOPPING)
+        return respond_code(ex, SPECD_EDRAINING);
+    if (answer_error(a, &e))
+        return respond_error(ex, &e);
+    return streaming ? stream_start(a) : respond_whole(a);
+}
+
+/* ---- beginning */
+
+static int submit(struct answer *a, struct choice *c)
+{
+    struct exchange *ex = a->exchange;
+    struct request *req = c->req;
+    req->client_fd = fcntl(ex->peer->fd, F_DUPFD_CLOEXEC, 0);
+    if (req->client_fd < 0) /* without it a client's going away would not be noticed */
+        return errno == EMFILE || errno == ENFILE ? SPECD_EBUSY : SPECD_EINTERNAL;
+    req->on_output = on_output;
+    req->on_output_arg = c;
+    exchange_ref(ex);
+    int rc = engine_submit(atomic_load(&ex->server->engine), req);
+    c->submitted = rc == 0;
+    if (rc < 0)
+        exchange_unref(ex);
+    return rc;
+}
+
+static int submit_all(struct answer *a)
+{
+    a->submitted_ns = clock_ns();
+    for (int i = 0; i < a->n_choices; i++) {
+        int rc = submit(a, &a->choices[i]);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static void write_head(struct answer *a)
+{
+    struct buf *b = &a->head;
+    json_lit(b, "{\"id\":");
+    json_cstr(b, a->id);
+    json_lit(b, ",\"object\":");
+    json_cstr(b, a->call.stream ? a->format->chunk_object : a->format->object);
+    buf_printf(b, ",\"created\":%lld,\"model\":", (long long)a->created);
+    json_cstr(b, a->call.info->model_id);
+    json_lit(b, ",\"system_fingerprint\":\"specd-" SPECD_VERSION "\"");
+}
+
+static void make_choices(struct answer *a)
+{
+    a->n_choices = (int)a->call.n_prompts;
+    a->choices = xcalloc(a->call.n_prompts, sizeof *a->choices);
+    for (int i = 0; i < a->n_choices; i++) {
+        struct choice *c = &a->choices[i];
+        *c = (struct choice){.answer = a, .index = i, .req = call_request(&a->call, (size_t)i)};
+        snprintf(c->req->id, sizeof c->req->id, "%s", a->id);
+    }
+}
+
+static struct answer *answer_new(struct exchange *ex, const struct api_format *format)
+{
+    static const struct work_type type = {answer_resume, answer_abandon, answer_free};
+    struct answer *a = xcalloc(1, sizeof *a);
+    a->exchange = ex;
+    a->format = format;
+    a->created = (int64_t)time(NULL);
+    random_id(a->id, sizeof a->id, format->id_prefix);
+    ex->work = a;
+    ex->work_type = &type;
+    return a;
+}
+
+enum MHD_Result answer_start(struct exchange *ex, const struct api_format *format)
+{
+    struct engine *engine = atomic_load(&ex->server->engine);
+    const struct engine_info *info = engine ? engine_info(engine) : NULL;
+    if (!info)
+        return respond_code(ex, SPECD_ELOADING);
+    if (server_state(ex->server) == ENGINE_DRAINING)
+        return respond_code(ex, SPECD_EDRAINING);
+    struct answer *a = answer_new(ex, format);
+    struct api_error e;
+    int rc = call_parse(&a->call, format->route, info, ex->body.data, ex->body.len, &e);
+    if (rc < 0)
+        return respond_error(ex, &e);
+    make_choices(a);
+    write_head(a);
+    call_drop_document(&a->call);
+    exchange_drop_body(ex);
+    rc = submit_all(a);
+    return rc < 0 ? respond_code(ex, rc) : answer_resume(ex);
+}

@@ -1,0 +1,87 @@
+/*
+ * answer.h - the answer to a generating call: from submitting its requests to the last byte.
+ *
+ * An answer is the work of an exchange. It holds one choice per prompt, each with a request of its
+ * own. Until the first token the connection is suspended in the access handler, so that an error
+ * is still a plain status; then a streaming answer suspends in the content reader (stream.c), and
+ * an answer in one piece stays suspended until every choice is finished.
+ *
+ * Everything here runs on the HTTP thread, but on_output, which the engine thread calls.
+ */
+#ifndef SPECD_SERVER_ANSWER_H
+#define SPECD_SERVER_ANSWER_H
+
+#include "call.h"
+#include "exchange.h"
+
+struct answer;
+
+struct choice {
+    struct answer *answer;
+    struct request *req;
+    int index;
+    bool submitted;
+    bool ended;       /* engine thread: the last report has come */
+    int32_t n_sent;   /* token events written */
+    int32_t n_prompt; /* as soon as it is known */
+    bool finish_sent;
+    uint64_t first_ns; /* when the first token was written */
+};
+
+/* A token as an event shows it. */
+struct token_view {
+    int32_t id;
+    const char *text;
+    size_t len;
+    bool drafted;
+    int k;
+};
+
+/* How a route words its answers. Each function appends one JSON object. */
+struct api_format {
+    enum call_route route;
+    const char *id_prefix, *object, *chunk_object;
+    bool done; /* a stream ends with [DONE] */
+    void (*token)(const struct choice *c, const struct token_view *t, struct buf *out);
+    /* text: what was held back until the end, usually nothing */
+    void (*finish)(const struct choice *c, const char *text, size_t len, struct buf *out);
+    void (*usage)(const struct answer *a, struct buf *out); /* or NULL */
+    void (*body)(const struct answer *a, struct buf *out);
+    /* OpenAI's routes: the member that carries text, in a chunk and in a whole answer. The text of
+     * a last chunk is NULL when it has none. */
+    void (*delta)(const char *text, size_t len, bool first, struct buf *out);
+    void (*message)(const char *text, size_t len, struct buf *out);
+};
+
+struct answer {
+    struct exchange *exchange;
+    const struct api_format *format;
+    struct call call;
+    struct choice *choices;
+    int n_choices;
+    char id[40];
+    int64_t created; /* seconds since 1970 */
+    uint64_t submitted_ns;
+    struct buf head; /* what every JSON object of the answer begins with */
+
+    /* stream.c */
+    struct buf text; /* scratch */
+    struct buf out;  /* events not yet taken by libmicrohttpd */
+    size_t out_at;
+    bool ended; /* the last event is in out */
+    uint64_t last_write_ns;
+};
+
+/* Parses the exchange's body, submits, and answers now or later. */
+enum MHD_Result answer_start(struct exchange *ex, const struct api_format *format);
+/* Stops what still runs: nobody will read it. */
+void answer_cancel(struct answer *a);
+/* Has it anything that a stream has not sent? */
+bool choice_has_output(const struct choice *c);
+/* The first choice that failed, as an error for the client; false when none has. */
+bool answer_error(struct answer *a, struct api_error *e);
+
+/* ---- stream.c */
+enum MHD_Result stream_start(struct answer *a);
+
+#endif

@@ -1,0 +1,35 @@
+/* POST /v1/completions: OpenAI's text completion. */
+#include "json_write.h"
+#include "openai.h"
+#include "server.h"
+
+static void write_text(const char *text, size_t len, struct buf *out)
+{
+    json_lit(out, "\"text\":");
+    json_str(out, text, len);
+}
+
+static void write_delta(const char *text, size_t len, bool first, struct buf *out)
+{
+    (void)first;
+    write_text(text, len, out);
+}
+
+static const struct api_format format = {
+    .route = CALL_COMPLETION,
+    .id_prefix = "cmpl-",
+    .object = "text_completion",
+    .chunk_object = "text_completion",
+    .done = true,
+    .token = openai_token,
+    .finish = openai_finish,
+    .usage = openai_usage,
+    .body = openai_body,
+    .delta = write_delta,
+    .message = write_text,
+};
+
+enum MHD_Result api_completion(struct exchange *ex)
+{
+    return answer_start(ex, &format);
+}

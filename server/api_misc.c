@@ -1,0 +1,69 @@
+/* GET /health, /ready, /v1/models. */
+#include "json_write.h"
+#include "respond.h"
+#include "server.h"
+
+#include <time.h>
+
+static enum MHD_Result status_ok(struct exchange *ex, const char *word)
+{
+    struct buf body = {0};
+    buf_printf(&body, "{\"status\":\"%s\"}", word);
+    return respond_json(ex, 200, &body);
+}
+
+/* Alive: a draining server is, one that lost its device is not. */
+enum MHD_Result api_health(struct exchange *ex)
+{
+    switch (server_state(ex->server)) {
+    case ENGINE_LOADING:
+        return respond_code(ex, SPECD_ELOADING);
+    case ENGINE_FAILED: {
+        struct api_error e = {.code = SPECD_ELOADING, .message = "the engine has failed"};
+        return respond_error(ex, &e);
+    }
+    default:
+        return status_ok(ex, "ok");
+    }
+}
+
+enum MHD_Result api_ready(struct exchange *ex)
+{
+    enum engine_state state = server_state(ex->server);
+    if (state == ENGINE_READY)
+        return status_ok(ex, "ready");
+    return respond_code(ex, state == ENGINE_LOADING ? SPECD_ELOADING : SPECD_EDRAINING);
+}
+
+static void write_model(const struct engine_info *info, struct buf *out)
+{
+    json_lit(out, "{\"id\":");
+    json_cstr(out, info->model_id);
+    buf_printf(out, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"specd\",\"meta\":{",
+               (long long)time(NULL));
+    json_lit(out, "\"arch\":");
+    json_cstr(out, info->arch);
+    buf_printf(out,
+               ",\"n_vocab\":%u,\"n_ctx\":%u,\"n_ctx_train\":%u,\"n_embd\":%u,\"n_layer\":%u,"
+               "\"n_params\":%llu,\"size\":%llu,\"n_slots\":%d,\"draft\":",
+               info->n_vocab, info->n_ctx, info->n_ctx_train, info->n_embd, info->n_layers,
+               (unsigned long long)info->n_params, (unsigned long long)info->file_bytes,
+               info->n_slots);
+    json_cstr(out, info->draft);
+    json_lit(out, ",\"device\":");
+    json_cstr(out, info->device);
+    json_lit(out, "}}");
+}
+
+enum MHD_Result api_models(struct exchange *ex)
+{
+    struct engine *engine = atomic_load(&ex->server->engine);
+    const struct engine_info *info = engine ? engine_info(engine) : NULL;
+    if (!info)
+        return respond_code(ex, SPECD_ELOADING);
+    struct buf body = {0};
+    json_lit(&body, "{\"object\":\"list\",\"data\":[");
+    write_model(info, &body);
+    json_lit(&body, "]}");
+    return respond_json(ex, 200, &body);
+}

@@ -1,0 +1,111 @@
+/*
+ * api_native.c - POST /completion: llama.cpp's own form, the members that its clients read.
+ */
+#include "json_write.h"
+#include "openai.h"
+#include "report.h"
+#include "server.h"
+
+static void write_token(const struct choice *c, const struct token_view *t, struct buf *out)
+{
+    json_lit(out, "{\"index\":");
+    json_int(out, c->index);
+    json_lit(out, ",\"content\":");
+    json_str(out, t->text, t->len);
+    json_lit(out, ",\"tokens\":[");
+    json_int(out, t->id);
+    json_lit(out, "],\"stop\":false,\"tokens_predicted\":");
+    json_int(out, c->n_sent);
+    json_lit(out, ",\"tokens_evaluated\":");
+    json_int(out, c->n_prompt);
+    token_extras(c, t, false, out);
+    json_lit(out, "}");
+}
+
+static const char *stop_type(const struct request_output *o)
+{
+    if (o->finish == FINISH_LENGTH)
+        return "limit";
+    return o->stop_text ? "word" : "eos";
+}
+
+static void write_settings(const struct request *req, struct buf *out)
+{
+    const struct request_params *p = &req->params;
+    const struct law_params *law = &p->law;
+    buf_printf(out,
+               "{\"n_predict\":%d,\"seed\":%llu,\"temperature\":%.6g,\"top_k\":%d,\"top_p\":%.6g,"
+               "\"min_p\":%.6g,\"repeat_penalty\":%.6g,\"presence_penalty\":%.6g,"
+               "\"frequency_penalty\":%.6g,\"ignore_eos\":%s,\"stream\":%s,\"stop\":[",
+               p->max_tokens, (unsigned long long)req->output.stats.seed, law->temperature,
+               law->top_k, law->top_p, law->min_p, law->repetition, law->presence, law->frequency,
+               p->ignore_eos ? "true" : "false", req->stream ? "true" : "false");
+    for (int32_t i = 0; i < p->n_stops; i++) {
+        if (i > 0)
+            json_lit(out, ",");
+        json_str(out, p->stops[i], p->stop_lens[i]);
+    }
+    json_lit(out, "]}");
+}
+
+/* The last object of a stream and the whole answer differ only in what content and tokens hold. */
+static void write_last(const struct choice *c, const char *text, size_t len, bool tokens,
+                       struct buf *out)
+{
+    const struct request_output *o = &c->req->output;
+    json_lit(out, "{\"index\":");
+    json_int(out, c->index);
+    json_lit(out, ",\"content\":");
+    json_str(out, text, len);
+    json_lit(out, ",\"tokens\":");
+    if (tokens)
+        tokens_json(c->req, out);
+    else
+        json_lit(out, "[]");
+    json_lit(out, ",\"stop\":true,\"model\":");
+    json_cstr(out, c->answer->call.info->model_id);
+    buf_printf(out, ",\"tokens_predicted\":%d,\"tokens_evaluated\":%d,\"tokens_cached\":%d",
+               o->stats.n_generated, o->stats.n_prompt, o->stats.n_cached);
+    buf_printf(out, ",\"truncated\":false,\"stop_type\":\"%s\",\"stopping_word\":", stop_type(o));
+    json_cstr(out, o->stop_text ? o->stop_text : "");
+    json_lit(out, ",\"generation_settings\":");
+    write_settings(c->req, out);
+    finish_extras(c, out);
+    json_lit(out, "}");
+}
+
+static void write_finish(const struct choice *c, const char *text, size_t len, struct buf *out)
+{
+    write_last(c, text, len, false, out);
+}
+
+/* An array of prompts gets an array of answers. */
+static void write_body(const struct answer *a, struct buf *out)
+{
+    if (a->call.many)
+        json_lit(out, "[");
+    for (int i = 0; i < a->n_choices; i++) {
+        const struct buf *text = &a->choices[i].req->output.text;
+        if (i > 0)
+            json_lit(out, ",");
+        write_last(&a->choices[i], text->data ? text->data : "", text->len, a->call.return_tokens,
+                   out);
+    }
+    if (a->call.many)
+        json_lit(out, "]");
+}
+
+static const struct api_format format = {
+    .route = CALL_NATIVE,
+    .id_prefix = "cmpl-",
+    .object = "text_completion",
+    .chunk_object = "text_completion",
+    .token = write_token,
+    .finish = write_finish,
+    .body = write_body,
+};
+
+enum MHD_Result api_native(struct exchange *ex)
+{
+    return answer_start(ex, &format);
+}

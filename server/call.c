@@ -1,0 +1,112 @@
+#include "call.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void set_defaults(struct call *c)
+{
+    request_params_init(&c->params);
+    c->params.max_tokens = c->route == CALL_COMPLETION ? 16 : -1;
+    c->n = 1;
+}
+
+static int check_together(struct call *c, struct api_error *e)
+{
+    if (c->route == CALL_CHAT && c->logprobs)
+        c->params.n_logprobs = c->top_logprobs;
+    else if (c->top_logprobs > 0)
+        return api_fail(e, SPECD_EINVAL, "top_logprobs",
+                        "'top_logprobs' needs 'logprobs' to be true");
+    const struct speculative_params *s = &c->params.spec;
+    if (s->min >= 0 && s->max >= 0 && s->min > s->max)
+        return api_fail(e, SPECD_EINVAL, "speculative.min",
+                        "'speculative.min' must not be above 'speculative.max'");
+    return 0;
+}
+
+int call_parse(struct call *c, enum call_route route, const struct engine_info *info,
+               const char *body, size_t len, struct api_error *e)
+{
+    *c = (struct call){.route = route, .info = info};
+    set_defaults(c);
+    char why[256] = "the body is empty";
+    int rc = len == 0 ? SPECD_EJSON : json_parse(&c->doc, body, len, why, sizeof why);
+    if (rc < 0)
+        return api_fail(e, rc, NULL, "%s", why);
+    if (json_type(c->doc) != JSON_OBJECT)
+        return api_fail(e, SPECD_EINVAL, NULL, "the body must be a JSON object");
+    rc = call_read_fields(c, e);
+    if (rc == 0)
+        rc = check_together(c, e);
+    return rc < 0 ? rc : prompts_read(c, e);
+}
+
+void call_drop_document(struct call *c)
+{
+    for (size_t i = 0; i < c->n_prompts; i++)
+        free(c->prompts[i].ids);
+    free(c->prompts);
+    json_free(c->doc);
+    c->prompts = NULL;
+    c->n_prompts = 0;
+    c->doc = NULL;
+    c->params.n_stops = 0;
+    c->cache_salt = NULL;
+}
+
+void call_free(struct call *c)
+{
+    call_drop_document(c);
+    free(c->params.bias_ids);
+    free(c->params.bias);
+    *c = (struct call){0};
+}
+
+/* Stop strings go into the request's storage, which may move until everything is in it. */
+static void add_stops(struct request *req, size_t at[REQUEST_STOPS_MAX])
+{
+    for (int32_t i = 0; i < req->params.n_stops; i++) {
+        at[i] = req->storage.len;
+        buf_add(&req->storage, req->params.stops[i], req->params.stop_lens[i] + 1);
+    }
+}
+
+static void point_stops(struct request *req, const size_t at[REQUEST_STOPS_MAX])
+{
+    for (int32_t i = 0; i < req->params.n_stops; i++)
+        req->params.stops[i] = req->storage.data + at[i];
+}
+
+static void *copy_array(const void *from, size_t n, size_t size)
+{
+    void *to = xmalloc(n * size); /* n was checked against a limit when it was parsed */
+    if (n > 0)
+        memcpy(to, from, n * size);
+    return to;
+}
+
+struct request *call_request(const struct call *c, size_t i)
+{
+    const struct prompt *p = &c->prompts[i];
+    struct request *req = request_new();
+    size_t stops[REQUEST_STOPS_MAX], n_bias = (size_t)c->params.n_bias;
+    req->params = c->params;
+    req->stream = c->stream;
+    req->kind = p->kind;
+    req->params.bias_ids = copy_array(c->params.bias_ids, n_bias, sizeof *req->params.bias_ids);
+    req->params.bias = copy_array(c->params.bias, n_bias, sizeof *req->params.bias);
+    if (c->cache_salt)
+        req->cache_salt = xstrdup(c->cache_salt);
+    add_stops(req, stops);
+    if (p->kind == PROMPT_TOKENS) {
+        req->prompt_ids = copy_array(p->ids, p->n_ids, sizeof *p->ids);
+        req->n_prompt_ids = p->n_ids;
+    } else if (p->kind == PROMPT_TEXT) {
+        req->prompt = xstrdup(json_string(p->source));
+        req->prompt_len = strlen(req->prompt);
+    } else {
+        messages_build(req, p->source);
+    }
+    point_stops(req, stops);
+    return req;
+}

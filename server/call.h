@@ -1,0 +1,65 @@
+/*
+ * call.h - a parsed body of one of the three generating routes, and the requests made from it.
+ *
+ * A call belongs to the HTTP thread. Its strings point into its JSON document; call_request copies
+ * what a request needs, so requests outlive the document, and the call's switches do too.
+ */
+#ifndef SPECD_SERVER_CALL_H
+#define SPECD_SERVER_CALL_H
+
+#include "fields.h"
+
+#include "specd/engine.h"
+
+#define CALL_PROMPTS_MAX 64
+#define CALL_MESSAGES_MAX 4096
+#define CALL_STOP_BYTES_MAX 1024
+#define CALL_BIAS_MAX 1024
+#define CALL_SALT_BYTES_MAX 256
+
+/* Bits: a field may exist on some of them only. */
+enum call_route { CALL_COMPLETION = 1, CALL_CHAT = 2, CALL_NATIVE = 4 };
+
+struct prompt {
+    enum prompt_kind kind;
+    const struct json *source; /* TEXT: a string; CHAT: the array of messages */
+    int32_t *ids;              /* TOKENS: owned */
+    size_t n_ids;
+};
+
+struct call {
+    enum call_route route;
+    const struct engine_info *info;
+    struct json *doc;
+    struct request_params params; /* bias arrays owned by the call */
+    struct prompt *prompts;
+    size_t n_prompts;
+    bool many; /* the prompt was an array of prompts, even if of one */
+    bool stream, include_usage, continuous_usage;
+    bool return_tokens, timings_per_token, echo, logprobs;
+    int32_t n, top_logprobs;
+    const char *cache_salt;
+};
+
+/* info bounds token ids. 0, or the error that the client gets; call_free in either case. */
+int call_parse(struct call *c, enum call_route route, const struct engine_info *info,
+               const char *body, size_t len, struct api_error *e);
+void call_free(struct call *c);
+
+/* A request for prompt i, complete but for id, client_fd and callback. */
+struct request *call_request(const struct call *c, size_t i);
+/* The requests are made: frees the document, which may take a hundred times the body's bytes. */
+void call_drop_document(struct call *c);
+
+/* ---- call_fields.c: the table of request fields */
+int call_read_fields(struct call *c, struct api_error *e);
+
+/* ---- prompts.c: prompt and messages */
+int prompts_read(struct call *c, struct api_error *e);
+void messages_build(struct request *req, const struct json *messages);
+
+/* Reads an array of token ids below n_vocab into a malloc'd array. */
+int token_ids_read(const char *name, const struct json *list, uint32_t n_vocab, int32_t **ids,
+                   size_t *n_ids, struct api_error *e);
+
+#endif

@@ -1,0 +1,336 @@
+#include "config.h"
+
+#include "json.h"
+#include "options.h"
+#include "specd/error.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DEFAULT_MODEL "SmolLM2-135M-Instruct.Q4_1.gguf"
+#define FILE_BYTES_MAX (1 << 20)
+
+/* The raw text of every option that was given, and where: the best source so far. */
+struct source {
+    char *text; /* NULL: not given */
+    char where[80];
+};
+
+struct loader {
+    struct source *given; /* (n_options) */
+    char *err;
+    size_t errlen;
+};
+
+static void give(struct loader *l, const struct option *o, const char *text, const char *where)
+{
+    struct source *s = &l->given[o - options];
+    free(s->text);
+    s->text = xstrdup(text);
+    snprintf(s->where, sizeof s->where, "%s", where);
+}
+
+static bool is_given(const struct loader *l, const struct option *o)
+{
+    return l->given[o - options].text != NULL;
+}
+
+/* ---- command line */
+
+static int unknown_argument(struct loader *l, const char *arg, const char *name, size_t len)
+{
+    if (arg[0] != '-')
+        return fail(SPECD_EINVAL, l->err, l->errlen,
+                    "unexpected argument '%.64s'; options begin with a dash", arg);
+    return fail(SPECD_EINVAL, l->err, l->errlen, "unknown option '%.64s'; did you mean --%s?", arg,
+                option_nearest(name, len)->name);
+}
+
+/* One option with its value; *i moves to the last argument used. */
+static int read_argument(struct loader *l, int argc, char **argv, int *i)
+{
+    const char *arg = argv[*i], *name = arg + strspn(arg, "-"), *equals = strchr(name, '=');
+    size_t dashes = (size_t)(name - arg), len = equals ? (size_t)(equals - name) : strlen(name);
+    const struct option *o = NULL;
+    if (dashes == 1 || dashes == 2)
+        o = option_find(name, len, dashes == 1);
+    if (!o || o->flags & NOT_IN_ARGS)
+        return unknown_argument(l, arg, name, len);
+    char where[80];
+    snprintf(where, sizeof where, "--%s", o->name);
+    if (equals)
+        give(l, o, equals + 1, where);
+    else if (o->kind == OPTION_FLAG)
+        give(l, o, "true", where);
+    else if (*i + 1 < argc)
+        give(l, o, argv[++*i], where);
+    else
+        return fail(SPECD_EINVAL, l->err, l->errlen, "%s needs a value: %s", where, o->value);
+    return 0;
+}
+
+static int read_arguments(struct loader *l, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        int rc = read_argument(l, argc, argv, &i);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* ---- environment */
+
+static void env_name(const struct option *o, char *out, size_t cap)
+{
+    size_t n = (size_t)snprintf(out, cap, "SPECD_%s", o->name);
+    for (size_t i = 0; i < n && i < cap; i++)
+        out[i] = out[i] == '-' ? '_' : (char)toupper((unsigned char)out[i]);
+}
+
+static const struct option *env_option(const char *name, size_t len)
+{
+    char have[80];
+    for (size_t i = 0; i < n_options; i++) {
+        env_name(&options[i], have, sizeof have);
+        if (!(options[i].flags & NOT_IN_ENV) && strlen(have) == len && memcmp(have, name, len) == 0)
+            return &options[i];
+    }
+    return NULL;
+}
+
+/* Kubernetes describes a service named specd in SPECD_PORT, SPECD_SERVICE_HOST and so on: such
+ * variables, and unknown ones, must not keep the server from starting. */
+static void read_environment(struct loader *l, char **environment)
+{
+    for (char **v = environment; *v; v++) {
+        const char *equals = strchr(*v, '=');
+        if (strncmp(*v, "SPECD_", 6) != 0 || !equals || strncmp(equals, "=tcp://", 7) == 0)
+            continue;
+        size_t len = (size_t)(equals - *v);
+        const struct option *o = env_option(*v, len);
+        char where[80];
+        if (!o) {
+            log_warn("%.*s in the environment is not an option", (int)MIN(len, 80), *v);
+        } else if (!is_given(l, o)) {
+            env_name(o, where, sizeof where);
+            give(l, o, equals + 1, where);
+        }
+    }
+}
+
+/* ---- file */
+
+static int read_text(const char *path, struct buf *out, char *err, size_t errlen)
+{
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return fail(SPECD_EFILE, err, errlen, "%s: %s", path, strerror(errno));
+    char block[4096];
+    size_t n;
+    while ((n = fread(block, 1, sizeof block, f)) > 0 && out->len <= FILE_BYTES_MAX)
+        buf_add(out, block, n);
+    bool ok = !ferror(f) && out->len <= FILE_BYTES_MAX;
+    fclose(f);
+    if (!ok)
+        return fail(SPECD_EFILE, err, errlen, "%s: unreadable, or larger than %d bytes", path,
+                    FILE_BYTES_MAX);
+    buf_add(out, "", 0);
+    return 0;
+}
+
+/* Numbers and booleans as the text that the command line would have. */
+static bool member_text(const struct json *m, char *out, size_t cap)
+{
+    int64_t i;
+    if (json_type(m) == JSON_BOOL)
+        snprintf(out, cap, "%s", json_bool(m) ? "true" : "false");
+    else if (json_integer(m, &i))
+        snprintf(out, cap, "%lld", (long long)i);
+    else if (json_type(m) == JSON_NUMBER)
+        snprintf(out, cap, "%.17g", json_number(m));
+    else
+        return false;
+    return true;
+}
+
+static int read_member(struct loader *l, const char *path, const struct json *m)
+{
+    const char *key = json_key(m);
+    const struct option *o = option_find(key, strlen(key), false);
+    char text[40], where[80];
+    if (!o)
+        return fail(SPECD_EINVAL, l->err, l->errlen, "%s: unknown key '%.64s'; did you mean '%s'?",
+                    path, key, option_nearest(key, strlen(key))->name);
+    if (o->flags & NOT_IN_FILE)
+        return fail(SPECD_EINVAL, l->err, l->errlen, "%s: '%s' can't be set in a file", path,
+                    o->name);
+    snprintf(where, sizeof where, "%.50s: %s", path, o->name);
+    if (json_type(m) == JSON_NULL || is_given(l, o))
+        return 0;
+    if (json_type(m) == JSON_STRING)
+        give(l, o, json_string(m), where);
+    else if (member_text(m, text, sizeof text))
+        give(l, o, text, where);
+    else
+        return fail(SPECD_EINVAL, l->err, l->errlen, "%s must be a string, number or boolean",
+                    where);
+    return 0;
+}
+
+static int read_members(struct loader *l, const char *path, const struct buf *text)
+{
+    struct json *doc;
+    char why[200];
+    int rc = json_parse(&doc, text->data, text->len, why, sizeof why);
+    if (rc < 0)
+        return fail(SPECD_EINVAL, l->err, l->errlen, "%s: %s", path, why);
+    if (json_type(doc) != JSON_OBJECT)
+        rc = fail(SPECD_EINVAL, l->err, l->errlen, "%s: must hold a JSON object", path);
+    for (const struct json *m = json_first(doc); m && rc == 0; m = json_next(m))
+        rc = read_member(l, path, m);
+    json_free(doc);
+    return rc;
+}
+
+static int read_file(struct loader *l)
+{
+    const char *path = l->given[option_find("config", 6, false) - options].text;
+    struct buf text = {0};
+    if (!path)
+        return 0;
+    int rc = read_text(path, &text, l->err, l->errlen) < 0 ? SPECD_EINVAL : 0;
+    if (rc == 0)
+        rc = read_members(l, path, &text);
+    buf_free(&text);
+    return rc;
+}
+
+/* ---- all together */
+
+static int apply(struct loader *l, struct config *c)
+{
+    for (size_t i = 0; i < n_options; i++) {
+        const struct source *s = &l->given[i];
+        const char *text = s->text ? s->text : options[i].fallback;
+        char why[256];
+        if (!text)
+            continue;
+        int rc = option_set(&options[i], c, text, why, sizeof why);
+        if (rc < 0)
+            return fail(rc, l->err, l->errlen, "%s: %s", s->text ? s->where : options[i].name, why);
+    }
+    return 0;
+}
+
+static int check_together(struct config *c, char *err, size_t errlen)
+{
+    struct engine_config *e = &c->engine;
+    if (e->draft_min > e->draft_max)
+        return fail(SPECD_EINVAL, err, errlen, "--draft-min %d is above --draft-max %d",
+                    e->draft_min, e->draft_max);
+    e->model_path = c->model;
+    e->alias = c->alias;
+    e->request_timeout_ms = c->request_timeout_ms;
+    return 0;
+}
+
+int config_load(struct config *c, int argc, char **argv, char **environment, char *err,
+                size_t errlen)
+{
+    struct loader l = {xcalloc(n_options, sizeof(struct source)), err, errlen};
+    c->engine.draft_fixed = -1;
+    c->engine.synthetic_acceptance = -1;
+    int rc = read_arguments(&l, argc, argv);
+    if (rc == 0) {
+        read_environment(&l, environment);
+        rc = read_file(&l);
+    }
+    if (rc == 0)
+        rc = apply(&l, c);
+    if (rc == 0)
+        rc = check_together(c, err, errlen);
+    for (size_t i = 0; i < n_options; i++)
+        free(l.given[i].text);
+    free(l.given);
+    return rc;
+}
+
+static char *default_model_path(void)
+{
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    struct buf path = {0};
+    if (cache && *cache)
+        buf_printf(&path, "%s/specd/%s", cache, DEFAULT_MODEL);
+    else
+        buf_printf(&path, "%s/.cache/specd/%s", home ? home : "", DEFAULT_MODEL);
+    return buf_take(&path);
+}
+
+static int find_model(struct config *c, char *err, size_t errlen)
+{
+    char *path = default_model_path();
+    c->default_model = !c->model || strcmp(c->model, path) == 0;
+    if (c->model) {
+        free(path);
+        return 0;
+    }
+    c->engine.model_path = c->model = path;
+    if (access(path, R_OK) != 0)
+        return fail(SPECD_EFILE, err, errlen,
+                    "%s: %s; get the default model with scripts/get-model.sh, or name another with "
+                    "--model",
+                    path, strerror(errno));
+    return 0;
+}
+
+int config_resolve(struct config *c, char *err, size_t errlen)
+{
+    int rc = find_model(c, err, errlen);
+    if (rc < 0)
+        return rc;
+    if (c->default_model && !c->drafters_given) {
+        c->engine.drafters[0] = DRAFT_LOOKUP;
+        c->engine.n_drafters = 1;
+    }
+    if (c->chat_template_file) {
+        struct buf text = {0};
+        rc = read_text(c->chat_template_file, &text, err, errlen);
+        c->engine.chat_template = c->chat_template = buf_take(&text);
+    }
+    return rc;
+}
+
+void config_free(struct config *c)
+{
+    for (size_t i = 0; i < n_options; i++)
+        if (options[i].kind == OPTION_STRING)
+            free(*(char **)((char *)c + options[i].offset));
+    free(c->draft_path);
+    free(c->chat_template);
+    *c = (struct config){0};
+}
+
+void config_help(struct buf *out)
+{
+    buf_puts(out, "usage: specd [options]\n\nServes a language model over HTTP, decoding by "
+                  "speculative sampling.\nEach option is also a variable SPECD_NAME and a key of "
+                  "the file given by --config.\n\n");
+    for (size_t i = 0; i < n_options; i++) {
+        const struct option *o = &options[i];
+        char left[64];
+        if (o->flags & NOT_IN_ARGS)
+            continue;
+        snprintf(left, sizeof left, "%s%s%s--%s %s", o->letter ? "-" : "",
+                 o->letter ? o->letter : "", o->letter ? ", " : "", o->name,
+                 o->value ? o->value : "");
+        buf_printf(out, "  %-28s %s", left, o->help);
+        if (o->fallback && o->kind != OPTION_FLAG)
+            buf_printf(out, " (default: %s)", o->fallback);
+        buf_puts(out, "\n");
+    }
+}

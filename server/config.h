@@ -1,0 +1,52 @@
+/*
+ * config.h - what the server was told: command line, environment, JSON file, defaults, in that
+ * order of precedence.
+ *
+ * Options are rows of one table (options.c). An option --ctx-size is also the variable
+ * SPECD_CTX_SIZE and the key "ctx-size" of the file given by --config. Loaded once at start;
+ * immutable afterwards.
+ */
+#ifndef SPECD_SERVER_CONFIG_H
+#define SPECD_SERVER_CONFIG_H
+
+#include "specd/engine.h"
+#include "specd/util.h"
+
+enum device_choice { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA };
+
+struct config {
+    struct engine_config engine; /* but for .device and .on_state */
+    enum device_choice device;
+    char *model, *chat_template_file, *chat_template;
+    char *draft_path;                       /* storage of engine.draft_path */
+    uint32_t self_layers[MODEL_LAYERS_MAX]; /* storage of engine.self_layers */
+    bool drafters_given, default_model;
+    bool reproducible;
+
+    char *host; /* a name, an address, or unix:PATH */
+    int32_t port;
+    char *api_key_file, *api_key, *alias, *cors_origin;
+    int32_t request_timeout_ms, drain_timeout_ms;
+    int32_t header_timeout_ms, body_timeout_ms, idle_timeout_ms, ping_ms;
+    uint64_t max_body;
+    int32_t max_connections;
+    bool no_ui, no_metrics, no_vllm_metrics;
+
+    enum log_level log_level;
+    enum { LOG_TEXT, LOG_JSON } log_format;
+    char *config_file;
+    bool help, version;
+};
+
+/* Reads all sources. SPECD_EINVAL: one line that names the option, where it was given, and what it
+ * may be, or the nearest known name. environ is a NULL-terminated list of NAME=value. */
+int config_load(struct config *c, int argc, char **argv, char **environment, char *err,
+                size_t errlen);
+/* Fills in what depends on the machine: the default model and its draft, the template's text.
+ * SPECD_EFILE when a file is missing. */
+int config_resolve(struct config *c, char *err, size_t errlen);
+void config_free(struct config *c);
+
+void config_help(struct buf *out);
+
+#endif

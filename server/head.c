@@ -1,0 +1,87 @@
+#include "head.h"
+
+#include "server.h"
+#include "specd/error.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+static const char *header(const struct exchange *ex, const char *name)
+{
+    return MHD_lookup_connection_value(ex->conn, MHD_HEADER_KIND, name);
+}
+
+struct header_scan {
+    int lengths, encodings, hosts;
+    bool bad_name;
+};
+
+static enum MHD_Result scan_header(void *cls, enum MHD_ValueKind kind, const char *name,
+                                   const char *value)
+{
+    struct header_scan *scan = cls;
+    (void)kind;
+    (void)value;
+    scan->lengths += strcasecmp(name, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0;
+    scan->encodings += strcasecmp(name, MHD_HTTP_HEADER_TRANSFER_ENCODING) == 0;
+    scan->hosts += strcasecmp(name, MHD_HTTP_HEADER_HOST) == 0;
+    scan->bad_name |= name[strcspn(name, " \t")] != '\0'; /* "Content-Length : 3" */
+    return MHD_YES;
+}
+
+const char *head_framing_error(const struct exchange *ex, const char *version)
+{
+    const char *encoding = header(ex, MHD_HTTP_HEADER_TRANSFER_ENCODING);
+    struct header_scan scan = {0};
+    MHD_get_connection_values(ex->conn, MHD_HEADER_KIND, scan_header, &scan);
+    if (scan.bad_name)
+        return "a header's name holds a blank";
+    if (scan.hosts > 1 || (scan.hosts == 0 && strcmp(version, MHD_HTTP_VERSION_1_1) == 0))
+        return "there must be one Host header";
+    if (scan.lengths + scan.encodings > 1)
+        return "the length of the body is stated twice";
+    if (encoding && strcasecmp(encoding, "chunked") != 0)
+        return "unsupported Transfer-Encoding";
+    return NULL;
+}
+
+static bool is_json(const struct exchange *ex)
+{
+    static const char json[] = "application/json";
+    const char *type = header(ex, MHD_HTTP_HEADER_CONTENT_TYPE);
+    return type && strncasecmp(type, json, sizeof json - 1) == 0 &&
+           strchr("; \t", type[sizeof json - 1]) != NULL;
+}
+
+static bool method_fits(const struct route *r, const char *method)
+{
+    if (strcmp(method, "OPTIONS") == 0)
+        return true;
+    if (r->flags & ROUTE_POST)
+        return strcmp(method, "POST") == 0;
+    return strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
+}
+
+uint64_t head_content_length(const struct exchange *ex)
+{
+    const char *text = header(ex, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    return text ? strtoull(text, NULL, 10) : 0; /* libmicrohttpd has checked its form */
+}
+
+int head_check(const struct exchange *ex)
+{
+    const struct route *r = ex->route;
+    const struct server *s = ex->server;
+    if (!r)
+        return SPECD_ENOTFOUND;
+    if (!method_fits(r, ex->method))
+        return SPECD_EMETHOD;
+    bool preflight = strcmp(ex->method, "OPTIONS") == 0; /* browsers send no key with it */
+    if (!preflight && !(r->flags & ROUTE_OPEN) &&
+        !auth_check(&s->auth, header(ex, MHD_HTTP_HEADER_AUTHORIZATION), header(ex, "X-Api-Key")))
+        return SPECD_EAUTH;
+    if (!preflight && r->flags & ROUTE_POST && !is_json(ex))
+        return SPECD_ETYPE;
+    return head_content_length(ex) > s->config->max_body ? SPECD_ETOOBIG : 0;
+}

@@ -1,0 +1,18 @@
+/*
+ * head.h - what can be said of a request by its header alone, before a byte of its body.
+ *
+ * HTTP thread, from the first call of the access handler.
+ */
+#ifndef SPECD_SERVER_HEAD_H
+#define SPECD_SERVER_HEAD_H
+
+#include "exchange.h"
+
+/* Where the body ends must be beyond doubt, or a proxy in front may see another request there.
+ * NULL, or what is wrong; the connection can't be used any more then. */
+const char *head_framing_error(const struct exchange *ex, const char *version);
+/* Route, method, key, type and stated length: 0 or the SPECD_E* to answer. */
+int head_check(const struct exchange *ex);
+uint64_t head_content_length(const struct exchange *ex); /* 0 when not stated */
+
+#endif

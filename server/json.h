@@ -1,0 +1,44 @@
+/*
+ * json.h - the server's one reader of JSON: RFC 8259, nothing more.
+ *
+ * cJSON builds the tree, but accepts too much (trailing garbage, invalid UTF-8, duplicate keys,
+ * control characters, 01, 1e999) and ends a string at \u0000. json_scan therefore walks the text
+ * first, and the tree is walked once afterwards; what passes both is safe to read with C strings.
+ *
+ * Values are borrowed from their document and immutable; any thread may read. Arrays and objects
+ * are lists: iterate with json_first and json_next, never by index.
+ */
+#ifndef SPECD_SERVER_JSON_H
+#define SPECD_SERVER_JSON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define JSON_DEPTH_MAX 64
+#define JSON_VALUES_MAX 1000000             /* a tree takes about 100 bytes a value */
+#define JSON_INTEGER_MAX 9007199254740991.0 /* 2^53 - 1: doubles hold every integer up to here */
+
+struct json;
+
+enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+
+/* text[len] must be readable and NUL. SPECD_EJSON with reason and byte offset. */
+int json_parse(struct json **out, const char *text, size_t len, char *err, size_t errlen);
+void json_free(struct json *doc);
+
+enum json_type json_type(const struct json *v);
+bool json_bool(const struct json *v);
+double json_number(const struct json *v);              /* finite */
+bool json_integer(const struct json *v, int64_t *out); /* false: not an exact integer */
+const char *json_string(const struct json *v);         /* holds no NUL */
+const char *json_key(const struct json *v);            /* of a member of an object */
+const struct json *json_first(const struct json *v);   /* of an array or object; or NULL */
+const struct json *json_next(const struct json *v);
+const struct json *json_get(const struct json *obj, const char *key); /* case counts; or NULL */
+size_t json_count(const struct json *v);
+
+/* The walk over the text: 0 when it is one JSON value. Exposed for tests. */
+int json_scan(const char *text, size_t len, char *err, size_t errlen);
+
+#endif

@@ -1,0 +1,231 @@
+/*
+ * json_scan.c - is this text one JSON value of RFC 8259 in valid UTF-8, within our limits?
+ *
+ * A recursive descent that builds nothing. Stricter than the RFC in one place: \u0000 is refused,
+ * because strings are handed on as C strings.
+ */
+#include "json.h"
+
+#include "specd/error.h"
+#include "specd/util.h"
+#include "utf8.h"
+
+#include <string.h>
+
+#define NUMBER_MAX 63 /* cJSON cuts a longer number */
+
+struct scan {
+    const unsigned char *start, *p, *end;
+    size_t n_values;
+    const char *why; /* set once, with p where it went wrong */
+};
+
+static bool value(struct scan *s, int depth);
+
+static bool bad(struct scan *s, const char *why)
+{
+    s->why = why;
+    return false;
+}
+
+static int peek(const struct scan *s)
+{
+    return s->p < s->end ? *s->p : -1;
+}
+
+static void skip_space(struct scan *s)
+{
+    while (s->p < s->end && (*s->p == ' ' || *s->p == '\t' || *s->p == '\n' || *s->p == '\r'))
+        s->p++;
+}
+
+static size_t digits(struct scan *s)
+{
+    const unsigned char *from = s->p;
+    while (s->p < s->end && *s->p >= '0' && *s->p <= '9')
+        s->p++;
+    return (size_t)(s->p - from);
+}
+
+static bool number(struct scan *s)
+{
+    const unsigned char *from = s->p;
+    if (peek(s) == '-')
+        s->p++;
+    bool zero = peek(s) == '0';
+    size_t n = digits(s);
+    if (n == 0 || (zero && n > 1))
+        return bad(s, "malformed number");
+    if (peek(s) == '.') {
+        s->p++;
+        if (digits(s) == 0)
+            return bad(s, "malformed number");
+    }
+    if (peek(s) == 'e' || peek(s) == 'E') {
+        s->p++;
+        if (peek(s) == '+' || peek(s) == '-')
+            s->p++;
+        if (digits(s) == 0)
+            return bad(s, "malformed number");
+    }
+    return s->p - from <= NUMBER_MAX || bad(s, "number too long");
+}
+
+static int hex4(struct scan *s)
+{
+    int v = 0;
+    for (int i = 0; i < 4; i++, s->p++) {
+        int c = peek(s);
+        int lower = c | 0x20;
+        if (c >= '0' && c <= '9')
+            v = v * 16 + (c - '0');
+        else if (lower >= 'a' && lower <= 'f')
+            v = v * 16 + (lower - 'a' + 10);
+        else
+            return -1;
+    }
+    return v;
+}
+
+/* After "\u". A high surrogate must be followed by an escaped low one. */
+static bool unicode_escape(struct scan *s)
+{
+    int c = hex4(s);
+    if (c < 0)
+        return bad(s, "malformed \\u escape");
+    if (c == 0)
+        return bad(s, "\\u0000 is not allowed");
+    if (c >= 0xdc00 && c <= 0xdfff)
+        return bad(s, "lone surrogate");
+    if (c < 0xd800 || c > 0xdbff)
+        return true;
+    if (s->end - s->p < 6 || s->p[0] != '\\' || s->p[1] != 'u')
+        return bad(s, "lone surrogate");
+    s->p += 2;
+    c = hex4(s);
+    return (c >= 0xdc00 && c <= 0xdfff) || bad(s, "lone surrogate");
+}
+
+static bool escape(struct scan *s)
+{
+    s->p++;
+    int c = peek(s);
+    if (c <= 0 || !strchr("\"\\/bfnrtu", c))
+        return bad(s, "malformed escape");
+    s->p++;
+    return c != 'u' || unicode_escape(s);
+}
+
+static bool string(struct scan *s)
+{
+    s->p++;
+    while (s->p < s->end) {
+        unsigned c = *s->p;
+        if (c == '"') {
+            s->p++;
+            return true;
+        }
+        if (c < 0x20)
+            return bad(s, "control character in a string");
+        if (c == '\\') {
+            if (!escape(s))
+                return false;
+        } else if (c >= 0x80) {
+            size_t n = utf8_length(s->p, (size_t)(s->end - s->p));
+            if (n == 0)
+                return bad(s, "invalid UTF-8");
+            s->p += n;
+        } else {
+            s->p++;
+        }
+    }
+    return bad(s, "unterminated string");
+}
+
+static bool literal(struct scan *s, const char *word)
+{
+    size_t n = strlen(word);
+    if ((size_t)(s->end - s->p) < n || memcmp(s->p, word, n) != 0)
+        return bad(s, "unexpected character");
+    s->p += n;
+    return true;
+}
+
+static bool key(struct scan *s)
+{
+    if (peek(s) != '"')
+        return bad(s, "expected a member name");
+    if (!string(s))
+        return false;
+    skip_space(s);
+    if (peek(s) != ':')
+        return bad(s, "expected ':'");
+    s->p++;
+    skip_space(s);
+    return true;
+}
+
+/* An array or object: `close` is its last character. */
+static bool container(struct scan *s, int depth, int close)
+{
+    if (depth >= JSON_DEPTH_MAX)
+        return bad(s, "nested too deeply");
+    s->p++;
+    skip_space(s);
+    if (peek(s) == close) {
+        s->p++;
+        return true;
+    }
+    for (;;) {
+        if ((close == '}' && !key(s)) || !value(s, depth + 1))
+            return false;
+        skip_space(s);
+        int c = peek(s);
+        if (c != ',' && c != close)
+            return bad(s, close == '}' ? "expected ',' or '}'" : "expected ',' or ']'");
+        s->p++;
+        if (c == close)
+            return true;
+        skip_space(s);
+    }
+}
+
+static bool value(struct scan *s, int depth)
+{
+    if (++s->n_values > JSON_VALUES_MAX)
+        return bad(s, "too many values");
+    switch (peek(s)) {
+    case '{':
+        return container(s, depth, '}');
+    case '[':
+        return container(s, depth, ']');
+    case '"':
+        return string(s);
+    case 't':
+        return literal(s, "true");
+    case 'f':
+        return literal(s, "false");
+    case 'n':
+        return literal(s, "null");
+    case -1:
+        return bad(s, "unexpected end");
+    default:
+        return number(s);
+    }
+}
+
+int json_scan(const char *text, size_t len, char *err, size_t errlen)
+{
+    const unsigned char *bytes = (const unsigned char *)text;
+    struct scan s = {.start = bytes, .p = bytes, .end = bytes + len};
+    skip_space(&s);
+    if (value(&s, 0)) {
+        skip_space(&s);
+        if (s.p < s.end)
+            bad(&s, "more than one value");
+    }
+    if (!s.why)
+        return 0;
+    return fail(SPECD_EJSON, err, errlen, "invalid JSON at byte %zu: %s", (size_t)(s.p - s.start),
+                s.why);
+}

@@ -1,0 +1,91 @@
+#include "json_write.h"
+
+#include "utf8.h"
+
+#include <math.h>
+
+/* Bytes of s that may be copied without a closer look. */
+static size_t plain_run(const unsigned char *s, size_t len)
+{
+    size_t i = 0;
+    while (i < len && s[i] >= 0x20 && s[i] < 0x80 && s[i] != '"' && s[i] != '\\')
+        i++;
+    return i;
+}
+
+static void escape_ascii(struct buf *b, unsigned c)
+{
+    static const char letters[] = "\b\f\n\r\t\"\\";
+    static const char names[] = "bfnrt\"\\";
+    const char *at = c ? strchr(letters, (int)c) : NULL;
+    if (at) {
+        const char out[2] = {'\\', names[at - letters]};
+        buf_add(b, out, 2);
+    } else {
+        static const char hex[] = "0123456789abcdef";
+        const char out[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+        buf_add(b, out, 6);
+    }
+}
+
+/* A character beyond ASCII; returns the bytes it took. */
+static size_t add_wide(struct buf *b, const unsigned char *s, size_t len)
+{
+    size_t n = utf8_length(s, len);
+    if (n == 0) {
+        json_lit(b, "\xef\xbf\xbd");
+        return 1;
+    }
+    if (n == 3 && s[0] == 0xe2 && s[1] == 0x80 && (s[2] & 0xfe) == 0xa8)
+        buf_add(b, s[2] & 1 ? "\\u2029" : "\\u2028", 6);
+    else
+        buf_add(b, s, n);
+    return n;
+}
+
+void json_str(struct buf *b, const char *text, size_t len)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    buf_reserve(b, len + 2);
+    json_lit(b, "\"");
+    for (size_t i = 0; i < len;) {
+        size_t n = plain_run(s + i, len - i);
+        buf_add(b, s + i, n);
+        i += n;
+        if (i == len)
+            break;
+        if (s[i] >= 0x80)
+            i += add_wide(b, s + i, len - i);
+        else
+            escape_ascii(b, s[i++]);
+    }
+    json_lit(b, "\"");
+}
+
+void json_uint(struct buf *b, uint64_t v)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    do {
+        digits[--at] = (char)('0' + v % 10);
+        v /= 10;
+    } while (v > 0);
+    buf_add(b, digits + at, sizeof digits - at);
+}
+
+void json_int(struct buf *b, int64_t v)
+{
+    if (v < 0)
+        json_lit(b, "-");
+    json_uint(b, v < 0 ? -(uint64_t)v : (uint64_t)v);
+}
+
+void json_real(struct buf *b, double v)
+{
+    if (!isfinite(v))
+        json_lit(b, "null");
+    else if (v == 0 || fabs(v) >= 1)
+        buf_printf(b, "%.3f", v);
+    else
+        buf_printf(b, "%.6g", v);
+}

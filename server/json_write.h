@@ -1,0 +1,27 @@
+/*
+ * json_write.h - JSON text straight into a struct buf: no tree, no allocation per value.
+ *
+ * The caller writes the punctuation. What is not UTF-8 in a string (a file's name, a message that
+ * was cut) comes out as U+FFFD, so the result always is. Any thread; nothing fails.
+ */
+#ifndef SPECD_SERVER_JSON_WRITE_H
+#define SPECD_SERVER_JSON_WRITE_H
+
+#include "specd/util.h"
+
+#include <string.h>
+
+/* For string literals: the length is known to the compiler. */
+#define json_lit(b, literal) buf_add(b, "" literal, sizeof(literal) - 1)
+
+/* With quotes; escapes what JSON requires and U+2028, U+2029, which old JavaScript trips over. */
+void json_str(struct buf *b, const char *s, size_t len);
+static inline void json_cstr(struct buf *b, const char *s)
+{
+    json_str(b, s, strlen(s));
+}
+void json_int(struct buf *b, int64_t v);
+void json_uint(struct buf *b, uint64_t v);
+void json_real(struct buf *b, double v); /* three decimals, more for small values; NaN reads null */
+
+#endif

@@ -1,0 +1,53 @@
+/*
+ * main.c - specd: reads the configuration and serves. Exit codes: 0 clean, 1 could not start,
+ * 2 wrong usage, 70 the device failed.
+ */
+#include "config.h"
+#include "serve.h"
+
+#include <stdio.h>
+
+extern char **environ;
+
+static int print(const struct config *config)
+{
+    if (config->help) {
+        struct buf text = {0};
+        config_help(&text);
+        fputs(text.data, stdout);
+        buf_free(&text);
+    } else {
+        puts("specd " SPECD_VERSION);
+    }
+    return EXIT_CLEAN;
+}
+
+static int start(struct config *config)
+{
+    char err[512];
+    log_set(config->log_level, config->log_format == LOG_JSON);
+    if (config_resolve(config, err, sizeof err) < 0) {
+        log_error("%s", err);
+        return EXIT_START;
+    }
+    config->engine.device = &cpu_device_ops;
+    return serve(config);
+}
+
+int main(int argc, char **argv)
+{
+    struct config config = {0};
+    char err[512];
+    int code;
+    engine_config_init(&config.engine);
+    if (config_load(&config, argc, argv, environ, err, sizeof err) < 0) {
+        fprintf(stderr, "specd: %s\nTry specd --help.\n", err);
+        code = EXIT_USAGE;
+    } else if (config.help || config.version) {
+        code = print(&config);
+    } else {
+        code = start(&config);
+    }
+    config_free(&config);
+    return code;
+}

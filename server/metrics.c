@@ -1,0 +1,164 @@
+/*
+ * metrics.c - GET /metrics: the engine's counters as Prometheus text (exposition format 0.0.4).
+ *
+ * Meanings are vLLM's where vLLM has the metric; those appear a second time under its prefix, so
+ * that dashboards and routers made for vLLM work. A snapshot without locks: cheap to scrape often.
+ */
+#include "json_write.h"
+#include "respond.h"
+#include "server.h"
+
+struct writer {
+    struct buf *out;
+    bool vllm; /* also under vLLM's prefix */
+};
+
+enum owner { SPECD_ONLY, VLLM_TOO };
+
+static const char *const prefixes[] = {"specd_", "vllm:"};
+
+static int n_prefixes(const struct writer *w, enum owner owner)
+{
+    return owner == VLLM_TOO && w->vllm ? 2 : 1;
+}
+
+static void number(struct buf *out, double v)
+{
+    buf_printf(out, " %.17g\n", v);
+}
+
+static void head(struct buf *out, const char *prefix, const char *name, const char *type)
+{
+    buf_printf(out, "# TYPE %s%s %s\n", prefix, name, type);
+}
+
+static void metric(const struct writer *w, enum owner owner, const char *name, const char *type,
+                   double v)
+{
+    for (int i = 0; i < n_prefixes(w, owner); i++) {
+        head(w->out, prefixes[i], name, type);
+        buf_printf(w->out, "%s%s", prefixes[i], name);
+        number(w->out, v);
+    }
+}
+
+struct labelled {
+    const char *value;
+    double v;
+};
+
+static void labelled_counter(const struct writer *w, enum owner owner, const char *name,
+                             const char *label, const struct labelled *rows, size_t n)
+{
+    for (int i = 0; i < n_prefixes(w, owner); i++) {
+        head(w->out, prefixes[i], name, "counter");
+        for (size_t r = 0; r < n; r++) {
+            buf_printf(w->out, "%s%s{%s=\"%s\"}", prefixes[i], name, label, rows[r].value);
+            number(w->out, rows[r].v);
+        }
+    }
+}
+
+static void per_position(const struct writer *w, const struct engine_stats *s)
+{
+    static const char name[] = "spec_decode_num_accepted_tokens_per_pos_total";
+    for (int i = 0; i < n_prefixes(w, VLLM_TOO); i++) {
+        head(w->out, prefixes[i], name, "counter");
+        for (int k = 0; k < SPECD_K_MAX; k++) {
+            buf_printf(w->out, "%s%s{position=\"%d\"}", prefixes[i], name, k);
+            number(w->out, (double)s->accepted_by_pos[k]);
+        }
+    }
+}
+
+static void histogram(const struct writer *w, const char *name, const struct engine_histogram *h)
+{
+    for (int i = 0; i < n_prefixes(w, VLLM_TOO); i++) {
+        const char *prefix = prefixes[i];
+        uint64_t total = 0;
+        head(w->out, prefix, name, "histogram");
+        for (int b = 0; b < ENGINE_BUCKETS; b++) {
+            total += h->counts[b];
+            if (b + 1 < ENGINE_BUCKETS)
+                buf_printf(w->out, "%s%s_bucket{le=\"%g\"}", prefix, name, engine_bucket_s[b]);
+            else
+                buf_printf(w->out, "%s%s_bucket{le=\"+Inf\"}", prefix, name);
+            number(w->out, (double)total);
+        }
+        buf_printf(w->out, "%s%s_sum", prefix, name);
+        number(w->out, h->sum_s);
+        buf_printf(w->out, "%s%s_count", prefix, name);
+        number(w->out, (double)total);
+    }
+}
+
+static void gauges(const struct writer *w, const struct engine_stats *s,
+                   const struct engine_info *info)
+{
+    double usage = s->blocks_total > 0 ? (double)s->blocks_used / (double)s->blocks_total : 0;
+    metric(w, VLLM_TOO, "num_requests_running", "gauge", (double)s->running);
+    metric(w, VLLM_TOO, "num_requests_waiting", "gauge", (double)s->waiting);
+    metric(w, VLLM_TOO, "kv_cache_usage_perc", "gauge", usage);
+    for (int i = 0; i < n_prefixes(w, VLLM_TOO); i++) {
+        head(w->out, prefixes[i], "cache_config_info", "gauge");
+        buf_printf(w->out, "%scache_config_info{block_size=\"%d\",num_gpu_blocks=\"%d\"} 1\n",
+                   prefixes[i], info->block_tokens, info->n_blocks);
+    }
+    metric(w, SPECD_ONLY, "draft_length", "gauge",
+           s->drafts > 0 ? (double)s->draft_tokens / (double)s->drafts : 0);
+}
+
+static void counters(const struct writer *w, const struct engine_stats *s)
+{
+    const struct labelled finished[] = {{"stop", (double)s->finished_stop},
+                                        {"length", (double)s->finished_length},
+                                        {"error", (double)s->finished_error},
+                                        {"abort", (double)s->finished_cancelled}};
+    const struct labelled parts[] = {{"prompt", (double)s->prompt_ns / 1e9},
+                                     {"draft", (double)s->draft_ns / 1e9},
+                                     {"verify", (double)s->verify_ns / 1e9},
+                                     {"sample", (double)s->sample_ns / 1e9},
+                                     {"host", (double)s->host_ns / 1e9}};
+    const struct {
+        enum owner owner;
+        const char *name;
+        uint64_t v;
+    } plain[] = {
+        {VLLM_TOO, "prompt_tokens_total", s->prompt_tokens},
+        {VLLM_TOO, "generation_tokens_total", s->generation_tokens},
+        {VLLM_TOO, "prefix_cache_queries_total", s->cache_queries},
+        {VLLM_TOO, "prefix_cache_hits_total", s->cache_hits},
+        {VLLM_TOO, "num_preemptions_total", s->preemptions},
+        {VLLM_TOO, "spec_decode_num_drafts_total", s->drafts},
+        {VLLM_TOO, "spec_decode_num_draft_tokens_total", s->draft_tokens},
+        {VLLM_TOO, "spec_decode_num_accepted_tokens_total", s->accepted_tokens},
+        {SPECD_ONLY, "rounds_total", s->rounds},
+        {SPECD_ONLY, "residual_fallback_total", s->residual_fallbacks},
+        {SPECD_ONLY, "client_disconnects_total", s->disconnects},
+    };
+    for (size_t i = 0; i < COUNT_OF(plain); i++)
+        metric(w, plain[i].owner, plain[i].name, "counter", (double)plain[i].v);
+    labelled_counter(w, VLLM_TOO, "request_success_total", "finished_reason", finished,
+                     COUNT_OF(finished));
+    labelled_counter(w, SPECD_ONLY, "round_seconds", "part", parts, COUNT_OF(parts));
+    per_position(w, s);
+}
+
+enum MHD_Result api_metrics(struct exchange *ex)
+{
+    struct engine *engine = atomic_load(&ex->server->engine);
+    const struct engine_info *info = engine ? engine_info(engine) : NULL;
+    if (!info)
+        return respond_code(ex, SPECD_ELOADING);
+    struct engine_stats s;
+    struct buf body = {0};
+    struct writer w = {&body, !ex->server->config->no_vllm_metrics};
+    engine_stats(engine, &s);
+    gauges(&w, &s, info);
+    counters(&w, &s);
+    histogram(&w, "time_to_first_token_seconds", &s.ttft);
+    histogram(&w, "inter_token_latency_seconds", &s.itl);
+    histogram(&w, "e2e_request_latency_seconds", &s.e2e);
+    histogram(&w, "request_queue_time_seconds", &s.queue);
+    return respond_body(ex, 200, "text/plain; version=0.0.4", &body);
+}

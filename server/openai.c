@@ -1,0 +1,171 @@
+#include "openai.h"
+
+#include "json_write.h"
+#include "report.h"
+#include "server.h"
+
+/* What can be said of a request that still runs. */
+static struct request_stats so_far(const struct choice *c)
+{
+    uint64_t began = c->answer->submitted_ns, now = clock_ns();
+    return (struct request_stats){
+        .n_prompt = c->n_prompt,
+        .n_generated = c->n_sent,
+        .prompt_ns = c->first_ns - began,
+        .predicted_ns = now - c->first_ns,
+    };
+}
+
+void tokens_json(const struct request *req, struct buf *out)
+{
+    const struct request_output *o = &req->output;
+    json_lit(out, "[");
+    for (size_t i = 0; i < o->n_tokens; i++) {
+        if (i > 0)
+            json_lit(out, ",");
+        json_int(out, o->tokens[i].id);
+    }
+    json_lit(out, "]");
+}
+
+void finish_extras(const struct choice *c, struct buf *out)
+{
+    const struct request_stats *s = &c->req->output.stats;
+    json_lit(out, ",\"timings\":");
+    report_timings(out, s);
+    json_lit(out, ",\"speculative\":");
+    report_speculative(out, s);
+    if (c->answer->exchange->server->config->engine.synthetic_acceptance >= 0)
+        json_lit(out, ",\"warning\":\"--synthetic-acceptance: the text is meaningless\"");
+}
+
+void token_extras(const struct choice *c, const struct token_view *t, bool usage, struct buf *out)
+{
+    const struct call *call = &c->answer->call;
+    struct request_stats s;
+    if (usage || call->timings_per_token)
+        s = so_far(c);
+    if (usage) {
+        json_lit(out, ",\"usage\":");
+        report_usage(out, &s);
+    }
+    if (call->timings_per_token) {
+        json_lit(out, ",\"timings\":");
+        report_timings(out, &s);
+    }
+    if (call->params.spec.trace) {
+        buf_puts(out, t->drafted ? ",\"speculative\":{\"drafted\":true,\"k\":"
+                                 : ",\"speculative\":{\"drafted\":false,\"k\":");
+        json_int(out, t->k);
+        json_lit(out, "}");
+    }
+}
+
+static const char *finish_name(const struct request *req)
+{
+    return req->output.finish == FINISH_LENGTH ? "length" : "stop";
+}
+
+/* {...,"choices":[{"index":0, */
+static void begin_choice(const struct choice *c, struct buf *out)
+{
+    buf_add(out, c->answer->head.data, c->answer->head.len);
+    json_lit(out, ",\"choices\":[{\"index\":");
+    json_int(out, c->index);
+    json_lit(out, ",");
+}
+
+/* With include_usage OpenAI's chunks all have the member; it is null until the last. */
+static void null_usage(const struct choice *c, struct buf *out)
+{
+    if (c->answer->call.include_usage)
+        json_lit(out, ",\"usage\":null");
+}
+
+void openai_token(const struct choice *c, const struct token_view *t, struct buf *out)
+{
+    const struct call *call = &c->answer->call;
+    begin_choice(c, out);
+    c->answer->format->delta(t->text, t->len, c->n_sent == 1, out);
+    if (call->return_tokens) {
+        json_lit(out, ",\"tokens\":[");
+        json_int(out, t->id);
+        json_lit(out, "]");
+    }
+    json_lit(out, ",\"logprobs\":null,\"finish_reason\":null}]");
+    if (!call->continuous_usage)
+        null_usage(c, out);
+    token_extras(c, t, call->continuous_usage, out);
+    json_lit(out, "}");
+}
+
+void openai_finish(const struct choice *c, const char *text, size_t len, struct buf *out)
+{
+    begin_choice(c, out);
+    c->answer->format->delta(len > 0 ? text : NULL, len, c->n_sent == 0, out);
+    json_lit(out, ",\"logprobs\":null,\"finish_reason\":\"");
+    buf_puts(out, finish_name(c->req));
+    json_lit(out, "\"}]");
+    if (c->answer->call.continuous_usage) {
+        json_lit(out, ",\"usage\":");
+        report_usage(out, &c->req->output.stats);
+    } else {
+        null_usage(c, out);
+    }
+    finish_extras(c, out);
+    json_lit(out, "}");
+}
+
+static void sum_usage(const struct answer *a, struct buf *out)
+{
+    struct request_stats sum = {0};
+    for (int i = 0; i < a->n_choices; i++)
+        stats_add_usage(&sum, &a->choices[i].req->output.stats);
+    json_lit(out, ",\"usage\":");
+    report_usage(out, &sum);
+}
+
+void openai_usage(const struct answer *a, struct buf *out)
+{
+    buf_add(out, a->head.data, a->head.len);
+    json_lit(out, ",\"choices\":[]");
+    sum_usage(a, out);
+    json_lit(out, "}");
+}
+
+static void whole_choice(const struct choice *c, bool alone, struct buf *out)
+{
+    const struct request_output *o = &c->req->output;
+    json_lit(out, "{\"index\":");
+    json_int(out, c->index);
+    json_lit(out, ",");
+    c->answer->format->message(o->text.data ? o->text.data : "", o->text.len, out);
+    if (c->answer->call.return_tokens) {
+        json_lit(out, ",\"tokens\":");
+        tokens_json(c->req, out);
+    }
+    json_lit(out, ",\"logprobs\":null,\"finish_reason\":\"");
+    buf_puts(out, finish_name(c->req));
+    json_lit(out, "\"");
+    if (!alone)
+        finish_extras(c, out);
+    json_lit(out, "}");
+}
+
+/* One choice: timings and speculative beside it, as in llama.cpp. Several: inside each. */
+void openai_body(const struct answer *a, struct buf *out)
+{
+    bool alone = a->n_choices == 1;
+    buf_add(out, a->head.data, a->head.len);
+    json_lit(out, ",\"choices\":[");
+    for (int i = 0; i < a->n_choices; i++) {
+        if (i > 0)
+            json_lit(out, ",");
+        whole_choice(&a->choices[i], alone, out);
+    }
+    json_lit(out, "]");
+    sum_usage(a, out);
+    if (alone)
+        finish_extras(&a->choices[0], out);
+    json_lit(out, "}");
+}

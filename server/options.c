@@ -1,0 +1,348 @@
+#include "options.h"
+
+#include "built.h"
+#include "draft_spec.h"
+#include "fields.h"
+#include "specd/error.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define AT(member) offsetof(struct config, member)
+#define TEXT_(x) #x
+#define TEXT(x) TEXT_(x)
+#if SPECD_K_MAX < 8
+#define DRAFT_MAX_DEFAULT TEXT(SPECD_K_MAX)
+#else
+#define DRAFT_MAX_DEFAULT "8"
+#endif
+
+/* ---- values with rules of their own */
+
+static int set_device(struct config *c, const char *text, char *err, size_t errlen)
+{
+    int device = enum_index("auto|cpu|cuda", text);
+    if (device == DEVICE_CUDA || strncmp(text, "cuda:", 5) == 0)
+        return fail(SPECD_EINVAL, err, errlen, "this build has no CUDA device");
+    if (device < 0)
+        return fail(SPECD_EINVAL, err, errlen, "must be auto, cpu or cuda[:N]");
+    c->device = (enum device_choice)device;
+    return 0;
+}
+
+static int set_draft(struct config *c, const char *text, char *err, size_t errlen)
+{
+    c->drafters_given = true;
+    return draft_spec_parse(c, text, err, errlen);
+}
+
+static int need_cuda(const char *what, char *err, size_t errlen)
+{
+    return fail(SPECD_EINVAL, err, errlen, "%s needs a CUDA device, which this build has not",
+                what);
+}
+
+static int set_weights_of(enum weight_type *out, const char *text, char *err, size_t errlen)
+{
+    int type = enum_index("native|f32|bf16|q8_0|fp8|int4", text);
+    if (type == WEIGHT_FP8 || type == WEIGHT_INT4)
+        return need_cuda(text, err, errlen);
+    if (type < 0)
+        return fail(SPECD_EINVAL, err, errlen, "must be one of f32|bf16|q8_0|native");
+    *out = (enum weight_type)type;
+    return 0;
+}
+
+static int set_weights(struct config *c, const char *text, char *err, size_t errlen)
+{
+    return set_weights_of(&c->engine.weights, text, err, errlen);
+}
+
+static int set_draft_weights(struct config *c, const char *text, char *err, size_t errlen)
+{
+    return set_weights_of(&c->engine.draft_weights, text, err, errlen);
+}
+
+static int set_kv_type(struct config *c, const char *text, char *err, size_t errlen)
+{
+    int type = enum_index("bf16|f32|fp8", text);
+    if (type == KV_FP8)
+        return need_cuda(text, err, errlen);
+    if (type < 0)
+        return fail(SPECD_EINVAL, err, errlen, "must be one of bf16|f32");
+    c->engine.kv = (enum kv_type)type;
+    return 0;
+}
+
+static int set_default_mode(struct config *c, const char *text, char *err, size_t errlen)
+{
+    int mode = enum_index("ratio|block|coupled", text);
+    if (mode < 0)
+        return fail(SPECD_EINVAL, err, errlen, "must be one of ratio|block|coupled");
+    if (!(VERIFY_MODES_BUILT >> mode & 1))
+        return fail(SPECD_EINVAL, err, errlen, "%s is not supported yet", text);
+    c->engine.default_mode = (enum verify_mode)mode;
+    return 0;
+}
+
+/* ---- the table */
+
+#define FLAG(text, member) .name = text, .kind = OPTION_FLAG, .offset = AT(member)
+#define STRING(text, member) .name = text, .kind = OPTION_STRING, .offset = AT(member)
+#define INT(text, member) .name = text, .value = "N", .kind = OPTION_INT, .offset = AT(member)
+#define SIZE(text, member) .name = text, .value = "SIZE", .kind = OPTION_SIZE, .offset = AT(member)
+#define CHOICE(text, member) .name = text, .kind = OPTION_CHOICE, .offset = AT(member)
+#define CUSTOM(text, function) .name = text, .kind = OPTION_CUSTOM, .set = function
+#define SECONDS(text, member) \
+    .name = text, .value = "S", .kind = OPTION_SECONDS, .offset = AT(member)
+
+const struct option options[] = {
+    {STRING("model", model), .letter = "m", .value = "PATH",
+     .help = "target model: a GGUF file or a Hugging Face folder (default: SmolLM2-135M-Instruct "
+             "in the cache folder)"},
+    {CUSTOM("model-draft", set_draft), .letter = "md", .value = "SPEC",
+     .help = "what drafts: a model's path, self:LAYERS (self:0-9+29), lookup, none; a comma list "
+             "is tried in order (default: lookup with the default model, else none)"},
+    {INT("draft-max", engine.draft_max), .max = SPECD_K_MAX, .fallback = DRAFT_MAX_DEFAULT,
+     .help = "most tokens drafted in a round"},
+    {INT("draft-min", engine.draft_min), .max = SPECD_K_MAX, .fallback = "0",
+     .help = "fewest tokens drafted in a round"},
+    {INT("draft-fixed", engine.draft_fixed), .max = SPECD_K_MAX,
+     .help = "always draft N tokens, without adapting (default: off)"},
+    {CUSTOM("default-mode", set_default_mode), .value = "MODE", .fallback = "ratio",
+     .help = "verification when a request leaves it open: ratio, block or coupled"},
+    {FLAG("reproducible", reproducible), .fallback = "false",
+     .help = "results do not depend on how a prompt was cut up (the CPU device always does this)"},
+    {CUSTOM("kv-type", set_kv_type), .value = "TYPE", .fallback = "bf16",
+     .help = "type of the KV cache: bf16 or f32"},
+    {CUSTOM("device", set_device), .value = "DEVICE", .fallback = "auto",
+     .help = "auto, cpu or cuda[:N]"},
+    {INT("ctx-size", engine.n_ctx), .letter = "c", .min = 16, .max = 1 << 24,
+     .help = "tokens per sequence (default: the model's)"},
+    {INT("parallel", engine.n_slots), .letter = "np", .min = 1, .max = SPECD_SLOTS_MAX,
+     .fallback = "16", .help = "slots: sequences decoded at once"},
+    {SIZE("kv-memory", engine.kv_bytes), .min = 1 << 16, .max = INT64_MAX,
+     .help = "memory of the KV cache (default: chosen from what is free)"},
+    {INT("batch-size", engine.max_rows), .letter = "b", .min = 1, .max = 1 << 16, .fallback = "512",
+     .help = "prompt rows in one pass"},
+    {CUSTOM("weights", set_weights), .value = "TYPE", .fallback = "native",
+     .help = "how the target's weights are kept: f32, bf16, q8_0 or native"},
+    {CUSTOM("draft-weights", set_draft_weights), .value = "TYPE", .fallback = "native",
+     .help = "the same for the draft model"},
+    {INT("threads", engine.threads), .letter = "t", .min = 1, .max = 1024,
+     .help = "threads of the CPU device (default: one per core)"},
+    {STRING("host", host), .value = "ADDRESS", .fallback = "127.0.0.1",
+     .help = "address to listen on, or unix:PATH"},
+    {INT("port", port), .max = 65535, .fallback = "8080", .help = "port to listen on; 0: any"},
+    {STRING("api-key-file", api_key_file), .value = "FILE",
+     .help = "API keys, one a line, # comments (one key also by SPECD_API_KEY)"},
+    {STRING("api-key", api_key), .flags = NOT_IN_ARGS | NOT_IN_FILE},
+    {STRING("alias", alias), .value = "NAME", .help = "model id (default: from the model)"},
+    {INT("max-queue", engine.max_queue), .min = 1, .max = 1 << 20, .fallback = "256",
+     .help = "requests that may wait; beyond that 429"},
+    {SECONDS("request-timeout", request_timeout_ms), .min = 1, .max = 86400000, .fallback = "600",
+     .help = "longest a request may take, from its complete body"},
+    {SECONDS("drain-timeout", drain_timeout_ms), .max = 86400000, .fallback = "30",
+     .help = "how long running requests may go on after SIGTERM"},
+    {SECONDS("header-timeout", header_timeout_ms), .min = 1, .max = 86400000, .fallback = "15",
+     .help = "longest a new connection may take to send a header"},
+    {SECONDS("body-timeout", body_timeout_ms), .min = 1, .max = 86400000, .fallback = "60",
+     .help = "longest a client may take to send a body"},
+    {SECONDS("idle-timeout", idle_timeout_ms), .min = 1, .max = 86400000, .fallback = "75",
+     .help = "longest a kept-alive connection may wait for its next header"},
+    {SECONDS("ping-interval", ping_ms), .min = 1, .max = 86400000, .fallback = "15",
+     .help = "silence after which a stream sends its headers, or a comment"},
+    {SIZE("max-body", max_body), .min = 1024, .max = 1 << 30, .fallback = "4M",
+     .help = "largest request body"},
+    {INT("max-connections", max_connections), .min = 1, .max = 1 << 20, .fallback = "4096",
+     .help = "connections open at once; beyond that clients wait"},
+    {STRING("cors-origin", cors_origin), .value = "ORIGIN",
+     .help = "allow web pages of this origin, or * (default: none)"},
+    {CHOICE("log-level", log_level), .value = "LEVEL", .choices = "error|warn|info|debug",
+     .fallback = "info", .help = "error, warn, info or debug"},
+    {CHOICE("log-format", log_format), .value = "FORMAT", .choices = "text|json",
+     .fallback = "text", .help = "text or json"},
+    {STRING("chat-template", chat_template_file), .value = "FILE",
+     .help = "Jinja chat template, instead of the model's own"},
+    {.name = "synthetic-acceptance",
+     .value = "R",
+     .kind = OPTION_RATIO,
+     .offset = AT(engine.synthetic_acceptance),
+     .help = "benchmarks only: accept drafted tokens at this rate; the output is meaningless"},
+    {FLAG("no-metrics", no_metrics), .fallback = "false", .help = "no /metrics route"},
+    {FLAG("no-vllm-metrics", no_vllm_metrics), .fallback = "false",
+     .help = "no second copy of the metrics under vLLM's names"},
+    {FLAG("no-ui", no_ui), .fallback = "false", .help = "no page at /"},
+    {STRING("config", config_file), .value = "FILE", .flags = NOT_IN_FILE,
+     .help = "read options from a JSON object in FILE"},
+    {FLAG("help", help), .letter = "h", .flags = NOT_IN_ENV | NOT_IN_FILE,
+     .help = "print this and exit"},
+    {FLAG("version", version), .flags = NOT_IN_ENV | NOT_IN_FILE,
+     .help = "print the version and exit"},
+};
+const size_t n_options = COUNT_OF(options);
+
+/* ---- parsing by kind */
+
+static int set_flag(bool *out, const char *text, char *err, size_t errlen)
+{
+    int i = enum_index("false|true|0|1|no|yes|off|on", text);
+    if (i < 0)
+        return fail(SPECD_EINVAL, err, errlen, "must be true or false");
+    *out = i & 1;
+    return 0;
+}
+
+static int set_int(const struct option *o, int32_t *out, const char *text, char *err, size_t errlen)
+{
+    char *end;
+    errno = 0;
+    long long v = strtoll(text, &end, 10);
+    if (end == text || *end || errno || v < o->min || v > o->max)
+        return fail(SPECD_EINVAL, err, errlen, "must be an integer in %lld..%lld",
+                    (long long)o->min, (long long)o->max);
+    *out = (int32_t)v;
+    return 0;
+}
+
+/* The number of bits of "K", "MiB", "GB", ...; -1 for anything else. */
+static int size_shift(const char *unit)
+{
+    if (*unit == '\0')
+        return 0;
+    int letter = enum_index("k|m|g|t", (char[]){(char)(*unit | 0x20), '\0'});
+    bool rest_ok = enum_index("|B|b|iB", unit + 1) >= 0;
+    return letter >= 0 && rest_ok ? 10 * (letter + 1) : -1;
+}
+
+static int set_size(const struct option *o, uint64_t *out, const char *text, char *err,
+                    size_t errlen)
+{
+    char *end;
+    size_t bytes = 0;
+    errno = 0;
+    unsigned long long v = strtoull(text, &end, 10);
+    int shift = size_shift(end);
+    if (end == text || *text < '0' || *text > '9' || errno || shift < 0 ||
+        !size_mul((size_t)v, (size_t)1 << shift, &bytes) || bytes < (size_t)o->min ||
+        bytes > (size_t)o->max)
+        return fail(SPECD_EINVAL, err, errlen,
+                    "must be a size of at least %lld bytes, such as 4M or 2G", (long long)o->min);
+    *out = bytes;
+    return 0;
+}
+
+static int parse_real(const char *text, double *out)
+{
+    char *end;
+    *out = strtod(text, &end);
+    return end != text && *end == '\0' && isfinite(*out) ? 0 : SPECD_EINVAL;
+}
+
+static int set_seconds(const struct option *o, int32_t *out, const char *text, char *err,
+                       size_t errlen)
+{
+    double s;
+    if (parse_real(text, &s) < 0 || s * 1000 < (double)o->min || s * 1000 > (double)o->max)
+        return fail(SPECD_EINVAL, err, errlen, "must be seconds in %g..%g", (double)o->min / 1000,
+                    (double)o->max / 1000);
+    *out = (int32_t)(s * 1000 + 0.5);
+    return 0;
+}
+
+static int set_ratio(float *out, const char *text, char *err, size_t errlen)
+{
+    double v;
+    if (parse_real(text, &v) < 0 || v < 0 || v > 1)
+        return fail(SPECD_EINVAL, err, errlen, "must be a number in [0, 1]");
+    *out = (float)v;
+    return 0;
+}
+
+static int set_string(char **out, const char *text, char *err, size_t errlen)
+{
+    if (*text == '\0')
+        return fail(SPECD_EINVAL, err, errlen, "must not be empty");
+    free(*out);
+    *out = xstrdup(text);
+    return 0;
+}
+
+static int set_choice(const struct option *o, int *out, const char *text, char *err, size_t errlen)
+{
+    int i = enum_index(o->choices, text);
+    if (i < 0)
+        return fail(SPECD_EINVAL, err, errlen, "must be one of %s", o->choices);
+    *out = i;
+    return 0;
+}
+
+int option_set(const struct option *o, struct config *c, const char *text, char *err, size_t errlen)
+{
+    void *at = (char *)c + o->offset;
+    switch (o->kind) {
+    case OPTION_FLAG:
+        return set_flag(at, text, err, errlen);
+    case OPTION_STRING:
+        return set_string(at, text, err, errlen);
+    case OPTION_INT:
+        return set_int(o, at, text, err, errlen);
+    case OPTION_SIZE:
+        return set_size(o, at, text, err, errlen);
+    case OPTION_SECONDS:
+        return set_seconds(o, at, text, err, errlen);
+    case OPTION_RATIO:
+        return set_ratio(at, text, err, errlen);
+    case OPTION_CHOICE:
+        return set_choice(o, at, text, err, errlen);
+    case OPTION_CUSTOM:
+        break;
+    }
+    return o->set(c, text, err, errlen);
+}
+
+/* ---- names */
+
+const struct option *option_find(const char *name, size_t len, bool is_letter)
+{
+    for (size_t i = 0; i < n_options; i++) {
+        const char *have = is_letter ? options[i].letter : options[i].name;
+        if (have && strlen(have) == len && memcmp(have, name, len) == 0)
+            return &options[i];
+    }
+    return NULL;
+}
+
+/* Levenshtein's distance, one row at a time; b is one of our names. */
+static size_t distance(const char *a, size_t a_len, const char *b)
+{
+    size_t row[64], b_len = strlen(b);
+    for (size_t j = 0; j <= b_len; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= a_len; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= b_len; j++) {
+            size_t replace = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            row[j] = MIN(replace, MIN(row[j], row[j - 1]) + 1);
+        }
+    }
+    return row[b_len];
+}
+
+const struct option *option_nearest(const char *name, size_t len)
+{
+    const struct option *best = &options[0];
+    size_t best_distance = SIZE_MAX;
+    for (size_t i = 0; i < n_options; i++) {
+        size_t d = distance(name, MIN(len, 64), options[i].name);
+        if (d < best_distance && !(options[i].flags & NOT_IN_ARGS)) {
+            best = &options[i];
+            best_distance = d;
+        }
+    }
+    return best;
+}

@@ -1,0 +1,177 @@
+#include "peer.h"
+
+#include "exchange.h"
+#include "specd/error.h"
+#include "specd/util.h"
+
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#define TICK_MS 100
+#define WAKES_MAX 256 /* exchanges woken in one tick; the others wait for the next */
+
+void peers_init(struct peers *ps)
+{
+    pthread_condattr_t attr;
+    *ps = (struct peers){0};
+    pthread_mutex_init(&ps->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&ps->stop, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+void peers_fini(struct peers *ps)
+{
+    pthread_cond_destroy(&ps->stop);
+    pthread_mutex_destroy(&ps->lock);
+}
+
+/* libmicrohttpd sees the shutdown and closes; not lingering drops what the client never read. */
+static void cut(struct peer *p)
+{
+    const struct linger none = {.l_onoff = 1};
+    log_debug("connection %d: late, cut off", p->fd);
+    setsockopt(p->fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+    shutdown(p->fd, SHUT_RDWR);
+    p->deadline_ns = 0;
+}
+
+/* Cuts late connections off, and takes a reference to each exchange that is due. With the lock. */
+static int look(struct peers *ps, uint64_t now, struct exchange *due[WAKES_MAX])
+{
+    int n = 0;
+    for (struct peer *p = ps->first; p; p = p->next) {
+        if (p->deadline_ns != 0 && now >= p->deadline_ns)
+            cut(p);
+        if (p->exchange && n < WAKES_MAX && exchange_is_due(p->exchange, now)) {
+            exchange_ref(p->exchange);
+            due[n++] = p->exchange;
+        }
+    }
+    return n;
+}
+
+/* Without the list's lock: waking takes the exchange's lock and libmicrohttpd's. */
+static void wake(struct exchange *due[], int n)
+{
+    for (int i = 0; i < n; i++) {
+        exchange_wake(due[i]);
+        exchange_unref(due[i]);
+    }
+}
+
+static void wait_tick(struct peers *ps)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    ts.tv_nsec += TICK_MS * 1000000L;
+    ts.tv_sec += ts.tv_nsec / 1000000000L;
+    ts.tv_nsec %= 1000000000L;
+    pthread_cond_timedwait(&ps->stop, &ps->lock, &ts);
+}
+
+static void *housekeep(void *arg)
+{
+    struct peers *ps = arg;
+    struct exchange *due[WAKES_MAX];
+    pthread_mutex_lock(&ps->lock);
+    while (!ps->stopping) {
+        int n = look(ps, clock_ns(), due);
+        if (n > 0) {
+            pthread_mutex_unlock(&ps->lock);
+            wake(due, n);
+            pthread_mutex_lock(&ps->lock);
+        }
+        if (!ps->stopping)
+            wait_tick(ps);
+    }
+    pthread_mutex_unlock(&ps->lock);
+    return NULL;
+}
+
+int peers_start(struct peers *ps)
+{
+    return pthread_create(&ps->housekeeper, NULL, housekeep, ps) == 0 ? 0 : SPECD_EINTERNAL;
+}
+
+void peers_stop(struct peers *ps)
+{
+    pthread_mutex_lock(&ps->lock);
+    ps->stopping = true;
+    pthread_cond_signal(&ps->stop);
+    pthread_mutex_unlock(&ps->lock);
+    pthread_join(ps->housekeeper, NULL);
+}
+
+static struct exchange **take_all(struct peers *ps, int *n)
+{
+    pthread_mutex_lock(&ps->lock);
+    *n = 0;
+    for (struct peer *p = ps->first; p; p = p->next)
+        *n += p->exchange != NULL;
+    struct exchange **all = xcalloc((size_t)*n, sizeof(struct exchange *));
+    *n = 0;
+    for (struct peer *p = ps->first; p; p = p->next) {
+        if (p->exchange) {
+            exchange_ref(p->exchange);
+            all[(*n)++] = p->exchange;
+        }
+    }
+    pthread_mutex_unlock(&ps->lock);
+    return all;
+}
+
+void peers_wake_all(struct peers *ps)
+{
+    int n;
+    struct exchange **all = take_all(ps, &n);
+    wake(all, n);
+    free(all);
+}
+
+int peers_busy(struct peers *ps)
+{
+    int n = 0;
+    pthread_mutex_lock(&ps->lock);
+    for (struct peer *p = ps->first; p; p = p->next)
+        n += p->exchange != NULL;
+    pthread_mutex_unlock(&ps->lock);
+    return n;
+}
+
+struct peer *peer_add(struct peers *ps, int fd)
+{
+    struct peer *p = xcalloc(1, sizeof *p);
+    p->fd = fd;
+    pthread_mutex_lock(&ps->lock);
+    p->next = ps->first;
+    if (p->next)
+        p->next->prev = p;
+    ps->first = p;
+    pthread_mutex_unlock(&ps->lock);
+    return p;
+}
+
+void peer_remove(struct peers *ps, struct peer *p)
+{
+    pthread_mutex_lock(&ps->lock);
+    if (p->next)
+        p->next->prev = p->prev;
+    if (p->prev)
+        p->prev->next = p->next;
+    else
+        ps->first = p->next;
+    pthread_mutex_unlock(&ps->lock);
+    free(p);
+}
+
+void peer_expect(struct peers *ps, struct peer *p, struct exchange *ex, int timeout_ms)
+{
+    uint64_t deadline = timeout_ms > 0 ? clock_ns() + (uint64_t)timeout_ms * 1000000 : 0;
+    pthread_mutex_lock(&ps->lock);
+    p->exchange = ex;
+    p->deadline_ns = deadline;
+    pthread_mutex_unlock(&ps->lock);
+}

@@ -1,0 +1,48 @@
+/*
+ * peer.h - one entry per client connection, and the housekeeper that watches the clock over them.
+ *
+ * libmicrohttpd's time-out sees neither a header sent a byte a second nor a suspended connection.
+ * So every connection has a deadline of ours for what it must do next (send a header, send a body,
+ * read its answer); the housekeeper shuts a socket down that is late, and libmicrohttpd then closes
+ * it. The housekeeper also wakes exchanges that asked to be woken at a time (pings, late headers).
+ *
+ * The list's lock guards fd against reuse: an entry leaves the list before its socket is closed.
+ * peer_* are called on the HTTP thread, peers_* by the owner of the server.
+ */
+#ifndef SPECD_SERVER_PEER_H
+#define SPECD_SERVER_PEER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct exchange;
+
+struct peer {
+    int fd;
+    uint64_t deadline_ns;      /* 0: none */
+    struct exchange *exchange; /* the request in progress, borrowed; or NULL */
+    struct peer *prev, *next;
+};
+
+struct peers {
+    pthread_mutex_t lock;
+    pthread_cond_t stop;
+    pthread_t housekeeper;
+    bool stopping;
+    struct peer *first;
+};
+
+void peers_init(struct peers *ps);
+int peers_start(struct peers *ps); /* the housekeeper thread; 0 or EINTERNAL */
+void peers_stop(struct peers *ps); /* ends the thread; the list may still be in use */
+void peers_fini(struct peers *ps);
+void peers_wake_all(struct peers *ps); /* every exchange looks at its state again */
+int peers_busy(struct peers *ps);      /* connections with a request in progress */
+
+struct peer *peer_add(struct peers *ps, int fd);
+void peer_remove(struct peers *ps, struct peer *p);
+/* What p must have done within timeout_ms from now (0: no limit), and for which exchange. */
+void peer_expect(struct peers *ps, struct peer *p, struct exchange *ex, int timeout_ms);
+
+#endif

@@ -1,0 +1,159 @@
+#include "serve.h"
+
+#include "http.h"
+#include "notify.h"
+#include "specd/error.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+/* Clients still reading after the last request has ended get what is left of the drain, at least
+ * this; a second signal is looked for between slices. */
+#define FLUSH_MS 1000
+#define FLUSH_SLICE_MS 50
+#define FLUSH_FAILED_MS 300 /* a failed device ends the process within a second */
+
+struct daemon {
+    struct config *config;
+    struct server *http;
+    struct engine *engine;
+    int signal_fd; /* SIGTERM and SIGINT */
+    int state_fd;  /* written by on_state */
+    bool was_ready, draining;
+    uint64_t drain_ends_ns;
+};
+
+static void on_state(void *arg)
+{
+    struct daemon *d = arg;
+    uint64_t one = 1;
+    ssize_t n = write(d->state_fd, &one, sizeof one);
+    (void)n; /* fails only when the counter is full, and then the reader is awake */
+}
+
+static void on_ready(struct daemon *d)
+{
+    if (d->was_ready)
+        return;
+    d->was_ready = true;
+    if (d->config->engine.synthetic_acceptance >= 0)
+        log_warn("--synthetic-acceptance is on: the output is meaningless");
+    log_info("ready: %s", http_url(d->http));
+    notify_supervisor("READY=1");
+}
+
+static void on_signal(struct daemon *d)
+{
+    struct signalfd_siginfo info;
+    ssize_t n = read(d->signal_fd, &info, sizeof info);
+    if (n != (ssize_t)sizeof info)
+        return;
+    if (d->draining || engine_state(d->engine) == ENGINE_LOADING) {
+        log_info("ended by a signal");
+        /* Nothing to finish, or told not to. A half-loaded model is no reason to wait. */
+        http_close(d->http);
+        _exit(d->draining ? EXIT_START : EXIT_CLEAN);
+    }
+    d->draining = true;
+    d->drain_ends_ns = clock_ns() + (uint64_t)d->config->drain_timeout_ms * 1000000;
+    http_drain(d->http);
+    log_info("draining: at most %.1f s; a second signal ends at once",
+             d->config->drain_timeout_ms / 1000.0);
+    notify_supervisor("STOPPING=1");
+    engine_drain(d->engine, d->config->drain_timeout_ms);
+}
+
+/* Until the engine has stopped or failed. */
+static enum engine_state wait_for_end(struct daemon *d)
+{
+    struct pollfd fds[] = {{.fd = d->signal_fd, .events = POLLIN},
+                           {.fd = d->state_fd, .events = POLLIN}};
+    for (;;) {
+        enum engine_state state = engine_state(d->engine);
+        if (state == ENGINE_STOPPED || state == ENGINE_FAILED)
+            return state;
+        if (state == ENGINE_READY)
+            on_ready(d);
+        if (poll(fds, COUNT_OF(fds), -1) < 0 && errno != EINTR)
+            return ENGINE_FAILED;
+        if (fds[0].revents & POLLIN)
+            on_signal(d);
+        if (fds[1].revents & POLLIN) {
+            uint64_t count;
+            ssize_t n = read(d->state_fd, &count, sizeof count);
+            (void)n;
+        }
+    }
+}
+
+/* The engine's threads may hang in a failed device: nothing is joined or freed. */
+static _Noreturn void end_failed(struct daemon *d)
+{
+    int code = EXIT_DEVICE;
+    const char *why = engine_failure(d->engine, &code);
+    log_error("%s", why);
+    http_flush(d->http, FLUSH_FAILED_MS);
+    if (strncmp(d->config->host, "unix:", 5) == 0)
+        unlink(d->config->host + 5);
+    _exit(code);
+}
+
+/* The engine has generated everything; slow readers may have much of it still to read. */
+static void flush(struct daemon *d)
+{
+    struct pollfd fd = {.fd = d->signal_fd, .events = POLLIN};
+    uint64_t ends = MAX(d->drain_ends_ns, clock_ns() + (uint64_t)FLUSH_MS * 1000000);
+    while (clock_ns() < ends && !http_flush(d->http, FLUSH_SLICE_MS)) {
+        if (poll(&fd, 1, 0) > 0)
+            on_signal(d);
+    }
+}
+
+static int run(struct daemon *d)
+{
+    if (wait_for_end(d) == ENGINE_FAILED)
+        end_failed(d);
+    flush(d);
+    http_close(d->http);
+    engine_close(d->engine);
+    log_info("stopped");
+    return EXIT_CLEAN;
+}
+
+static int open_descriptors(struct daemon *d)
+{
+    sigset_t set;
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
+    d->state_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return d->signal_fd < 0 || d->state_fd < 0 ? SPECD_EINTERNAL : 0;
+}
+
+int serve(struct config *config)
+{
+    struct daemon d = {.config = config};
+    char err[512] = "can't open a descriptor";
+    if (open_descriptors(&d) < 0 || http_open(&d.http, config, err, sizeof err) < 0) {
+        log_error("%s", err);
+        return EXIT_START;
+    }
+    log_info("listening: %s", http_url(d.http));
+    config->engine.on_state = on_state;
+    config->engine.on_state_arg = &d;
+    if (engine_open(&d.engine, &config->engine, err, sizeof err) < 0) {
+        log_error("%s", err);
+        http_close(d.http);
+        return EXIT_START;
+    }
+    http_attach(d.http, d.engine);
+    return run(&d);
+}

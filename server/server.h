@@ -1,0 +1,56 @@
+/*
+ * server.h - the state that the files of the HTTP side share.
+ *
+ * One HTTP thread (libmicrohttpd's) runs every handler; the engine thread enters only through
+ * exchange_wake, the housekeeper only through peer.c. What is not atomic here is written before
+ * the HTTP thread starts.
+ */
+#ifndef SPECD_SERVER_SERVER_H
+#define SPECD_SERVER_SERVER_H
+
+#include "auth.h"
+#include "config.h"
+#include "exchange.h"
+#include "peer.h"
+
+#include "specd/engine.h"
+
+#include <stdatomic.h>
+
+struct server {
+    const struct config *config;
+    _Atomic(struct engine *) engine; /* NULL until it is opened: that is LOADING */
+    struct auth auth;
+    struct peers peers;
+    struct MHD_Daemon *daemon;
+    char url[160];
+    atomic_bool draining; /* from the signal on, before the engine knows */
+    atomic_bool stopping; /* no connection may be suspended any more */
+    size_t body_bytes;    /* kept bodies of all exchanges; HTTP thread */
+};
+
+/* ENGINE_LOADING while there is no engine; ENGINE_DRAINING as soon as the server drains. */
+enum engine_state server_state(const struct server *s);
+
+enum route_flags {
+    ROUTE_POST = 1, /* else GET and HEAD */
+    ROUTE_OPEN = 2, /* needs no key */
+};
+
+struct route {
+    const char *path;
+    unsigned flags;
+    /* HTTP thread, with the complete body. Queues a response, or suspends and sets ex->resume. */
+    enum MHD_Result (*handle)(struct exchange *ex);
+};
+
+/* ---- handlers */
+enum MHD_Result api_health(struct exchange *ex);
+enum MHD_Result api_ready(struct exchange *ex);
+enum MHD_Result api_models(struct exchange *ex);
+enum MHD_Result api_metrics(struct exchange *ex);
+enum MHD_Result api_completion(struct exchange *ex);
+enum MHD_Result api_chat(struct exchange *ex);
+enum MHD_Result api_native(struct exchange *ex);
+
+#endif

@@ -1,0 +1,187 @@
+/*
+ * stream.c - a streaming answer: the engine's output becomes events as the client takes them.
+ *
+ * libmicrohttpd asks for bytes when the socket takes some; only then tokens are read from the
+ * requests' outputs, so what a slow reader leaves unread stays there, where the engine sees it.
+ */
+#include "answer.h"
+
+#include "respond.h"
+#include "server.h"
+#include "sse.h"
+
+#include <string.h>
+
+#define PULL_TOKENS 64
+#define BLOCK_BYTES 8192
+
+/* Tokens copied out of a request's output, so that its lock is held for a moment only. */
+struct pull {
+    struct out_token tokens[PULL_TOKENS];
+    size_t n_tokens;
+    struct buf *text;
+    bool finished; /* nothing comes after these tokens and the text behind them */
+};
+
+static void pull_output(struct choice *c, struct pull *p)
+{
+    struct request_output *o = &c->req->output;
+    size_t bytes = 0;
+    pthread_mutex_lock(&o->lock);
+    p->n_tokens = MIN(o->n_tokens - o->read_tokens, PULL_TOKENS);
+    for (size_t i = 0; i < p->n_tokens; i++) {
+        p->tokens[i] = o->tokens[o->read_tokens + i];
+        bytes += p->tokens[i].text_len;
+    }
+    o->read_tokens += p->n_tokens;
+    p->finished = o->finish != FINISH_NONE && o->read_tokens == o->n_tokens;
+    if (p->finished)
+        bytes = o->text.len - o->read_text;
+    if (bytes > 0)
+        buf_add(p->text, o->text.data + o->read_text, bytes);
+    o->read_text += bytes;
+    c->n_prompt = o->stats.n_prompt;
+    pthread_mutex_unlock(&o->lock);
+}
+
+static void write_tokens(struct choice *c, const struct pull *p, size_t *at, struct buf *out)
+{
+    for (size_t i = 0; i < p->n_tokens; i++) {
+        const struct out_token *t = &p->tokens[i];
+        struct token_view view = {t->id, p->text->data + *at, t->text_len, t->drafted, t->k};
+        *at += t->text_len;
+        if (c->n_sent++ == 0)
+            c->first_ns = clock_ns();
+        sse_begin(out);
+        c->answer->format->token(c, &view, out);
+        sse_end(out);
+    }
+}
+
+/* False when the choice has failed, once its tokens are written. */
+static bool write_choice(struct choice *c)
+{
+    struct answer *a = c->answer;
+    struct pull p = {.text = &a->text};
+    size_t at = 0;
+    buf_clear(p.text);
+    buf_reserve(p.text, 0);
+    pull_output(c, &p);
+    write_tokens(c, &p, &at, &a->out);
+    if (!p.finished)
+        return true;
+    if (c->req->output.finish == FINISH_ERROR)
+        return false;
+    c->finish_sent = true;
+    sse_begin(&a->out);
+    a->format->finish(c, p.text->data + at, p.text->len - at, &a->out);
+    sse_end(&a->out);
+    return true;
+}
+
+static void write_end(struct answer *a)
+{
+    if (a->call.include_usage && a->format->usage) {
+        sse_begin(&a->out);
+        a->format->usage(a, &a->out);
+        sse_end(&a->out);
+    }
+    if (a->format->done)
+        sse_done(&a->out);
+    a->ended = true;
+}
+
+static void write_error(struct answer *a)
+{
+    struct api_error e = {.code = SPECD_EINTERNAL};
+    answer_error(a, &e);
+    answer_cancel(a);
+    sse_begin(&a->out);
+    error_json(&a->out, &e);
+    sse_end(&a->out);
+    if (a->format->done)
+        sse_done(&a->out);
+    a->ended = true;
+}
+
+/* Appends the events of what the engine has produced since, if anything. */
+static void write_events(struct answer *a)
+{
+    int n_finished = 0;
+    bool ok = true;
+    for (int i = 0; i < a->n_choices; i++) {
+        if (!a->choices[i].finish_sent)
+            ok &= write_choice(&a->choices[i]);
+        n_finished += a->choices[i].finish_sent;
+    }
+    if (!ok)
+        write_error(a);
+    else if (n_finished == a->n_choices)
+        write_end(a);
+}
+
+static uint64_t ping_due(const struct answer *a)
+{
+    return a->last_write_ns + (uint64_t)a->exchange->server->config->ping_ms * 1000000;
+}
+
+static size_t take(struct answer *a, char *to, size_t max)
+{
+    size_t n = MIN(a->out.len - a->out_at, max);
+    memcpy(to, a->out.data + a->out_at, n);
+    a->out_at += n;
+    a->last_write_ns = clock_ns();
+    return n;
+}
+
+/* Under the exchange's lock. */
+static bool has_events(void *arg)
+{
+    const struct answer *a = arg;
+    for (int i = 0; i < a->n_choices; i++)
+        if (choice_has_output(&a->choices[i]))
+            return true;
+    return false;
+}
+
+/* libmicrohttpd's content reader: fills to, or suspends and returns 0. */
+static ssize_t read_stream(void *cls, uint64_t at, char *to, size_t max)
+{
+    struct answer *a = cls;
+    (void)at;
+    for (;;) {
+        if (a->out_at < a->out.len)
+            return (ssize_t)take(a, to, max);
+        if (a->ended)
+            return MHD_CONTENT_READER_END_OF_STREAM;
+        buf_clear(&a->out);
+        a->out_at = 0;
+        write_events(a);
+        if (a->out.len > 0)
+            continue;
+        if (clock_ns() >= ping_due(a)) {
+            sse_ping(&a->out);
+            continue;
+        }
+        switch (exchange_wait(a->exchange, ping_due(a), has_events, a)) {
+        case WAIT_READY:
+            continue;
+        case WAIT_SUSPENDED:
+            return 0;
+        case WAIT_STOPPING:
+            return MHD_CONTENT_READER_END_WITH_ERROR;
+        }
+    }
+}
+
+enum MHD_Result stream_start(struct answer *a)
+{
+    struct MHD_Response *r =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, read_stream, a, NULL);
+    if (!r)
+        return MHD_NO;
+    MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, "text/event-stream");
+    MHD_add_response_header(r, MHD_HTTP_HEADER_CACHE_CONTROL, "no-cache");
+    MHD_add_response_header(r, "X-Accel-Buffering", "no"); /* nginx would collect events */
+    return respond_queue(a->exchange, 200, r);
+}

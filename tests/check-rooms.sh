@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# The walls between rooms, as docs/architecture.md draws them: greps the includes.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+bad=0
+# forbid PATTERN WHERE... : no include line in WHERE may match PATTERN
+forbid() {
+    local pattern=$1
+    shift
+    local hits
+    hits=$(grep -rnE "^[[:space:]]*#[[:space:]]*include[[:space:]]*[<\"]($pattern)" \
+        --include='*.c' --include='*.h' --include='*.cu' --include='*.cuh' "$@" 2>/dev/null)
+    if [ -n "$hits" ]; then
+        printf 'not allowed here (%s):\n%s\n' "$pattern" "$hits"
+        bad=1
+    fi
+}
+forbid 'cuda|cublas' engine server include cpu base
+forbid 'microhttpd|cjson|cJSON' include base cpu cuda engine/text engine/*.c engine/*.h
+forbid 'microhttpd' engine
+forbid 'uv\.h' include base cpu cuda server engine/model engine/text
+forbid 'specd/(engine|request)\.h|engine|model/|text/' cpu cuda
+forbid 'specd/device\.h' engine/model
+forbid 'cpu/|matmul\.h|pool\.h|law\.h"' engine server
+[ "$bad" = 0 ] && echo "rooms: ok"
+exit "$bad"

@@ -1,0 +1,129 @@
+"""The official openai client against specd: completions, chat, streaming, many streams, errors.
+
+The server is $TEST_BIN with $TEST_ARGS (tests/http/specd_client.py). Skipped without the package.
+"""
+
+import asyncio
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "http"))
+
+try:
+    import openai
+except ImportError:
+    print("skip: the openai package is not installed")
+    sys.exit(77)
+
+from specd_client import Server  # noqa: E402
+
+PROMPT = "one two three one two three one two"
+MESSAGES = [{"role": "user", "content": PROMPT}]
+
+
+class OpenAI(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server("--max-queue", "64")
+        cls.url = f"http://127.0.0.1:{cls.server.port}/v1"
+        cls.client = openai.OpenAI(base_url=cls.url, api_key="none", max_retries=0)
+        cls.model = cls.client.models.list().data[0].id
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.client.close()
+        wrong = cls.server.stop()
+        assert wrong is None, wrong
+
+    def test_completion(self):
+        answer = self.client.completions.create(
+            model=self.model, prompt=PROMPT, max_tokens=12, temperature=0,
+            extra_body={"ignore_eos": True})
+        self.assertEqual(answer.object, "text_completion")
+        self.assertEqual(answer.choices[0].finish_reason, "length")
+        self.assertEqual(answer.usage.completion_tokens, 12)
+        self.assertEqual(answer.usage.total_tokens, answer.usage.prompt_tokens + 12)
+
+    def test_prompt_as_tokens_and_as_list(self):
+        answer = self.client.completions.create(
+            model=self.model, prompt=[[5, 6, 7], [8, 9]], max_tokens=3, temperature=0)
+        self.assertEqual([c.index for c in answer.choices], [0, 1])
+        self.assertEqual(answer.usage.prompt_tokens, 5)
+
+    def test_stream_equals_plain(self):
+        fields = dict(model=self.model, prompt=PROMPT, max_tokens=20, temperature=0)
+        plain = self.client.completions.create(**fields)
+        chunks = list(self.client.completions.create(
+            stream=True, stream_options={"include_usage": True}, **fields))
+        text = "".join(c.choices[0].text for c in chunks if c.choices)
+        self.assertEqual(text, plain.choices[0].text)
+        self.assertEqual(chunks[-1].choices, [])
+        self.assertEqual(chunks[-1].usage, plain.usage)
+        self.assertEqual(len({c.id for c in chunks}), 1)
+
+    def test_chat(self):
+        fields = dict(model=self.model, messages=MESSAGES, max_tokens=15, temperature=0)
+        plain = self.client.chat.completions.create(**fields)
+        self.assertEqual(plain.choices[0].message.role, "assistant")
+        chunks = list(self.client.chat.completions.create(stream=True, **fields))
+        text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+        self.assertEqual(text, plain.choices[0].message.content)
+        reasons = [c.choices[0].finish_reason for c in chunks if c.choices]
+        self.assertEqual(reasons[-1], plain.choices[0].finish_reason)
+        self.assertTrue(all(r is None for r in reasons[:-1]))
+
+    def test_seed_repeats(self):
+        def once(seed):
+            return self.client.chat.completions.create(
+                model=self.model, messages=MESSAGES, max_tokens=16, temperature=1.0, seed=seed,
+                extra_body={"speculative": {"fixed": 2}}).choices[0].message.content
+        self.assertEqual(once(7), once(7))
+        self.assertGreater(len({once(s) for s in range(4)}), 1)
+
+    def test_content_parts(self):
+        parts = [{"type": "text", "text": "one two"}, {"type": "text", "text": "three"}]
+
+        def ask(content):
+            return self.client.chat.completions.create(
+                model=self.model, max_tokens=8, temperature=0,
+                messages=[{"role": "user", "content": content}])
+        self.assertEqual(ask(parts).usage.prompt_tokens,
+                         ask("one two\nthree").usage.prompt_tokens)
+
+    def test_errors_are_typed(self):
+        with self.assertRaises(openai.BadRequestError) as caught:
+            self.client.chat.completions.create(
+                model=self.model, messages=MESSAGES, temperature=9)
+        self.assertEqual(caught.exception.param, "temperature")
+        with self.assertRaises(openai.NotFoundError):
+            self.client.get("/nothing", cast_to=object)
+
+    def test_closing_a_stream_cancels(self):
+        stream = self.client.chat.completions.create(
+            model=self.model, messages=MESSAGES, stream=True, max_tokens=900,
+            extra_body={"ignore_eos": True})
+        next(iter(stream))
+        stream.close()
+        self.server.wait_metric("num_requests_running", 0)
+
+    def test_parallel_streams(self):
+        async def one(client, i):
+            stream = await client.chat.completions.create(
+                model=self.model, messages=MESSAGES, stream=True, max_tokens=10 + i % 5,
+                temperature=0, extra_body={"ignore_eos": True})
+            return sum([1 async for c in stream if c.choices and not c.choices[0].finish_reason])
+
+        async def all_of_them():
+            client = openai.AsyncOpenAI(base_url=self.url, api_key="none", max_retries=0)
+            counts = await asyncio.gather(*(one(client, i) for i in range(40)))
+            await client.close()
+            return counts
+
+        counts = asyncio.run(all_of_them())
+        for i, n in enumerate(counts):
+            self.assertGreaterEqual(n, 10 + i % 5)
+
+
+if __name__ == "__main__":
+    unittest.main()

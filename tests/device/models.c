@@ -1,0 +1,243 @@
+#include "models.h"
+
+#include "specd/util.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* splitmix64 */
+uint64_t random_next(uint64_t *state)
+{
+    uint64_t z = *state += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+void random_shuffle(int32_t *ids, int32_t n, uint64_t *state)
+{
+    for (int32_t i = 0; i < n; i++)
+        ids[i] = i;
+    for (int32_t i = n - 1; i > 0; i--) {
+        int32_t j = (int32_t)(random_next(state) % (uint64_t)(i + 1)), t = ids[i];
+        ids[i] = ids[j];
+        ids[j] = t;
+    }
+}
+
+static double uniform(uint64_t *state) /* in [-1, 1) */
+{
+    return (double)(random_next(state) >> 11) * 0x1p-52 - 1.0;
+}
+
+/* Cut, not rounded, to f16's bits; |x| < 65504. */
+static uint16_t half_of(double x)
+{
+    int e, sign = (x < 0) << 15;
+    double m = frexp(fabs(x), &e); /* m in [.5, 1) */
+    if (e < -13)
+        return (uint16_t)(sign | (int)(fabs(x) * 0x1p24));
+    return (uint16_t)(sign | (e + 14) << 10 | ((int)(m * 2048) & 1023));
+}
+
+static uint16_t upper_half(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof(bits));
+    return (uint16_t)(bits >> 16);
+}
+
+static void put_half(uint8_t *at, double x)
+{
+    uint16_t h = half_of(x);
+    memcpy(at, &h, sizeof(h));
+}
+
+/* A block of random bits whose scales make its values about `size` wide and centred on zero. */
+static void fill_block(uint8_t *block, enum dtype type, double size, uint64_t *state)
+{
+    for (int i = 0; i < dtype_bytes(type); i++)
+        block[i] = (uint8_t)random_next(state);
+    double scale = size * (1.0 + 0.5 * uniform(state));
+    switch (type) {
+    case DT_Q4_0:
+        put_half(block, scale / 4.6);
+        break;
+    case DT_Q4_1:
+        put_half(block, scale / 4.6);
+        put_half(block + 2, -7.5 * scale / 4.6);
+        break;
+    case DT_Q5_0:
+        put_half(block, scale / 9.2);
+        break;
+    case DT_Q5_1:
+        put_half(block, scale / 9.2);
+        put_half(block + 2, -15.5 * scale / 9.2);
+        break;
+    case DT_Q8_0:
+        put_half(block, scale / 74);
+        break;
+    case DT_Q4_K:
+        put_half(block, scale / 240);
+        put_half(block + 2, 7.5 * scale / 240);
+        break;
+    case DT_Q5_K:
+        put_half(block, scale / 480);
+        put_half(block + 2, 15.5 * scale / 480);
+        break;
+    case DT_Q6_K:
+        put_half(block + 208, scale / 1370);
+        break;
+    default:
+        break;
+    }
+}
+
+static void fill(void *data, enum dtype type, size_t n, double size, uint64_t *state)
+{
+    if (dtype_block(type) > 1) {
+        size_t block = (size_t)dtype_block(type), bytes = (size_t)dtype_bytes(type);
+        for (size_t i = 0; i < n / block; i++)
+            fill_block((uint8_t *)data + i * bytes, type, size, state);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        double x = size * sqrt(3.0) * uniform(state);
+        if (type == DT_F32)
+            ((float *)data)[i] = (float)x;
+        else
+            ((uint16_t *)data)[i] = type == DT_BF16 ? upper_half((float)x) : half_of(x);
+    }
+}
+
+static struct tensor matrix(uint32_t rows, uint32_t cols, enum dtype type, double size,
+                            uint64_t *state)
+{
+    void *data = xaligned(64, dtype_row_bytes(type, cols) * rows);
+    fill(data, type, (size_t)rows * cols, size, state);
+    return (struct tensor){data, type, rows, cols};
+}
+
+/* Around `middle`. */
+static struct tensor vector(uint32_t cols, float middle, float size, uint64_t *state)
+{
+    float *data = xaligned(64, cols * sizeof(float));
+    for (uint32_t i = 0; i < cols; i++)
+        data[i] = middle + size * (float)uniform(state);
+    return (struct tensor){data, DT_F32, 1, cols};
+}
+
+static void fill_layer(struct model_layer *l, const struct model_shape *s, uint64_t *state)
+{
+    uint32_t q = s->n_heads * s->head_dim, kv = s->n_kv_heads * s->head_dim;
+    double in = 1.0 / sqrt(s->n_embd), depth = s->depth > 0.0f ? s->depth : 1.0;
+    l->attn_norm = vector(s->n_embd, 1.0f, 0.3f, state);
+    l->ffn_norm = vector(s->n_embd, 1.0f, 0.3f, state);
+    l->wq = matrix(q, s->n_embd, s->type, 1.5 * in, state);
+    l->wk = matrix(kv, s->n_embd, s->type, 1.5 * in, state);
+    l->wv = matrix(kv, s->n_embd, s->type, in, state);
+    l->wo = matrix(s->n_embd, q, s->type, depth / sqrt(q), state);
+    l->w_gate = matrix(s->n_ff, s->n_embd, s->type, in, state);
+    l->w_up = matrix(s->n_ff, s->n_embd, s->type, in, state);
+    l->w_down = matrix(s->n_embd, s->n_ff, s->type, 2 * depth / sqrt(s->n_ff), state);
+    if (s->biases) {
+        l->bq = vector(q, 0.0f, 0.5f, state);
+        l->bk = vector(kv, 0.0f, 0.5f, state);
+        l->bv = vector(kv, 0.0f, 0.5f, state);
+    }
+    if (s->qk_norms) {
+        l->q_norm = vector(s->head_dim, 1.0f, 0.3f, state);
+        l->k_norm = vector(s->head_dim, 1.0f, 0.3f, state);
+    }
+}
+
+struct model *model_random(const struct model_shape *s)
+{
+    uint64_t state = s->seed * 977 + 1;
+    double sharpness = s->sharpness > 0.0f ? s->sharpness : 1.0;
+    struct model *m = xcalloc(1, sizeof(*m));
+    *m = (struct model){
+        .arch = "random",
+        .n_layers = s->n_layers,
+        .n_heads = s->n_heads,
+        .n_kv_heads = s->n_kv_heads,
+        .head_dim = s->head_dim,
+        .n_embd = s->n_embd,
+        .n_ff = s->n_ff,
+        .n_vocab = s->n_vocab,
+        .n_ctx = 1 << 20,
+        .rms_eps = 1e-5f,
+        .rope = s->rope,
+        .rope_dim = s->rope_dim ? s->rope_dim : s->head_dim,
+    };
+    for (uint32_t i = 0; i < m->rope_dim / 2; i++)
+        m->rope_inv_freq[i] = (float)pow(10000.0, -2.0 * i / m->rope_dim);
+    m->embed = matrix(s->n_vocab, s->n_embd, s->type, s->untied ? 1.0 : sharpness, &state);
+    m->out_norm = vector(s->n_embd, (float)(s->untied ? 1.0 : 1.0 / sqrt(s->n_embd)),
+                         0.2f / sqrtf((float)s->n_embd), &state);
+    m->output = m->embed;
+    if (s->untied)
+        m->output = matrix(s->n_vocab, s->n_embd, s->type, sharpness / sqrt(s->n_embd), &state);
+    m->layers = xcalloc(s->n_layers, sizeof(*m->layers));
+    for (uint32_t i = 0; i < s->n_layers; i++)
+        fill_layer(&m->layers[i], s, &state);
+    return m;
+}
+
+void model_random_free(struct model *m)
+{
+    if (m->output.data != m->embed.data)
+        free((void *)m->output.data);
+    free((void *)m->embed.data);
+    free((void *)m->out_norm.data);
+    for (uint32_t i = 0; i < m->n_layers; i++) {
+        struct model_layer *l = &m->layers[i];
+        const struct tensor *all[] = {&l->attn_norm, &l->wq,     &l->wk,   &l->wv,     &l->wo,
+                                      &l->bq,        &l->bk,     &l->bv,   &l->q_norm, &l->k_norm,
+                                      &l->ffn_norm,  &l->w_gate, &l->w_up, &l->w_down};
+        for (size_t j = 0; j < COUNT_OF(all); j++)
+            free((void *)all[j]->data);
+    }
+    free(m->layers);
+    free(m);
+}
+
+/* ---- a pair ---------------------------------------------------------------------------------- */
+
+const struct model_shape pair_shape = {.n_layers = PAIR_LAYERS,
+                                       .n_heads = 6,
+                                       .n_kv_heads = 2,
+                                       .head_dim = 16,
+                                       .n_embd = 64,
+                                       .n_ff = 96,
+                                       .n_vocab = PAIR_VOCAB,
+                                       .untied = true,
+                                       .type = DT_F32,
+                                       .sharpness = 3.0f,
+                                       .depth = 2.0f,
+                                       .seed = 21};
+
+struct model_pair *pair_new(void)
+{
+    struct model_pair *p = xcalloc(1, sizeof(*p));
+    struct model_shape shape = pair_shape;
+    uint64_t seed = 4;
+    p->target = model_random(&shape);
+    shape.n_layers--;
+    p->draft = model_random(&shape);
+    p->draft->n_vocab -= 3;
+    p->draft->embed.rows = p->draft->output.rows = p->draft->n_vocab;
+    for (int i = 0; i < PAIR_PROMPTS; i++) {
+        for (int j = 0; j < PAIR_PROMPT_LEN; j++)
+            p->prompts[i][j] = (int32_t)(random_next(&seed) % PAIR_VOCAB);
+    }
+    return p;
+}
+
+void pair_free(struct model_pair *p)
+{
+    model_random_free(p->target);
+    model_random_free(p->draft);
+    free(p);
+}

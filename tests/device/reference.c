@@ -1,0 +1,258 @@
+#include "reference.h"
+
+#include "specd/util.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- file types ------------------------------------------------------------------------------ */
+
+static double half_at(const uint8_t *p)
+{
+    unsigned h = p[0] | (unsigned)p[1] << 8, e = h >> 10 & 31, f = h & 1023;
+    double m = e == 0 ? ldexp(f, -24) : ldexp(1024 + f, (int)e - 25);
+    return h >> 15 ? -m : m;
+}
+
+static double bf16_at(const uint8_t *p)
+{
+    uint32_t bits = (uint32_t)(p[0] | p[1] << 8) << 16;
+    float f;
+    memcpy(&f, &bits, sizeof(f));
+    return f;
+}
+
+static int nibble(const uint8_t *q, int i, int half) /* of 2 * half values: low halves first */
+{
+    return i < half ? q[i] & 15 : q[i - half] >> 4;
+}
+
+/* 6-bit scale and minimum of sub-block s of eight, packed in 12 bytes. */
+static void scale_min_k(const uint8_t *p, int s, int *scale, int *min)
+{
+    if (s < 4) {
+        *scale = p[s] & 63;
+        *min = p[s + 4] & 63;
+    } else {
+        *scale = (p[s + 4] & 15) | (p[s - 4] >> 6) << 4;
+        *min = (p[s + 4] >> 4) | (p[s] >> 6) << 4;
+    }
+}
+
+static double value_k(enum dtype type, const uint8_t *b, int i)
+{
+    int scale, min, s = i / 32, q = b[dtype_bytes(type) - 128 + s / 2 * 32 + i % 32];
+    q = s % 2 ? q >> 4 : q & 15;
+    if (type == DT_Q5_K)
+        q |= (b[16 + i % 32] >> s & 1) << 4;
+    scale_min_k(b + 4, s, &scale, &min);
+    return half_at(b) * scale * q - half_at(b + 2) * min;
+}
+
+static double value_q6_k(const uint8_t *b, int i)
+{
+    int part = i / 128, j = i % 128, l = j % 32, quarter = j / 32;
+    int low = b[part * 64 + (quarter % 2) * 32 + l];
+    low = quarter < 2 ? low & 15 : low >> 4;
+    int high = b[128 + part * 32 + l] >> (2 * quarter) & 3;
+    return half_at(b + 208) * (int8_t)b[192 + i / 16] * ((low | high << 4) - 32);
+}
+
+/* Value i of a block. */
+static double value_of(enum dtype type, const uint8_t *b, int i)
+{
+    float f;
+    switch (type) {
+    case DT_F32:
+        memcpy(&f, b, sizeof(f));
+        return f;
+    case DT_F16:
+        return half_at(b);
+    case DT_BF16:
+        return bf16_at(b);
+    case DT_Q4_0:
+        return half_at(b) * (nibble(b + 2, i, 16) - 8);
+    case DT_Q4_1:
+        return half_at(b) * nibble(b + 4, i, 16) + half_at(b + 2);
+    case DT_Q5_0:
+        return half_at(b) * ((nibble(b + 6, i, 16) | (b[2 + i / 8] >> i % 8 & 1) << 4) - 16);
+    case DT_Q5_1:
+        return half_at(b) * (nibble(b + 8, i, 16) | (b[4 + i / 8] >> i % 8 & 1) << 4) +
+               half_at(b + 2);
+    case DT_Q8_0:
+        return half_at(b) * (int8_t)b[2 + i];
+    case DT_Q4_K:
+    case DT_Q5_K:
+        return value_k(type, b, i);
+    case DT_Q6_K:
+        return value_q6_k(b, i);
+    default:
+        return NAN;
+    }
+}
+
+void reference_row(const struct tensor *t, uint32_t row, double *out)
+{
+    const uint8_t *bytes = (const uint8_t *)t->data + row * dtype_row_bytes(t->type, t->cols);
+    uint32_t block = (uint32_t)dtype_block(t->type), step = (uint32_t)dtype_bytes(t->type);
+    for (uint32_t i = 0; i < t->cols; i++)
+        out[i] = value_of(t->type, bytes + i / block * step, (int)(i % block));
+}
+
+/* ---- the model: n positions side by side ----------------------------------------------------- */
+
+/* Y = X W^T + b. x: (n, cols), y: (n, rows) */
+static void multiply(const struct tensor *w, const struct tensor *b, const double *x, int n,
+                     double *y)
+{
+    double *row = xmalloc(w->cols * sizeof(*row));
+    for (uint32_t r = 0; r < w->rows; r++) {
+        reference_row(w, r, row);
+        for (int t = 0; t < n; t++) {
+            double sum = b && b->data ? ((const float *)b->data)[r] : 0.0;
+            for (uint32_t c = 0; c < w->cols; c++)
+                sum += row[c] * x[(size_t)t * w->cols + c];
+            y[(size_t)t * w->rows + r] = sum;
+        }
+    }
+    free(row);
+}
+
+/* Each of n rows. */
+static void rms_norm(const double *x, const struct tensor *w, size_t n, double eps, double *y)
+{
+    for (size_t t = 0; t < n; t++, x += w->cols, y += w->cols) {
+        double sum = 0.0;
+        for (uint32_t i = 0; i < w->cols; i++)
+            sum += x[i] * x[i];
+        double scale = 1.0 / sqrt(sum / w->cols + eps);
+        for (uint32_t i = 0; i < w->cols; i++)
+            y[i] = x[i] * scale * (double)((const float *)w->data)[i];
+    }
+}
+
+static void rotate(const struct model *m, double *head, int pos)
+{
+    for (uint32_t i = 0; i < m->rope_dim / 2; i++) {
+        uint32_t a = m->rope == ROPE_PAIRS ? 2 * i : i;
+        uint32_t b = m->rope == ROPE_PAIRS ? a + 1 : i + m->rope_dim / 2;
+        double t = (double)m->rope_inv_freq[i] * pos, u = head[a], v = head[b];
+        head[a] = u * cos(t) - v * sin(t);
+        head[b] = u * sin(t) + v * cos(t);
+    }
+}
+
+static void heads_prepare(const struct model *m, double *x, uint32_t n_heads,
+                          const struct tensor *norm, int n)
+{
+    if (norm->data)
+        rms_norm(x, norm, (size_t)n * n_heads, m->rms_eps, x);
+    for (int t = 0; t < n; t++) {
+        for (uint32_t h = 0; h < n_heads; h++, x += m->head_dim)
+            rotate(m, x, t);
+    }
+}
+
+static void bf16_round(double *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float f = (float)x[i];
+        uint32_t bits;
+        memcpy(&bits, &f, sizeof(bits));
+        bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
+        memcpy(&f, &bits, sizeof(f));
+        x[i] = f;
+    }
+}
+
+/* Attention of one head at the last of n positions. k, v: (n, D) with a row stride. */
+static void attend(const double *q, const double *k, const double *v, int n, uint32_t D,
+                   size_t stride, double *out)
+{
+    double *p = xcalloc((size_t)n, sizeof(*p)), max = -INFINITY, sum = 0.0;
+    for (int j = 0; j < n; j++) {
+        for (uint32_t d = 0; d < D; d++)
+            p[j] += q[d] * k[(size_t)j * stride + d];
+        p[j] /= sqrt(D);
+        max = fmax(max, p[j]);
+    }
+    for (int j = 0; j < n; j++)
+        sum += p[j] = exp(p[j] - max);
+    for (uint32_t d = 0; d < D; d++) {
+        out[d] = 0.0;
+        for (int j = 0; j < n; j++)
+            out[d] += p[j] / sum * v[(size_t)j * stride + d];
+    }
+    free(p);
+}
+
+/* (n, width) each */
+struct work {
+    double *x, *h, *q, *k, *v, *attn, *o, *gate, *up;
+};
+
+static void add_rows(double *x, const double *y, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] += y[i];
+}
+
+static void attention_block(const struct model *m, const struct model_layer *l, struct work *w,
+                            int n, bool bf16_kv)
+{
+    uint32_t D = m->head_dim, group = m->n_heads / m->n_kv_heads;
+    size_t stride = (size_t)m->n_kv_heads * D;
+    rms_norm(w->x, &l->attn_norm, (size_t)n, m->rms_eps, w->h);
+    multiply(&l->wq, &l->bq, w->h, n, w->q);
+    multiply(&l->wk, &l->bk, w->h, n, w->k);
+    multiply(&l->wv, &l->bv, w->h, n, w->v);
+    heads_prepare(m, w->q, m->n_heads, &l->q_norm, n);
+    heads_prepare(m, w->k, m->n_kv_heads, &l->k_norm, n);
+    if (bf16_kv) {
+        bf16_round(w->k, (size_t)n * stride);
+        bf16_round(w->v, (size_t)n * stride);
+    }
+    for (int t = 0; t < n; t++) {
+        for (uint32_t h = 0; h < m->n_heads; h++) {
+            size_t at = ((size_t)t * m->n_heads + h) * D, kv = h / group * D;
+            attend(w->q + at, w->k + kv, w->v + kv, t + 1, D, stride, w->attn + at);
+        }
+    }
+    multiply(&l->wo, NULL, w->attn, n, w->o);
+    add_rows(w->x, w->o, (size_t)n * m->n_embd);
+}
+
+static void ffn_block(const struct model *m, const struct model_layer *l, struct work *w, int n)
+{
+    rms_norm(w->x, &l->ffn_norm, (size_t)n, m->rms_eps, w->h);
+    multiply(&l->w_gate, NULL, w->h, n, w->gate);
+    multiply(&l->w_up, NULL, w->h, n, w->up);
+    for (size_t i = 0; i < (size_t)n * m->n_ff; i++)
+        w->gate[i] = w->gate[i] / (1.0 + exp(-w->gate[i])) * w->up[i];
+    multiply(&l->w_down, NULL, w->gate, n, w->o);
+    add_rows(w->x, w->o, (size_t)n * m->n_embd);
+}
+
+void reference_forward(const struct model *m, const uint32_t *layers, uint32_t n_layers,
+                       const int32_t *tokens, int n, bool bf16_kv, double *logits)
+{
+    size_t T = (size_t)n, C = m->n_embd, Q = (size_t)m->n_heads * m->head_dim;
+    size_t KV = (size_t)m->n_kv_heads * m->head_dim, F = m->n_ff;
+    struct work w;
+    double **all[] = {&w.x, &w.h, &w.o, &w.q, &w.attn, &w.k, &w.v, &w.gate, &w.up};
+    size_t widths[] = {C, C, C, Q, Q, KV, KV, F, F};
+    for (size_t i = 0; i < COUNT_OF(all); i++)
+        *all[i] = xcalloc(T * widths[i], sizeof(double));
+    for (size_t t = 0; t < T; t++)
+        reference_row(&m->embed, (uint32_t)tokens[t], w.x + t * C);
+    for (uint32_t i = 0; i < (layers ? n_layers : m->n_layers); i++) {
+        const struct model_layer *l = &m->layers[layers ? layers[i] : i];
+        attention_block(m, l, &w, n, bf16_kv);
+        ffn_block(m, l, &w, n);
+    }
+    rms_norm(w.x, &m->out_norm, T, m->rms_eps, w.h);
+    multiply(&m->output, NULL, w.h, n, logits);
+    for (size_t i = 0; i < COUNT_OF(all); i++)
+        free(*all[i]);
+}

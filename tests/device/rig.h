@@ -1,0 +1,55 @@
+/*
+ * rig.h - a device with its slots and blocks, driven by hand: what the tests of a device stand on.
+ *
+ * Plays the engine's part for device.h: hands out blocks in a shuffled order, submits rounds the
+ * way engine/round.c does and waits for them. Every call is checked; one that fails ends the test.
+ */
+#ifndef TESTS_DEVICE_RIG_H
+#define TESTS_DEVICE_RIG_H
+
+#include "models.h"
+#include "specd/device.h"
+#include "specd/util.h"
+
+#include <pthread.h>
+
+struct rig {
+    const struct device_ops *ops;
+    struct device *dev;
+    struct device_setup setup;
+    struct device_plan plan;
+    int32_t *free_blocks;
+    int32_t n_free;
+    pthread_mutex_t lock;
+    pthread_cond_t done_cond;
+    int n_done; /* lock */
+    struct round round;
+    struct round_result result;
+};
+
+/* A setup with f32 KV, 4 slots, 512 tokens, passes of 64 rows, K up to 8 and one thread. */
+struct device_setup rig_setup(const struct model *target, const struct model *draft);
+/* seed: of the order of the blocks. */
+struct rig *rig_new(const struct device_setup *setup, uint64_t seed);
+void rig_free(struct rig *r);
+
+/* Parameters of plain greedy decoding. */
+struct sample_params rig_params(void);
+
+/* Gives the slot new blocks for n_ctx tokens and makes `tokens` its text, nothing computed. */
+void rig_slot(struct rig *r, int32_t slot, const struct sample_params *params,
+              const int32_t *tokens, int32_t n, int32_t limit);
+
+/* A round is put together in r->round and run; the result is in r->result. */
+void rig_clear(struct rig *r);
+void rig_chunk(struct rig *r, int32_t slot, enum model_role role, int32_t start, int32_t n);
+struct round_seq *rig_seq(struct rig *r, int32_t slot, int32_t k);
+void rig_submit(struct rig *r); /* without waiting */
+void rig_wait(struct rig *r);
+void rig_run(struct rig *r); /* both */
+
+/* Prefills rows start..end of one model in chunks of at most `step`. */
+void rig_prefill(struct rig *r, int32_t slot, enum model_role role, int32_t start, int32_t end,
+                 int32_t step);
+
+#endif

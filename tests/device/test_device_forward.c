@@ -1,0 +1,250 @@
+/*
+ * Logits of the device against the double-precision reference: every architecture, shape and weight
+ * type, over texts that cross attention's tiles.
+ *
+ * links: device_tests specd_cpu
+ *
+ * Tolerance: |difference| <= 2e-5 (f32 KV) or 5e-4 (bf16 KV, where a rounding may fall either way)
+ * of the largest logit. Observed: below 5e-6 and 1e-4.
+ */
+#include "device/reference.h"
+#include "device/rig.h"
+#include "device_impl.h"
+#include "matmul.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#define F32_TOLERANCE 2e-5
+#define BF16_TOLERANCE 5e-4
+
+static int32_t *random_text(int32_t n, uint32_t n_vocab, uint64_t seed)
+{
+    int32_t *tokens = xmalloc((size_t)n * sizeof(*tokens));
+    for (int32_t i = 0; i < n; i++)
+        tokens[i] = (int32_t)(random_next(&seed) % n_vocab);
+    return tokens;
+}
+
+static double largest(const double *x, size_t n)
+{
+    double max = 0.0;
+    for (size_t i = 0; i < n; i++)
+        max = fmax(max, fabs(x[i]));
+    return max;
+}
+
+static double largest_difference(const float *a, const double *b, size_t n)
+{
+    double max = 0.0;
+    for (size_t i = 0; i < n; i++)
+        max = fmax(max, isfinite(a[i]) ? fabs((double)a[i] - b[i]) : INFINITY);
+    return max;
+}
+
+struct forward_case {
+    const char *name;
+    struct model_shape shape;
+    int n;
+    enum kv_type kv;
+    enum weight_type weights;
+};
+
+/* Prefills all but the last few tokens, then looks at the logits of the verify rows. */
+static double worst_difference(const struct forward_case *c, const struct model *m)
+{
+    enum { ROWS = SPECD_K_MAX < 5 ? SPECD_K_MAX + 1 : 6 };
+    struct device_setup setup = rig_setup(m, NULL);
+    setup.kv = c->kv;
+    setup.weights[MODEL_TARGET] = c->weights;
+    setup.threads = 2;
+    struct rig *r = rig_new(&setup, c->shape.seed);
+    struct sample_params params = rig_params();
+    int32_t *tokens = random_text(c->n, m->n_vocab, c->shape.seed);
+    double *want = xcalloc((size_t)c->n * m->n_vocab, sizeof(*want)), worst = 0.0;
+    int32_t len = c->n - ROWS + 1;
+    reference_forward(m, NULL, 0, tokens, c->n, c->kv == KV_BF16, want);
+
+    rig_slot(r, 2, &params, tokens, len, 512);
+    rig_prefill(r, 2, MODEL_TARGET, 0, len - 1, 37);
+    rig_clear(r);
+    struct round_seq *seq = rig_seq(r, 2, ROWS - 1);
+    seq->source = DRAFT_FROM_HOST;
+    for (int i = 0; i < ROWS - 1; i++)
+        seq->host_draft[i] = tokens[len + i];
+    rig_run(r);
+    assert_int_equal(r->result.seqs[0].n_drafted, ROWS - 1);
+    for (int i = 0; i < ROWS; i++) {
+        const double *row = want + (size_t)(len - 1 + i) * m->n_vocab;
+        const float *got = cpu_device_logits(r->dev, MODEL_TARGET, 0, i);
+        worst = fmax(worst, largest_difference(got, row, m->n_vocab) / largest(row, m->n_vocab));
+    }
+    free(want);
+    free(tokens);
+    rig_free(r);
+    return worst;
+}
+
+static void check_case(const struct forward_case *c)
+{
+    struct model *m = model_random(&c->shape);
+    double worst = worst_difference(c, m);
+    print_message("%-32s %.1e\n", c->name, worst);
+    assert_true(worst <= (c->kv == KV_BF16 ? BF16_TOLERANCE : F32_TOLERANCE));
+    model_random_free(m);
+}
+
+#define SHAPE(h, g, d, ...)                                                                    \
+    {                                                                                          \
+        .n_layers = 2, .n_heads = h, .n_kv_heads = g, .head_dim = d, .n_embd = 64, .n_ff = 96, \
+        .n_vocab = 67, __VA_ARGS__                                                             \
+    }
+
+static void test_architectures(void **state)
+{
+    (void)state;
+    static const struct forward_case cases[] = {
+        {"llama, pairs", SHAPE(4, 4, 16, .rope = ROPE_PAIRS, .seed = 101), 40, KV_F32, 0},
+        {"llama, halves", SHAPE(4, 2, 16, .rope = ROPE_HALVES, .seed = 102), 40, KV_F32, 0},
+        {"llama, part of a head rotates",
+         SHAPE(2, 1, 32, .rope = ROPE_PAIRS, .rope_dim = 20, .seed = 103), 40, KV_F32, 0},
+        {"llama, untied", SHAPE(2, 2, 16, .untied = true, .seed = 104), 20, KV_F32, 0},
+        {"qwen2, biases", SHAPE(4, 2, 16, .rope = ROPE_HALVES, .biases = true, .seed = 105), 40,
+         KV_F32, 0},
+        {"qwen3, q and k norms",
+         SHAPE(4, 1, 24, .rope = ROPE_HALVES, .qk_norms = true, .seed = 106), 40, KV_F32, 0},
+        {"one token", SHAPE(2, 1, 16, .seed = 5), 6, KV_F32, 0},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++)
+        check_case(&cases[i]);
+}
+
+static void test_heads(void **state)
+{
+    (void)state;
+    static const struct forward_case cases[] = {
+        {"group 1, D 64", SHAPE(2, 2, 64, .seed = 1), 70, KV_F32, 0},
+        {"group 2, D 80", SHAPE(4, 2, 80, .seed = 2), 70, KV_F32, 0},
+        {"group 3, D 64", SHAPE(9, 3, 64, .seed = 3), 70, KV_F32, 0},
+        {"group 4, D 128", SHAPE(4, 1, 128, .seed = 4), 70, KV_F32, 0},
+        {"group 8, D 64", SHAPE(8, 1, 64, .seed = 5), 70, KV_F32, 0},
+        {"group 40, D 8", SHAPE(40, 1, 8, .seed = 6), 70, KV_F32, 0},
+        {"D 12", SHAPE(4, 2, 12, .seed = 7), 70, KV_F32, 0},
+        {"D 256", SHAPE(2, 1, 256, .seed = 8), 70, KV_F32, 0},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++)
+        check_case(&cases[i]);
+}
+
+static void test_long_texts(void **state)
+{
+    (void)state;
+    static const struct forward_case cases[] = {
+        {"257 tokens", SHAPE(4, 2, 16, .seed = 1), 257, KV_F32, 0},
+        {"259 tokens, bf16", SHAPE(4, 2, 16, .seed = 2), 259, KV_BF16, 0},
+        {"500 tokens, group 3", SHAPE(9, 3, 16, .seed = 3), 500, KV_F32, 0},
+        {"500 tokens, bf16", SHAPE(9, 3, 64, .seed = 4), 500, KV_BF16, 0},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++)
+        check_case(&cases[i]);
+}
+
+static void test_weight_types(void **state)
+{
+    (void)state;
+    for (int t = 0; t < DT_COUNT; t++) {
+        struct forward_case c = {dtype_name((enum dtype)t),
+                                 SHAPE(4, 2, 64, .untied = true, .seed = 107), 20, KV_F32,
+                                 WEIGHT_NATIVE};
+        c.shape.type = (enum dtype)t;
+        c.shape.n_embd = c.shape.n_ff = 256;
+        check_case(&c);
+    }
+}
+
+/* The draft's logits: rows of a prompt and a step, over layers of the target or a model of its
+ * own sizes. */
+static void check_draft(const struct device_setup *setup, const struct model *m,
+                        const uint32_t *layers, uint32_t n_layers)
+{
+    enum { N = 30 };
+    struct rig *r = rig_new(setup, 3);
+    struct sample_params params = rig_params();
+    int32_t *tokens = random_text(N, m->n_vocab, 9);
+    double *want = xcalloc((size_t)N * m->n_vocab, sizeof(*want));
+    const double *row = want + (size_t)(N - 1) * m->n_vocab;
+    reference_forward(m, layers, n_layers, tokens, N, false, want);
+    rig_slot(r, 0, &params, tokens, N, 512);
+    rig_prefill(r, 0, MODEL_TARGET, 0, N - 1, 16);
+    rig_prefill(r, 0, MODEL_DRAFT, 0, N - SPECD_DRAFT_LAG_MAX, 16);
+    rig_clear(r);
+    rig_seq(r, 0, 1);
+    rig_run(r);
+    double worst =
+        largest_difference(cpu_device_logits(r->dev, MODEL_DRAFT, 0, 0), row, m->n_vocab);
+    assert_true(worst <= F32_TOLERANCE * largest(row, m->n_vocab));
+    free(want);
+    free(tokens);
+    rig_free(r);
+}
+
+static void test_drafts(void **state)
+{
+    static const uint32_t layers[] = {0, 2};
+    const struct model_shape large = {.n_layers = 3,
+                                      .n_heads = 6,
+                                      .n_kv_heads = 2,
+                                      .head_dim = 16,
+                                      .n_embd = 64,
+                                      .n_ff = 96,
+                                      .n_vocab = 67,
+                                      .seed = 1};
+    const struct model_shape small = {.n_layers = 2,
+                                      .n_heads = 2,
+                                      .n_kv_heads = 2,
+                                      .head_dim = 24,
+                                      .n_embd = 32,
+                                      .n_ff = 160,
+                                      .n_vocab = 64,
+                                      .rope = ROPE_HALVES,
+                                      .seed = 2};
+    struct model *target = model_random(&large), *draft = model_random(&small);
+    struct device_setup setup = rig_setup(target, NULL);
+    (void)state;
+    setup.self_layers = layers;
+    setup.n_self_layers = COUNT_OF(layers);
+    check_draft(&setup, target, layers, COUNT_OF(layers));
+    setup = rig_setup(target, draft);
+    check_draft(&setup, draft, NULL, 0);
+    model_random_free(target);
+    model_random_free(draft);
+}
+
+/* Kept types that lose nothing of the file's. */
+static void test_kept_types(void **state)
+{
+    (void)state;
+    struct forward_case c = {"q4_1 kept as f32", SHAPE(4, 2, 16, .type = DT_Q4_1, .seed = 108), 20,
+                             KV_F32, WEIGHT_F32};
+    check_case(&c);
+    c.name = "bf16 kept as bf16";
+    c.shape.type = DT_BF16;
+    c.weights = WEIGHT_BF16;
+    check_case(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_architectures), cmocka_unit_test(test_heads),
+        cmocka_unit_test(test_long_texts),    cmocka_unit_test(test_weight_types),
+        cmocka_unit_test(test_kept_types),    cmocka_unit_test(test_drafts),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

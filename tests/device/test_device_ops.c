@@ -1,0 +1,187 @@
+/*
+ * The vector operations: portable and AVX2 agree bit for bit at every length, and both agree with
+ * double precision.
+ *
+ * links: device_tests specd_cpu
+ */
+#include "device/models.h"
+#include "ops.h"
+#include "matmul.h"
+#include "specd/util.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define N_MAX 67
+
+static void random_floats(float *x, int n, float size, uint64_t *seed)
+{
+    for (int i = 0; i < n; i++)
+        x[i] = size * ((float)(random_next(seed) >> 40) * 0x1p-23f - 1.0f);
+}
+
+/* What one table makes of random input, all of it in one place. */
+struct results {
+    float norm[N_MAX], sum[N_MAX], silu[N_MAX], soft[N_MAX], soft_max, soft_sum, blend[N_MAX];
+    float quotient[N_MAX], wide[2 * N_MAX], product[7 * 72], exps[4];
+};
+
+static void run(const struct ops *ops, int n, struct results *r)
+{
+    uint64_t seed = 5;
+    float x[N_MAX], w[N_MAX], a[7 * N_MAX], b[N_MAX * 72];
+    uint16_t half[2 * N_MAX];
+    memset(r, 0, sizeof(*r));
+    random_floats(x, n, 4.0f, &seed);
+    random_floats(w, n, 2.0f, &seed);
+    random_floats(a, 7 * N_MAX, 1.0f, &seed);
+    random_floats(b, N_MAX * 72, 1.0f, &seed);
+    for (int i = 0; i < 2 * n; i++)
+        half[i] = bf16_of_float(a[i]);
+    ops->rms_norm(r->norm, x, w, n, 1e-5f);
+    memcpy(r->sum, x, sizeof(float) * (size_t)n);
+    ops->add(r->sum, w, n);
+    memcpy(r->silu, x, sizeof(float) * (size_t)n);
+    ops->silu_mul(r->silu, w, n);
+    memcpy(r->soft, x, sizeof(float) * (size_t)n);
+    r->soft_sum = ops->exp_sum(r->soft, n, &r->soft_max);
+    memcpy(r->blend, x, sizeof(float) * (size_t)n);
+    ops->blend(r->blend, 0.3f, w, 0.7f, n);
+    ops->divide(r->quotient, x, 3.7f, n);
+    ops->widen(r->wide, n, half, n, 2, n);
+    ops->mac(r->product, 72, a, N_MAX, b, 72, n % 7 + 1, n, 72);
+    for (int i = 0; i < 4; i++)
+        r->exps[i] = ops->exp(x[0] * (float)(10 * i));
+}
+
+static void test_tables_agree(void **state)
+{
+    (void)state;
+#if defined(__x86_64__)
+    static struct results portable, avx2;
+    if (!cpu_has_avx2())
+        skip();
+    for (int n = 1; n <= N_MAX; n++) {
+        run(&ops_portable, n, &portable);
+        run(&ops_avx2, n, &avx2);
+        assert_memory_equal(&portable, &avx2, sizeof(portable));
+    }
+#else
+    skip();
+#endif
+}
+
+static void assert_close(double got, double want, double tolerance)
+{
+    if (!(fabs(got - want) <= tolerance * fmax(1.0, fabs(want))))
+        print_error("%.9g, expected %.9g\n", got, want);
+    assert_true(fabs(got - want) <= tolerance * fmax(1.0, fabs(want)));
+}
+
+/* The same input as run() makes. */
+static void check_values(const struct ops *ops, int n)
+{
+    static struct results r;
+    uint64_t seed = 5;
+    float x[N_MAX], w[N_MAX], a[7 * N_MAX], b[N_MAX * 72];
+    random_floats(x, n, 4.0f, &seed);
+    random_floats(w, n, 2.0f, &seed);
+    random_floats(a, 7 * N_MAX, 1.0f, &seed);
+    random_floats(b, N_MAX * 72, 1.0f, &seed);
+    run(ops, n, &r);
+    double squares = 0.0, sum = 0.0;
+    for (int i = 0; i < n; i++) {
+        squares += (double)x[i] * (double)x[i];
+        sum += exp((double)x[i] - (double)r.soft_max);
+        assert_true(x[i] <= r.soft_max);
+    }
+    assert_close(r.soft_sum, sum, 1e-6);
+    for (int i = 0; i < n; i++) {
+        double z = x[i], v = w[i];
+        assert_close(r.norm[i], z * v / sqrt(squares / n + 1e-5), 1e-6);
+        assert_close(r.sum[i], z + v, 1e-7);
+        assert_close(r.silu[i], z / (1.0 + exp(-z)) * v, 1e-6);
+        assert_close(r.soft[i], exp(z - (double)r.soft_max), 1e-6);
+        assert_close(r.blend[i], 0.3 * z + 0.7 * v, 1e-6);
+        assert_close(r.quotient[i], z / 3.7, 1e-6);
+        assert_close(r.wide[i], a[i], 1.0 / 256);
+    }
+    for (int i = 0; i < n % 7 + 1; i++) {
+        for (int j = 0; j < 72; j++) {
+            double dot = 0.0;
+            for (int k = 0; k < n; k++)
+                dot += (double)a[i * N_MAX + k] * (double)b[k * 72 + j];
+            assert_close(r.product[i * 72 + j], dot, 1e-5);
+        }
+    }
+}
+
+static void test_values(void **state)
+{
+    (void)state;
+    for (int n = 1; n <= N_MAX; n++)
+        check_values(ops_get(), n);
+}
+
+static void test_exp(void **state)
+{
+    const struct ops *ops = ops_get();
+    (void)state;
+    for (int i = -87000; i < 87000; i += 7) {
+        double x = (double)(float)(i * 1e-3), want = exp(x);
+        assert_true(fabs(ops->exp((float)x) - want) < 3e-7 * want);
+    }
+    assert_true(ops->exp(0.0f) == 1.0f);
+    assert_true(ops->exp(-1000.0f) == 0.0f);
+    assert_true(ops->exp(-INFINITY) == 0.0f);
+    assert_true(isfinite(ops->exp(1000.0f)));
+}
+
+/* Whatever is no number must show in the result, or one bad request would go unnoticed. */
+static void test_nan_stays(void **state)
+{
+    const struct ops *tables[] = {&ops_portable, ops_get()};
+    (void)state;
+    for (size_t t = 0; t < COUNT_OF(tables); t++) {
+        for (int at = 0; at < 19; at++) {
+            float s[19], up[19], max;
+            for (int i = 0; i < 19; i++) {
+                s[i] = (float)i;
+                up[i] = 1.0f;
+            }
+            s[at] = NAN;
+            tables[t]->silu_mul(s, up, 19);
+            assert_true(isnan(s[at]));
+            assert_true(isnan(tables[t]->exp_sum(s, 19, &max)));
+        }
+        assert_true(isnan(tables[t]->exp(NAN)));
+    }
+    assert_int_equal(bf16_of_float(NAN) & 0x7f80, 0x7f80);
+    assert_true((bf16_of_float(NAN) & 0x7f) != 0);
+}
+
+static void test_bf16_rounding(void **state)
+{
+    (void)state;
+    assert_int_equal(bf16_of_float(1.0f), 0x3f80);
+    assert_int_equal(bf16_of_float(1.0f + 0x1p-8f), 0x3f80);           /* tie: to even */
+    assert_int_equal(bf16_of_float(1.0f + 0x1p-7f + 0x1p-8f), 0x3f82); /* tie: to even */
+    assert_int_equal(bf16_of_float(1.0f + 0x1p-8f + 0x1p-20f), 0x3f81);
+    assert_int_equal(bf16_of_float(-INFINITY), 0xff80);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_tables_agree),  cmocka_unit_test(test_values),
+        cmocka_unit_test(test_exp),           cmocka_unit_test(test_nan_stays),
+        cmocka_unit_test(test_bf16_rounding),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

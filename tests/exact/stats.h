@@ -1,0 +1,75 @@
+/*
+ * stats.h - chi-squared against a known law, and the distance that is left.
+ */
+#ifndef SPECD_TEST_STATS_H
+#define SPECD_TEST_STATS_H
+
+#include <math.h>
+#include <stdint.h>
+
+/* P(X >= x) of the chi-squared distribution: the regularised upper incomplete gamma function
+ * Q(df / 2, x / 2), by its series below the mean and by Lentz's continued fraction above. */
+static inline double chi2_tail(double x, double df)
+{
+    double a = df / 2, y = x / 2, front = exp(a * log(y) - y - lgamma(a));
+
+    if (x <= 0 || df <= 0)
+        return 1;
+    if (y < a + 1) {
+        double term = 1 / a, sum = term;
+
+        for (int n = 1; term > sum * 1e-16; n++)
+            sum += term *= y / (a + n);
+        return 1 - front * sum;
+    }
+    double b = y + 1 - a, c = 1e300, d = 1 / b, h = d;
+    for (int n = 1; n < 10000; n++) {
+        double an = -n * (n - a), step;
+
+        b += 2;
+        d = 1 / (an * d + b);
+        c = b + an / c;
+        step = c * d;
+        h *= step;
+        if (fabs(step - 1) < 1e-15)
+            break;
+    }
+    return front * h;
+}
+
+struct fit {
+    double chi2, df, p;  /* bins expecting fewer than 5 are merged */
+    double tv, tv_noise; /* total variation, and what it is by chance when the law is right */
+    uint64_t impossible; /* draws of probability zero */
+};
+
+static inline struct fit fit_law(const uint64_t *count, const double *law, int n_bins, uint64_t n)
+{
+    struct fit f = {0};
+    double rare_count = 0, rare = 0;
+
+    for (int i = 0; i < n_bins; i++) {
+        double expected = law[i] * (double)n, got = (double)count[i];
+
+        f.tv += fabs(got / (double)n - law[i]) / 2;
+        f.tv_noise += sqrt(law[i] * (1 - law[i]) / (2 * M_PI * (double)n));
+        if (law[i] == 0) {
+            f.impossible += count[i];
+        } else if (expected < 5) {
+            rare_count += got;
+            rare += expected;
+        } else {
+            f.chi2 += (got - expected) * (got - expected) / expected;
+            f.df++;
+        }
+    }
+    if (rare >= 5) {
+        f.chi2 += (rare_count - rare) * (rare_count - rare) / rare;
+        f.df++;
+    }
+    f.df--;
+    f.p = f.impossible > 0 ? 0 : chi2_tail(f.chi2, f.df);
+    return f;
+}
+
+#endif

@@ -1,0 +1,70 @@
+/*
+ * The body of a generating request: JSON reader, field table, prompts, and the requests made of
+ * them. The first byte picks the route.
+ *
+ * links: specd_server specd_fake specd_base
+ */
+#include "fuzz.h"
+
+#include "call.h"
+
+#include <string.h>
+
+static const enum call_route routes[] = {CALL_COMPLETION, CALL_CHAT, CALL_NATIVE};
+
+/* What a request holds must be there, and end. */
+static void touch(const struct request *req)
+{
+    volatile size_t sink = req->prompt_len ? strlen(req->prompt) : 0;
+    for (size_t i = 0; i < req->n_messages; i++)
+        sink += strlen(req->messages[i].role) + strlen(req->messages[i].content);
+    for (int32_t i = 0; i < req->params.n_stops; i++)
+        ASSERT(strlen(req->params.stops[i]) == req->params.stop_lens[i]);
+    for (size_t i = 0; i < req->n_prompt_ids; i++)
+        ASSERT(req->prompt_ids[i] >= 0);
+    for (int32_t i = 0; i < req->params.n_bias; i++)
+        ASSERT(req->params.bias_ids[i] >= 0 && req->params.bias[i] <= 100);
+    ASSERT(req->params.law.temperature >= 0 && req->params.law.top_p > 0);
+    ASSERT(req->params.max_tokens == -1 || req->params.max_tokens > 0);
+    (void)sink;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const struct engine_info info = {.n_vocab = 1000};
+    struct buf body = {0};
+    struct call c;
+    struct api_error e = {0};
+    if (size < 1)
+        return 0;
+    buf_add(&body, data + 1, size - 1);
+    enum call_route route = routes[data[0] % COUNT_OF(routes)];
+    int rc = call_parse(&c, route, &info, body.data, body.len, &e);
+    ASSERT(rc == 0 || (e.message[0] && specd_error_status(e.code) == 400));
+    for (size_t i = 0; rc == 0 && i < c.n_prompts; i++) {
+        struct request *req = call_request(&c, i);
+        touch(req);
+        request_unref(req);
+    }
+    call_free(&c);
+    buf_free(&body);
+    return 0;
+}
+
+bool fuzz_seed(int i, struct buf *out)
+{
+    static const char *const seeds[] = {
+        "0{\"prompt\":\"Once\",\"max_tokens\":3,\"stop\":[\"a\",\"bc\"],\"temperature\":0.5,"
+        "\"seed\":12,\"stream\":true,\"stream_options\":{\"include_usage\":true}}",
+        "0{\"prompt\":[[1,2,3],\"x\"],\"top_k\":5,\"top_p\":0.9,\"min_p\":1e-3,\"n\":1,"
+        "\"speculative\":{\"mode\":\"ratio\",\"max\":2,\"drafter\":\"lookup\",\"trace\":true}}",
+        "1{\"messages\":[{\"role\":\"system\",\"content\":\"\\u00e9\\n\"},{\"role\":\"user\","
+        "\"content\":[{\"type\":\"text\",\"text\":\"\xf0\x9f\x98\x80\"}]}],\"stop\":\"end\"}",
+        "2{\"prompt\":[4,5],\"n_predict\":-1,\"repeat_penalty\":1.0,\"logit_bias\":{},"
+        "\"cache_salt\":\"s\",\"response_format\":{\"type\":\"text\"},\"user\":null}",
+    };
+    if (i >= (int)COUNT_OF(seeds))
+        return false;
+    buf_puts(out, seeds[i]);
+    return true;
+}

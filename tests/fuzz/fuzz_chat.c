@@ -1,0 +1,93 @@
+/*
+ * A chat template: compiled and rendered. What stands behind the first NUL is a message's content.
+ *
+ * links: specd_text specd_base
+ */
+#include "fuzz.h"
+
+#include "specd/error.h"
+#include "text/chat.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void render(const struct chat_template *t, const char *content)
+{
+    const struct chat_message messages[] = {{"system", " Sp\xc3\xa9"
+                                                       "ak\n"},
+                                            {"user", content},
+                                            {"assistant", ""},
+                                            {"user", "1,2"}};
+    struct chat_vars vars = {
+        .messages = messages,
+        .n_messages = COUNT_OF(messages),
+        .add_generation_prompt = true,
+        .bos_token = "<s>",
+        .eos_token = "",
+    };
+    struct buf out = {0};
+    char err[512] = "";
+    buf_puts(&out, "before");
+    int rc = chat_render(t, &vars, &out, err, sizeof err);
+    ASSERT(rc == 0 || rc == SPECD_EINVAL);
+    ASSERT(memcmp(out.data, "before", 6) == 0 && (rc == 0 || out.len == 6));
+    buf_free(&out);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct chat_template *t;
+    char err[512] = "";
+    char *source = xstrndup((const char *)data, size);
+    int rc = chat_template_create(&t, source, err, sizeof err);
+    ASSERT(rc == 0 || (rc == SPECD_EINVAL && err[0]));
+    if (rc == 0) {
+        size_t n = strlen(source);
+        render(t, n < size ? source + n + 1 : "Hi <b>");
+        chat_template_free(t);
+    }
+    free(source);
+    return 0;
+}
+
+static const char *const seeds[] = {
+    "{% for m in messages %}{{'<|' + m['role'] + '|>\\n' + m['content'] + eos_token ~ '\\n'}}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}\n",
+    "{%- if messages[0]['role'] == 'system' -%}\n  {%- set sys = messages[0].content|trim %}\n"
+    "{%- elif not tools %} {# note -#}\n{% else %}x{% endif +%} {{- sys|default('d') }}",
+    "{% set ns = namespace(n=0, t='') %}{% for m in messages if m.role != 'system' %}"
+    "{% set ns.n = ns.n + loop.index %}{% if loop.last %}{% break %}{% endif %}"
+    "{{ loop.previtem.role }}{{ loop.length }}{% else %}none{% endfor %}{{ ns.n }}",
+    "{% macro f(a, b=[1, 2], *c) %}{% endmacro %}",
+    "{% macro f(a, b=2) %}[{{ a }}{{ b }}{{ varargs }}{{ kwargs }}]{% endmacro %}"
+    "{{ f(1) }}{{ f(b=3, a='x') }}{{ f(1, 2, 3, k=none) }}{{ f(*[1], **{'q': 2}) }}",
+    "{% macro t(n) %}{{ caller(n) }}{% if n > 0 %}{{ t(n - 1) }}{% endif %}{% endmacro %}"
+    "{% call(x) t(3) %}<{{ x }}>{% endcall %}",
+    "{{ messages|tojson(indent=2) }}{{ messages[1]|tojson(separators=(',', ':'), sort_keys=true) }}"
+    "{{ {'a': [1, 2.5, none, true], 'b': {}}|tojson(ensure_ascii=true) }}",
+    "{{ messages|selectattr('role', 'equalto', 'user')|map(attribute='content')|join(', ') }}"
+    "{{ [3, 1, 2]|sort(reverse=true)|first }}{{ ['b', 'A']|unique|list|length }}",
+    "{{ 'a,b c'.split(',')[1][::-1] }}{{ ' x '.strip() }}{{ 'ab'.replace('a', 'bb', 1) }}"
+    "{{ '{} {x:>5} {0[1]}'.format('yz', x=3.5) if true }}{{ '%05.2f|%s' % (2.5, none) }}",
+    "{{ 1 + 2 * 3 // 2 ** 2 % 5 - 1.5 / 2 }}{{ 1 < 2 <= 3 }}{{ 'a' in 'abc' and 2 not in [1] }}"
+    "{{ not none is none or -1 is odd }}{{ 'u' ~ 1 ~ [1, (2,), {'k': 'v'}] }}",
+    "{% for a, (b, c) in [[1, (2, 3)]] recursive %}{{ a + b + c }}{{ loop.depth }}{% endfor %}"
+    "{% for k, v in messages[0].items() %}{{ k|upper }}={{ v|length }}{% continue %}{% endfor %}",
+    "{% set x, y = 1, 'z' %}{% set t | upper | trim %} {{ y * 3 }} {% endset %}{{ t }}"
+    "{% filter indent(2, true) %}a\n\nb{% endfilter %}{% with q = x %}{{ q }}{% endwith %}",
+    "{% raw %}{{ x }}{% endraw %}{{ range(2, 9, 3)|list }}{{ dict(a=1).items() }}"
+    "{{ strftime_now('%Y')|length }}{{ raise_exception('no ' ~ messages[1].role) }}",
+    "{% generation %}{{ '<b>'|safe + '<' }}{{ '\\u00e9\\x41\\n'|e }}{% endgeneration %}"
+    "{{ messages[1].content|title|capitalize|reverse|batch(2)|list }}",
+};
+
+bool fuzz_seed(int i, struct buf *out)
+{
+    if (i >= (int)COUNT_OF(seeds))
+        return false;
+    bool last = i + 1 == (int)COUNT_OF(seeds);
+    buf_puts(out, seeds[i]);
+    if (last)
+        buf_add(out, "\0caf\xc3\xa9 \xff <&>", 12);
+    return true;
+}

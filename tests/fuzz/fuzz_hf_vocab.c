@@ -1,0 +1,95 @@
+/*
+ * A tokenizer.json from anywhere: what loads and makes a tokenizer also encodes.
+ *
+ * links: specd_text specd_model specd_base
+ */
+#include "fuzz.h"
+
+#include "model/hf_vocab.h"
+#include "text/tokenizer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static char folder[64], path[96];
+
+static void remove_folder(void)
+{
+    unlink(path);
+    rmdir(folder);
+}
+
+static void make_folder(void)
+{
+    strcpy(folder, "/tmp/specd-fuzz-XXXXXX");
+    ASSERT(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    atexit(remove_folder);
+}
+
+/* A new file each time: file systems write one back at once when it was emptied and filled. */
+static void save(const uint8_t *data, size_t size)
+{
+    unlink(path);
+    FILE *f = fopen(path, "wb");
+    ASSERT(f && fwrite(data, 1, size, f) == size && fclose(f) == 0);
+}
+
+static void encode(const struct tokenizer *t)
+{
+    static const char text[] = "ab \xE2\x96\x81 abc <s> x\xC3\xA9\xFF 12";
+    int32_t *ids;
+    size_t n;
+    ASSERT(tokenizer_encode(t, text, sizeof text - 1, ENCODE_SPECIAL | ENCODE_BOS, NULL, &ids,
+                            &n) == 0);
+    for (size_t i = 0; i < n; i++)
+        ASSERT(ids[i] >= 0 && (uint32_t)ids[i] < tokenizer_n_vocab(t));
+    free(ids);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (!folder[0])
+        make_folder();
+    save(data, size);
+    struct vocab v = {0};
+    struct tokenizer *t = NULL;
+    char err[256] = "";
+    int rc = hf_vocab_load(&v, folder, err, sizeof err);
+    ASSERT((rc == 0) == (err[0] == '\0'));
+    if (rc == 0)
+        rc = tokenizer_create(&t, &v, err, sizeof err);
+    if (rc == 0)
+        encode(t);
+    tokenizer_free(t);
+    vocab_free(&v);
+    return 0;
+}
+
+#define MARK "\xE2\x96\x81"
+
+bool fuzz_seed(int i, struct buf *out)
+{
+    static const char *const seeds[] = {
+        "{\"added_tokens\":[{\"id\":4,\"content\":\"<s>\",\"special\":true,\"lstrip\":true,"
+        "\"normalized\":false}],\"normalizer\":{\"type\":\"NFC\"},\"pre_tokenizer\":{\"type\":"
+        "\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":true},"
+        "{\"type\":\"ByteLevel\",\"add_prefix_space\":false}]},\"post_processor\":{\"type\":"
+        "\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},{\"Sequence\":"
+        "{\"id\":\"A\"}}],\"special_tokens\":{\"<s>\":{\"ids\":[4]}}},\"model\":{\"type\":\"BPE\","
+        "\"unk_token\":null,\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"\xC4\xA0\":3},"
+        "\"merges\":[\"a b\"]}}",
+        "{\"added_tokens\":[{\"id\":0,\"content\":\"<unk>\",\"special\":true}],\"normalizer\":{"
+        "\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":\"" MARK
+        "\"},{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"" MARK
+        "\"}]},\"pre_tokenizer\":null,\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,"
+        "\"fuse_unk\":true,\"unk_token\":\"<unk>\",\"vocab\":{\"<unk>\":0,\"<0x41>\":1,\"" MARK
+        "\":2,\"a\":3,\"" MARK "a\":4},\"merges\":[[\"" MARK "\",\"a\"]]}}",
+    };
+    if (i >= (int)COUNT_OF(seeds))
+        return false;
+    buf_puts(out, seeds[i]);
+    return true;
+}

@@ -1,0 +1,272 @@
+"""Malformed and hostile input: every one a 4xx or a closed connection, and the server lives on."""
+
+import json
+import random
+import time
+import unittest
+
+from specd_client import SLOW, ServerCase, half_close, raw_request, read_reply, send_all
+
+GOOD = b'{"prompt":"x","max_tokens":1}'
+
+
+def chunked(body, size):
+    data = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" \
+           b"Transfer-Encoding: chunked\r\n\r\n"
+    for at in range(0, len(body), size):
+        piece = body[at:at + size]
+        data += b"%x\r\n%s\r\n" % (len(piece), piece)
+    return data + b"0\r\n\r\n"
+
+
+class Bodies(ServerCase):
+    def check(self, body, status=400, path="/v1/completions"):
+        r = self.server.post(path, body)
+        self.assert_error(r, status)
+        return r
+
+    def test_malformed(self):
+        for body in (b"", b" ", b"{", b"}", b"[", b"nul", b"{]", b'{"prompt"}', b'{"prompt":}',
+                     b'{"prompt":"x",}', b'{,"prompt":"x"}', b'{"prompt" "x"}', b"{'prompt':'x'}",
+                     b'{"prompt":"x"} {}', b'{"prompt":"x"}x', b'{"prompt":"x"}\x00',
+                     b'{prompt:"x"}', b'{"prompt":"x"', b'{"prompt":"x', b'{"prompt":"x\\"}',
+                     b'//\n{"prompt":"x"}', b'{"prompt":"x"/**/}', b"\xef\xbb\xbf" + GOOD,
+                     b"\xff\xfe{", b"[1,2", b"[1 2]", b'{"a":1 "b":2}', b"tru", b"truee", b"\x00"):
+            with self.subTest(body=body):
+                r = self.check(body)
+                self.assertEqual(r.json()["error"]["code"], "invalid_json")
+
+    def test_not_an_object(self):
+        for body in (b"1", b'"x"', b"[]", b"null", b"true"):
+            self.check(body)
+
+    def test_numbers(self):
+        for number in (b"NaN", b"Infinity", b"-Infinity", b"01", b"+1", b".5", b"1.", b"1e", b"1e+",
+                       b"0x10", b"1_000", b"-", b"--1", b"1e999", b"-1e999", b"1" * 64,
+                       b"1" * 10000, b"1.0.0", b"1e1e1"):
+            with self.subTest(number=number[:20]):
+                self.check(b'{"prompt":"x","temperature":' + number + b"}")
+
+    def test_strings(self):
+        for string in (b"\\u0000", b"\\ud800", b"\\udc00", b"\\ud800\\u0041", b"\\u12", b"\\uzzzz",
+                       b"\\x41", b"\\", b"\n", b"\x01", b"\x7f\x80", b"\xc0\xaf", b"\xc3",
+                       b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xf8\x88\x80\x80\x80", b"\xe2\x82",
+                       b"\xff", b"a\x00b"):
+            with self.subTest(string=string):
+                self.check(b'{"prompt":"' + string + b'"}')
+                self.check(b'{"prompt":"x","' + string + b'":1}')
+
+    def test_good_strings(self):
+        for string in (b"\\u00e9", b"\\ud83d\\ude00", b"\xf0\x9f\x98\x80", b"\xe2\x80\xa8", b"\x7f",
+                       b'\\"\\\\\\/\\b\\f\\n\\r\\t'):
+            r = self.server.post("/v1/completions", b'{"max_tokens":1,"prompt":"' + string + b'"}')
+            self.assertEqual(r.status, 200, r.body)
+
+    def test_duplicate_keys(self):
+        self.check(b'{"prompt":"x","prompt":"y"}')
+        self.check(b'{"prompt":"x","a":{"b":1,"c":2,"b":3}}')
+        self.check(b'{"prompt":"x","a":1,"\\u0061":2}')
+
+    def test_case_counts(self):
+        self.assert_error(self.server.post("/v1/completions", b'{"Prompt":"x"}'), 400, "prompt")
+
+    def test_depth(self):
+        for n in (65, 1000, 100000):
+            self.check(b'{"prompt":"x","a":' + b"[" * n + b"]" * n + b"}")
+            self.check(b'{"prompt":"x","a":' + b'{"a":' * n + b"1" + b"}" * n + b"}")
+            self.check(b"[" * n)
+        deep = b"[" * 60 + b"]" * 60
+        r = self.server.post("/v1/completions", b'{"prompt":"x","max_tokens":1,"a":' + deep + b"}")
+        self.assertEqual(r.status, 200)
+
+    def test_many_values(self):
+        self.check(b'{"prompt":"x","a":[' + b"1," * 1100000 + b"1]}")
+        many = b",".join(b'"k%d":%d' % (i, i) for i in range(100000))
+        r = self.server.post("/v1/completions", b'{"prompt":"x","max_tokens":1,' + many + b"}")
+        self.assertEqual(r.status, 200)
+        self.check(b'{"prompt":"x",' + many + b',"k77":1}')
+
+    def test_every_cut_of_a_body(self):
+        body = json.dumps({"messages": [{"role": "user", "content": "\u00e9 \ud83d\ude00 x"}],
+                           "max_tokens": 1, "stop": ["a", "b"], "speculative": {"max": 2}},
+                          ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16")
+        body = body.encode()
+        for n in range(len(body)):
+            self.check(body[:n], path="/v1/chat/completions")
+
+    def test_random_damage(self):
+        rng = random.Random(7)
+        body = json.dumps({"prompt": ["a", [1, 2]], "max_tokens": 2, "stop": "x", "seed": 3,
+                           "logit_bias": {"1": 0.5}, "speculative": {"mode": "ratio"}}).encode()
+        for _ in range(600):
+            damaged = bytearray(body)
+            for _ in range(rng.randint(1, 4)):
+                at = rng.randrange(len(damaged))
+                damaged[at:at + rng.randint(0, 2)] = rng.randbytes(rng.randint(0, 2))
+            r = self.server.post("/v1/completions", bytes(damaged))
+            self.assertIn(r.status, (200, 400), damaged)
+
+
+class Framing(ServerCase):
+    args = ("--max-body", "64K", "--header-timeout", "1", "--body-timeout", "1",
+            "--idle-timeout", "2")
+
+    def raw(self, data):
+        with self.server.connect() as s:
+            send_all(s, data)
+            return read_reply(s)
+
+    def test_content_length_too_big(self):
+        for length in (65537, 10**9, 2**63, 10**30):
+            status, head, body = self.raw(
+                b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"Content-Length: %d\r\n\r\n{" % length)
+            self.assertEqual(status, 413, length)
+        for method in (b"OPTIONS", b"GET"):
+            status, head, body = self.raw(method + b" /v1/models HTTP/1.1\r\nHost: x\r\n"
+                                          b"Content-Length: 65537\r\n\r\n")
+            self.assertEqual(status, 413)
+
+    def test_body_at_the_limit(self):
+        pad = b'{"prompt":"x","max_tokens":1,"a":"' + b"y" * 65536
+        body = pad[:65536 - 2] + b'"}'
+        self.assertEqual(self.server.post("/v1/completions", body).status, 200)
+        r = self.raw(raw_request(body + b" "))
+        self.assertEqual(r[0], 413)
+
+    def test_chunked(self):
+        for size in (1, 7, 1000):
+            self.assertEqual(self.raw(chunked(GOOD, size))[0], 200)
+
+    def test_chunked_too_big(self):
+        big = b'{"prompt":"' + b"x" * 70000 + b'"}'
+        self.assertEqual(self.raw(chunked(big, 4096))[0], 413)
+
+    def test_bad_framing(self):
+        head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        for fields in (b"Content-Length: 2\r\nContent-Length: 3\r\n", b"Content-Length: -1\r\n",
+                       b"Content-Length: x\r\n", b"Content-Length: 1, 2\r\n",
+                       b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+                       b"Transfer-Encoding: gzip\r\n", b"Transfer-Encoding: chunked, chunked\r\n",
+                       b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+                       b"Content-Length : 2\r\n", b"Content-Length\t: 2\r\n", b"Host: y\r\n"):
+            with self.subTest(fields=fields):
+                self.assertEqual(self.raw(head + fields + b"\r\n{}")[0], 400)
+        self.assertEqual(self.raw(head + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n")[0], 400)
+
+    def test_no_host(self):
+        status, head, body = self.raw(b"GET /health HTTP/1.1\r\n\r\n")
+        self.assertEqual(status, 400)
+        self.assertIn("Host", json.loads(body)["error"]["message"])
+        self.assertEqual(self.raw(b"GET /health HTTP/1.0\r\n\r\n")[0], 200)
+
+    def test_garbage(self):
+        for data in (b"\r\n\r\n\r\n", b"GET\r\n\r\n", b"GET /health\r\n\r\n",
+                     b"\x16\x03\x01\x02\x00",
+                     b"GET /health HTTP/9.9\r\nHost: x\r\n\r\n", b"x" * 100000,
+                     b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+                     b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"A: " + b"b" * 100000 + b"\r\n\r\n",
+                     b"GET /health HTTP/1.1\r\n" + b"A: b\r\n" * 20000 + b"\r\n",
+                     b"GET /health HTTP/1.1\r\nno colon\r\n\r\n", b"\x00" * 1000):
+            with self.subTest(data=data[:30]):
+                with self.server.connect() as s:
+                    send_all(s, data)
+                    half_close(s)
+                    self.assertIn(read_reply(s)[0] // 100, (0, 4, 5))
+
+    def test_expect_continue(self):
+        with self.server.connect() as s:
+            s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json"
+                      b"\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(GOOD))
+            self.assertIn(b"100 Continue", s.recv(1000))
+            s.sendall(GOOD)
+            self.assertEqual(read_reply(s)[0], 200)
+        with self.server.connect() as s:
+            s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json"
+                      b"\r\nExpect: 100-continue\r\nContent-Length: 9999999\r\n\r\n")
+            self.assertEqual(read_reply(s)[0], 413)
+
+    def test_pipelining(self):
+        with self.server.connect() as s:
+            s.sendall(raw_request(GOOD) * 5 + raw_request(b"{") + raw_request(GOOD, headers=
+                      "Connection: close\r\n"))
+            data = b""
+            while more := s.recv(65536):
+                data += more
+        self.assertEqual(data.count(b"HTTP/1.1 200"), 6)
+        self.assertEqual(data.count(b"HTTP/1.1 400"), 1)
+
+    def check_cut_off(self, first, drip, limit):
+        """Sends first, then drip a piece at a time: the server must hang up after about limit."""
+        began = time.monotonic()
+        with self.server.connect() as s:
+            s.sendall(first)
+            s.settimeout(0.1)
+            while time.monotonic() - began < 10 * SLOW:
+                try:
+                    s.sendall(drip)
+                    if s.recv(1000) == b"":
+                        break
+                except TimeoutError:
+                    continue
+                except (BrokenPipeError, ConnectionResetError):
+                    break
+            took = time.monotonic() - began
+        self.assertGreater(took, limit * 0.7)
+        self.assertLess(took, (limit + 2) * SLOW)
+
+    def test_slow_header(self):
+        self.check_cut_off(b"GET /health HTTP/1.1\r\nHost: x\r\nA: ", b"b", 1)
+
+    def test_silent_connection(self):
+        self.check_cut_off(b"", b"", 1)
+
+    def test_slow_body(self):
+        self.check_cut_off(raw_request(b"x" * 1000)[:-1000], b"x", 1)
+
+    def test_idle_connection(self):
+        with self.server.connect() as s:
+            s.sendall(raw_request(GOOD))
+            self.assertEqual(read_reply(s)[0], 200)
+            began = time.monotonic()
+            self.assertEqual(s.recv(10), b"")
+            self.assertGreater(time.monotonic() - began, 1.4)
+
+    def test_half_closed_client_is_gone(self):
+        with self.server.connect() as s:
+            s.sendall(raw_request(b'{"prompt":"first_ms=400","max_tokens":1000}'))
+            half_close(s)
+            time.sleep(0.3)
+        self.server.wait_metric("num_requests_running", 0)
+
+
+class LargeBodies(ServerCase):
+    args = ("--max-body", "64K", "--body-timeout", "600")
+
+    def test_chunked_without_end(self):
+        """Twice the limit is read, to be thrown away; then the connection is closed."""
+        with self.server.connect() as s:
+            send_all(s, chunked(b"x" * 400000, 4096)[:-5])
+            self.assertEqual(read_reply(s)[0], 0)
+
+    def test_memory_for_bodies_is_bounded(self):
+        """64 of the largest bodies may wait for their end; one more is refused."""
+        big = b'{"max_tokens":1,"prompt":"x","a":"' + b"y" * 65000 + b'"}'
+        held = []
+        for _ in range(72):
+            s = self.server.connect()
+            s.sendall(raw_request(big)[:-9])
+            held.append(s)
+        time.sleep(0.5)
+        for s in held:
+            s.sendall(big[-9:])
+        replies = [read_reply(s)[0] for s in held]
+        for s in held:
+            s.close()
+        self.assertEqual(set(replies), {200, 429})
+        self.assertGreaterEqual(replies.count(200), 60)
+        self.assertEqual(self.server.post("/v1/completions", big).status, 200)
+
+
+if __name__ == "__main__":
+    unittest.main()

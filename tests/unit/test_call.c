@@ -1,0 +1,148 @@
+/*
+ * From a body to requests: what is copied, and that it outlives the body. (Which values are taken
+ * and refused is tested over HTTP.)
+ *
+ * links: specd_server specd_fake specd_base
+ */
+#include "call.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const struct engine_info info = {.n_vocab = 1000, .n_ctx = 4096};
+
+static struct call parsed(enum call_route route, const char *body)
+{
+    struct call c;
+    struct api_error e;
+    if (call_parse(&c, route, &info, body, strlen(body), &e) != 0)
+        fail_msg("%s: %s", body, e.message);
+    return c;
+}
+
+/* The request of prompt i after its call is gone. */
+static struct request *only_request(enum call_route route, const char *body, size_t i)
+{
+    struct call c = parsed(route, body);
+    struct request *req = call_request(&c, i);
+    call_drop_document(&c);
+    call_free(&c);
+    return req;
+}
+
+static void test_chat(void **state)
+{
+    struct request *req = only_request(
+        CALL_CHAT,
+        "{\"messages\":[{\"role\":\"system\",\"content\":\"S\"},"
+        "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},"
+        "{\"type\":\"text\",\"text\":\"b\"}]},{\"role\":\"assistant\",\"content\":null}],"
+        "\"stop\":[\"x\\n\",\"yy\"],\"cache_salt\":\"pepper\",\"stream\":true}",
+        0);
+    (void)state;
+    assert_int_equal(req->kind, PROMPT_CHAT);
+    assert_int_equal(req->n_messages, 3);
+    assert_string_equal(req->messages[0].role, "system");
+    assert_string_equal(req->messages[0].content, "S");
+    assert_string_equal(req->messages[1].content, "a\nb");
+    assert_string_equal(req->messages[2].content, "");
+    assert_int_equal(req->params.n_stops, 2);
+    assert_string_equal(req->params.stops[0], "x\n");
+    assert_int_equal(req->params.stop_lens[1], 2);
+    assert_string_equal(req->cache_salt, "pepper");
+    assert_true(req->stream);
+    assert_int_equal(req->params.max_tokens, -1);
+    request_unref(req);
+}
+
+static void test_long_chat(void **state)
+{
+    struct buf body = {0};
+    (void)state;
+    buf_puts(&body, "{\"messages\":[");
+    for (int i = 0; i < 1000; i++)
+        buf_printf(&body, "%s{\"role\":\"user\",\"content\":\"message %d\"}", i ? "," : "", i);
+    buf_puts(&body, "],\"stop\":\"end\"}");
+    struct request *req = only_request(CALL_CHAT, body.data, 0);
+    assert_string_equal(req->messages[0].content, "message 0");
+    assert_string_equal(req->messages[999].content, "message 999");
+    assert_string_equal(req->params.stops[0], "end");
+    request_unref(req);
+    buf_free(&body);
+}
+
+static void test_prompts(void **state)
+{
+    static const char body[] = "{\"prompt\":[\"one\",[1,2,999],\"three\"],\"temperature\":0.5,"
+                               "\"top_k\":7,\"seed\":9007199254740991,"
+                               "\"speculative\":{\"fixed\":2,\"drafter\":\"lookup\"}}";
+    struct request *req = only_request(CALL_COMPLETION, body, 0);
+    (void)state;
+    assert_int_equal(req->kind, PROMPT_TEXT);
+    assert_string_equal(req->prompt, "one");
+    assert_int_equal(req->prompt_len, 3);
+    assert_true(req->params.law.temperature == 0.5f);
+    assert_int_equal(req->params.law.top_k, 7);
+    assert_true(req->params.has_seed && req->params.seed == 9007199254740991ull);
+    assert_int_equal(req->params.spec.fixed, 2);
+    assert_int_equal(req->params.spec.drafter, DRAFTER_LOOKUP);
+    assert_int_equal(req->params.max_tokens, 16);
+    request_unref(req);
+    req = only_request(CALL_COMPLETION, body, 1);
+    assert_int_equal(req->kind, PROMPT_TOKENS);
+    assert_int_equal(req->n_prompt_ids, 3);
+    assert_int_equal(req->prompt_ids[2], 999);
+    request_unref(req);
+}
+
+static void test_one_or_many(void **state)
+{
+    static const struct {
+        const char *body;
+        size_t n;
+        bool many;
+    } rows[] = {{"{\"prompt\":\"a\"}", 1, false},    {"{\"prompt\":[\"a\"]}", 1, true},
+                {"{\"prompt\":[1,2]}", 1, false},    {"{\"prompt\":[[1,2]]}", 1, true},
+                {"{\"prompt\":[[1],[2]]}", 2, true}, {"{\"prompt\":\"\"}", 1, false}};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct call c = parsed(CALL_NATIVE, rows[i].body);
+        assert_int_equal(c.n_prompts, rows[i].n);
+        assert_int_equal(c.many, rows[i].many);
+        call_free(&c);
+    }
+}
+
+static void refuse(enum call_route route, const char *body, const char *param)
+{
+    struct call c;
+    struct api_error e;
+    assert_true(call_parse(&c, route, &info, body, strlen(body), &e) < 0);
+    assert_string_equal(e.param, param);
+    call_free(&c);
+}
+
+/* One flag of the table says that a field is for later; its range is checked all the same. */
+static void test_later(void **state)
+{
+    (void)state;
+    refuse(CALL_COMPLETION, "{\"prompt\":\"a\",\"presence_penalty\":3}", "presence_penalty");
+    refuse(CALL_CHAT, "{\"messages\":[],\"logprobs\":7}", "logprobs");
+    refuse(CALL_NATIVE, "{\"prompt\":\"a\",\"speculative\":{\"mode\":\"best\"}}",
+           "speculative.mode");
+    refuse(CALL_COMPLETION, "{\"prompt\":[5,1000]}", "prompt");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_chat),    cmocka_unit_test(test_long_chat),
+        cmocka_unit_test(test_prompts), cmocka_unit_test(test_one_or_many),
+        cmocka_unit_test(test_later),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

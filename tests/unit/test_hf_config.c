@@ -1,0 +1,263 @@
+/*
+ * config.json and generation_config.json: sizes and their defaults, the rope in every spelling,
+ * and what is refused by name.
+ *
+ * links: specd_model
+ */
+#include "model/hf_config.h"
+
+#include "specd/error.h"
+#include "specd/util.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char folder[] = "/tmp/specd-config-XXXXXX";
+
+static void save(const char *name, const char *text)
+{
+    char path[300];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+#define SIZES                                                                                  \
+    "\"num_hidden_layers\":2,\"hidden_size\":64,\"intermediate_size\":128,\"vocab_size\":100," \
+    "\"num_attention_heads\":4,\"max_position_embeddings\":4096"
+#define LLAMA "\"model_type\":\"llama\"," SIZES
+
+static int load(struct hf_config *c, struct model *m, const char *text, char err[400])
+{
+    *m = (struct model){0};
+    snprintf(err, 400, "no message");
+    save("config.json", text);
+    return hf_config_load(c, m, folder, err, 400);
+}
+
+static struct model good(const char *text, struct hf_config *c)
+{
+    struct model m;
+    struct hf_config unused;
+    char err[400];
+    if (load(c ? c : &unused, &m, text, err) != 0)
+        fail_msg("%s: %s", text, err);
+    return m;
+}
+
+static void assert_refused(const char *text, const char *field, const char *reason)
+{
+    struct model m;
+    struct hf_config c;
+    char err[400];
+    if (load(&c, &m, text, err) == 0)
+        fail_msg("accepted: %s", text);
+    if (!strstr(err, "/config.json: ") || !strstr(err, field) || !strstr(err, reason))
+        fail_msg("message \"%s\" lacks \"%s\" or \"%s\"", err, field, reason);
+}
+
+static void test_sizes_and_defaults(void **state)
+{
+    (void)state;
+    struct hf_config c;
+    struct model m = good("{" LLAMA "}", &c);
+    assert_string_equal(m.arch, "llama");
+    assert_int_equal(m.n_layers, 2);
+    assert_int_equal(m.n_embd, 64);
+    assert_int_equal(m.n_ff, 128);
+    assert_int_equal(m.n_vocab, 100);
+    assert_int_equal(m.n_heads, 4);
+    assert_int_equal(m.n_kv_heads, 4);
+    assert_int_equal(m.head_dim, 16);
+    assert_int_equal(m.rope_dim, 16);
+    assert_int_equal(m.n_ctx, 4096);
+    assert_int_equal(m.rope, ROPE_HALVES);
+    assert_true(m.rms_eps == 1e-6f);
+    assert_false(c.tied);
+    assert_int_equal(c.n_eog, 0);
+    for (int i = 0; i < 8; i++)
+        assert_true(m.rope_inv_freq[i] == (float)pow(10000, -i / 8.0));
+
+    m = good("{" LLAMA ",\"num_key_value_heads\":2,\"head_dim\":32,\"rms_norm_eps\":1e-5,"
+             "\"rope_theta\":5e5,\"tie_word_embeddings\":true,\"rope_scaling\":null}",
+             &c);
+    assert_int_equal(m.n_kv_heads, 2);
+    assert_int_equal(m.head_dim, 32);
+    assert_true(m.rms_eps == 1e-5f);
+    assert_true(c.tied);
+    assert_true(m.rope_inv_freq[8] == (float)pow(5e5, -0.5));
+    m = good("{" LLAMA ",\"partial_rotary_factor\":0.5}", NULL);
+    assert_int_equal(m.rope_dim, 8);
+}
+
+static void test_windows(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint32_t n_ctx;
+    } windows[] = {
+        {"{\"model_type\":\"mistral\",\"sliding_window\":1000," SIZES "}", 1000},
+        {"{\"model_type\":\"mistral\",\"sliding_window\":9000," SIZES "}", 4096},
+        {"{\"model_type\":\"mistral\",\"sliding_window\":null," SIZES "}", 4096},
+        {"{\"model_type\":\"qwen2\",\"sliding_window\":1000," SIZES "}", 4096},
+        {"{\"model_type\":\"qwen2\",\"sliding_window\":1000,\"use_sliding_window\":false," SIZES
+         "}",
+         4096},
+        {"{\"model_type\":\"qwen2\",\"sliding_window\":1000,\"use_sliding_window\":true," SIZES "}",
+         1000},
+        {"{\"model_type\":\"qwen3\",\"sliding_window\":1000,\"layer_types\":[\"full_attention\","
+         "\"sliding_attention\"]," SIZES "}",
+         1000},
+    };
+    for (size_t i = 0; i < COUNT_OF(windows); i++)
+        assert_int_equal(good(windows[i].text, NULL).n_ctx, windows[i].n_ctx);
+    assert_refused("{" LLAMA ",\"layer_types\":[\"linear_attention\"]}", "layer_types", "kind");
+}
+
+/* Llama 3.1's numbers; expected values computed by Hugging Face transformers 5.23. */
+#define LLAMA3_SIZES                                                           \
+    "\"model_type\":\"llama\",\"num_hidden_layers\":2,\"hidden_size\":4096,"   \
+    "\"intermediate_size\":128,\"vocab_size\":100,\"num_attention_heads\":32," \
+    "\"max_position_embeddings\":131072"
+#define LLAMA3_FACTORS                                                 \
+    "\"factor\":8.0,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0," \
+    "\"original_max_position_embeddings\":8192"
+
+static void assert_llama3(const char *text)
+{
+    static const struct {
+        int i;
+        double freq;
+    } expected[] = {
+        {0, 1},
+        {1, 0.814617217},
+        {20, 0.0165604409},
+        {28, 0.00321144611},
+        {30, 0.00137189368},
+        {32, 0.000524846022},
+        {35, 9.55621217e-05},
+        {36, 7.78465546e-05},
+        {40, 3.42810235e-05},
+        {63, 3.06892588e-07},
+    };
+    struct model m = good(text, NULL);
+    for (size_t k = 0; k < COUNT_OF(expected); k++) {
+        double got = (double)m.rope_inv_freq[expected[k].i], want = expected[k].freq;
+        if (fabs(got - want) > 1e-6 * want)
+            fail_msg("pair %d: %.9g, expected %.9g", expected[k].i, got, want);
+    }
+}
+
+static void test_rope_scaling(void **state)
+{
+    (void)state;
+    assert_llama3("{" LLAMA3_SIZES ",\"rope_theta\":500000.0,\"rope_scaling\":{"
+                  "\"rope_type\":\"llama3\"," LLAMA3_FACTORS "}}");
+    assert_llama3("{" LLAMA3_SIZES ",\"rope_theta\":500000.0,\"rope_scaling\":{"
+                  "\"type\":\"llama3\"," LLAMA3_FACTORS "}}");
+    assert_llama3("{" LLAMA3_SIZES ",\"rope_parameters\":{\"rope_theta\":500000.0,"
+                  "\"rope_type\":\"llama3\"," LLAMA3_FACTORS "}}");
+    struct model m =
+        good("{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":2.5}}", NULL);
+    for (int i = 0; i < 8; i++)
+        assert_true(m.rope_inv_freq[i] == (float)(pow(10000, -i / 8.0) / 2.5));
+    m = good("{" LLAMA ",\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":100}}",
+             NULL);
+    assert_true(m.rope_inv_freq[4] == (float)pow(100, -0.5));
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *field, *reason;
+    } refused[] = {
+        {"{" SIZES "}", "model_type", "missing"},
+        {"{\"model_type\":\"gemma\"," SIZES "}", "model_type", "gemma is not supported"},
+        {"{\"Model_Type\":\"llama\"," SIZES "}", "model_type", "missing"},
+        {"{" LLAMA ",\"hidden_act\":\"gelu\"}", "hidden_act", "gelu is not supported"},
+        {"{" LLAMA ",\"quantization_config\":{}}", "quantization_config", "not supported"},
+        {"{" LLAMA ",\"mlp_bias\":true}", "mlp_bias", "not supported"},
+        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4}}", "rope_scaling.rope_type",
+         "yarn is not supported"},
+        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":4}}",
+         "rope_scaling.rope_type", "dynamic is not supported"},
+        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\"}}", "rope_scaling.factor", "missing"},
+        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":0}}", "rope_scaling.factor",
+         "out of range"},
+        {"{" LLAMA ",\"rope_scaling\":7}", "rope_scaling", "expected an object"},
+        {"{" LLAMA ",\"rope_parameters\":{\"full_attention\":{}}}", "rope_parameters.rope_theta",
+         "missing"},
+        {"{" LLAMA ",\"rope_theta\":0}", "rope_theta", "out of range"},
+        {"{" LLAMA ",\"rope_theta\":\"10000\"}", "rope_theta", "expected a number"},
+        {"{" LLAMA ",\"rope_theta\":1e999}", "rope_theta", ""},
+        {"{" LLAMA ",\"partial_rotary_factor\":0.05}", "rope dimension count 0", "even"},
+        {"{" LLAMA ",\"partial_rotary_factor\":-1}", "partial_rotary_factor", "outside 0 to 1"},
+        {"{" LLAMA ",\"num_key_value_heads\":3}", "head count 4", "no multiple"},
+        {"{" LLAMA ",\"num_key_value_heads\":0}", "num_key_value_heads", "from 1 to"},
+        {"{" LLAMA ",\"head_dim\":1.5}", "head_dim", "whole number"},
+        {"{" LLAMA ",\"head_dim\":-16}", "head_dim", "whole number"},
+        {"{" LLAMA ",\"head_dim\":100000}", "head_dim", "whole number from 1 to 256"},
+        {"{" LLAMA ",\"eos_token_id\":100}", "eos_token_id", "token ids below 100"},
+        {"{" LLAMA ",\"eos_token_id\":[1,\"2\"]}", "eos_token_id", "token ids"},
+        {"{" LLAMA ",\"tie_word_embeddings\":1}", "tie_word_embeddings", "true or false"},
+        {"{" LLAMA ",\"rms_norm_eps\":0}", "epsilon 0", "outside"},
+        {"{" LLAMA ",\"model_type\":\"llama\"}", "config.json", "occurs twice"},
+        {"{" LLAMA, "config.json", "not valid JSON"},
+        {"null", "config.json", "not an object"},
+    };
+    for (size_t i = 0; i < COUNT_OF(refused); i++)
+        assert_refused(refused[i].text, refused[i].field, refused[i].reason);
+}
+
+static void test_end_tokens(void **state)
+{
+    (void)state;
+    struct hf_config c;
+    good("{" LLAMA ",\"eos_token_id\":2}", &c);
+    assert_int_equal(c.n_eog, 1);
+    assert_int_equal(c.eog[0], 2);
+    save("generation_config.json", "{\"eos_token_id\":[5,2,7]}");
+    good("{" LLAMA ",\"eos_token_id\":2}", &c);
+    assert_int_equal(c.n_eog, 3);
+    assert_int_equal(c.eog[0], 2);
+    assert_int_equal(c.eog[1], 5);
+    assert_int_equal(c.eog[2], 7);
+    save("generation_config.json", "{\"eos_token_id\":null}");
+    good("{" LLAMA "}", &c);
+    assert_int_equal(c.n_eog, 0);
+}
+
+static int make_temp(void **state)
+{
+    (void)state;
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_temp(void **state)
+{
+    (void)state;
+    char command[100];
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    return system(command);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sizes_and_defaults), cmocka_unit_test(test_windows),
+        cmocka_unit_test(test_rope_scaling),       cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_end_tokens),
+    };
+    return cmocka_run_group_tests(tests, make_temp, remove_temp);
+}

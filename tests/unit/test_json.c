@@ -1,0 +1,256 @@
+/*
+ * The JSON reader: what passes, what is refused and where, what the values read as; and the writer.
+ *
+ * links: specd_server specd_base
+ */
+#include "json.h"
+#include "json_write.h"
+
+#include "specd/error.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static struct json *parse(const char *text)
+{
+    struct json *doc = NULL;
+    char err[256];
+    if (json_parse(&doc, text, strlen(text), err, sizeof err) != 0)
+        fail_msg("%s: %s", text, err);
+    return doc;
+}
+
+static void refuse(const char *text, size_t len, const char *why)
+{
+    struct json *doc = NULL;
+    char err[256] = "";
+    assert_int_equal(json_parse(&doc, text, len, err, sizeof err), SPECD_EJSON);
+    if (!strstr(err, why))
+        fail_msg("%s: '%s' does not say '%s'", text, err, why);
+}
+
+static void test_accepted(void **state)
+{
+    static const char *const texts[] = {
+        "null",
+        " true\r\n\t",
+        "0",
+        "-0.5e+10",
+        "\"\"",
+        "[]",
+        "{}",
+        "[1,[2,{\"a\":[]}]]",
+        "{\"\":0}",
+        "\"\\u00e9\\ud83d\\ude00\"",
+        "\"\xf4\x8f\xbf\xbf\"",
+        "1E2",
+        "[0,-0]",
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(texts); i++)
+        json_free(parse(texts[i]));
+}
+
+static void test_refused(void **state)
+{
+    static const struct {
+        const char *text, *why;
+    } rows[] = {
+        {"", "byte 0: unexpected end"},
+        {"  ", "byte 2: unexpected end"},
+        {"[1,]", "byte 3"},
+        {"{\"a\":1,}", "byte 7: expected a member name"},
+        {"{\"a\" 1}", "expected ':'"},
+        {"[1 2]", "byte 3: expected ',' or ']'"},
+        {"{\"a\":1", "expected ',' or '}'"},
+        {"1 2", "byte 2: more than one value"},
+        {"nul", "unexpected character"},
+        {"NaN", "malformed number"},
+        {"01", "malformed number"},
+        {"1.", "malformed number"},
+        {"-", "malformed number"},
+        {"1e", "malformed number"},
+        {"1e400", "out of range"},
+        {"\"a", "unterminated string"},
+        {"\"a\\", "malformed escape"},
+        {"\"\\x\"", "malformed escape"},
+        {"\"\\u12g4\"", "malformed \\u escape"},
+        {"\"\\u0000\"", "\\u0000 is not allowed"},
+        {"\"\\ud800\"", "lone surrogate"},
+        {"\"\\ud800\\u0041\"", "lone surrogate"},
+        {"\"\\udc00\"", "lone surrogate"},
+        {"\"\t\"", "control character"},
+        {"\"\x80\"", "invalid UTF-8"},
+        {"\"\xc0\x80\"", "invalid UTF-8"},
+        {"\"\xe0\x80\x80\"", "invalid UTF-8"},
+        {"\"\xed\xa0\x80\"", "invalid UTF-8"},
+        {"\"\xf0\x80\x80\x80\"", "invalid UTF-8"},
+        {"\"\xf4\x90\x80\x80\"", "invalid UTF-8"},
+        {"\"\xe2\x82\"", "invalid UTF-8"},
+        {"\"\xe2\x82", "invalid UTF-8"},
+        {"{\"a\":1,\"b\":2,\"a\":3}", "duplicate key 'a'"},
+        {"[{\"x\":{\"k\":1,\"\\u006b\":2}}]", "duplicate key 'k'"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        refuse(rows[i].text, strlen(rows[i].text), rows[i].why);
+    refuse("\"a\0b\"", 5, "control character");
+    refuse("1\0", 2, "more than one value");
+}
+
+/* Nothing is read beyond the length, though the text goes on. */
+static void test_length_bounds(void **state)
+{
+    (void)state;
+    refuse("[1]", 2, "expected ',' or ']'");
+    refuse("tru", 3, "unexpected character");
+    refuse("\"\xc3\xa9\"", 2, "invalid UTF-8");
+    refuse("\"\\u00e9\"", 5, "malformed \\u escape");
+}
+
+static void test_limits(void **state)
+{
+    struct buf b = {0};
+    (void)state;
+    for (int depth = JSON_DEPTH_MAX; depth <= JSON_DEPTH_MAX + 1; depth++) {
+        buf_clear(&b);
+        for (int i = 0; i < depth; i++)
+            buf_puts(&b, "[");
+        for (int i = 0; i < depth; i++)
+            buf_puts(&b, "]");
+        if (depth <= JSON_DEPTH_MAX)
+            json_free(parse(b.data));
+        else
+            refuse(b.data, b.len, "nested too deeply");
+    }
+    buf_clear(&b);
+    buf_puts(&b, "[");
+    for (int i = 0; i < JSON_VALUES_MAX; i++)
+        buf_puts(&b, "1,");
+    buf_puts(&b, "1]");
+    refuse(b.data, b.len, "too many values");
+    buf_clear(&b);
+    for (int i = 0; i < 64; i++)
+        buf_puts(&b, "1");
+    refuse(b.data, b.len, "number too long");
+    buf_free(&b);
+}
+
+static void test_values(void **state)
+{
+    struct json *doc = parse("{\"t\":true,\"f\":false,\"n\":null,\"s\":\"a\\nb\",\"i\":-3,"
+                             "\"d\":1.5,\"a\":[1,2,3],\"o\":{\"T\":0}}");
+    const struct json *a = json_get(doc, "a");
+    int64_t i = 0;
+    (void)state;
+    assert_int_equal(json_type(doc), JSON_OBJECT);
+    assert_int_equal(json_count(doc), 8);
+    assert_true(json_bool(json_get(doc, "t")));
+    assert_false(json_bool(json_get(doc, "f")));
+    assert_int_equal(json_type(json_get(doc, "n")), JSON_NULL);
+    assert_string_equal(json_string(json_get(doc, "s")), "a\nb");
+    assert_true(json_integer(json_get(doc, "i"), &i) && i == -3);
+    assert_false(json_integer(json_get(doc, "d"), &i));
+    assert_true(json_number(json_get(doc, "d")) == 1.5);
+    assert_int_equal(json_count(a), 3);
+    assert_true(json_integer(json_next(json_first(a)), &i) && i == 2);
+    assert_null(json_get(doc, "T"));
+    assert_non_null(json_get(json_get(doc, "o"), "T"));
+    json_free(doc);
+}
+
+static void test_integers(void **state)
+{
+    static const struct {
+        const char *text;
+        bool ok;
+        int64_t value;
+    } rows[] = {
+        {"9007199254740991", true, 9007199254740991},
+        {"-9007199254740991", true, -9007199254740991},
+        {"9007199254740992", false, 0},
+        {"9007199254740993", false, 0},
+        {"1e3", true, 1000},
+        {"1e300", false, 0},
+        {"0.1", false, 0},
+        {"-0", true, 0},
+        {"\"1\"", false, 0},
+        {"true", false, 0},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct json *doc = parse(rows[i].text);
+        int64_t v = 0;
+        assert_int_equal(json_integer(doc, &v), rows[i].ok);
+        assert_int_equal(v, rows[i].value);
+        json_free(doc);
+    }
+}
+
+static void check_string(const char *s, size_t len, const char *json)
+{
+    struct buf b = {0};
+    json_str(&b, s, len);
+    assert_string_equal(b.data, json);
+    struct json *doc = parse(b.data);
+    if (strlen(s) == len)
+        assert_string_equal(json_string(doc), s);
+    json_free(doc);
+    buf_free(&b);
+}
+
+static void test_write_strings(void **state)
+{
+    (void)state;
+    check_string("", 0, "\"\"");
+    check_string("a\"b\\c/", 6, "\"a\\\"b\\\\c/\"");
+    check_string("\b\f\n\r\t\x01\x1f\x7f", 8, "\"\\b\\f\\n\\r\\t\\u0001\\u001f\x7f\"");
+    check_string("\xe2\x80\xa8\xe2\x80\xa9\xe2\x80\xaa", 9, "\"\\u2028\\u2029\xe2\x80\xaa\"");
+    check_string("\xc3\xa9\xf0\x9f\x98\x80", 6, "\"\xc3\xa9\xf0\x9f\x98\x80\"");
+    check_string("abc", 1, "\"a\"");
+}
+
+/* Cut off in the middle, overlong, a surrogate, a lone byte: one U+FFFD per byte. */
+static void test_write_invalid(void **state)
+{
+    struct buf b = {0};
+    (void)state;
+    json_str(&b, "\xc3\xa9\xc3", 3);
+    json_str(&b, "\xf0\x9f\x98", 3);
+    json_str(&b, "a\xc0\xafz", 4);
+    assert_string_equal(b.data, "\"\xc3\xa9\xef\xbf\xbd\""
+                                "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""
+                                "\"a\xef\xbf\xbd\xef\xbf\xbdz\"");
+    buf_free(&b);
+}
+
+static void test_write_numbers(void **state)
+{
+    struct buf b = {0};
+    (void)state;
+    json_int(&b, INT64_MIN);
+    json_lit(&b, " ");
+    json_int(&b, 0);
+    json_lit(&b, " ");
+    json_uint(&b, UINT64_MAX);
+    json_lit(&b, " ");
+    json_int(&b, -7);
+    assert_string_equal(b.data, "-9223372036854775808 0 18446744073709551615 -7");
+    buf_free(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_accepted),      cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_length_bounds), cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_values),        cmocka_unit_test(test_integers),
+        cmocka_unit_test(test_write_strings), cmocka_unit_test(test_write_numbers),
+        cmocka_unit_test(test_write_invalid),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,486 @@
+/*
+ * Opening GGUF models and Hugging Face folders from disk: what arrives in struct model and struct
+ * vocab, and that a file which means something specd does not compute is refused by name.
+ *
+ * links: specd_model
+ */
+#include "unit/gguf_maker.h"
+#include "unit/hf_maker.h"
+
+#include "model/model_file.h"
+#include "specd/error.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char folder[] = "/tmp/specd-model-XXXXXX";
+
+static const char *path_of(const char *name)
+{
+    static char path[300];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
+static const char *save(struct image image, const char *name)
+{
+    FILE *f = fopen(path_of(name), "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(image.data, 1, image.size, f), image.size);
+    fclose(f);
+    free(image.data);
+    return path_of(name);
+}
+
+static struct model_file *open_good(const char *path)
+{
+    struct model_file *mf;
+    char err[400] = "";
+    if (model_file_open(&mf, path, err, sizeof err) != 0)
+        fail_msg("%s", err);
+    return mf;
+}
+
+static void assert_refused(const char *path, const char *field, const char *reason)
+{
+    struct model_file *mf;
+    char err[400] = "";
+    if (model_file_open(&mf, path, err, sizeof err) == 0)
+        fail_msg("accepted, expected: %s ... %s", field, reason);
+    if (strncmp(err, path, strlen(path)) != 0 || !strstr(err, field) || !strstr(err, reason))
+        fail_msg("message \"%s\" lacks \"%s\" or \"%s\"", err, field, reason);
+}
+
+/* Refuses a good model with one more key or tensor. */
+static void assert_addition_refused(void (*add)(struct gguf_writer *w), const char *field,
+                                    const char *reason)
+{
+    struct shape s = SHAPE_LLAMA;
+    struct gguf_writer w;
+    gguf_writer_init(&w, NULL);
+    put_shape(&w, &s);
+    put_vocab(&w);
+    put_weights(&w, &s);
+    add(&w);
+    assert_refused(save(image_of(&w), "m.gguf"), field, reason);
+}
+
+static void assert_shape_refused(const struct shape *s, const char *field, const char *reason)
+{
+    assert_refused(save(make_model(s), "m.gguf"), field, reason);
+}
+
+static void test_llama(void **state)
+{
+    (void)state;
+    struct shape s = SHAPE_LLAMA;
+    struct model_file *mf = open_good(save(make_model(&s), "some model.gguf"));
+    const struct model *m = &mf->model;
+    assert_string_equal(m->arch, "llama");
+    assert_string_equal(mf->name, "tiny");
+    assert_int_equal(m->n_layers, 2);
+    assert_int_equal(m->n_heads, 2);
+    assert_int_equal(m->n_kv_heads, 1);
+    assert_int_equal(m->head_dim, 16);
+    assert_int_equal(m->n_embd, 32);
+    assert_int_equal(m->n_ff, 64);
+    assert_int_equal(m->n_vocab, 4);
+    assert_int_equal(m->n_ctx, 128);
+    assert_int_equal(m->rope, ROPE_PAIRS);
+    assert_int_equal(m->rope_dim, 16);
+    assert_true(m->rms_eps == 1e-5f);
+    for (int i = 0; i < 8; i++)
+        assert_true(m->rope_inv_freq[i] == (float)pow(10000, -i / 8.0));
+    /* Tensors hold their index in the file: embedding, nine of layer 0, nine of layer 1, ... */
+    assert_int_equal(*(const uint8_t *)m->embed.data, 0);
+    assert_int_equal(*(const uint8_t *)m->layers[0].wk.data, 3);
+    assert_int_equal(*(const uint8_t *)m->layers[1].w_down.data, 18);
+    assert_int_equal(m->layers[1].w_down.rows, 32);
+    assert_int_equal(m->layers[1].w_down.cols, 64);
+    assert_int_equal(m->layers[0].wk.rows, 16);
+    assert_int_equal(*(const uint8_t *)m->out_norm.data, 19);
+    assert_int_equal(*(const uint8_t *)m->output.data, 20);
+    assert_null(m->layers[0].bq.data);
+    assert_null(m->layers[0].q_norm.data);
+    uint64_t layer = 2 * 32 + 2 * 32 * 32 + 2 * 16 * 32 + 3 * 32 * 64;
+    assert_int_equal(m->n_params, 2 * layer + 2 * 4 * 32 + 32);
+    assert_int_equal(mf->vocab.n_tokens, 4);
+    assert_int_equal(mf->vocab.pre, PRE_SMOLLM);
+    assert_int_equal(mf->vocab.n_merges, 1);
+    assert_int_equal(mf->vocab.eog[0], 0);
+    assert_int_equal(mf->vocab.n_eog, 1);
+    model_file_close(mf);
+}
+
+static void test_qwen(void **state)
+{
+    (void)state;
+    struct shape qwen2 = {"qwen2", 1, 32, 2, 1, 16, 64, 4, true, false, true};
+    struct model_file *mf = open_good(save(make_model(&qwen2), "q.gguf"));
+    assert_int_equal(mf->model.rope, ROPE_HALVES);
+    assert_ptr_equal(mf->model.output.data, mf->model.embed.data);
+    assert_int_equal(mf->model.layers[0].bq.cols, 32);
+    assert_int_equal(mf->model.layers[0].bv.cols, 16);
+    model_file_close(mf);
+
+    struct shape qwen3 = {"qwen3", 1, 32, 2, 2, 16, 64, 4, false, true, false};
+    mf = open_good(save(make_model(&qwen3), "q.gguf"));
+    assert_int_equal(mf->model.layers[0].k_norm.cols, 16);
+    model_file_close(mf);
+
+    qwen2.biases = false;
+    assert_shape_refused(&qwen2, "tensor blk.0.attn_q.bias", "missing");
+    qwen3.qk_norms = false;
+    assert_shape_refused(&qwen3, "tensor blk.0.attn_q_norm.weight", "missing");
+}
+
+static void test_names_and_fingerprints(void **state)
+{
+    (void)state;
+    struct shape s = SHAPE_LLAMA;
+    struct image image = make_model(&s), other = copy_image(&image, image.size);
+    poke(&image, "general.name", 4 + 8, "\xc3\xa4\x01\xff", 4);
+    struct model_file *a = open_good(save(image, "x.gguf"));
+    struct model_file *b = open_good(save(other, "y.gguf"));
+    assert_string_equal(a->name, "\xc3\xa4??");
+    assert_true(a->fingerprint != b->fingerprint);
+    assert_int_equal(a->file_bytes, b->file_bytes);
+    model_file_close(b);
+    b = open_good(path_of("x.gguf"));
+    assert_true(a->fingerprint == b->fingerprint);
+    model_file_close(a);
+    model_file_close(b);
+}
+
+static void add_experts(struct gguf_writer *w)
+{
+    gguf_put_u32(w, "llama.expert_count", 8);
+}
+static void add_yarn(struct gguf_writer *w)
+{
+    gguf_put_string(w, "llama.rope.scaling.type", "yarn");
+}
+static void add_scale(struct gguf_writer *w)
+{
+    gguf_put_f32(w, "llama.logit_scale", 0.1f);
+}
+static void add_value_length(struct gguf_writer *w)
+{
+    gguf_put_u32(w, "llama.attention.value_length", 8);
+}
+static void add_odd_rope(struct gguf_writer *w)
+{
+    gguf_put_u32(w, "llama.rope.dimension_count", 7);
+}
+static void add_wide_rope(struct gguf_writer *w)
+{
+    gguf_put_u32(w, "llama.rope.dimension_count", 32);
+}
+static void add_rope_base(struct gguf_writer *w)
+{
+    gguf_put_f32(w, "llama.rope.freq_base", -1);
+}
+static void add_rope_nan(struct gguf_writer *w)
+{
+    gguf_put_f32(w, "llama.rope.freq_base", NAN);
+}
+static void add_split(struct gguf_writer *w)
+{
+    gguf_put_u32(w, "split.count", 3);
+}
+static void add_tensor(struct gguf_writer *w)
+{
+    put_vector(w, "blk.0.attn_output.bias", 32);
+}
+static void add_third_layer(struct gguf_writer *w)
+{
+    struct shape s = SHAPE_LLAMA;
+    put_layer(w, &s, 2);
+}
+static void add_some_biases(struct gguf_writer *w)
+{
+    put_vector(w, "blk.1.attn_q.bias", 32);
+}
+static void add_short_factors(struct gguf_writer *w)
+{
+    put_vector(w, "rope_freqs.weight", 7);
+}
+static void add_zero_factors(struct gguf_writer *w)
+{
+    put_vector(w, "rope_freqs.weight", 8);
+}
+
+static void test_unsupported_is_refused_by_name(void **state)
+{
+    (void)state;
+    assert_addition_refused(add_experts, "llama.expert_count", "mixtures of experts");
+    assert_addition_refused(add_yarn, "llama.rope.scaling.type", "yarn is not supported");
+    assert_addition_refused(add_scale, "llama.logit_scale", "not supported");
+    assert_addition_refused(add_value_length, "llama.attention.value_length", "8 is outside");
+    assert_addition_refused(add_odd_rope, "rope dimension count 7", "even");
+    assert_addition_refused(add_wide_rope, "rope dimension count 32", "head size 16");
+    assert_addition_refused(add_rope_base, "llama.rope.freq_base", "-1 is out of range");
+    assert_addition_refused(add_rope_nan, "llama.rope.freq_base", "not finite");
+    assert_addition_refused(add_split, "split.count", "merge them first");
+    assert_addition_refused(add_tensor, "tensor blk.0.attn_output.bias", "not part of");
+    assert_addition_refused(add_third_layer, "tensor blk.2.", "not part of a 2-layer llama");
+    assert_addition_refused(add_some_biases, "layer 1", "not for all");
+    assert_addition_refused(add_short_factors, "tensor rope_freqs.weight", "8 elements of f32");
+    assert_addition_refused(add_zero_factors, "tensor rope_freqs.weight", "element 0");
+}
+
+static void test_shapes_are_checked(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *key; /* its u32 value is replaced */
+        uint32_t value;
+        const char *field, *reason;
+    } lies[] = {
+        {"block_count", 3, "tensor blk.2.attn_norm.weight", "missing"},
+        {"block_count", 1, "tensor blk.1.", "not part of a 1-layer"},
+        {"block_count", 0, "llama.block_count", "0 is outside 1 to 256"},
+        {"block_count", UINT32_MAX, "llama.block_count", "outside"},
+        {"embedding_length", 64, "tensor token_embd.weight", "shape is 4 x 32, expected 4 x 64"},
+        {"embedding_length", 0, "llama.embedding_length", "outside"},
+        {"feed_forward_length", 65, "tensor blk.0.ffn_gate.weight", "expected 65 x 32"},
+        {"attention.head_count", 4, "tensor blk.0.attn_q.weight", "expected 64 x 32"},
+        {"attention.head_count", 0, "llama.attention.head_count", "outside"},
+        {"attention.head_count_kv", 2, "tensor blk.0.attn_k.weight", "expected 32 x 32"},
+        {"attention.head_count_kv", 5, "head count 2 is no multiple", "count 5"},
+        {"attention.key_length", 8, "tensor blk.0.attn_q.weight", "expected 16 x 32"},
+        {"attention.key_length", 100000, "llama.attention.key_length", "outside 1 to 256"},
+        {"context_length", 0, "llama.context_length", "outside"},
+        {"layer_norm_rms_epsilon", 0, "epsilon 0", "outside"},
+        {"layer_norm_rms_epsilon", 0x7fc00000, "layer_norm_rms_epsilon", "not finite"},
+        {"tokenizer.ggml.eos_token_id", 0x80000000, NULL, NULL}, /* ignored with a warning */
+    };
+    struct shape s = SHAPE_LLAMA;
+    for (size_t i = 0; i < COUNT_OF(lies); i++) {
+        struct image image = make_model(&s);
+        poke(&image, lies[i].key, 4, &lies[i].value, 4);
+        const char *path = save(image, "m.gguf");
+        if (lies[i].field)
+            assert_refused(path, lies[i].field, lies[i].reason);
+        else
+            model_file_close(open_good(path));
+    }
+}
+
+static void test_vocabulary_is_checked(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        size_t skip, bytes;
+        uint64_t value;
+        const char *field, *reason;
+    } lies[] = {
+        {"tokenizer.ggml.model", 12, 4, 0x31313131, "tokenizer.ggml.model", "1111 is not"},
+        {"tokenizer.ggml.pre", 12, 2, 0x3131, "tokenizer.ggml.pre", "11ollm is a pre-tokenizer"},
+        {"tokenizer.ggml.token_type", 16, 4, 7, "token_type", "token 0 has type 7"},
+        {"tokenizer.ggml.token_type", 4, 4, GGUF_U32, "token_type", "expected an array of i32"},
+        {"tokenizer.ggml.merges", 24, 3, 0x616161, "merges", "merge 0 is no pair"},
+        {"tokenizer.ggml.merges", 24, 3, 0x612020, "merges", "merge 0 is no pair"},
+        {"tokenizer.ggml.merges", 24, 3, 0x202061, "merges", "merge 0 is no pair"},
+        {"tokenizer.ggml.merge", 0, 1, 'X', "tokenizer.ggml.merges", "missing"},
+        {"tokenizer.ggml.token", 0, 1, 'X', "tokenizer.ggml.tokens", "missing"},
+        {"tokenizer.ggml.mode", 0, 1, 'X', "tokenizer.ggml.model", "missing"},
+        {"general.architecture", 12, 5, 0x6f6f6f6f6f, "general.architecture", "ooooo is not"},
+    };
+    struct shape s = SHAPE_LLAMA;
+    for (size_t i = 0; i < COUNT_OF(lies); i++) {
+        struct image image = make_model(&s);
+        poke(&image, lies[i].text, lies[i].skip, &lies[i].value, lies[i].bytes);
+        assert_refused(save(image, "m.gguf"), lies[i].field, lies[i].reason);
+    }
+    s.vocab = 3;
+    assert_shape_refused(&s, "4 tokens", "3 rows");
+}
+
+static void test_padded_vocabulary(void **state)
+{
+    (void)state;
+    struct shape s = SHAPE_LLAMA;
+    s.vocab = 6;
+    struct model_file *mf = open_good(save(make_model(&s), "m.gguf"));
+    assert_int_equal(mf->model.n_vocab, 6);
+    assert_int_equal(mf->vocab.n_tokens, 6);
+    assert_string_equal(mf->vocab.tokens[5].text, "[PAD5]");
+    assert_int_equal(mf->vocab.tokens[5].type, TOKEN_UNUSED);
+    model_file_close(mf);
+}
+
+static void test_sliding_window_and_linear_rope(void **state)
+{
+    (void)state;
+    struct shape s = SHAPE_LLAMA;
+    struct gguf_writer w;
+    gguf_writer_init(&w, NULL);
+    put_shape(&w, &s);
+    put_vocab(&w);
+    put_weights(&w, &s);
+    gguf_put_u32(&w, "llama.attention.sliding_window", 100);
+    gguf_put_string(&w, "llama.rope.scaling.type", "linear");
+    gguf_put_f32(&w, "llama.rope.scaling.factor", 4);
+    gguf_put_f32(&w, "llama.rope.freq_base", 500);
+    struct model_file *mf = open_good(save(image_of(&w), "m.gguf"));
+    assert_int_equal(mf->model.n_ctx, 100);
+    for (int i = 0; i < 8; i++)
+        assert_true(mf->model.rope_inv_freq[i] == (float)(pow(500, -i / 8.0) / 4));
+    model_file_close(mf);
+}
+
+static void test_spm_defaults(void **state)
+{
+    (void)state;
+    static const struct gguf_text tokens[] = {{"<unk>", 5}, {"<s>", 3}, {"</s>", 4}, {"a", 1}};
+    static const int32_t types[] = {2, 3, 3, 1};
+    static const float scores[] = {0, 0, 0, -1.5f};
+    struct shape s = SHAPE_LLAMA;
+    struct gguf_writer w;
+    gguf_writer_init(&w, NULL);
+    put_shape(&w, &s);
+    gguf_put_string(&w, "tokenizer.ggml.model", "llama");
+    gguf_put_strings(&w, "tokenizer.ggml.tokens", tokens, 4);
+    gguf_put_array(&w, "tokenizer.ggml.token_type", GGUF_I32, types, 4);
+    gguf_put_array(&w, "tokenizer.ggml.scores", GGUF_F32, scores, 4);
+    put_weights(&w, &s);
+    struct model_file *mf = open_good(save(image_of(&w), "m.gguf"));
+    const struct vocab *v = &mf->vocab;
+    assert_int_equal(v->kind, VOCAB_SPM);
+    assert_int_equal(v->unk, 0);
+    assert_int_equal(v->bos, 1);
+    assert_int_equal(v->eos, 2);
+    assert_int_equal(v->pad, -1);
+    assert_true(v->add_bos && !v->add_eos && v->add_space_prefix);
+    assert_int_equal(v->n_eog, 1);
+    assert_int_equal(v->eog[0], 2);
+    assert_true(v->tokens[3].score == -1.5f);
+    model_file_close(mf);
+}
+
+/* Only Llama 3's pre-tokenizer adds BOS by itself, and only if there is one. */
+static void test_bpe_defaults(void **state)
+{
+    (void)state;
+    struct shape s = SHAPE_LLAMA;
+    for (int with_bos = 0; with_bos < 2; with_bos++) {
+        struct gguf_writer w;
+        gguf_writer_init(&w, NULL);
+        put_shape(&w, &s);
+        put_vocab(&w);
+        if (with_bos)
+            gguf_put_u32(&w, "tokenizer.ggml.bos_token_id", 1);
+        put_weights(&w, &s);
+        struct image plain = image_of(&w), llama3 = copy_image(&plain, plain.size);
+        poke(&llama3, "tokenizer.ggml.pre", 12, "llama3", 6);
+        struct model_file *mf = open_good(save(plain, "m.gguf"));
+        assert_true(!mf->vocab.add_bos && !mf->vocab.ignore_merges);
+        assert_true(!mf->vocab.add_space_prefix && !mf->vocab.nfc);
+        model_file_close(mf);
+        mf = open_good(save(llama3, "m.gguf"));
+        assert_int_equal(mf->vocab.pre, PRE_LLAMA3);
+        assert_int_equal(mf->vocab.add_bos, with_bos);
+        assert_true(mf->vocab.ignore_merges);
+        model_file_close(mf);
+    }
+}
+
+static void test_files_that_are_not_models(void **state)
+{
+    (void)state;
+    assert_refused(path_of("absent.gguf"), "absent.gguf", "No such file");
+    assert_refused(save((struct image){xmalloc(1), 0}, "empty.gguf"), "empty", "the file is empty");
+    assert_refused(save((struct image){(uint8_t *)xstrdup("hello"), 5}, "text.gguf"), "header",
+                   "no GGUF file");
+    assert_refused("/dev/null", "/dev/null", "not a regular file");
+    assert_int_equal(mkfifo(path_of("fifo"), 0600), 0);
+    assert_refused(path_of("fifo"), "fifo", "not a regular file");
+    assert_refused(folder, "config.json", "No such file");
+}
+
+/* Cuts of a whole model within header, vocabulary and tensor list; sampled, for time. */
+static void test_truncated_model(void **state)
+{
+    (void)state;
+    struct shape s = SHAPE_LLAMA;
+    struct image whole = make_model(&s);
+    for (size_t size = 1; size < whole.size; size += 37)
+        assert_refused(save(copy_image(&whole, size), "cut.gguf"), "cut.gguf: ", "");
+    free(whole.data);
+}
+
+static void test_folder(void **state)
+{
+    (void)state;
+    char dir[200];
+    snprintf(dir, sizeof dir, "%s/tiny-hf", folder);
+    hf_make_folder(dir, 1);
+    struct model_file *mf = open_good(dir);
+    assert_string_equal(mf->name, "tiny-hf");
+    assert_string_equal(mf->model.arch, "llama");
+    assert_int_equal(mf->model.rope, ROPE_HALVES);
+    assert_int_equal(mf->model.n_vocab, 6);
+    assert_int_equal(mf->vocab.n_tokens, 6); /* four of the tokenizer, two padded */
+    assert_int_equal(mf->model.layers[0].wq.type, DT_BF16);
+    assert_int_equal(mf->model.layers[0].wq.rows, 32);
+    assert_int_equal(mf->vocab.eog[0], 0);
+    assert_ptr_equal(mf->model.output.data, mf->model.embed.data);
+    const uint8_t *norm = mf->model.out_norm.data;
+    assert_int_equal(norm[0], HF_NORM_BYTE);
+    uint64_t fingerprint = mf->fingerprint, bytes = mf->file_bytes;
+    model_file_close(mf);
+
+    /* The same tensors in two files. */
+    hf_make_folder(dir, 2);
+    mf = open_good(dir);
+    assert_int_equal(((const uint8_t *)mf->model.out_norm.data)[0], HF_NORM_BYTE);
+    assert_true(mf->fingerprint != fingerprint);
+    assert_true(mf->file_bytes > bytes);
+    model_file_close(mf);
+
+    char path[300];
+    snprintf(path, sizeof path, "%s/b.safetensors", dir);
+    assert_int_equal(unlink(path), 0);
+    assert_refused(dir, "b.safetensors", "No such file");
+}
+
+static int make_temp(void **state)
+{
+    (void)state;
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_temp(void **state)
+{
+    (void)state;
+    char command[100];
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    return system(command);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_llama),
+        cmocka_unit_test(test_qwen),
+        cmocka_unit_test(test_names_and_fingerprints),
+        cmocka_unit_test(test_unsupported_is_refused_by_name),
+        cmocka_unit_test(test_shapes_are_checked),
+        cmocka_unit_test(test_vocabulary_is_checked),
+        cmocka_unit_test(test_padded_vocabulary),
+        cmocka_unit_test(test_sliding_window_and_linear_rope),
+        cmocka_unit_test(test_spm_defaults),
+        cmocka_unit_test(test_bpe_defaults),
+        cmocka_unit_test(test_files_that_are_not_models),
+        cmocka_unit_test(test_truncated_model),
+        cmocka_unit_test(test_folder),
+    };
+    return cmocka_run_group_tests(tests, make_temp, remove_temp);
+}

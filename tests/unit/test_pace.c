@@ -1,0 +1,496 @@
+/*
+ * How many tokens to draft: cost curves and their file, the estimate of acceptance, and the choice
+ * of K against a search of every combination.
+ *
+ * links: specd_engine specd_base
+ */
+#include "pace.h"
+
+#include "specd/error.h"
+#include "specd/util.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static uint32_t rnd(uint64_t *s, uint32_t below)
+{
+    *s = *s * UINT64_C(6364136223846793005) + 1442695040888963407u;
+    return (uint32_t)(*s >> 33) % below;
+}
+
+static double rnd_unit(uint64_t *s)
+{
+    return rnd(s, 1 << 20) / (double)(1 << 20);
+}
+
+static void assert_near(double a, double b)
+{
+    assert_true(fabs(a - b) <= 1e-9 * (1 + fabs(b)));
+}
+
+/* ---- cost ------------------------------------------------------------------------------------ */
+
+static void test_curve(void **state)
+{
+    (void)state;
+    struct pace_cost c;
+    pace_cost_init(&c);
+    assert_near(pace_cost_draft(&c, 5), 0);
+    pace_cost_set_verify(&c, 16, 200);
+    assert_near(pace_cost_verify(&c, 1), 200);
+    assert_near(pace_cost_verify(&c, 32), 400);
+    pace_cost_set_verify(&c, 1, 100);
+    pace_cost_set_verify(&c, 4, 130);
+    pace_cost_set_verify(&c, 8, 120); /* noise: taken for 130 */
+    assert_near(pace_cost_verify(&c, 0), 0);
+    assert_near(pace_cost_verify(&c, 1), 100);
+    assert_near(pace_cost_verify(&c, 2), 110);
+    assert_near(pace_cost_verify(&c, 6), 130);
+    assert_near(pace_cost_verify(&c, 12), 165);
+    assert_near(pace_cost_verify(&c, 24), 270);
+    pace_cost_set_verify(&c, 4, 110); /* measured anew */
+    assert_near(pace_cost_verify(&c, 4), 110);
+    assert_near(pace_cost_verify(&c, 8), 120);
+    for (int32_t rows = 1; rows < 100; rows++)
+        assert_true(pace_cost_verify(&c, rows) <= pace_cost_verify(&c, rows + 1));
+}
+
+static void test_curve_below_first_point(void **state)
+{
+    (void)state;
+    struct pace_cost c;
+    pace_cost_init(&c);
+    pace_cost_set_draft(&c, 4, 40);
+    pace_cost_set_draft(&c, 8, 60);
+    assert_near(pace_cost_draft(&c, 2), 30);
+    pace_cost_set_draft(&c, 8, 400); /* steep: never below nothing */
+    assert_near(pace_cost_draft(&c, 1), 0);
+}
+
+static char *temp_path(void)
+{
+    char *path = xstrdup("/tmp/specd-pace-XXXXXX");
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    return path;
+}
+
+static void write_text(const char *path, const void *data, size_t len)
+{
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_int_equal(fwrite(data, 1, len, f), len);
+    assert_int_equal(fclose(f), 0);
+}
+
+static size_t read_text(const char *path, char *out, size_t size)
+{
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    size_t len = fread(out, 1, size, f);
+    fclose(f);
+    return len;
+}
+
+static void make_cost(struct pace_cost *c)
+{
+    pace_cost_init(c);
+    c->fixed_ns = 20000;
+    pace_cost_set_verify(c, 1, 9e6);
+    pace_cost_set_verify(c, 5, 1.1e7);
+    pace_cost_set_verify(c, 512, 3e8);
+    pace_cost_set_draft(c, 1, 8e5);
+}
+
+static void test_file_round_trip(void **state)
+{
+    (void)state;
+    const char *key = "model \xc3\xa9 q8_0 / cpu, 2 threads";
+    char *path = temp_path();
+    struct pace_cost c, d;
+    make_cost(&c);
+    assert_int_equal(pace_cost_save(&c, path, key), 0);
+    memset(&d, 0, sizeof d);
+    assert_int_equal(pace_cost_load(&d, path, key), 0);
+    assert_memory_equal(&c, &d, sizeof c);
+
+    pace_cost_init(&d);
+    assert_int_equal(pace_cost_load(&d, path, "model"), SPECD_EFILE);
+    assert_int_equal(pace_cost_load(&d, path, "another"), SPECD_EFILE);
+    assert_int_equal(pace_cost_load(&d, "/nonexistent/file", key), SPECD_EFILE);
+    assert_int_equal(pace_cost_save(&c, "/nonexistent/file", key), SPECD_EFILE);
+    assert_int_equal(pace_cost_save(&c, path, "two\nlines"), SPECD_EFILE);
+    assert_int_equal(d.verify.n, 0);
+    assert_int_equal(pace_cost_load(&d, path, key), 0); /* the failures left it alone */
+    unlink(path);
+    free(path);
+}
+
+static void test_file_damage(void **state)
+{
+    (void)state;
+    char *path = temp_path(), text[4096];
+    struct pace_cost c, untouched, d;
+    make_cost(&c);
+    pace_cost_init(&untouched);
+    d = untouched;
+    assert_int_equal(pace_cost_save(&c, path, "key"), 0);
+    size_t len = read_text(path, text, sizeof text);
+    for (size_t i = 0; i < len; i++) {
+        write_text(path, text, i);
+        assert_int_equal(pace_cost_load(&d, path, "key"), SPECD_EFILE);
+        for (int bit = 0; bit < 8; bit++) {
+            text[i] ^= (char)(1 << bit);
+            write_text(path, text, len);
+            assert_int_equal(pace_cost_load(&d, path, "key"), SPECD_EFILE);
+            text[i] ^= (char)(1 << bit);
+        }
+    }
+    char *big = xcalloc(1, 100000);
+    write_text(path, big, 100000);
+    assert_int_equal(pace_cost_load(&d, path, "key"), SPECD_EFILE);
+    free(big);
+    assert_memory_equal(&d, &untouched, sizeof d);
+    unlink(path);
+    free(path);
+}
+
+/* Saves a body under a sum that fits it. */
+static int load_body(const char *body)
+{
+    char *path = temp_path(), text[8192];
+    uint64_t sum = UINT64_C(0xcbf29ce484222325);
+    for (const char *p = body; *p; p++)
+        sum = (sum ^ (unsigned char)*p) * UINT64_C(0x100000001b3);
+    snprintf(text, sizeof text, "%ssum %016llx\n", body, (unsigned long long)sum);
+    write_text(path, text, strlen(text));
+    struct pace_cost c;
+    pace_cost_init(&c);
+    int rc = pace_cost_load(&c, path, "k");
+    unlink(path);
+    free(path);
+    return rc;
+}
+
+static void test_file_lies(void **state)
+{
+    (void)state;
+#define HEAD "specd-pace 1\nkey k\nfixed 5\n"
+    assert_int_equal(load_body(HEAD "verify 1 5\nverify 2 5\n"), 0);
+    const char *bad[] = {
+        "",
+        HEAD,
+        "specd-pace 2\nkey k\nfixed 5\nverify 1 5\n",
+        "specd-pace 1\nkey k\nfixed -5\nverify 1 5\n",
+        "specd-pace 1\nkey k\nverify 1 5\n",
+        HEAD "verify 0 5\n",
+        HEAD "verify 1 0\n",
+        HEAD "verify 1 -7\n",
+        HEAD "verify 1 nan\n",
+        HEAD "verify 1 5.5\n",
+        HEAD "verify 99999999 5\n",
+        HEAD "verify 1 99999999999999999999999999\n",
+        HEAD "verify 18446744073709551617 5\n",
+        HEAD "verify 2 5\nverify 2 6\n",
+        HEAD "verify 2 5\nverify 1 6\n",
+        HEAD "verify 1 5\nmore 1 2\n",
+        HEAD "verify 1 5",
+        HEAD "verify 1 5\n\n",
+        HEAD "verify  1 5\n",
+    };
+    for (size_t i = 0; i < COUNT_OF(bad); i++)
+        assert_int_equal(load_body(bad[i]), SPECD_EFILE);
+    char many[8192] = HEAD;
+    for (int i = 1; i <= PACE_POINTS_MAX + 1; i++)
+        snprintf(many + strlen(many), sizeof many - strlen(many), "verify %d 5\n", i);
+    assert_int_equal(load_body(many), SPECD_EFILE);
+}
+
+/* ---- acceptance ------------------------------------------------------------------------------ */
+
+static void test_estimate(void **state)
+{
+    (void)state;
+    struct pace p;
+    pace_init(&p);
+    double prior = pace_estimate(&p, PACE_MODEL, 1);
+    assert_true(prior > 0.3 && prior < 0.95);
+    assert_near(pace_estimate(&p, PACE_MODEL, SPECD_K_MAX), prior);
+
+    float overlap[SPECD_K_MAX];
+    for (int i = 0; i < SPECD_K_MAX; i++)
+        overlap[i] = i == 0 ? 0.9f : 0.4f;
+    for (int i = 0; i < 100; i++)
+        pace_observe(&p, PACE_MODEL, overlap, 2);
+    double first = pace_estimate(&p, PACE_MODEL, 1), second = pace_estimate(&p, PACE_MODEL, 2);
+    assert_true(fabs(first - 0.9) < 0.05);
+    assert_true(second > 0.4 && second < 0.5);
+    /* never seen: as the position before it */
+    assert_near(pace_estimate(&p, PACE_MODEL, 3), second);
+    /* the other drafter has learned nothing */
+    assert_true(pace_estimate(&p, PACE_LOOKUP, 1) == pace_estimate(&p, PACE_LOOKUP, 2));
+    /* what comes after the first rejection is not looked at */
+    struct pace q = p, r = p;
+    pace_observe(&q, PACE_MODEL, overlap, 1);
+    overlap[1] = 1.0f;
+    pace_observe(&r, PACE_MODEL, overlap, 1);
+    assert_memory_equal(&q, &r, sizeof q);
+}
+
+static void test_estimate_forgets(void **state)
+{
+    (void)state;
+    struct pace p;
+    pace_init(&p);
+    const float yes[1] = {1}, no[1] = {0};
+    for (int i = 0; i < 1000; i++)
+        pace_observe(&p, PACE_LOOKUP, yes, 1);
+    assert_true(pace_estimate(&p, PACE_LOOKUP, 1) > 0.9);
+    for (int i = 0; i < 40; i++)
+        pace_observe(&p, PACE_LOOKUP, no, 1);
+    assert_true(pace_estimate(&p, PACE_LOOKUP, 1) < 0.15);
+    const float odd[3] = {NAN, -1.0f, 7.0f};
+    for (int i = 0; i < 50; i++)
+        pace_observe(&p, PACE_LOOKUP, odd, 3);
+    for (int k = 1; k <= SPECD_K_MAX; k++) {
+        double e = pace_estimate(&p, PACE_LOOKUP, k);
+        assert_true(e >= 0 && e <= 1);
+    }
+}
+
+/* ---- the choice ------------------------------------------------------------------------------ */
+
+/* A request whose every position was accepted with about this probability. */
+static void make_pace(struct pace *p, enum pace_drafter d, float first, float later)
+{
+    float overlap[SPECD_K_MAX];
+    for (int i = 0; i < SPECD_K_MAX; i++)
+        overlap[i] = i == 0 ? first : later;
+    pace_init(p);
+    for (int i = 0; i < 60; i++)
+        pace_observe(p, d, overlap, SPECD_K_MAX);
+}
+
+static void flat_cost(struct pace_cost *c, double verify, double draft)
+{
+    pace_cost_init(c);
+    pace_cost_set_verify(c, 1, verify);
+    pace_cost_set_verify(c, 4096, verify);
+    pace_cost_set_draft(c, 1, draft);
+    pace_cost_set_draft(c, 4096, draft);
+}
+
+static int32_t choose_one(const struct pace_cost *c, const struct pace *p, enum pace_drafter d,
+                          int32_t k_min, int32_t k_max)
+{
+    struct pace_seq s = {.pace = p, .drafter = d, .k_min = k_min, .k_max = k_max, .k = -1};
+    pace_choose(c, &s, 1, 0, 1);
+    return s.k;
+}
+
+static void test_extremes(void **state)
+{
+    (void)state;
+    struct pace_cost c;
+    struct pace good, bad;
+    make_pace(&good, PACE_MODEL, 1, 1);
+    make_pace(&bad, PACE_MODEL, 0, 0);
+    flat_cost(&c, 1000, 1);
+    assert_int_equal(choose_one(&c, &good, PACE_MODEL, 0, SPECD_K_MAX), SPECD_K_MAX);
+    assert_int_equal(choose_one(&c, &good, PACE_MODEL, 0, 2), 2);
+    assert_int_equal(choose_one(&c, &good, PACE_MODEL, 0, 0), 0);
+    flat_cost(&c, 1000, 200);
+    assert_int_equal(choose_one(&c, &bad, PACE_MODEL, 0, SPECD_K_MAX), 0);
+    assert_int_equal(choose_one(&c, &bad, PACE_MODEL, 2, 3), 2);
+    assert_int_equal(choose_one(&c, &bad, PACE_MODEL, 3, 3), 3);
+    flat_cost(&c, 1000, 1100); /* dearer than what it saves */
+    assert_int_equal(choose_one(&c, &good, PACE_MODEL, 0, SPECD_K_MAX), 0);
+    /* what else the round takes makes drafting cheaper by comparison */
+    struct pace_seq s = {.pace = &good, .drafter = PACE_MODEL, .k_max = 2};
+    pace_choose(&c, &s, 1, 1e6, 1);
+    assert_int_equal(s.k, 2);
+    pace_choose(&c, &s, 0, 0, 1);
+}
+
+/* Leviathan's best K at a verify cost that does not grow: acceptance .8, draft at a tenth: 6. */
+static void test_best_k_of_one(void **state)
+{
+    (void)state;
+    struct pace_cost c;
+    struct pace p;
+    flat_cost(&c, 1000, 100);
+    make_pace(&p, PACE_MODEL, 0.8f, 0.8f);
+    int32_t k = choose_one(&c, &p, PACE_MODEL, 0, SPECD_K_MAX);
+    assert_in_range(k, MIN(5, SPECD_K_MAX), MIN(7, SPECD_K_MAX));
+}
+
+static void test_probe(void **state)
+{
+    (void)state;
+    struct pace_cost c;
+    struct pace bad;
+    flat_cost(&c, 1000, 500);
+    make_pace(&bad, PACE_MODEL, 0, 0);
+    int probes = 0;
+    for (uint64_t round = 0; round < 10 * PACE_PROBE_EVERY; round++) {
+        struct pace_seq s[3] = {{.pace = &bad, .drafter = PACE_MODEL, .k_max = 3},
+                                {.pace = &bad, .drafter = PACE_MODEL, .k_max = 0},
+                                {.pace = &bad, .drafter = PACE_LOOKUP, .k_min = 2, .k_max = 2}};
+        pace_choose(&c, s, 3, 0, round);
+        assert_true(s[0].k == 0 || s[0].k == 1);
+        assert_int_equal(s[1].k, 0);
+        assert_int_equal(s[2].k, 2);
+        probes += s[0].k;
+    }
+    assert_int_equal(probes, 10);
+}
+
+/* One step costs more than any slot gains alone, and far less than all of them gain together. */
+static void test_shared_step(void **state)
+{
+    (void)state;
+    struct pace_cost c;
+    struct pace p;
+    flat_cost(&c, 1000, 150);
+    make_pace(&p, PACE_MODEL, 0.9f, 0.1f);
+    struct pace_seq s[16];
+    for (int i = 0; i < 16; i++)
+        s[i] = (struct pace_seq){.pace = &p, .drafter = PACE_MODEL, .k_max = 3};
+    pace_choose(&c, s, 16, 0, 1);
+    for (int i = 0; i < 16; i++)
+        assert_int_equal(s[i].k, 1);
+}
+
+/* ---- against every combination --------------------------------------------------------------- */
+
+#define N_MAX 3
+#define K_TOP 3
+
+static double rate(const struct pace_cost *c, const struct pace_seq *s, int32_t n, const int32_t *k,
+                   double base)
+{
+    double tokens = 0, ns = base + c->fixed_ns;
+    int32_t rows = 0;
+    for (int32_t i = 0; i < n; i++) {
+        double survival = 1;
+        tokens += 1;
+        rows += 1 + k[i];
+        for (int32_t j = 1; j <= k[i]; j++)
+            tokens += survival *= pace_estimate(s[i].pace, s[i].drafter, j);
+    }
+    for (int32_t step = 1; step <= K_TOP; step++) {
+        int32_t drafting = 0;
+        for (int32_t i = 0; i < n; i++)
+            drafting += s[i].drafter == PACE_MODEL && k[i] >= step;
+        ns += pace_cost_draft(c, drafting);
+    }
+    return tokens / (ns + pace_cost_verify(c, rows));
+}
+
+static double best_rate(const struct pace_cost *c, const struct pace_seq *s, int32_t n, double base)
+{
+    double best = 0;
+    for (int code = 0; code < 64; code++) {
+        int32_t k[N_MAX] = {code % 4, code / 4 % 4, code / 16};
+        bool allowed = true;
+        for (int32_t i = 0; i < N_MAX; i++)
+            allowed = allowed && (i >= n ? k[i] == 0 : k[i] >= s[i].k_min && k[i] <= s[i].k_max);
+        if (allowed)
+            best = MAX(best, rate(c, s, n, k, base));
+    }
+    return best;
+}
+
+static void random_cost(uint64_t *r, struct pace_cost *c)
+{
+    pace_cost_init(c);
+    double verify = 1000, draft = 1000 * rnd_unit(r) * 0.6;
+    c->fixed_ns = rnd(r, 3) ? 20 : 2000;
+    for (int32_t rows = 1; rows <= 16; rows++) {
+        pace_cost_set_verify(c, rows, verify);
+        pace_cost_set_draft(c, rows, draft);
+        verify += rnd_unit(r) * (rnd(r, 3) ? 60 : 400);
+        draft += rnd_unit(r) * 10;
+    }
+}
+
+/* The way of pace_choose need not meet the very best combination; it must come close, always, and
+ * meet it mostly. */
+static void test_against_search(void **state)
+{
+    (void)state;
+    uint64_t r = 11;
+    int exact = 0, rounds = 3000, speculated = 0;
+    for (int round = 0; round < rounds; round++) {
+        struct pace_cost c;
+        struct pace p[N_MAX];
+        struct pace_seq s[N_MAX];
+        int32_t n = 1 + (int32_t)rnd(&r, N_MAX), k[N_MAX];
+        double base = rnd(&r, 4) ? 0 : rnd(&r, 2000);
+        random_cost(&r, &c);
+        for (int32_t i = 0; i < n; i++) {
+            enum pace_drafter d = rnd(&r, 3) ? PACE_MODEL : PACE_LOOKUP;
+            make_pace(&p[i], d, (float)rnd_unit(&r), (float)rnd_unit(&r));
+            int32_t k_max = (int32_t)rnd(&r, K_TOP + 1);
+            int32_t k_min = rnd(&r, 5) ? 0 : (int32_t)rnd(&r, (uint32_t)k_max + 1);
+            s[i] = (struct pace_seq){&p[i], d, k_min, k_max, -1};
+        }
+        pace_choose(&c, s, n, base, 1);
+        for (int32_t i = 0; i < n; i++) {
+            k[i] = s[i].k;
+            assert_in_range(k[i], s[i].k_min, s[i].k_max);
+            speculated += k[i] > s[i].k_min;
+        }
+        double got = rate(&c, s, n, k, base), best = best_rate(&c, s, n, base);
+        assert_true(got >= 0.9 * best);
+        exact += got >= best * (1 - 1e-12);
+    }
+    assert_true(exact >= rounds * 99 / 100);
+    assert_true(speculated > rounds / 2);
+}
+
+/* The largest round there can be: bounds of the tables, and no more time than a round has. */
+static void test_full_house(void **state)
+{
+    (void)state;
+    struct pace_cost c;
+    struct pace p[SPECD_SLOTS_MAX];
+    struct pace_seq s[SPECD_SLOTS_MAX];
+    uint64_t r = 2;
+    flat_cost(&c, 1000, 1);
+    for (int i = 0; i < SPECD_SLOTS_MAX; i++) {
+        make_pace(&p[i], PACE_MODEL, 1, (float)rnd_unit(&r) * 0.2f + 0.8f);
+        s[i] = (struct pace_seq){&p[i], PACE_MODEL, 0, SPECD_K_MAX, -1};
+    }
+    pace_choose(&c, s, SPECD_SLOTS_MAX, 0, 1);
+    for (int i = 0; i < SPECD_SLOTS_MAX; i++)
+        assert_in_range(s[i].k, 1, SPECD_K_MAX);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_curve),
+        cmocka_unit_test(test_curve_below_first_point),
+        cmocka_unit_test(test_file_round_trip),
+        cmocka_unit_test(test_file_damage),
+        cmocka_unit_test(test_file_lies),
+        cmocka_unit_test(test_estimate),
+        cmocka_unit_test(test_estimate_forgets),
+        cmocka_unit_test(test_extremes),
+        cmocka_unit_test(test_best_k_of_one),
+        cmocka_unit_test(test_probe),
+        cmocka_unit_test(test_shared_step),
+        cmocka_unit_test(test_against_search),
+        cmocka_unit_test(test_full_house),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
