@@ -59,7 +59,8 @@ class OpenAI(unittest.TestCase):
         text = "".join(c.choices[0].text for c in chunks if c.choices)
         self.assertEqual(text, plain.choices[0].text)
         self.assertEqual(chunks[-1].choices, [])
-        self.assertEqual(chunks[-1].usage, plain.usage)
+        for count in ("prompt_tokens", "completion_tokens", "total_tokens"):  # drafting may differ
+            self.assertEqual(getattr(chunks[-1].usage, count), getattr(plain.usage, count))
         self.assertEqual(len({c.id for c in chunks}), 1)
 
     def test_chat(self):
