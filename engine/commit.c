@@ -210,8 +210,7 @@ static void take_tokens(struct engine *e, struct seq *s, const struct seq_result
     s->draft_len = r->draft_len;
     if (s->lookup)
         lookup_append(s->lookup, r->tokens, r->n_tokens);
-    kv_commit(e->kv, s->req->cache_salt, s->tokens, s->target_len,
-              e->draft_ctx > 0 ? s->draft_len : INT32_MAX, !s->draft_kv, s->blocks, s->n_blocks);
+    sched_commit(&e->sched, s, !s->draft_kv);
 }
 
 static void stamp(struct engine *e, struct seq *s, int32_t n_tokens, uint64_t now)

@@ -28,16 +28,17 @@ void sched_ready(struct sched *s, struct seq *q)
     s->n_waiting++;
 }
 
-static int32_t draft_rows(const struct sched *s, const struct seq *q)
+void sched_commit(struct sched *s, struct seq *q, bool draft_done)
 {
-    return s->draft_ctx > 0 ? q->draft_len : INT32_MAX;
+    int32_t draft_rows = s->draft_ctx > 0 ? q->draft_len : INT32_MAX;
+    kv_commit(s->kv, q->req->cache_salt, q->tokens, q->target_len, draft_rows, draft_done,
+              q->blocks, q->n_blocks);
 }
 
 /* Gives slot and blocks back. Full blocks stay in the prefix index. */
 static void leave_slot(struct sched *s, struct seq *q)
 {
-    kv_commit(s->kv, q->req->cache_salt, q->tokens, q->target_len, draft_rows(s, q), true,
-              q->blocks, q->n_blocks);
+    sched_commit(s, q, true);
     kv_release(s->kv, q->blocks, q->n_blocks);
     q->n_blocks = q->n_blocks_sent = 0;
     q->target_len = q->draft_len = 0;

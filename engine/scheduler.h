@@ -43,6 +43,8 @@ void sched_ready(struct sched *s, struct seq *q);
 void sched_remove(struct sched *s, struct seq *q);
 /* Gives up slot and blocks; state becomes to (WAITING or STALLED). */
 void sched_evict(struct sched *s, struct seq *q, enum seq_state to);
+/* Tells the prefix index what the sequence's rows hold now (kv_commit). */
+void sched_commit(struct sched *s, struct seq *q, bool draft_done);
 /* Fills round; false when there is nothing to run. `now` stamps admissions. */
 bool sched_plan(struct sched *s, struct round *round, uint64_t now);
 /* Invariants, for debug and hostile builds. */
