@@ -9,7 +9,7 @@ BUILD_PACKAGES="build-essential cmake ninja-build pkg-config git ca-certificates
 MODEL_PACKAGES="python3 python3-pip"
 TEST_PACKAGES="libcmocka-dev clang python3 python3-venv python3-pip"
 
-say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
+say() { printf '\033[1m== %3d:%02d %s\033[0m\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*" >&2; }
 die() {
     printf 'failed: %s\n' "$1" >&2
     [ $# -lt 2 ] || printf 'what to do: %s\n' "$2" >&2
