@@ -41,7 +41,6 @@ static void device_close(struct device *dev)
     rounds_stop(&dev->rounds);
     if (dev->pool)
         pool_free(dev->pool);
-    slots_free(&dev->slots);
     for (int i = 0; i < MODEL_ROLES; i++) {
         net_free(&dev->nets[i]);
         arena_close(&dev->weights[i]);

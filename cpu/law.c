@@ -16,14 +16,19 @@ static const struct law_kernels *kernels(void)
 
 /* ---- warped logits --------------------------------------------------------------------------- */
 
-static bool eog_banned(const struct law_context *c)
+static bool bans_ends(const struct law_context *c)
 {
-    return c->params->n_eog > 0 && c->position < c->params->eog_from;
+    for (int32_t i = 0; i < c->params->n_ends; i++) {
+        if (c->position < c->params->ends[i].from)
+            return true;
+    }
+    return false;
 }
 
 static bool is_adjusted(const struct law_context *c)
 {
-    return c->counts_generated || c->counts_all || c->params->n_bias > 0 || eog_banned(c);
+    return c->counts_generated || c->counts_all || c->params->n_bias > 0 || c->params->allowed ||
+           bans_ends(c);
 }
 
 static float logit_penalised(const struct law *l, int32_t id)
@@ -34,13 +39,31 @@ static float logit_penalised(const struct law *l, int32_t id)
                         c->counts_all ? c->counts_all[id] : 0);
 }
 
+static void mask(const struct law_context *c, int32_t first, int n, float *buf)
+{
+    const struct sample_params *p = c->params;
+
+    for (int32_t i = 0; i < p->n_ends; i++) {
+        int32_t at = p->ends[i].id - first;
+
+        if (at >= 0 && at < n && c->position < p->ends[i].from)
+            buf[at] = -INFINITY;
+    }
+    for (int i = 0; p->allowed && i < n; i++) {
+        uint32_t id = (uint32_t)(first + i);
+
+        if (!(p->allowed[id / 32] >> id % 32 & 1))
+            buf[i] = -INFINITY;
+    }
+}
+
 /* Warped logits first .. first + n: the row itself, or in `buf` where something changes them. */
 static const float *logits_warped(const struct law *l, int32_t first, int n, float *buf)
 {
     const struct law_context *c = &l->context;
     const struct sample_params *p = c->params;
 
-    if (!is_adjusted(c))
+    if (!l->adjusted)
         return l->logits + first;
     for (int i = 0; i < n; i++)
         buf[i] = logit_penalised(l, first + i);
@@ -48,10 +71,7 @@ static const float *logits_warped(const struct law *l, int32_t first, int n, flo
         if (p->bias_ids[i] >= first && p->bias_ids[i] - first < n)
             buf[p->bias_ids[i] - first] = law_add_bias(buf[p->bias_ids[i] - first], p->bias[i]);
     }
-    for (int32_t i = 0; eog_banned(c) && i < p->n_eog; i++) {
-        if (p->eog[i] >= first && p->eog[i] - first < n)
-            buf[p->eog[i] - first] = -INFINITY;
-    }
+    mask(c, first, n, buf);
     return buf;
 }
 
@@ -144,6 +164,7 @@ void law_build(struct law *l, const float *logits, int32_t n_vocab, const struct
     const struct law_params *p = c->law;
 
     *l = (struct law){.logits = logits, .n_vocab = n_vocab, .context = *c, .cut_id = -1};
+    l->adjusted = is_adjusted(c);
     if (!find_max(l)) {
         l->bad = true;
         l->top = 0;

@@ -15,7 +15,7 @@
 struct law_context {
     const struct sample_params *params;
     const struct law_params *law; /* &params->target or &params->draft */
-    int32_t position;             /* of the token this row predicts: eog_from, random counter */
+    int32_t position;             /* of the token this row predicts: end tokens, random counter */
     /* Penalties: occurrences of ids in the text this row follows. NULL while all are off. */
     const uint16_t *counts_generated, *counts_all; /* (V) */
 };
@@ -24,10 +24,11 @@ struct law {
     const float *logits; /* (V), borrowed */
     int32_t n_vocab;
     struct law_context context;
-    bool one_hot; /* greedy, or a point-mass proposal: all mass on `top` */
-    bool bad;     /* NaN or +infinity among the logits, or nothing but -infinity */
-    int32_t top;  /* largest warped logit, lowest index on ties */
-    float max;    /* its value, before temperature; scale is 1 / temperature */
+    bool one_hot;  /* greedy, or a point-mass proposal: all mass on `top` */
+    bool bad;      /* NaN or +infinity among the logits, or nothing but -infinity after the warp */
+    bool adjusted; /* warped logits before temperature differ from the row's */
+    int32_t top;   /* largest warped logit, lowest index on ties */
+    float max;     /* its value, before temperature; scale is 1 / temperature */
     float scale;
     uint64_t sum; /* S: total weight of the kept entries */
     float cut_w;  /* kept: weight > cut_w, or == cut_w and id <= cut_id (law_keeps) */
@@ -60,8 +61,8 @@ struct verify_input {
     uint64_t seed;
     enum verify_mode mode;
     float synthetic_acceptance; /* < 0: off */
-    const int32_t *eog;
-    int32_t n_eog;
+    const struct end_token *ends;
+    int32_t n_ends;
 };
 /* Fills n_accepted, n_tokens, tokens, overlap and flags of out. */
 void law_verify(const struct verify_input *in, struct seq_result *out);

@@ -89,10 +89,10 @@ SPECD_HD bool chooser_keep(struct chooser *c, int k, struct mass b)
     return a + (1.0 - b.b) <= 0.0 || u * (a + (1.0 - b.b)) < a;
 }
 
-static bool is_eog(const struct verify_input *in, int32_t id)
+static bool is_end(const struct verify_input *in, int32_t id)
 {
-    for (int32_t i = 0; i < in->n_eog; i++) {
-        if (in->eog[i] == id)
+    for (int32_t i = 0; i < in->n_ends; i++) {
+        if (in->ends[i].id == id)
             return true;
     }
     return false;
@@ -105,7 +105,7 @@ static void drafted_trim(struct chooser *c)
     const struct verify_input *in = c->in;
 
     while (c->n_drafted < in->k && !c->ends && !in->p[c->n_drafted].bad)
-        c->ends = is_eog(in, in->drafted[c->n_drafted++]);
+        c->ends = is_end(in, in->drafted[c->n_drafted++]);
 }
 
 /* Block verification looks at every law before it decides. */
@@ -156,8 +156,8 @@ void law_verify(const struct verify_input *in, struct seq_result *out)
     out->n_accepted = out->n_tokens = n;
     if (last >= 0)
         out->tokens[out->n_tokens++] = last;
-    if (is_eog(in, out->tokens[out->n_tokens - 1]))
-        out->flags |= SEQ_EOG;
+    if (is_end(in, out->tokens[out->n_tokens - 1]))
+        out->flags |= SEQ_END;
     if (c.fallback)
         out->flags |= SEQ_RESIDUAL_FALLBACK;
 }

@@ -2,8 +2,32 @@
 
 #include "specd/util.h"
 
-#include <stdlib.h>
 #include <string.h>
+
+static struct slot_lists lists_take(const struct slots *s, struct arena *a)
+{
+    return (struct slot_lists){
+        .bias_ids = arena_take(a, SPECD_BIAS_MAX, sizeof(int32_t)),
+        .bias = arena_take(a, SPECD_BIAS_MAX, sizeof(float)),
+        .allowed = arena_take(a, (size_t)s->n_allowed_words, sizeof(uint32_t)),
+    };
+}
+
+/* Copies what p points to into lists, and points p there. */
+static void lists_keep(const struct slots *s, const struct slot_lists *lists,
+                       struct sample_params *p)
+{
+    if (p->n_bias > 0) {
+        memcpy(lists->bias_ids, p->bias_ids, (size_t)p->n_bias * sizeof(int32_t));
+        memcpy(lists->bias, p->bias, (size_t)p->n_bias * sizeof(float));
+    }
+    p->bias_ids = lists->bias_ids;
+    p->bias = lists->bias;
+    if (p->allowed) {
+        memcpy(lists->allowed, p->allowed, (size_t)s->n_allowed_words * sizeof(uint32_t));
+        p->allowed = lists->allowed;
+    }
+}
 
 void slots_layout(struct slots *s, const struct device_setup *setup, int32_t n_vocab,
                   struct arena *a)
@@ -17,6 +41,7 @@ void slots_layout(struct slots *s, const struct device_setup *setup, int32_t n_v
     };
     size_t n = (size_t)s->n_slots, n_ctx = (size_t)s->n_ctx, blocks = (size_t)s->n_blocks_of_slot;
     size_t counts = (size_t)(s->k_max + 1) * (size_t)n_vocab;
+    s->n_allowed_words = (n_vocab - 1) / 32 + 1;
     s->slots = arena_take(a, n, sizeof(*s->slots));
     s->stage = arena_take(a, n, sizeof(*s->stage));
     for (size_t i = 0; i < n; i++) {
@@ -25,10 +50,12 @@ void slots_layout(struct slots *s, const struct device_setup *setup, int32_t n_v
             .blocks = arena_take(a, blocks, sizeof(int32_t)),
             .counts_generated = arena_take(a, counts, sizeof(uint16_t)),
             .counts_all = arena_take(a, counts, sizeof(uint16_t)),
+            .lists = lists_take(s, a),
         };
         struct slot_stage staged = {
             .tokens = arena_take(a, n_ctx, sizeof(int32_t)),
             .blocks = arena_take(a, blocks, sizeof(int32_t)),
+            .lists = lists_take(s, a),
         };
         if (!s->slots)
             continue;
@@ -37,23 +64,6 @@ void slots_layout(struct slots *s, const struct device_setup *setup, int32_t n_v
         s->slots[i] = live;
         s->stage[i] = staged;
     }
-}
-
-static void bias_free(struct sample_params *p)
-{
-    free((void *)p->bias_ids);
-    free((void *)p->bias);
-    p->bias_ids = NULL;
-    p->bias = NULL;
-}
-
-void slots_free(struct slots *s)
-{
-    for (int32_t i = 0; s->slots && i < s->n_slots; i++) {
-        bias_free(&s->slots[i].params);
-        bias_free(&s->stage[i].config.params);
-    }
-    memset(s, 0, sizeof(*s));
 }
 
 static bool ids_fit(const int32_t *ids, int32_t n, int32_t n_vocab)
@@ -72,14 +82,9 @@ static bool config_fits(const struct slots *s, const struct slot_config *c)
     return c->n_tokens >= 1 && c->n_tokens <= c->limit && c->limit <= s->n_ctx &&
            c->n_prompt >= 0 && c->n_prompt <= c->n_tokens && c->target_len >= 0 &&
            c->target_len < c->n_tokens && c->draft_len >= 0 && c->draft_len < c->n_tokens &&
-           ids_fit(c->tokens, c->n_tokens, s->n_vocab) && p->n_eog >= 0 &&
-           p->n_eog <= SPECD_EOG_MAX && p->n_bias >= 0 && p->n_bias <= s->n_vocab &&
+           ids_fit(c->tokens, c->n_tokens, s->n_vocab) && p->n_ends >= 0 &&
+           p->n_ends <= SPECD_ENDS_MAX && p->n_bias >= 0 && p->n_bias <= SPECD_BIAS_MAX &&
            ids_fit(p->bias_ids, p->n_bias, s->n_vocab) && p->n_logprobs <= SPECD_LOGPROBS_MAX;
-}
-
-static void *copy_of(const void *data, size_t size)
-{
-    return size > 0 ? memcpy(xmalloc(size), data, size) : NULL;
 }
 
 int slots_stage_config(struct slots *s, int32_t slot, const struct slot_config *config)
@@ -87,12 +92,9 @@ int slots_stage_config(struct slots *s, int32_t slot, const struct slot_config *
     if (slot < 0 || slot >= s->n_slots || !config_fits(s, config))
         return SPECD_EINVAL;
     struct slot_stage *stage = &s->stage[slot];
-    struct sample_params *p = &stage->config.params;
-    bias_free(p);
     stage->config = *config;
     memcpy(stage->tokens, config->tokens, (size_t)config->n_tokens * sizeof(int32_t));
-    p->bias_ids = copy_of(config->params.bias_ids, (size_t)p->n_bias * sizeof(int32_t));
-    p->bias = copy_of(config->params.bias, (size_t)p->n_bias * sizeof(float));
+    lists_keep(s, &stage->lists, &stage->config.params);
     stage->config_set = true;
     return 0;
 }
@@ -147,10 +149,8 @@ static void config_apply(const struct slots *s, struct slot *slot, struct slot_s
     slot->target_len = c->target_len;
     slot->draft_len = c->draft_len;
     slot->round = c->round;
-    bias_free(&slot->params);
     slot->params = c->params;
-    stage->config.params.bias_ids = NULL; /* the slot's now */
-    stage->config.params.bias = NULL;
+    lists_keep(s, &slot->lists, &slot->params);
     stage->config_set = false;
     slot->counting = has_penalty(&c->params.target) || has_penalty(&c->params.draft);
     if (slot->counting) {

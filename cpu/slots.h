@@ -12,12 +12,20 @@
 #include "arena.h"
 #include "specd/device.h"
 
+/* Where a slot's logit_bias and allowed ids are kept. */
+struct slot_lists {
+    int32_t *bias_ids; /* (SPECD_BIAS_MAX) */
+    float *bias;       /* (SPECD_BIAS_MAX) */
+    uint32_t *allowed; /* (ceil(V / 32)) */
+};
+
 struct slot {
     int32_t *tokens; /* (n_ctx): len committed ones, drafted ones behind them */
     int32_t *blocks; /* (blocks of n_ctx) ids, -1 where none was set */
     int32_t len, n_prompt, limit, target_len, draft_len; /* len 0: never set */
     uint32_t round;
-    struct sample_params params; /* its bias arrays are the slot's own */
+    struct sample_params params; /* its arrays, if any, are those of `lists` */
+    struct slot_lists lists;
     /* Occurrences by id, (k_max + 1, V) each: row k is about tokens[0..len + k). Row 0 is kept up
      * to date while a penalty is on; rows of drafted tokens are filled in by the round. */
     uint16_t *counts_generated, *counts_all;
@@ -25,7 +33,8 @@ struct slot {
 };
 
 struct slot_stage {
-    struct slot_config config; /* valid if config_set; its arrays are the stage's own */
+    struct slot_config config; /* valid if config_set; its arrays are those of `lists` */
+    struct slot_lists lists;
     bool config_set;
     int32_t *tokens; /* (n_ctx) */
     int32_t *blocks; /* (blocks of n_ctx), of which first_dirty..end_dirty wait */
@@ -35,13 +44,12 @@ struct slot_stage {
 struct slots {
     struct slot *slots;       /* (n_slots) */
     struct slot_stage *stage; /* (n_slots) */
-    int32_t n_slots, n_ctx, n_blocks_of_slot, n_vocab, k_max;
+    int32_t n_slots, n_ctx, n_blocks_of_slot, n_vocab, n_allowed_words, k_max;
 };
 
 /* Takes memory of one size for any content; `a` may be counting. n_vocab: the target's. */
 void slots_layout(struct slots *s, const struct device_setup *setup, int32_t n_vocab,
                   struct arena *a);
-void slots_free(struct slots *s); /* what the stage and the slots own outside the arena */
 
 /* SPECD_EINVAL if something does not fit the slot; then nothing is staged. */
 int slots_stage_config(struct slots *s, int32_t slot, const struct slot_config *config);

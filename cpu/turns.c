@@ -267,8 +267,8 @@ static void verify_item(struct turns *t, int item, uint64_t *scratch)
         .seed = slot->params.seed,
         .mode = slot->params.mode,
         .synthetic_acceptance = t->synthetic_acceptance,
-        .eog = slot->params.eog,
-        .n_eog = slot->params.n_eog,
+        .ends = slot->params.ends,
+        .n_ends = slot->params.n_ends,
     };
     (void)scratch;
     memset(out, 0, sizeof(*out));

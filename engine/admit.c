@@ -40,6 +40,24 @@ static bool check_length(struct engine *e, const struct preparation *p, char *er
     return true;
 }
 
+static void add_end(struct sample_params *p, int32_t id, int32_t from)
+{
+    ASSERT(p->n_ends < SPECD_ENDS_MAX);
+    p->ends[p->n_ends++] = (struct end_token){id, from};
+}
+
+/* min_tokens keeps every end away for a while, ignore_eos those of the model for good. */
+static void set_ends(const struct engine *e, struct seq *s)
+{
+    const struct request_params *r = &s->req->params;
+    const struct vocab *v = tokenizer_vocab(e->tokenizer);
+    int32_t from = s->n_prompt + MIN(r->min_tokens, INT32_MAX - s->n_prompt);
+    for (int32_t i = 0; i < v->n_eog; i++)
+        add_end(&s->params, v->eog[i], r->ignore_eos ? INT32_MAX : from);
+    for (int32_t i = 0; i < r->n_stop_ids; i++)
+        add_end(&s->params, r->stop_ids[i], from);
+}
+
 static void enter_prompt(struct engine *e, struct preparation *p)
 {
     struct seq *s = p->s;
@@ -47,8 +65,7 @@ static void enter_prompt(struct engine *e, struct preparation *p)
     seq_set_prompt(s, p->ids, (int32_t)p->n_ids);
     int32_t room = e->setup.n_ctx - s->n_prompt;
     s->limit = s->n_prompt + (r->max_tokens > 0 ? MIN(r->max_tokens, room) : room);
-    bool never = r->ignore_eos || r->min_tokens > INT32_MAX - s->n_prompt;
-    s->params.eog_from = never ? INT32_MAX : s->n_prompt + r->min_tokens;
+    set_ends(e, s);
     if (s->lookup)
         lookup_append(s->lookup, s->tokens, s->len);
     pthread_mutex_lock(&s->req->output.lock); /* usage in the stream needs it from the start */
@@ -115,23 +132,50 @@ static enum verify_mode verify_mode(const struct engine *e, const struct request
     return r->has_seed ? VERIFY_COUPLED : e->config.default_mode;
 }
 
+/* Shaping p as q is shaped raises the acceptance; a request may know better. */
+static struct law_params draft_law(const struct request_params *r)
+{
+    struct law_params law = r->law;
+    if (r->spec.temperature >= 0)
+        law.temperature = r->spec.temperature;
+    if (r->spec.top_p >= 0)
+        law.top_p = r->spec.top_p;
+    if (r->spec.min_p >= 0)
+        law.min_p = r->spec.min_p;
+    if (r->spec.top_k >= 0)
+        law.top_k = r->spec.top_k;
+    return law;
+}
+
+static uint32_t *allowed_mask(const struct request_params *r, uint32_t n_vocab)
+{
+    if (r->n_allowed == 0)
+        return NULL;
+    uint32_t *mask = xcalloc(n_vocab / 32 + 1, sizeof *mask);
+    for (int32_t i = 0; i < r->n_allowed; i++) {
+        uint32_t id = (uint32_t)r->allowed_ids[i];
+        if (id < n_vocab)
+            mask[id / 32] |= 1u << id % 32;
+    }
+    return mask;
+}
+
 static void set_sampling(struct engine *e, struct seq *s)
 {
     const struct request_params *r = &s->req->params;
-    const struct vocab *v = tokenizer_vocab(e->tokenizer);
     struct sample_params *p = &s->params;
+    s->allowed = allowed_mask(r, e->info.n_vocab);
     *p = (struct sample_params){
         .target = r->law,
-        .draft = r->law, /* shaping p as q is shaped raises the acceptance */
+        .draft = draft_law(r),
         .seed = r->has_seed ? r->seed : fresh_seed(),
         .mode = verify_mode(e, r),
         .n_bias = r->n_bias,
         .bias_ids = r->bias_ids,
         .bias = r->bias,
+        .allowed = s->allowed,
         .n_logprobs = r->n_logprobs,
     };
-    for (int32_t i = 0; i < v->n_eog && p->n_eog < SPECD_EOG_MAX; i++)
-        p->eog[p->n_eog++] = v->eog[i];
     s->stats.seed = p->seed;
     s->stats.mode = p->mode;
 }

@@ -29,16 +29,6 @@ static void push_token(struct seq *s, int32_t id, bool drafted, size_t n)
     s->stats.n_generated++;
 }
 
-static bool is_stop_id(const struct seq *s, int32_t id)
-{
-    const struct request_params *p = &s->req->params;
-    for (int32_t i = 0; i < p->n_stop_ids; i++) {
-        if (p->stop_ids[i] == id)
-            return true;
-    }
-    return false;
-}
-
 /* Bytes of pending text that token `id` releases; *stop_index as stop_matcher_feed. */
 static size_t feed_text(struct engine *e, struct seq *s, int32_t id, int32_t *stop_index)
 {
@@ -64,11 +54,11 @@ static size_t flush_text(struct seq *s)
 
 /* One token of the round. Returns the reason the sequence ends with it, or FINISH_NONE. */
 static enum finish_reason commit_token(struct engine *e, struct seq *s, int32_t id, bool drafted,
-                                       bool is_eog, bool is_last)
+                                       bool is_end, bool is_last)
 {
     int32_t stop_index = -1;
     buf_reserve(&s->pending, 0);
-    if (is_eog || (is_stop_id(s, id) && s->stats.n_generated >= s->req->params.min_tokens)) {
+    if (is_end) {
         push_token(s, id, drafted, flush_text(s));
         return FINISH_STOP;
     }
@@ -236,7 +226,7 @@ static enum finish_reason deliver(struct engine *e, struct seq *s, const struct 
     int32_t i;
     for (i = 0; i < r->n_tokens && reason == FINISH_NONE; i++) {
         bool last = i == r->n_tokens - 1;
-        reason = commit_token(e, s, r->tokens[i], i < r->n_accepted, last && (r->flags & SEQ_EOG),
+        reason = commit_token(e, s, r->tokens[i], i < r->n_accepted, last && (r->flags & SEQ_END),
                               last && r->len >= s->limit);
     }
     *delivered = i;

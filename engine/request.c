@@ -9,7 +9,14 @@ void request_params_init(struct request_params *p)
         .max_tokens = -1,
         .law = {.temperature = 1.0f, .top_p = 1.0f, .repetition = 1.0f},
         .n_logprobs = -1,
-        .spec = {.enabled = true, .max = -1, .min = -1, .fixed = -1},
+        .spec = {.enabled = true,
+                 .max = -1,
+                 .min = -1,
+                 .fixed = -1,
+                 .temperature = -1,
+                 .top_p = -1,
+                 .min_p = -1,
+                 .top_k = -1},
     };
 }
 
@@ -40,6 +47,7 @@ void request_unref(struct request *req)
     free(req->messages);
     free(req->params.bias_ids);
     free(req->params.bias);
+    free(req->params.allowed_ids);
     free(req->cache_salt);
     buf_free(&req->storage);
     buf_free(&req->output.text);

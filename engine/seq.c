@@ -18,6 +18,7 @@ void seq_free(struct seq *s)
     ASSERT(s->slot < 0 && s->n_blocks == 0 && !s->preparing_on_pool && !s->watch);
     free(s->tokens);
     free(s->blocks);
+    free(s->allowed);
     lookup_free(s->lookup);
     stop_matcher_free(s->stop);
     buf_free(&s->pending);

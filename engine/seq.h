@@ -32,6 +32,7 @@ struct seq {
     int32_t len, cap;
     int32_t n_prompt, limit;
     struct sample_params params; /* what slot_set gets */
+    uint32_t *allowed;           /* the bits behind params.allowed, or NULL */
     uint32_t round;              /* rounds taken part in: the next round's number */
 
     int32_t slot; /* -1 unless RUNNING */

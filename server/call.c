@@ -59,6 +59,7 @@ void call_free(struct call *c)
     call_drop_document(c);
     free(c->params.bias_ids);
     free(c->params.bias);
+    free(c->params.allowed_ids);
     *c = (struct call){0};
 }
 
@@ -95,6 +96,8 @@ struct request *call_request(const struct call *c, size_t i)
     req->kind = p->kind;
     req->params.bias_ids = copy_array(c->params.bias_ids, n_bias, sizeof *req->params.bias_ids);
     req->params.bias = copy_array(c->params.bias, n_bias, sizeof *req->params.bias);
+    req->params.allowed_ids = copy_array(c->params.allowed_ids, (size_t)c->params.n_allowed,
+                                         sizeof *req->params.allowed_ids);
     if (c->cache_salt)
         req->cache_salt = xstrdup(c->cache_salt);
     add_stops(req, stops);

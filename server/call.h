@@ -14,7 +14,7 @@
 #define CALL_PROMPTS_MAX 64
 #define CALL_MESSAGES_MAX 4096
 #define CALL_STOP_BYTES_MAX 1024
-#define CALL_BIAS_MAX 1024
+#define CALL_BIAS_MAX SPECD_BIAS_MAX
 #define CALL_SALT_BYTES_MAX 256
 
 /* Bits: a field may exist on some of them only. */
@@ -31,7 +31,7 @@ struct call {
     enum call_route route;
     const struct engine_info *info;
     struct json *doc;
-    struct request_params params; /* bias arrays owned by the call */
+    struct request_params params; /* bias and allowed ids owned by the call */
     struct prompt *prompts;
     size_t n_prompts;
     bool many; /* the prompt was an array of prompts, even if of one */

@@ -83,6 +83,19 @@ static int parse_stop_ids(void *into, const char *name, const struct json *v, st
     return n > 0;
 }
 
+static int parse_allowed(void *into, const char *name, const struct json *v, struct api_error *e)
+{
+    struct call *c = into;
+    size_t n = 0;
+    int rc;
+    if (json_type(v) != JSON_ARRAY || !json_first(v))
+        return api_fail(e, SPECD_EINVAL, name, "'%s' must be a list of at least one token id",
+                        name);
+    rc = token_ids_read(name, v, c->info->n_vocab, &c->params.allowed_ids, &n, e);
+    c->params.n_allowed = rc < 0 ? 0 : (int32_t)n;
+    return rc;
+}
+
 /* A token id as a JSON number or as a member name. */
 static bool read_id(const struct json *v, const char *text, uint32_t n_vocab, int32_t *out)
 {
@@ -209,6 +222,18 @@ static const struct field spec_fields[] = {
     K_FIELD(max),
     K_FIELD(min),
     K_FIELD(fixed),
+    {.name = "temperature", .kind = FIELD_FLOAT, .offset = AT(params.spec.temperature), .max = 2},
+    {.name = "top_p",
+     .kind = FIELD_FLOAT,
+     .offset = AT(params.spec.top_p),
+     .max = 1,
+     .flags = FIELD_MIN_OPEN},
+    {.name = "top_k", .kind = FIELD_INT, .offset = AT(params.spec.top_k), .max = SPECD_VOCAB_MAX},
+    {.name = "min_p",
+     .kind = FIELD_FLOAT,
+     .offset = AT(params.spec.min_p),
+     .max = 1,
+     .flags = FIELD_MAX_OPEN},
     {.name = "drafter",
      .kind = FIELD_ENUM,
      .offset = AT(params.spec.drafter),
@@ -249,22 +274,23 @@ static const struct field call_fields[] = {
     {CUSTOM("user", parse_text)},
     {CUSTOM("max_tokens", parse_max_tokens), .alias1 = "max_completion_tokens",
      .alias2 = "n_predict"},
-    {INTEGER("min_tokens", params.min_tokens), .max = INT32_MAX, .flags = FIELD_LATER},
+    {INTEGER("min_tokens", params.min_tokens), .max = INT32_MAX},
     {BOOLEAN("stream", stream)},
     {CUSTOM("stream_options", parse_stream_options)},
     {REAL("temperature", params.law.temperature), .max = 2},
     {REAL("top_p", params.law.top_p), .max = 1, .flags = FIELD_MIN_OPEN},
     {INTEGER("top_k", params.law.top_k), .max = SPECD_VOCAB_MAX},
     {REAL("min_p", params.law.min_p), .max = 1, .flags = FIELD_MAX_OPEN},
-    {REAL("presence_penalty", params.law.presence), .min = -2, .max = 2, .flags = FIELD_LATER},
-    {REAL("frequency_penalty", params.law.frequency), .min = -2, .max = 2, .flags = FIELD_LATER},
+    {REAL("presence_penalty", params.law.presence), .min = -2, .max = 2},
+    {REAL("frequency_penalty", params.law.frequency), .min = -2, .max = 2},
     {REAL("repetition_penalty", params.law.repetition), .alias1 = "repeat_penalty", .max = INFINITY,
-     .neutral = 1, .flags = FIELD_MIN_OPEN | FIELD_MAX_OPEN | FIELD_LATER},
+     .neutral = 1, .flags = FIELD_MIN_OPEN | FIELD_MAX_OPEN},
     {CUSTOM("seed", parse_seed)},
     {CUSTOM("stop", parse_stop)},
-    {CUSTOM("stop_token_ids", parse_stop_ids), .flags = FIELD_LATER},
+    {CUSTOM("stop_token_ids", parse_stop_ids)},
     {BOOLEAN("ignore_eos", params.ignore_eos)},
-    {CUSTOM("logit_bias", parse_bias), .flags = FIELD_LATER},
+    {CUSTOM("logit_bias", parse_bias)},
+    {CUSTOM("allowed_token_ids", parse_allowed)},
     {INTEGER("logprobs", params.n_logprobs), .max = SPECD_LOGPROBS_MAX, .neutral = -1,
      .routes = CALL_COMPLETION | CALL_NATIVE, .flags = FIELD_LATER},
     {BOOLEAN("logprobs", logprobs), .routes = CALL_CHAT, .flags = FIELD_LATER},

@@ -101,16 +101,22 @@ struct law_params {
     float repetition;          /* 1: off; counts prompt and generated tokens */
 };
 
+/* A committed token with this id ends the sequence. It has no mass at positions before `from`. */
+struct end_token {
+    int32_t id, from;
+};
+
 struct sample_params {
     struct law_params target, draft;
     uint64_t seed;
     enum verify_mode mode;
-    int32_t eog[SPECD_EOG_MAX]; /* a committed token among these ends the sequence */
-    int32_t n_eog;
-    int32_t eog_from;        /* positions before this one give eog ids no mass */
-    int32_t n_bias;          /* logit_bias; copied by slot_set */
+    struct end_token ends[SPECD_ENDS_MAX]; /* an id may occur twice: the later `from` counts */
+    int32_t n_ends;
+    int32_t n_bias;          /* logit_bias, 0..SPECD_BIAS_MAX; copied by slot_set */
     const int32_t *bias_ids; /* (n_bias), each once */
     const float *bias;       /* (n_bias), -INFINITY bans */
+    const uint32_t *allowed; /* (ceil(V / 32)) bit i % 32 of word i / 32: id i may be drawn; NULL:
+                                all may. Copied by slot_set */
     int32_t n_logprobs;      /* -1: none; 0..20: that many alternatives beside the token's own */
 };
 
@@ -158,7 +164,7 @@ struct round {
 enum row_set { ROWS_PROMPT, ROWS_STEP, ROWS_VERIFY };
 
 enum seq_flags {
-    SEQ_EOG = 1,               /* the last token is in params.eog */
+    SEQ_END = 1,               /* the last token is in params.ends */
     SEQ_NUMERIC = 2,           /* NaN or infinite logits: nothing was committed */
     SEQ_RESIDUAL_FALLBACK = 4, /* the residual was zero everywhere; drew from the target's law */
 };
@@ -173,7 +179,7 @@ struct seq_result {
     int32_t slot;
     int32_t n_drafted; /* K after the device's clamps */
     int32_t n_accepted;
-    int32_t n_tokens; /* committed this round: n_accepted + 1, fewer at an eog */
+    int32_t n_tokens; /* committed this round: n_accepted + 1, fewer at an end token */
     int32_t tokens[SPECD_K_MAX + 1];
     float overlap[SPECD_K_MAX];         /* sum over the vocabulary of min(p, q), positions up to
                                            and including the first rejection */

@@ -36,6 +36,10 @@ struct speculative_params {
     int32_t max, min, fixed; /* -1: the server's */
     enum drafter_choice drafter;
     bool trace;
+    /* The law that drafts are drawn from follows the request's, but for what is set here; -1: not
+     * set. */
+    float temperature, top_p, min_p;
+    int32_t top_k;
 };
 
 struct request_params {
@@ -54,6 +58,8 @@ struct request_params {
     int32_t n_bias;
     int32_t *bias_ids; /* owned by the request */
     float *bias;
+    int32_t n_allowed;    /* 0: every token may be drawn */
+    int32_t *allowed_ids; /* owned by the request */
     struct speculative_params spec;
 };
 /* Sets every default of the API (temperature 1, top_p 1, ...). */

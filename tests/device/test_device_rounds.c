@@ -121,22 +121,22 @@ static void test_end_of_generation(void **state)
         text[i] = run_one(r, 0)->tokens[0];
     rig_free(r);
 
-    params.n_eog = 2;
-    params.eog[0] = VOCAB - 1;
-    params.eog[1] = text[1];
+    params.n_ends = 2;
+    params.ends[0].id = VOCAB - 1;
+    params.ends[1].id = text[1];
     int first = text[0] == text[1] ? 0 : 1;
     r = rig_of_prompt(f, &setup, &params, LIMIT);
     rig_prefill(r, 0, MODEL_DRAFT, 0, PROMPT - 1, PROMPT);
     rig_clear(r);
     const struct seq_result *out = run_one(r, 3);
-    assert_int_equal(out->flags, SEQ_EOG);
+    assert_int_equal(out->flags, SEQ_END);
     assert_int_equal(out->n_tokens, first + 1);
     assert_int_equal(out->tokens[first], text[1]);
     assert_int_equal(out->len, PROMPT + first + 1);
     assert_true(out->draft_len <= out->len - 1);
     rig_free(r);
 
-    params.eog_from = PROMPT + 2; /* later: the same id has no mass before */
+    params.ends[1].from = PROMPT + 2; /* later: the same id has no mass before */
     r = rig_of_prompt(f, &setup, &params, LIMIT);
     assert_true(run_one(r, 0)->tokens[0] != text[1]);
     assert_true(run_one(r, 0)->tokens[0] != text[1]);
@@ -173,10 +173,9 @@ static void test_slot_does_not_matter(void **state)
     struct sample_params p = rig_params();
     struct seq_result first[8];
     p.target.temperature = p.draft.temperature = 1.0f;
-    p.n_eog = 10; /* ids whose mass depends on the position */
-    for (int i = 0; i < p.n_eog; i++)
-        p.eog[i] = 6 * i;
-    p.eog_from = PROMPT + 3;
+    p.n_ends = 10; /* ids whose mass depends on the position */
+    for (int i = 0; i < p.n_ends; i++)
+        p.ends[i] = (struct end_token){6 * i, PROMPT + 3};
     for (int32_t slot = 0; slot < 2; slot++) {
         struct rig *r = rig_new(&setup, (uint64_t)slot);
         rig_slot(r, slot, &p, f->prompts[0], PROMPT, LIMIT);

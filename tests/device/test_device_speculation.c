@@ -109,7 +109,7 @@ static void take(struct rig *r, const struct plan *p, struct stream *s, const st
     s->n_rounds++;
     s->n_drafted += out->n_drafted;
     s->n_accepted += out->n_accepted;
-    s->ended = (out->flags & SEQ_EOG) || s->len == LIMIT;
+    s->ended = (out->flags & SEQ_END) || s->len == LIMIT;
 }
 
 static bool round_of_streams(struct rig *r, const struct plan *p, struct stream *streams, int round)
@@ -233,11 +233,12 @@ static void test_masked_positions(void **state)
 {
     struct device_setup setup = setup_of(*state, false, some_layers, COUNT_OF(some_layers));
     struct sample_params p = rig_params();
-    p.n_eog = SPECD_EOG_MAX;
-    for (int i = 0; i < SPECD_EOG_MAX; i++)
-        p.eog[i] = 3 * i;
-    for (p.eog_from = PROMPT + 40; p.eog_from < PROMPT + 45; p.eog_from++)
+    p.n_ends = 16;
+    for (int32_t from = PROMPT + 40; from < PROMPT + 45; from++) {
+        for (int i = 0; i < p.n_ends; i++)
+            p.ends[i] = (struct end_token){3 * i, from + i % 2};
         check_speculation(*state, &setup, &p);
+    }
 }
 
 static void test_draft_model(void **state)

@@ -51,10 +51,12 @@ static inline float oracle_logit(const float *logits, const struct law_context *
         if (s->bias_ids[i] == id)
             z = fminf(z + s->bias[i], FLT_MAX);
     }
-    for (int i = 0; i < s->n_eog; i++) {
-        if (s->eog[i] == id && c->position < s->eog_from)
+    for (int i = 0; i < s->n_ends; i++) {
+        if (s->ends[i].id == id && c->position < s->ends[i].from)
             z = -INFINITY;
     }
+    if (s->allowed && !(s->allowed[id / 32] & 1u << id % 32))
+        z = -INFINITY;
     return z;
 }
 

@@ -67,8 +67,8 @@ static int32_t residual_draw(struct table *t, int k, double b, uint32_t *flags)
 
 static bool is_end(const struct table *t, int32_t id)
 {
-    for (int i = 0; i < t->in.n_eog; i++) {
-        if (t->in.eog[i] == id)
+    for (int i = 0; i < t->in.n_ends; i++) {
+        if (t->in.ends[i].id == id)
             return true;
     }
     return false;
@@ -166,7 +166,7 @@ static struct decision decide(struct table *t)
     if (last >= 0)
         d.tokens[d.n_tokens++] = last;
     if (is_end(t, d.tokens[d.n_tokens - 1]))
-        d.flags |= SEQ_EOG;
+        d.flags |= SEQ_END;
     for (int i = 0; i < k && i <= n; i++)
         d.overlap[i] = 1 - oracle_residual_mass(&t->oq[i], &t->op[i], 1);
     return d;
@@ -223,7 +223,7 @@ static void draft_make(struct table *t, int k, bool host)
 
 static void table_make(struct table *t, int32_t n_vocab, int k)
 {
-    static int32_t eog[2];
+    static struct end_token ends[2];
     bool host = rand() % 4 == 0;
 
     *t = (struct table){.n_vocab = n_vocab, .k = k, .scratch = xaligned(64, 8 * (size_t)n_vocab)};
@@ -237,14 +237,14 @@ static void table_make(struct table *t, int32_t n_vocab, int k)
                               .seed = (uint64_t)rand() * 65537,
                               .mode = (enum verify_mode)(rand() % 3),
                               .synthetic_acceptance = rand() % 10 ? -1.0f : (float)random_unit(),
-                              .eog = eog,
-                              .n_eog = rand() % 3};
+                              .ends = ends,
+                              .n_ends = rand() % 3};
     params_make(&t->params[0]);
     params_make(&t->params[1]);
     if (rand() % 2)
         t->params[1] = t->params[0];
-    eog[0] = rand() % n_vocab;
-    eog[1] = n_vocab - 1;
+    ends[0].id = rand() % n_vocab;
+    ends[1].id = n_vocab - 1;
     for (int i = 0; i <= k; i++) {
         struct law_context c[2];
 
@@ -310,7 +310,7 @@ static void try_rounds(int32_t n_vocab, int n, struct seen *seen)
         seen->rounds++;
         seen->accepted += d.n_accepted;
         seen->numeric += (d.flags & SEQ_NUMERIC) != 0;
-        seen->ended += (d.flags & SEQ_EOG) != 0;
+        seen->ended += (d.flags & SEQ_END) != 0;
         seen->fallback += (d.flags & SEQ_RESIDUAL_FALLBACK) != 0;
         table_free(&t);
     }

@@ -55,6 +55,7 @@ static float pick(const float *values, size_t n)
 #define PICK(...) pick((const float[]){__VA_ARGS__}, COUNT_OF(((const float[]){__VA_ARGS__})))
 
 static int32_t bias_ids[4];
+static uint32_t allowed_ids[SPECD_VOCAB_MAX / 32];
 static const float bias_values[4] = {-INFINITY, 2.5f, -100.0f, 100.0f};
 
 /* Parameters and adjustments at random, each off half of the time. */
@@ -87,10 +88,14 @@ static void row_params(struct row *r)
             bias_ids[i] = (rand() % r->n) / 4 * 4 + i; /* some beyond the end; each once */
     }
     if (rand() % 2) {
-        p->n_eog = 2;
-        p->eog[0] = rand() % r->n;
-        p->eog[1] = r->n - 1;
-        p->eog_from = rand() % 2 ? 11 : 10;
+        p->n_ends = 2;
+        p->ends[0] = (struct end_token){rand() % r->n, rand() % 2 ? 11 : 10};
+        p->ends[1] = (struct end_token){r->n - 1, rand() % 2 ? 11 : 10};
+    }
+    if (rand() % 4 == 0) {
+        for (int32_t i = 0; i <= (r->n - 1) / 32; i++)
+            allowed_ids[i] = (uint32_t)rand() << 16 ^ (uint32_t)rand();
+        p->allowed = allowed_ids;
     }
 }
 
@@ -206,9 +211,8 @@ static void test_everything_masked(void **state)
                               .n_bias = 2,
                               .bias_ids = ids,
                               .bias = bias,
-                              .n_eog = 1,
-                              .eog = {2},
-                              .eog_from = 5};
+                              .n_ends = 1,
+                              .ends = {{2, 5}}};
     struct law_context c = {.params = &p, .law = &p.target, .position = 4};
     uint64_t scratch[8];
     struct law l;
@@ -303,7 +307,7 @@ static void test_residual(void **state)
         row_params(&a);
         b.params = a.params;
         b.context = (struct law_context){.params = &b.params, .law = &b.params.target};
-        b.params.n_bias = a.params.n_bias = a.params.n_eog = b.params.n_eog = 0;
+        b.params.n_bias = a.params.n_bias = a.params.n_ends = b.params.n_ends = 0;
         oracle_build(&oq, a.logits, a.n, &a.context);
         oracle_build(&op, b.logits, b.n, &b.context);
         law_build(&q, a.logits, a.n, &a.context, a.scratch);
