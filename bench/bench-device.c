@@ -166,7 +166,8 @@ static void bench_fill(struct bench *b)
     for (int role = 0; role < MODEL_ROLES; role++) {
         round_start(b, -1);
         b->round.n_chunks = 1;
-        b->round.chunks[0] = (struct round_chunk){0, (enum model_role)role, 0, b->options.context};
+        b->round.chunks[0] =
+            (struct round_chunk){0, (enum model_role)role, 0, b->options.context, false};
         round_run(b);
     }
 }
@@ -200,7 +201,7 @@ static uint64_t pass_ns(struct bench *b, int rows)
         } else {
             slot_start(b, context + rows + 1, context, 0.0f, 1.0f);
             round_start(b, -1);
-            b->round.chunks[0] = (struct round_chunk){0, MODEL_TARGET, context, rows};
+            b->round.chunks[0] = (struct round_chunk){0, MODEL_TARGET, context, rows, false};
             b->round.n_chunks = 1;
         }
         round_run(b);

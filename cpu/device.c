@@ -141,6 +141,7 @@ struct layout {
     struct slots *slots;
     struct forward *forward;
     struct turns *turns;
+    struct scores *scores;
     struct arena *slot, *activation, *workspace;
 };
 
@@ -153,6 +154,7 @@ static void layout_rest(const struct layout *l, const struct device_setup *s,
     slots_layout(l->slots, s, target->n_vocab, l->slot);
     forward_layout(l->forward, nets, s, threads, l->activation);
     turns_layout(l->turns, s, target->n_vocab, draft ? draft->n_vocab : 0, threads, l->workspace);
+    scores_layout(l->scores, target->n_vocab, l->workspace);
 }
 
 static void net_pointers(const struct net nets[MODEL_ROLES], const bool has_net[MODEL_ROLES],
@@ -169,10 +171,11 @@ static int plan_rest(const struct device_setup *s, const struct net *const nets[
     struct slots slots;
     struct forward forward;
     struct turns turns;
+    struct scores scores;
     struct kvmem kv;
     size_t block_bytes = 0;
-    layout_rest(&(struct layout){&slots, &forward, &turns, &slot, &activation, &workspace}, s, nets,
-                threads);
+    layout_rest(&(struct layout){&slots, &forward, &turns, &scores, &slot, &activation, &workspace},
+                s, nets, threads);
     kvmem_init(&kv, nets, s->kv);
     if (!kvmem_block_bytes(&kv, &block_bytes) || slot.overflow || activation.overflow ||
         workspace.overflow)
@@ -290,13 +293,15 @@ static int device_pool_create(struct device *dev, int32_t n_blocks, void (*on_do
     net_pointers(dev->nets, dev->has_net, nets);
     kvmem_init(&dev->kv, nets, dev->setup.kv);
     kvmem_layout(&dev->kv, n_blocks, &dev->kv_arena);
-    layout_rest(&(struct layout){&dev->slots, &dev->forward, &dev->turns, &dev->slot_arena,
-                                 &dev->activation_arena, &dev->workspace_arena},
+    layout_rest(&(struct layout){&dev->slots, &dev->forward, &dev->turns, &dev->scores,
+                                 &dev->slot_arena, &dev->activation_arena, &dev->workspace_arena},
                 &dev->setup, nets, pool_size(dev->pool));
-    dev->forward.pool = dev->turns.pool = dev->pool;
+    dev->forward.pool = dev->turns.pool = dev->scores.pool = dev->pool;
     dev->forward.kv = &dev->kv;
     dev->turns.slots = &dev->slots;
-    rc = rounds_start(&dev->rounds, &dev->forward, &dev->turns, &dev->slots, on_done, arg);
+    dev->scores.slots = &dev->slots;
+    rc = rounds_start(&dev->rounds, &dev->forward, &dev->turns, &dev->slots, &dev->scores, on_done,
+                      arg);
     return rc == 0 ? 0 : fail(rc, err, errlen, "no thread for the rounds");
 }
 

@@ -29,6 +29,7 @@ struct device {
     struct slots slots;
     struct forward forward;
     struct turns turns;
+    struct scores scores;
     struct rounds rounds;
 };
 

@@ -344,14 +344,17 @@ INLINE void mul_quantised(const enum dtype type, const int np, const int nt,
 
 /* ---- instances ------------------------------------------------------------------------------- */
 
-#define SHAPES(X, type)                                                                 \
-    X(type, 1, 1)                                                                       \
-    X(type, 1, 2) X(type, 1, 3) X(type, 1, 4) X(type, 1, 5) X(type, 1, 6) X(type, 2, 1) \
-        X(type, 2, 2) X(type, 4, 1)
+#define SHAPES(X, type) \
+    X(type, 1, 1)       \
+    X(type, 1, 2)       \
+    X(type, 1, 3)       \
+    X(type, 1, 4) X(type, 1, 5) X(type, 1, 6) X(type, 2, 1) X(type, 2, 2) X(type, 4, 1)
 #define TYPES(X)                                                                    \
     SHAPES(X, F32)                                                                  \
-    SHAPES(X, BF16) SHAPES(X, Q8_0) SHAPES(X, Q4_0) SHAPES(X, Q4_1) SHAPES(X, Q5_0) \
-        SHAPES(X, Q5_1) SHAPES(X, Q4_K) SHAPES(X, Q5_K) SHAPES(X, Q6_K)
+    SHAPES(X, BF16)                                                                 \
+    SHAPES(X, Q8_0)                                                                 \
+    SHAPES(X, Q4_0) SHAPES(X, Q4_1) SHAPES(X, Q5_0) SHAPES(X, Q5_1) SHAPES(X, Q4_K) \
+        SHAPES(X, Q5_K) SHAPES(X, Q6_K)
 
 #define KERNEL(type, np, nt)                                         \
     AVX2 static void type##_##np##_##nt(const struct kernel_args *a) \

@@ -13,10 +13,15 @@ static void run_prompt(struct rounds *r, enum model_role role)
         const struct round_chunk *c = &r->chunks[i];
         const struct slot *slot = &r->slots->slots[c->slot];
         if (c->role == role)
-            r->spans[n++] = (struct span){
-                .tokens = slot->tokens, .blocks = slot->blocks, .pos = c->start, .n = c->n};
+            r->spans[n++] = (struct span){.tokens = slot->tokens,
+                                          .blocks = slot->blocks,
+                                          .pos = c->start,
+                                          .n = c->n,
+                                          .n_logits = c->score ? c->n : 0};
     }
-    forward_pass(r->forward, role, r->spans, n, NULL, 0);
+    forward_pass(r->forward, role, r->spans, n, r->scores->logits, r->scores->stride);
+    if (role == MODEL_TARGET)
+        scores_run(r->scores, &r->result);
     for (int32_t i = 0; i < r->n_chunks; i++) {
         const struct round_chunk *c = &r->chunks[i];
         struct slot *slot = &r->slots->slots[c->slot];
@@ -103,11 +108,12 @@ static void *round_thread(void *arg)
 }
 
 int rounds_start(struct rounds *r, struct forward *forward, struct turns *turns,
-                 struct slots *slots, void (*on_done)(void *arg), void *arg)
+                 struct slots *slots, struct scores *scores, void (*on_done)(void *arg), void *arg)
 {
     r->forward = forward;
     r->turns = turns;
     r->slots = slots;
+    r->scores = scores;
     r->on_done = on_done;
     r->on_done_arg = arg;
     pthread_mutex_init(&r->lock, NULL);
@@ -180,6 +186,8 @@ static int add_chunk(struct rounds *r, const struct round_chunk *c)
     if (c->start != have || c->n < 1 || c->n > slot->len - 1 - c->start ||
         !has_blocks(s, slot, c->start + c->n))
         return SPECD_EINVAL;
+    if (c->score && scores_add(r->scores, c) != 0)
+        return SPECD_EINVAL;
     r->chunks[r->n_chunks++] = *c;
     return 0;
 }
@@ -221,6 +229,7 @@ int rounds_begin(struct rounds *r, const struct round *round)
     set_state(r, ROUND_NONE);
     r->n_chunks = r->n_commands = r->n_steps = 0;
     r->turns->n_turns = 0;
+    scores_begin(r->scores);
     r->turns->synthetic_acceptance = round->synthetic_acceptance;
     r->verifies = r->prompts[MODEL_TARGET] = r->prompts[MODEL_DRAFT] = false;
     if (round->n_chunks > 2 * SPECD_SLOTS_MAX || round->n_seqs > r->slots->n_slots)

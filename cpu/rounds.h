@@ -10,6 +10,7 @@
 #define SPECD_CPU_ROUNDS_H
 
 #include "forward.h"
+#include "scores.h"
 #include "specd/device.h"
 #include "turns.h"
 
@@ -32,6 +33,7 @@ struct rounds {
     struct forward *forward;
     struct turns *turns;
     struct slots *slots;
+    struct scores *scores;
     void (*on_done)(void *arg);
     void *on_done_arg;
 
@@ -53,7 +55,7 @@ struct rounds {
 
 /* Starts the thread. 0, or SPECD_ENOMEM when the system refuses one. */
 int rounds_start(struct rounds *r, struct forward *forward, struct turns *turns,
-                 struct slots *slots, void (*on_done)(void *arg), void *arg);
+                 struct slots *slots, struct scores *scores, void (*on_done)(void *arg), void *arg);
 void rounds_stop(struct rounds *r); /* waits for a round in flight; NULL-safe before rounds_start */
 
 /* The verbs of device.h. Calls out of order and rounds that do not fit the slots are SPECD_EINVAL,

@@ -1,112 +1,12 @@
 /*
- * admit.c - a request becomes a sequence: sampling parameters, drafters, prompt.
+ * admit.c - a request becomes a sequence: sampling parameters and drafters.
  */
 #include "engine_impl.h"
 
 #include <stdlib.h>
 #include <sys/random.h>
 
-/* ---- its prompt, on the thread pool ---------------------------------------------------------- */
-
-struct preparation {
-    uv_work_t work;
-    struct engine *e;
-    struct seq *s;
-    int32_t *ids;
-    size_t n_ids;
-    int rc;
-    char err[256];
-};
-
-static void prepare_work(uv_work_t *work)
-{
-    struct preparation *p = work->data;
-    p->rc = prepare_prompt(&p->e->prepare, p->s->req, &p->ids, &p->n_ids, p->err, sizeof p->err);
-}
-
-static bool check_length(struct engine *e, const struct preparation *p, char *err, size_t errlen)
-{
-    size_t n_ctx = (size_t)e->setup.n_ctx;
-    if (p->n_ids == 0) {
-        fail(0, err, errlen, "prompt: has no tokens");
-        return false;
-    }
-    if (p->n_ids >= n_ctx) {
-        fail(0, err, errlen,
-             "prompt: %zu tokens leave no room for an answer in a context of %zu tokens", p->n_ids,
-             n_ctx);
-        return false;
-    }
-    return true;
-}
-
-static void add_end(struct sample_params *p, int32_t id, int32_t from)
-{
-    ASSERT(p->n_ends < SPECD_ENDS_MAX);
-    p->ends[p->n_ends++] = (struct end_token){id, from};
-}
-
-/* min_tokens keeps every end away for a while, ignore_eos those of the model for good. */
-static void set_ends(const struct engine *e, struct seq *s)
-{
-    const struct request_params *r = &s->req->params;
-    const struct vocab *v = tokenizer_vocab(e->tokenizer);
-    int32_t from = s->n_prompt + MIN(r->min_tokens, INT32_MAX - s->n_prompt);
-    for (int32_t i = 0; i < v->n_eog; i++)
-        add_end(&s->params, v->eog[i], r->ignore_eos ? INT32_MAX : from);
-    for (int32_t i = 0; i < r->n_stop_ids; i++)
-        add_end(&s->params, r->stop_ids[i], from);
-}
-
-static void enter_prompt(struct engine *e, struct preparation *p)
-{
-    struct seq *s = p->s;
-    const struct request_params *r = &s->req->params;
-    seq_set_prompt(s, p->ids, (int32_t)p->n_ids);
-    int32_t room = e->setup.n_ctx - s->n_prompt;
-    s->limit = s->n_prompt + (r->max_tokens > 0 ? MIN(r->max_tokens, room) : room);
-    set_ends(e, s);
-    if (s->lookup)
-        lookup_append(s->lookup, s->tokens, s->len);
-    pthread_mutex_lock(&s->req->output.lock); /* usage in the stream needs it from the start */
-    s->req->output.stats.n_prompt = s->n_prompt;
-    pthread_mutex_unlock(&s->req->output.lock);
-    sched_ready(&e->sched, s);
-}
-
-static void on_prepared(uv_work_t *work, int status)
-{
-    struct preparation *p = work->data;
-    struct engine *e = p->e;
-    struct seq *s = p->s;
-    (void)status; /* never cancelled: the request's own flag ends it sooner */
-    s->preparing_on_pool = false;
-    if (s->state == SEQ_DONE)
-        seq_free(s); /* ended meanwhile */
-    else if (p->rc != 0)
-        seq_finish(e, s, FINISH_ERROR, p->rc, p->err[0] ? p->err : NULL);
-    else if (!check_length(e, p, p->err, sizeof p->err))
-        seq_finish(e, s, FINISH_ERROR, p->n_ids ? SPECD_ECONTEXT : SPECD_EINVAL, p->err);
-    else
-        enter_prompt(e, p);
-    free(p->ids);
-    free(p);
-    e->turn_began_ns = clock_ns();
-    engine_turn(e);
-}
-
-static void prepare(struct engine *e, struct seq *s)
-{
-    struct preparation *p = xcalloc(1, sizeof *p);
-    p->work.data = p;
-    p->e = e;
-    p->s = s;
-    s->preparing_on_pool = true;
-    int rc = uv_queue_work(&e->loop, &p->work, prepare_work, on_prepared);
-    ASSERT(rc == 0);
-}
-
-/* ---- a request's parameters ------------------------------------------------------------------ */
+/* ---- its laws -------------------------------------------------------------------------------- */
 
 static uint64_t fresh_seed(void)
 {
@@ -237,5 +137,5 @@ void engine_admit(struct engine *e, struct request *req)
     s->decoder.started = req->kind != PROMPT_CHAT;
     sched_add(&e->sched, s);
     watch_start(e, s);
-    prepare(e, s);
+    engine_intake(e, s);
 }

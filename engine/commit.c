@@ -12,16 +12,36 @@
 
 /* ---- output ---------------------------------------------------------------------------------- */
 
-/* Moves n pending bytes to the output, as the text of token id. Output lock held. */
-static void push_token(struct seq *s, int32_t id, bool drafted, size_t n)
+/* A committed token of a round, and what is known of it. */
+struct commit {
+    int32_t id;
+    bool drafted, is_end, is_last;
+    const struct token_logprob *own, *top; /* or NULL */
+};
+
+static void grow_output(struct request_output *out, size_t logprobs)
+{
+    if (out->n_tokens < out->cap_tokens)
+        return;
+    out->cap_tokens = MAX(32, out->cap_tokens * 2);
+    out->tokens = xrealloc(out->tokens, out->cap_tokens * sizeof *out->tokens);
+    if (logprobs > 0)
+        out->logprobs = xrealloc(out->logprobs, out->cap_tokens * logprobs * sizeof *out->logprobs);
+}
+
+/* Moves n pending bytes to the output, as the text of the token. Output lock held. */
+static void push_token(struct seq *s, const struct commit *c, size_t n)
 {
     struct request_output *out = &s->req->output;
-    if (out->n_tokens == out->cap_tokens) {
-        out->cap_tokens = MAX(32, out->cap_tokens * 2);
-        out->tokens = xrealloc(out->tokens, out->cap_tokens * sizeof *out->tokens);
+    size_t n_logprobs = (size_t)(1 + s->params.n_logprobs);
+    grow_output(out, n_logprobs);
+    if (n_logprobs > 0) {
+        struct token_logprob *at = out->logprobs + out->n_tokens * n_logprobs;
+        at[0] = *c->own;
+        memcpy(at + 1, c->top, (n_logprobs - 1) * sizeof *at);
     }
     out->tokens[out->n_tokens++] = (struct out_token){
-        .id = id, .text_len = (uint32_t)n, .drafted = drafted, .k = (uint8_t)s->k};
+        .id = c->id, .text_len = (uint32_t)n, .drafted = c->drafted, .k = (uint8_t)s->k};
     buf_add(&out->text, s->pending.data, n);
     memmove(s->pending.data, s->pending.data + n, s->pending.len - n);
     s->pending.len -= n;
@@ -53,23 +73,22 @@ static size_t flush_text(struct seq *s)
 }
 
 /* One token of the round. Returns the reason the sequence ends with it, or FINISH_NONE. */
-static enum finish_reason commit_token(struct engine *e, struct seq *s, int32_t id, bool drafted,
-                                       bool is_end, bool is_last)
+static enum finish_reason commit_token(struct engine *e, struct seq *s, const struct commit *c)
 {
     int32_t stop_index = -1;
     buf_reserve(&s->pending, 0);
-    if (is_end) {
-        push_token(s, id, drafted, flush_text(s));
+    if (c->is_end) {
+        push_token(s, c, flush_text(s));
         return FINISH_STOP;
     }
-    size_t n = feed_text(e, s, id, &stop_index);
+    size_t n = feed_text(e, s, c->id, &stop_index);
     if (stop_index >= 0) {
-        push_token(s, id, drafted, n);
+        push_token(s, c, n);
         s->req->output.stop_text = s->req->params.stops[stop_index];
         return FINISH_STOP;
     }
-    push_token(s, id, drafted, is_last ? flush_text(s) : n);
-    return is_last ? FINISH_LENGTH : FINISH_NONE;
+    push_token(s, c, c->is_last ? flush_text(s) : n);
+    return c->is_last ? FINISH_LENGTH : FINISH_NONE;
 }
 
 /* ---- the end of a sequence ------------------------------------------------------------------- */
@@ -143,6 +162,7 @@ static void retire(struct engine *e, struct seq *s)
     struct request *req = s->req;
     watch_stop(s);
     sched_remove(&e->sched, s);
+    intake_release(e, s);
     atomic_fetch_sub(&e->n_live, 1);
     req->on_output(req, req->on_output_arg);
     if (!s->preparing_on_pool) /* otherwise the work's own callback frees it */
@@ -226,8 +246,15 @@ static enum finish_reason deliver(struct engine *e, struct seq *s, const struct 
     int32_t i;
     for (i = 0; i < r->n_tokens && reason == FINISH_NONE; i++) {
         bool last = i == r->n_tokens - 1;
-        reason = commit_token(e, s, r->tokens[i], i < r->n_accepted, last && (r->flags & SEQ_END),
-                              last && r->len >= s->limit);
+        struct commit c = {.id = r->tokens[i],
+                           .drafted = i < r->n_accepted,
+                           .is_end = last && (r->flags & SEQ_END),
+                           .is_last = last && r->len >= s->limit};
+        if (r->own) {
+            c.own = r->own + i;
+            c.top = r->top + (ptrdiff_t)i * s->params.n_logprobs;
+        }
+        reason = commit_token(e, s, &c);
     }
     *delivered = i;
     return reason;
@@ -262,6 +289,8 @@ static void commit_seq(struct engine *e, struct seq *s, const struct seq_result 
     }
     observe_draft(s, r);
     take_tokens(e, s, r);
+    if (s->stats.n_generated == 0)
+        intake_release(e, s);
 
     struct request_output *out = &s->req->output;
     int32_t delivered;
@@ -285,6 +314,19 @@ static void commit_seq(struct engine *e, struct seq *s, const struct seq_result 
         s->req->on_output(s->req, s->req->on_output_arg);
 }
 
+/* A prompt that was only to be scored ends with its last row. */
+static void commit_score(struct engine *e, struct seq *s, const struct score_result *r,
+                         uint64_t now)
+{
+    ASSERT(s);
+    echo_score(s, r);
+    if (s->score || s->len < s->limit)
+        return;
+    s->t_prompt_done = s->t_first = s->t_last = now;
+    e->stats.prompt_tokens += (uint64_t)s->n_prompt;
+    seq_finish(e, s, FINISH_LENGTH, 0, NULL);
+}
+
 void commit_round(struct engine *e)
 {
     uint64_t now = clock_ns();
@@ -293,6 +335,8 @@ void commit_round(struct engine *e)
     e->stats.draft_ns += e->result.draft_ns;
     e->stats.verify_ns += e->result.verify_ns;
     e->stats.sample_ns += e->result.sample_ns;
+    for (int32_t i = 0; i < e->result.n_scores; i++)
+        commit_score(e, e->sched.slots[e->result.scores[i].slot], &e->result.scores[i], now);
     for (int32_t i = 0; i < e->result.n_seqs; i++) {
         struct seq *s = e->sched.slots[e->result.seqs[i].slot];
         ASSERT(s);

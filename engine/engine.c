@@ -313,6 +313,11 @@ const struct engine_info *engine_info(const struct engine *e)
     return state == ENGINE_LOADING || state == ENGINE_FAILED ? NULL : &e->info;
 }
 
+const char *engine_token_bytes(const struct engine *e, int32_t id, size_t *len)
+{
+    return tokenizer_piece(e->tokenizer, id, true, len);
+}
+
 int engine_submit(struct engine *e, struct request *req)
 {
     int state = atomic_load(&e->state);

@@ -78,9 +78,20 @@ void engine_turn(struct engine *e); /* decides and starts work, unless a round i
 
 /* ---- admit.c */
 
-/* Takes the reference that came with the mailbox. The sequence is ready to run, or has failed, when
- * its prompt has been through the thread pool. */
+/* Takes the reference that came with the mailbox. */
 void engine_admit(struct engine *e, struct request *req);
+
+/* ---- intake.c */
+
+/* The sequence is ready to run, or has failed, when its prompt has been through the thread pool. */
+void engine_intake(struct engine *e, struct seq *s);
+/* The leader's prompt is computed, or it is going: siblings that wait for it need not any more. */
+void intake_release(struct engine *e, const struct seq *leader);
+
+/* ---- echo.c: the prompt given back, for params.echo */
+
+void echo_begin(struct engine *e, struct seq *s);
+void echo_score(struct seq *s, const struct score_result *r);
 
 /* ---- commit.c: a round's results become text, statistics and finished requests */
 

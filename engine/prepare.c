@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int copy_ids(const struct tokenizer *t, const struct request *req, int32_t **ids, size_t *n,
+static int copy_ids(const struct tokenizer *t, const struct request *req, struct prepared *out,
                     char *err, size_t errlen)
 {
     uint32_t n_vocab = tokenizer_n_vocab(t);
@@ -13,9 +13,9 @@ static int copy_ids(const struct tokenizer *t, const struct request *req, int32_
             return fail(SPECD_EINVAL, err, errlen,
                         "prompt: token id %d at index %zu is not in 0..%u", id, i, n_vocab - 1);
     }
-    *ids = xmalloc(req->n_prompt_ids * sizeof **ids);
-    memcpy(*ids, req->prompt_ids, req->n_prompt_ids * sizeof **ids);
-    *n = req->n_prompt_ids;
+    out->ids = xmalloc(req->n_prompt_ids * sizeof *out->ids);
+    memcpy(out->ids, req->prompt_ids, req->n_prompt_ids * sizeof *out->ids);
+    out->n_ids = req->n_prompt_ids;
     return 0;
 }
 
@@ -51,20 +51,29 @@ static unsigned chat_flags(const struct vocab *v, const struct buf *text)
     return ENCODE_SPECIAL | (printed ? 0 : ENCODE_BOS);
 }
 
-int prepare_prompt(const struct prepare_tables *t, const struct request *req, int32_t **ids,
-                   size_t *n_ids, char *err, size_t errlen)
+static int encode(const struct prepare_tables *t, const struct request *req, const char *text,
+                  size_t len, unsigned flags, struct prepared *out)
 {
+    const struct vocab *v = tokenizer_vocab(t->tokenizer);
+    int rc =
+        tokenizer_encode(t->tokenizer, text, len, flags, &req->cancelled, &out->ids, &out->n_ids);
+    out->bos_added = rc == 0 && flags & ENCODE_BOS && v->add_bos && v->bos >= 0;
+    return rc;
+}
+
+int prepare_prompt(const struct prepare_tables *t, const struct request *req, struct prepared *out,
+                   char *err, size_t errlen)
+{
+    *out = (struct prepared){0};
     if (req->kind == PROMPT_TOKENS)
-        return copy_ids(t->tokenizer, req, ids, n_ids, err, errlen);
+        return copy_ids(t->tokenizer, req, out, err, errlen);
     if (req->kind == PROMPT_TEXT)
-        return tokenizer_encode(t->tokenizer, req->prompt, req->prompt_len,
-                                ENCODE_BOS | ENCODE_SPECIAL, &req->cancelled, ids, n_ids);
+        return encode(t, req, req->prompt, req->prompt_len, ENCODE_BOS | ENCODE_SPECIAL, out);
     struct buf text = {0};
     int rc = render_chat(t, req, &text, err, errlen);
     if (rc == 0)
-        rc = tokenizer_encode(t->tokenizer, text.data ? text.data : "", text.len,
-                              chat_flags(tokenizer_vocab(t->tokenizer), &text), &req->cancelled,
-                              ids, n_ids);
+        rc = encode(t, req, text.data ? text.data : "", text.len,
+                    chat_flags(tokenizer_vocab(t->tokenizer), &text), out);
     buf_free(&text);
     return rc;
 }

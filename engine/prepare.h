@@ -16,8 +16,14 @@ struct prepare_tables {
     const struct chat_template *chat; /* NULL: the model has none */
 };
 
-/* *ids is malloc'd. EINVAL names the field; ECANCELED when req->cancelled became true. */
-int prepare_prompt(const struct prepare_tables *t, const struct request *req, int32_t **ids,
-                   size_t *n_ids, char *err, size_t errlen);
+struct prepared {
+    int32_t *ids; /* malloc'd */
+    size_t n_ids;
+    bool bos_added; /* the first is a BOS that the text does not spell */
+};
+
+/* EINVAL names the field; ECANCELED when req->cancelled became true. */
+int prepare_prompt(const struct prepare_tables *t, const struct request *req, struct prepared *out,
+                   char *err, size_t errlen);
 
 #endif

@@ -52,6 +52,11 @@ void request_unref(struct request *req)
     buf_free(&req->storage);
     buf_free(&req->output.text);
     free(req->output.tokens);
+    free(req->output.logprobs);
+    buf_free(&req->output.echo.text);
+    free(req->output.echo.tokens);
+    free(req->output.echo.logprobs);
+    request_unref(req->leader);
     pthread_mutex_destroy(&req->output.lock);
     free(req);
 }

@@ -102,7 +102,7 @@ static struct seq *youngest_running(const struct sched *s)
 
 static bool is_decoding(const struct seq *q)
 {
-    return q->state == SEQ_RUNNING && q->target_len == q->len - 1;
+    return q->state == SEQ_RUNNING && q->target_len == q->len - 1 && q->len < q->limit;
 }
 
 /* Rows of the next verify pass stand at positions len-1 .. len-1+K. An adaptive K shrinks before
@@ -152,8 +152,9 @@ static bool take_blocks(struct sched *s, struct seq *q)
         q->blocks = xrealloc(q->blocks, (size_t)total * sizeof *q->blocks);
     }
     q->draft_kv = seq_wants_draft_kv(q) && q->len < s->draft_ctx;
-    q->n_blocks = kv_match(s->kv, q->req->cache_salt, q->tokens, q->len, q->draft_kv, q->blocks,
-                           &q->target_len, &q->draft_len);
+    if (!q->score) /* rows that are to be scored are computed anew */
+        q->n_blocks = kv_match(s->kv, q->req->cache_salt, q->tokens, q->len, q->draft_kv, q->blocks,
+                               &q->target_len, &q->draft_len);
     bool room = kv_n_free(s->kv) >= total - q->n_blocks + s->n_running;
     if (room && grow_to(s, q, total))
         return true;
@@ -185,11 +186,12 @@ static bool admit_one(struct sched *s, struct seq *q, uint64_t now)
     return true;
 }
 
-/* Strictly in order of arrival: a long prompt is not starved by short ones behind it. */
+/* Strictly in order of arrival: a long prompt is not starved by short ones behind it. Only those
+ * that wait for another to compute their prompt let others pass. */
 static void admit(struct sched *s, uint64_t now)
 {
     for (struct seq *q = s->first; q && s->n_waiting > 0; q = q->next) {
-        if (q->state == SEQ_WAITING && !admit_one(s, q, now))
+        if (q->state == SEQ_WAITING && !q->leader && !admit_one(s, q, now))
             return;
     }
 }
@@ -198,6 +200,7 @@ static void admit(struct sched *s, uint64_t now)
 
 struct budget {
     int32_t rows[MODEL_ROLES]; /* left in this round's prompt passes */
+    int32_t score_rows;        /* of these, rows that may be scored */
 };
 
 /* The chunk of a sequence that is in the round already: a prompt's last one may be followed by
@@ -221,7 +224,7 @@ static int32_t add_chunk(struct round *r, struct budget *b, const struct seq *q,
     if (chunk)
         chunk->n += n; /* it ends at start */
     else
-        r->chunks[r->n_chunks++] = (struct round_chunk){q->slot, role, start, n};
+        r->chunks[r->n_chunks++] = (struct round_chunk){q->slot, role, start, n, false};
     b->rows[role] -= n;
     return start + n;
 }
@@ -241,13 +244,28 @@ static bool any_decoding(const struct sched *s)
     return false;
 }
 
+/* Scored rows make logits, and there is room for few: such a prompt goes in small chunks. What was
+ * scored before a preemption is computed again without. */
+static void prefill_target(struct round *r, struct budget *b, struct seq *q)
+{
+    int32_t start = q->target_len, end = q->len - 1;
+    bool score = q->score && start >= q->n_scored;
+    if (q->score)
+        end = score ? MIN(end, start + b->score_rows) : MIN(end, q->n_scored);
+    q->target_len = add_chunk(r, b, q, MODEL_TARGET, start, end);
+    if (score && q->target_len > start) {
+        r->chunks[r->n_chunks - 1].score = true;
+        b->score_rows -= q->target_len - start;
+    }
+}
+
 /* target_len and draft_len are what the device will have after the chunks of this round. */
 static void prefill(struct sched *s, struct round *r, struct budget *b)
 {
     for (struct seq *q = s->first; q; q = q->next) {
         if (q->state != SEQ_RUNNING || is_decoding(q))
             continue;
-        q->target_len = add_chunk(r, b, q, MODEL_TARGET, q->target_len, q->len - 1);
+        prefill_target(r, b, q);
         if (q->draft_kv)
             q->draft_len = add_chunk(r, b, q, MODEL_DRAFT, q->draft_len, draft_end(s, q));
     }
@@ -357,7 +375,7 @@ bool sched_plan(struct sched *s, struct round *r, uint64_t now)
     admit(s, now);
     int32_t rows = any_decoding(s) ? s->mixed_rows : s->max_rows;
     int32_t reserved = MIN(catch_up_rows(s), (rows + 1) / 2);
-    struct budget budget = {.rows = {rows, rows - reserved}};
+    struct budget budget = {.rows = {rows, rows - reserved}, .score_rows = SPECD_SCORE_ROWS};
     prefill(s, r, &budget);
     budget.rows[MODEL_DRAFT] += reserved;
     draft(s, r, &budget, s->rounds++);

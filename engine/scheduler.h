@@ -9,7 +9,8 @@
  *   grow     every decoding sequence, oldest first, gets blocks for its next rows; when the pool is
  *            empty the youngest running sequence is preempted (its full blocks stay in the prefix
  *            index, so it comes back cheaply)
- *   admit    waiting sequences take free slots while their prompt fits beside what runs
+ *   admit    waiting sequences take free slots while their prompt fits beside what runs; siblings
+ *            (n > 1) wait until their leader's prompt is in the prefix index
  *   prefill  prompt chunks and draft catch-up, oldest first, under the row budget
  *   draft    K per decoding sequence (pace.h), from the first of its drafters that has a proposal
  */

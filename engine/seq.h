@@ -43,6 +43,13 @@ struct seq {
     bool draft_kv;         /* while RUNNING: keeps the draft model's KV up to date */
     bool slot_is_new;      /* slot_set is due before the next round, with the rows found cached: */
     int32_t cached_target_len, cached_draft_len;
+    bool bos_added;   /* tokens[0] is a BOS that the prompt's text does not spell */
+    bool score;       /* prompt rows are still to be scored: those from n_scored on */
+    int32_t n_scored; /* rows */
+
+    /* n > 1: who computes the prompt first; NULL once it has, or is gone. This one waits for it
+     * unless it is RUNNING. */
+    struct seq *leader;
 
     /* drafting */
     enum drafter_type drafters[ENGINE_DRAFTERS_MAX]; /* this request's, in order; DRAFT_NONE ends */

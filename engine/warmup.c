@@ -103,10 +103,10 @@ static int prefill_all(struct warmup *w)
             int32_t rows = MIN(n - done, e->setup.max_rows);
             e->round.n_chunks = 0;
             e->round.chunks[e->round.n_chunks++] =
-                (struct round_chunk){s, MODEL_TARGET, done, rows};
+                (struct round_chunk){s, MODEL_TARGET, done, rows, false};
             if (e->draft_ctx > 0)
                 e->round.chunks[e->round.n_chunks++] =
-                    (struct round_chunk){s, MODEL_DRAFT, done, rows};
+                    (struct round_chunk){s, MODEL_DRAFT, done, rows, false};
             rc = engine_round_sync(e);
         }
         if (rc != 0)

@@ -71,6 +71,36 @@ static void on_output(struct request *req, void *arg)
     }
 }
 
+struct engine *answer_engine(const struct answer *a)
+{
+    return atomic_load(&a->exchange->server->engine);
+}
+
+struct logprob_part choice_echo(const struct choice *c)
+{
+    const struct request_echo *echo = &c->req->output.echo;
+    return (struct logprob_part){.tokens = echo->tokens,
+                                 .n = (size_t)echo->n_scored,
+                                 .logprobs = echo->logprobs,
+                                 .n_top = c->req->params.n_logprobs,
+                                 .text = echo->text.data,
+                                 .headless = true};
+}
+
+int choice_parts(const struct choice *c, struct logprob_part parts[2])
+{
+    const struct request_output *o = &c->req->output;
+    int n = 0;
+    if (c->req->params.echo)
+        parts[n++] = choice_echo(c);
+    parts[n++] = (struct logprob_part){.tokens = o->tokens,
+                                       .n = o->n_tokens,
+                                       .logprobs = o->logprobs,
+                                       .n_top = c->req->params.n_logprobs,
+                                       .text = o->text.data};
+    return n;
+}
+
 bool answer_error(struct answer *a, struct api_error *e)
 {
     for (int i = 0; i < a->n_choices; i++) {
@@ -87,7 +117,7 @@ bool answer_error(struct answer *a, struct api_error *e)
 
 void answer_cancel(struct answer *a)
 {
-    struct engine *engine = atomic_load(&a->exchange->server->engine);
+    struct engine *engine = answer_engine(a);
     int error;
     for (int i = 0; i < a->n_choices; i++)
         if (a->choices[i].submitted && !is_finished(a->choices[i].req, &error))
@@ -159,7 +189,7 @@ static int submit(struct answer *a, struct choice *c)
     req->on_output = on_output;
     req->on_output_arg = c;
     exchange_ref(ex);
-    int rc = engine_submit(atomic_load(&ex->server->engine), req);
+    int rc = engine_submit(answer_engine(a), req);
     c->submitted = rc == 0;
     if (rc < 0)
         exchange_unref(ex);
@@ -191,13 +221,32 @@ static void write_head(struct answer *a)
 
 static void make_choices(struct answer *a)
 {
-    a->n_choices = (int)a->call.n_prompts;
-    a->choices = xcalloc(a->call.n_prompts, sizeof *a->choices);
+    int n = a->call.n;
+    a->n_choices = (int)a->call.n_prompts * n;
+    a->choices = xcalloc((size_t)a->n_choices, sizeof *a->choices);
     for (int i = 0; i < a->n_choices; i++) {
         struct choice *c = &a->choices[i];
-        *c = (struct choice){.answer = a, .index = i, .req = call_request(&a->call, (size_t)i)};
+        *c = (struct choice){.answer = a, .index = i, .is_sibling = i % n > 0};
+        c->req = call_request(&a->call, (size_t)(i / n), i % n);
         snprintf(c->req->id, sizeof c->req->id, "%s", a->id);
+        if (c->is_sibling) {
+            c->req->leader = a->choices[i - i % n].req;
+            request_ref(c->req->leader);
+        }
     }
+}
+
+/* More than the server can ever hold is the client's mistake, not a full queue. */
+static int check_size(const struct answer *a, struct api_error *e)
+{
+    const struct engine_config *config = &a->exchange->server->config->engine;
+    int most = config->n_slots + config->max_queue;
+    if (a->n_choices <= most)
+        return 0;
+    const char *param = a->call.n > 1 ? "n" : "prompt";
+    return api_fail(e, SPECD_EINVAL, param,
+                    "'%s': %d completions in one call, and the server holds at most %d", param,
+                    a->n_choices, most);
 }
 
 static struct answer *answer_new(struct exchange *ex, const struct api_format *format)
@@ -227,6 +276,8 @@ enum MHD_Result answer_start(struct exchange *ex, const struct api_format *forma
     if (rc < 0)
         return respond_error(ex, &e);
     make_choices(a);
+    if (check_size(a, &e) < 0)
+        return respond_error(ex, &e);
     write_head(a);
     call_drop_document(&a->call);
     exchange_drop_body(ex);

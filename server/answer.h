@@ -1,7 +1,7 @@
 /*
  * answer.h - the answer to a generating call: from submitting its requests to the last byte.
  *
- * An answer is the work of an exchange. It holds one choice per prompt, each with a request of its
+ * An answer is the work of an exchange. It holds n choices per prompt, each with a request of its
  * own. Until the first token the connection is suspended in the access handler, so that an error
  * is still a plain status; then a streaming answer suspends in the content reader (stream.c), and
  * an answer in one piece stays suspended until every choice is finished.
@@ -13,6 +13,7 @@
 
 #include "call.h"
 #include "exchange.h"
+#include "logprobs.h"
 
 struct answer;
 
@@ -20,21 +21,21 @@ struct choice {
     struct answer *answer;
     struct request *req;
     int index;
+    bool is_sibling; /* its prompt is that of the choice before it */
     bool submitted;
     bool ended;       /* engine thread: the last report has come */
     int32_t n_sent;   /* token events written */
     int32_t n_prompt; /* as soon as it is known */
-    bool finish_sent;
+    bool echo_sent, finish_sent;
+    size_t n_chars;    /* of text sent */
     uint64_t first_ns; /* when the first token was written */
 };
 
 /* A token as an event shows it. */
 struct token_view {
-    int32_t id;
-    const char *text;
-    size_t len;
-    bool drafted;
-    int k;
+    const struct out_token *token;
+    const char *text;                     /* (token->text_len) */
+    const struct token_logprob *logprobs; /* (1 + n_logprobs), or NULL */
 };
 
 /* How a route words its answers. Each function appends one JSON object. */
@@ -43,6 +44,7 @@ struct api_format {
     const char *id_prefix, *object, *chunk_object;
     bool done; /* a stream ends with [DONE] */
     void (*token)(const struct choice *c, const struct token_view *t, struct buf *out);
+    void (*echo)(const struct choice *c, struct buf *out); /* the prompt, before the first token */
     /* text: what was held back until the end, usually nothing */
     void (*finish)(const struct choice *c, const char *text, size_t len, struct buf *out);
     void (*usage)(const struct answer *a, struct buf *out); /* or NULL */
@@ -51,6 +53,8 @@ struct api_format {
      * a last chunk is NULL when it has none. */
     void (*delta)(const char *text, size_t len, bool first, struct buf *out);
     void (*message)(const char *text, size_t len, struct buf *out);
+    void (*logprobs)(const struct engine *e, const struct logprob_part *parts, int n_parts,
+                     size_t offset, struct buf *out);
 };
 
 struct answer {
@@ -78,6 +82,12 @@ enum MHD_Result answer_start(struct exchange *ex, const struct api_format *forma
 void answer_cancel(struct answer *a);
 /* Has it anything that a stream has not sent? */
 bool choice_has_output(const struct choice *c);
+/* The prompt of a choice and what it has generated, as far as they are wanted, for its finished
+ * request: at most two parts. Returns how many. */
+int choice_parts(const struct choice *c, struct logprob_part parts[2]);
+/* The prompt's part alone. */
+struct logprob_part choice_echo(const struct choice *c);
+struct engine *answer_engine(const struct answer *a);
 /* The first choice that failed, as an error for the client; false when none has. */
 bool answer_error(struct answer *a, struct api_error *e);
 

@@ -32,10 +32,12 @@ static const struct api_format format = {
     .chunk_object = "chat.completion.chunk",
     .done = true,
     .token = openai_token,
+    .echo = openai_echo,
     .finish = openai_finish,
     .usage = openai_usage,
     .body = openai_body,
     .delta = write_delta,
+    .logprobs = logprobs_chat,
     .message = write_message,
 };
 

@@ -22,10 +22,12 @@ static const struct api_format format = {
     .chunk_object = "text_completion",
     .done = true,
     .token = openai_token,
+    .echo = openai_echo,
     .finish = openai_finish,
     .usage = openai_usage,
     .body = openai_body,
     .delta = write_delta,
+    .logprobs = logprobs_text,
     .message = write_text,
 };
 

@@ -6,18 +6,46 @@
 #include "report.h"
 #include "server.h"
 
+#define PROBABILITIES ",\"completion_probabilities\":"
+
+static void write_progress(const struct choice *c, struct buf *out)
+{
+    json_lit(out, ",\"stop\":false,\"tokens_predicted\":");
+    json_int(out, c->n_sent);
+    json_lit(out, ",\"tokens_evaluated\":");
+    json_int(out, c->n_prompt);
+}
+
+static void write_echo(const struct choice *c, struct buf *out)
+{
+    const struct buf *text = &c->req->output.echo.text;
+    json_lit(out, "{\"index\":");
+    json_int(out, c->index);
+    json_lit(out, ",\"content\":");
+    json_str(out, text->data ? text->data : "", text->len);
+    json_lit(out, ",\"tokens\":[]");
+    write_progress(c, out);
+    if (c->req->params.n_logprobs >= 0) {
+        json_lit(out, PROBABILITIES);
+        echo_logprobs(c, out);
+    }
+    json_lit(out, "}");
+}
+
 static void write_token(const struct choice *c, const struct token_view *t, struct buf *out)
 {
     json_lit(out, "{\"index\":");
     json_int(out, c->index);
     json_lit(out, ",\"content\":");
-    json_str(out, t->text, t->len);
+    json_str(out, t->text, t->token->text_len);
     json_lit(out, ",\"tokens\":[");
-    json_int(out, t->id);
-    json_lit(out, "],\"stop\":false,\"tokens_predicted\":");
-    json_int(out, c->n_sent);
-    json_lit(out, ",\"tokens_evaluated\":");
-    json_int(out, c->n_prompt);
+    json_int(out, t->token->id);
+    json_lit(out, "]");
+    write_progress(c, out);
+    if (t->logprobs) {
+        json_lit(out, PROBABILITIES);
+        token_logprobs(c, t, out);
+    }
     token_extras(c, t, false, out);
     json_lit(out, "}");
 }
@@ -48,8 +76,8 @@ static void write_settings(const struct request *req, struct buf *out)
     json_lit(out, "]}");
 }
 
-/* The last object of a stream and the whole answer differ only in what content and tokens hold. */
-static void write_last(const struct choice *c, const char *text, size_t len, bool tokens,
+/* The last object of a stream and the whole answer differ only in what was not sent before. */
+static void write_last(const struct choice *c, const char *text, size_t len, bool whole,
                        struct buf *out)
 {
     const struct request_output *o = &c->req->output;
@@ -58,10 +86,14 @@ static void write_last(const struct choice *c, const char *text, size_t len, boo
     json_lit(out, ",\"content\":");
     json_str(out, text, len);
     json_lit(out, ",\"tokens\":");
-    if (tokens)
+    if (whole && c->answer->call.return_tokens)
         tokens_json(c->req, out);
     else
         json_lit(out, "[]");
+    if (whole && c->req->params.n_logprobs >= 0) {
+        json_lit(out, PROBABILITIES);
+        whole_logprobs(c, out);
+    }
     json_lit(out, ",\"stop\":true,\"model\":");
     json_cstr(out, c->answer->call.info->model_id);
     buf_printf(out, ",\"tokens_predicted\":%d,\"tokens_evaluated\":%d,\"tokens_cached\":%d",
@@ -79,19 +111,19 @@ static void write_finish(const struct choice *c, const char *text, size_t len, s
     write_last(c, text, len, false, out);
 }
 
-/* An array of prompts gets an array of answers. */
+/* Several completions, or an array of prompts, get an array of answers. */
 static void write_body(const struct answer *a, struct buf *out)
 {
-    if (a->call.many)
+    bool many = a->call.many || a->n_choices > 1;
+    if (many)
         json_lit(out, "[");
     for (int i = 0; i < a->n_choices; i++) {
-        const struct buf *text = &a->choices[i].req->output.text;
+        const struct buf *text = whole_text(&a->choices[i]);
         if (i > 0)
             json_lit(out, ",");
-        write_last(&a->choices[i], text->data ? text->data : "", text->len, a->call.return_tokens,
-                   out);
+        write_last(&a->choices[i], text->data, text->len, true, out);
     }
-    if (a->call.many)
+    if (many)
         json_lit(out, "]");
 }
 
@@ -101,6 +133,8 @@ static const struct api_format format = {
     .object = "text_completion",
     .chunk_object = "text_completion",
     .token = write_token,
+    .echo = write_echo,
+    .logprobs = logprobs_native,
     .finish = write_finish,
     .body = write_body,
 };

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SEED_MASK ((1ull << 53) - 1) /* seeds are integers that every JSON reader keeps */
+
 static void set_defaults(struct call *c)
 {
     request_params_init(&c->params);
@@ -17,6 +19,10 @@ static int check_together(struct call *c, struct api_error *e)
     else if (c->top_logprobs > 0)
         return api_fail(e, SPECD_EINVAL, "top_logprobs",
                         "'top_logprobs' needs 'logprobs' to be true");
+    if (c->n_probs > 0)
+        c->params.n_logprobs = MAX(c->params.n_logprobs, c->n_probs);
+    if (c->params.max_tokens == 0 && !c->params.echo)
+        return api_fail(e, SPECD_EINVAL, "max_tokens", "'max_tokens' may be 0 only with 'echo'");
     const struct speculative_params *s = &c->params.spec;
     if (s->min >= 0 && s->max >= 0 && s->min > s->max)
         return api_fail(e, SPECD_EINVAL, "speculative.min",
@@ -86,12 +92,13 @@ static void *copy_array(const void *from, size_t n, size_t size)
     return to;
 }
 
-struct request *call_request(const struct call *c, size_t i)
+struct request *call_request(const struct call *c, size_t i, int sibling)
 {
     const struct prompt *p = &c->prompts[i];
     struct request *req = request_new();
     size_t stops[REQUEST_STOPS_MAX], n_bias = (size_t)c->params.n_bias;
     req->params = c->params;
+    req->params.seed = (req->params.seed + (uint64_t)sibling) & SEED_MASK;
     req->stream = c->stream;
     req->kind = p->kind;
     req->params.bias_ids = copy_array(c->params.bias_ids, n_bias, sizeof *req->params.bias_ids);

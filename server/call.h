@@ -12,6 +12,7 @@
 #include "specd/engine.h"
 
 #define CALL_PROMPTS_MAX 64
+#define CALL_N_MAX 16
 #define CALL_MESSAGES_MAX 4096
 #define CALL_STOP_BYTES_MAX 1024
 #define CALL_BIAS_MAX SPECD_BIAS_MAX
@@ -36,8 +37,8 @@ struct call {
     size_t n_prompts;
     bool many; /* the prompt was an array of prompts, even if of one */
     bool stream, include_usage, continuous_usage;
-    bool return_tokens, timings_per_token, echo, logprobs;
-    int32_t n, top_logprobs;
+    bool return_tokens, timings_per_token, logprobs;
+    int32_t n, top_logprobs, n_probs;
     const char *cache_salt;
 };
 
@@ -46,8 +47,9 @@ int call_parse(struct call *c, enum call_route route, const struct engine_info *
                const char *body, size_t len, struct api_error *e);
 void call_free(struct call *c);
 
-/* A request for prompt i, complete but for id, client_fd and callback. */
-struct request *call_request(const struct call *c, size_t i);
+/* A request for prompt i, complete but for id, leader, client_fd and callback. The seed of its
+ * sibling-th completion is the call's plus that, so each can be asked for alone. */
+struct request *call_request(const struct call *c, size_t i, int sibling);
 /* The requests are made: frees the document, which may take a hundred times the body's bytes. */
 void call_drop_document(struct call *c);
 

@@ -18,9 +18,9 @@
 static int bad_max_tokens(const struct call *c, const char *name, struct api_error *e)
 {
     if (c->route == CALL_NATIVE)
-        return api_fail(e, SPECD_EINVAL, name, "'%s' must be -1 or an integer in 1..%d", name,
+        return api_fail(e, SPECD_EINVAL, name, "'%s' must be -1 or an integer in 0..%d", name,
                         INT32_MAX);
-    return api_fail(e, SPECD_EINVAL, name, "'%s' must be an integer in 1..%d", name, INT32_MAX);
+    return api_fail(e, SPECD_EINVAL, name, "'%s' must be an integer in 0..%d", name, INT32_MAX);
 }
 
 /* -1, llama.cpp's "until it ends", is native only. */
@@ -28,7 +28,7 @@ static int parse_max_tokens(void *into, const char *name, const struct json *v, 
 {
     struct call *c = into;
     int64_t i;
-    if (!json_integer(v, &i) || i > INT32_MAX || i == 0 || i < (c->route == CALL_NATIVE ? -1 : 1))
+    if (!json_integer(v, &i) || i > INT32_MAX || i < (c->route == CALL_NATIVE ? -1 : 0))
         return bad_max_tokens(c, name, e);
     c->params.max_tokens = (int32_t)i;
     return 0;
@@ -292,12 +292,12 @@ static const struct field call_fields[] = {
     {CUSTOM("logit_bias", parse_bias)},
     {CUSTOM("allowed_token_ids", parse_allowed)},
     {INTEGER("logprobs", params.n_logprobs), .max = SPECD_LOGPROBS_MAX, .neutral = -1,
-     .routes = CALL_COMPLETION | CALL_NATIVE, .flags = FIELD_LATER},
-    {BOOLEAN("logprobs", logprobs), .routes = CALL_CHAT, .flags = FIELD_LATER},
-    {INTEGER("top_logprobs", top_logprobs), .max = SPECD_LOGPROBS_MAX, .routes = CALL_CHAT,
-     .flags = FIELD_LATER},
-    {INTEGER("n", n), .min = 1, .max = 16, .neutral = 1, .flags = FIELD_LATER},
-    {BOOLEAN("echo", echo), .flags = FIELD_LATER},
+     .routes = CALL_COMPLETION | CALL_NATIVE},
+    {INTEGER("n_probs", n_probs), .max = SPECD_LOGPROBS_MAX, .routes = CALL_NATIVE},
+    {BOOLEAN("logprobs", logprobs), .routes = CALL_CHAT},
+    {INTEGER("top_logprobs", top_logprobs), .max = SPECD_LOGPROBS_MAX, .routes = CALL_CHAT},
+    {INTEGER("n", n), .min = 1, .max = CALL_N_MAX, .neutral = 1},
+    {BOOLEAN("echo", params.echo)},
     {CUSTOM("cache_salt", parse_salt)},
     {BOOLEAN("return_tokens", return_tokens)},
     {BOOLEAN("timings_per_token", timings_per_token)},

@@ -28,6 +28,50 @@ void tokens_json(const struct request *req, struct buf *out)
     json_lit(out, "]");
 }
 
+const struct buf *whole_text(const struct choice *c)
+{
+    struct buf *text = &c->answer->text;
+    const struct request_output *o = &c->req->output;
+    buf_clear(text);
+    if (o->echo.text.len > 0)
+        buf_add(text, o->echo.text.data, o->echo.text.len);
+    if (o->text.len > 0)
+        buf_add(text, o->text.data, o->text.len);
+    buf_reserve(text, 0);
+    return text;
+}
+
+static void write_logprobs(const struct choice *c, const struct logprob_part *parts, int n_parts,
+                           size_t offset, struct buf *out)
+{
+    if (c->req->params.n_logprobs >= 0)
+        c->answer->format->logprobs(answer_engine(c->answer), parts, n_parts, offset, out);
+    else
+        json_lit(out, "null");
+}
+
+void token_logprobs(const struct choice *c, const struct token_view *t, struct buf *out)
+{
+    struct logprob_part part = {.tokens = t->token,
+                                .n = 1,
+                                .logprobs = t->logprobs,
+                                .n_top = c->req->params.n_logprobs,
+                                .text = t->text};
+    write_logprobs(c, &part, 1, c->n_chars, out);
+}
+
+void echo_logprobs(const struct choice *c, struct buf *out)
+{
+    struct logprob_part part = choice_echo(c);
+    write_logprobs(c, &part, 1, 0, out);
+}
+
+void whole_logprobs(const struct choice *c, struct buf *out)
+{
+    struct logprob_part parts[2];
+    write_logprobs(c, parts, choice_parts(c, parts), 0, out);
+}
+
 void finish_extras(const struct choice *c, struct buf *out)
 {
     const struct request_stats *s = &c->req->output.stats;
@@ -54,9 +98,9 @@ void token_extras(const struct choice *c, const struct token_view *t, bool usage
         report_timings(out, &s);
     }
     if (call->params.spec.trace) {
-        buf_puts(out, t->drafted ? ",\"speculative\":{\"drafted\":true,\"k\":"
-                                 : ",\"speculative\":{\"drafted\":false,\"k\":");
-        json_int(out, t->k);
+        buf_puts(out, t->token->drafted ? ",\"speculative\":{\"drafted\":true,\"k\":"
+                                        : ",\"speculative\":{\"drafted\":false,\"k\":");
+        json_int(out, t->token->k);
         json_lit(out, "}");
     }
 }
@@ -82,17 +126,31 @@ static void null_usage(const struct choice *c, struct buf *out)
         json_lit(out, ",\"usage\":null");
 }
 
+void openai_echo(const struct choice *c, struct buf *out)
+{
+    const struct buf *text = &c->req->output.echo.text;
+    begin_choice(c, out);
+    c->answer->format->delta(text->data ? text->data : "", text->len, true, out);
+    json_lit(out, ",\"logprobs\":");
+    echo_logprobs(c, out);
+    json_lit(out, ",\"finish_reason\":null}]");
+    null_usage(c, out);
+    json_lit(out, "}");
+}
+
 void openai_token(const struct choice *c, const struct token_view *t, struct buf *out)
 {
     const struct call *call = &c->answer->call;
     begin_choice(c, out);
-    c->answer->format->delta(t->text, t->len, c->n_sent == 1, out);
+    c->answer->format->delta(t->text, t->token->text_len, c->n_sent == 1 && !c->echo_sent, out);
     if (call->return_tokens) {
         json_lit(out, ",\"tokens\":[");
-        json_int(out, t->id);
+        json_int(out, t->token->id);
         json_lit(out, "]");
     }
-    json_lit(out, ",\"logprobs\":null,\"finish_reason\":null}]");
+    json_lit(out, ",\"logprobs\":");
+    token_logprobs(c, t, out);
+    json_lit(out, ",\"finish_reason\":null}]");
     if (!call->continuous_usage)
         null_usage(c, out);
     token_extras(c, t, call->continuous_usage, out);
@@ -102,7 +160,7 @@ void openai_token(const struct choice *c, const struct token_view *t, struct buf
 void openai_finish(const struct choice *c, const char *text, size_t len, struct buf *out)
 {
     begin_choice(c, out);
-    c->answer->format->delta(len > 0 ? text : NULL, len, c->n_sent == 0, out);
+    c->answer->format->delta(len > 0 ? text : NULL, len, c->n_sent == 0 && !c->echo_sent, out);
     json_lit(out, ",\"logprobs\":null,\"finish_reason\":\"");
     buf_puts(out, finish_name(c->req));
     json_lit(out, "\"}]");
@@ -119,8 +177,10 @@ void openai_finish(const struct choice *c, const char *text, size_t len, struct 
 static void sum_usage(const struct answer *a, struct buf *out)
 {
     struct request_stats sum = {0};
-    for (int i = 0; i < a->n_choices; i++)
-        stats_add_usage(&sum, &a->choices[i].req->output.stats);
+    for (int i = 0; i < a->n_choices; i++) {
+        const struct choice *c = &a->choices[i];
+        stats_add_usage(&sum, &c->req->output.stats, !c->is_sibling);
+    }
     json_lit(out, ",\"usage\":");
     report_usage(out, &sum);
 }
@@ -135,16 +195,18 @@ void openai_usage(const struct answer *a, struct buf *out)
 
 static void whole_choice(const struct choice *c, bool alone, struct buf *out)
 {
-    const struct request_output *o = &c->req->output;
+    const struct buf *text = whole_text(c);
     json_lit(out, "{\"index\":");
     json_int(out, c->index);
     json_lit(out, ",");
-    c->answer->format->message(o->text.data ? o->text.data : "", o->text.len, out);
+    c->answer->format->message(text->data, text->len, out);
     if (c->answer->call.return_tokens) {
         json_lit(out, ",\"tokens\":");
         tokens_json(c->req, out);
     }
-    json_lit(out, ",\"logprobs\":null,\"finish_reason\":\"");
+    json_lit(out, ",\"logprobs\":");
+    whole_logprobs(c, out);
+    json_lit(out, ",\"finish_reason\":\"");
     buf_puts(out, finish_name(c->req));
     json_lit(out, "\"");
     if (!alone)

@@ -7,10 +7,12 @@ static double ratio(double a, double b)
     return b > 0 ? a / b : 0;
 }
 
-void stats_add_usage(struct request_stats *sum, const struct request_stats *s)
+void stats_add_usage(struct request_stats *sum, const struct request_stats *s, bool with_prompt)
 {
-    sum->n_prompt += s->n_prompt;
-    sum->n_cached += s->n_cached;
+    if (with_prompt) {
+        sum->n_prompt += s->n_prompt;
+        sum->n_cached += s->n_cached;
+    }
     sum->n_generated += s->n_generated;
     sum->n_drafted += s->n_drafted;
     sum->n_accepted += s->n_accepted;

@@ -18,7 +18,8 @@
 /* Tokens copied out of a request's output, so that its lock is held for a moment only. */
 struct pull {
     struct out_token tokens[PULL_TOKENS];
-    size_t n_tokens;
+    struct token_logprob logprobs[PULL_TOKENS * (1 + SPECD_LOGPROBS_MAX)];
+    size_t n_tokens, stride; /* stride: logprobs of a token, 0 for none */
     struct buf *text;
     bool finished; /* nothing comes after these tokens and the text behind them */
 };
@@ -33,6 +34,9 @@ static void pull_output(struct choice *c, struct pull *p)
         p->tokens[i] = o->tokens[o->read_tokens + i];
         bytes += p->tokens[i].text_len;
     }
+    if (p->stride > 0 && p->n_tokens > 0)
+        memcpy(p->logprobs, o->logprobs + o->read_tokens * p->stride,
+               p->n_tokens * p->stride * sizeof p->logprobs[0]);
     o->read_tokens += p->n_tokens;
     p->finished = o->finish != FINISH_NONE && o->read_tokens == o->n_tokens;
     if (p->finished)
@@ -48,29 +52,47 @@ static void write_tokens(struct choice *c, const struct pull *p, size_t *at, str
 {
     for (size_t i = 0; i < p->n_tokens; i++) {
         const struct out_token *t = &p->tokens[i];
-        struct token_view view = {t->id, p->text->data + *at, t->text_len, t->drafted, t->k};
-        *at += t->text_len;
+        struct token_view view = {t, p->text->data + *at,
+                                  p->stride > 0 ? p->logprobs + i * p->stride : NULL};
         if (c->n_sent++ == 0)
             c->first_ns = clock_ns();
         sse_begin(out);
         c->answer->format->token(c, &view, out);
         sse_end(out);
+        c->n_chars += text_chars(view.text, t->text_len);
+        *at += t->text_len;
     }
+}
+
+/* The prompt is complete when the first token is there, and does not change from then on. */
+static void write_echo(struct choice *c, struct buf *out)
+{
+    const struct buf *text = &c->req->output.echo.text;
+    sse_begin(out);
+    c->answer->format->echo(c, out);
+    sse_end(out);
+    c->echo_sent = true;
+    c->n_chars += text_chars(text->data, text->len);
 }
 
 /* False when the choice has failed, once its tokens are written. */
 static bool write_choice(struct choice *c)
 {
     struct answer *a = c->answer;
-    struct pull p = {.text = &a->text};
+    struct pull p;
     size_t at = 0;
+    p.text = &a->text;
+    p.stride = (size_t)(1 + c->req->params.n_logprobs);
     buf_clear(p.text);
     buf_reserve(p.text, 0);
     pull_output(c, &p);
+    bool failed = p.finished && c->req->output.finish == FINISH_ERROR;
+    if (c->req->params.echo && !c->echo_sent && (p.n_tokens > 0 || (p.finished && !failed)))
+        write_echo(c, &a->out);
     write_tokens(c, &p, &at, &a->out);
     if (!p.finished)
         return true;
-    if (c->req->output.finish == FINISH_ERROR)
+    if (failed)
         return false;
     c->finish_sent = true;
     sse_begin(&a->out);

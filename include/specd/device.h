@@ -25,8 +25,9 @@
  *   forward(TARGET, ROWS_VERIFY)                                  K_i + 1 rows of each slot
  *   verify(), end()                                               accept, resample, advance
  *
- * Prompt rows never produce logits: a prompt of n tokens is prefilled to n - 1 rows, and the first
- * verify pass feeds its last token like any other.
+ * Prompt rows produce no logits but where their tokens are to be scored (echo with logprobs): a
+ * prompt of n tokens is prefilled to n - 1 rows, and the first verify pass feeds its last token
+ * like any other.
  *
  * Bitwise contract: the logits and KV of a row depend on the weights and the sequence alone, never
  * on the other rows of the pass, their number, the slot, the block ids or the number of threads.
@@ -41,6 +42,7 @@
 #include "specd/limits.h"
 #include "specd/model.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -145,12 +147,14 @@ struct round_seq {
     int32_t host_draft[SPECD_K_MAX]; /* DRAFT_FROM_HOST: x~_1..x~_k, a point-mass proposal */
 };
 
-/* Rows start..start+n of a slot through one model, without logits. start is that model's
- * target_len or draft_len, start + n <= len - 1. Catch-up of a lagging draft is such a chunk. */
+/* Rows start..start+n of a slot through one model. start is that model's target_len or draft_len,
+ * start + n <= len - 1. Catch-up of a lagging draft is such a chunk. A scored one is the target's,
+ * of a slot with n_logprobs >= 0; scored rows are at most SPECD_SCORE_ROWS in a round. */
 struct round_chunk {
     int32_t slot;
     enum model_role role;
     int32_t start, n;
+    bool score; /* report the log-probabilities of tokens[start + 1 .. start + n] */
 };
 
 struct round {
@@ -190,9 +194,19 @@ struct seq_result {
     const struct token_logprob *own, *top;
 };
 
+/* Of a scored chunk: tokens start+1 .. start+n, (n) and (n, n_logprobs). Valid until the next
+ * begin.
+ */
+struct score_result {
+    int32_t slot, start, n;
+    const struct token_logprob *own, *top;
+};
+
 struct round_result {
     struct seq_result seqs[SPECD_SLOTS_MAX];
     int32_t n_seqs;
+    struct score_result scores[SPECD_SCORE_ROWS];
+    int32_t n_scores;
     uint64_t prompt_ns, draft_ns, verify_ns, sample_ns; /* draw and accept are `sample` */
 };
 

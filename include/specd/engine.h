@@ -84,6 +84,9 @@ enum engine_state engine_state(const struct engine *e);
 const char *engine_failure(const struct engine *e, int *exit_code);
 const struct engine_info *engine_info(const struct engine *e); /* NULL before READY */
 void engine_stats(const struct engine *e, struct engine_stats *out);
+/* The bytes of a token, special ones by their text; not NUL-terminated, the engine's. READY only.
+ */
+const char *engine_token_bytes(const struct engine *e, int32_t id, size_t *len);
 
 /* Takes a reference of its own. 0, EBUSY (queue full), ELOADING or EDRAINING; later failures
  * arrive as output. Requests end with output.finish set, always. */

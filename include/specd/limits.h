@@ -10,9 +10,11 @@
 #ifdef SPECD_HOSTILE
 #define SPECD_BLOCK_TOKENS 4 /* tokens of KV in a block */
 #define SPECD_K_MAX 3        /* drafted tokens in a round, per slot */
+#define SPECD_SCORE_ROWS 5   /* prompt rows with logits in a round */
 #else
 #define SPECD_BLOCK_TOKENS 16
 #define SPECD_K_MAX 16
+#define SPECD_SCORE_ROWS 64
 #endif
 
 #define SPECD_SLOTS_MAX 256       /* sequences on the device at once */

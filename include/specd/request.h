@@ -43,13 +43,14 @@ struct speculative_params {
 };
 
 struct request_params {
-    int32_t max_tokens; /* -1: the room left in the context */
+    int32_t max_tokens; /* -1: the room left in the context; 0: only with echo */
     int32_t min_tokens;
     struct law_params law;
     bool has_seed;
     uint64_t seed; /* < 2^53 */
     bool ignore_eos;
     int32_t n_logprobs; /* -1: none */
+    bool echo;          /* with n_logprobs >= 0 the prompt is scored, too */
     const char *stops[REQUEST_STOPS_MAX];
     size_t stop_lens[REQUEST_STOPS_MAX];
     int32_t n_stops;
@@ -90,11 +91,23 @@ struct request_stats {
     const char *disabled_because; /* static string or NULL: why K was 0 throughout */
 };
 
+/* The prompt as the model read it. */
+struct request_echo {
+    struct buf text;
+    struct out_token *tokens;       /* (n_tokens) */
+    struct token_logprob *logprobs; /* as request_output.logprobs; the first token has none */
+    int32_t n_tokens, n_scored; /* n_scored: tokens whose logprobs are there, the first included */
+};
+
 struct request_output {
     pthread_mutex_t lock;
     struct buf text;          /* all text released so far */
     struct out_token *tokens; /* all tokens committed so far */
     size_t n_tokens, cap_tokens;
+    /* (n_tokens, 1 + n_logprobs): each token's own, then the best, ids -1 behind the last. NULL
+     * without params.n_logprobs. */
+    struct token_logprob *logprobs;
+    struct request_echo echo;      /* params.echo: complete before the first token, or the end */
     size_t read_tokens, read_text; /* consumed by a streaming reader */
     enum finish_reason finish;     /* FINISH_NONE while running; last field to be set */
     int error;                     /* FINISH_ERROR: a SPECD_E* */
@@ -119,7 +132,10 @@ struct request {
     struct request_params params;
     struct buf storage; /* owned bytes that stops, messages and prompt may point into */
     char *cache_salt;   /* or NULL */
-    int client_fd;      /* a dup of the socket that the engine polls for hang-up and closes; -1 */
+    /* The first of several requests for one prompt (n > 1), submitted before this one, or NULL: the
+     * prompt is then prepared and computed once. A reference of its own. */
+    struct request *leader;
+    int client_fd; /* a dup of the socket that the engine polls for hang-up and closes; -1 */
 
     /* Called on the engine thread after output changed (streaming: at each round; else when it is
      * finished), without the lock held. Must not block. The first call with finish set is the last:

@@ -103,7 +103,7 @@ void rig_clear(struct rig *r)
 
 void rig_chunk(struct rig *r, int32_t slot, enum model_role role, int32_t start, int32_t n)
 {
-    r->round.chunks[r->round.n_chunks++] = (struct round_chunk){slot, role, start, n};
+    r->round.chunks[r->round.n_chunks++] = (struct round_chunk){slot, role, start, n, false};
 }
 
 struct round_seq *rig_seq(struct rig *r, int32_t slot, int32_t k)

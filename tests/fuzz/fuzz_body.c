@@ -42,7 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int rc = call_parse(&c, route, &info, body.data, body.len, &e);
     ASSERT(rc == 0 || (e.message[0] && specd_error_status(e.code) == 400));
     for (size_t i = 0; rc == 0 && i < c.n_prompts; i++) {
-        struct request *req = call_request(&c, i);
+        struct request *req = call_request(&c, i, i % 2);
         touch(req);
         request_unref(req);
     }

@@ -12,8 +12,9 @@
  *   crash_after=N           the whole engine fails after N tokens of this request
  * The environment: FAKE_LOAD_MS, how long loading takes; FAKE_LOAD_FAIL, that it fails.
  *
- * The n-th token's text is " wN", but every seventh is the two halves of one character, of which
- * the first shows nothing.
+ * Token 5 is no UTF-8; a token's log-probability is -0.5, that of the k-th alternative -k. An echo
+ * is the prompt in one token. The n-th token's text is " wN", but every seventh is the two halves
+ * of one character, of which the first shows nothing.
  */
 #include "specd/engine.h"
 
@@ -83,6 +84,14 @@ static void set_state(struct engine *e, enum engine_state state)
         e->config.on_state(e->config.on_state_arg);
 }
 
+const char *engine_token_bytes(const struct engine *e, int32_t id, size_t *len)
+{
+    static const char names[] = " t0 t1 t2 t3 t4 t5 t6 t7 t8 t9";
+    (void)e;
+    *len = id == 5 ? 2 : 3;
+    return id == 5 ? "\xe2\x80" : names + 3 * (id % 10);
+}
+
 /* ---- jobs */
 
 static int64_t order(const char *text, const char *name, int64_t otherwise)
@@ -113,6 +122,17 @@ static void watch_client(struct engine *e, struct job *j)
         epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, j->fd, &event);
 }
 
+static void echo_prompt(struct request *req)
+{
+    struct request_echo *echo = &req->output.echo;
+    const char *text = prompt_text(req);
+    size_t len = text ? strlen(text) : 0;
+    buf_add(&echo->text, text ? text : "", len);
+    echo->tokens = xcalloc(1, sizeof *echo->tokens);
+    echo->tokens[0].text_len = (uint32_t)len;
+    echo->n_tokens = echo->n_scored = 1;
+}
+
 static void job_start(struct engine *e, struct request *req)
 {
     struct job *j = xcalloc(1, sizeof *j);
@@ -140,6 +160,8 @@ static void job_start(struct engine *e, struct request *req)
     e->jobs = j;
     pthread_mutex_lock(&req->output.lock);
     req->output.stats.n_prompt = prompt_tokens(req);
+    if (p->echo)
+        echo_prompt(req);
     pthread_mutex_unlock(&req->output.lock);
     watch_client(e, j);
 }
@@ -243,6 +265,16 @@ static size_t showable(const struct job *j, const char **stop)
     return show;
 }
 
+static void grow_output(struct request_output *o, size_t n_logprobs)
+{
+    if (o->n_tokens < o->cap_tokens)
+        return;
+    o->cap_tokens = MAX(16, o->cap_tokens * 2);
+    o->tokens = xrealloc(o->tokens, o->cap_tokens * sizeof *o->tokens);
+    if (n_logprobs > 0)
+        o->logprobs = xrealloc(o->logprobs, o->cap_tokens * n_logprobs * sizeof *o->logprobs);
+}
+
 /* One token into the output, whose lock is held. True when a stop string has come. */
 static bool add_token(struct job *j, int at)
 {
@@ -250,10 +282,11 @@ static bool add_token(struct job *j, int at)
     const char *stop;
     add_text(j);
     size_t show = showable(j, &stop);
-    if (o->n_tokens == o->cap_tokens) {
-        o->cap_tokens = MAX(16, o->cap_tokens * 2);
-        o->tokens = xrealloc(o->tokens, o->cap_tokens * sizeof *o->tokens);
-    }
+    size_t n_logprobs = (size_t)(1 + j->req->params.n_logprobs);
+    grow_output(o, n_logprobs);
+    for (size_t k = 0; k < n_logprobs; k++)
+        o->logprobs[o->n_tokens * n_logprobs + k] =
+            (struct token_logprob){(j->n + (int32_t)k) % N_VOCAB, k > 0 ? -(float)k : -0.5f};
     o->tokens[o->n_tokens++] = (struct out_token){
         .id = j->n % N_VOCAB, .text_len = (uint32_t)show, .drafted = at > 0, .k = 4};
     if (show > 0)

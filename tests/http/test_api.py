@@ -140,8 +140,13 @@ class Completions(ServerCase):
 
     def test_neutral_values_of_what_comes_later(self):
         a = self.server.post(COMPLETION, completion(
+            tools=[], response_format={"type": "text"}))
+        self.assertEqual(a.status, 200, a.body)
+
+    def test_neutral_values(self):
+        a = self.server.post(COMPLETION, completion(
             presence_penalty=0, frequency_penalty=0.0, repetition_penalty=1.0, n=1, echo=False,
-            min_tokens=0, logit_bias={}, stop_token_ids=[], response_format={"type": "text"}))
+            min_tokens=0, logit_bias={}, stop_token_ids=[]))
         self.assertEqual(a.status, 200, a.body)
 
     def test_aliases(self):

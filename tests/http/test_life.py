@@ -107,13 +107,22 @@ class Queue(ServerCase):
         self.server.wait_metric("num_requests_running", 0)
         self.assertEqual(self.server.post(COMPLETION, body()).status, 200)
 
-    def test_more_prompts_than_fit(self):
+    def test_more_prompts_than_fit_now(self):
         """Those that did fit are cancelled."""
+        stream = open_stream(self.server, long_body(stream=True))
         conn = Connection(self.server)
-        r = self.server.post(COMPLETION, body(prompt=["a first_ms=60000"] * 10), conn=conn)
+        r = self.server.post(COMPLETION, body(prompt=["a first_ms=60000"] * 3), conn=conn)
         self.assert_error(r, 429)
+        self.server.wait_metric("num_requests_waiting", 0)
+        self.server.wait_metric("num_requests_running", 1)
+        stream.close()
         self.server.wait_metric("num_requests_running", 0)
         conn.close()
+
+    def test_more_than_ever_fit(self):
+        self.assert_error(self.server.post(COMPLETION, body(prompt=["a"] * 4)), 400, "prompt")
+        self.assert_error(self.server.post(COMPLETION, body(n=4)), 400, "n")
+        self.assertEqual(self.server.post(COMPLETION, body(n=3)).status, 200)
 
 
 class Load(ServerCase):

@@ -28,7 +28,7 @@ static struct call parsed(enum call_route route, const char *body)
 static struct request *only_request(enum call_route route, const char *body, size_t i)
 {
     struct call c = parsed(route, body);
-    struct request *req = call_request(&c, i);
+    struct request *req = call_request(&c, i, 0);
     call_drop_document(&c);
     call_free(&c);
     return req;

@@ -1,0 +1,67 @@
+#include "scores.h"
+
+#include "logprobs.h"
+#include "specd/util.h"
+
+#include <string.h>
+
+void scores_layout(struct scores *s, int n_vocab, struct arena *a)
+{
+    *s = (struct scores){.n_vocab = n_vocab, .stride = ((size_t)n_vocab + 15) / 16 * 16};
+    s->logits = arena_take(a, SPECD_SCORE_ROWS, s->stride * sizeof(float));
+    s->own = arena_take(a, SPECD_SCORE_ROWS, sizeof(*s->own));
+    s->top = arena_take(a, SPECD_SCORE_ROWS, SPECD_LOGPROBS_MAX * sizeof(*s->top));
+}
+
+void scores_begin(struct scores *s)
+{
+    s->n_rows = s->n_chunks = 0;
+}
+
+/* A chunk's alternatives stand n_top apart, which is at most SPECD_LOGPROBS_MAX: its share of `top`
+ * begins where so many of each row before it would end. */
+int scores_add(struct scores *s, const struct round_chunk *chunk)
+{
+    int n_top = s->slots->slots[chunk->slot].params.n_logprobs;
+    if (chunk->role != MODEL_TARGET || n_top < 0 || chunk->n > SPECD_SCORE_ROWS - s->n_rows)
+        return SPECD_EINVAL;
+    for (int32_t i = 0; i < chunk->n; i++)
+        s->chunk_of_row[s->n_rows + i] = s->n_chunks;
+    s->chunks[s->n_chunks++] =
+        (struct score_result){.slot = chunk->slot,
+                              .start = chunk->start,
+                              .n = chunk->n,
+                              .own = s->own + s->n_rows,
+                              .top = s->top + (ptrdiff_t)s->n_rows * SPECD_LOGPROBS_MAX};
+    s->n_rows += chunk->n;
+    return 0;
+}
+
+static void score_row(struct scores *s, int row)
+{
+    const struct score_result *c = &s->chunks[s->chunk_of_row[row]];
+    const struct slot *slot = &s->slots->slots[c->slot];
+    ptrdiff_t first = c->own - s->own, i = row - first;
+    int n_top = slot->params.n_logprobs;
+    logprobs_of_row(s->logits + (size_t)row * s->stride, s->n_vocab, slot->tokens[c->start + 1 + i],
+                    s->own + row, s->top + first * SPECD_LOGPROBS_MAX + i * n_top, n_top);
+}
+
+static void score_part(void *arg, int part, int n_parts)
+{
+    struct scores *s = arg;
+    int row;
+    (void)part;
+    (void)n_parts;
+    while ((row = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed)) < s->n_rows)
+        score_row(s, row);
+}
+
+void scores_run(struct scores *s, struct round_result *result)
+{
+    atomic_store_explicit(&s->next, 0, memory_order_relaxed);
+    if (s->n_rows > 0)
+        pool_run(s->pool, score_part, s);
+    memcpy(result->scores, s->chunks, (size_t)s->n_chunks * sizeof(s->chunks[0]));
+    result->n_scores = s->n_chunks;
+}
