@@ -52,13 +52,14 @@ static int check_length(const struct engine *e, const struct request *req, size_
                         size_t errlen)
 {
     size_t n_ctx = (size_t)e->setup.n_ctx;
+    const char *field = req->kind == PROMPT_CHAT ? "messages" : "prompt";
     if (n_ids == 0)
-        return fail(SPECD_EINVAL, err, errlen, "prompt: has no tokens");
+        return fail(SPECD_EINVAL, err, errlen, "%s: has no tokens", field);
     if (n_ids < n_ctx || (n_ids == n_ctx && req->params.max_tokens == 0))
         return 0;
     return fail(SPECD_ECONTEXT, err, errlen,
-                "prompt: %zu tokens leave no room for an answer in a context of %zu tokens", n_ids,
-                n_ctx);
+                "%s: %zu tokens leave no room for an answer in a context of %zu tokens", field,
+                n_ids, n_ctx);
 }
 
 static void set_prompt(struct engine *e, struct seq *s, const int32_t *ids, int32_t n)
@@ -84,8 +85,8 @@ static void enter_prompt(struct engine *e, struct seq *s, const struct prepared 
     if (rc == 0) {
         set_prompt(e, s, prompt->ids, (int32_t)prompt->n_ids);
         if (!can_draw(e, s))
-            rc = fail(SPECD_EINVAL, err, sizeof err,
-                      "allowed_token_ids, logit_bias and min_tokens leave no token to draw");
+            rc = fail(SPECD_EINVAL, err, sizeof err, "%s: all bans together leave no token to draw",
+                      s->params.allowed ? "allowed_token_ids" : "logit_bias");
     }
     if (rc != 0) {
         seq_finish(e, s, FINISH_ERROR, rc, err);

@@ -101,6 +101,13 @@ int choice_parts(const struct choice *c, struct logprob_part parts[2])
     return n;
 }
 
+/* The engine names the field at fault first: "prompt: ...". */
+static size_t field_length(const char *message)
+{
+    size_t n = strspn(message, "abcdefghijklmnopqrstuvwxyz_");
+    return n > 0 && strncmp(message + n, ": ", 2) == 0 ? n : 0;
+}
+
 bool answer_error(struct answer *a, struct api_error *e)
 {
     for (int i = 0; i < a->n_choices; i++) {
@@ -110,6 +117,7 @@ bool answer_error(struct answer *a, struct api_error *e)
             continue;
         const char *why = req->output.message; /* immutable once finished */
         api_fail(e, error, NULL, "%s", why[0] ? why : specd_error_text(error));
+        snprintf(e->param, sizeof e->param, "%.*s", (int)field_length(why), why);
         return true;
     }
     return false;

@@ -101,6 +101,16 @@ class Outputs(ServerCase):
         self.assertEqual(a["text"], " w0 w1 w2 w3 w4\u00e9 w7")
         self.assertEqual(a["logprobs"]["text_offset"], [0, 3, 6, 9, 12, 15, 15, 16])
 
+    @unittest.skipIf(FAKE, "needs a model")
+    def test_errors_of_the_engine_name_the_field(self):
+        for path, body, param in (
+                (COMPLETION, completion(prompt=[1] * 2000), "prompt"),
+                (CHAT, {**chat(), "messages": [{"role": "user", "content": "x" * 5000}]},
+                 "messages"),
+                (COMPLETION, completion(allowed_token_ids=[7], logit_bias={"7": False}),
+                 "allowed_token_ids")):
+            self.assert_error(self.server.post(path, body), 400, param)
+
     # ---- echo
 
     def test_echo(self):
