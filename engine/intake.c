@@ -47,6 +47,21 @@ static bool can_draw(const struct engine *e, const struct seq *s)
     return false;
 }
 
+/* Log-probabilities of a prompt's tokens are kept until the end, and become a text ten times their
+ * size. */
+#define SCORES_MAX (1 << 18)
+
+static int check_scores(const struct request *req, const char *field, size_t n_ids, char *err,
+                        size_t errlen)
+{
+    int32_t each = req->params.echo ? 1 + req->params.n_logprobs : 0;
+    if (each <= 0 || n_ids <= (size_t)(SCORES_MAX / each))
+        return 0;
+    return fail(SPECD_EINVAL, err, errlen,
+                "%s: %zu tokens echoed with %d log-probabilities each; at most %d in all", field,
+                n_ids, each, SCORES_MAX);
+}
+
 /* max_tokens 0 only gives the prompt back, which may then fill the context. */
 static int check_length(const struct engine *e, const struct request *req, size_t n_ids, char *err,
                         size_t errlen)
@@ -56,7 +71,7 @@ static int check_length(const struct engine *e, const struct request *req, size_
     if (n_ids == 0)
         return fail(SPECD_EINVAL, err, errlen, "%s: has no tokens", field);
     if (n_ids < n_ctx || (n_ids == n_ctx && req->params.max_tokens == 0))
-        return 0;
+        return check_scores(req, field, n_ids, err, errlen);
     return fail(SPECD_ECONTEXT, err, errlen,
                 "%s: %zu tokens leave no room for an answer in a context of %zu tokens", field,
                 n_ids, n_ctx);
