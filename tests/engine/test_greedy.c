@@ -3,7 +3,7 @@
  * mixture, every K, alone and beside busy slots, with prompts in chunks, prefix hits and
  * preemption.
  *
- * labels: hostile
+ * labels: hostile exact
  */
 #include "harness.h"
 
