@@ -34,6 +34,7 @@ static const char usage[] =
     "                             scale what layers from N on add by E\n"
     "  --logit-scale S (4)        standard deviation of the logits\n"
     "  --tokenizer bytes-bpe|spm  (bytes-bpe); a --vocab of 2 to 256 has single characters only\n"
+    "  --eos ID (none)            the one of them that ends a text\n"
     "  --rope-base B (10000)  --rope-linear F (1)  --rope-llama3 F (1)\n";
 
 #define RMS_EPS 1e-5f
@@ -80,6 +81,7 @@ static const struct option {
     {"--keep", SIZE, offsetof(struct synth_spec, keep), 0, MODEL_LAYERS_MAX},
     {"--eps", NUMBER, offsetof(struct synth_spec, eps), 0, 1e3},
     {"--logit-scale", NUMBER, offsetof(struct synth_spec, logit_scale), 0, 1e3},
+    {"--eos", SIZE, offsetof(struct synth_spec, eos), 0, SYNTH_SMALL_VOCAB - 1},
     {"--tokenizer", TOKENIZER, offsetof(struct synth_spec, tokenizer), 0, 0},
     {"--rope-base", NUMBER, offsetof(struct synth_spec, rope_base), 1, 1e12},
     {"--rope-linear", NUMBER, offsetof(struct synth_spec, rope_linear), 1e-3, 1e6},
@@ -216,6 +218,8 @@ static void check_spec(const struct synth_spec *s)
     if (s->vocab < vocab_min && (s->tokenizer == SYNTH_SPM || s->vocab > SYNTH_SMALL_VOCAB))
         die("--vocab: this tokenizer needs at least %u%s", vocab_min,
             s->tokenizer == SYNTH_SPM ? "" : ", or at most 256 for single characters");
+    if (s->eos != SYNTH_NO_EOS && (s->vocab > SYNTH_SMALL_VOCAB || s->eos >= s->vocab))
+        die("--eos: it is a token of a vocabulary of single characters");
 }
 
 static void put_sizes(struct gguf_writer *w, const struct synth_spec *s)
@@ -283,6 +287,7 @@ int main(int argc, char **argv)
         .eps = 1,
         .logit_scale = 4,
         .seed = 1,
+        .eos = SYNTH_NO_EOS,
         .rope_base = ROPE_BASE_DEFAULT,
         .rope_linear = 1,
         .rope_llama3 = 1,

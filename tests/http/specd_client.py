@@ -75,7 +75,9 @@ class Server:
             s.settimeout(timeout * SLOW)
             s.connect(self.unix)
             return s
-        return socket.create_connection(("127.0.0.1", self.port), timeout * SLOW)
+        s = socket.create_connection(("127.0.0.1", self.port), timeout * SLOW)
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # http.client sends in two pieces
+        return s
 
     def request(self, method, path, body=None, headers=None, conn=None):
         """A Reply. body may be bytes, or anything that json.dumps takes."""

@@ -26,6 +26,7 @@ struct synth_spec {
     double logit_scale; /* standard deviation of the logits */
     uint32_t seed;
     bool tied;
+    uint32_t eos; /* of a vocabulary of single characters; SYNTH_NO_EOS: none */
     double rope_base;
     double rope_linear; /* 1: not stretched */
     double rope_llama3; /* 1: not stretched; else llama3's factor, as a table of divisors */
@@ -33,6 +34,7 @@ struct synth_spec {
 
 /* Sizes of a vocabulary: single characters only, or at least the special tokens and all bytes. */
 #define SYNTH_SMALL_VOCAB 256
+#define SYNTH_NO_EOS UINT32_MAX
 #define SYNTH_BPE_VOCAB_MIN (3 + 256)
 #define SYNTH_SPM_VOCAB_MIN (5 + 256)
 

@@ -2,7 +2,8 @@
  * A vocabulary that any text can be written in: the 256 bytes, the special tokens of ChatML, and
  * words of letters up to the size asked for, so that tokens have realistic lengths. A size too
  * small for the bytes gives that many single printable characters instead, without special
- * tokens: for statistics over a few symbols, where prompts are token ids.
+ * tokens (but one of them may end a text): for statistics over a few symbols, where prompts are
+ * token ids.
  */
 #include "synth.h"
 
@@ -147,6 +148,8 @@ static void fill_bpe(struct gguf_writer *w, struct columns *c, const struct synt
             end_token(c, TOKEN_NORMAL, 0);
         }
         put_merges(w, 0);
+        if (s->eos != SYNTH_NO_EOS)
+            gguf_put_u32(w, "tokenizer.ggml.eos_token_id", s->eos);
         return;
     }
     add_token(c, "<|endoftext|>", TOKEN_CONTROL);
