@@ -1,0 +1,280 @@
+"""Every request field, on every route, with every kind of value it may not have: a 400 that names
+the field, soon, and nothing lost. (test_hostile has malformed bodies, test_api what good ones say.)
+"""
+
+import itertools
+import json
+import math
+import time
+import unittest
+
+from specd_client import SLOW, Connection, ServerCase, raw_request, read_reply
+
+COMPLETION, CHAT, NATIVE = "/v1/completions", "/v1/chat/completions", "/completion"
+ROUTES = (COMPLETION, CHAT, NATIVE)
+TEXT = (COMPLETION, NATIVE)
+LATE = 2.0  # seconds; the goal is a tenth, but machines that run tests are busy
+
+HUGE = (2**31, 2**32, 2**53, 2**53 + 2, 2**63, 2**64, 10**18, 10**40, 1e300, -1e300)
+NOT_A_NUMBER = ("1", "", "NaN", "Infinity", True, False, [], [1], {}, {"a": 1})
+NOT_A_BOOL = (0, 1, -1, 0.5, "true", "", [], [True], {})
+NOT_A_STRING = (0, 1.5, True, [], ["x"], {}, {"a": "x"})
+NOT_A_LIST = (0, 1.5, "x", "", True, {}, {"0": 1})
+NOT_AN_OBJECT = (0, 1.5, "x", "", True, [], [1], [{}])
+NOT_AN_ID = (-1, 0.5, 10**9, "x", True, None, [], {}, *HUGE)
+
+
+def numbers(low, high, *, low_open=False, high_open=False, whole=False):
+    """What a number in low..high may not be."""
+    bad = list(NOT_A_NUMBER)
+    for edge, is_open, out in ((low, low_open, -1), (high, high_open, 1)):
+        if math.isinf(edge):
+            continue
+        if is_open:
+            bad.append(edge)
+        bad += [edge + out, edge + out * 10**9]
+        if not whole:
+            bad.append(edge + out * 1e-3)
+    if whole:
+        bad += [low + 0.5, 1e-300]
+    bad += [x for x in HUGE if x < low or x > high or whole and x > 2**53]
+    return bad
+
+
+def ids(n_max=None):
+    """What a list of up to n_max token ids may not be."""
+    bad = [*NOT_A_LIST, *([x] for x in NOT_AN_ID), [1, 2, -1], [[1]]]
+    return bad + ([[1] * (n_max + 1), [1] * 100000] if n_max else [])
+
+
+BIAS = [
+    0, 1.5, "x", "", True,
+    {"x": 1}, {"": 1}, {" 1": 1}, {"1 ": 1}, {"+1": 1}, {"-1": 1}, {"1.0": 1}, {"1e0": 1},
+    {"0x1": 1}, {"NaN": 1}, {"99999999999": 1}, {"9" * 40: 1}, {"1": 1, "01": 1},
+    *({"1": b} for b in (100.5, -101, 1e300, "1", "", True, [], {})),
+    *([[i, 1]] for i in (-1, 0.5, 10**9, 2**32, 2**63, 1e300, "x", "1", True, None, [])),
+    *([[1, b]] for b in (101, -1e300, "x", True, [], {})),
+    [1], [[]], [[1]], [{}], ["x"], [[1, 1], [1, 2]],
+    {str(i): 1 for i in range(10**5)}, [[i, 1] for i in range(10**5)]]
+
+STOP = [0, 1.5, True, {}, {"a": 1}, "", "x" * 1025, [""], ["x", ""], [1], [None], [["x"]], [{}],
+        ["x"] * 17, ["x"] * 100000, ["x" * 1025]]
+FORMAT = [*NOT_AN_OBJECT, {}, {"type": None}, {"type": 1}, {"type": "xml"}, {"type": ["text"]}]
+SPEC_K = numbers(0, 16, whole=True)
+
+FIELDS = {  # name: values that are refused; (name, routes) where they differ
+    "model": NOT_A_STRING, "user": NOT_A_STRING,
+    "temperature": numbers(0, 2), "top_p": numbers(0, 1, low_open=True),
+    "top_k": numbers(0, 2**18, whole=True), "min_p": numbers(0, 1, high_open=True),
+    "presence_penalty": numbers(-2, 2), "frequency_penalty": numbers(-2, 2),
+    "repetition_penalty": [*numbers(0, math.inf, low_open=True), 1e39, 1e308],
+    "min_tokens": numbers(0, 2**31 - 1, whole=True),
+    ("seed", (COMPLETION, CHAT)): numbers(0, 2**53 - 1, whole=True),
+    ("seed", (NATIVE,)): numbers(-1, 2**53 - 1, whole=True),
+    ("n", (COMPLETION, CHAT)): numbers(1, 16, whole=True),
+    "stop": STOP, "stop_token_ids": ids(64), "allowed_token_ids": [[], *ids()],
+    "logit_bias": BIAS,
+    "stream": NOT_A_BOOL, "ignore_eos": NOT_A_BOOL, "return_tokens": NOT_A_BOOL,
+    "timings_per_token": NOT_A_BOOL, ("echo", (COMPLETION,)): NOT_A_BOOL,
+    ("logprobs", (CHAT,)): NOT_A_BOOL,
+    ("logprobs", (COMPLETION,)): numbers(0, 20, whole=True),
+    ("top_logprobs", (CHAT,)): numbers(0, 20, whole=True),
+    "cache_salt": [*NOT_A_STRING, "", "x" * 257, "x" * 10**6],
+    "response_format": FORMAT,
+    "stream_options": NOT_AN_OBJECT,
+    "stream_options.include_usage": NOT_A_BOOL,
+    "stream_options.continuous_usage_stats": NOT_A_BOOL,
+    "speculative": NOT_AN_OBJECT,
+    "speculative.enabled": NOT_A_BOOL, "speculative.trace": NOT_A_BOOL,
+    "speculative.mode": [*NOT_A_STRING, "", "Ratio", "ratio ", "ratio|block", "|", "x" * 10000],
+    "speculative.drafter": [*NOT_A_STRING, "", "none", "model|self", "x" * 10000],
+    "speculative.max": SPEC_K, "speculative.min": SPEC_K, "speculative.fixed": SPEC_K,
+    "speculative.temperature": numbers(0, 2),
+    "speculative.top_p": numbers(0, 1, low_open=True),
+    "speculative.top_k": numbers(0, 2**18, whole=True),
+    "speculative.min_p": numbers(0, 1, high_open=True),
+    ("prompt", TEXT): [0, 1.5, True, {}, [], [[]], [None], [True], [{}], [["x"]], [1, "x"],
+                       ["x", 1], ["x"] * 65, [["x"] * 3], [[1], [-1]], [[[1]]],
+                       *([i] for i in NOT_AN_ID if i not in ("x", []))],
+    ("messages", (CHAT,)): [0, "x", True, {}, [], [[]], [1], [None],
+                            [{"role": "user", "content": {}}],
+                            [{"role": {}, "content": "x"}], [{"role": "user ", "content": "x"}],
+                            [{"role": "user", "content": [[]]}],
+                            [{"role": "user", "content": [{"type": "text", "text": 1}]}]] +
+                           [[{"role": "user", "content": "x"}] * 4097],
+}
+for _name in "max_tokens", "max_completion_tokens", "n_predict":
+    FIELDS[_name, (COMPLETION, CHAT)] = numbers(1, 2**31 - 1, whole=True)
+    FIELDS[_name, (NATIVE,)] = [0, *numbers(-1, 2**31 - 1, whole=True)]
+FIELDS["repeat_penalty"] = FIELDS["repetition_penalty"]
+
+
+def base(path):
+    if path == CHAT:
+        return {"messages": [{"role": "user", "content": "x"}]}
+    return {"prompt": "x"}
+
+
+def nested(name, value):
+    """{"speculative": {"max": 3}} of "speculative.max"."""
+    for part in reversed(name.split(".")):
+        value = {part: value}
+    return value
+
+
+class Refusals(ServerCase):
+    """What the tests below share: asking within a time, and what must hold afterwards."""
+
+    def setUp(self):
+        self.connection = Connection(self.server)
+        self.addCleanup(lambda: self.connection.close())
+        self.slowest = (0, "")
+        self.n = 0
+
+    def tearDown(self):
+        """After all of it a good request is served, and nothing runs or waits."""
+        for path in ROUTES:
+            r = self.server.post(path, {**base(path), "max_tokens": 2})
+            self.assertEqual(r.status, 200, r.body)
+        self.server.wait_metric("num_requests_running", 0)
+        self.server.wait_metric("num_requests_waiting", 0)
+        super().tearDown()
+        took, what = self.slowest
+        print(f"{self.id()}: {self.n} refused, the slowest in {took * 1e3:.1f} ms: {what}")
+
+    def ask(self, path, body, what, limit=LATE):
+        """The reply, within limit seconds."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        began = time.monotonic()
+        self.connection.send("POST", path, data)
+        reply = self.connection.reply()
+        took = time.monotonic() - began
+        if reply.headers.get("Connection", "").lower() == "close":
+            self.connection.close()
+            self.connection = Connection(self.server)
+        self.n += 1
+        self.slowest = max(self.slowest, (took, f"{what[:60]} ({len(data)} bytes, {path})"))
+        self.assertLess(took, limit * SLOW)
+        return reply
+
+    def refuse(self, path, name, value):
+        with self.subTest(path=path, field=name, value=repr(value)[:60]):
+            reply = self.ask(path, {**base(path), **nested(name, value)},
+                             f"{name}: {repr(value)[:40]}")
+            self.assert_error(reply, 400, name)
+
+
+class Params(Refusals):
+    def test_every_field(self):
+        for key, values in FIELDS.items():
+            name, routes = key if isinstance(key, tuple) else (key, ROUTES)
+            for path, value in itertools.product(routes, values):
+                self.refuse(path, name, value)
+
+    def test_numbers_that_are_none(self):
+        """Spellings that JSON has not: the body is at fault then, and the message says where."""
+        for name, spelling in itertools.product(
+                ("temperature", "top_k", "seed", "logit_bias", "n"),
+                ("NaN", "-NaN", "nan", "Infinity", "-Infinity", "inf", "1e400", "-1e400", "1" * 400,
+                 "0." + "1" * 400, "1e99999999999", "0x10", "1,0", "1f")):
+            with self.subTest(name=name, spelling=spelling[:20]):
+                reply = self.ask(COMPLETION, f'{{"prompt":"x","{name}":{spelling}}}'.encode(), name)
+                self.assert_error(reply, 400, code="invalid_json")
+
+    def test_numbers_spelled_otherwise(self):
+        """1e2, 20.0 and 0.2E+1 are integers; what a number is too small for is zero."""
+        for spelling, field in (("2e1", "top_k"), ("20.0", "top_k"), ("0.2E+1", "top_k"),
+                                ("1e-400", "temperature"), ("-0", "top_k"), ("-0.0", "min_p")):
+            reply = self.ask(COMPLETION, f'{{"prompt":"x","max_tokens":1,"{field}":{spelling}}}'
+                             .encode(), field)
+            self.assertEqual(reply.status, 200, reply.body)
+        reply = self.ask(COMPLETION, b'{"prompt":"x","top_p":1e-400}', "top_p")
+        self.assert_error(reply, 400, "top_p")
+
+    def test_fields_given_twice(self):
+        for path, name, value in ((COMPLETION, "temperature", "1"), (CHAT, "seed", "7"),
+                                  (NATIVE, "logit_bias", "{}")):
+            first = json.dumps(base(path))[1:-1]
+            body = f'{{{first},"{name}":{value},"{name}":{value}}}'.encode()
+            self.assert_error(self.ask(path, body, name), 400, code="invalid_json")
+        for body in ({"repetition_penalty": 1.1, "repeat_penalty": 1.2},
+                     {"max_tokens": 2, "n_predict": 3}):
+            for path in ROUTES:
+                self.assert_error(self.ask(path, {**base(path), **body}, "two names"), 400)
+
+    def test_ids_of_the_vocabulary(self):
+        """The last id is taken, the one after it refused, by every field that takes ids."""
+        v = self.server.get("/v1/models").json()["data"][0]["meta"]["n_vocab"]
+
+        def fields(i):
+            return {"prompt": [i], "stop_token_ids": [i], "logit_bias": {str(i): 1},
+                    "allowed_token_ids": [1, i]}.items()
+        for name, value in fields(v - 1):
+            reply = self.ask(COMPLETION, {**base(COMPLETION), "max_tokens": 1, name: value}, name)
+            self.assertEqual(reply.status, 200, reply.body)
+        for name, value in fields(v):
+            self.refuse(COMPLETION, name, value)
+
+    def test_nothing_left_to_draw(self):
+        """Fields that are fine alone and leave no token together: an error, and only of theirs."""
+        for fields in ({"allowed_token_ids": [5], "logit_bias": {"5": False}},
+                       {"allowed_token_ids": [5], "stop_token_ids": [5], "min_tokens": 2}):
+            for spec in {"fixed": 2}, {"enabled": False}, {"mode": "block"}, {"mode": "coupled"}:
+                reply = self.ask(COMPLETION, {"prompt": "x", **fields, "speculative": spec}, "none")
+                self.assertIn(reply.status, (400, 500))
+                self.assertTrue(reply.json()["error"]["message"])
+
+    def test_deep_values(self):
+        """As deep as JSON may be here, where a field wants something flat."""
+        deep = 1
+        for _ in range(55):
+            deep = [deep]
+        for key in FIELDS:
+            name, routes = key if isinstance(key, tuple) else (key, ROUTES)
+            self.refuse(routes[0], name, deep)
+            if name not in ("speculative", "stream_options"):  # unknown members are ignored
+                self.refuse(routes[0], name, {"a": deep})
+
+    def test_large_values(self):
+        """Bodies as large as --max-body allows, 4 MiB, filled with one field."""
+        for name, value in (
+                ("logit_bias", {str(i): 1 for i in range(330000)}),
+                ("logit_bias", [[i, 1] for i in range(250000)]),
+                ("logit_bias", [[1, 1]] * 300000),
+                ("stop_token_ids", [1] * 900000), ("stop", ["x"] * 800000),
+                ("stop", "x" * 4000000), ("cache_salt", "x" * 4000000),
+                ("allowed_token_ids", [1] * 900000 + [-1]), ("prompt", [1] * 900000 + [-1]),
+                ("prompt", ["x"] * 800000), ("prompt", [[1]] * 450000), ("model", [1] * 900000),
+                ("speculative.mode", "x" * 4000000), ("temperature", "9" * 4000000),
+                ("response_format", {"type": "x" * 4000000}), ("stream_options", [{}] * 900000)):
+            self.refuse(COMPLETION, name, value)
+        many = [{"role": "user", "content": "x"}] * 110000
+        self.assert_error(self.ask(CHAT, {"messages": many}, "messages"), 400, "messages")
+        many = {"role": "user", "content": [{"type": "text", "text": "x"}] * 100000 + [1]}
+        self.assert_error(self.ask(CHAT, {"messages": [many]}, "messages"), 400, "messages")
+
+    def test_too_large(self):
+        """A million entries do not fit into 4 MiB: refused before they are sent."""
+        body = json.dumps({"prompt": "x", "logit_bias": {str(i): 1 for i in range(10**6)}}).encode()
+        with self.server.connect() as s:
+            s.sendall(raw_request(body)[:-len(body)])
+            status, _, answer = read_reply(s)
+        self.assertEqual(status, 413)
+        self.assertEqual(json.loads(answer)["error"]["code"], "body_too_large")
+
+
+class LargeBodies(Refusals):
+    """A million entries where the body may hold them."""
+
+    args = ("--max-body", "64M")
+
+    def test_a_million_entries(self):
+        bias = {str(i): 1 for i in range(10**6)}
+        reply = self.ask(COMPLETION, {"prompt": "x", "logit_bias": bias}, "logit_bias")
+        self.assert_error(reply, 400)
+        self.refuse(COMPLETION, "logit_bias", [[i, 1] for i in range(330000)])
+        self.refuse(CHAT, "top_logprobs", [0] * 999000)
+
+
+if __name__ == "__main__":
+    unittest.main()
