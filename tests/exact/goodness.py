@@ -57,8 +57,11 @@ class Fit:
             want[-1] += expected[rare].sum()
         got, want = np.array(got, float), np.array(want)
         self.chi2 += ((got - want) ** 2 / want).sum()
-        self.g += 2 * (got[got > 0] * np.log(got[got > 0] / want[got > 0])).sum()
-        self.df += len(want) - 1
+        df, seen = len(want) - 1, got > 0
+        g = 2 * (got[seen] * np.log(got[seen] / want[seen])).sum()
+        if df > 0:  # Williams' correction: bins of few counts make G too large on average
+            self.g += g / (1 + ((1 / want).sum() - 1 / n) / (6 * df))
+        self.df += df
 
     @property
     def p(self):
