@@ -15,10 +15,10 @@ void echo_begin(struct engine *e, struct seq *s)
     pthread_mutex_lock(&out->lock);
     echo->n_tokens = s->n_prompt;
     echo->tokens = xcalloc(n, sizeof *echo->tokens);
-    if (s->score) {
+    if (s->score)
         echo->logprobs = xcalloc(n * stride, sizeof *echo->logprobs);
-        echo->n_scored = 1;
-    }
+    if (s->params.n_logprobs >= 0)
+        echo->n_scored = 1; /* nothing comes before the first token, so it has no score */
     for (int32_t i = 0; i < s->n_prompt; i++) {
         size_t before = echo->text.len;
         if (i > 0 || !s->bos_added) /* a BOS that the tokenizer put there is no part of the text */
