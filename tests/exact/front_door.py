@@ -2,7 +2,7 @@
 joint law of three tokens in double precision (gguf_forward.py, law_oracle.py).
 
 Weights and KV are float32 here, so that the daemon's logits differ from the oracle's by 1e-5 at the
-most (test_logprobs holds them to 1e-4): a probability is off by a factor of 1 +- 1e-5, which adds
+most (Scores holds them to 1e-4): a probability is off by a factor of 1 +- 1e-5, which adds
 n 1e-10 to chi-squared: nothing at a million draws. Where a cut (top-k, top-p, min-p) would turn on
 such a difference, other prompts are taken: MARGIN.
 
@@ -147,7 +147,9 @@ class Sample:
     """Answers to the same prompts under many seeds: counts of outcomes by prompt."""
 
     def __init__(self, server, prompts, body, seeds, threads=4):
+        self.n = body.get("n", 1)
         self.counts = np.zeros((len(prompts), V ** DEPTH))
+        self.pairs = np.zeros((len(prompts), V, V))  # first tokens of the first two of n
         self.rounds = self.drafted = self.accepted = self.short = 0
         self.wrong = None
         self.lock = threading.Lock()
@@ -174,11 +176,16 @@ class Sample:
         connection.close()
 
     def tally(self, choices):
+        if self.n > 1:
+            for i in range(len(self.pairs)):
+                first, second = (c["tokens"][0] for c in choices[i * self.n:i * self.n + 2])
+                self.pairs[i, first, second] += 1
         for choice in choices:
             tokens, stats = choice["tokens"], choice["speculative"]
             self.short += len(tokens) < DEPTH
             tokens += [END] * (DEPTH - len(tokens))
-            self.counts[choice["index"], tokens[0] * V * V + tokens[1] * V + tokens[2]] += 1
+            outcome = (tokens[0] * V + tokens[1]) * V + tokens[2]
+            self.counts[choice["index"] // self.n, outcome] += 1
             self.rounds += stats["rounds"]
             self.drafted += stats["draft_tokens"]
             self.accepted += stats["accepted_tokens"]
@@ -191,19 +198,14 @@ class Sample:
         return fit
 
 
-class FrontDoor(unittest.TestCase):
+class ModelCase(unittest.TestCase):
+    """Tests on models and servers of the class's own."""
+
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.folder.cleanup)
         cls.models = Models(cls.folder.name)
-        cls.seeds = itertools.count(1)
-        cls.servers = {
-            "model": cls.launch(f"{cls.models.draft},lookup"),
-            "self": cls.launch("self:0-1"),
-            "ending": cls.launch(cls.models.draft, target=cls.models.ending),
-        }
-        cls.servers["lookup"] = cls.servers["default"] = cls.servers["model"]
 
     @classmethod
     def launch(cls, *args, **kw):
@@ -216,9 +218,22 @@ class FrontDoor(unittest.TestCase):
         wrong = server.stop()
         assert wrong is None, wrong
 
+
+class FrontDoor(ModelCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.seeds = itertools.count(1)
+        cls.servers = {
+            "model": cls.launch(f"{cls.models.draft},lookup"),
+            "self": cls.launch("self:0-1"),
+            "ending": cls.launch(cls.models.draft, target=cls.models.ending),
+        }
+        cls.servers["lookup"] = cls.servers["default"] = cls.servers["model"]
+
     def sample(self, server, prompts, body, calls=CALLS, seeded=True):
-        first = next(self.seeds) << 32
-        seeds = range(first, first + calls) if seeded else [None] * calls
+        first, step = next(self.seeds) << 32, body.get("n", 1)
+        seeds = range(first, first + calls * step, step) if seeded else [None] * calls
         return Sample(server, prompts, body, seeds)
 
     def measure(self, name, law, body, drafter="model", **kw):
@@ -270,6 +285,21 @@ class FrontDoor(unittest.TestCase):
                               seeded=False)
         self.assertGreater(fit.p, P_MIN)
 
+    def test_siblings(self):
+        """n completions of a prompt: each has the law, and they know nothing of each other."""
+        _, laws = self.models.question(Law())
+        for mode in "ratio", "coupled":
+            body = {"n": 4, "ignore_eos": True, "speculative": {"mode": mode, "fixed": 2}}
+            with self.subTest(mode=mode):
+                fit, sample = self.measure("siblings", Law(), body, calls=CALLS // 2)
+                self.assertGreater(fit.p, P_MIN)
+                pairs = Fit()
+                for counts, law in zip(sample.pairs, laws):
+                    first = law.reshape(V, -1).sum(1)
+                    pairs.add(counts.ravel(), np.outer(first, first).ravel())
+                print(f"RESULT front_door name=sibling_pairs mode={mode} k=2 {pairs}", flush=True)
+                self.assertGreater(pairs.p, P_MIN)
+
     def test_end_of_text(self):
         """Sequences that may end early, must not before min_tokens, or never."""
         first = Law(end=END, end_from=1)
@@ -316,6 +346,122 @@ class FrontDoor(unittest.TestCase):
             fit, sample = self.measure("control", Law(), body, server=server, calls=200)
             self.assertEqual(sample.accepted, sample.drafted)
             self.assertLess(fit.p, P_MIN)
+
+
+class Scores(ModelCase):
+    """Log-probabilities are those of the target's own law, whatever warps and drafts there are."""
+
+    NEAR = 1e-4
+    TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    WARPED = {"temperature": 1.4, "top_k": 5, "top_p": 0.97, "min_p": 0.01, "presence_penalty": 0.5,
+              "repetition_penalty": 1.2, "logit_bias": {"3": 1, "1": -2}, "ignore_eos": True}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        template = os.path.join(cls.folder.name, "template")
+        with open(template, "w", encoding="utf-8") as f:
+            f.write(cls.TEMPLATE)
+        cls.server = cls.launch(cls.models.draft + ",lookup", "--chat-template", template)
+        cls.text = np.random.default_rng(1).integers(0, V, 150).tolist()
+        cls.worst, cls.n = 0, 0
+
+    @classmethod
+    def tearDownClass(cls):
+        print(f"RESULT front_door name=logprobs n={cls.n} worst={cls.worst:.2g}", flush=True)
+
+    def oracle(self, tokens):
+        """Row i: the log-probabilities of token i + 1."""
+        cache, rows = self.models.oracle.start(), []
+        for token in tokens[:-1]:
+            cache, logits = self.models.oracle.feed(cache, np.array([token]))
+            z = logits[0] - logits[0].max()
+            rows.append(z - np.log(np.exp(z).sum()))
+        return rows
+
+    def ask(self, path, **body):
+        reply = self.server.post(path, {**self.WARPED, "return_tokens": True, **body})
+        self.assertEqual(reply.status, 200, reply.body)
+        return reply.json()
+
+    def check_token(self, row, token, said, best, n_best):
+        """said: of the token; best: [(id, log-probability)], the largest first."""
+        self.assertEqual([i for i, _ in best], np.argsort(-row, kind="stable")[:n_best].tolist())
+        for i, value in [(token, said), *best]:
+            self.worst = type(self).worst = max(self.worst, abs(value - row[i]))
+            self.assertLess(abs(value - row[i]), self.NEAR)
+        type(self).n += 1
+
+    def check_text(self, tokens, said, n_best, rows):
+        """The shape of text completions, whose alternatives have no order and hold the token."""
+        names = [chr(ord("a") + t) for t in tokens]
+        self.assertEqual(said["tokens"], names)
+        for row, token, own, best in zip(rows, tokens, said["token_logprobs"],
+                                         said["top_logprobs"]):
+            ids = sorted(((ord(c) - ord("a"), p) for c, p in best.items()), key=lambda x: -x[1])
+            self.assertEqual(dict(ids)[token], own)
+            if token not in np.argsort(-row)[:n_best]:
+                ids = [(i, p) for i, p in ids if i != token]
+            self.check_token(row, token, own, ids, n_best)
+
+    def check_entries(self, tokens, said, n_best, rows):
+        """The shape of chat and of the native route."""
+        self.assertEqual([e["token"] for e in said], [chr(ord("a") + t) for t in tokens])
+        for row, token, e in zip(rows, tokens, said):
+            self.assertEqual(e["bytes"], [ord("a") + token])
+            best = [(b["bytes"][0] - ord("a"), b["logprob"]) for b in e["top_logprobs"]]
+            self.check_token(row, token, e["logprob"], best, n_best)
+
+    def each(self):
+        """(prompt, alternatives, fields) of many requests; some of their tokens were drafted."""
+        for length, mode, k, n_best in ((5, "ratio", 2, 2), (17, "block", 3, 6),
+                                        (31, "coupled", 1, 0), (48, "ratio", 0, 3),
+                                        (100, "coupled", 3, 20)):
+            for drafter in "model", "lookup":
+                spec = {"mode": mode, "fixed": k, "drafter": drafter}
+                yield self.text[:length], n_best, {"max_tokens": 30, "seed": length,
+                                                   "speculative": spec}
+
+    def test_text(self):
+        accepted = 0
+        for prompt, n_best, fields in self.each():
+            choice = self.ask("/v1/completions", prompt=prompt, logprobs=n_best, **fields)
+            accepted += choice["speculative"]["accepted_tokens"]
+            choice = choice["choices"][0]
+            rows = self.oracle(prompt + choice["tokens"])[len(prompt) - 1:]
+            self.check_text(choice["tokens"], choice["logprobs"], n_best, rows)
+        self.assertGreater(accepted, 20)
+
+    def test_native(self):
+        for prompt, n_best, fields in self.each():
+            answer = self.ask("/completion", prompt=prompt, logprobs=n_best, **fields)
+            rows = self.oracle(prompt + answer["tokens"])[len(prompt) - 1:]
+            self.check_entries(answer["tokens"], answer["completion_probabilities"], n_best, rows)
+
+    def test_chat(self):
+        for prompt, n_best, fields in self.each():
+            text = "".join(chr(ord("a") + t) for t in prompt)
+            answer = self.ask("/v1/chat/completions", messages=[{"role": "user", "content": text}],
+                              logprobs=True, top_logprobs=n_best, **fields)
+            choice = answer["choices"][0]
+            rows = self.oracle(prompt + choice["tokens"])[len(prompt) - 1:]
+            self.check_entries(choice["tokens"], choice["logprobs"]["content"], n_best, rows)
+
+    def test_echo(self):
+        """The prompt's tokens, too; asked twice, so that the second finds it in the cache."""
+        for length in 1, 2, 16, 17, 64, 65, 150:
+            for max_tokens in 4, 0:
+                prompt = self.text[:length]
+                answer = self.ask("/v1/completions", prompt=prompt, logprobs=3, echo=True,
+                                  max_tokens=max_tokens, speculative={"fixed": 2})
+                choice = answer["choices"][0]
+                self.assertEqual(len(choice["tokens"]), max_tokens)
+                tokens, said = prompt + choice["tokens"], choice["logprobs"]
+                self.assertIsNone(said["token_logprobs"][0])
+                self.assertIsNone(said["top_logprobs"][0])
+                self.assertEqual(said["tokens"][0], chr(ord("a") + tokens[0]))
+                rest = {key: values[1:] for key, values in said.items()}
+                self.check_text(tokens[1:], rest, 3, self.oracle(tokens))
 
 
 if __name__ == "__main__":

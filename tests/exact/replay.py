@@ -128,6 +128,21 @@ class Replay(ServerCase):
         native, _ = self.ask(self.prompt(2), {"seed": said["seed"]}, spec, path="/completion")
         self.assertEqual(native, tokens)
 
+    def test_siblings(self):
+        """Number i of n completions is the one that its own seed gives: the request's plus i."""
+        for fields in {}, {"seed": 7}:
+            r = self.server.post("/v1/completions", {
+                "prompt": self.prompt(4), "max_tokens": TOKENS, "return_tokens": True, "n": 4,
+                "ignore_eos": True, "speculative": {"mode": "block", "fixed": 2}, **fields})
+            choices = r.json()["choices"]
+            self.assertEqual(len({tuple(c["tokens"]) for c in choices}), 4)
+            for i, choice in enumerate(choices):
+                said = choice["speculative"]
+                if "seed" in fields:
+                    self.assertEqual(said["seed"], fields["seed"] + i)
+                self.assertEqual(self.again(self.prompt(4), {}, said, [{"fixed": 2}]),
+                                 [choice["tokens"]] * 3)
+
     def test_seeds_differ(self):
         """Seeds of the server are numbers below 2^53 that don't come again, nor do the answers."""
         said = [self.ask(self.prompt(1), {}, {"fixed": 2}) for _ in range(20)]

@@ -71,13 +71,13 @@ FIELDS = {  # name: values that are refused; (name, routes) where they differ
     "min_tokens": numbers(0, 2**31 - 1, whole=True),
     ("seed", (COMPLETION, CHAT)): numbers(0, 2**53 - 1, whole=True),
     ("seed", (NATIVE,)): numbers(-1, 2**53 - 1, whole=True),
-    ("n", (COMPLETION, CHAT)): numbers(1, 16, whole=True),
+    "n": numbers(1, 16, whole=True), ("tools", (CHAT,)): NOT_A_LIST,
     "stop": STOP, "stop_token_ids": ids(64), "allowed_token_ids": [[], *ids()],
     "logit_bias": BIAS,
     "stream": NOT_A_BOOL, "ignore_eos": NOT_A_BOOL, "return_tokens": NOT_A_BOOL,
-    "timings_per_token": NOT_A_BOOL, ("echo", (COMPLETION,)): NOT_A_BOOL,
-    ("logprobs", (CHAT,)): NOT_A_BOOL,
-    ("logprobs", (COMPLETION,)): numbers(0, 20, whole=True),
+    "timings_per_token": NOT_A_BOOL, "echo": NOT_A_BOOL, ("logprobs", (CHAT,)): NOT_A_BOOL,
+    ("logprobs", TEXT): numbers(0, 20, whole=True),
+    ("n_probs", (NATIVE,)): numbers(0, 20, whole=True),
     ("top_logprobs", (CHAT,)): numbers(0, 20, whole=True),
     "cache_salt": [*NOT_A_STRING, "", "x" * 257, "x" * 10**6],
     "response_format": FORMAT,
@@ -104,8 +104,8 @@ FIELDS = {  # name: values that are refused; (name, routes) where they differ
                            [[{"role": "user", "content": "x"}] * 4097],
 }
 for _name in "max_tokens", "max_completion_tokens", "n_predict":
-    FIELDS[_name, (COMPLETION, CHAT)] = numbers(1, 2**31 - 1, whole=True)
-    FIELDS[_name, (NATIVE,)] = [0, *numbers(-1, 2**31 - 1, whole=True)]
+    FIELDS[_name, (COMPLETION, CHAT)] = numbers(0, 2**31 - 1, whole=True)
+    FIELDS[_name, (NATIVE,)] = numbers(-1, 2**31 - 1, whole=True)
 FIELDS["repeat_penalty"] = FIELDS["repetition_penalty"]
 
 
@@ -215,14 +215,28 @@ class Params(Refusals):
         for name, value in fields(v):
             self.refuse(COMPLETION, name, value)
 
+    def test_no_tokens(self):
+        """max_tokens may be 0 with echo only."""
+        for path, name in itertools.product(ROUTES, ("max_tokens", "n_predict")):
+            for fields in {}, {"echo": False}, {"echo": None}:
+                reply = self.ask(path, {**base(path), name: 0, **fields}, name)
+                self.assert_error(reply, 400, "max_tokens")
+
+    def test_more_sequences_than_fit(self):
+        """64 prompts, 16 times each: more than slots and queue hold."""
+        for path in TEXT:
+            reply = self.ask(path, {"prompt": [[1]] * 64, "n": 16, "max_tokens": 1}, "prompts * n")
+            self.assert_error(reply, 400)
+        reply = self.ask(CHAT, {**base(CHAT), "top_logprobs": 3}, "top_logprobs alone")
+        self.assert_error(reply, 400, "top_logprobs")
+
     def test_nothing_left_to_draw(self):
-        """Fields that are fine alone and leave no token together: an error, and only of theirs."""
+        """Fields that are fine alone and leave no token together."""
         for fields in ({"allowed_token_ids": [5], "logit_bias": {"5": False}},
                        {"allowed_token_ids": [5], "stop_token_ids": [5], "min_tokens": 2}):
             for spec in {"fixed": 2}, {"enabled": False}, {"mode": "block"}, {"mode": "coupled"}:
                 reply = self.ask(COMPLETION, {"prompt": "x", **fields, "speculative": spec}, "none")
-                self.assertIn(reply.status, (400, 500))
-                self.assertTrue(reply.json()["error"]["message"])
+                self.assert_error(reply, 400)
 
     def test_deep_values(self):
         """As deep as JSON may be here, where a field wants something flat."""
