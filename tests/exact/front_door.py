@@ -39,7 +39,8 @@ from specd_client import SLOW, Connection, Server  # noqa: E402
 
 FULL = "SPECD_EXACT_FULL" in os.environ
 V, DEPTH, END = 6, 3, 4
-LENGTHS = (2, 5, 8, 14, 18, 21, 34, 50)  # over the end of a KV block once, and DEPTH apart
+ROOM = 4  # tokens beyond DEPTH that leave room for a K of 4; what they are does not count
+LENGTHS = (2, 9, 18, 29, 36, 46, 53, 66)  # DEPTH + ROOM apart; two come to the end of a KV block
 CALLS = 1200 if FULL else int(640 / max(1, SLOW / 2))
 LONG_CALLS = 15000 if FULL else 0
 MARGIN = 3e-5
@@ -181,7 +182,7 @@ class Sample:
                 first, second = (c["tokens"][0] for c in choices[i * self.n:i * self.n + 2])
                 self.pairs[i, first, second] += 1
         for choice in choices:
-            tokens, stats = choice["tokens"], choice["speculative"]
+            tokens, stats = choice["tokens"][:DEPTH], choice["speculative"]
             self.short += len(tokens) < DEPTH
             tokens += [END] * (DEPTH - len(tokens))
             outcome = (tokens[0] * V + tokens[1]) * V + tokens[2]
@@ -249,7 +250,8 @@ class FrontDoor(ModelCase):
 
     def check(self, case, mode, way, drafter, **kw):
         spec = {"mode": mode, "drafter": drafter, **way, **case.spec}
-        body = {**case.fields, "ignore_eos": True, "speculative": spec}
+        body = {**case.fields, "ignore_eos": True, "speculative": spec,
+                "max_tokens": DEPTH + (ROOM if way.get("fixed", 4) == 4 else 0)}
         with self.subTest(case=case.name, mode=mode, k=way_name(way), drafter=drafter):
             fit, sample = self.measure(case.name, case.law, body, drafter, **kw)
             self.assertGreater(fit.p, P_MIN)
