@@ -345,7 +345,8 @@ class FrontDoor(ModelCase):
         server = self.launch(self.models.draft, "--synthetic-acceptance", "1")
         for mode in "ratio", "block":
             body = {"ignore_eos": True, "speculative": {"mode": mode, "fixed": 2}}
-            fit, sample = self.measure("control", Law(), body, server=server, calls=200)
+            fit, sample = self.measure("control_must_fail", Law(), body, server=server,
+                                       calls=200)
             self.assertEqual(sample.accepted, sample.drafted)
             self.assertLess(fit.p, P_MIN)
 
