@@ -113,6 +113,8 @@ static const char *why_no_draft(const struct seq *s)
         return NULL;
     if (s->no_draft)
         return s->no_draft;
+    if (s->stats.n_generated == 0)
+        return "nothing was generated";
     return seq_wants_draft_kv(s) ? "drafting was not expected to pay"
                                  : "the text repeated nothing that could be looked up";
 }

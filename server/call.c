@@ -12,6 +12,16 @@ static void set_defaults(struct call *c)
     c->n = 1;
 }
 
+/* By the name that the client used. */
+static int bad_zero(const struct call *c, struct api_error *e)
+{
+    static const char *const names[] = {"max_completion_tokens", "n_predict"};
+    const char *name = "max_tokens";
+    for (size_t i = 0; i < COUNT_OF(names) && !json_get(c->doc, name); i++)
+        name = names[i];
+    return api_fail(e, SPECD_EINVAL, name, "'%s' may be 0 only with 'echo'", name);
+}
+
 static int check_together(struct call *c, struct api_error *e)
 {
     if (c->route == CALL_CHAT && c->logprobs)
@@ -22,7 +32,7 @@ static int check_together(struct call *c, struct api_error *e)
     if (c->n_probs > 0)
         c->params.n_logprobs = MAX(c->params.n_logprobs, c->n_probs);
     if (c->params.max_tokens == 0 && !c->params.echo)
-        return api_fail(e, SPECD_EINVAL, "max_tokens", "'max_tokens' may be 0 only with 'echo'");
+        return bad_zero(c, e);
     const struct speculative_params *s = &c->params.spec;
     if (s->min >= 0 && s->max >= 0 && s->min > s->max)
         return api_fail(e, SPECD_EINVAL, "speculative.min",

@@ -135,6 +135,8 @@ static void test_later(void **state)
     refuse(CALL_NATIVE, "{\"prompt\":\"a\",\"speculative\":{\"mode\":\"best\"}}",
            "speculative.mode");
     refuse(CALL_COMPLETION, "{\"prompt\":[5,1000]}", "prompt");
+    refuse(CALL_COMPLETION, "{\"prompt\":\"a\",\"max_tokens\":0}", "max_tokens");
+    refuse(CALL_NATIVE, "{\"prompt\":\"a\",\"n_predict\":0}", "n_predict");
 }
 
 int main(void)
