@@ -13,6 +13,7 @@
 #define FILE_MAX 16384
 #define ROWS_MAX (1 << 20)
 #define NS_MAX UINT64_C(1000000000000) /* 1000 s: no pass takes that long */
+#define LEARN_RATE 0.05                /* weight of a new observation */
 
 /* ---- curves ---------------------------------------------------------------------------------- */
 
@@ -86,6 +87,37 @@ double pace_cost_verify(const struct pace_cost *cost, int32_t rows)
 double pace_cost_draft(const struct pace_cost *cost, int32_t rows)
 {
     return curve_at(&cost->draft, rows);
+}
+
+/* ---- learning from real rounds --------------------------------------------------------------- */
+
+/* The points on either side of `rows` take their share of the error. One outlier moves them little,
+ * whatever it is. */
+void pace_cost_learn_verify(struct pace_cost *cost, int32_t rows, double ns)
+{
+    struct pace_curve *c = &cost->verify;
+    if (c->n < 2 || rows < c->rows[0] || rows > c->rows[c->n - 1])
+        return;
+    int32_t i = 0;
+    while (i < c->n - 2 && c->rows[i + 1] < rows)
+        i++;
+    double expected = on_line(c, i, rows);
+    if (!(expected > 0 && ns > 0))
+        return;
+    double error = LEARN_RATE * (MIN(MAX(ns / expected, 0.5), 2.0) - 1);
+    double above = (double)(rows - c->rows[i]) / (c->rows[i + 1] - c->rows[i]);
+    c->ns[i] = c->up[i] * (1 + error * (1 - above));
+    c->ns[i + 1] = c->up[i + 1] * (1 + error * above);
+    /* Fewer rows are no dearer, or a point that was measured too high would hold these up. */
+    for (int32_t j = i; j >= 0; j--)
+        c->ns[j] = MIN(c->ns[j], c->ns[j + 1]);
+    force_monotone(c);
+}
+
+void pace_cost_learn_host(struct pace_cost *cost, double host_ns)
+{
+    if (host_ns > 0)
+        cost->fixed_ns += LEARN_RATE * (host_ns - cost->fixed_ns);
 }
 
 /* ---- the cache file -------------------------------------------------------------------------- */
