@@ -10,7 +10,8 @@
 #define PRIOR_WEIGHT 2.0 /* observations that a bucket's starting estimate is worth */
 #define SHARED_PRIOR_WEIGHT 8.0
 #define SHARED_WEIGHT_MAX \
-    4.0 /* observations that what all requests showed is worth to one, at most */
+    4.0                  /* observations that what all requests showed is worth to one, at most */
+#define PROBE_SHARE 0.01 /* of the time, about: what probes may cost */
 
 /* A short agreement may be chance, so lookup has to earn its trust; of the model's later positions
  * nothing is known but the first. */
@@ -168,6 +169,18 @@ static bool is_within(const struct candidate *c, int32_t depth)
     return !c->model || c->k <= depth;
 }
 
+/* How many rounds lie between probes: more where one costs much, since then it rarely finds that
+ * drafting pays. ns: of the round without it. */
+static uint64_t probe_period(const struct pace_cost *cost, int32_t rows, double ns)
+{
+    double extra =
+        pace_cost_verify(cost, rows + 1) - pace_cost_verify(cost, rows) + pace_cost_draft(cost, 1);
+    uint64_t period = PACE_PROBE_EVERY;
+    while (extra > PROBE_SHARE * (double)period * (ns + extra))
+        period *= 2;
+    return period;
+}
+
 /* Of the slots that draft nothing and might, one drafts a token; another the next time. */
 static void probe(struct pace_seq *seqs, int32_t n, uint64_t turn)
 {
@@ -199,7 +212,7 @@ void pace_choose(const struct pace_cost *cost, struct pace_seq *seqs, int32_t n,
         c.verify_ns[rows] = pace_cost_verify(cost, rows);
 
     double best_tokens = least.tokens, best_ns = least.draft_ns + c.verify_ns[least.rows];
-    int32_t best_depth = 0, best_admitted = 0, deep = deepest(seqs, n);
+    int32_t best_rows = least.rows, best_depth = 0, best_admitted = 0, deep = deepest(seqs, n);
     for (int32_t depth = 0; depth <= deep; depth++) {
         struct tally t = least;
         for (int32_t j = 0; j < listed; j++) {
@@ -210,6 +223,7 @@ void pace_choose(const struct pace_cost *cost, struct pace_seq *seqs, int32_t n,
             if (t.tokens * best_ns > best_tokens * ns) {
                 best_tokens = t.tokens;
                 best_ns = ns;
+                best_rows = t.rows;
                 best_depth = depth;
                 best_admitted = j + 1;
             }
@@ -222,6 +236,7 @@ void pace_choose(const struct pace_cost *cost, struct pace_seq *seqs, int32_t n,
         if (is_within(&c.candidates[j], best_depth))
             seqs[c.candidates[j].seq].k = c.candidates[j].k;
     }
-    if (round_no % PACE_PROBE_EVERY == 0)
-        probe(seqs, n, round_no / PACE_PROBE_EVERY);
+    uint64_t period = probe_period(cost, best_rows, best_ns);
+    if (round_no % period == 0)
+        probe(seqs, n, round_no / period);
 }

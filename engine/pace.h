@@ -97,7 +97,7 @@ double pace_estimate(const struct pace *p, enum pace_drafter drafter, int32_t ma
 
 /* ---- the choice ------------------------------------------------------------------------------ */
 
-#define PACE_PROBE_EVERY 16 /* rounds */
+#define PACE_PROBE_EVERY 16 /* rounds, at least */
 
 struct pace_seq {
     const struct pace *pace;
@@ -111,8 +111,9 @@ struct pace_seq {
 
 /*
  * Sets seqs[i].k for the round. base_ns: time the round takes besides, such as prompt chunks in it.
- * Each PACE_PROBE_EVERY-th round_no one slot, in turn, drafts one token also where K = 0 came out
- * and k_max allows it: what it shows is shared. n <= SPECD_SLOTS_MAX.
+ * Each PACE_PROBE_EVERY-th round_no, or less often where it costs much, one slot, in turn, drafts
+ * one token also where K = 0 came out and k_max allows it: what it shows is shared. n <=
+ * SPECD_SLOTS_MAX.
  */
 void pace_choose(const struct pace_cost *cost, struct pace_seq *seqs, int32_t n, double base_ns,
                  uint64_t round_no);

@@ -432,7 +432,7 @@ static void test_probe(void **state)
     (void)state;
     struct pace_cost c;
     struct pace bad;
-    flat_cost(&c, 1000, 500);
+    flat_cost(&c, 1000, 100);
     make_pace(&bad, PACE_MODEL, 0, 0);
     int probes = 0;
     for (uint64_t round = 0; round < 10 * PACE_PROBE_EVERY; round++) {
@@ -454,7 +454,7 @@ static void test_probe_takes_turns(void **state)
     (void)state;
     struct pace_cost c;
     struct pace bad;
-    flat_cost(&c, 1000, 500);
+    flat_cost(&c, 1000, 100);
     make_pace(&bad, PACE_MODEL, 0, 0);
     int probes[4] = {0};
     for (uint64_t round = 0; round < 40 * PACE_PROBE_EVERY; round++) {
@@ -471,6 +471,23 @@ static void test_probe_takes_turns(void **state)
     }
     for (int i = 0; i < 4; i++)
         assert_int_equal(probes[i], 10);
+}
+
+/* A probe that takes as long as the round itself comes less often, but comes. */
+static void test_dear_probes(void **state)
+{
+    (void)state;
+    struct pace_cost c;
+    struct pace bad;
+    flat_cost(&c, 1000, 1000);
+    make_pace(&bad, PACE_MODEL, 0, 0);
+    int probes = 0;
+    for (uint64_t round = 0; round < 64 * PACE_PROBE_EVERY; round++) {
+        struct pace_seq s = {.pace = &bad, .drafter = PACE_MODEL, .k_max = 3};
+        pace_choose(&c, &s, 1, 0, round);
+        probes += s.k;
+    }
+    assert_in_range(probes, 8, 16); /* a hundredth of the time: 8 rounds of 500 */
 }
 
 /* One step costs more than any slot gains alone, and far less than all of them gain together. */
@@ -612,6 +629,7 @@ int main(void)
         cmocka_unit_test(test_best_k_of_one),
         cmocka_unit_test(test_probe),
         cmocka_unit_test(test_probe_takes_turns),
+        cmocka_unit_test(test_dear_probes),
         cmocka_unit_test(test_shared_step),
         cmocka_unit_test(test_against_search),
         cmocka_unit_test(test_full_house),
