@@ -5,12 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DECAY 0.93f /* of an observation's weight with each later one in its bucket */
+/* Weight of an observation, with each later one in its bucket: of one request's, of all requests'.
+ */
+#define DECAY 0.93f
 #define SHARED_DECAY 0.995f
-#define PRIOR_WEIGHT 2.0 /* observations that a bucket's starting estimate is worth */
+/* Observations that a starting estimate is worth: the prior to a request, the prior to what all
+ * requests showed, and that to a request, at most. */
+#define PRIOR_WEIGHT 2.0
 #define SHARED_PRIOR_WEIGHT 8.0
-#define SHARED_WEIGHT_MAX \
-    4.0                  /* observations that what all requests showed is worth to one, at most */
+#define SHARED_WEIGHT_MAX 4.0
 #define PROBE_SHARE 0.01 /* of the time, about: what probes may cost */
 
 /* A short agreement may be chance, so lookup has to earn its trust; of the model's later positions

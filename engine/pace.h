@@ -3,8 +3,8 @@
  *
  * Maximises expected tokens over time: sum_i (1 + sum_{k<=K_i} s_ik) / T(K), where the survival
  * s_ik = prod_{j<=k} beta_ij is the chance that position k is accepted, beta is estimated from what
- * the request's earlier rounds showed, and T comes from pass times measured at start-up (Leviathan
- * et al. 2211.17192 for the objective; SmartSpec, 2406.14066, for the batch):
+ * earlier rounds showed, and T comes from pass times measured at start-up and since (Leviathan et
+ * al. 2211.17192 for the objective; SmartSpec, 2406.14066, for the batch):
  *   T = base + fixed + sum_{k=1..max K} draft(slots still drafting at k) + verify(sum_i (K_i + 1))
  * Proposals that the host makes (lookup) cost no draft step; what tells whether one will stand is
  * how far the text agreed with its earlier occurrence, which grows with each accepted token.
@@ -12,8 +12,8 @@
  * Exactness (DESIGN rule 5): K of a round is a function of earlier rounds alone, and of those only
  * positions up to and including the first rejection; no drafted token of this round is looked at.
  *
- * `struct pace` is embedded per request; `struct pace_cost` and a `struct pace_evidence` that all
- * requests share are the scheduler's. Engine thread alone.
+ * `struct pace` is embedded per request; `struct pace_cost`, and a `struct pace_evidence` that all
+ * requests share, exist once per engine. Engine thread alone.
  */
 #ifndef SPECD_PACE_H
 #define SPECD_PACE_H
@@ -112,8 +112,8 @@ struct pace_seq {
 /*
  * Sets seqs[i].k for the round. base_ns: time the round takes besides, such as prompt chunks in it.
  * Each PACE_PROBE_EVERY-th round_no, or less often where it costs much, one slot, in turn, drafts
- * one token also where K = 0 came out and k_max allows it: what it shows is shared. n <=
- * SPECD_SLOTS_MAX.
+ * one token also where K = 0 came out and k_max allows it: what it shows is shared.
+ * n <= SPECD_SLOTS_MAX.
  */
 void pace_choose(const struct pace_cost *cost, struct pace_seq *seqs, int32_t n, double base_ns,
                  uint64_t round_no);
