@@ -14,6 +14,7 @@
 #define ROWS_MAX (1 << 20)
 #define NS_MAX UINT64_C(1000000000000) /* 1000 s: no pass takes that long */
 #define LEARN_RATE 0.05                /* weight of a new observation */
+#define SCALE_RATE 0.2                 /* the same, for what moves the whole curve */
 
 /* ---- curves ---------------------------------------------------------------------------------- */
 
@@ -91,8 +92,9 @@ double pace_cost_draft(const struct pace_cost *cost, int32_t rows)
 
 /* ---- learning from real rounds --------------------------------------------------------------- */
 
-/* The points on either side of `rows` take their share of the error. One outlier moves them little,
- * whatever it is. */
+/* Most of an error is the load of the machine, which slows all passes alike and so tells nothing of
+ * what a row more costs: the whole curve moves with it. What comes again and again at the same rows
+ * is the curve's shape: the points on either side take their share. */
 void pace_cost_learn_verify(struct pace_cost *cost, int32_t rows, double ns)
 {
     struct pace_curve *c = &cost->verify;
@@ -104,10 +106,12 @@ void pace_cost_learn_verify(struct pace_cost *cost, int32_t rows, double ns)
     double expected = on_line(c, i, rows);
     if (!(expected > 0 && ns > 0))
         return;
-    double error = LEARN_RATE * (MIN(MAX(ns / expected, 0.5), 2.0) - 1);
+    double off = MIN(MAX(ns / expected, 0.5), 2.0) - 1; /* an outlier counts for little */
     double above = (double)(rows - c->rows[i]) / (c->rows[i + 1] - c->rows[i]);
-    c->ns[i] = c->up[i] * (1 + error * (1 - above));
-    c->ns[i + 1] = c->up[i + 1] * (1 + error * above);
+    for (int32_t j = 0; j < c->n; j++) {
+        double share = j == i ? 1 - above : j == i + 1 ? above : 0;
+        c->ns[j] = c->up[j] * (1 + SCALE_RATE * off) * (1 + LEARN_RATE * off * share);
+    }
     /* Fewer rows are no dearer, or a point that was measured too high would hold these up. */
     for (int32_t j = i; j >= 0; j--)
         c->ns[j] = MIN(c->ns[j], c->ns[j + 1]);
