@@ -235,6 +235,8 @@ void pace_choose(const struct pace_cost *cost, struct pace_seq *seqs, int32_t n,
 
     for (int32_t i = 0; i < n; i++)
         seqs[i].k = seqs[i].k_min;
+    if (round_no % PACE_PLAIN_EVERY == PACE_PLAIN_EVERY / 2 + PACE_PROBE_EVERY / 2)
+        best_admitted = 0;
     for (int32_t j = 0; j < best_admitted; j++) {
         if (is_within(&c.candidates[j], best_depth))
             seqs[c.candidates[j].seq].k = c.candidates[j].k;

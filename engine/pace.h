@@ -98,6 +98,7 @@ double pace_estimate(const struct pace *p, enum pace_drafter drafter, int32_t ma
 /* ---- the choice ------------------------------------------------------------------------------ */
 
 #define PACE_PROBE_EVERY 16 /* rounds, at least */
+#define PACE_PLAIN_EVERY 64
 
 struct pace_seq {
     const struct pace *pace;
@@ -113,7 +114,8 @@ struct pace_seq {
  * Sets seqs[i].k for the round. base_ns: time the round takes besides, such as prompt chunks in it.
  * Each PACE_PROBE_EVERY-th round_no, or less often where it costs much, one slot, in turn, drafts
  * one token also where K = 0 came out and k_max allows it: what it shows is shared.
- * n <= SPECD_SLOTS_MAX.
+ * And each PACE_PLAIN_EVERY-th round, between two of these, nobody drafts more than k_min: what a
+ * round costs without is known only from such. n <= SPECD_SLOTS_MAX.
  */
 void pace_choose(const struct pace_cost *cost, struct pace_seq *seqs, int32_t n, double base_ns,
                  uint64_t round_no);

@@ -489,6 +489,27 @@ static void test_probe_takes_turns(void **state)
         assert_int_equal(probes[i], 10);
 }
 
+/* Where drafting pays, a round without it comes now and then, or nobody would know what it costs; a
+ * fixed K stays. */
+static void test_plain_rounds(void **state)
+{
+    (void)state;
+    struct pace_cost c;
+    struct pace good;
+    flat_cost(&c, 1000, 1);
+    make_pace(&good, PACE_MODEL, 1, 1);
+    int plain = 0;
+    for (uint64_t round = 0; round < 4 * PACE_PLAIN_EVERY; round++) {
+        struct pace_seq s[2] = {{.pace = &good, .drafter = PACE_MODEL, .k_max = 3},
+                                {.pace = &good, .drafter = PACE_MODEL, .k_min = 2, .k_max = 2}};
+        pace_choose(&c, s, 2, 0, round);
+        assert_true(s[0].k == 0 || s[0].k == 3);
+        assert_int_equal(s[1].k, 2);
+        plain += s[0].k == 0;
+    }
+    assert_int_equal(plain, 4);
+}
+
 /* A probe that takes as long as the round itself comes less often, but comes. */
 static void test_dear_probes(void **state)
 {
@@ -647,6 +668,7 @@ int main(void)
         cmocka_unit_test(test_probe),
         cmocka_unit_test(test_probe_takes_turns),
         cmocka_unit_test(test_dear_probes),
+        cmocka_unit_test(test_plain_rounds),
         cmocka_unit_test(test_shared_step),
         cmocka_unit_test(test_against_search),
         cmocka_unit_test(test_full_house),
