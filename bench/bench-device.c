@@ -8,8 +8,10 @@
  * A pass of up to 17 rows is a verify pass of one slot, logits included; a longer one is a prompt
  * chunk, which has none. Times are medians. GB/s counts the weights that the pass reads; "x read"
  * is the time in units of merely reading these weights at the measured bandwidth. The second table
- * is of whole rounds with a draft of every third layer of the target itself.
+ * is of whole rounds with a draft of every third layer of the target itself, the third of the work
+ * on a row of logits alone, on one core.
  */
+#include "device/laws.h"
 #include "device/shape.h"
 #include "model/model_file.h"
 #include "specd/device.h"
@@ -395,5 +397,7 @@ int main(int argc, char **argv)
     printf("\n| weights | law | K | draft ms | verify ms | draw and accept ms | share |\n"
            "|---|---|---:|---:|---:|---:|---:|\n");
     with_models(&o, types, n_types, print_rounds);
+    printf("\n");
+    laws_print(o.repeats);
     return 0;
 }

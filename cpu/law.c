@@ -2,17 +2,7 @@
 
 #include "law_cut.h"
 #include "law_kernels.h"
-#include "matmul.h"
 #include "specd/util.h"
-
-static const struct law_kernels *kernels(void)
-{
-#ifdef __x86_64__
-    if (cpu_has_avx2())
-        return &law_kernels_avx2;
-#endif
-    return &law_kernels_portable;
-}
 
 /* ---- warped logits --------------------------------------------------------------------------- */
 
@@ -80,7 +70,7 @@ static const float *logits_warped(const struct law *l, int32_t first, int n, flo
 /* Sets max and top; false for a row that is no law. */
 static bool find_max(struct law *l)
 {
-    const struct law_kernels *k = kernels();
+    const struct law_kernels *k = law_kernels_pick();
     float buf[LAW_CHUNK], max;
 
     l->max = -INFINITY;
@@ -111,8 +101,8 @@ static bool weights_kept(const struct law *l, int32_t first, int n, float *w)
     for (int i = have; i < n; i++)
         w[i] = 0.0f;
     if (have > 0)
-        return kernels()->weights(logits_warped(l, first, have, buf), have, first, l->max, l->scale,
-                                  l->cut_w, l->cut_id, w);
+        return law_kernels_pick()->weights(logits_warped(l, first, have, buf), have, first, l->max,
+                                           l->scale, l->cut_w, l->cut_id, w);
     if (!l->one_hot || l->top < first || l->top - first >= n)
         return false;
     w[l->top - first] = (float)LAW_ONE;
@@ -130,32 +120,40 @@ static uint64_t sum_kept(const struct law *l, float *row)
         float *w = row ? row + first : buf;
 
         if (weights_kept(l, first, n, w))
-            sum += kernels()->sum(w, n);
+            sum += law_kernels_pick()->sum(w, n);
     }
     return sum;
 }
 
-/* Keeps the shorter of the two prefixes. */
+/* Keeps the shorter of the two prefixes, and its sum, which is 0 where it is not known yet. */
 static void cut_further(struct law *l, struct law_cut cut)
 {
     if (cut.w > l->cut_w || (cut.w == l->cut_w && cut.id < l->cut_id)) {
         l->cut_w = cut.w;
         l->cut_id = cut.id;
+        l->sum = cut.sum;
     }
 }
 
 /* top-k, then top-p of what top-k left, both found in the uncut weights. */
-static void cut_by_rank(struct law *l, float *w)
+static void cut_by_rank(struct law *l, uint64_t *scratch)
 {
     const struct law_params *p = l->context.law;
-    uint64_t sum = sum_kept(l, w);
+    float *w = (float *)scratch;
+    int32_t *ids = (int32_t *)(w + l->n_vocab);
+    uint64_t all = sum_kept(l, w), left = all;
 
     if (p->top_k > 0 && p->top_k < l->n_vocab) {
-        cut_further(l, law_cut_at(w, l->n_vocab, (uint64_t)p->top_k, false));
-        sum = sum_kept(l, NULL);
+        struct law_rank rank = {false, (uint64_t)p->top_k, (uint64_t)l->n_vocab};
+
+        cut_further(l, law_cut_at(w, l->n_vocab, rank, ids));
+        left = l->sum;
     }
-    if (p->top_p < 1.0f)
-        cut_further(l, law_cut_at(w, l->n_vocab, law_top_p_mass(p->top_p, sum), true));
+    if (p->top_p < 1.0f) {
+        struct law_rank rank = {true, law_top_p_mass(p->top_p, left), all};
+
+        cut_further(l, law_cut_at(w, l->n_vocab, rank, ids));
+    }
 }
 
 void law_build(struct law *l, const float *logits, int32_t n_vocab, const struct law_context *c,
@@ -177,10 +175,11 @@ void law_build(struct law *l, const float *logits, int32_t n_vocab, const struct
     }
     l->scale = law_scale(p->temperature);
     if (p->top_p < 1.0f || (p->top_k > 0 && p->top_k < n_vocab))
-        cut_by_rank(l, (float *)scratch);
+        cut_by_rank(l, scratch);
     if (law_min_p_weight(p->min_p) > 0)
-        cut_further(l, (struct law_cut){(float)law_min_p_weight(p->min_p), INT32_MAX});
-    l->sum = sum_kept(l, NULL);
+        cut_further(l, (struct law_cut){(float)law_min_p_weight(p->min_p), INT32_MAX, 0});
+    if (l->sum == 0)
+        l->sum = sum_kept(l, NULL);
 }
 
 void law_point(struct law *l, int32_t n_vocab, int32_t id)
@@ -222,7 +221,7 @@ int32_t law_draw(const struct law *l, const struct noise *n)
             continue;
         for (int i = 0; i < have; i++)
             r[i] = (double)w[i];
-        kernels()->race(r, have, first, n, &race);
+        law_kernels_pick()->race(r, have, first, n, &race);
     }
     return race.id;
 }
@@ -237,7 +236,7 @@ static bool residual_of(const struct law *q, const struct law *p, double b, int3
     if (!weights_kept(q, first, n, wq))
         return false;
     weights_kept(p, first, n, wp);
-    return kernels()->residual(wq, (double)q->sum, wp, (double)p->sum, b, n, r);
+    return law_kernels_pick()->residual(wq, (double)q->sum, wp, (double)p->sum, b, n, r);
 }
 
 int32_t law_draw_residual(const struct law *q, const struct law *p, double b, const struct noise *n,
@@ -253,7 +252,7 @@ int32_t law_draw_residual(const struct law *q, const struct law *p, double b, co
         int have = MIN(LAW_CHUNK, q->n_vocab - first);
 
         if (residual_of(q, p, b, first, have, r))
-            kernels()->race(r, have, first, n, &race);
+            law_kernels_pick()->race(r, have, first, n, &race);
     }
     if (race.id >= 0)
         return race.id;
@@ -270,7 +269,7 @@ double law_residual_mass(const struct law *q, const struct law *p, double b)
         int have = MIN(LAW_CHUNK, q->n_vocab - first);
 
         if (residual_of(q, p, b, first, have, r))
-            sum += kernels()->mass(r, have);
+            sum += law_kernels_pick()->mass(r, have);
     }
     return (double)sum * 0x1p-62;
 }

@@ -78,11 +78,18 @@ AVX2 static inline __m256 keep_avx2(__m256 w, __m256i id, float cut_w, int32_t c
     return _mm256_and_ps(w, _mm256_or_ps(above, _mm256_andnot_ps(late, tied)));
 }
 
+/* Entries whose scaled logit is below this weigh less than cut_w: the margin is a thousand times
+ * the errors of exp and log. */
+static float cut_logit(float cut_w)
+{
+    return cut_w > 0.0f ? fix_log(cut_w * 0x1p-44f) - 1e-3f : -INFINITY;
+}
+
 AVX2 static bool weights_avx2(const float *z, int n, int32_t first, float max, float scale,
                               float cut_w, int32_t cut_id, float *w)
 {
     __m256i id = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    __m256 any = _mm256_setzero_ps();
+    __m256 any = _mm256_setzero_ps(), least = SPLAT(cut_logit(cut_w));
     float tail[8];
 
     for (int i = 0; i < n; i += 8) {
@@ -91,9 +98,14 @@ AVX2 static bool weights_avx2(const float *z, int n, int32_t first, float max, f
         if (!whole)
             pad(tail, z + i, n - i, 8, -INFINITY);
         __m256 x = _mm256_loadu_ps(whole ? z + i : tail);
-        x = exp44_avx2(_mm256_mul_ps(_mm256_sub_ps(x, SPLAT(max)), SPLAT(scale)));
-        if (cut_w > 0.0f)
-            x = keep_avx2(x, _mm256_add_epi32(id, _mm256_set1_epi32(first + i)), cut_w, cut_id);
+        x = _mm256_mul_ps(_mm256_sub_ps(x, SPLAT(max)), SPLAT(scale));
+        if (_mm256_movemask_ps(_mm256_cmp_ps(x, least, _CMP_GE_OQ)) == 0) {
+            x = _mm256_setzero_ps();
+        } else {
+            x = exp44_avx2(x);
+            if (cut_w > 0.0f)
+                x = keep_avx2(x, _mm256_add_epi32(id, _mm256_set1_epi32(first + i)), cut_w, cut_id);
+        }
         any = _mm256_or_ps(any, x);
         _mm256_storeu_ps(whole ? w + i : tail, x);
         for (int j = 0; !whole && j < n - i; j++)
@@ -124,6 +136,45 @@ AVX2 static uint64_t sum_avx2(const float *w, int n)
     for (; i + 4 <= n; i += 4)
         sum = _mm256_add_epi64(sum, to_integers(_mm256_cvtps_pd(_mm_loadu_ps(w + i))));
     return lanes_sum(sum) - (uint64_t)i * MAGIC_BITS + law_kernels_portable.sum(w + i, n - i);
+}
+
+/* Entries of 8 whose bit is set in `in`, lowest first. */
+static int list_ids(int in, int32_t first, int32_t *ids)
+{
+    int found = 0;
+
+    for (; in != 0; in &= in - 1)
+        ids[found++] = first + __builtin_ctz((unsigned)in);
+    return found;
+}
+
+AVX2 static int collect_avx2(const float *w, int n, int32_t first, float lo, float hi, int32_t *ids,
+                             struct law_total *above)
+{
+    __m256i mass = _mm256_setzero_si256();
+    uint64_t vectors = 0;
+    int found = 0, i = 0;
+
+    for (; i + 8 <= n; i += 8) {
+        __m256 x = _mm256_loadu_ps(w + i), over = _mm256_cmp_ps(x, SPLAT(hi), _CMP_GE_OQ);
+        int in = _mm256_movemask_ps(_mm256_cmp_ps(x, SPLAT(lo), _CMP_GE_OQ));
+
+        if (in == 0)
+            continue;
+        int out = _mm256_movemask_ps(over);
+        if (out != 0) {
+            x = _mm256_and_ps(x, over);
+            mass = _mm256_add_epi64(mass, to_integers(_mm256_cvtps_pd(_mm256_castps256_ps128(x))));
+            mass =
+                _mm256_add_epi64(mass, to_integers(_mm256_cvtps_pd(_mm256_extractf128_ps(x, 1))));
+            vectors += 2;
+            above->count += (uint64_t)__builtin_popcount((unsigned)out);
+        }
+        found += list_ids(in & ~out, first + i, ids + found);
+    }
+    above->mass += lanes_sum(mass) - vectors * 4 * MAGIC_BITS;
+    return found +
+           law_kernels_portable.collect(w + i, n - i, first + i, lo, hi, ids + found, above);
 }
 
 AVX2 static bool residual_avx2(const float *wq, double sq, const float *wp, double sp, double b,
@@ -285,6 +336,7 @@ const struct law_kernels law_kernels_avx2 = {
     .max = max_avx2,
     .weights = weights_avx2,
     .sum = sum_avx2,
+    .collect = collect_avx2,
     .residual = residual_avx2,
     .mass = mass_avx2,
     .race = race_avx2,

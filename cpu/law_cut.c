@@ -2,10 +2,15 @@
  * A weight has at most 24 significant bits, so the bits of the float that holds it are an
  * order-preserving key, and a radix selection over three digits of the key finds the exact weight
  * at which the prefix ends. Ties at that weight are then counted off by id.
+ *
+ * A vocabulary is long and the end of a prefix concerns few entries. So a sample of the row guesses
+ * a window of weights in which the prefix ends, one vectorised pass adds up exactly what lies above
+ * the window and lists the entries inside, and the selection runs on the list. A wrong guess shows
+ * in the exact sums and costs a second pass over all entries; it never changes the result.
  */
 #include "law_cut.h"
 
-#include "specd/law.h"
+#include "law_kernels.h"
 #include "specd/util.h"
 
 #define KEY_BASE 0x3f800000u              /* bits of 1.0f, the smallest weight with mass */
@@ -15,12 +20,23 @@
 #define DIGIT_MASK ((1u << MID_SHIFT) - 1)
 #define TOP_DIGITS ((KEY_SPAN >> TOP_SHIFT) + 1)
 
+#define SAMPLE_EVERY 16
+#define SAMPLE_FROM 1024 /* entries; shorter rows are not worth a guess */
+#define SAMPLE_SIGMAS 3.0
+
 struct selection {
     const float *w;
     int32_t n;
-    bool by_mass;
-    uint64_t need; /* still to be found among entries whose key starts with the digits found */
+    struct law_rank rank; /* need: still to be found among entries below those passed over */
+    int32_t *ids;         /* of the window's entries, ascending */
+    int32_t n_ids;
+    struct law_total above;      /* of entries above the window */
     uint64_t totals[TOP_DIGITS]; /* count or mass by digit */
+};
+
+/* First digits: entries with lo <= digit < hi. */
+struct window {
+    uint32_t lo, hi;
 };
 
 static uint32_t key_of(float w)
@@ -28,75 +44,177 @@ static uint32_t key_of(float w)
     return fix_to_bits(w) - KEY_BASE;
 }
 
+/* The smallest weight with that first digit; TOP_DIGITS: above all weights. */
+static float digit_weight(uint32_t digit)
+{
+    return fix_from_bits((digit << TOP_SHIFT) + KEY_BASE);
+}
+
 /* What a weight adds towards `need`. */
 static uint64_t share_of(const struct selection *s, float w)
 {
-    return s->by_mass ? (uint64_t)w : 1;
+    return s->rank.by_mass ? (uint64_t)w : 1;
 }
+
+static void totals_clear(struct selection *s, uint32_t n_digits)
+{
+    for (uint32_t d = 0; d < n_digits; d++)
+        s->totals[d] = 0;
+}
+
+/* ---- the window ------------------------------------------------------------------------------ */
+
+/* Zeros, which have no digit, go to the lowest: it is an estimate. */
+static void totals_of_sample(struct selection *s)
+{
+    totals_clear(s, TOP_DIGITS);
+    for (int32_t i = 0; i < s->n; i += SAMPLE_EVERY) {
+        float w = s->w[i];
+
+        s->totals[w >= 1.0f ? key_of(w) >> TOP_SHIFT : 0] += share_of(s, w);
+    }
+}
+
+/* Square of the standard error of `tail`, the estimated total of entries below digit d. Each such
+ * entry was seen with probability 1 / SAMPLE_EVERY; one more is taken as seen, lest nothing pass
+ * for certainty. The error of a count is also that of its complement. */
+static double variance(const struct selection *s, uint32_t d, double tail)
+{
+    double share = s->rank.by_mass ? (double)digit_weight(d) : 1.0;
+
+    if (!s->rank.by_mass)
+        tail = MAX(MIN(tail, (double)s->rank.total - tail), 0.0);
+    return share * SAMPLE_EVERY * (tail + share * SAMPLE_EVERY);
+}
+
+/* Where the prefix most likely ends: what lies below it is what is not needed. */
+static struct window window_guess(struct selection *s)
+{
+    struct window window = {0, TOP_DIGITS};
+    double spare, tail = 0.0;
+
+    if (s->n < SAMPLE_FROM || s->rank.need >= s->rank.total)
+        return window;
+    totals_of_sample(s);
+    spare = (double)(s->rank.total - s->rank.need);
+    for (uint32_t d = 0; d < TOP_DIGITS; d++) {
+        double gap = spare - tail;
+        bool sure = gap * gap > SAMPLE_SIGMAS * SAMPLE_SIGMAS * variance(s, d, tail);
+
+        if (sure && gap < 0.0) {
+            window.hi = d;
+            break;
+        }
+        if (sure)
+            window.lo = d;
+        tail += (double)s->totals[d] * SAMPLE_EVERY;
+    }
+    return window;
+}
+
+/* Lists the entries in the window and adds up what lies above it. */
+static void window_collect(struct selection *s, struct window window)
+{
+    float lo = digit_weight(window.lo), hi = digit_weight(window.hi);
+
+    s->n_ids = 0;
+    s->above = (struct law_total){0};
+    for (int32_t first = 0; first < s->n; first += LAW_CHUNK)
+        s->n_ids += law_kernels_pick()->collect(s->w + first, MIN(LAW_CHUNK, s->n - first), first,
+                                                lo, hi, s->ids + s->n_ids, &s->above);
+}
+
+/* ---- the selection --------------------------------------------------------------------------- */
 
 static void totals_top(struct selection *s)
 {
-    for (uint32_t d = 0; d < TOP_DIGITS; d++)
-        s->totals[d] = 0;
-    for (int32_t i = 0; i < s->n; i++) {
-        if (s->w[i] >= 1.0f)
-            s->totals[key_of(s->w[i]) >> TOP_SHIFT] += share_of(s, s->w[i]);
+    totals_clear(s, TOP_DIGITS);
+    for (int32_t i = 0; i < s->n_ids; i++) {
+        float w = s->w[s->ids[i]];
+
+        s->totals[key_of(w) >> TOP_SHIFT] += share_of(s, w);
     }
 }
 
 /* Of entries whose key begins with `prefix`, by the digit below it. */
 static void totals_below(struct selection *s, uint32_t prefix, int shift)
 {
-    for (uint32_t d = 0; d <= DIGIT_MASK; d++)
-        s->totals[d] = 0;
-    for (int32_t i = 0; i < s->n; i++) {
-        uint32_t key = key_of(s->w[i]);
+    totals_clear(s, DIGIT_MASK + 1);
+    for (int32_t i = 0; i < s->n_ids; i++) {
+        float w = s->w[s->ids[i]];
+        uint32_t key = key_of(w);
 
-        /* A zero's key has higher bits than any prefix. */
         if (key >> (shift + MID_SHIFT) == prefix)
-            s->totals[key >> shift & DIGIT_MASK] += share_of(s, s->w[i]);
+            s->totals[key >> shift & DIGIT_MASK] += share_of(s, w);
     }
 }
 
-/* The digit in which the prefix of the order ends; what lies above it comes off s->need. The lowest
+/* The digit in which the prefix of the order ends; what lies above it comes off need. The lowest
  * digit in use when there is not enough. */
 static uint32_t digit_find(struct selection *s, uint32_t n_digits)
 {
     uint32_t lowest = 0;
 
     for (uint32_t d = n_digits; d-- > 0;) {
-        if (s->totals[d] >= s->need)
+        if (s->totals[d] >= s->rank.need)
             return d;
         if (s->totals[d] > 0) {
-            s->need -= s->totals[d];
+            s->rank.need -= s->totals[d];
             lowest = d;
         }
     }
-    s->need = UINT64_MAX;
+    s->rank.need = UINT64_MAX;
     return lowest;
 }
 
-struct law_cut law_cut_at(const float *w, int32_t n, uint64_t need, bool by_mass)
+static float weight_find(struct selection *s)
 {
-    struct selection s = {.w = w, .n = n, .by_mass = by_mass, .need = need};
+    uint32_t key = digit_find(s, TOP_DIGITS);
+
+    totals_below(s, key, MID_SHIFT);
+    key = key << MID_SHIFT | digit_find(s, DIGIT_MASK + 1);
+    totals_below(s, key, 0);
+    key = key << MID_SHIFT | digit_find(s, DIGIT_MASK + 1);
+    return fix_from_bits(key + KEY_BASE);
+}
+
+/* Whether the prefix ends in the window; if so, need becomes what the window must give. Leaves the
+ * window's totals by first digit. */
+static bool window_holds(struct selection *s)
+{
+    uint64_t above = s->rank.by_mass ? s->above.mass : s->above.count, inside = 0;
+
+    totals_top(s);
+    for (uint32_t d = 0; d < TOP_DIGITS; d++)
+        inside += s->totals[d];
+    if (above >= s->rank.need || above + inside < s->rank.need)
+        return false;
+    s->rank.need -= above;
+    return true;
+}
+
+struct law_cut law_cut_at(const float *w, int32_t n, struct law_rank rank, int32_t *ids)
+{
+    struct selection s = {.w = w, .n = n, .rank = rank, .ids = ids};
     struct law_cut cut = {.id = -1};
-    uint32_t key;
 
-    ASSERT(need > 0);
-    totals_top(&s);
-    key = digit_find(&s, TOP_DIGITS);
-    totals_below(&s, key, MID_SHIFT);
-    key = key << MID_SHIFT | digit_find(&s, DIGIT_MASK + 1);
-    totals_below(&s, key, 0);
-    key = key << MID_SHIFT | digit_find(&s, DIGIT_MASK + 1);
+    ASSERT(rank.need > 0);
+    window_collect(&s, window_guess(&s));
+    if (!window_holds(&s)) {
+        window_collect(&s, (struct window){0, TOP_DIGITS});
+        totals_top(&s);
+    }
+    cut.w = weight_find(&s);
+    cut.sum = s.above.mass;
+    for (int32_t i = 0; i < s.n_ids; i++) {
+        float x = w[ids[i]];
 
-    cut.w = fix_from_bits(key + KEY_BASE);
-    for (int32_t i = 0; i < n && s.need > 0; i++) {
-        if (w[i] == cut.w) {
-            uint64_t share = share_of(&s, w[i]);
-
-            cut.id = i;
-            s.need -= MIN(share, s.need);
+        if (x == cut.w && s.rank.need > 0) {
+            cut.id = ids[i];
+            s.rank.need -= MIN(share_of(&s, x), s.rank.need);
+            cut.sum += (uint64_t)x;
+        } else if (x > cut.w) {
+            cut.sum += (uint64_t)x;
         }
     }
     return cut;

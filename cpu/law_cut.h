@@ -7,15 +7,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The last entry of a prefix of the order (W descending, id ascending). */
+/* The last entry of a prefix of the order (W descending, id ascending), and the prefix's mass. */
 struct law_cut {
     float w;
     int32_t id;
+    uint64_t sum;
 };
 
-/* The shortest prefix of the order (W descending, id ascending) that has `need` entries or, by
- * mass, whose weights sum to at least `need`. need > 0. With fewer entries above zero, or less
- * mass, than needed: all of them. w: (n) weights, integers in [0, 2^44]. */
-struct law_cut law_cut_at(const float *w, int32_t n, uint64_t need, bool by_mass);
+/* What to find: the shortest prefix of the order (W descending, id ascending) that has `need`
+ * entries or, by mass, whose weights sum to at least `need`. need > 0. With fewer entries above
+ * zero, or less mass, than needed: all of them. */
+struct law_rank {
+    bool by_mass;
+    uint64_t need, total; /* total: n or, by mass, the sum of all n weights */
+};
+
+/* w: (n) weights, integers in [0, 2^44], at least one above zero. ids: (n) scratch. */
+struct law_cut law_cut_at(const float *w, int32_t n, struct law_rank rank, int32_t *ids);
 
 #endif

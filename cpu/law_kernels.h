@@ -8,9 +8,14 @@
 #ifndef SPECD_CPU_LAW_KERNELS_H
 #define SPECD_CPU_LAW_KERNELS_H
 
+#include "matmul.h"
 #include "specd/law.h"
 
 #define LAW_CHUNK 512 /* a multiple of 32 */
+
+struct law_total {
+    uint64_t count, mass;
+};
 
 struct law_kernels {
     /* Largest of z, -infinity for none; false if one is NaN or +infinity. */
@@ -20,6 +25,10 @@ struct law_kernels {
     bool (*weights)(const float *z, int n, int32_t first, float max, float scale, float cut_w,
                     int32_t cut_id, float *w);
     uint64_t (*sum)(const float *w, int n);
+    /* Writes the ids, counted from first, of entries with lo <= w < hi, and returns how many; adds
+     * the entries with w >= hi to above. lo > 0. */
+    int (*collect)(const float *w, int n, int32_t first, float lo, float hi, int32_t *ids,
+                   struct law_total *above);
     /* r = max(b q - p, 0) with q = wq / sq and p = wp / sp; true if any is positive. */
     bool (*residual)(const float *wq, double sq, const float *wp, double sp, double b, int n,
                      double *r);
@@ -34,5 +43,14 @@ extern const struct law_kernels law_kernels_portable;
 #ifdef __x86_64__
 extern const struct law_kernels law_kernels_avx2;
 #endif
+
+static inline const struct law_kernels *law_kernels_pick(void)
+{
+#ifdef __x86_64__
+    if (cpu_has_avx2())
+        return &law_kernels_avx2;
+#endif
+    return &law_kernels_portable;
+}
 
 #endif

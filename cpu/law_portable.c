@@ -36,6 +36,22 @@ static uint64_t sum_portable(const float *w, int n)
     return sum;
 }
 
+static int collect_portable(const float *w, int n, int32_t first, float lo, float hi, int32_t *ids,
+                            struct law_total *above)
+{
+    int found = 0;
+
+    for (int i = 0; i < n; i++) {
+        if (w[i] >= hi) {
+            above->count++;
+            above->mass += (uint64_t)w[i];
+        } else if (w[i] >= lo) {
+            ids[found++] = first + i;
+        }
+    }
+    return found;
+}
+
 static bool residual_portable(const float *wq, double sq, const float *wp, double sp, double b,
                               int n, double *r)
 {
@@ -82,6 +98,7 @@ const struct law_kernels law_kernels_portable = {
     .max = max_portable,
     .weights = weights_portable,
     .sum = sum_portable,
+    .collect = collect_portable,
     .residual = residual_portable,
     .mass = mass_portable,
     .race = race_portable,

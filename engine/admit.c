@@ -118,7 +118,7 @@ static void set_drafting(struct engine *e, struct seq *s)
         s->no_draft = "the request or the server set K to 0";
     if (s->n_drafters == 0)
         s->k_fixed = s->k_max = s->k_min = 0;
-    pace_init(&s->pace);
+    pace_init(&s->pace, &e->sched.acceptance);
     if (seq_uses(s, DRAFT_LOOKUP))
         s->lookup = lookup_create(e->setup.n_ctx);
 }

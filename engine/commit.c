@@ -187,8 +187,8 @@ void seq_finish(struct engine *e, struct seq *s, enum finish_reason reason, int 
 static void observe_draft(struct seq *s, const struct seq_result *r)
 {
     if (r->n_drafted > 0)
-        pace_observe(&s->pace, s->drafter == DRAFT_LOOKUP ? PACE_LOOKUP : PACE_MODEL, r->overlap,
-                     MIN(r->n_accepted + 1, r->n_drafted));
+        pace_observe(&s->pace, s->drafter == DRAFT_LOOKUP ? PACE_LOOKUP : PACE_MODEL, s->match,
+                     r->overlap, MIN(r->n_accepted + 1, r->n_drafted));
 }
 
 /* Counters speak of tokens that reached the client: a stop in mid-round drops the rest. */

@@ -186,6 +186,18 @@ static void begin_drain(struct engine *e)
         set_state(e, ENGINE_DRAINING);
 }
 
+/* The cost of passes is learned as they run. Returns what of the round's time the device left. */
+static double learn_passes(struct engine *e)
+{
+    const struct round_result *r = &e->result;
+    int32_t rows = 0;
+    for (int32_t i = 0; i < r->n_seqs; i++)
+        rows += r->seqs[i].n_drafted + 1;
+    pace_cost_learn_verify(e->cost, rows, (double)r->verify_ns);
+    return (double)(e->turn_began_ns - e->round_submitted_ns) -
+           (double)(r->prompt_ns + r->draft_ns + r->verify_ns + r->sample_ns);
+}
+
 static void on_done(uv_async_t *handle)
 {
     struct engine *e = handle->data;
@@ -200,11 +212,14 @@ static void on_done(uv_async_t *handle)
         return;
     }
     e->round_running = false;
+    double waited_ns = learn_passes(e);
     commit_round(e);
-    if (atomic_load(&e->close_requested))
+    if (atomic_load(&e->close_requested)) {
         close_handles(e);
-    else
-        engine_turn(e);
+        return;
+    }
+    engine_turn(e);
+    pace_cost_learn_host(e->cost, waited_ns + (double)(clock_ns() - e->turn_began_ns));
 }
 
 static void on_wake(uv_async_t *handle)

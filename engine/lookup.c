@@ -142,12 +142,13 @@ static int32_t best_match(const struct lookup *l, const struct chain *c, int32_t
     return best < c->size ? 0 : best;
 }
 
-int lookup_draft(const struct lookup *l, int32_t k_max, int32_t *out)
+int lookup_draft(const struct lookup *l, int32_t k_max, int32_t *out, int32_t *match)
 {
-    int32_t end = 0, match = 0;
-    for (size_t i = 0; i < COUNT_OF(l->chains) && match == 0; i++)
-        match = best_match(l, &l->chains[i], &end);
-    int32_t k = MIN(k_max, match * DRAFT_PER_MATCH);
+    int32_t end = 0;
+    *match = 0;
+    for (size_t i = 0; i < COUNT_OF(l->chains) && *match == 0; i++)
+        *match = best_match(l, &l->chains[i], &end);
+    int32_t k = MIN(k_max, *match * DRAFT_PER_MATCH);
     /* Past the end of the history the continuation is what was just proposed: a loop goes round. */
     for (int32_t i = 0, from = end + 1; i < k; i++, from++)
         out[i] = from < l->n ? l->tokens[from] : out[from - l->n];

@@ -32,7 +32,8 @@ void lookup_reset(struct lookup *l); /* empty history; keeps the memory */
 void lookup_append(struct lookup *l, const int32_t *tokens, int32_t n);
 int32_t lookup_len(const struct lookup *l);
 
-/* Proposes the next tokens: returns 0..k_max, how many it wrote to out. */
-int lookup_draft(const struct lookup *l, int32_t k_max, int32_t *out);
+/* Proposes the next tokens: returns 0..k_max, how many it wrote to out. *match: how many tokens at
+ * the text's end agree with the occurrence they were taken from. */
+int lookup_draft(const struct lookup *l, int32_t k_max, int32_t *out, int32_t *match);
 
 #endif

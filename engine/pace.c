@@ -5,49 +5,84 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DECAY 0.9f       /* of an observation's weight with each later one at its position */
-#define PRIOR_WEIGHT 2.0 /* observations that a bucket's starting estimate is worth */
+/* Weight of an observation, with each later one in its bucket: of one request's, of all requests'.
+ */
+#define DECAY 0.93f
+#define SHARED_DECAY 0.995f
+/* Observations that a starting estimate is worth: the prior to a request, the prior to what all
+ * requests showed, and that to a request, at most. */
+#define PRIOR_WEIGHT 2.0
+#define SHARED_PRIOR_WEIGHT 8.0
+#define SHARED_WEIGHT_MAX 4.0
+#define PROBE_SHARE 0.01 /* of the time, about: what probes may cost */
 
-static const double prior[PACE_DRAFTERS] = {[PACE_MODEL] = 0.7, [PACE_LOOKUP] = 0.5};
+/* A short agreement may be chance, so lookup has to earn its trust; of the model's later positions
+ * nothing is known but the first. */
+static const double prior[PACE_DRAFTERS][PACE_BUCKETS] = {
+    [PACE_MODEL] = {0.7},
+    [PACE_LOOKUP] = {0.3, 0.4, 0.5, 0.6, 0.7, 0.8},
+};
 
 /* ---- acceptance ------------------------------------------------------------------------------ */
 
-static int bucket_of(int32_t position)
+static int bucket_of(enum pace_drafter drafter, int32_t match, int32_t position)
 {
-    return position <= 2 ? position - 1 : position <= 4 ? 2 : position <= 8 ? 3 : 4;
+    int32_t x = drafter == PACE_LOOKUP ? MAX(match, 2) + position - 2 : position;
+    return x <= 2 ? x - 1 : x <= 4 ? 2 : x <= 8 ? 3 : x <= 16 ? 4 : 5;
 }
 
-void pace_init(struct pace *p)
+void pace_init(struct pace *p, struct pace_evidence *shared)
 {
-    memset(p, 0, sizeof *p);
+    *p = (struct pace){.shared = shared};
 }
 
-void pace_observe(struct pace *p, enum pace_drafter drafter, const float *overlap, int32_t n)
+static void evidence_add(struct pace_evidence *e, enum pace_drafter d, int bucket, float x,
+                         float decay)
+{
+    e->sum[d][bucket] = e->sum[d][bucket] * decay + x;
+    e->weight[d][bucket] = e->weight[d][bucket] * decay + 1.0f;
+}
+
+void pace_observe(struct pace *p, enum pace_drafter drafter, int32_t match, const float *overlap,
+                  int32_t n)
 {
     ASSERT(n >= 0 && n <= SPECD_K_MAX);
     for (int32_t i = 0; i < n; i++) {
-        int b = bucket_of(i + 1);
+        int b = bucket_of(drafter, match, i + 1);
         float x = overlap[i] > 0 ? MIN(overlap[i], 1.0f) : 0.0f; /* NaN counts as rejected */
-        p->sum[drafter][b] = p->sum[drafter][b] * DECAY + x;
-        p->weight[drafter][b] = p->weight[drafter][b] * DECAY + 1.0f;
+        evidence_add(&p->own, drafter, b, x, DECAY);
+        if (p->shared)
+            evidence_add(p->shared, drafter, b, x, SHARED_DECAY);
     }
+}
+
+/* A mean of what was seen and a starting estimate, which counts as `weight` observations. */
+static double mean_with(const struct pace_evidence *e, enum pace_drafter d, int bucket,
+                        double start, double weight)
+{
+    return (e->sum[d][bucket] + weight * start) / (e->weight[d][bucket] + weight);
 }
 
 static void estimate_buckets(const struct pace *p, enum pace_drafter d, double out[PACE_BUCKETS])
 {
-    double start = prior[d];
+    double before = 0;
     for (int b = 0; b < PACE_BUCKETS; b++) {
-        out[b] = (p->sum[d][b] + PRIOR_WEIGHT * start) / (p->weight[d][b] + PRIOR_WEIGHT);
-        start = out[b];
+        double start = MAX(prior[d][b], before), weight = PRIOR_WEIGHT;
+        if (p->shared) {
+            start = mean_with(p->shared, d, b, start, SHARED_PRIOR_WEIGHT);
+            weight += MIN((double)p->shared->weight[d][b], SHARED_WEIGHT_MAX);
+        }
+        before = out[b] = mean_with(&p->own, d, b, start, weight);
     }
 }
 
-double pace_estimate(const struct pace *p, enum pace_drafter drafter, int32_t position)
+double pace_estimate(const struct pace *p, enum pace_drafter drafter, int32_t match,
+                     int32_t position)
 {
     ASSERT(position >= 1);
     double estimates[PACE_BUCKETS];
     estimate_buckets(p, drafter, estimates);
-    return estimates[bucket_of(position)];
+    return estimates[bucket_of(drafter, match, position)];
 }
 
 /* ---- the choice ------------------------------------------------------------------------------ */
@@ -110,7 +145,7 @@ static int32_t list_candidates(const struct pace_seq *seqs, int32_t n, struct ch
         double beta[PACE_BUCKETS], survival = 1;
         estimate_buckets(s->pace, s->drafter, beta);
         for (int32_t k = 1; k <= s->k_max; k++) {
-            survival *= beta[bucket_of(k)];
+            survival *= beta[bucket_of(s->drafter, s->match, k)];
             struct candidate slot = {survival, (int16_t)i, (int8_t)k, s->drafter == PACE_MODEL};
             if (k <= s->k_min)
                 tally_add(t, &slot, c->draft_ns);
@@ -137,6 +172,30 @@ static bool is_within(const struct candidate *c, int32_t depth)
     return !c->model || c->k <= depth;
 }
 
+/* How many rounds lie between probes: more where one costs much, since then it rarely finds that
+ * drafting pays. ns: of the round without it. */
+static uint64_t probe_period(const struct pace_cost *cost, int32_t rows, double ns)
+{
+    double extra =
+        pace_cost_verify(cost, rows + 1) - pace_cost_verify(cost, rows) + pace_cost_draft(cost, 1);
+    uint64_t period = PACE_PROBE_EVERY;
+    while (extra > PROBE_SHARE * (double)period * (ns + extra))
+        period *= 2;
+    return period;
+}
+
+/* Of the slots that draft nothing and might, one drafts a token; another the next time. */
+static void probe(struct pace_seq *seqs, int32_t n, uint64_t turn)
+{
+    for (int32_t i = 0; i < n; i++) {
+        struct pace_seq *s = &seqs[(turn + (uint64_t)i) % (uint64_t)n];
+        if (s->k == 0 && s->k_max > 0) {
+            s->k = 1;
+            return;
+        }
+    }
+}
+
 /*
  * Opening a draft step costs the same for one slot as for all, so admitting positions one at a time
  * while each pays for itself would stop before the step that pays for all together. Instead: for
@@ -156,7 +215,7 @@ void pace_choose(const struct pace_cost *cost, struct pace_seq *seqs, int32_t n,
         c.verify_ns[rows] = pace_cost_verify(cost, rows);
 
     double best_tokens = least.tokens, best_ns = least.draft_ns + c.verify_ns[least.rows];
-    int32_t best_depth = 0, best_admitted = 0, deep = deepest(seqs, n);
+    int32_t best_rows = least.rows, best_depth = 0, best_admitted = 0, deep = deepest(seqs, n);
     for (int32_t depth = 0; depth <= deep; depth++) {
         struct tally t = least;
         for (int32_t j = 0; j < listed; j++) {
@@ -167,6 +226,7 @@ void pace_choose(const struct pace_cost *cost, struct pace_seq *seqs, int32_t n,
             if (t.tokens * best_ns > best_tokens * ns) {
                 best_tokens = t.tokens;
                 best_ns = ns;
+                best_rows = t.rows;
                 best_depth = depth;
                 best_admitted = j + 1;
             }
@@ -175,12 +235,13 @@ void pace_choose(const struct pace_cost *cost, struct pace_seq *seqs, int32_t n,
 
     for (int32_t i = 0; i < n; i++)
         seqs[i].k = seqs[i].k_min;
+    if (round_no % PACE_PLAIN_EVERY == PACE_PLAIN_EVERY / 2 + PACE_PROBE_EVERY / 2)
+        best_admitted = 0;
     for (int32_t j = 0; j < best_admitted; j++) {
         if (is_within(&c.candidates[j], best_depth))
             seqs[c.candidates[j].seq].k = c.candidates[j].k;
     }
-    for (int32_t i = 0; i < n && round_no % PACE_PROBE_EVERY == 0; i++) {
-        if (seqs[i].k == 0)
-            seqs[i].k = MIN(1, seqs[i].k_max);
-    }
+    uint64_t period = probe_period(cost, best_rows, best_ns);
+    if (round_no % period == 0)
+        probe(seqs, n, round_no / period);
 }

@@ -13,6 +13,8 @@
 #define FILE_MAX 16384
 #define ROWS_MAX (1 << 20)
 #define NS_MAX UINT64_C(1000000000000) /* 1000 s: no pass takes that long */
+#define LEARN_RATE 0.05                /* weight of a new observation */
+#define SCALE_RATE 0.2                 /* the same, for what moves the whole curve */
 
 /* ---- curves ---------------------------------------------------------------------------------- */
 
@@ -86,6 +88,40 @@ double pace_cost_verify(const struct pace_cost *cost, int32_t rows)
 double pace_cost_draft(const struct pace_cost *cost, int32_t rows)
 {
     return curve_at(&cost->draft, rows);
+}
+
+/* ---- learning from real rounds --------------------------------------------------------------- */
+
+/* Most of an error is the load of the machine, which slows all passes alike and so tells nothing of
+ * what a row more costs: the whole curve moves with it. What comes again and again at the same rows
+ * is the curve's shape: the points on either side take their share. */
+void pace_cost_learn_verify(struct pace_cost *cost, int32_t rows, double ns)
+{
+    struct pace_curve *c = &cost->verify;
+    if (c->n < 2 || rows < c->rows[0] || rows > c->rows[c->n - 1])
+        return;
+    int32_t i = 0;
+    while (i < c->n - 2 && c->rows[i + 1] < rows)
+        i++;
+    double expected = on_line(c, i, rows);
+    if (!(expected > 0 && ns > 0))
+        return;
+    double off = MIN(MAX(ns / expected, 0.5), 2.0) - 1; /* an outlier counts for little */
+    double above = (double)(rows - c->rows[i]) / (c->rows[i + 1] - c->rows[i]);
+    for (int32_t j = 0; j < c->n; j++) {
+        double share = j == i ? 1 - above : j == i + 1 ? above : 0;
+        c->ns[j] = c->up[j] * (1 + SCALE_RATE * off) * (1 + LEARN_RATE * off * share);
+    }
+    /* Fewer rows are no dearer, or a point that was measured too high would hold these up. */
+    for (int32_t j = i; j >= 0; j--)
+        c->ns[j] = MIN(c->ns[j], c->ns[j + 1]);
+    force_monotone(c);
+}
+
+void pace_cost_learn_host(struct pace_cost *cost, double host_ns)
+{
+    if (host_ns > 0)
+        cost->fixed_ns += LEARN_RATE * (host_ns - cost->fixed_ns);
 }
 
 /* ---- the cache file -------------------------------------------------------------------------- */

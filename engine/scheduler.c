@@ -289,7 +289,7 @@ static int32_t propose(const struct sched *s, struct seq *q, struct round_seq *r
     for (int i = 0; i < q->n_drafters && room > 0; i++) {
         q->drafter = q->drafters[i];
         if (q->drafter == DRAFT_LOOKUP) {
-            int32_t n = lookup_draft(q->lookup, room, rs->host_draft);
+            int32_t n = lookup_draft(q->lookup, room, rs->host_draft, &q->match);
             rs->source = DRAFT_FROM_HOST;
             if (n > 0)
                 return n;
@@ -308,6 +308,7 @@ static struct pace_seq pace_entry(const struct seq *q, int32_t available)
     return (struct pace_seq){
         .pace = &q->pace,
         .drafter = q->drafter == DRAFT_LOOKUP ? PACE_LOOKUP : PACE_MODEL,
+        .match = q->match,
         .k_min = least,
         .k_max = available,
     };

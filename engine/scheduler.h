@@ -28,6 +28,7 @@ struct sched {
     int32_t mixed_rows;        /* the same while others decode: keeps their tokens coming */
     int32_t draft_ctx;         /* positions the draft model may see; 0: no draft model */
     float synthetic_acceptance;
+    struct pace_evidence acceptance; /* of all requests' drafts */
 
     struct seq *slots[SPECD_SLOTS_MAX];
     int32_t n_running, n_waiting;

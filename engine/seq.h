@@ -59,6 +59,7 @@ struct seq {
     struct lookup *lookup; /* NULL unless lookup is among the drafters */
     int32_t k;             /* of the round in flight */
     enum drafter_type drafter;
+    int32_t match;        /* of the round's lookup: see lookup_draft */
     bool used[4];         /* drafters whose tokens were verified, by drafter_type */
     const char *no_draft; /* why there are no drafters; static string or NULL */
 

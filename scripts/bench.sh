@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Measures this machine with bench/ and writes bench/results/NAME.md, machine and commit on top.
+# Measures this machine with bench/ and writes bench/results/NAME.md and acceptance-NAME.md, machine
+# and commit on top.
 #
 # usage: scripts/bench.sh NAME        (a short name for the machine, such as "epyc-2core")
 . "$(dirname "$0")/lib.sh"
@@ -9,10 +10,12 @@ PORT=${SPECD_PORT:-8123}
 
 # shellcheck disable=SC2086
 install_packages $BUILD_PACKAGES $TEST_PACKAGES $MODEL_PACKAGES curl
-build "$ROOT/build-bench" specd specd-fake synth-model bench-matmul bench-device bench-serve --
+build "$ROOT/build-bench" specd specd-fake synth-model bench-matmul bench-device bench-serve \
+    bench-acceptance --
 MODEL=$("$ROOT/scripts/get-model.sh")
 B=$ROOT/build-bench
 OUT=$ROOT/bench/results/$NAME.md
+ACCEPTANCE=$ROOT/bench/results/acceptance-$NAME.md
 work=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server" 2>/dev/null; rm -rf "$work"' EXIT
@@ -32,8 +35,8 @@ start() { # start PROGRAM ARGUMENT...: a server, ready
 stop() { kill "$server" && wait "$server" || true; server=; }
 serve() { "$B/bench-serve" --url "http://127.0.0.1:$PORT" "$@"; }
 
-{
-    echo "# $NAME"
+title() { # title TEXT
+    echo "# $1"
     echo
     echo "- machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n1), $(nproc) cores," \
         "$(free -g | awk '/^Mem/{print $2}') GiB"
@@ -41,6 +44,26 @@ serve() { "$B/bench-serve" --url "http://127.0.0.1:$PORT" "$@"; }
         "$(date -u +%F)"
     echo "- command: scripts/bench.sh $NAME"
     echo
+}
+
+# Two pairs of one draft, close and less close, and the default model with two of its own layers
+# left out: a draft that is no faster, but real.
+acceptance() {
+    local shape="--embd 64 --heads 4 --kv-heads 2 --ff 128 --vocab 512 --ctx 1024 --seed 7" eps
+    # shellcheck disable=SC2086
+    "$B/synth-model" $shape --layers 1 "$work/draft.gguf"
+    for eps in 0.2 0.5; do
+        # shellcheck disable=SC2086
+        "$B/synth-model" $shape --layers 3 --keep 1 --eps $eps "$work/target-$eps.gguf"
+        "$B/bench-acceptance" -m "$work/target-$eps.gguf" -d "$work/draft.gguf" -n synthetic-$eps
+        echo
+    done
+    "$B/bench-acceptance" -m "$MODEL" -d self:0-9+11-19+21-29 -n smollm2-self -K 4,8 -T 0.7,1 \
+        -p "$ROOT/bench/prompts.txt" -t 768 -r 16
+}
+
+{
+    title "$NAME"
     echo "## Matrix work alone (bench-matmul)"
     echo
     echo '```'
@@ -72,4 +95,9 @@ serve() { "$B/bench-serve" --url "http://127.0.0.1:$PORT" "$@"; }
     stop
 } >"$OUT.part"
 mv "$OUT.part" "$OUT"
-say "wrote $OUT"
+{
+    title "Tokens per round by mode of verification: $NAME"
+    acceptance
+} >"$ACCEPTANCE.part"
+mv "$ACCEPTANCE.part" "$ACCEPTANCE"
+say "wrote $OUT and $ACCEPTANCE"

@@ -179,6 +179,29 @@ static void test_large_vocabularies(void **state)
     }
 }
 
+/* Rows long enough that the cut is looked for in a window guessed from a sample of them, some made
+ * so that the sample lies: entries 16 apart are much larger or smaller than the others. */
+static void test_cuts_of_long_rows(void **state)
+{
+    (void)state;
+    srand(9);
+    for (int t = 0; t < trials(400); t++) {
+        struct row r;
+        int lie = t % 3;
+
+        row_alloc(&r, 1024 + rand() % 4000);
+        row_make(r.logits, r.n, (enum row_shape)(t % ROW_SHAPES));
+        for (int32_t i = 0; i < r.n && lie > 0; i += 16)
+            r.logits[i] += lie == 1 ? 4.0f : -4.0f;
+        row_params(&r);
+        r.params.target.top_k = rand() % 2 ? 0 : 1 + rand() % r.n;
+        r.params.target.top_p = PICK(1.0f, 0.999f, 0.9f, 0.5f, 0.1f);
+        r.params.target.temperature = PICK(1.0f, 0.3f, 5.0f);
+        check_row(&r);
+        row_free(&r);
+    }
+}
+
 static void test_bad_rows(void **state)
 {
     static const float poison[] = {NAN, -NAN, INFINITY};
@@ -365,10 +388,11 @@ static void test_close_to_softmax(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_build_and_draw), cmocka_unit_test(test_large_vocabularies),
-        cmocka_unit_test(test_bad_rows),       cmocka_unit_test(test_everything_masked),
-        cmocka_unit_test(test_top_p_mass),     cmocka_unit_test(test_race_order),
-        cmocka_unit_test(test_residual),       cmocka_unit_test(test_close_to_softmax),
+        cmocka_unit_test(test_build_and_draw),    cmocka_unit_test(test_large_vocabularies),
+        cmocka_unit_test(test_cuts_of_long_rows), cmocka_unit_test(test_bad_rows),
+        cmocka_unit_test(test_everything_masked), cmocka_unit_test(test_top_p_mass),
+        cmocka_unit_test(test_race_order),        cmocka_unit_test(test_residual),
+        cmocka_unit_test(test_close_to_softmax),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,8 +18,8 @@
 
 static void expect(const struct lookup *l, int32_t k_max, const int32_t *want, int32_t n)
 {
-    int32_t out[K_MAX];
-    assert_int_equal(lookup_draft(l, k_max, out), n);
+    int32_t out[K_MAX], match;
+    assert_int_equal(lookup_draft(l, k_max, out, &match), n);
     if (n > 0)
         assert_memory_equal(out, want, (size_t)n * sizeof out[0]);
 }
@@ -101,7 +101,7 @@ static int32_t agree(const int32_t *t, int32_t a, int32_t b)
     return len;
 }
 
-static int32_t naive_draft(const int32_t *t, int32_t n, int32_t k_max, int32_t *out)
+static int32_t naive_draft(const int32_t *t, int32_t n, int32_t k_max, int32_t *out, int32_t *match)
 {
     int32_t best = LOOKUP_MIN_MATCH - 1, end = -1;
     for (int32_t i = n - 2; i >= 0; i--) {
@@ -110,6 +110,7 @@ static int32_t naive_draft(const int32_t *t, int32_t n, int32_t k_max, int32_t *
             end = i;
         }
     }
+    *match = end < 0 ? 0 : best;
     if (end < 0)
         return 0;
     int32_t k = MIN(k_max, 2 * best), period = n - 1 - end;
@@ -137,7 +138,7 @@ static void test_against_naive(void **state)
 {
     (void)state;
     uint64_t s = 9;
-    int32_t t[LONG], out[K_MAX], want[K_MAX], proposed = 0;
+    int32_t t[LONG], out[K_MAX], want[K_MAX], match, want_match, proposed = 0;
     struct lookup *l = lookup_create(LONG);
     for (int i = 0; i < 400; i++) {
         int32_t n = i % 8 ? 60 : LONG;
@@ -149,8 +150,9 @@ static void test_against_naive(void **state)
                 more = n - at;
             lookup_append(l, t + at, more);
             at += more;
-            int32_t k = naive_draft(t, at, K_MAX, want);
-            assert_int_equal(lookup_draft(l, K_MAX, out), k);
+            int32_t k = naive_draft(t, at, K_MAX, want, &want_match);
+            assert_int_equal(lookup_draft(l, K_MAX, out, &match), k);
+            assert_int_equal(match, want_match);
             assert_memory_equal(out, want, (size_t)k * sizeof out[0]);
             proposed += k > 0;
         }
@@ -164,11 +166,11 @@ static void test_crowded_history(void **state)
 {
     (void)state;
     uint64_t s = 3;
-    int32_t t[LONG], out[K_MAX];
+    int32_t t[LONG], out[K_MAX], match;
     for (int i = 0; i < 10; i++) {
         make_text(&s, t, LONG, 2);
         struct lookup *l = history(t, LONG), *again = lookup_create(LONG);
-        int32_t k = lookup_draft(l, K_MAX, out);
+        int32_t k = lookup_draft(l, K_MAX, out, &match);
         assert_true(k >= 2 * LOOKUP_MIN_MATCH);
         bool found = false;
         for (int32_t end = LONG - 2; end >= 0 && !found; end--) {

@@ -74,6 +74,69 @@ static void test_curve_below_first_point(void **state)
     assert_near(pace_cost_draft(&c, 1), 0);
 }
 
+/* Rounds of least..16 rows in a world where they take 100 and 10 a row. */
+static void learn_world(struct pace_cost *c, int32_t least)
+{
+    uint64_t r = 4;
+    for (int i = 0; i < 3000; i++) {
+        int32_t rows = least + (int32_t)rnd(&r, (uint32_t)(17 - least));
+        pace_cost_learn_verify(c, rows, (100 + 10 * rows) * (0.9 + 0.2 * rnd_unit(&r)));
+    }
+}
+
+/* Real rounds correct a table that was measured wrong, in either direction, wherever they run. */
+static void test_learned_cost(void **state)
+{
+    (void)state;
+    struct pace_cost c;
+    pace_cost_init(&c);
+    pace_cost_learn_verify(&c, 3, 100); /* an empty table stays empty */
+    pace_cost_set_verify(&c, 1, 900);
+    pace_cost_learn_verify(&c, 1, 100); /* one point tells no slope */
+    assert_near(pace_cost_verify(&c, 1), 900);
+    pace_cost_set_verify(&c, 2, 100);
+    pace_cost_set_verify(&c, 8, 120);
+    pace_cost_set_verify(&c, 16, 5000);
+    struct pace_cost low = c;
+    pace_cost_set_verify(&low, 1, 10);
+    learn_world(&c, 4); /* never sees the first points, which were far too high */
+    learn_world(&low, 1);
+    for (int32_t rows = 1; rows <= 16; rows++) {
+        if (rows >= 4)
+            assert_true(fabs(pace_cost_verify(&c, rows) / (100 + 10 * rows) - 1) < 0.1);
+        assert_true(fabs(pace_cost_verify(&low, rows) / (100 + 10 * rows) - 1) < 0.1);
+    }
+    struct pace_cost d = c;
+    pace_cost_learn_verify(&c, 4, 1e12); /* an outlier moves little; beyond the table, nothing */
+    assert_true(pace_cost_verify(&c, 4) < 1.3 * pace_cost_verify(&d, 4));
+    d = c;
+    pace_cost_learn_verify(&c, 17, 1);
+    pace_cost_learn_verify(&c, 0, 1);
+    pace_cost_learn_verify(&c, 4, 0);
+    assert_memory_equal(&c, &d, sizeof c);
+
+    for (int i = 0; i < 200; i++)
+        pace_cost_learn_host(&c, 50);
+    pace_cost_learn_host(&c, -1e9); /* clocks that disagree */
+    assert_true(fabs(c.fixed_ns - 50) < 1);
+}
+
+/* A busy machine slows every pass: that rounds of 4 rows take three times as long says nothing of
+ * what 16 rows would cost beside them. */
+static void test_learned_load(void **state)
+{
+    (void)state;
+    struct pace_cost c;
+    pace_cost_init(&c);
+    for (int32_t rows = 1; rows <= 64; rows *= 2)
+        pace_cost_set_verify(&c, rows, 100 + 10 * rows);
+    double before = pace_cost_verify(&c, 16) / pace_cost_verify(&c, 4);
+    for (int i = 0; i < 200; i++)
+        pace_cost_learn_verify(&c, 4, 3 * (100 + 10 * 4));
+    assert_true(fabs(pace_cost_verify(&c, 4) / (3 * 140) - 1) < 0.02);
+    assert_true(fabs(pace_cost_verify(&c, 16) / pace_cost_verify(&c, 4) / before - 1) < 0.25);
+}
+
 static char *temp_path(void)
 {
     char *path = xstrdup("/tmp/specd-pace-XXXXXX");
@@ -219,29 +282,32 @@ static void test_file_lies(void **state)
 static void test_estimate(void **state)
 {
     (void)state;
-    struct pace p;
-    pace_init(&p);
-    double prior = pace_estimate(&p, PACE_MODEL, 1);
+    struct pace p, fresh;
+    pace_init(&p, NULL);
+    double prior = pace_estimate(&p, PACE_MODEL, 2, 1);
     assert_true(prior > 0.3 && prior < 0.95);
-    assert_near(pace_estimate(&p, PACE_MODEL, SPECD_K_MAX), prior);
+    assert_near(pace_estimate(&p, PACE_MODEL, 2, SPECD_K_MAX), prior);
 
     float overlap[SPECD_K_MAX];
     for (int i = 0; i < SPECD_K_MAX; i++)
         overlap[i] = i == 0 ? 0.9f : 0.4f;
     for (int i = 0; i < 100; i++)
-        pace_observe(&p, PACE_MODEL, overlap, 2);
-    double first = pace_estimate(&p, PACE_MODEL, 1), second = pace_estimate(&p, PACE_MODEL, 2);
+        pace_observe(&p, PACE_MODEL, 2, overlap, 2);
+    double first = pace_estimate(&p, PACE_MODEL, 2, 1),
+           second = pace_estimate(&p, PACE_MODEL, 2, 2);
     assert_true(fabs(first - 0.9) < 0.05);
     assert_true(second > 0.4 && second < 0.5);
     /* never seen: as the position before it */
-    assert_near(pace_estimate(&p, PACE_MODEL, 3), second);
+    assert_near(pace_estimate(&p, PACE_MODEL, 2, 3), second);
     /* the other drafter has learned nothing */
-    assert_true(pace_estimate(&p, PACE_LOOKUP, 1) == pace_estimate(&p, PACE_LOOKUP, 2));
+    pace_init(&fresh, NULL);
+    for (int k = 1; k <= SPECD_K_MAX; k++)
+        assert_near(pace_estimate(&p, PACE_LOOKUP, 2, k), pace_estimate(&fresh, PACE_LOOKUP, 2, k));
     /* what comes after the first rejection is not looked at */
     struct pace q = p, r = p;
-    pace_observe(&q, PACE_MODEL, overlap, 1);
+    pace_observe(&q, PACE_MODEL, 2, overlap, 1);
     overlap[1] = 1.0f;
-    pace_observe(&r, PACE_MODEL, overlap, 1);
+    pace_observe(&r, PACE_MODEL, 2, overlap, 1);
     assert_memory_equal(&q, &r, sizeof q);
 }
 
@@ -249,21 +315,66 @@ static void test_estimate_forgets(void **state)
 {
     (void)state;
     struct pace p;
-    pace_init(&p);
+    pace_init(&p, NULL);
     const float yes[1] = {1}, no[1] = {0};
     for (int i = 0; i < 1000; i++)
-        pace_observe(&p, PACE_LOOKUP, yes, 1);
-    assert_true(pace_estimate(&p, PACE_LOOKUP, 1) > 0.9);
+        pace_observe(&p, PACE_LOOKUP, 2, yes, 1);
+    assert_true(pace_estimate(&p, PACE_LOOKUP, 2, 1) > 0.9);
     for (int i = 0; i < 40; i++)
-        pace_observe(&p, PACE_LOOKUP, no, 1);
-    assert_true(pace_estimate(&p, PACE_LOOKUP, 1) < 0.15);
+        pace_observe(&p, PACE_LOOKUP, 2, no, 1);
+    assert_true(pace_estimate(&p, PACE_LOOKUP, 2, 1) < 0.15);
     const float odd[3] = {NAN, -1.0f, 7.0f};
     for (int i = 0; i < 50; i++)
-        pace_observe(&p, PACE_LOOKUP, odd, 3);
+        pace_observe(&p, PACE_LOOKUP, 2, odd, 3);
     for (int k = 1; k <= SPECD_K_MAX; k++) {
-        double e = pace_estimate(&p, PACE_LOOKUP, k);
+        double e = pace_estimate(&p, PACE_LOOKUP, 2, k);
         assert_true(e >= 0 && e <= 1);
     }
+}
+
+/* What counts for lookup is how far the text agreed: a position further on is a longer agreement.
+ */
+static void test_estimate_by_match(void **state)
+{
+    (void)state;
+    struct pace p;
+    const float no[1] = {0}, yes[1] = {1};
+    pace_init(&p, NULL);
+    double chance = pace_estimate(&p, PACE_LOOKUP, 2, 1);
+    assert_true(chance < 0.5);
+    for (int32_t match = 2; match < 20; match++) {
+        assert_true(pace_estimate(&p, PACE_LOOKUP, match + 1, 1) >=
+                    pace_estimate(&p, PACE_LOOKUP, match, 1));
+        assert_near(pace_estimate(&p, PACE_LOOKUP, match, 2),
+                    pace_estimate(&p, PACE_LOOKUP, match + 1, 1));
+    }
+    for (int i = 0; i < 50; i++) {
+        pace_observe(&p, PACE_LOOKUP, 2, no, 1);
+        pace_observe(&p, PACE_LOOKUP, 12, yes, 1);
+    }
+    assert_true(pace_estimate(&p, PACE_LOOKUP, 2, 1) < 0.1);
+    assert_true(pace_estimate(&p, PACE_LOOKUP, 9, 2) > 0.9);
+    assert_true(pace_estimate(&p, PACE_LOOKUP, 3, 1) >= 0.4); /* short ones say nothing of it */
+}
+
+/* A request starts where the others are, and what it shows itself soon weighs more. */
+static void test_estimate_shared(void **state)
+{
+    (void)state;
+    struct pace_evidence shared = {0};
+    struct pace one, other;
+    const float no[1] = {0}, yes[1] = {1};
+    pace_init(&one, &shared);
+    pace_init(&other, &shared);
+    double before = pace_estimate(&other, PACE_LOOKUP, 4, 1);
+    for (int i = 0; i < 300; i++)
+        pace_observe(&one, PACE_LOOKUP, 4, no, 1);
+    double after = pace_estimate(&other, PACE_LOOKUP, 4, 1);
+    assert_true(before > 0.4 && after < 0.1);
+    for (int i = 0; i < 30; i++)
+        pace_observe(&other, PACE_LOOKUP, 4, yes, 1);
+    assert_true(pace_estimate(&other, PACE_LOOKUP, 4, 1) > 0.6);
+    assert_true(pace_estimate(&one, PACE_LOOKUP, 4, 1) < 0.1);
 }
 
 /* ---- the choice ------------------------------------------------------------------------------ */
@@ -274,9 +385,9 @@ static void make_pace(struct pace *p, enum pace_drafter d, float first, float la
     float overlap[SPECD_K_MAX];
     for (int i = 0; i < SPECD_K_MAX; i++)
         overlap[i] = i == 0 ? first : later;
-    pace_init(p);
+    pace_init(p, NULL);
     for (int i = 0; i < 60; i++)
-        pace_observe(p, d, overlap, SPECD_K_MAX);
+        pace_observe(p, d, 2, overlap, SPECD_K_MAX);
 }
 
 static void flat_cost(struct pace_cost *c, double verify, double draft)
@@ -337,7 +448,7 @@ static void test_probe(void **state)
     (void)state;
     struct pace_cost c;
     struct pace bad;
-    flat_cost(&c, 1000, 500);
+    flat_cost(&c, 1000, 100);
     make_pace(&bad, PACE_MODEL, 0, 0);
     int probes = 0;
     for (uint64_t round = 0; round < 10 * PACE_PROBE_EVERY; round++) {
@@ -351,6 +462,69 @@ static void test_probe(void **state)
         probes += s[0].k;
     }
     assert_int_equal(probes, 10);
+}
+
+/* With many slots one of them probes, and each has its turn. */
+static void test_probe_takes_turns(void **state)
+{
+    (void)state;
+    struct pace_cost c;
+    struct pace bad;
+    flat_cost(&c, 1000, 100);
+    make_pace(&bad, PACE_MODEL, 0, 0);
+    int probes[4] = {0};
+    for (uint64_t round = 0; round < 40 * PACE_PROBE_EVERY; round++) {
+        struct pace_seq s[4];
+        int32_t drafted = 0;
+        for (int i = 0; i < 4; i++)
+            s[i] = (struct pace_seq){.pace = &bad, .drafter = PACE_MODEL, .k_max = 3};
+        pace_choose(&c, s, 4, 0, round);
+        for (int i = 0; i < 4; i++) {
+            drafted += s[i].k;
+            probes[i] += s[i].k;
+        }
+        assert_int_equal(drafted, round % PACE_PROBE_EVERY == 0);
+    }
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(probes[i], 10);
+}
+
+/* Where drafting pays, a round without it comes now and then, or nobody would know what it costs; a
+ * fixed K stays. */
+static void test_plain_rounds(void **state)
+{
+    (void)state;
+    struct pace_cost c;
+    struct pace good;
+    flat_cost(&c, 1000, 1);
+    make_pace(&good, PACE_MODEL, 1, 1);
+    int plain = 0;
+    for (uint64_t round = 0; round < 4 * PACE_PLAIN_EVERY; round++) {
+        struct pace_seq s[2] = {{.pace = &good, .drafter = PACE_MODEL, .k_max = 3},
+                                {.pace = &good, .drafter = PACE_MODEL, .k_min = 2, .k_max = 2}};
+        pace_choose(&c, s, 2, 0, round);
+        assert_true(s[0].k == 0 || s[0].k == 3);
+        assert_int_equal(s[1].k, 2);
+        plain += s[0].k == 0;
+    }
+    assert_int_equal(plain, 4);
+}
+
+/* A probe that takes as long as the round itself comes less often, but comes. */
+static void test_dear_probes(void **state)
+{
+    (void)state;
+    struct pace_cost c;
+    struct pace bad;
+    flat_cost(&c, 1000, 1000);
+    make_pace(&bad, PACE_MODEL, 0, 0);
+    int probes = 0;
+    for (uint64_t round = 0; round < 64 * PACE_PROBE_EVERY; round++) {
+        struct pace_seq s = {.pace = &bad, .drafter = PACE_MODEL, .k_max = 3};
+        pace_choose(&c, &s, 1, 0, round);
+        probes += s.k;
+    }
+    assert_in_range(probes, 8, 16); /* a hundredth of the time: 8 rounds of 500 */
 }
 
 /* One step costs more than any slot gains alone, and far less than all of them gain together. */
@@ -384,7 +558,7 @@ static double rate(const struct pace_cost *c, const struct pace_seq *s, int32_t 
         tokens += 1;
         rows += 1 + k[i];
         for (int32_t j = 1; j <= k[i]; j++)
-            tokens += survival *= pace_estimate(s[i].pace, s[i].drafter, j);
+            tokens += survival *= pace_estimate(s[i].pace, s[i].drafter, s[i].match, j);
     }
     for (int32_t step = 1; step <= K_TOP; step++) {
         int32_t drafting = 0;
@@ -441,7 +615,7 @@ static void test_against_search(void **state)
             make_pace(&p[i], d, (float)rnd_unit(&r), (float)rnd_unit(&r));
             int32_t k_max = (int32_t)rnd(&r, K_TOP + 1);
             int32_t k_min = rnd(&r, 5) ? 0 : (int32_t)rnd(&r, (uint32_t)k_max + 1);
-            s[i] = (struct pace_seq){&p[i], d, k_min, k_max, -1};
+            s[i] = (struct pace_seq){&p[i], d, 2 + (int32_t)rnd(&r, 4), k_min, k_max, -1};
         }
         pace_choose(&c, s, n, base, 1);
         for (int32_t i = 0; i < n; i++) {
@@ -468,7 +642,7 @@ static void test_full_house(void **state)
     flat_cost(&c, 1000, 1);
     for (int i = 0; i < SPECD_SLOTS_MAX; i++) {
         make_pace(&p[i], PACE_MODEL, 1, (float)rnd_unit(&r) * 0.2f + 0.8f);
-        s[i] = (struct pace_seq){&p[i], PACE_MODEL, 0, SPECD_K_MAX, -1};
+        s[i] = (struct pace_seq){&p[i], PACE_MODEL, 0, 0, SPECD_K_MAX, -1};
     }
     pace_choose(&c, s, SPECD_SLOTS_MAX, 0, 1);
     for (int i = 0; i < SPECD_SLOTS_MAX; i++)
@@ -480,14 +654,21 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_curve),
         cmocka_unit_test(test_curve_below_first_point),
+        cmocka_unit_test(test_learned_cost),
+        cmocka_unit_test(test_learned_load),
         cmocka_unit_test(test_file_round_trip),
         cmocka_unit_test(test_file_damage),
         cmocka_unit_test(test_file_lies),
         cmocka_unit_test(test_estimate),
         cmocka_unit_test(test_estimate_forgets),
+        cmocka_unit_test(test_estimate_by_match),
+        cmocka_unit_test(test_estimate_shared),
         cmocka_unit_test(test_extremes),
         cmocka_unit_test(test_best_k_of_one),
         cmocka_unit_test(test_probe),
+        cmocka_unit_test(test_probe_takes_turns),
+        cmocka_unit_test(test_dear_probes),
+        cmocka_unit_test(test_plain_rounds),
         cmocka_unit_test(test_shared_step),
         cmocka_unit_test(test_against_search),
         cmocka_unit_test(test_full_house),

@@ -34,7 +34,7 @@ static struct seq *make_seq(int32_t vocab, enum drafter_type drafter, uint64_t a
     q->k_max = (int32_t)rnd(SPECD_K_MAX + 1);
     q->k_fixed = rnd(3) == 0 ? q->k_max : -1;
     q->arrival = arrival;
-    pace_init(&q->pace);
+    pace_init(&q->pace, NULL);
     if (drafter != DRAFT_NONE)
         q->drafters[q->n_drafters++] = drafter;
     if (drafter == DRAFT_LOOKUP) {
