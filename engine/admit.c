@@ -95,6 +95,13 @@ static bool drafter_wanted(enum drafter_choice choice, enum drafter_type d)
     return d != DRAFT_NONE;
 }
 
+/* What others showed may move K, as it says nothing of this request's randomness; unless another
+ * has the same seed and is ahead. Coupled output does not depend on K at all. */
+static bool may_share_evidence(const struct seq *s)
+{
+    return !s->req->params.has_seed || s->params.mode == VERIFY_COUPLED;
+}
+
 static void set_drafting(struct engine *e, struct seq *s)
 {
     const struct speculative_params *r = &s->req->params.spec;
@@ -118,7 +125,7 @@ static void set_drafting(struct engine *e, struct seq *s)
         s->no_draft = "the request or the server set K to 0";
     if (s->n_drafters == 0)
         s->k_fixed = s->k_max = s->k_min = 0;
-    pace_init(&s->pace, &e->sched.acceptance);
+    pace_init(&s->pace, may_share_evidence(s) ? &e->sched.acceptance : NULL);
     if (seq_uses(s, DRAFT_LOOKUP))
         s->lookup = lookup_create(e->setup.n_ctx);
 }

@@ -220,7 +220,7 @@ class Params(Refusals):
         for path, name in itertools.product(ROUTES, ("max_tokens", "n_predict")):
             for fields in {}, {"echo": False}, {"echo": None}:
                 reply = self.ask(path, {**base(path), name: 0, **fields}, name)
-                self.assert_error(reply, 400, "max_tokens")
+                self.assert_error(reply, 400, name)
 
     def test_more_sequences_than_fit(self):
         """64 prompts, 16 times each: more than slots and queue hold."""
