@@ -32,4 +32,15 @@ static inline void PRINTF_LIKE(2, 3) report(const char *table, const char *fmt, 
     fflush(stdout);
 }
 
+/* A text as one value: blanks become `_`. Valid until the next call. */
+static inline const char *report_word(const char *text)
+{
+    static char word[128];
+
+    snprintf(word, sizeof(word), "%s", text);
+    for (char *c = word; *c; c++)
+        *c = *c == ' ' ? '_' : *c;
+    return word;
+}
+
 #endif
