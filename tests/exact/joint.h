@@ -31,6 +31,7 @@ static const char *const schedule_names[] = {"fixed", "by round", "by accepted",
 
 static const int32_t bias_ids[2] = {1, 3};
 static const float bias_values[2] = {1.5f, -INFINITY}, bias_soft[2] = {0.7f, -0.4f};
+static const uint32_t allowed_ids = 1u << 0 | 1u << 2 | 1u << 3;
 
 #define PLAIN                                         \
     {                                                 \
@@ -72,16 +73,16 @@ static const struct params_case {
     {"penalties, draft plain", {.target = PENALTIES, .draft = PLAIN}},
     {"bias and ban",
      {.target = PLAIN, .draft = PLAIN, .n_bias = 2, .bias_ids = bias_ids, .bias = bias_values}},
-    {"min tokens", {.target = PLAIN, .draft = PLAIN, .eog = {2}, .n_eog = 1, .eog_from = 3}},
+    {"min tokens", {.target = PLAIN, .draft = PLAIN, .ends = {{2, 3}, {0, 2}}, .n_ends = 2}},
+    {"allowed ids", {.target = PLAIN, .draft = PLAIN, .allowed = &allowed_ids}},
     {"everything at once",
      {.target = EVERYTHING,
       .draft = {.temperature = 0.8f, .top_p = 0.9f, .presence = 0.3f, .repetition = 1.2f},
       .n_bias = 2,
       .bias_ids = bias_ids,
       .bias = bias_soft,
-      .eog = {0},
-      .n_eog = 1,
-      .eog_from = 2}},
+      .ends = {{0, 2}},
+      .n_ends = 1}},
 };
 
 /* Of all laws of one program. */

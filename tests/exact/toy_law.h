@@ -10,11 +10,13 @@
 /* Ids that must not stand at a position. */
 static inline bool toy_banned(const struct toy *t, int32_t position, int32_t id)
 {
-    for (int i = 0; i < t->params.n_eog; i++) {
-        if (t->params.eog[i] == id && position < t->params.eog_from)
+    const struct sample_params *p = &t->params;
+
+    for (int i = 0; i < p->n_ends; i++) {
+        if (p->ends[i].id == id && position < p->ends[i].from)
             return true;
     }
-    return false;
+    return p->allowed && !(p->allowed[0] >> id & 1);
 }
 
 /* The weight of a warped logit: exp, or at temperature 0 nothing but the first largest. */
