@@ -130,9 +130,9 @@ what was drafted past a rejection, whose random numbers do not carry the number 
 \`tests/exact/test_joint_ratio.c\`, \`_block.c\` and \`_coupled.c\` generate with toy models of four
 tokens through the functions and the random keys that serve requests, and compare the joint law of
 the first five tokens, which take more than two rounds on average, with the target's law computed in
-long double (\`tests/exact/toy_law.h\`). Each row holds nine laws: K = 1 to 8, and one in which K
-follows the rounds before. Seeds are fixed, so the draws are the same on every machine; a sound
-sampler fails one comparison (p < 1e-6) with probability 1e-6. The least of the nine p values is
+long double (\`tests/exact/toy_law.h\`). A row holds nine laws, K = 1 to 8 and one in which K
+follows the rounds before, or four of them. Seeds are fixed, so the draws are the same on every machine; a sound
+sampler fails one comparison (p < 1e-6) with probability 1e-6. The least p value of a row is
 shown for Pearson's chi-squared and for the likelihood ratio G; total variation is shown where it is
 largest beside what chance alone makes of it.
 TEXT
