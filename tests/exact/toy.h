@@ -52,7 +52,7 @@ struct toy {
 
 /* What happened over many runs. */
 struct toy_totals {
-    uint64_t rounds, drafted, verified, accepted;
+    uint64_t rounds, verified, accepted;
     double overlap, variance; /* expected accepted, given what was verified; and its variance */
     double coupled_least;     /* what coupled verification accepts at least: o / (2 - o) */
 };
@@ -239,7 +239,6 @@ static inline void toy_verify(struct toy_state *s, int k, struct seq_result *out
 static inline void toy_account(const struct seq_result *r, int k, struct toy_totals *totals)
 {
     totals->rounds++;
-    totals->drafted += (uint64_t)k;
     totals->accepted += (uint64_t)r->n_accepted;
     for (int i = 0; i < k && i <= r->n_accepted; i++) {
         totals->verified++;
