@@ -209,8 +209,9 @@ cat <<TEXT
 Bit for bit: \`tests/device/test_device_bitwise.c\` decodes one text in every way the device knows, with
 other rows, chunks, slots, blocks and threads; \`tests/engine/test_greedy.c\` compares greedy and
 seeded output with speculation to output without it, for every drafter and K, alone and beside busy
-slots, with prompts in chunks, prefix hits and preemption; \`tests/engine/test_smollm2.c\` does so on a
-real model.
+slots, with prompts in chunks, prefix hits and preemption; \`tests/engine/test_replay.c\` asks again
+with the seed and mode that an answer reports, alone and among 15 noisy neighbours, and wants the same
+tokens; \`tests/engine/test_smollm2.c\` compares on a real model.
 
 ## Repeat it
 
