@@ -173,24 +173,47 @@ enum row_shape {
     ROW_FLAT,     /* all equal */
     ROW_DENORMAL, /* differences below float's normal range */
     ROW_HUGE,     /* close to the largest floats */
-    ROW_SHAPES
+    ROW_POINT,    /* all but one -infinity */
+    ROW_SHAPES,
+    ROW_NAN = ROW_SHAPES, /* smooth, but for one NaN, */
+    ROW_INFINITE,         /* one +infinity; */
+    ROW_NOTHING,          /* all -infinity: the last three are no laws */
+    ROW_KINDS
 };
+
+static inline float row_entry(enum row_shape shape)
+{
+    float g = (float)(random_unit() + random_unit() + random_unit() - 1.5);
+
+    switch (shape) {
+    case ROW_PEAKED:
+        return 30.0f * g;
+    case ROW_TIES:
+        return (float)(rand() % 3);
+    case ROW_HOLES:
+        return rand() % 8 ? -INFINITY : 3.0f * g;
+    case ROW_FLAT:
+        return 0.25f;
+    case ROW_DENORMAL:
+        return g * 0x1p-140f;
+    case ROW_HUGE:
+        return copysignf(0x1.8p127f, g) * (1.0f - 0.1f * g * g);
+    case ROW_POINT:
+    case ROW_NOTHING:
+        return -INFINITY;
+    default:
+        return 6.0f * g;
+    }
+}
 
 static inline void row_make(float *row, int32_t n, enum row_shape shape)
 {
-    for (int32_t i = 0; i < n; i++) {
-        float g = (float)(random_unit() + random_unit() + random_unit() - 1.5);
-
-        row[i] = shape == ROW_SMOOTH     ? 6.0f * g
-                 : shape == ROW_PEAKED   ? 30.0f * g
-                 : shape == ROW_TIES     ? (float)(rand() % 3)
-                 : shape == ROW_HOLES    ? (rand() % 8 ? -INFINITY : 3.0f * g)
-                 : shape == ROW_FLAT     ? 0.25f
-                 : shape == ROW_DENORMAL ? g * 0x1p-140f
-                                         : copysignf(0x1.8p127f, g) * (1.0f - 0.1f * g * g);
-    }
-    if (shape == ROW_HOLES)
+    for (int32_t i = 0; i < n; i++)
+        row[i] = row_entry(shape);
+    if (shape == ROW_HOLES || shape == ROW_POINT)
         row[rand() % n] = 1.0f;
+    if (shape == ROW_NAN || shape == ROW_INFINITE)
+        row[rand() % n] = shape == ROW_NAN ? NAN : INFINITY;
 }
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * stats.h - chi-squared against a known law, and the distance that is left.
+ * stats.h - chi-squared and G tests against a known law, and the distance that is left.
  */
 #ifndef SPECD_TEST_STATS_H
 #define SPECD_TEST_STATS_H
@@ -38,37 +38,56 @@ static inline double chi2_tail(double x, double df)
 }
 
 struct fit {
-    double chi2, df, p;  /* bins expecting fewer than 5 are merged */
+    double chi2, g, df; /* Pearson's statistic and the likelihood ratio's, over the same bins */
+    double p, p_g;
     double tv, tv_noise; /* total variation, and what it is by chance when the law is right */
     uint64_t impossible; /* draws of probability zero */
 };
 
+struct bin {
+    double expected, got;
+};
+
+static inline void fit_add(struct fit *f, struct bin b)
+{
+    f->chi2 += (b.got - b.expected) * (b.got - b.expected) / b.expected;
+    f->g += b.got > 0 ? 2 * b.got * log(b.got / b.expected) : 0;
+    f->df++;
+}
+
+/* Bins that expect fewer than 5 are one bin; if that is still too small, one with the smallest of
+ * the others. */
 static inline struct fit fit_law(const uint64_t *count, const double *law, int n_bins, uint64_t n)
 {
-    struct fit f = {0};
-    double rare_count = 0, rare = 0;
+    struct fit f = {.df = -1};
+    struct bin rare = {0, 0}, least = {INFINITY, 0};
 
     for (int i = 0; i < n_bins; i++) {
-        double expected = law[i] * (double)n, got = (double)count[i];
+        struct bin b = {law[i] * (double)n, (double)count[i]}, higher = b;
 
-        f.tv += fabs(got / (double)n - law[i]) / 2;
+        f.tv += fabs(b.got / (double)n - law[i]) / 2;
         f.tv_noise += sqrt(law[i] * (1 - law[i]) / (2 * M_PI * (double)n));
         if (law[i] == 0) {
             f.impossible += count[i];
-        } else if (expected < 5) {
-            rare_count += got;
-            rare += expected;
+        } else if (b.expected < 5) {
+            rare.expected += b.expected;
+            rare.got += b.got;
         } else {
-            f.chi2 += (got - expected) * (got - expected) / expected;
-            f.df++;
+            if (b.expected < least.expected) {
+                higher = least;
+                least = b;
+            }
+            if (higher.expected < INFINITY)
+                fit_add(&f, higher);
         }
     }
-    if (rare >= 5) {
-        f.chi2 += (rare_count - rare) * (rare_count - rare) / rare;
-        f.df++;
+    if (rare.expected >= 5) {
+        fit_add(&f, rare);
+        rare = (struct bin){0, 0};
     }
-    f.df--;
+    fit_add(&f, (struct bin){least.expected + rare.expected, least.got + rare.got});
     f.p = f.impossible > 0 ? 0 : chi2_tail(f.chi2, f.df);
+    f.p_g = f.impossible > 0 ? 0 : chi2_tail(f.g, f.df);
     return f;
 }
 

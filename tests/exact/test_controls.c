@@ -2,18 +2,18 @@
  * Negative controls: samplers that are wrong in one known way must fail the joint test that the
  * shipped one passes with the same models, keys and number of draws. The faults in verification sit
  * in a chooser of this file, which without a fault decides exactly as law_verify; the others in
- * toy.h.
+ * toy.h. One fault shows in no statistics, u at the wrong end of its interval or a test that is not
+ * strict: test_chooser.c counts it out.
  *
  * links: specd_cpu
  */
 #include "exact/stats.h"
-#include "exact/toy.h"
+#include "exact/suite.h"
+#include "exact/toy_law.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -236,7 +236,7 @@ static const struct control {
       .fault = FAULT_DRAFT_ROUNDED,
       .verify = law_verify},
      100000},
-    {{.name = "block keyed by position",
+    {{.name = "block without the round number",
       .n_vocab = 3,
       .closeness = 0.5f,
       .sharpness = 2,
@@ -248,18 +248,33 @@ static const struct control {
       .fault = FAULT_NO_ROUND,
       .verify = law_verify},
      100000},
-    {{.name = "K by what was rejected",
+    {{.name = "no round number, K by what was rejected",
       .n_vocab = 3,
       .closeness = 0.4f,
       .sharpness = 3,
       .params = {.target = PLAIN, .draft = PLAIN},
+      .schedule = K_BY_REJECTED,
       .k = 4,
       .n_tokens = 4,
       .model = 2,
-      .fault = FAULT_K_BY_REJECTED,
+      .fault = FAULT_NO_ROUND,
       .verify = law_verify},
      50000},
 };
+
+/* What looks like the last two and is none: token by token, nothing looks past the first rejection,
+ * so while K does not either, old numbers there are as good as new. */
+static const struct control harmless = {{.name = "ratio without the round number, K fixed",
+                                         .n_vocab = 3,
+                                         .closeness = 0.5f,
+                                         .sharpness = 2,
+                                         .params = {.target = PLAIN, .draft = PLAIN},
+                                         .k = 4,
+                                         .n_tokens = 4,
+                                         .model = 5,
+                                         .fault = FAULT_NO_ROUND,
+                                         .verify = law_verify},
+                                        100000};
 
 static struct fit run_toy(const struct toy *t, uint64_t n)
 {
@@ -270,6 +285,15 @@ static struct fit run_toy(const struct toy *t, uint64_t n)
     ASSERT(toy_bins(t) <= BINS_MAX);
     toy_run(t, 0, n, count, law, &totals);
     return fit_law(count, law, toy_bins(t), n);
+}
+
+/* Valid until the next call. */
+static const char *tiny(double p)
+{
+    static char text[32];
+
+    snprintf(text, sizeof(text), p < 1e-300 ? "<1e-300" : "%.0e", p);
+    return text;
 }
 
 static void test_controls_caught(void **state)
@@ -284,11 +308,23 @@ static void test_controls_caught(void **state)
         sound.fault = FAULT_NONE;
         sound.verify = verify_both;
         right = run_toy(&sound, controls[i].n);
-        print_message("%-24s chi2 %9.1f TV %.4f   sound: %6.1f df %3.0f p %.3f TV %.4f\n",
-                      sound.name, wrong.chi2, wrong.tv, right.chi2, right.df, right.p, right.tv);
-        assert_true(wrong.p < 1e-9);
-        assert_true(right.p > 1e-6);
+        report("controls",
+               "fault=%s chi2=%.0f G=%.0f df=%.0f p=%s tv=%.4f sound_chi2=%.1f sound_p=%.3f "
+               "sound_tv=%.4f",
+               report_word(sound.name), wrong.chi2, wrong.g, wrong.df, tiny(wrong.p), wrong.tv,
+               right.chi2, right.p, right.tv);
+        assert_true(wrong.p < 1e-9 && wrong.p_g < 1e-9);
+        assert_true(right.p > 1e-6 && right.p_g > 1e-6);
     }
+}
+
+static void test_harmless(void **state)
+{
+    struct fit f = run_toy(&harmless.toy, harmless.n);
+
+    (void)state;
+    print_message("%s: chi2 %.1f df %.0f p %.3f\n", harmless.toy.name, f.chi2, f.df, f.p);
+    assert_true(f.p > 1e-6 && f.p_g > 1e-6);
 }
 
 /* The tail itself, at values from tables. */
@@ -302,11 +338,32 @@ static void test_chi2_tail(void **state)
     assert_true(chi2_tail(400, 100) < 1e-30 && chi2_tail(0, 5) == 1);
 }
 
+/* Both statistics, the merging of rare bins and the impossible, by hand. */
+static void test_fit(void **state)
+{
+    static const double law[] = {0.5, 0.25, 0.25}, rare[] = {0.9, 0.06, 0.03, 0.01};
+    static const uint64_t even[] = {50, 25, 25}, off[] = {60, 20, 20}, few[] = {88, 7, 4, 1};
+    static const double zero[] = {1, 0};
+    static const uint64_t one[] = {99, 1};
+    struct fit f = fit_law(even, law, 3, 100);
+
+    (void)state;
+    assert_true(f.chi2 == 0 && f.g == 0 && f.df == 2 && f.p == 1 && f.tv == 0);
+    f = fit_law(off, law, 3, 100);
+    assert_true(fabs(f.chi2 - 4) < 1e-12 && fabs(f.tv - 0.1) < 1e-12);
+    assert_true(fabs(f.g - 2 * (60 * log(1.2) + 40 * log(0.8))) < 1e-12);
+    f = fit_law(few, rare, 4, 100); /* 3 and 1 are too few: one bin with 6 */
+    assert_true(f.df == 1 && fabs(f.chi2 - (4.0 / 90 + 4.0 / 10)) < 1e-12);
+    assert_true(fit_law(one, zero, 2, 100).p == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_chi2_tail),
+        cmocka_unit_test(test_fit),
         cmocka_unit_test(test_controls_caught),
+        cmocka_unit_test(test_harmless),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

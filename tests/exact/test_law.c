@@ -6,18 +6,18 @@
  * links: specd_cpu
  */
 #include "exact/oracle.h"
+#include "exact/suite.h"
 #include "matmul.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
 
 #include <cmocka.h>
 
 static int trials(int quick)
 {
-    return getenv("SPECD_EXACT_FULL") ? 10 * quick : quick;
+    return suite_full() ? 10 * quick : quick;
 }
 
 static const int32_t sizes[] = {1, 2, 3, 4, 5, 7, 8, 9, 31, 32, 33, 511, 512, 513, 1000, 1531};

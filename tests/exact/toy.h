@@ -1,9 +1,10 @@
 /*
  * toy.h - generation by speculative sampling with models of a few tokens, through the functions and
- * random keys that serve requests (law_build, law_draw, noise_proposal, law_verify), and the exact
- * law of what it should yield, computed in long double from the target's logits alone.
+ * random keys that serve requests (law_build, law_draw, noise_proposal, law_verify). toy_law.h has
+ * the exact law of what it should yield.
  *
  * A toy run can be made wrong in one way at a time (enum fault): the tests must notice each.
+ * Single-threaded: the logits of the last model used are kept in a table.
  */
 #ifndef SPECD_TEST_TOY_H
 #define SPECD_TEST_TOY_H
@@ -26,13 +27,13 @@ enum fault {
     FAULT_SHARED_STREAMS, /* the proposal races with the residual's noise */
     FAULT_K_BY_OWN_TOKEN, /* a drafted token is verified if its own probability is large */
     FAULT_NO_ROUND,       /* acceptance and proposal keyed by seed and position alone */
-    FAULT_K_BY_REJECTED,  /* as above, and K follows the overlap past the first rejection */
     FAULT_PENALTIES_LAG,  /* penalties count the committed text only */
     FAULT_DRAFT_ROUNDED,  /* p in the ratio comes from rounded logits */
 };
 
-/* How K is chosen from round to round. */
-enum schedule { K_FIXED, K_BY_ROUND, K_BY_ACCEPTED };
+/* How K is chosen from round to round. K_BY_REJECTED looks at laws past the first rejection, as no
+ * policy may: harmless while each round has random numbers of its own, biased without. */
+enum schedule { K_FIXED, K_BY_ROUND, K_BY_ACCEPTED, K_BY_OVERLAP, K_BY_REJECTED };
 
 struct toy {
     const char *name;
@@ -53,6 +54,7 @@ struct toy {
 struct toy_totals {
     uint64_t rounds, verified, accepted;
     double overlap, variance; /* expected accepted, given what was verified; and its variance */
+    double coupled_least;     /* what coupled verification accepts at least: o / (2 - o) */
 };
 
 struct toy_state {
@@ -62,8 +64,8 @@ struct toy_state {
     int32_t len; /* committed; one prompt token */
     uint32_t round;
     int32_t last_accepted;
-    float rejected_overlap;
-    float logits[2][TOY_K_MAX + 1][TOY_V_MAX];
+    float overlap;          /* mean of the last round, positions up to its first rejection */
+    float rejected_overlap; /* past it */
     uint16_t counts[2][TOY_K_MAX + 1][2][TOY_V_MAX];
     struct law q[TOY_K_MAX + 1], p[TOY_K_MAX], p_seen[TOY_K_MAX];
     struct sample_params unwarped;
@@ -78,19 +80,51 @@ static inline float toy_noise(uint64_t model, uint32_t a, uint32_t b, uint32_t c
     return (float)w.w[0] * 0x1p-31f - 1.0f;
 }
 
-/* Logits after tokens[0..n): of the last two tokens and the position. */
-static inline void toy_logits(const struct toy *t, int role, const int32_t *tokens, int32_t n,
-                              float *out)
+/* The logits of one model, by number of tokens before and by the last two of them. */
+struct toy_table {
+    uint64_t model;
+    float closeness, sharpness;
+    int32_t n_vocab;
+    float z[2][TOY_TOKENS_MAX + TOY_K_MAX + 2][TOY_V_MAX * TOY_V_MAX][TOY_V_MAX];
+};
+
+static inline void toy_table_row(struct toy_table *t, uint32_t n, uint32_t context)
 {
-    uint32_t context = (uint32_t)(tokens[n - 1] * TOY_V_MAX + (n > 1 ? tokens[n - 2] : 0));
-
     for (uint32_t x = 0; x < (uint32_t)t->n_vocab; x++) {
-        float target = toy_noise(t->model, x, context, (uint32_t)n);
-        float other = toy_noise(t->model + 1, x, context, (uint32_t)n);
+        float target = toy_noise(t->model, x, context, n);
+        float other = toy_noise(t->model + 1, x, context, n);
 
-        out[x] = t->sharpness *
-                 (role == 0 ? target : t->closeness * target + (1 - t->closeness) * other);
+        t->z[0][n][context][x] = t->sharpness * target;
+        t->z[1][n][context][x] =
+            t->sharpness * (t->closeness * target + (1 - t->closeness) * other);
     }
+}
+
+static inline const struct toy_table *toy_table_of(const struct toy *t)
+{
+    static struct toy_table table;
+
+    if (table.model == t->model && table.closeness == t->closeness &&
+        table.sharpness == t->sharpness && table.n_vocab == t->n_vocab)
+        return &table;
+    table.model = t->model;
+    table.closeness = t->closeness;
+    table.sharpness = t->sharpness;
+    table.n_vocab = t->n_vocab;
+    for (uint32_t n = 0; n < COUNT_OF(table.z[0]); n++) {
+        for (uint32_t context = 0; context < COUNT_OF(table.z[0][0]); context++)
+            toy_table_row(&table, n, context);
+    }
+    return &table;
+}
+
+/* Logits after tokens[0..n): of the last two tokens and the position. Valid until another toy's. */
+static inline const float *toy_logits(const struct toy *t, int role, const int32_t *tokens,
+                                      int32_t n)
+{
+    int32_t context = tokens[n - 1] * TOY_V_MAX + (n > 1 ? tokens[n - 2] : 0);
+
+    return toy_table_of(t)->z[role][n][context];
 }
 
 static inline void toy_counts(const int32_t *tokens, int32_t n, uint16_t counts[2][TOY_V_MAX])
@@ -114,26 +148,31 @@ static inline void toy_law(struct toy_state *s, struct law *l, int role, int k,
     const struct law_params *law = role == 0 ? &params->target : &params->draft;
     struct law_context c = {.params = params, .law = law, .position = s->len + k};
 
-    toy_logits(s->toy, role, s->tokens, s->len + k, s->logits[role][k]);
     if (toy_penalises(law)) {
         toy_counts(s->tokens, s->len + (s->toy->fault == FAULT_PENALTIES_LAG ? 0 : k),
                    s->counts[role][k]);
         c.counts_generated = s->counts[role][k][0];
         c.counts_all = s->counts[role][k][1];
     }
-    law_build(l, s->logits[role][k], s->toy->n_vocab, &c, s->scratch);
+    law_build(l, toy_logits(s->toy, role, s->tokens, s->len + k), s->toy->n_vocab, &c, s->scratch);
 }
 
 static inline int toy_k(const struct toy_state *s)
 {
     const struct toy *t = s->toy;
 
-    if (t->fault == FAULT_K_BY_REJECTED)
-        return s->rejected_overlap > 0.6f ? t->k : 0;
-    if (t->schedule == K_BY_ROUND)
+    switch (t->schedule) {
+    case K_BY_ROUND:
         return (int)((s->round * 5 + 2) % (uint32_t)(t->k + 1));
-    if (t->schedule == K_BY_ACCEPTED)
+    case K_BY_ACCEPTED:
         return s->last_accepted == 0 ? 1 : t->k;
+    case K_BY_OVERLAP:
+        return s->overlap < 0.6f ? 1 : t->k;
+    case K_BY_REJECTED:
+        return s->rejected_overlap > 0.6f ? t->k : 0;
+    case K_FIXED:
+        break;
+    }
     return t->k;
 }
 
@@ -146,14 +185,13 @@ static inline void toy_round_draft(struct toy_state *s, int k)
     if (s->toy->fault != FAULT_DRAFT_ROUNDED)
         return;
     for (int32_t x = 0; x < s->toy->n_vocab; x++)
-        rounded[k][x] = nearbyintf(s->logits[1][k][x] * 4) / 4;
+        rounded[k][x] = nearbyintf(s->p[k].logits[x] * 4) / 4;
     law_build(&s->p_seen[k], rounded[k], s->toy->n_vocab, &s->p[k].context, s->scratch);
 }
 
 static inline struct noise toy_proposal_noise(const struct toy_state *s, int k)
 {
-    uint32_t round =
-        s->toy->fault == FAULT_NO_ROUND || s->toy->fault == FAULT_K_BY_REJECTED ? 0 : s->round;
+    uint32_t round = s->toy->fault == FAULT_NO_ROUND ? 0 : s->round;
 
     if (s->toy->fault == FAULT_SHARED_STREAMS)
         return noise_target(s->seed, s->len + k);
@@ -188,7 +226,7 @@ static inline void toy_verify(struct toy_state *s, int k, struct seq_result *out
                               .mode = s->toy->mode,
                               .synthetic_acceptance = -1};
 
-    if (s->toy->fault == FAULT_NO_ROUND || s->toy->fault == FAULT_K_BY_REJECTED)
+    if (s->toy->fault == FAULT_NO_ROUND)
         in.round = 0;
     for (int i = 0; i <= k; i++) {
         bool unwarped = i == k && s->toy->fault == FAULT_BONUS_UNWARPED;
@@ -206,122 +244,50 @@ static inline void toy_account(const struct seq_result *r, int k, struct toy_tot
         totals->verified++;
         totals->overlap += r->overlap[i];
         totals->variance += r->overlap[i] * (1 - r->overlap[i]);
+        totals->coupled_least += r->overlap[i] / (2 - r->overlap[i]);
     }
+}
+
+/* What the next round's K may follow, and (rejected_overlap) what it may not. */
+static inline void toy_observe(struct toy_state *s, const struct seq_result *r, int k)
+{
+    int n = MIN(k, r->n_accepted + 1);
+
+    s->last_accepted = r->n_accepted;
+    s->overlap = n > 0 ? 0 : 1;
+    for (int i = 0; i < n; i++)
+        s->overlap += r->overlap[i] / (float)n;
+    s->rejected_overlap = 1;
+    if (r->n_accepted + 2 < k)
+        s->rejected_overlap =
+            (float)law_overlap(&s->q[r->n_accepted + 2], &s->p[r->n_accepted + 2]);
 }
 
 /* One sequence: toy->n_tokens tokens after the prompt, into out. */
 static inline void toy_generate(const struct toy *t, uint64_t seed, int32_t *out,
                                 struct toy_totals *totals)
 {
-    struct toy_state s = {.toy = t, .seed = seed, .len = 1, .last_accepted = 1};
+    struct toy_state s;
 
-    s.unwarped.target = (struct law_params){.temperature = 1, .top_p = 1, .repetition = 1};
-    s.rejected_overlap = 1;
+    s.toy = t;
+    s.seed = seed;
+    s.tokens[0] = 0;
+    s.len = s.last_accepted = 1;
+    s.round = 0;
+    s.overlap = s.rejected_overlap = 1;
+    s.unwarped = (struct sample_params){.target = {.temperature = 1, .top_p = 1, .repetition = 1}};
     for (; s.len < 1 + t->n_tokens; s.round++) {
         struct seq_result r = {0};
         int k = toy_draft(&s, toy_k(&s));
 
         toy_verify(&s, k, &r);
         ASSERT(r.n_tokens == r.n_accepted + 1);
-        s.rejected_overlap = 1;
-        if (r.n_accepted + 2 < k)
-            s.rejected_overlap = (float)law_overlap(&s.q[r.n_accepted + 2], &s.p[r.n_accepted + 2]);
+        toy_observe(&s, &r, k);
         memcpy(s.tokens + s.len, r.tokens, (size_t)r.n_tokens * sizeof(r.tokens[0]));
         s.len += r.n_tokens;
-        s.last_accepted = r.n_accepted;
         toy_account(&r, k, totals);
     }
     memcpy(out, s.tokens + 1, (size_t)t->n_tokens * sizeof(out[0]));
-}
-
-/* ---- the exact law --------------------------------------------------------------------------- */
-
-/* The target's law after tokens[0..n), in long double and by sorting. */
-static inline void toy_exact(const struct toy *t, const int32_t *tokens, int32_t n,
-                             long double *law)
-{
-    const struct law_params *p = &t->params.target;
-    uint16_t counts[2][TOY_V_MAX];
-    float logits[TOY_V_MAX];
-    long double z[TOY_V_MAX], max = -INFINITY, total = 0, reach = 0, kept = 0;
-    int order[TOY_V_MAX], v = t->n_vocab, keep = 0;
-
-    toy_logits(t, 0, tokens, n, logits);
-    toy_counts(tokens, n, counts);
-    for (int x = 0; x < v; x++) {
-        z[x] = logits[x];
-        if (counts[1][x] > 0)
-            z[x] = z[x] > 0 ? z[x] / p->repetition : z[x] * p->repetition;
-        z[x] -= p->frequency * counts[0][x] + (counts[0][x] > 0 ? p->presence : 0);
-    }
-    for (int i = 0; i < t->params.n_bias; i++)
-        z[t->params.bias_ids[i]] += t->params.bias[i];
-    for (int x = 0; x < v; x++)
-        max = fmaxl(max, z[x]);
-    for (int x = 0; x < v; x++) {
-        int at = x;
-
-        law[x] = expl((z[x] - max) / p->temperature);
-        for (; at > 0 && law[order[at - 1]] < law[x]; at--)
-            order[at] = order[at - 1];
-        order[at] = x;
-    }
-    while (keep < (p->top_k > 0 && p->top_k < v ? p->top_k : v))
-        total += law[order[keep++]];
-    for (int i = 0; i < keep; i++) {
-        if (reach >= p->top_p * total || law[order[i]] < p->min_p)
-            keep = i;
-        else
-            reach += law[order[i]];
-    }
-    kept = reach;
-    for (int i = 0; i < v; i++)
-        law[order[i]] = i < keep ? law[order[i]] / kept : 0;
-}
-
-/* The law of all sequences of n_tokens, indexed with the first token most significant. */
-static inline void toy_joint(const struct toy *t, int32_t *tokens, int depth, long double weight,
-                             double **at)
-{
-    long double law[TOY_V_MAX];
-
-    if (depth == t->n_tokens) {
-        *(*at)++ = (double)weight;
-        return;
-    }
-    toy_exact(t, tokens, 1 + depth, law);
-    for (int x = 0; x < t->n_vocab; x++) {
-        tokens[1 + depth] = x;
-        toy_joint(t, tokens, depth + 1, weight * law[x], at);
-    }
-}
-
-static inline int toy_bins(const struct toy *t)
-{
-    int n = 1;
-
-    for (int i = 0; i < t->n_tokens; i++)
-        n *= t->n_vocab;
-    return n;
-}
-
-/* Generates n sequences and counts them; law and count: (toy_bins). */
-static inline void toy_run(const struct toy *t, uint64_t first_seed, uint64_t n, uint64_t *count,
-                           double *law, struct toy_totals *totals)
-{
-    int32_t tokens[TOY_TOKENS_MAX] = {0};
-    double *at = law;
-
-    memset(count, 0, (size_t)toy_bins(t) * sizeof(count[0]));
-    toy_joint(t, tokens, 0, 1, &at);
-    for (uint64_t i = 0; i < n; i++) {
-        int bin = 0;
-
-        toy_generate(t, first_seed + i, tokens, totals);
-        for (int j = 0; j < t->n_tokens; j++)
-            bin = bin * t->n_vocab + tokens[j];
-        count[bin]++;
-    }
 }
 
 #endif

@@ -2,14 +2,14 @@
  * Philox4x32-10 against its known answers, and the streams of specd/law.h against each other.
  *
  * links: specd_base
+ * labels: exact
  */
+#include "exact/suite.h"
 #include "specd/law.h"
-#include "specd/util.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -78,6 +78,41 @@ static void test_streams_disjoint(void **state)
         assert_memory_not_equal(&words[i - 1], &words[i], sizeof(words[0]));
 }
 
+/* No bit of a coordinate is lost on the way into the counter: words at the ends of every range. */
+static void test_whole_range(void **state)
+{
+    static const uint64_t seeds[] = {0, 1, 1ull << 31, 1ull << 32, (1ull << 53) - 1};
+    static const uint32_t positions[] = {0, 1, 1 << 16, 1 << 24, INT32_MAX};
+    static const uint32_t rounds[] = {1, 1 << 16, 1u << 31, UINT32_MAX};
+    static const uint32_t groups[] = {0, 1, 255, SPECD_VOCAB_MAX / 4 - 1};
+    static struct philox
+        words[COUNT_OF(seeds) * COUNT_OF(positions) * COUNT_OF(rounds) * COUNT_OF(groups) * 3];
+    size_t n = 0;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(words) / 3; i++) {
+        uint64_t seed = seeds[i % COUNT_OF(seeds)];
+        int32_t position = (int32_t)positions[i / COUNT_OF(seeds) % COUNT_OF(positions)];
+        size_t rest = i / COUNT_OF(seeds) / COUNT_OF(positions);
+        uint32_t round = rounds[rest % COUNT_OF(rounds)];
+        uint32_t group = groups[rest / COUNT_OF(rounds)];
+        struct noise target = noise_target(seed, position);
+        struct noise accept = {seed, (uint32_t)position, NOISE_ACCEPT, round};
+        struct noise proposal = noise_proposal(seed, VERIFY_BLOCK, position, round);
+
+        if (round == rounds[0])
+            words[n++] = noise_words(&target, group);
+        words[n++] = noise_words(&accept, group);
+        words[n++] = noise_words(&proposal, group);
+        assert_int_equal(noise_words(&accept, 0).w[0],
+                         noise_coin(seed, NOISE_ACCEPT, position, round));
+    }
+    qsort(words, n, sizeof(words[0]), compare_words);
+    for (size_t i = 1; i < n; i++)
+        assert_memory_not_equal(&words[i - 1], &words[i], sizeof(words[0]));
+    report("philox", "known_answers=3 counters_at_the_ends_of_their_ranges=%zu,_all_different", n);
+}
+
 static bool noise_equal(struct noise a, struct noise b)
 {
     return a.seed == b.seed && a.position == b.position && a.stream == b.stream &&
@@ -132,9 +167,8 @@ static void test_uncorrelated(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_known_answers),
-        cmocka_unit_test(test_streams_disjoint),
-        cmocka_unit_test(test_round_in_counter),
+        cmocka_unit_test(test_known_answers), cmocka_unit_test(test_streams_disjoint),
+        cmocka_unit_test(test_whole_range),   cmocka_unit_test(test_round_in_counter),
         cmocka_unit_test(test_uncorrelated),
     };
 
