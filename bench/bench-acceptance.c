@@ -14,8 +14,6 @@
  * rounds that accept their first token, which in ratio mode estimates a = E sum min(p, q). Coupled
  * verification accepts with at least (1 - TV) / (1 + TV) (Daliri, Musco, Suresh 2024), which is
  * convex in a = 1 - TV, so its share is at least a / (2 - a): "bound".
- *
- * Behind the table, each row once more as a RESULT line of key=value pairs, for scripts.
  */
 #include "specd/engine.h"
 #include "specd/util.h"
@@ -42,7 +40,7 @@ struct bench {
     uint32_t self_layers[MODEL_LAYERS_MAX];
     struct engine_config config;
     struct engine *engine;
-    struct buf prompts_text, results;
+    struct buf prompts_text;
     char *prompts[LIST_MAX]; /* point into prompts_text */
     int n_prompts;
     pthread_mutex_t lock;
@@ -272,7 +270,7 @@ static struct measure measure_mode(struct bench *b, enum mode_choice mode, int k
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
-static void print_row(struct bench *b, double temperature, int k, const struct measure *ratio,
+static void print_row(double temperature, int k, const struct measure *ratio,
                       const struct measure *block, const struct measure *coupled)
 {
     double se = MAX(ratio->se, MAX(block->se, coupled->se));
@@ -281,9 +279,6 @@ static void print_row(struct bench *b, double temperature, int k, const struct m
            100 * (block->tokens / ratio->tokens - 1), 100 * (coupled->tokens / ratio->tokens - 1),
            ratio->first, coupled->first, ratio->first / (2 - ratio->first));
     fflush(stdout);
-    buf_printf(&b->results,
-               "RESULT acceptance pair=%s T=%.1f K=%d ratio=%.3f block=%.3f coupled=%.3f se=%.3f\n",
-               b->opt.name, temperature, k, ratio->tokens, block->tokens, coupled->tokens, se);
 }
 
 static void print_table(struct bench *b)
@@ -301,7 +296,7 @@ static void print_table(struct bench *b)
             struct measure ratio = measure_mode(b, MODE_RATIO, k, temperature);
             struct measure block = measure_mode(b, MODE_BLOCK, k, temperature);
             struct measure coupled = measure_mode(b, MODE_COUPLED, k, temperature);
-            print_row(b, temperature, k, &ratio, &block, &coupled);
+            print_row(temperature, k, &ratio, &block, &coupled);
         }
     }
 }
@@ -384,9 +379,7 @@ int main(int argc, char **argv)
         prompts_read(&bench);
     engine_start(&bench);
     print_table(&bench);
-    printf("\n%s", bench.results.data);
     engine_close(bench.engine);
     buf_free(&bench.prompts_text);
-    buf_free(&bench.results);
     return 0;
 }

@@ -176,11 +176,23 @@ draws by weight, over seeds, positions and rounds.
 TEXT
 table chooser What=what Cases=cases Worst=worst Allowed=allowed
 cat <<TEXT
+## Through the front door
+
+\`tests/exact/front_door.py\` asks a running server over HTTP, thousands of times, for three tokens of
+a model of six, and compares their joint law with one that is computed in double precision from the
+model file by a program of its own (\`gguf_forward.py\`, \`law_oracle.py\`), for every parameter of the
+API, every mode, several K and every drafter; a row holds the runs of one set of parameters. The last
+row is a server that was told to accept every drafted token, which must fail.
+TEXT
+table front_door_sums Parameters=name Laws=laws Draws=n Least_p=p Total_variation=tv \
+    By_chance=tv_noise
+cat <<TEXT
 ## Acceptance
 
 A sampler that rejects too often is exact all the same, only slow. So \`tests/exact/test_acceptance.c\`
 holds the accepted tokens per round of \`ratio\` to the sum of min(p, q), which theory says they are (in
-standard deviations), \`block\` to at least that, and \`coupled\` to its bound. Laws over 8 tokens.
+standard deviations), \`block\` to at least that, and \`coupled\` to its bound. Laws over 8 tokens. What it comes to
+with models: \`bench/results/\`.
 TEXT
 table acceptance T=T K=K ratio=ratio 'Sum_of_min(p,q)=expected' Deviation=sigma block=block coupled=coupled
 cat <<TEXT

@@ -8,9 +8,8 @@ cd "$ROOT"
 "$ROOT/scripts/test.sh"
 
 . "$ROOT/scripts/test-env.sh"
-export SPECD_LONG=1 SPECD_EXACT_FULL=1
-run release -L "exact|engine" -- # the long statistics, every prompt
-unset SPECD_LONG SPECD_EXACT_FULL
+"$ROOT/scripts/test-exact.sh" --full --out "$ROOT/build-test/exactness.md"
+SPECD_LONG=1 run release -L engine -LE exact -- # every prompt
 # Not the real model: a hundred times slower, and threads do there what they do with small ones.
 run thread -L "unit|device|engine|http" -LE "oracle" -E smollm2 -- -DSPECD_SANITIZE=thread
 CC=clang run clang -L "unit|device|engine|fuzz" -- "-DSPECD_SANITIZE=address;undefined"

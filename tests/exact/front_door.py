@@ -225,12 +225,21 @@ class FrontDoor(ModelCase):
     def setUpClass(cls):
         super().setUpClass()
         cls.seeds = itertools.count(1)
+        cls.fits = {}  # by name
         cls.servers = {
             "model": cls.launch(f"{cls.models.draft},lookup"),
             "self": cls.launch("self:0-1"),
             "ending": cls.launch(cls.models.draft, target=cls.models.ending),
         }
         cls.servers["lookup"] = cls.servers["default"] = cls.servers["model"]
+
+    @classmethod
+    def tearDownClass(cls):
+        for name, fits in cls.fits.items():
+            far = max(fits, key=lambda f: f.tv / f.tv_noise)
+            print(f"RESULT front_door_sums name={name.replace(' ', '_')} laws={len(fits)} "
+                  f"n={sum(f.n for f in fits)} p={min(f.p for f in fits):.3g} "
+                  f"tv={far.tv / far.n:.5f} tv_noise={far.tv_noise / far.n:.5f}", flush=True)
 
     def sample(self, server, prompts, body, calls=CALLS, seeded=True):
         first, step = next(self.seeds) << 32, body.get("n", 1)
@@ -246,6 +255,7 @@ class FrontDoor(ModelCase):
         print(f"RESULT front_door name={name} mode={way.get('mode', 'auto')} k={way_name(way)} "
               f"drafter={drafter} {fit} drafted={sample.drafted} accepted={sample.accepted}",
               flush=True)
+        self.fits.setdefault(name, []).append(fit)
         return fit, sample
 
     def check(self, case, mode, way, drafter, **kw):
