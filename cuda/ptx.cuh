@@ -1,0 +1,212 @@
+/*
+ * ptx.cuh - what CUDA C++ has no words for, one small function each, with a twin for the emulator
+ * of tests/emu: clusters, asynchronous copies, the matrix unit, narrow floats. No other file but
+ * common.cuh may tell the two builds apart.
+ */
+#ifndef SPECD_CUDA_PTX_CUH
+#define SPECD_CUDA_PTX_CUH
+
+#ifdef SPECD_EMU
+#include "emu.h"
+#else
+#include <cuda_runtime.h>
+#include <stdint.h>
+#endif
+
+/* Before a loop whose body is better there once. */
+#ifdef SPECD_EMU
+#define NO_UNROLL
+#else
+#define NO_UNROLL _Pragma("unroll 1")
+#endif
+
+#define DEVICE static __device__ __forceinline__
+
+/* ---- clusters: blocks that run at the same time and see one another's shared memory ---------- */
+
+/* Devices before sm_90 have none: there a cluster is one block. */
+#define CLUSTER_MAX 8
+
+#ifdef SPECD_EMU
+
+DEVICE int cluster_rank(void)
+{
+    return emu_here->cluster_rank;
+}
+DEVICE int cluster_size(void)
+{
+    return emu_here->cluster_size;
+}
+#define cluster_barrier() emu_cluster_barrier(EMU_SITE)
+template <class T> DEVICE T *cluster_peer(T *mine, int rank)
+{
+    return (T *)emu_peer((void *)mine, rank);
+}
+
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+
+DEVICE int cluster_rank(void)
+{
+    uint32_t r;
+    asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(r));
+    return (int)r;
+}
+DEVICE int cluster_size(void)
+{
+    uint32_t n;
+    asm volatile("mov.u32 %0, %%cluster_nctarank;" : "=r"(n));
+    return (int)n;
+}
+/* All threads of all blocks; what they wrote before, shared or global, is seen after. */
+DEVICE void cluster_barrier(void)
+{
+    asm volatile("barrier.cluster.arrive.release.aligned;\n"
+                 "barrier.cluster.wait.acquire.aligned;" ::
+                     : "memory");
+}
+/* The same place in the shared memory of block `rank`. That block must not have ended. */
+template <class T> DEVICE T *cluster_peer(T *mine, int rank)
+{
+    uint64_t out;
+    asm("mapa.u64 %0, %1, %2;" : "=l"(out) : "l"((uint64_t)mine), "r"(rank));
+    return (T *)out;
+}
+
+#else
+
+DEVICE int cluster_rank(void)
+{
+    return 0;
+}
+DEVICE int cluster_size(void)
+{
+    return 1;
+}
+DEVICE void cluster_barrier(void)
+{
+    __syncthreads();
+}
+template <class T> DEVICE T *cluster_peer(T *mine, int)
+{
+    return mine;
+}
+
+#endif
+
+/* ---- bf16: the upper half of a float --------------------------------------------------------- */
+
+struct bf16 {
+    uint16_t bits;
+};
+
+DEVICE float bf16_to_float(struct bf16 x)
+{
+    return __uint_as_float((uint32_t)x.bits << 16);
+}
+
+/* To nearest, ties to even; NaN stays NaN. Integers alone, so both builds give the same bits. */
+DEVICE struct bf16 bf16_of_float(float x)
+{
+    uint32_t u = __float_as_uint(x);
+    struct bf16 r;
+
+    if (x != x)
+        r.bits = (uint16_t)(u >> 16 | 0x40);
+    else
+        r.bits = (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+    return r;
+}
+
+/* Two in a word, as the matrix unit takes them. */
+DEVICE uint32_t bf16_pair(struct bf16 low, struct bf16 high)
+{
+    return (uint32_t)high.bits << 16 | low.bits;
+}
+
+/* ---- asynchronous copies, global to shared memory -------------------------------------------- */
+
+/* 16 bytes, both ends aligned; of the source only the first `bytes` are read, zeros follow. A
+ * thread groups what it started with copy_commit; copy_wait<N> returns when all but its last N
+ * groups are there, for this thread: others see them after a barrier. */
+#ifdef SPECD_EMU
+
+DEVICE void copy_async(void *to_shared, const void *from, int bytes)
+{
+    emu_copy_async(to_shared, from, bytes);
+}
+DEVICE void copy_commit(void)
+{
+    emu_copy_commit();
+}
+template <int N> DEVICE void copy_wait(void)
+{
+    emu_copy_wait(N);
+}
+
+#else
+
+DEVICE void copy_async(void *to_shared, const void *from, int bytes)
+{
+    uint32_t to = (uint32_t)__cvta_generic_to_shared(to_shared);
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes)
+                 : "memory");
+}
+DEVICE void copy_commit(void)
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int N> DEVICE void copy_wait(void)
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+
+#endif
+
+/* ---- the matrix unit: all lanes of a warp together ------------------------------------------- */
+
+/* Lane l has g = l / 4 and t = l % 4 below; a word holds two bf16, the lower index in its low half.
+ *
+ * matrix_load4: four 8 x 8 matrices of bf16 out of shared memory; lane l brings the address of row
+ * l % 8 of matrix l / 8 (16 bytes, aligned). out[i] = elements (g, 2t), (g, 2t + 1) of matrix i;
+ * matrix_load4_transposed: elements (2t, g), (2t + 1, g).
+ *
+ * matrix_mul: d (16 x 8, float) += a (16 x 16) b (16 x 8).
+ *   a[0], a[1]: rows g, g + 8, columns 2t, 2t + 1     a[2], a[3]: the same rows, columns 2t + 8, +
+ * 9 b[0], b[1]: column g, rows 2t, 2t + 1 and 2t + 8, 2t + 9 d[0], d[1]: row g, columns 2t, 2t + 1
+ * d[2], d[3]: row g + 8 How the hardware rounds inside is not specified; the twin sums in double
+ * and rounds once. */
+#ifdef SPECD_EMU
+
+#define matrix_load4(out, row) emu_matrix_load4(EMU_SITE, out, row, false)
+#define matrix_load4_transposed(out, row) emu_matrix_load4(EMU_SITE, out, row, true)
+#define matrix_mul(d, a, b) emu_matrix_mul(EMU_SITE, d, a, b)
+
+#else
+
+DEVICE void matrix_load4(uint32_t out[4], const void *row)
+{
+    uint32_t at = (uint32_t)__cvta_generic_to_shared(row);
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+                 : "r"(at)
+                 : "memory");
+}
+DEVICE void matrix_load4_transposed(uint32_t out[4], const void *row)
+{
+    uint32_t at = (uint32_t)__cvta_generic_to_shared(row);
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+                 : "r"(at)
+                 : "memory");
+}
+DEVICE void matrix_mul(float d[4], const uint32_t a[4], const uint32_t b[2])
+{
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+                 "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+#endif
+
+#endif
