@@ -127,15 +127,16 @@ DEVICE void group_warp(const struct device_law *l, const struct part *part, int3
     uint32_t marks =
         part->marks ? part->marks[at / GROUPS_OF_WORD] >> at % GROUPS_OF_WORD * GROUP : 0;
 
+    UNROLL
     for (int j = 0; j < GROUP; j++) {
         int32_t id = GROUP * group + j;
-        if (id >= l->n_vocab)
-            break;
-        z[j] = logit_penalised(l, z[j], id);
-        if (marks >> j & 1)
-            z[j] = logit_listed(l, z[j], id);
-        if (!id_allowed(l->params, id))
-            z[j] = -INFINITY;
+        if (id < l->n_vocab) {
+            z[j] = logit_penalised(l, z[j], id);
+            if (marks >> j & 1)
+                z[j] = logit_listed(l, z[j], id);
+            if (!id_allowed(l->params, id))
+                z[j] = -INFINITY;
+        }
     }
 }
 

@@ -13,11 +13,14 @@
 #include <stdint.h>
 #endif
 
-/* Before a loop whose body is better there once. */
+/* Before a loop whose body is better there once, and one over an array that is to stay in
+ * registers. */
 #ifdef SPECD_EMU
 #define NO_UNROLL
+#define UNROLL
 #else
 #define NO_UNROLL _Pragma("unroll 1")
+#define UNROLL _Pragma("unroll")
 #endif
 
 #define DEVICE static __device__ __forceinline__
