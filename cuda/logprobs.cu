@@ -1,5 +1,6 @@
 /*
- * logprobs.cu - raw logits of committed tokens -> what their log-probabilities are made of.
+ * logprobs.cu - raw logits of committed or scored tokens -> what their log-probabilities are made
+ * of.
  *
  *   sum = S of the row's own law: floor(exp(z - max) 2^44) over the vocabulary
  *   top = the n largest logits, lowest id on ties
@@ -96,6 +97,27 @@ DEVICE void find_top(struct team &t, const struct device_law *l, const struct pa
     cluster_barrier(); /* block 0 has read the others' */
 }
 
+/* Of token `id` in a row of V logits, by the whole team. */
+DEVICE void row_logprobs(const float *logits, int32_t n_vocab, int32_t id, int n_top,
+                         struct device_logprobs *out)
+{
+    struct device_law l = {};
+    struct device_logprobs r;
+
+    l.logits = logits;
+    l.n_vocab = n_vocab;
+    struct team t = team_start();
+    struct part part = part_start(t, n_vocab, NULL);
+    find_sum(t, &l, &part, &r);
+    if (t.rank == 0 && threadIdx.x == 0) {
+        out->max = r.max;
+        out->sum = r.sum;
+        out->own = logits[id];
+    }
+    if (n_top > 0)
+        find_top(t, &l, &part, MIN(n_top, SPECD_LOGPROBS_MAX), out);
+}
+
 /* grid: (parts, tokens, turns), teams of `parts`   block: any */
 static __global__ void __launch_bounds__(SAMPLING_THREADS_MAX, 1)
     logprobs_kernel(const struct device_turn *turns, // (turns)
@@ -103,22 +125,22 @@ static __global__ void __launch_bounds__(SAMPLING_THREADS_MAX, 1)
 {
     const struct device_turn *turn = &turns[blockIdx.z];
     int i = (int)blockIdx.y;
-    struct device_logprobs r;
 
     if (turn->k < 0 || turn->params->n_logprobs < 0 || i >= turn->out->n_tokens)
         return;
-    struct device_law l = turn->q[i];
-    struct team t = team_start();
-    struct part part = part_start(t, l.n_vocab, NULL);
-    out += blockIdx.z * gridDim.y + blockIdx.y;
-    find_sum(t, &l, &part, &r);
-    if (t.rank == 0 && threadIdx.x == 0) {
-        out->max = r.max;
-        out->sum = r.sum;
-        out->own = l.logits[turn->out->tokens[i]];
-    }
-    if (turn->params->n_logprobs > 0)
-        find_top(t, &l, &part, MIN(turn->params->n_logprobs, SPECD_LOGPROBS_MAX), out);
+    row_logprobs(turn->q[i].logits, turn->q[i].n_vocab, turn->out->tokens[i],
+                 turn->params->n_logprobs, &out[blockIdx.z * gridDim.y + blockIdx.y]);
+}
+
+/* grid: (parts, rows), teams of `parts`   block: any */
+static __global__ void __launch_bounds__(SAMPLING_THREADS_MAX, 1)
+    scores_kernel(const struct device_score *rows, // (rows)
+                  struct device_logprobs *out)     // (rows)
+{
+    const struct device_score *row = &rows[blockIdx.y];
+
+    if (row->n_vocab > 0)
+        row_logprobs(row->logits, row->n_vocab, row->id, row->n_top, &out[blockIdx.y]);
 }
 
 int launch_logprobs(const struct device_turn *turns, struct device_logprobs *out, int n_turns,
@@ -129,6 +151,15 @@ int launch_logprobs(const struct device_turn *turns, struct device_logprobs *out
     LAUNCH_TEAMS(logprobs_kernel, shape.parts,
                  dim3((unsigned)shape.parts, (unsigned)k_max + 1, (unsigned)n_turns),
                  (unsigned)shape.threads, 0, stream, turns, out);
+    return LAUNCH_RESULT();
+}
+
+int launch_scores(const struct device_score *rows, struct device_logprobs *out, int n_rows,
+                  int n_vocab, struct sampling_shape shape, cudaStream_t stream)
+{
+    SAMPLING_ASSERT(shape, n_vocab);
+    LAUNCH_TEAMS(scores_kernel, shape.parts, dim3((unsigned)shape.parts, (unsigned)n_rows),
+                 (unsigned)shape.threads, 0, stream, rows, out);
     return LAUNCH_RESULT();
 }
 

@@ -53,12 +53,19 @@ struct device_turn {
     int32_t n_overlaps; /* written: positions up to and including the first rejection */
 };
 
-/* What the host needs for the log-probabilities of one committed token (logprobs_finish). */
+/* What the host needs for the log-probabilities of one token (logprobs_finish). */
 struct device_logprobs {
     float max, own;                     /* largest logit, the token's */
     uint64_t sum;                       /* of floor(exp(z - max) 2^44) over the row */
     int32_t top_id[SPECD_LOGPROBS_MAX]; /* largest first, lowest id on ties, then -1 */
     float top[SPECD_LOGPROBS_MAX];
+};
+
+/* A token of a prompt that is scored: the row that predicts it. */
+struct device_score {
+    const float *logits; /* (V) 16-byte aligned */
+    int32_t n_vocab;     /* 0: padding */
+    int32_t id, n_top;   /* the token, 0 .. SPECD_LOGPROBS_MAX */
 };
 
 /* How many threads of how many blocks work on one row. Results do not depend on it. */
@@ -90,6 +97,10 @@ int launch_verify(struct device_turn *turns, int n_turns, int k_max, int n_vocab
  * launch_verify. */
 int launch_logprobs(const struct device_turn *turns, struct device_logprobs *out, int n_turns,
                     int k_max, int n_vocab, struct sampling_shape shape, cudaStream_t stream);
+
+/* out[i] of rows[i]. */
+int launch_scores(const struct device_score *rows, struct device_logprobs *out, int n_rows,
+                  int n_vocab, struct sampling_shape shape, cudaStream_t stream);
 
 /* On the host, from what came back: own and n_top alternatives. */
 void logprobs_finish(const struct device_logprobs *in, int32_t id, int n_top,

@@ -250,6 +250,32 @@ static void check_logprobs(const struct turn *t, const struct seq_result *r,
     }
 }
 
+/* A token of a prompt: any id, any number of alternatives. */
+static void check_score(const struct turn *t, int32_t n_vocab)
+{
+    struct token_logprob own[2], top[2][SPECD_LOGPROBS_MAX];
+    struct device_logprobs got[2], *out = device_take(sizeof(got));
+    struct device_score rows[2] = {
+        {.n_vocab = 0},
+        {.logits = device_copy(t->q[0].logits, (size_t)n_vocab * sizeof(float)),
+         .n_vocab = n_vocab,
+         .id = rand() % n_vocab,
+         .n_top = rand() % (SPECD_LOGPROBS_MAX + 1)}};
+
+    if (t->q[0].cpu.bad)
+        return;
+    assert_int_equal(
+        launch_scores(device_copy(rows, sizeof(rows)), out, 2, n_vocab, shape_random(), NULL), 0);
+    device_read(got, out, sizeof(got));
+    logprobs_of_row(t->q[0].logits, n_vocab, rows[1].id, &own[0], top[0], rows[1].n_top);
+    logprobs_finish(&got[1], rows[1].id, rows[1].n_top, &own[1], top[1]);
+    check_close(own[1].logprob, own[0].logprob);
+    for (int j = 0; j < rows[1].n_top; j++) {
+        assert_int_equal(top[1][j].id, top[0][j].id);
+        check_close(top[1][j].logprob, top[0][j].logprob);
+    }
+}
+
 static void check_round(int32_t n_vocab, struct sampling_shape shape)
 {
     struct device_law q[TURNS * (K_MAX + 1)] = {0}, p[K_MAX * TURNS] = {0};
@@ -270,6 +296,8 @@ static void check_round(int32_t n_vocab, struct sampling_shape shape)
     for (int i = 0; i < TURNS; i++) {
         check_result(&turns[i], &results[i], after[i].n_overlaps);
         check_logprobs(&turns[i], &results[i], logprobs + i * (K_MAX + 1), n_vocab);
+        if (i == 0)
+            check_score(&turns[i], n_vocab);
         turn_free(&turns[i]);
     }
     device_free_all();
