@@ -6,9 +6,9 @@
  * maximum (include/specd/law.h). The alternatives of a log-probability are those of cpu/logprobs.c;
  * the number differs from its sum of doubles by at most 2e-6 and 2e-7 of its size.
  *
- * Every structure and array below lies in device memory, is written
- * by kernels of the device or by a copy before, and is read when the kernel runs, so a captured
- * graph replays with new contents. Launches return 0 or a negative SPECD_E*.
+ * Every structure and array below lies in device memory, is written by kernels of the device or by
+ * a copy before, and is read when the kernel runs, so a captured graph replays with new contents.
+ * Launches return 0 or a negative SPECD_E*.
  */
 #ifndef SPECD_CUDA_SAMPLING_H
 #define SPECD_CUDA_SAMPLING_H
