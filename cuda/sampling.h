@@ -1,10 +1,9 @@
 /*
  * sampling.h - laws, draws, verification and log-probabilities on the GPU, for host code.
  *
- * The same laws, tokens, counts, flags and overlaps as cpu/law.c and cpu/law_verify.c from the same
- * logits, bit for bit, for any number of threads and parts: all that decides is an integer sum or a
- * maximum (include/specd/law.h). The alternatives of a log-probability are those of cpu/logprobs.c;
- * the number differs from its sum of doubles by at most 2e-6 and 2e-7 of its size.
+ * The same laws, tokens, counts, flags, overlaps and log-probabilities as cpu/law.c, law_verify.c and
+ * logprobs.c from the same logits, bit for bit, for any number of threads and parts: all that decides
+ * is an integer sum or a maximum (include/specd/law.h).
  *
  * Every structure and array below lies in device memory, is written by kernels of the device or by
  * a copy before, and is read when the kernel runs, so a captured graph replays with new contents.

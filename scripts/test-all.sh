@@ -12,14 +12,17 @@ cd "$ROOT"
 SPECD_LONG=1 run release -L engine -LE exact -- # every prompt
 # Not the real model: a hundred times slower, and threads do there what they do with small ones.
 run thread -L "unit|device|engine|http" -LE "oracle" -E smollm2 -- -DSPECD_SANITIZE=thread
-CC=clang run clang -L "unit|device|engine|fuzz" -- "-DSPECD_SANITIZE=address;undefined"
+CC=clang run clang -L "unit|device|engine|fuzz|emu" -- "-DSPECD_SANITIZE=address;undefined"
 
 say "fuzz: build"
 CC=clang build "$ROOT/build-test/fuzz" all -- -DSPECD_FUZZ=ON "-DSPECD_SANITIZE=address;undefined"
-for target in "$ROOT"/build-test/fuzz/tests/fuzz/fuzz_*; do
-    [ -x "$target" ] && [ -f "$target" ] || continue
-    say "fuzz: $(basename "$target")"
-    (cd "$(mktemp -d)" && "$target" -max_total_time=60 -rss_limit_mb=2048 -print_final_stats=0 \
-        >fuzz.log 2>&1) || die "$(basename "$target") found something" "run it again by hand"
-done
+find "$ROOT/build-test/fuzz/tests/fuzz" -maxdepth 1 -name "fuzz_*" -type f -executable -print0 |
+    xargs -0 -n 1 -P "$JOBS" sh -c 'cd "$(mktemp -d)" && echo "   $(basename "$0")" &&
+        "$0" -max_total_time=60 -rss_limit_mb=2048 -print_final_stats=0 >fuzz.log 2>&1 ||
+        { tail -n 40 fuzz.log && exit 255; }' || die "a fuzz target found something" "its log is above"
+
+if command -v nvcc >/dev/null; then
+    say "nvcc: every architecture"
+    "$ROOT/scripts/check-spills.sh" nvcc "80;90;100" >/dev/null
+fi
 say "all passed"

@@ -11,7 +11,7 @@ cd "$ROOT"
 
 . "$ROOT/scripts/test-env.sh"
 
-QUICK="unit|device|engine|exact|golden|http|fuzz|oracle"
+QUICK="unit|device|engine|exact|golden|http|fuzz|oracle|emu|nvcc"
 run thread -L "thread" -LE "^device$" -- -DSPECD_SANITIZE=thread
 run hostile -L "hostile" -- "-DSPECD_SANITIZE=address;undefined" -DSPECD_HOSTILE=ON
 run sanitize -L "$QUICK" -LE "slow|long" -- "-DSPECD_SANITIZE=address;undefined"
