@@ -1,11 +1,21 @@
 #!/usr/bin/env bash
-# Measures this machine with bench/ and writes bench/results/NAME.md and acceptance-NAME.md, machine
-# and commit on top.
+# Measures this machine with bench/ and writes bench/results/NAME/PART.md, with machine and commit on
+# top of each.
 #
-# usage: scripts/bench.sh NAME        (a short name for the machine, such as "epyc-2core")
+# usage: scripts/bench.sh NAME [PART...]     NAME: a short name for the machine: "epyc-2core"
+#   matmul      matrix work alone, in units of merely reading the weights
+#   device      whole passes, draw and verify
+#   http        the server over an engine that answers at once
+#   tiny        a tiny synthetic model
+#   serve       the default model with 1, 4, 16 and 64 clients, speculation on and off
+#   acceptance  tokens per round of each mode of verification
+# All parts take half an hour on two cores. Nothing else should run meanwhile.
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT"
-NAME=${1:?usage: scripts/bench.sh NAME}
+NAME=${1:?usage: scripts/bench.sh NAME [PART...]}
+shift
+PARTS=(matmul device http tiny serve acceptance)
+[ $# -eq 0 ] || PARTS=("$@")
 PORT=${SPECD_PORT:-8123}
 
 # shellcheck disable=SC2086
@@ -14,8 +24,6 @@ build "$ROOT/build-bench" specd specd-fake synth-model bench-matmul bench-device
     bench-acceptance --
 MODEL=$("$ROOT/scripts/get-model.sh")
 B=$ROOT/build-bench
-OUT=$ROOT/bench/results/$NAME.md
-ACCEPTANCE=$ROOT/bench/results/acceptance-$NAME.md
 work=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server" 2>/dev/null; rm -rf "$work"' EXIT
@@ -35,21 +43,57 @@ start() { # start PROGRAM ARGUMENT...: a server, ready
 stop() { kill "$server" && wait "$server" || true; server=; }
 serve() { "$B/bench-serve" --url "http://127.0.0.1:$PORT" "$@"; }
 
-title() { # title TEXT
-    echo "# $1"
+title() { # title PART TEXT
+    echo "# $2: $NAME"
     echo
     echo "- machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n1), $(nproc) cores," \
         "$(free -g | awk '/^Mem/{print $2}') GiB"
     echo "- commit: $(git rev-parse --short HEAD)$(git diff --quiet HEAD -- || echo ' (modified)')," \
         "$(date -u +%F)"
-    echo "- command: scripts/bench.sh $NAME"
+    echo "- command: scripts/bench.sh $NAME $1"
     echo
+}
+
+part_matmul() {
+    title matmul "Matrix work alone"
+    echo '```'
+    "$B/bench-matmul"
+    echo '```'
+}
+
+part_device() {
+    title device "Whole passes, draw and verify"
+    "$B/bench-device"
+}
+
+part_http() {
+    title http "HTTP alone: the server over an engine that answers at once"
+    start specd-fake -m fake
+    serve --clients 1,16 --requests 20000 --max-tokens 8 --prompt-tokens 8 --vocab 300
+    stop
+}
+
+part_tiny() {
+    title tiny "Serving a tiny synthetic model"
+    "$B/synth-model" --layers 1 --embd 64 --heads 2 --ff 64 --vocab 320 --ctx 512 "$work/tiny.gguf"
+    start specd -m "$work/tiny.gguf" -c 256
+    serve --clients 1,16 --requests 4000 --max-tokens 8 --prompt-tokens 8 --vocab 300
+    stop
+}
+
+part_serve() {
+    title serve "Serving the default model, 64 tokens of a summary, speculation on and off"
+    start specd -m "$MODEL" -md lookup -c 1024
+    serve --clients 1,4,16,64 --requests 32 --max-tokens 64 --route chat \
+        --prompt-file "$ROOT/bench/prompt.txt" --speculative on,off
+    stop
 }
 
 # Two pairs of one draft, close and less close, and the default model with two of its own layers
 # left out: a draft that is no faster, but real.
-acceptance() {
+part_acceptance() {
     local shape="--embd 64 --heads 4 --kv-heads 2 --ff 128 --vocab 512 --ctx 1024 --seed 7" eps
+    title acceptance "Tokens per round by mode of verification"
     # shellcheck disable=SC2086
     "$B/synth-model" $shape --layers 1 "$work/draft.gguf"
     for eps in 0.2 0.5; do
@@ -62,42 +106,10 @@ acceptance() {
         -p "$ROOT/bench/prompts.txt" -t 768 -r 16
 }
 
-{
-    title "$NAME"
-    echo "## Matrix work alone (bench-matmul)"
-    echo
-    echo '```'
-    "$B/bench-matmul"
-    echo '```'
-    echo
-    echo "## Whole passes, draw and verify (bench-device)"
-    echo
-    "$B/bench-device"
-    echo
-    echo "## HTTP alone: the server over an engine that answers at once (bench-serve, specd-fake)"
-    echo
-    start specd-fake -m fake
-    serve --clients 1,16 --requests 20000 --max-tokens 8 --prompt-tokens 8 --vocab 300
-    stop
-    echo
-    echo "## Serving a tiny synthetic model (bench-serve)"
-    echo
-    "$B/synth-model" --layers 1 --embd 64 --heads 2 --ff 64 --vocab 320 --ctx 512 "$work/tiny.gguf"
-    start specd -m "$work/tiny.gguf" -c 256
-    serve --clients 1,16 --requests 4000 --max-tokens 8 --prompt-tokens 8 --vocab 300
-    stop
-    echo
-    echo "## Serving the default model (bench-serve): 64 tokens of a summary, speculation on and off"
-    echo
-    start specd -m "$MODEL" -md lookup -c 1024
-    serve --clients 1,4,16,64 --requests 32 --max-tokens 64 --route chat \
-        --prompt-file "$ROOT/bench/prompt.txt" --speculative on,off
-    stop
-} >"$OUT.part"
-mv "$OUT.part" "$OUT"
-{
-    title "Tokens per round by mode of verification: $NAME"
-    acceptance
-} >"$ACCEPTANCE.part"
-mv "$ACCEPTANCE.part" "$ACCEPTANCE"
-say "wrote $OUT and $ACCEPTANCE"
+mkdir -p "$ROOT/bench/results/$NAME"
+for part in "${PARTS[@]}"; do
+    declare -F "part_$part" >/dev/null || die "no part $part" "head -n 14 scripts/bench.sh lists them"
+    say "$part"
+    "part_$part" >"$work/$part.md"
+    mv "$work/$part.md" "$ROOT/bench/results/$NAME/$part.md"
+done
