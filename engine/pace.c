@@ -214,7 +214,8 @@ void pace_choose(const struct pace_cost *cost, struct pace_seq *seqs, int32_t n,
     for (int32_t rows = least.rows; rows <= least.rows + listed; rows++)
         c.verify_ns[rows] = pace_cost_verify(cost, rows);
 
-    double best_tokens = least.tokens, best_ns = least.draft_ns + c.verify_ns[least.rows];
+    double least_ns = least.draft_ns + c.verify_ns[least.rows];
+    double best_tokens = least.tokens, best_ns = least_ns;
     int32_t best_rows = least.rows, best_depth = 0, best_admitted = 0, deep = deepest(seqs, n);
     for (int32_t depth = 0; depth <= deep; depth++) {
         struct tally t = least;
@@ -235,6 +236,8 @@ void pace_choose(const struct pace_cost *cost, struct pace_seq *seqs, int32_t n,
 
     for (int32_t i = 0; i < n; i++)
         seqs[i].k = seqs[i].k_min;
+    if (best_tokens * least_ns < PACE_GAIN_MIN * least.tokens * best_ns)
+        best_admitted = 0;
     if (round_no % PACE_PLAIN_EVERY == PACE_PLAIN_EVERY / 2 + PACE_PROBE_EVERY / 2)
         best_admitted = 0;
     for (int32_t j = 0; j < best_admitted; j++) {

@@ -97,6 +97,9 @@ double pace_estimate(const struct pace *p, enum pace_drafter drafter, int32_t ma
 
 /* ---- the choice ------------------------------------------------------------------------------ */
 
+/* Drafting that promises less over K = k_min is left: what a drafted token costs beside the passes,
+ * its law and the host's work on it, is in no table. */
+#define PACE_GAIN_MIN 1.04
 #define PACE_PROBE_EVERY 16 /* rounds, at least */
 #define PACE_PLAIN_EVERY 64
 

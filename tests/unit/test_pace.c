@@ -607,7 +607,7 @@ static void test_against_search(void **state)
         struct pace_cost c;
         struct pace p[N_MAX];
         struct pace_seq s[N_MAX];
-        int32_t n = 1 + (int32_t)rnd(&r, N_MAX), k[N_MAX];
+        int32_t n = 1 + (int32_t)rnd(&r, N_MAX), k[N_MAX], least[N_MAX];
         double base = rnd(&r, 4) ? 0 : rnd(&r, 2000);
         random_cost(&r, &c);
         for (int32_t i = 0; i < n; i++) {
@@ -623,9 +623,13 @@ static void test_against_search(void **state)
             assert_in_range(k[i], s[i].k_min, s[i].k_max);
             speculated += k[i] > s[i].k_min;
         }
+        for (int32_t i = 0; i < n; i++)
+            least[i] = s[i].k_min;
         double got = rate(&c, s, n, k, base), best = best_rate(&c, s, n, base);
+        double floor = rate(&c, s, n, least, base);
         assert_true(got >= 0.9 * best);
-        exact += got >= best * (1 - 1e-12);
+        assert_true(got == floor || got >= PACE_GAIN_MIN * floor * (1 - 1e-12));
+        exact += got >= best * (1 - 1e-12) || (got == floor && best < PACE_GAIN_MIN * floor);
     }
     assert_true(exact >= rounds * 99 / 100);
     assert_true(speculated > rounds / 2);
