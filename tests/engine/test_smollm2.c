@@ -22,8 +22,7 @@ static const char *const prompts[] = {
     "The capital of France is Paris. The capital of Italy is Rome. The capital of Spain is",
     "#include <stdio.h>\n\nint main(void)\n{\n",
     "Water boils at",
-    "<|im_start|>user\nRepeat after me: one, two, three, one, two, three.<|im_end|>\n"
-    "<|im_start|>assistant\n",
+    "<|im_start|>user\nRepeat: one, two, one, two.<|im_end|>\n<|im_start|>assistant\n",
     "To be, or not to be, that is the question:",
     "A list of colours:\n- red\n- green\n- blue\n-",
     "{\"name\": \"Ada\", \"age\": 36, \"languages\": [",
