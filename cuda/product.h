@@ -75,7 +75,7 @@ struct product_plan {
     size_t bytes;     /* of the packed matrix */
 };
 
-/* SPECD_EINVAL if a side is not in 1 .. 2^24, or K no whole number of groups of a type that has
+/* SPECD_EINVAL if a side is not in 1 .. 2^21, or K no whole number of groups of a type that has
  * them. */
 int product_plan_of(struct product_plan *p, enum product_type type, bool paired, int64_t n,
                     int64_t k);
@@ -92,8 +92,8 @@ enum product_half { PRODUCT_GATE, PRODUCT_UP };
 /* All of the matrix zero: what padding needs. */
 void product_pack_start(const struct product_plan *p, void *packed /* (bytes), host */);
 /* Channels first .. first + n_rows of the (paired: named) matrix, so that several tensors stack
- * into one product. Rows lie `row_bytes` apart. Calls for channels that differ by 16 or more touch
- * different bytes: threads may share the work so. */
+ * into one product. Rows lie `row_bytes` apart. Each channel once. Threads may share a matrix where
+ * their parts meet at multiples of 16 channels (paired: 8, one thread for both halves). */
 void product_pack(const struct product_plan *p, void *packed, enum product_half half,
                   const void *rows, enum dtype file, size_t row_bytes, int32_t first,
                   int32_t n_rows);

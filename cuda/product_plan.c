@@ -6,7 +6,7 @@
 #include "specd/error.h"
 #include "specd/util.h"
 
-#define SIDE_MAX ((int64_t)1 << 24)
+#define SIDE_MAX ((int64_t)1 << 21) /* so that grids stay below 65536 blocks across */
 #define TASKS                                                                          \
     2048 /* slices of tiles in a matrix: 2 blocks of 8 warps on each of 128 processors \
           */
