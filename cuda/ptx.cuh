@@ -8,6 +8,7 @@
 
 #ifdef SPECD_EMU
 #include "emu.h"
+#include "emu_narrow.h"
 #else
 #include <cuda_runtime.h>
 #include <stdint.h>
@@ -126,6 +127,45 @@ DEVICE uint32_t bf16_pair(struct bf16 low, struct bf16 high)
     return (uint32_t)high.bits << 16 | low.bits;
 }
 
+/* ---- words of narrow numbers ----------------------------------------------------------------- */
+
+/* bf16x2_fma: a b + c of two bf16 in a word each, rounded once. bytes_pick: byte i of the result is
+ * byte `digit i` of b:a, hexadecimal digits counted from the right. bits_put: (a & mask) | into, as
+ * the one instruction it is; with two constants the compiler makes two. */
+#ifdef SPECD_EMU
+
+#define float_of_f16(bits) emu_float_of_f16(bits)
+#define bf16x2_fma(a, b, c) emu_bf16x2_fma(a, b, c)
+#define bytes_pick(a, b, which) emu_bytes_pick(a, b, which)
+#define bits_put(a, mask, into) (((a) & (mask)) | (into))
+
+#else
+
+DEVICE float float_of_f16(uint32_t bits)
+{
+    float f;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"((uint16_t)bits));
+    return f;
+}
+DEVICE uint32_t bf16x2_fma(uint32_t a, uint32_t b, uint32_t c)
+{
+    uint32_t d;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+    return d;
+}
+DEVICE uint32_t bytes_pick(uint32_t a, uint32_t b, uint32_t which)
+{
+    return __byte_perm(a, b, which);
+}
+DEVICE uint32_t bits_put(uint32_t a, uint32_t mask, uint32_t into)
+{
+    uint32_t d;
+    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(d) : "r"(a), "r"(mask), "r"(into));
+    return d;
+}
+
+#endif
+
 /* ---- asynchronous copies, global to shared memory -------------------------------------------- */
 
 /* 16 bytes, both ends aligned; of the source only the first `bytes` are read, zeros follow. A
@@ -145,6 +185,8 @@ template <int N> DEVICE void copy_wait(void)
 {
     emu_copy_wait(N);
 }
+#define copy_async_once(to_shared, from) copy_async(to_shared, from, 16)
+#define copy_wait_but(groups) emu_copy_wait(groups)
 
 #else
 
@@ -161,6 +203,36 @@ DEVICE void copy_commit(void)
 template <int N> DEVICE void copy_wait(void)
 {
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+/* All 16 bytes, which then are the first to leave L2: nobody else reads them in this pass. */
+DEVICE void copy_async_once(void *to_shared, const void *from)
+{
+    uint32_t to = (uint32_t)__cvta_generic_to_shared(to_shared);
+    uint64_t policy;
+    asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+    asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2;" ::"r"(to),
+                 "l"(from), "l"(policy)
+                 : "memory");
+}
+/* copy_wait for a number that is known late, 0 to 6. */
+DEVICE void copy_wait_but(int groups)
+{
+    switch (groups) {
+    case 6:
+        return copy_wait<6>();
+    case 5:
+        return copy_wait<5>();
+    case 4:
+        return copy_wait<4>();
+    case 3:
+        return copy_wait<3>();
+    case 2:
+        return copy_wait<2>();
+    case 1:
+        return copy_wait<1>();
+    default:
+        return copy_wait<0>();
+    }
 }
 
 #endif

@@ -1,0 +1,152 @@
+/*
+ * product.h - matrix products of decode and verify rows on the GPU (and of prompt rows with
+ * --reproducible), for host code.
+ *
+ *   y(T, N) = x(T, K) . W(N, K)^T     x bf16, y f32, sums in f32 on the matrix unit
+ *
+ * A row of y depends on that row of x and on W alone, bit for bit: not on T, nor on the row's place
+ * in the pass, the capacity a launch was made for, its tiling or the GPU's size. The order of every
+ * sum is fixed by the matrix: K is cut into `slices` runs of units of 64, a function of (N, K); a
+ * slice is one chain of matrix operations in ascending k; slices are added in ascending order,
+ * ((s0 + s1) + s2) + ... Which warp or block computes which slice is the tiling's business and
+ * changes nothing.
+ *
+ * Weights are packed once, on the host, into the order in which lanes of a warp read them;
+ * quantised ones keep their integers and scales, widened only in registers:
+ *
+ *   BF16                         sum of w x
+ *   FP8       e4m3, f32 scale    s_n * (sum of w x)
+ *   INT8      f16 scale per 32   sum over groups of d * (sum of q x), as q8_0 has it
+ *   INT4      f16 scale per 32   the same, q in -8..7: q4_0
+ *   INT4_MIN  and f16 minimum    d * (sum of q x) + m * (sum of x), q in 0..15: q4_1
+ *   INT4_K    the same with d = d' * u6, m = -(m' * v6), d' and m' f16 per 256: q4_K
+ *
+ * A group's inner sum starts from zero and is added with one fused multiplication. N is padded to
+ * 16 channels, K to 64, with zeros.
+ *
+ * Host functions are pure but for launch_product. Sizes come from a model file that was checked;
+ * product_plan_of refuses what does not fit. Errors are negative SPECD_E*.
+ */
+#ifndef SPECD_CUDA_PRODUCT_H
+#define SPECD_CUDA_PRODUCT_H
+
+#include "cudart.h"
+#include "specd/dtype.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define PRODUCT_UNIT 64     /* k */
+#define PRODUCT_CHANNELS 16 /* of a tile: the side of the matrix unit that weights are on */
+#define PRODUCT_SLICES_MAX 8
+#define PRODUCT_WARPS 8 /* of a block */
+
+enum product_type {
+    PRODUCT_BF16,
+    PRODUCT_FP8,
+    PRODUCT_INT8,
+    PRODUCT_INT4,
+    PRODUCT_INT4_MIN,
+    PRODUCT_INT4_K,
+    PRODUCT_TYPES
+};
+
+enum product_end {
+    PRODUCT_STORE,   /* y (+ bias) */
+    PRODUCT_ADD,     /* out += y (+ bias) */
+    PRODUCT_SILU_MUL /* out = silu(gate) * up in bf16; paired matrices only */
+};
+
+/* ---- the matrix ------------------------------------------------------------------------------ */
+
+struct product_plan {
+    enum product_type type;
+    bool paired;      /* two matrices of n channels, gate and up, in one */
+    int32_t n, k;     /* channels of the output, length of a row of x */
+    int32_t tiles;    /* of 16 channels of weights */
+    int32_t units;    /* of 64 k */
+    int32_t slices;   /* of the sum: see above */
+    size_t scales_at; /* FP8: f32 scales, (16 * tiles), behind the units */
+    size_t bytes;     /* of the packed matrix */
+};
+
+/* SPECD_EINVAL if a side is not in 1 .. 2^21, or K no whole number of groups of a type that has
+ * them. */
+int product_plan_of(struct product_plan *p, enum product_type type, bool paired, int64_t n,
+                    int64_t k);
+/* In which a file's tensor is kept without loss: the type of its own for q8_0, q4_0, q4_1 and q4_K,
+ * BF16 for others. */
+enum product_type product_type_of(enum dtype file);
+/* Whether rows of `file` can be packed as `type`: from f32 and bf16 all but INT4_MIN and INT4_K,
+ * rounded to nearest; from a file's blocks the type that keeps them as they are. */
+bool product_packs(enum product_type type, enum dtype file);
+
+/* Which of a paired matrix. */
+enum product_half { PRODUCT_GATE, PRODUCT_UP };
+
+/* All of the matrix zero: what padding needs. */
+void product_pack_start(const struct product_plan *p, void *packed /* (bytes), host */);
+/* Channels first .. first + n_rows of the (paired: named) matrix, so that several tensors stack
+ * into one product. Rows lie `row_bytes` apart. Each channel once. Threads may share a matrix where
+ * their parts meet at multiples of 16 channels (paired: 8, one thread for both halves). */
+void product_pack(const struct product_plan *p, void *packed, enum product_half half,
+                  const void *rows, enum dtype file, size_t row_bytes, int32_t first,
+                  int32_t n_rows);
+
+/* ---- the launch ------------------------------------------------------------------------------ */
+
+struct product_call {
+    const struct product_plan *plan;
+    const void *weights;   /* packed, in device memory, 16-byte aligned */
+    const uint16_t *x;     /* (T, K) bf16, 16-byte aligned */
+    int32_t x_stride;      /* elements, a multiple of 8 */
+    const int32_t *n_rows; /* device: T when the kernel runs, <= capacity */
+    enum product_end end;
+    void *out;          /* (T, N) f32; bf16 with SILU_MUL */
+    int32_t out_stride; /* elements */
+    const float *bias;  /* (N) device, or NULL; not with SILU_MUL */
+};
+
+/* What tilings depend on. */
+struct product_machine {
+    int n_multiprocessors;
+    size_t shared_block; /* bytes a block can have */
+    size_t shared_all;   /* bytes the blocks of a multiprocessor share */
+    bool clusters;
+};
+
+/* A way to spread a product over the machine. Results do not depend on it. */
+struct product_tiling {
+    int weight_tiles;               /* a warp holds: 1 or 2, of 16 channels */
+    int row_tiles;                  /* a warp holds: 1, 2, 4, 8, 16, of 8 rows */
+    int channel_warps, slice_warps; /* of a block: product PRODUCT_WARPS */
+    int team;                       /* blocks that share the slices of the same channels */
+    int stages;                     /* of the ring of units, 2 .. PRODUCT_STAGES_MAX */
+    int row_blocks, channel_blocks; /* of the grid */
+    size_t shared;                  /* bytes of a block */
+};
+#define PRODUCT_STAGES_MAX 8
+
+/* For up to `capacity` rows. */
+struct product_tiling product_tiling_of(const struct product_plan *p, int capacity,
+                                        const struct product_machine *m);
+/* Of a block with the tiling's other fields. */
+size_t product_shared_bytes(const struct product_plan *p, const struct product_tiling *t);
+/* Whether the kernels can run it; product_tiling_of's can. */
+bool product_tiling_is_valid(const struct product_tiling *t, const struct product_plan *p);
+
+/* Lets every kernel use that much shared memory; once, before the first launch. */
+int product_prepare(size_t shared_block);
+int launch_product(const struct product_call *call, const struct product_tiling *tiling,
+                   cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,221 @@
+/*
+ * Sizes of products: how a matrix is laid out and its sums are cut, and how a launch is spread over
+ * the machine. Only the first decides about results.
+ */
+#include "product_impl.h"
+#include "specd/error.h"
+#include "specd/util.h"
+
+#define SIDE_MAX ((int64_t)1 << 21) /* so that grids stay below 65536 blocks across */
+#define TASKS                                                                          \
+    2048 /* slices of tiles in a matrix: 2 blocks of 8 warps on each of 128 processors \
+          */
+
+/* ---- the matrix ------------------------------------------------------------------------------ */
+
+/* A function of the matrix alone: every GPU, and every number of rows, adds up in the same order.
+ * Narrow matrices are cut until there are TASKS pieces, as long as a slice has two units. */
+static int32_t slices_of(int32_t tiles, int32_t units)
+{
+    int32_t slices = 1;
+
+    while (slices < PRODUCT_SLICES_MAX && tiles * slices < TASKS && units >= 4 * slices)
+        slices *= 2;
+    return slices;
+}
+
+int product_plan_of(struct product_plan *p, enum product_type type, bool paired, int64_t n,
+                    int64_t k)
+{
+    size_t group = type == PRODUCT_BF16 || type == PRODUCT_FP8 ? 1
+                   : type == PRODUCT_INT4_K                    ? 256
+                                                               : 32;
+    size_t units;
+
+    if (n < 1 || n > SIDE_MAX || k < 1 || k > SIDE_MAX || (size_t)k % group)
+        return SPECD_EINVAL;
+    *p = (struct product_plan){.type = type, .paired = paired, .n = (int32_t)n, .k = (int32_t)k};
+    p->tiles = (int32_t)((n + (paired ? 7 : 15)) / (paired ? 8 : 16));
+    p->units = (int32_t)((k + PRODUCT_UNIT - 1) / PRODUCT_UNIT);
+    p->slices = slices_of(p->tiles, p->units);
+    units = (size_t)p->tiles * (size_t)p->units;
+    if (!size_mul(units, (size_t)PRODUCT_UNIT_BYTES(type), &p->scales_at))
+        return SPECD_EINVAL;
+    p->bytes = p->scales_at;
+    if (type == PRODUCT_FP8)
+        p->bytes += (size_t)p->tiles * PRODUCT_CHANNELS * sizeof(float);
+    return 0;
+}
+
+/* ---- the launch ------------------------------------------------------------------------------ */
+
+static size_t stage_bytes(const struct product_plan *p, const struct product_tiling *t)
+{
+    return (size_t)(PRODUCT_WARPS * t->weight_tiles * PRODUCT_UNIT_BYTES(p->type)) +
+           (size_t)(t->slice_warps * t->row_tiles * 8 * PRODUCT_UNIT * 2);
+}
+
+/* Where the slices' sums meet: 16 bytes of each lane for each pair of tiles. */
+static size_t sums_bytes(const struct product_tiling *t)
+{
+    return (size_t)(PRODUCT_WARPS * t->weight_tiles * t->row_tiles * PRODUCT_PIECE);
+}
+
+size_t product_shared_bytes(const struct product_plan *p, const struct product_tiling *t)
+{
+    return (size_t)t->stages * stage_bytes(p, t) + sums_bytes(t);
+}
+
+static int blocks_across(const struct product_plan *p, const struct product_tiling *t)
+{
+    int tiles = t->channel_warps * t->weight_tiles;
+
+    return (p->tiles + tiles - 1) / tiles;
+}
+
+/* Whether a block reads more than half as many bytes of x as of weights: x comes from L2, which
+ * gives about twice what memory does, but all of it again for every block across the channels. */
+static bool reads_much_x(const struct product_plan *p, const struct product_tiling *t, int rows)
+{
+    return 2 * rows * PRODUCT_UNIT * 2 >
+           t->channel_warps * t->weight_tiles * PRODUCT_UNIT_BYTES(p->type);
+}
+
+/* Wider blocks read x less often; the slices they no longer hold go to other blocks of the team. */
+static void widen(const struct product_plan *p, struct product_tiling *t, int rows)
+{
+    while (t->slice_warps > 1 && reads_much_x(p, t, rows) &&
+           p->tiles >= 2 * t->channel_warps * t->weight_tiles) {
+        t->slice_warps /= 2;
+        t->channel_warps *= 2;
+        t->team *= 2;
+    }
+}
+
+/* As many stages as there is use and room for, two blocks to a multiprocessor if the grid is large
+ * enough and the kernel's registers allow it. */
+static void fill(const struct product_plan *p, struct product_tiling *t,
+                 const struct product_machine *m)
+{
+    int blocks = blocks_across(p, t) * t->team * t->row_blocks;
+    size_t shared =
+        t->row_tiles == 1 && blocks > m->n_multiprocessors ? m->shared_all / 2 : m->shared_all;
+    size_t room = MIN(m->shared_block, shared - 1024); /* the system's share of a block */
+    int steps = t->slice_warps * t->team > 1 ? (p->units + p->slices - 1) / p->slices : p->units;
+
+    t->stages = MAX(2, MIN(PRODUCT_STAGES_MAX, steps + 1));
+    while (t->stages > 2 && product_shared_bytes(p, t) > room)
+        t->stages--;
+}
+
+/* Each block walks all of K: nothing to share, as long as there are blocks enough. */
+static void walk_whole(struct product_tiling *t)
+{
+    t->slice_warps = t->team = 1;
+    t->channel_warps = PRODUCT_WARPS;
+}
+
+struct product_tiling product_tiling_of(const struct product_plan *p, int capacity,
+                                        const struct product_machine *m)
+{
+    struct product_tiling t = {.weight_tiles = 2, .row_tiles = 1, .team = 1};
+
+    while (t.row_tiles < 16 && 8 * t.row_tiles < capacity)
+        t.row_tiles *= 2;
+    t.row_blocks = (capacity + 8 * t.row_tiles - 1) / (8 * t.row_tiles);
+    /* A kernel for 128 rows has no registers for two tiles of weights; with 8 rows one is enough
+     * where it makes more blocks, or bf16's 2 KB a unit fill the ring anyway. */
+    if (t.row_tiles == 16 || (t.row_tiles == 1 && (p->type == PRODUCT_BF16 || p->tiles <= 128)))
+        t.weight_tiles = 1;
+    walk_whole(&t);
+    if (t.row_tiles == 1 || blocks_across(p, &t) * t.row_blocks < m->n_multiprocessors) {
+        t.slice_warps = p->slices;
+        t.channel_warps = PRODUCT_WARPS / p->slices;
+        if (m->clusters)
+            widen(p, &t, MIN(capacity, 8 * t.row_tiles));
+    }
+    fill(p, &t, m);
+    if (product_shared_bytes(p, &t) > m->shared_block) { /* many rows, no clusters, little memory */
+        walk_whole(&t);
+        fill(p, &t, m);
+    }
+    t.channel_blocks = blocks_across(p, &t);
+    t.shared = product_shared_bytes(p, &t);
+    return t;
+}
+
+static bool is_power(int x, int max)
+{
+    return x >= 1 && x <= max && (x & (x - 1)) == 0;
+}
+
+bool product_tiling_is_valid(const struct product_tiling *t, const struct product_plan *p)
+{
+    int workers = t->slice_warps * t->team;
+    bool kernel = t->row_tiles == 1    ? is_power(t->weight_tiles, 2)
+                  : t->row_tiles == 16 ? t->weight_tiles == 1
+                                       : is_power(t->row_tiles, 8) && t->weight_tiles == 2;
+
+    return kernel && is_power(t->slice_warps, PRODUCT_WARPS) &&
+           t->channel_warps * t->slice_warps == PRODUCT_WARPS && is_power(t->team, 8) &&
+           (workers == 1 || workers == p->slices) && t->stages >= 2 &&
+           t->stages <= PRODUCT_STAGES_MAX && t->row_blocks >= 1 &&
+           t->channel_blocks >= blocks_across(p, t) && t->shared >= product_shared_bytes(p, t);
+}
+
+/* ---- by type --------------------------------------------------------------------------------- */
+
+int product_prepare(size_t shared_block)
+{
+    static int (*const prepare[PRODUCT_TYPES])(size_t) = {
+        [PRODUCT_BF16] = product_prepare_bf16,         [PRODUCT_FP8] = product_prepare_fp8,
+        [PRODUCT_INT8] = product_prepare_int8,         [PRODUCT_INT4] = product_prepare_int4,
+        [PRODUCT_INT4_MIN] = product_prepare_int4_min, [PRODUCT_INT4_K] = product_prepare_int4_k,
+    };
+
+    for (int i = 0; i < PRODUCT_TYPES; i++) {
+        int r = prepare[i](shared_block);
+        if (r)
+            return r;
+    }
+    return 0;
+}
+
+int launch_product(const struct product_call *call, const struct product_tiling *t,
+                   cudaStream_t stream)
+{
+    static int (*const launch[PRODUCT_TYPES])(const struct product_args *,
+                                              const struct product_tiling *, cudaStream_t) = {
+        [PRODUCT_BF16] = product_launch_bf16,         [PRODUCT_FP8] = product_launch_fp8,
+        [PRODUCT_INT8] = product_launch_int8,         [PRODUCT_INT4] = product_launch_int4,
+        [PRODUCT_INT4_MIN] = product_launch_int4_min, [PRODUCT_INT4_K] = product_launch_int4_k,
+    };
+    const struct product_plan *p = call->plan;
+    const unsigned char *weights = call->weights;
+    struct product_args a = {
+        .weights = weights,
+        .channel_scales = p->type == PRODUCT_FP8 ? (const float *)(weights + p->scales_at) : NULL,
+        .x = call->x,
+        .n_rows = call->n_rows,
+        .out = call->out,
+        .bias = call->bias,
+        .x_stride = call->x_stride,
+        .out_stride = call->out_stride,
+        .n = p->n,
+        .k = p->k,
+        .tiles = p->tiles,
+        .units = p->units,
+        .slices = p->slices,
+        .channel_warps = t->channel_warps,
+        .slice_warps = t->slice_warps,
+        .team = t->team,
+        .stages = t->stages,
+        .end = call->end,
+    };
+
+    ASSERT(product_tiling_is_valid(t, p));
+    ASSERT((uintptr_t)call->x % 16 == 0 && call->x_stride % 8 == 0 && call->x_stride >= p->k);
+    ASSERT((uintptr_t)weights % 16 == 0 && call->out_stride >= p->n);
+    ASSERT(p->paired == (call->end == PRODUCT_SILU_MUL) && !(p->paired && call->bias));
+    return launch[p->type](&a, t, stream);
+}

@@ -1,0 +1,154 @@
+/*
+ * product_walk.cuh - which tiles, rows and units of K a warp of a product works on, and the copies
+ * that bring them: the ring in shared memory.
+ *
+ * A stage of the ring is a unit of each warp's tiles of weights, (8 warps, MT, unit), and behind
+ * them a unit of x for each slice of the block, (slices, 2 halves, NT, 32 lanes) of 16 bytes: what
+ * lane 4 g + t wants, row g of the tile, eight k from 8 t on. Lanes read both without conflicts of
+ * banks; a warp reads 64 bytes of each of 8 rows of x at a time.
+ */
+#ifndef SPECD_CUDA_PRODUCT_WALK_CUH
+#define SPECD_CUDA_PRODUCT_WALK_CUH
+
+#include "product_weights.cuh"
+
+#define ROW_TILE 8
+
+/* ---- where a warp works ---------------------------------------------------------------------- */
+
+/* A warp's part: tiles first_tile.. of weights, units first .. last, as one slice or as all. */
+struct product_part {
+    int lane, warp;
+    int rank;                     /* of the block in its team */
+    int channel_warp, slice_warp; /* its place in the block */
+    int first_tile;               /* of the warp */
+    int first, last;              /* units */
+    int row0, live;               /* first row of the block; rows of the pass */
+    int row_tiles;                /* of the block that have rows */
+};
+
+DEVICE int slice_border(const struct product_args &p, int slice)
+{
+    /* A power of two: no division. */
+    return (int)((unsigned)p.units * (unsigned)slice >> (__ffs(p.slices) - 1));
+}
+
+DEVICE bool is_sliced(const struct product_args &p)
+{
+    return p.slice_warps * p.team > 1;
+}
+
+/* The first unit of those that warps at place `slice_warp` walk, and the one behind. */
+DEVICE int walk_border(const struct product_args &p, int rank, int slice_warp)
+{
+    if (!is_sliced(p))
+        return slice_warp == 0 ? 0 : p.units;
+    return slice_border(p, rank * p.slice_warps + slice_warp);
+}
+
+template <int MT, int NT> DEVICE struct product_part part_of(const struct product_args &p)
+{
+    struct product_part w;
+    int warp = (int)threadIdx.x / WARP;
+
+    w.lane = (int)threadIdx.x % WARP;
+    w.warp = warp;
+    w.rank = cluster_rank();
+    w.slice_warp = warp / p.channel_warps;
+    w.channel_warp = warp % p.channel_warps;
+    w.first_tile = ((int)blockIdx.y * p.channel_warps + w.channel_warp) * MT;
+    w.first = walk_border(p, w.rank, w.slice_warp);
+    w.last = walk_border(p, w.rank, w.slice_warp + 1);
+    w.row0 = (int)blockIdx.x / p.team * NT * ROW_TILE;
+    w.live = *p.n_rows;
+    return w;
+}
+
+/* ---- the ring -------------------------------------------------------------------------------- */
+
+template <enum product_type TYPE, int MT, int NT> struct product_ring {
+    static const int UNIT = PRODUCT_UNIT_BYTES(TYPE);
+    static const int WEIGHTS = PRODUCT_WARPS * MT * UNIT;
+    static const int X = NT * 2 * PRODUCT_PIECE; /* of a slice */
+};
+
+/* What a lane copies next: of its warp's weights, and of x, which the warps of a slice share. Both
+ * go on by a unit. */
+struct product_walk {
+    const unsigned char *weights;
+    const uint16_t *x;        /* of the first row, k of this lane */
+    int weights_left, x_left; /* units */
+    int k_left;               /* elements from the lane's first on; none are left at <= 0 */
+};
+
+template <enum product_type TYPE, int MT, int NT>
+DEVICE struct product_walk walk_start(const struct product_args &p, const struct product_part &part)
+{
+    struct product_walk w;
+    int k = part.first * PRODUCT_UNIT + 8 * (part.lane % 4);
+    int row = part.row0 + ROW_TILE * part.channel_warp + part.lane / 4;
+
+    w.weights = p.weights +
+                ((size_t)part.first_tile * (size_t)p.units + (size_t)part.first) *
+                    PRODUCT_UNIT_BYTES(TYPE) +
+                16 * part.lane;
+    w.x = p.x + (size_t)row * (size_t)p.x_stride + k;
+    w.weights_left = part.first_tile < p.tiles ? part.last - part.first : 0;
+    w.x_left = part.last - part.first;
+    w.k_left = p.k - k;
+    return w;
+}
+
+template <enum product_type TYPE, int MT, int NT>
+DEVICE void weights_copy(const struct product_args &p, const struct product_part &part,
+                         struct product_walk &w, unsigned char *stage)
+{
+    typedef product_ring<TYPE, MT, NT> ring;
+    unsigned char *to = stage + part.warp * MT * ring::UNIT + 16 * part.lane;
+
+    if (w.weights_left-- <= 0)
+        return;
+    UNROLL
+    for (int m = 0; m < MT; m++) {
+        const unsigned char *from = w.weights + (size_t)m * (size_t)p.units * ring::UNIT;
+        if (m > 0 && part.first_tile + m >= p.tiles)
+            break;
+        UNROLL
+        for (int at = 0; at < ring::UNIT; at += PRODUCT_PIECE) {
+            if (at + PRODUCT_PIECE <= ring::UNIT || 16 * part.lane < ring::UNIT - at)
+                copy_async_once(to + m * ring::UNIT + at, from + at);
+        }
+    }
+    w.weights += ring::UNIT;
+}
+
+/* A warp takes 8 rows at a time, a lane 8 k of one in each half. What lies beyond the rows or
+ * beyond K is zero. */
+template <enum product_type TYPE, int MT, int NT>
+DEVICE void x_copy(const struct product_args &p, const struct product_part &part,
+                   struct product_walk &w, unsigned char *stage)
+{
+    typedef product_ring<TYPE, MT, NT> ring;
+    unsigned char *to = stage + ring::WEIGHTS + part.slice_warp * ring::X + 16 * part.lane;
+    const uint16_t *from = w.x;
+    int row = part.row0 + ROW_TILE * part.channel_warp + part.lane / 4;
+    int bytes[2] = {MAX(0, MIN(16, 2 * w.k_left)), MAX(0, MIN(16, 2 * w.k_left - PRODUCT_UNIT))};
+
+    if (w.x_left-- <= 0)
+        return;
+    NO_UNROLL
+    for (int c = part.channel_warp; c < part.row_tiles; c += p.channel_warps) {
+        UNROLL
+        for (int h = 0; h < 2; h++) {
+            bool there = row < part.live && bytes[h] > 0;
+            copy_async(to + (h * NT + c) * PRODUCT_PIECE, there ? from + 32 * h : p.x,
+                    there ? bytes[h] : 0);
+        }
+        row += ROW_TILE * p.channel_warps;
+        from += (size_t)(ROW_TILE * p.channel_warps) * (size_t)p.x_stride;
+    }
+    w.x += PRODUCT_UNIT;
+    w.k_left -= PRODUCT_UNIT;
+}
+
+#endif

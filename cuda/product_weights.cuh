@@ -1,0 +1,126 @@
+/*
+ * product_weights.cuh - from a packed unit of weights in shared memory (product_impl.h) to operands
+ * of the matrix unit.
+ *
+ * Every step is exact: e4m3 numbers and integers up to 8 bits are bf16 numbers. What a lane widens
+ * it has for 16 bytes read, in instructions: FP8 8 pairs x 4, INT8 8 x 5, INT4 16 x 3.
+ */
+#ifndef SPECD_CUDA_PRODUCT_WEIGHTS_CUH
+#define SPECD_CUDA_PRODUCT_WEIGHTS_CUH
+
+#include "common.cuh"
+#include "product_impl.h"
+
+/* Whether sums are of groups of 32, and whether the groups have minima. */
+#define HAS_GROUPS(type) ((type) != PRODUCT_BF16 && (type) != PRODUCT_FP8)
+#define HAS_MINIMA(type) ((type) == PRODUCT_INT4_MIN || (type) == PRODUCT_INT4_K)
+
+/* ---- weights --------------------------------------------------------------------------------- */
+
+#define PIECE_WORDS 4
+
+/* A lane's words of half h. INT4's one piece serves both halves. */
+template <enum product_type TYPE>
+DEVICE void codes_load(const unsigned char *unit, int lane, int h, uint32_t words[2 * PIECE_WORDS])
+{
+    const uint4 *pieces = (const uint4 *)unit + lane;
+    const int per_half = TYPE == PRODUCT_BF16 ? 2 : 1;
+
+    if (PRODUCT_CODE_BYTES(TYPE) == PRODUCT_PIECE && h > 0)
+        return;
+    UNROLL
+    for (int i = 0; i < per_half; i++) {
+        uint4 v = pieces[(h * per_half + i) * WARP];
+        words[4 * i] = v.x;
+        words[4 * i + 1] = v.y;
+        words[4 * i + 2] = v.z;
+        words[4 * i + 3] = v.w;
+    }
+}
+
+/* e4m3's exponent and mantissa, shifted to their places in bf16, are 2^-120 of the number. */
+DEVICE void widen_fp8(const uint32_t words[2], uint32_t a[4])
+{
+    UNROLL
+    for (int r = 0; r < 4; r++) {
+        uint32_t w = r % 2 ? words[r / 2] << 8 : words[r / 2];
+        a[r] = bf16x2_fma(bits_put(w, 0x80008000u, w >> 4 & 0x07f007f0u), 0x7b807b80u, 0x80008000u);
+    }
+}
+
+/* 2^23 + (q + 128) is a float with the byte as its last; less 2^23 + 128 it is q, of whose bits the
+ * upper 16 are all. */
+DEVICE void widen_int8(const uint32_t words[2], uint32_t a[4])
+{
+    UNROLL
+    for (int r = 0; r < 4; r++) {
+        uint32_t w = words[r / 2];
+        uint32_t low = bytes_pick(w, 0x4b000000u, r % 2 ? 0x7442u : 0x7440u);
+        uint32_t high = bytes_pick(w, 0x4b000000u, r % 2 ? 0x7443u : 0x7441u);
+        a[r] = bytes_pick(__float_as_uint(__uint_as_float(low) - 8388736.0f),
+                          __float_as_uint(__uint_as_float(high) - 8388736.0f), 0x7632u);
+    }
+}
+
+/* 128 + q is a bf16 number with q as its last four bits. */
+DEVICE void widen_int4(uint32_t word, bool centred, uint32_t a[4])
+{
+    UNROLL
+    for (int r = 0; r < 4; r++)
+        a[r] = bf16x2_fma(bits_put(word >> (4 * r), 0x000f000fu, 0x43004300u), 0x3f803f80u,
+                          centred ? 0xc308c308u : 0xc300c300u);
+}
+
+/* Operand of the matrix unit for operation j of half h. */
+template <enum product_type TYPE>
+DEVICE void codes_widen(const uint32_t words[2 * PIECE_WORDS], int h, int j, uint32_t a[4])
+{
+    if (TYPE == PRODUCT_BF16) {
+        UNROLL
+        for (int r = 0; r < 4; r++)
+            a[r] = words[4 * j + r];
+    } else if (TYPE == PRODUCT_FP8) {
+        widen_fp8(words + 2 * j, a);
+    } else if (TYPE == PRODUCT_INT8) {
+        widen_int8(words + 2 * j, a);
+    } else {
+        widen_int4(words[2 * h + j], TYPE == PRODUCT_INT4, a);
+    }
+}
+
+/* ---- scales ---------------------------------------------------------------------------------- */
+
+/* Of a group, for the lane's channels g and g + 8: value = d q + m. */
+struct group_scales {
+    float d[2], m[2];
+};
+
+template <enum product_type TYPE>
+DEVICE struct group_scales scales_load(const unsigned char *unit, int lane, int h)
+{
+    const unsigned char *all = unit + PRODUCT_CODE_BYTES(TYPE);
+    struct group_scales s = {{0, 0}, {0, 0}};
+    int shift = 16 * h;
+
+    if (TYPE == PRODUCT_INT8 || TYPE == PRODUCT_INT4) {
+        uint2 v = ((const uint2 *)all)[lane / 4];
+        s.d[0] = float_of_f16(v.x >> shift);
+        s.d[1] = float_of_f16(v.y >> shift);
+    } else if (TYPE == PRODUCT_INT4_MIN) {
+        uint4 v = ((const uint4 *)all)[lane / 4];
+        s.d[0] = float_of_f16(v.x >> shift);
+        s.d[1] = float_of_f16(v.y >> shift);
+        s.m[0] = float_of_f16(v.z >> shift);
+        s.m[1] = float_of_f16(v.w >> shift);
+    } else if (TYPE == PRODUCT_INT4_K) {
+        /* 11 bits by 6: these products are exact. */
+        uint4 v = ((const uint4 *)all)[lane / 4];
+        s.d[0] = float_of_f16(v.x) * (float)(v.z >> (8 * h) & 0xff);
+        s.d[1] = float_of_f16(v.y) * (float)(v.z >> (8 * h + 16) & 0xff);
+        s.m[0] = -float_of_f16(v.x >> 16) * (float)(v.w >> (8 * h) & 0xff);
+        s.m[1] = -float_of_f16(v.y >> 16) * (float)(v.w >> (8 * h + 16) & 0xff);
+    }
+    return s;
+}
+
+#endif
