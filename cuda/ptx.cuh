@@ -126,6 +126,29 @@ DEVICE uint32_t bf16_pair(struct bf16 low, struct bf16 high)
     return (uint32_t)high.bits << 16 | low.bits;
 }
 
+/* Four neighbours. */
+DEVICE float4 bf16_four(uint2 two)
+{
+    return make_float4(__uint_as_float(two.x << 16), __uint_as_float(two.x & 0xffff0000u),
+                       __uint_as_float(two.y << 16), __uint_as_float(two.y & 0xffff0000u));
+}
+
+/* As bf16_pair of bf16_of_float, but a NaN becomes 0x7fff: what the device has an instruction for. */
+#ifdef SPECD_EMU
+DEVICE uint32_t bf16_pair_of(float low, float high)
+{
+    return (low == low ? bf16_of_float(low).bits : 0x7fffu) |
+           (uint32_t)(high == high ? bf16_of_float(high).bits : 0x7fffu) << 16;
+}
+#else
+DEVICE uint32_t bf16_pair_of(float low, float high)
+{
+    uint32_t both;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+    return both;
+}
+#endif
+
 /* ---- asynchronous copies, global to shared memory -------------------------------------------- */
 
 /* 16 bytes, both ends aligned; of the source only the first `bytes` are read, zeros follow. A
