@@ -33,7 +33,7 @@ static void slot_random(int32_t i)
     size_t counts = (size_t)(s.k_max + 1) * VOCAB;
 
     slot->len = 1 + rand() % (CTX - 20);
-    slot->n_prompt = rand() % (slot->len + 1);
+    slot->n_prompt = rand() % 3 ? slot->len : rand() % slot->len;
     slot->limit = slot->len + rand() % 12;
     slot->target_len = rand() % 6 ? slot->len - 1 : rand() % slot->len;
     slot->draft_len = rand() % 4 && slot->len > 2 ? slot->len - 1 - rand() % 2 : rand() % slot->len;
