@@ -18,8 +18,8 @@
  * K and V are read once for up to 32 queries (5 rows of a group of 4 are 20). Predicted on an H100,
  * not measured, Llama-3.1-8B (G = 8, D = 128): 4 KB a position and layer. One slot at 1024
  * positions: 4 MB by 32 blocks, about 4 us with the merge; at 32768: 134 MB by 1024 items, 45 us
- * for up to 8 queries. With 20 queries 40 flop a byte, twice the device's balance: 90 us; there the
- * matrix units are next.
+ * for up to 8 queries. With 20 queries 40 flop a byte, twice the device's balance: 90 us;
+ * attention_matrix.cu is for those.
  */
 #include "attention.cuh"
 
@@ -339,18 +339,13 @@ template <int NQ, int NC>
 DEVICE void partial_store(const struct queries<NQ, NC> &my, const struct attention_input &in,
                           const struct work &work)
 {
-    int dim = in.kv.head_dim, n_heads = in.kv.n_kv_heads * in.group;
-    int tiles = (work.span.pos + work.span.n + ATTENTION_TILE - 1) / ATTENTION_TILE;
+    int dim = in.kv.head_dim;
 
     UNROLL
     for (int i = 0; i < NQ; i++) {
-        int query = my.warp + WARPS * i;
         if (i >= my.n || my.last[i] < work.item.tile * ATTENTION_TILE)
             continue;
-        int64_t of_row = work.span.partial + work_row(work, in.group, query) * tiles;
-        float *to =
-            in.partial +
-            ((of_row + work.item.tile) * n_heads + work_head(work, in.group, query)) * (dim + 2);
+        float *to = work_partial(work, in, my.warp + WARPS * i);
         UNROLL
         for (int c = 0; c < NC; c++) {
             int d = CHUNK * c + 2 * my.lane;
@@ -511,6 +506,15 @@ static int launch_width(const struct device_state *state, const struct pass *pas
     return launch_kernel<KV, NQ, 4>(state, pass, in, n_blocks, stream);
 }
 
+int launch_merge(const struct pass *pass, const struct attention_input *in, int n_blocks,
+                 cudaStream_t stream)
+{
+    if (pass->max_partials == 0)
+        return 0;
+    LAUNCH(merge_kernel, (unsigned)n_blocks, THREADS, 0, stream, *in, *pass);
+    return LAUNCH_RESULT();
+}
+
 int launch_attention(const struct device_state *state, const struct pass *pass,
                      const struct attention_input *in, int queries, int n_blocks,
                      cudaStream_t stream)
@@ -530,8 +534,5 @@ int launch_attention(const struct device_state *state, const struct pass *pass,
                                                                          stream)
                  : launch_width<uint16_t, ATTENTION_QUERIES_MANY / WARPS>(state, pass, in, n_blocks,
                                                                           stream);
-    if (rc != 0 || pass->max_partials == 0)
-        return rc;
-    LAUNCH(merge_kernel, (unsigned)n_blocks, THREADS, 0, stream, *in, *pass);
-    return LAUNCH_RESULT();
+    return rc != 0 ? rc : launch_merge(pass, in, n_blocks, stream);
 }

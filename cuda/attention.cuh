@@ -101,6 +101,20 @@ DEVICE void piece_copy(char *to, int stride, const struct kv_layer &kv, const in
     }
 }
 
+/* Where the values of query i for the item's tile go, then its maximum and its sum. */
+DEVICE float *work_partial(const struct work &w, const struct attention_input &in, int32_t i)
+{
+    int32_t tiles = (w.span.pos + w.span.n + ATTENTION_TILE - 1) / ATTENTION_TILE;
+    int64_t of_row = w.span.partial + work_row(w, in.group, i) * tiles + w.item.tile;
+    int64_t head = of_row * in.kv.n_kv_heads * in.group + work_head(w, in.group, i);
+
+    return in.partial + head * (in.kv.head_dim + 2);
+}
+
+/* attention.cu: the second stage, of partial results. */
+int launch_merge(const struct pass *pass, const struct attention_input *in, int n_blocks,
+                 cudaStream_t stream);
+
 /* Bytes from one position of a piece, or one query, to the next: eight neighbouring rows are in
  * different banks. */
 static __host__ __device__ inline int piece_stride(int dim, int width)

@@ -28,10 +28,11 @@ extern "C" {
 #define ATTENTION_TILE 256 /* positions; a multiple of every block's */
 #define ATTENTION_DIM_MAX 256
 
-/* Queries of an item: for passes of one or two rows to a slot, and for more. */
+/* Queries of an item: for launch_attention with passes of one or two rows to a slot, or with more,
+ * and for launch_attention_matrix. */
 #define ATTENTION_QUERIES_FEW 8
 #define ATTENTION_QUERIES_MANY 32
-#define PROMPT_QUERIES 64 /* of launch_prompt_attention */
+#define ATTENTION_QUERIES_MATRIX 64
 
 struct kv_layer {
     void *blocks;      /* (n_blocks, 2, G, SPECD_BLOCK_TOKENS, D) bf16 or f32, 16-byte aligned */
@@ -60,15 +61,18 @@ static inline size_t attention_partial_floats(int32_t n, int32_t n_heads, int32_
 }
 
 /* queries: as the pass was made with, ATTENTION_QUERIES_FEW or _MANY. n_blocks: of the grid; one
- * block takes every n_blocks-th item. Two launches, the second nothing but the merge of tiles. */
+ * block takes every n_blocks-th item; 4 for each multiprocessor, 2 with _MANY. Two launches, the
+ * second nothing but the merge of tiles; one if pass.max_partials is 0. */
 int launch_attention(const struct device_state *state, const struct pass *pass,
                      const struct attention_input *in, int queries, int n_blocks,
                      cudaStream_t stream);
 
-/* The same on the matrix units, for prompt rows and KV_BF16 only: products of bf16 and weights
- * rounded to bf16, so its bits are not launch_attention's; they depend on the same things alone.
- * The pass was made with PROMPT_QUERIES and max_partials 0. D: 64, 80, 96, 128 or 256. */
-int launch_prompt_attention(const struct device_state *state, const struct pass *pass,
+/* The same on the matrix units, for KV_BF16 and D = 64, 80, 96, 128 or 256; other D are
+ * SPECD_EINVAL. The pass was made with ATTENTION_QUERIES_MATRIX. Weights are rounded to bf16, so
+ * its bits are not launch_attention's, but they depend on the same things alone: whoever wants a
+ * row to have one result, in a prompt or not, sends all rows of a model to one of the two.
+ * n_blocks: 2 for each multiprocessor, 1 with D = 256. */
+int launch_attention_matrix(const struct device_state *state, const struct pass *pass,
                             const struct attention_input *in, int n_blocks, cudaStream_t stream);
 
 #ifdef __cplusplus

@@ -115,7 +115,7 @@ struct pass_request {
     int32_t first;    /* ROWS_PROMPT: rows first..first+max_rows of all the chunks' of that role */
     int32_t capacity; /* rows the pass's kernels are launched for, <= max_rows */
     int32_t group;    /* query heads to a kv head */
-    int32_t queries;  /* ATTENTION_QUERIES of attention.h */
+    int32_t queries;  /* to an item: ATTENTION_QUERIES_... of attention.h */
 };
 
 /* Writes the pass: counts, rows, spans, logits' rows and attention's work, from slots, turns and

@@ -121,19 +121,18 @@ float made_up(uint32_t seed, int kind, int32_t pos, int32_t head, int32_t d)
 }
 
 /* Position j, or the one whose key it has and whose value it takes back. */
-#define HALF 8
 static float made_up_key(const struct attention_case *c, uint32_t seed, int32_t pos, int32_t head,
                          int32_t d)
 {
-    return made_up(seed, MADE_K, c->cancels ? pos & ~HALF : pos, head, d);
+    return made_up(seed, MADE_K, pos & ~c->cancels, head, d);
 }
 
 static float made_up_value(const struct attention_case *c, uint32_t seed, int32_t pos, int32_t head,
                            int32_t d)
 {
-    float v = made_up(seed, MADE_V, c->cancels ? pos & ~HALF : pos, head, d);
+    float v = made_up(seed, MADE_V, pos & ~c->cancels, head, d);
 
-    return c->cancels && pos & HALF ? -v : v;
+    return pos & c->cancels ? -v : v;
 }
 
 static uint16_t bf16_exact(float x)
@@ -272,8 +271,8 @@ static void run_launch(const struct attention_run *r, const struct attention_cas
                                    .queries = c->queries};
 
     assert_int_equal(launch_rows(&r->state, &r->pass, &request, NULL), 0);
-    if (c->prompt)
-        assert_int_equal(launch_prompt_attention(&r->state, &r->pass, &r->in, c->n_blocks, NULL),
+    if (c->matrix)
+        assert_int_equal(launch_attention_matrix(&r->state, &r->pass, &r->in, c->n_blocks, NULL),
                          0);
     else
         assert_int_equal((c->launch ? c->launch : launch_attention)(&r->state, &r->pass, &r->in,

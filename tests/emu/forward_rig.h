@@ -43,11 +43,11 @@ struct attention_case {
     enum kv_type type;
     int queries, n_blocks; /* of the launch */
     int32_t max_partials, spare_rows;
-    bool prompt; /* launch_prompt_attention */
-    /* Values of 16 positions add up to nothing. What is left of rows that see a multiple of 16 is
-     * the noise of rounding: it shows any other order of sums, which rounding to bf16 would hide.
-     */
-    bool cancels;
+    bool matrix; /* launch_attention_matrix */
+    /* Unless 0: values of this many positions, a power of two, are taken back by as many that
+     * follow. What is left of a row that sees whole pairs of such runs is the noise of rounding: it
+     * shows any other order of sums, which rounding to bf16 would hide. */
+    int32_t cancels;
     attention_launch *launch; /* NULL: launch_attention */
 };
 

@@ -37,15 +37,19 @@ static void check_close(const struct attention_case *c)
     free(expect);
 }
 
+static void on_matrix(struct attention_case *c)
+{
+    c->matrix = true;
+    c->type = KV_BF16;
+    c->queries = ATTENTION_QUERIES_MATRIX;
+}
+
 /* On the matrix units the weights are rounded too, each by up to 2^-9 of itself. */
-static void check_prompt_close(struct attention_case *c)
+static void check_matrix_close(struct attention_case *c)
 {
     size_t n = (size_t)(attention_case_rows(c) * c->n_kv_heads * c->group * c->dim);
 
-    c->prompt = true;
-    c->type = KV_BF16;
-    c->queries = PROMPT_QUERIES;
-    c->max_partials = 0;
+    on_matrix(c);
     uint16_t *out = attention_case_run(c);
     double *expect = attention_case_expect(c);
     for (size_t i = 0; i < n; i++) {
@@ -132,7 +136,7 @@ static void test_wide_group(void **state)
     check_close(&c);
 }
 
-static void test_prompt(void **state)
+static void test_matrix(void **state)
 {
     (void)state;
     for (int32_t group = 1; group <= 8; group++) {
@@ -141,13 +145,21 @@ static void test_prompt(void **state)
         c.n_kv_heads = 1 + group % 2;
         case_add(&c, rand() % 130, 1 + rand() % (160 / group));
         case_add(&c, 0, 1 + rand() % 20);
-        check_prompt_close(&c);
+        check_matrix_close(&c);
     }
     for (int32_t len = 60; len <= 70; len++) {
         struct attention_case c = case_make(64, 1);
 
         case_add(&c, 0, len);
-        check_prompt_close(&c);
+        check_matrix_close(&c);
+    }
+    for (int split = 0; split < 2; split++) {
+        struct attention_case c = case_make(128, 4);
+
+        c.n_kv_heads = 1;
+        c.max_partials = split * 5 * 6;
+        case_add(&c, 1400, 5);
+        check_matrix_close(&c);
     }
 }
 
@@ -159,10 +171,10 @@ static struct attention_case relaunch(const struct attention_case *c, int n_othe
 
     other.n_blocks = 1 + rand() % 9;
     other.spare_rows = rand() % 9;
-    if (!c->prompt) {
+    if (!c->matrix) {
         other.queries = rand() % 2 ? ATTENTION_QUERIES_FEW : ATTENTION_QUERIES_MANY;
-        other.max_partials = rand() % 3 * 30;
     }
+    other.max_partials = rand() % 3 * 30;
     for (int i = 0; i < n_others; i++)
         case_add(&other, rand() % 40 ? rand() % 60 : rand() % 700, 1 + rand() % 4);
     return other;
@@ -187,20 +199,22 @@ static void check_same(const struct attention_case *c, int n_passes, int max_oth
 static void test_bits_in_any_pass(void **state)
 {
     (void)state;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 6; i++) {
         struct attention_case c = case_make(64 + 32 * (i % 3 == 0), 1 + rand() % 4);
 
-        c.cancels = true;
-        case_add(&c, 16 * (12 + rand() % 25) - 1, 1 + rand() % 5);
-        check_same(&c, 5, 63);
+        if (i >= 4)
+            on_matrix(&c);
+        c.cancels = c.matrix ? 32 : 8;
+        case_add(&c, 64 * (3 + rand() % 6) - 1, 1 + rand() % 5);
+        check_same(&c, 5, c.matrix ? 20 : 63);
     }
 }
 
 /* A row in the middle of a chunk is the row that a verify pass feeds, or another chunking. */
 static void check_chunks(struct attention_case chunk)
 {
-    chunk.cancels = true;
-    case_add(&chunk, 223, 60);
+    chunk.cancels = chunk.matrix ? 32 : 8;
+    case_add(&chunk, 255 - 32, 60);
     chunk.max_partials = 0;
     size_t row = (size_t)(chunk.n_kv_heads * chunk.group * chunk.dim);
     uint16_t *all = attention_case_run(&chunk);
@@ -223,9 +237,7 @@ static void test_bits_in_any_chunk(void **state)
 
     (void)state;
     check_chunks(c);
-    c.prompt = true;
-    c.queries = PROMPT_QUERIES;
-    c.type = KV_BF16;
+    on_matrix(&c);
     check_chunks(c);
 }
 
@@ -236,7 +248,7 @@ static void test_bits_in_any_schedule(void **state)
     uint16_t *first;
 
     (void)state;
-    c.cancels = true;
+    c.cancels = 8;
     case_add(&c, 303, 5);
     case_add(&c, 15, 1);
     c.max_partials = 10;
@@ -261,7 +273,7 @@ static bool ends_alike(unsigned long seed)
                                .dim = 64,
                                .queries = ATTENTION_QUERIES_FEW,
                                .n_blocks = 1,
-                               .cancels = true};
+                               .cancels = 8};
 
     emu_seed_set(seed);
     srand((unsigned)seed);
@@ -301,7 +313,7 @@ int main(void)
         cmocka_unit_test(test_contexts),
         cmocka_unit_test(test_long),
         cmocka_unit_test(test_wide_group),
-        cmocka_unit_test(test_prompt),
+        cmocka_unit_test(test_matrix),
         cmocka_unit_test(test_bits_in_any_pass),
         cmocka_unit_test(test_bits_in_any_chunk),
         cmocka_unit_test(test_bits_in_any_schedule),
