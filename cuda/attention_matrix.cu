@@ -8,9 +8,8 @@
  * on their way, while values are summed the next step's keys.
  *
  *   scores   q . k in f32 over D in steps of 16
- *   weights  fix_exp of the distance to the largest score of the tile so far, rounded to bf16 for
- *            the product; the sum is of what was not rounded: a lane its 16 of a step, four lanes
- *            at the tile's end
+ *   weights  fix_exp of the distance to the largest score of the tile so far, rounded to bf16; the
+ *            sum is of these: a lane its 16 of a step, four lanes at the tile's end
  *   values   over the step's positions by 16
  *   tiles    as in attention.cu: in ascending order, by tiles_join, here or in the second stage
  *
@@ -103,9 +102,11 @@ template <int D> DEVICE void step_scores(float s[TILES(D)][4], const char *q, co
     }
 }
 
-/* Scores -> weights; sum and values are brought to the new maximum. */
+/* Scores -> weights, two in a word for each of the two rows; sum and values are brought to the new
+ * maximum. */
 template <int D>
-DEVICE void step_weights(struct state_of_lane<D> &my, float s[TILES(D)][4], int first)
+DEVICE void step_weights(struct state_of_lane<D> &my, uint32_t weights[TILES(D)][2],
+                         float s[TILES(D)][4], int first)
 {
     int column = first + 2 * ((int)threadIdx.x % 4);
 
@@ -125,11 +126,10 @@ DEVICE void step_weights(struct state_of_lane<D> &my, float s[TILES(D)][4], int 
         max = fmaxf(max, __shfl_xor_sync(ALL_LANES, max, 2));
         UNROLL
         for (int j = 0; j < TILES(D); j++) {
-            UNROLL
-            for (int e = 0; e < 2; e++) {
-                s[j][2 * r + e] = attention_exp(s[j][2 * r + e] - max);
-                sum += s[j][2 * r + e];
-            }
+            weights[j][r] = bf16_pair_of(attention_exp(s[j][2 * r] - max),
+                                         attention_exp(s[j][2 * r + 1] - max));
+            sum += __uint_as_float(weights[j][r] << 16);
+            sum += __uint_as_float(weights[j][r] & 0xffff0000u);
         }
         float before = attention_exp(my.tile_max[r] - max);
         my.tile_max[r] = max;
@@ -142,16 +142,14 @@ DEVICE void step_weights(struct state_of_lane<D> &my, float s[TILES(D)][4], int 
     }
 }
 
-/* What a product gave a lane is what the next one wants of it. */
+/* Where a product left a lane's scores is where the next one wants the weights. */
 template <int D>
-DEVICE void step_values(struct state_of_lane<D> &my, const float s[TILES(D)][4], const char *values)
+DEVICE void step_values(struct state_of_lane<D> &my, const uint32_t weights[TILES(D)][2],
+                        const char *values)
 {
     UNROLL
     for (int j = 0; j < TILES(D); j += 2) {
-        uint32_t b[4];
-        uint32_t a[4] = {bf16_pair_of(s[j][0], s[j][1]), bf16_pair_of(s[j][2], s[j][3]),
-                         bf16_pair_of(s[j + 1][0], s[j + 1][1]),
-                         bf16_pair_of(s[j + 1][2], s[j + 1][3])};
+        uint32_t a[4] = {weights[j][0], weights[j][1], weights[j + 1][0], weights[j + 1][1]}, b[4];
         UNROLL
         for (int d = 0; d < D / 8; d += 2) {
             matrix_load4_transposed(b, square_at<D>(values, 8 * j, 8 * d, true));
@@ -295,20 +293,21 @@ DEVICE void tile_run(struct state_of_lane<D> &my, const struct room &room,
     tile_start(my);
     NO_UNROLL
     for (int first = tile * ATTENTION_TILE; first < tile_end_at; first += STEP(D)) {
-        float s[TILES(D)][4];
+        uint32_t weights[TILES(D)][2];
         copy_wait<0>();
         __syncthreads();
         step_copy<D>(room.values, in, w, blocks, true, first, end);
         if (first < warp_end) {
+            float s[TILES(D)][4];
             step_scores<D>(s, room.q, room.keys);
-            step_weights(my, s, first);
+            step_weights(my, weights, s, first);
         }
         copy_wait<0>();
         __syncthreads();
         if (first + STEP(D) < end)
             step_copy<D>(room.keys, in, w, blocks, false, first + STEP(D), end);
         if (first < warp_end)
-            step_values(my, s, room.values);
+            step_values(my, weights, room.values);
     }
     tile_end(my);
 }

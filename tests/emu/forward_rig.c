@@ -120,19 +120,21 @@ float made_up(uint32_t seed, int kind, int32_t pos, int32_t head, int32_t d)
     return (float)((int)(h % 255) - 127) / 128.0f;
 }
 
-/* Position j, or the one whose key it has and whose value it takes back. */
+/* On the edge, neighbours have one key, and values whose mean is 1 + 2^-8. */
 static float made_up_key(const struct attention_case *c, uint32_t seed, int32_t pos, int32_t head,
                          int32_t d)
 {
-    return made_up(seed, MADE_K, pos & ~c->cancels, head, d);
+    return made_up(seed, MADE_K, c->on_edge ? pos / 2 : pos, head, d);
 }
 
 static float made_up_value(const struct attention_case *c, uint32_t seed, int32_t pos, int32_t head,
                            int32_t d)
 {
-    float v = made_up(seed, MADE_V, pos & ~c->cancels, head, d);
-
-    return pos & c->cancels ? -v : v;
+    if (!c->on_edge)
+        return made_up(seed, MADE_V, pos, head, d);
+    float v = fabsf(made_up(seed, MADE_V, pos / 2, head, d)) * 0.5f; /* k 2^-8 */
+    v = floorf(v * 0x1p7f) * 0x1p-7f;
+    return pos % 2 ? 1.0f + 0x1p-7f + v : 1.0f - v;
 }
 
 static uint16_t bf16_exact(float x)

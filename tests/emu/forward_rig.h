@@ -44,10 +44,9 @@ struct attention_case {
     int queries, n_blocks; /* of the launch */
     int32_t max_partials, spare_rows;
     bool matrix; /* launch_attention_matrix */
-    /* Unless 0: values of this many positions, a power of two, are taken back by as many that
-     * follow. What is left of a row that sees whole pairs of such runs is the noise of rounding: it
-     * shows any other order of sums, which rounding to bf16 would hide. */
-    int32_t cancels;
+    /* Results of rows at odd positions lie between two numbers of bf16: which of them one is
+     * rounded to shows any other order of sums, or rounding of a weight. */
+    bool on_edge;
     attention_launch *launch; /* NULL: launch_attention */
 };
 

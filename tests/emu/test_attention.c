@@ -204,8 +204,8 @@ static void test_bits_in_any_pass(void **state)
 
         if (i >= 4)
             on_matrix(&c);
-        c.cancels = c.matrix ? 32 : 8;
-        case_add(&c, 64 * (3 + rand() % 6) - 1, 1 + rand() % 5);
+        c.on_edge = true;
+        case_add(&c, 201 + rand() % 200 * 2, 1 + rand() % 5);
         check_same(&c, 5, c.matrix ? 20 : 63);
     }
 }
@@ -213,8 +213,8 @@ static void test_bits_in_any_pass(void **state)
 /* A row in the middle of a chunk is the row that a verify pass feeds, or another chunking. */
 static void check_chunks(struct attention_case chunk)
 {
-    chunk.cancels = chunk.matrix ? 32 : 8;
-    case_add(&chunk, 255 - 32, 60);
+    chunk.on_edge = true;
+    case_add(&chunk, 231, 60);
     chunk.max_partials = 0;
     size_t row = (size_t)(chunk.n_kv_heads * chunk.group * chunk.dim);
     uint16_t *all = attention_case_run(&chunk);
@@ -248,7 +248,7 @@ static void test_bits_in_any_schedule(void **state)
     uint16_t *first;
 
     (void)state;
-    c.cancels = 8;
+    c.on_edge = true;
     case_add(&c, 303, 5);
     case_add(&c, 15, 1);
     c.max_partials = 10;
@@ -273,7 +273,7 @@ static bool ends_alike(unsigned long seed)
                                .dim = 64,
                                .queries = ATTENTION_QUERIES_FEW,
                                .n_blocks = 1,
-                               .cancels = 8};
+                               .on_edge = true};
 
     emu_seed_set(seed);
     srand((unsigned)seed);
