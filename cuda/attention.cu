@@ -523,7 +523,8 @@ int launch_attention(const struct device_state *state, const struct pass *pass,
     int rc;
 
     ASSERT((few || queries == ATTENTION_QUERIES_MANY) && in->kv.head_dim % 8 == 0 &&
-           in->kv.head_dim <= ATTENTION_DIM_MAX && n_blocks > 0);
+           in->kv.head_dim <= ATTENTION_DIM_MAX && n_blocks > 0 &&
+           (in->kv.type == KV_BF16 || in->kv.type == KV_F32));
     if (in->kv.type == KV_F32)
         rc = few ? launch_width<float, ATTENTION_QUERIES_FEW / WARPS>(state, pass, in, n_blocks,
                                                                       stream)

@@ -143,7 +143,8 @@ int launch_qkv(const struct qkv *in, const struct device_state *state, const str
     int heads = in->n_heads + 2 * in->kv.n_kv_heads;
 
     ASSERT(in->kv.head_dim % 8 == 0 && in->kv.head_dim <= ATTENTION_DIM_MAX &&
-           in->rope_dim % 2 == 0 && in->rope_dim <= in->kv.head_dim && capacity <= pass->max_rows);
+           (in->kv.type == KV_BF16 || in->kv.type == KV_F32) && in->rope_dim % 2 == 0 &&
+           in->rope_dim <= in->kv.head_dim && capacity <= pass->max_rows);
     LAUNCH(qkv_kernel, dim3((unsigned)((heads + WARPS - 1) / WARPS), (unsigned)capacity),
            WARPS * WARP, 0, stream, *in, *state, *pass);
     return LAUNCH_RESULT();
