@@ -111,7 +111,7 @@ DEVICE float *work_partial(const struct work &w, const struct attention_input &i
     return in.partial + head * (in.kv.head_dim + 2);
 }
 
-/* attention.cu: the second stage, of partial results. */
+/* attention_merge.cu: the second stage, of partial results. */
 int launch_merge(const struct pass *pass, const struct attention_input *in, int n_blocks,
                  cudaStream_t stream);
 

@@ -61,9 +61,9 @@ static inline size_t attention_partial_floats(int32_t n, int32_t n_heads, int32_
 }
 
 /* queries: as the pass was made with, ATTENTION_QUERIES_FEW or _MANY. n_blocks: of the grid; one
- * block takes every n_blocks-th item; 4 for each multiprocessor, 2 with _MANY. _MANY
- * with KV_F32 and D above 128 needs 226 KB of shared memory, which sm_80 has not. Two launches, the
- * second nothing but the merge of tiles; one if pass.max_partials is 0. */
+ * block takes every n_blocks-th item; 4 for each multiprocessor, 2 with _MANY. Two launches, the
+ * second nothing but the merge of tiles; one if pass.max_partials is 0. _MANY with KV_F32 and D
+ * above 128 needs 226 KB of shared memory, which sm_80 has not. */
 int launch_attention(const struct device_state *state, const struct pass *pass,
                      const struct attention_input *in, int queries, int n_blocks,
                      cudaStream_t stream);

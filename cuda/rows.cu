@@ -323,7 +323,7 @@ DEVICE struct attention_merge merge_make(const struct plan *plan, int32_t i)
 }
 
 /* grid: 1   block: THREADS */
-static __global__ void __launch_bounds__(THREADS)
+static __global__ void __launch_bounds__(THREADS, 1)
     rows_kernel(struct device_state s, struct pass p, struct pass_request r)
 {
     SHARED(struct plan, plan);
