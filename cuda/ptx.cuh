@@ -127,6 +127,29 @@ DEVICE uint32_t bf16_pair(struct bf16 low, struct bf16 high)
     return (uint32_t)high.bits << 16 | low.bits;
 }
 
+/* Four neighbours. */
+DEVICE float4 bf16_four(uint2 two)
+{
+    return make_float4(__uint_as_float(two.x << 16), __uint_as_float(two.x & 0xffff0000u),
+                       __uint_as_float(two.y << 16), __uint_as_float(two.y & 0xffff0000u));
+}
+
+/* As bf16_pair of bf16_of_float, but a NaN becomes 0x7fff: what the device has an instruction for. */
+#ifdef SPECD_EMU
+DEVICE uint32_t bf16_pair_of(float low, float high)
+{
+    return (low == low ? bf16_of_float(low).bits : 0x7fffu) |
+           (uint32_t)(high == high ? bf16_of_float(high).bits : 0x7fffu) << 16;
+}
+#else
+DEVICE uint32_t bf16_pair_of(float low, float high)
+{
+    uint32_t both;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+    return both;
+}
+#endif
+
 /* ---- words of narrow numbers ----------------------------------------------------------------- */
 
 /* bf16x2_fma: a b + c of two bf16 in a word each, rounded once. bytes_pick: byte i of the result is
@@ -163,7 +186,6 @@ DEVICE uint32_t bits_put(uint32_t a, uint32_t mask, uint32_t into)
     asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(d) : "r"(a), "r"(mask), "r"(into));
     return d;
 }
-
 #endif
 
 /* ---- asynchronous copies, global to shared memory -------------------------------------------- */

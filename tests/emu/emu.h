@@ -36,7 +36,7 @@
 struct uint3 {
     unsigned x, y, z;
 };
-struct float2 {
+struct alignas(8) float2 {
     float x, y;
 };
 struct alignas(16) float4 {
@@ -48,6 +48,18 @@ struct alignas(8) uint2 {
 struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
+static inline struct float2 make_float2(float x, float y)
+{
+    return {x, y};
+}
+static inline struct float4 make_float4(float x, float y, float z, float w)
+{
+    return {x, y, z, w};
+}
+static inline struct uint2 make_uint2(unsigned x, unsigned y)
+{
+    return {x, y};
+}
 
 /* ---- threads --------------------------------------------------------------------------------- */
 

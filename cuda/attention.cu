@@ -1,0 +1,472 @@
+/*
+ * attention.cu - attention of few rows over long contexts, with plain fused multiply-adds.
+ *
+ * A block works on one item: some queries of a span that share a kv head, and one tile or all. Keys
+ * of 64 positions at a time come through shared memory, then values, each piece on its way while
+ * the one before is used; every warp has queries of its own, so within a tile nothing moves between
+ * warps. A lane has two positions of a piece for scores, two neighbours of every 64 elements of a
+ * head for values.
+ *
+ *   score    sum over d ascending, one fmaf each
+ *   sum      lane l adds positions l, l + 32, ... of the tile, a butterfly joins the lanes
+ *   values   sum over positions ascending, one fmaf each
+ *   tiles    in ascending order, by tiles_join; then divided by the sum
+ *
+ * Positions past a query's own are not multiplied by zero but left out: what is stored there, in
+ * the same slot, may be anything.
+ *
+ * K and V are read once for up to 32 queries (5 rows of a group of 4 are 20). Predicted on an H100,
+ * not measured, Llama-3.1-8B (G = 8, D = 128): 4 KB a position and layer. One slot at 1024
+ * positions: 4 MB by 32 blocks, about 4 us with the merge; at 32768: 134 MB by 1024 items, 45 us
+ * for up to 8 queries. With 20 queries 40 flop a byte, twice the device's balance: 90 us;
+ * attention_matrix.cu is for those.
+ */
+#include "attention.cuh"
+
+#define WARPS 4
+#define THREADS (WARPS * WARP)
+#define PIECE 64
+#define PIECES (ATTENTION_TILE / PIECE)
+#define SCORES_OF_LANE (ATTENTION_TILE / WARP)
+#define CHUNK (2 * WARP) /* elements of a head that a warp has side by side */
+
+/* ---- elements of keys and values ------------------------------------------------------------- */
+
+/* Eight neighbours. */
+DEVICE void eight_load(float out[8], const uint16_t *from)
+{
+    uint4 b = *(const uint4 *)from;
+    uint32_t words[4] = {b.x, b.y, b.z, b.w};
+
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        out[2 * i] = __uint_as_float(words[i] << 16);
+        out[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
+    }
+}
+
+DEVICE void eight_load(float out[8], const float *from)
+{
+    float4 a = *(const float4 *)from, b = *(const float4 *)(from + 4);
+    float all[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
+
+    UNROLL
+    for (int i = 0; i < 8; i++)
+        out[i] = all[i];
+}
+
+DEVICE float2 two_load(const uint16_t *from)
+{
+    uint32_t b = *(const uint32_t *)from;
+
+    return make_float2(__uint_as_float(b << 16), __uint_as_float(b & 0xffff0000u));
+}
+
+DEVICE float2 two_load(const float *from)
+{
+    return *(const float2 *)from;
+}
+
+/* ---- shared memory --------------------------------------------------------------------------- */
+
+template <int NQ> struct room {
+    float *q, *result, *scores; /* (WARPS * NQ, D), the same, (WARPS * NQ, ATTENTION_TILE) */
+    char *pieces;               /* two */
+    int32_t *ids;               /* (BLOCKS_OF_TILE) */
+};
+
+template <int NQ> static size_t room_bytes(int dim, int width)
+{
+    return sizeof(float) * WARPS * NQ * (size_t)(2 * dim + ATTENTION_TILE) +
+           2 * PIECE * (size_t)piece_stride(dim, width) + sizeof(int32_t) * BLOCKS_OF_TILE;
+}
+
+template <int NQ> DEVICE struct room<NQ> room_at(char *base, int dim, int width) {
+    struct room<NQ> r;
+    int piece = PIECE * piece_stride(dim, width);
+
+    r.q = (float *)base;
+    r.result = r.q + WARPS * NQ * dim;
+    r.scores = r.result + WARPS * NQ * dim;
+    r.pieces = (char *)(r.scores + WARPS * NQ * ATTENTION_TILE);
+    r.ids = (int32_t *)(r.pieces + 2 * piece);
+    return r;
+}
+
+/* ---- one tile -------------------------------------------------------------------------------- */
+
+/* A warp's queries: number i of it is the item's number warp + WARPS * i. */
+template <int NQ, int NC>
+struct queries {
+    int n, warp, lane;
+    int last[NQ]; /* position */
+    float max[NQ], sum[NQ], tile_max[NQ], tile_sum[NQ];
+    float values[NQ][NC][2]; /* of the tile, elements CHUNK * c + 2 * lane */
+};
+
+template <class KV, int NQ, int NC>
+DEVICE void piece_scores(const struct queries<NQ, NC> &my, const struct room<NQ> &room,
+                         const char *keys, int dim, int tile, int piece)
+{
+    float acc[NQ][2] = {};
+    const KV *k0 = (const KV *)(keys + my.lane * piece_stride(dim, sizeof(KV)));
+    const KV *k1 = (const KV *)(keys + (my.lane + WARP) * piece_stride(dim, sizeof(KV)));
+
+    NO_UNROLL
+    for (int d = 0; d < dim; d += 8) {
+        float a[8], b[8];
+        eight_load(a, k0 + d);
+        eight_load(b, k1 + d);
+        UNROLL
+        for (int i = 0; i < NQ; i++) {
+            if (i >= my.n)
+                break;
+            float q[8];
+            eight_load(q, room.q + (my.warp + WARPS * i) * dim + d);
+            UNROLL
+            for (int j = 0; j < 8; j++) {
+                acc[i][0] = fmaf(q[j], a[j], acc[i][0]);
+                acc[i][1] = fmaf(q[j], b[j], acc[i][1]);
+            }
+        }
+    }
+    int at = piece * PIECE + my.lane, pos = tile * ATTENTION_TILE + at;
+    UNROLL
+    for (int i = 0; i < NQ; i++) {
+        if (i >= my.n)
+            break;
+        float *scores = room.scores + (my.warp + WARPS * i) * ATTENTION_TILE + at;
+        scores[0] = pos <= my.last[i] ? acc[i][0] : -INFINITY;
+        scores[WARP] = pos + WARP <= my.last[i] ? acc[i][1] : -INFINITY;
+    }
+}
+
+/* Scores -> weights, of one query of the warp. */
+DEVICE void tile_weigh(float *scores, int lane, int n_scores, float *max, float *sum)
+{
+    float s[SCORES_OF_LANE], largest = -INFINITY, total = 0.0f;
+
+    UNROLL
+    for (int j = 0; j < SCORES_OF_LANE; j++) {
+        s[j] = WARP * j < n_scores ? scores[WARP * j + lane] : -INFINITY;
+        largest = fmaxf(largest, s[j]);
+    }
+    for (int d = WARP / 2; d > 0; d /= 2)
+        largest = fmaxf(largest, __shfl_xor_sync(ALL_LANES, largest, d));
+    UNROLL
+    for (int j = 0; j < SCORES_OF_LANE; j++) {
+        float w = attention_exp(s[j] - largest);
+        total += w;
+        if (WARP * j < n_scores)
+            scores[WARP * j + lane] = w;
+    }
+    for (int d = WARP / 2; d > 0; d /= 2)
+        total += __shfl_xor_sync(ALL_LANES, total, d);
+    *max = largest;
+    *sum = total;
+}
+
+template <int NQ, int NC>
+DEVICE void tile_weights(struct queries<NQ, NC> &my, const struct room<NQ> &room, int tile,
+                         int n_scores)
+{
+    __syncwarp();
+    UNROLL
+    for (int i = 0; i < NQ; i++) {
+        if (i < my.n && my.last[i] >= tile * ATTENTION_TILE)
+            tile_weigh(room.scores + (my.warp + WARPS * i) * ATTENTION_TILE, my.lane, n_scores,
+                       &my.tile_max[i], &my.tile_sum[i]);
+        UNROLL
+        for (int c = 0; c < NC; c++)
+            my.values[i][c][0] = my.values[i][c][1] = 0.0f;
+    }
+    __syncwarp();
+}
+
+template <int NC, class KV>
+DEVICE void position_load(float2 v[NC], const KV *row, int lane, int dim)
+{
+    UNROLL
+    for (int c = 0; c < NC; c++) {
+        int d = CHUNK * c + 2 * lane;
+        v[c] = d < dim ? two_load(row + d) : make_float2(0.0f, 0.0f);
+    }
+}
+
+template <int NC> DEVICE void position_add(float values[NC][2], float w, const float2 v[NC])
+{
+    UNROLL
+    for (int c = 0; c < NC; c++) {
+        values[c][0] = fmaf(w, v[c].x, values[c][0]);
+        values[c][1] = fmaf(w, v[c].y, values[c][1]);
+    }
+}
+
+/* Positions at..at+4 of the tile, which all queries of the warp see. */
+template <class KV, int NQ, int NC>
+DEVICE void quad_add(struct queries<NQ, NC> &my, const struct room<NQ> &room, const char *values,
+                     int dim, int at)
+{
+    int stride = piece_stride(dim, sizeof(KV));
+    float2 v[4][NC];
+
+    UNROLL
+    for (int j = 0; j < 4; j++)
+        position_load<NC>(v[j], (const KV *)(values + (at % PIECE + j) * stride), my.lane, dim);
+    UNROLL
+    for (int i = 0; i < NQ; i++) {
+        if (i >= my.n)
+            break;
+        float4 w = *(const float4 *)(room.scores + (my.warp + WARPS * i) * ATTENTION_TILE + at);
+        position_add<NC>(my.values[i], w.x, v[0]);
+        position_add<NC>(my.values[i], w.y, v[1]);
+        position_add<NC>(my.values[i], w.z, v[2]);
+        position_add<NC>(my.values[i], w.w, v[3]);
+    }
+}
+
+/* n: positions of the tile that the item sees. */
+template <class KV, int NQ, int NC>
+DEVICE void piece_values(struct queries<NQ, NC> &my, const struct room<NQ> &room,
+                         const char *values, int dim, int tile, int piece, int n)
+{
+    int first = tile * ATTENTION_TILE, at = piece * PIECE, end = MIN(n, at + PIECE), common = end;
+
+    UNROLL
+    for (int i = 0; i < NQ; i++)
+        common = i < my.n ? MIN(common, my.last[i] + 1 - first) : common;
+    NO_UNROLL
+    for (; at + 4 <= common; at += 4)
+        quad_add<KV>(my, room, values, dim, at);
+    NO_UNROLL
+    for (; at < end; at++) {
+        float2 v[NC];
+        position_load<NC>(v, (const KV *)(values + at % PIECE * piece_stride(dim, sizeof(KV))),
+                          my.lane, dim);
+        UNROLL
+        for (int i = 0; i < NQ; i++) {
+            if (i < my.n && first + at <= my.last[i])
+                position_add<NC>(my.values[i],
+                                 room.scores[(my.warp + WARPS * i) * ATTENTION_TILE + at], v);
+        }
+    }
+}
+
+/* All threads. n: positions of the tile that the item sees. */
+template <class KV, int NQ, int NC>
+DEVICE void tile_run(struct queries<NQ, NC> &my, const struct room<NQ> &room,
+                     const struct attention_input &in, const struct work &work,
+                     const struct device_state &s, int tile, int n)
+{
+    int dim = in.kv.head_dim, stride = piece_stride(dim, sizeof(KV));
+    int pieces = (n + PIECE - 1) / PIECE;
+
+    __syncthreads(); /* the queries are there, and nobody uses ids and pieces any more */
+    tile_ids(room.ids, s, work.span.slot, tile, n);
+    __syncthreads();
+    NO_UNROLL
+    for (int i = -1; i < 2 * pieces; i++) {
+        if (i >= 0) {
+            copy_wait<0>();
+            __syncthreads();
+        }
+        if (i + 1 < 2 * pieces) {
+            int next = (i + 1) % pieces * PIECE;
+            piece_copy(room.pieces + (i + 1) % 2 * PIECE * stride, stride, in.kv, room.ids,
+                       work.kv_head, i + 1 >= pieces, next, MIN(PIECE, n - next),
+                       MIN(PIECE, n - next), THREADS);
+            copy_commit();
+        }
+        const char *piece = room.pieces + (i & 1) * PIECE * stride;
+        if (i >= 0 && i < pieces)
+            piece_scores<KV>(my, room, piece, dim, tile, i);
+        if (i == pieces)
+            tile_weights(my, room, tile, pieces * PIECE);
+        if (i >= pieces)
+            piece_values<KV>(my, room, piece, dim, tile, i - pieces, n);
+    }
+}
+
+/* ---- items ----------------------------------------------------------------------------------- */
+
+template <int NQ, int NC>
+DEVICE void queries_load(struct queries<NQ, NC> &my, const struct room<NQ> &room,
+                         const struct attention_input &in, const struct work &work)
+{
+    int quads = in.kv.head_dim / 4;
+
+    my.lane = (int)threadIdx.x % WARP;
+    my.warp = (int)threadIdx.x / WARP;
+    my.n = (work.item.n - my.warp + WARPS - 1) / WARPS;
+    UNROLL
+    for (int i = 0; i < NQ; i++) {
+        my.last[i] = work_position(work, in.group, my.warp + WARPS * i);
+        my.max[i] = my.sum[i] = my.tile_max[i] = my.tile_sum[i] = 0.0f;
+    }
+    for (int i = (int)threadIdx.x; i < work.item.n * quads; i += THREADS) {
+        const uint16_t *from = in.q + work_at_matrix(work, in, i / quads) + 4 * (i % quads);
+        *(float4 *)(room.q + 4 * i) = bf16_four(*(const uint2 *)from);
+    }
+}
+
+/* The tile's values join those of the tiles before. A lane meets its own elements only. */
+template <int NQ, int NC>
+DEVICE void tile_join(struct queries<NQ, NC> &my, const struct room<NQ> &room, int dim, int tile)
+{
+    UNROLL
+    for (int i = 0; i < NQ; i++) {
+        if (i >= my.n || my.last[i] < tile * ATTENTION_TILE)
+            continue;
+        struct blend w = {0.0f, 1.0f};
+        if (tile > 0) {
+            w = tiles_join(&my.max[i], &my.sum[i], my.tile_max[i], my.tile_sum[i]);
+        } else {
+            my.max[i] = my.tile_max[i];
+            my.sum[i] = my.tile_sum[i];
+        }
+        float *result = room.result + (my.warp + WARPS * i) * dim;
+        UNROLL
+        for (int c = 0; c < NC; c++) {
+            int d = CHUNK * c + 2 * my.lane;
+            for (int j = 0; j < 2 && d < dim; j++)
+                result[d + j] = tile > 0 ? blend_value(w, result[d + j], my.values[i][c][j])
+                                         : my.values[i][c][j];
+        }
+    }
+}
+
+template <int NQ, int NC>
+DEVICE void partial_store(const struct queries<NQ, NC> &my, const struct attention_input &in,
+                          const struct work &work)
+{
+    int dim = in.kv.head_dim;
+
+    UNROLL
+    for (int i = 0; i < NQ; i++) {
+        if (i >= my.n || my.last[i] < work.item.tile * ATTENTION_TILE)
+            continue;
+        float *to = work_partial(work, in, my.warp + WARPS * i);
+        UNROLL
+        for (int c = 0; c < NC; c++) {
+            int d = CHUNK * c + 2 * my.lane;
+            if (d < dim)
+                *(float2 *)(to + d) = make_float2(my.values[i][c][0], my.values[i][c][1]);
+        }
+        if (my.lane == 0)
+            *(float2 *)(to + dim) = make_float2(my.tile_max[i], my.tile_sum[i]);
+    }
+}
+
+template <int NQ, int NC>
+DEVICE void result_store(const struct queries<NQ, NC> &my, const struct room<NQ> &room,
+                         const struct attention_input &in, const struct work &work)
+{
+    int dim = in.kv.head_dim;
+
+    UNROLL
+    for (int i = 0; i < NQ; i++) {
+        int query = my.warp + WARPS * i;
+        if (i >= my.n)
+            break;
+        const float *result = room.result + query * dim;
+        uint16_t *to = in.out + work_at_matrix(work, in, query);
+        UNROLL
+        for (int c = 0; c < NC; c++) {
+            int d = CHUNK * c + 2 * my.lane;
+            if (d < dim)
+                *(uint32_t *)(to + d) =
+                    bf16_pair_of(result[d] / my.sum[i], result[d + 1] / my.sum[i]);
+        }
+    }
+}
+
+template <class KV, int NQ, int NC>
+DEVICE void item_run(const struct room<NQ> &room, const struct attention_input &in,
+                     const struct work &work, const struct device_state &s)
+{
+    struct queries<NQ, NC> my;
+    int n = work_position(work, in.group, work.item.n - 1) + 1; /* positions the item sees */
+    int tile = MAX(work.item.tile, 0);
+    int end = work.item.tile >= 0 ? tile + 1 : (n + ATTENTION_TILE - 1) / ATTENTION_TILE;
+
+    if (n <= tile * ATTENTION_TILE)
+        return;
+    __syncthreads(); /* the item before has been done by all warps */
+    queries_load(my, room, in, work);
+    NO_UNROLL
+    for (; tile < end; tile++) {
+        tile_run<KV>(my, room, in, work, s, tile, MIN(n - tile * ATTENTION_TILE, ATTENTION_TILE));
+        if (work.item.tile < 0)
+            tile_join(my, room, in.kv.head_dim, tile);
+    }
+    if (work.item.tile >= 0)
+        partial_store(my, in, work);
+    else
+        result_store(my, room, in, work);
+}
+
+/* grid: any   block: THREADS   dynamic smem: room_bytes */
+template <class KV, int NQ, int NC>
+static __global__ void __launch_bounds__(THREADS, NQ > 2 ? 2 : 4)
+    attention_kernel(struct attention_input in, struct device_state s, struct pass p)
+{
+    DYNAMIC_SHARED(char, base);
+    struct room<NQ> room = room_at<NQ>(base, in.kv.head_dim, sizeof(KV));
+    int n = p.counts->n_items * in.kv.n_kv_heads;
+
+    NO_UNROLL
+    for (int i = (int)blockIdx.x; i < n; i += (int)gridDim.x)
+        item_run<KV, NQ, NC>(room, in, work_at(p, i, in.kv.n_kv_heads), s);
+}
+
+/* ---- launchers ------------------------------------------------------------------------------- */
+
+template <class KV, int NQ, int NC>
+static int launch_kernel(const struct device_state *state, const struct pass *pass,
+                         const struct attention_input *in, int n_blocks, cudaStream_t stream)
+{
+    static const cudaError_t allowed = cudaFuncSetAttribute(
+        attention_kernel<KV, NQ, NC>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+        (int)room_bytes<NQ>(CHUNK * NC, sizeof(KV)));
+    int rc = CUDA_RESULT(allowed);
+
+    if (rc != 0)
+        return rc;
+    LAUNCH((attention_kernel<KV, NQ, NC>), (unsigned)n_blocks, THREADS,
+           room_bytes<NQ>(in->kv.head_dim, sizeof(KV)), stream, *in, *state, *pass);
+    return LAUNCH_RESULT();
+}
+
+template <class KV, int NQ>
+static int launch_width(const struct device_state *state, const struct pass *pass,
+                        const struct attention_input *in, int n_blocks, cudaStream_t stream)
+{
+    if (in->kv.head_dim <= CHUNK)
+        return launch_kernel<KV, NQ, 1>(state, pass, in, n_blocks, stream);
+    if (in->kv.head_dim <= 2 * CHUNK)
+        return launch_kernel<KV, NQ, 2>(state, pass, in, n_blocks, stream);
+    return launch_kernel<KV, NQ, 4>(state, pass, in, n_blocks, stream);
+}
+
+int launch_attention(const struct device_state *state, const struct pass *pass,
+                     const struct attention_input *in, int queries, int n_blocks,
+                     cudaStream_t stream)
+{
+    bool few = queries == ATTENTION_QUERIES_FEW;
+    int rc;
+
+    ASSERT((few || queries == ATTENTION_QUERIES_MANY) && in->kv.head_dim % 8 == 0 &&
+           in->kv.head_dim <= ATTENTION_DIM_MAX && n_blocks > 0 &&
+           (in->kv.type == KV_BF16 || in->kv.type == KV_F32));
+    if (in->kv.type == KV_F32)
+        rc = few ? launch_width<float, ATTENTION_QUERIES_FEW / WARPS>(state, pass, in, n_blocks,
+                                                                      stream)
+                 : launch_width<float, ATTENTION_QUERIES_MANY / WARPS>(state, pass, in, n_blocks,
+                                                                       stream);
+    else
+        rc = few ? launch_width<uint16_t, ATTENTION_QUERIES_FEW / WARPS>(state, pass, in, n_blocks,
+                                                                         stream)
+                 : launch_width<uint16_t, ATTENTION_QUERIES_MANY / WARPS>(state, pass, in, n_blocks,
+                                                                          stream);
+    return rc != 0 ? rc : launch_merge(pass, in, n_blocks, stream);
+}

@@ -1,0 +1,83 @@
+/*
+ * attention.h - the KV pool on the device, and causal grouped-query attention of a pass's rows.
+ *
+ *   out(row, h) = sum over j <= position of softmax_j(q(row, h) . k(j, h / group)) v(j, h / group)
+ *
+ * The pool. Memory is ordered (role, layer, block), as on the CPU; a layer of one model is
+ *   (n_blocks, 2, G, SPECD_BLOCK_TOKENS, D)
+ * first keys, then values, a position's D numbers side by side: the operands of the matrix unit as
+ * it wants them, and a row to be stored in one piece. Positions of a sequence are found through its
+ * slot's block table.
+ *
+ * One order. Every bit of a row's result follows from its query, its sequence's keys and values and
+ * its position. Positions come in tiles of ATTENTION_TILE counted from 0; a tile's maximum, sum and
+ * values are formed in an order that only the position in the tile decides, and tiles are merged in
+ * ascending order. Whether a tile is an item of its own whose result waits in memory, or one block
+ * does all tiles of its queries, how queries are packed into items and items given to blocks,
+ * changes nothing. The exponential is fix_exp of specd/fixmath.h, so that no library decides.
+ */
+#ifndef SPECD_CUDA_ATTENTION_H
+#define SPECD_CUDA_ATTENTION_H
+
+#include "state.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define ATTENTION_TILE 256 /* positions; a multiple of every block's */
+#define ATTENTION_DIM_MAX 256
+
+/* Queries of an item: for launch_attention with passes of one or two rows to a slot, or with more,
+ * and for launch_attention_matrix. */
+#define ATTENTION_QUERIES_FEW 8
+#define ATTENTION_QUERIES_MANY 32
+#define ATTENTION_QUERIES_MATRIX 64
+
+struct kv_layer {
+    void *blocks;      /* (n_blocks, 2, G, SPECD_BLOCK_TOKENS, D) bf16 or f32, 16-byte aligned */
+    enum kv_type type; /* KV_BF16 or KV_F32 */
+    int32_t n_kv_heads, head_dim; /* G, D: a multiple of 8, at most ATTENTION_DIM_MAX */
+};
+
+static inline size_t kv_layer_block_bytes(const struct kv_layer *kv)
+{
+    return 2 * (size_t)kv->n_kv_heads * SPECD_BLOCK_TOKENS * (size_t)kv->head_dim *
+           (kv->type == KV_F32 ? 4 : 2);
+}
+
+struct attention_input {
+    const uint16_t *q; /* (T, H, D) bf16, rotated and scaled by 1 / sqrt(D); 16-byte aligned */
+    uint16_t *out;     /* (T, H, D) bf16; 8-byte aligned */
+    struct kv_layer kv;
+    int32_t group;  /* H / G, >= 1 */
+    float *partial; /* attention_partial_floats(...) of them; unused if pass.max_partials is 0 */
+};
+
+/* Room for n results of one row and one tile. */
+static inline size_t attention_partial_floats(int32_t n, int32_t n_heads, int32_t head_dim)
+{
+    return (size_t)n * (size_t)n_heads * (size_t)(head_dim + 2);
+}
+
+/* queries: as the pass was made with, ATTENTION_QUERIES_FEW or _MANY. n_blocks: of the grid; one
+ * block takes every n_blocks-th item; 4 for each multiprocessor, 2 with _MANY. Two launches, the
+ * second nothing but the merge of tiles; one if pass.max_partials is 0. _MANY with KV_F32 and D
+ * above 128 needs 226 KB of shared memory, which sm_80 has not. */
+int launch_attention(const struct device_state *state, const struct pass *pass,
+                     const struct attention_input *in, int queries, int n_blocks,
+                     cudaStream_t stream);
+
+/* The same on the matrix units, for KV_BF16 and D = 64, 80, 96, 128 or 256; other D are
+ * SPECD_EINVAL. The pass was made with ATTENTION_QUERIES_MATRIX. Weights are rounded to bf16, so
+ * its bits are not launch_attention's, but they depend on the same things alone: whoever wants a
+ * row to have one result, in a prompt or not, sends all rows of a model to one of the two.
+ * n_blocks: 2 for each multiprocessor, 1 with D = 256. */
+int launch_attention_matrix(const struct device_state *state, const struct pass *pass,
+                            const struct attention_input *in, int n_blocks, cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

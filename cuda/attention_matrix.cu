@@ -1,0 +1,401 @@
+/*
+ * attention_matrix.cu - attention on the matrix units, in the way of FlashAttention (Dao 2023) and
+ * Flash-Decoding: scores stay in registers, sums and values are rescaled as the maximum grows, and
+ * long contexts are split among blocks.
+ *
+ * A block works on up to 64 queries of a span that share a kv head, 16 to a warp, and goes through
+ * a tile in steps of 64 positions, 32 with D = 256. While scores are computed the step's values are
+ * on their way, while values are summed the next step's keys.
+ *
+ *   scores   q . k in f32 over D in steps of 16
+ *   weights  fix_exp of the distance to the largest score of the tile so far, rounded to bf16; the
+ *            sum is of these: a lane its 16 of a step, four lanes at the tile's end
+ *   values   over the step's positions by 16
+ *   tiles    as in attention.cu: in ascending order, by tiles_join, here or in the second stage
+ *
+ * A row's bits depend on its query, keys, values and position alone: rows of a matrix do not meet.
+ * Positions past a query's own have weight zero; a NaN stored there, by a later row of the same
+ * pass, would reach it.
+ *
+ * 4 D flop for each query and position it sees. Predicted on an H100, not measured: shared memory
+ * feeds one 16 by 8 by 16 product in 2 cycles, as fast as mma.sync takes them, and the exponentials
+ * add a third: about 250 Tflop/s for prompts. Llama-3.1-8B, 2048 rows from position 0: 34 Gflop a
+ * layer, 0.14 ms; from position 30000 on 2 ms. Verification of 5 rows (20 queries, two warps) over
+ * 32768 positions of one slot: 134 MB a layer by 1024 items, 50 us, bound by memory.
+ */
+#include "attention.cuh"
+
+#define WARPS 4
+#define THREADS (WARPS * WARP)
+#define STEP(D) ((D) > 128 ? 32 : 64) /* positions: what registers allow */
+#define ROWS_OF_WARP 16
+#define TILES(D) (STEP(D) / 8) /* of a step, of the products' width */
+
+static_assert(WARPS * ROWS_OF_WARP == ATTENTION_QUERIES_MATRIX, "a warp has 16 queries");
+static_assert(STEP(64) % SPECD_BLOCK_TOKENS == 0 && STEP(256) % SPECD_BLOCK_TOKENS == 0,
+              "whole blocks");
+
+/* What a lane has of its warp's 16 queries: two rows, g and g + 8 of lane 4 g + t. */
+template <int D> struct state_of_lane {
+    int last[2];          /* positions of the two rows; -1: no query */
+    float max[2], sum[2]; /* of the tiles before */
+    float tile_max[2], tile_sum[2];
+    float values[D / 8][4]; /* of the tile: columns 8 j + 2 t and the next, of both rows */
+};
+
+/* ---- loading --------------------------------------------------------------------------------- */
+
+/* Rows behind the item's queries are zero. */
+template <int D>
+DEVICE void queries_copy(char *q, const struct attention_input &in, const struct work &w)
+{
+    const int stride = piece_stride(D, 2), copies = D * 2 / COPY_BYTES;
+
+    for (int i = (int)threadIdx.x; i < ATTENTION_QUERIES_MATRIX * copies; i += THREADS) {
+        int query = i / copies, at = i % copies;
+        int64_t from = work_at_matrix(w, in, MIN(query, w.item.n - 1));
+        copy_async(q + query * stride + at * COPY_BYTES, in.q + from + at * (COPY_BYTES / 2),
+                   query < w.item.n ? COPY_BYTES : 0);
+    }
+}
+
+/* Keys or values of positions first..first+STEP(D), zeros from position `end` on. */
+template <int D>
+DEVICE void step_copy(char *to, const struct attention_input &in, const struct work &w,
+                      const int32_t *blocks, bool values, int first, int end)
+{
+    piece_copy(to, piece_stride(D, 2), in.kv, blocks + first / SPECD_BLOCK_TOKENS, w.kv_head,
+               values, 0, MIN(STEP(D), end - first), STEP(D), THREADS);
+    copy_commit();
+}
+
+/* ---- one step -------------------------------------------------------------------------------- */
+
+/* The addresses that matrix_load4 wants, of the 16 by 16 elements at (row, column): the second
+ * eight rows are matrix 1 and 3 with by_rows, else 2 and 3. */
+template <int D> DEVICE const char *square_at(const char *base, int row, int column, bool by_rows)
+{
+    int lane = (int)threadIdx.x % WARP, m = lane / 8;
+
+    row += lane % 8 + 8 * (by_rows ? m % 2 : m / 2);
+    column += 8 * (by_rows ? m / 2 : m % 2);
+    return base + row * piece_stride(D, 2) + 2 * column;
+}
+
+template <int D> DEVICE void step_scores(float s[TILES(D)][4], const char *q, const char *keys)
+{
+    int warp = (int)threadIdx.x / WARP;
+
+    UNROLL
+    for (int j = 0; j < TILES(D); j++)
+        s[j][0] = s[j][1] = s[j][2] = s[j][3] = 0.0f;
+    UNROLL
+    for (int d = 0; d < D; d += 16) {
+        uint32_t a[4], b[4];
+        matrix_load4(a, square_at<D>(q, warp * ROWS_OF_WARP, d, true));
+        UNROLL
+        for (int j = 0; j < TILES(D); j += 2) {
+            matrix_load4(b, square_at<D>(keys, 8 * j, d, false));
+            matrix_mul(s[j], a, b);
+            matrix_mul(s[j + 1], a, b + 2);
+        }
+    }
+}
+
+/* Scores -> weights, two in a word for each of the two rows; sum and values are brought to the new
+ * maximum. */
+template <int D>
+DEVICE void step_weights(struct state_of_lane<D> &my, uint32_t weights[TILES(D)][2],
+                         float s[TILES(D)][4], int first)
+{
+    int column = first + 2 * ((int)threadIdx.x % 4);
+
+    UNROLL
+    for (int r = 0; r < 2; r++) {
+        float max = my.tile_max[r], sum = 0.0f;
+        UNROLL
+        for (int j = 0; j < TILES(D); j++) {
+            UNROLL
+            for (int e = 0; e < 2; e++) {
+                if (column + 8 * j + e > my.last[r])
+                    s[j][2 * r + e] = -INFINITY;
+                max = fmaxf(max, s[j][2 * r + e]);
+            }
+        }
+        max = fmaxf(max, __shfl_xor_sync(ALL_LANES, max, 1));
+        max = fmaxf(max, __shfl_xor_sync(ALL_LANES, max, 2));
+        UNROLL
+        for (int j = 0; j < TILES(D); j++) {
+            weights[j][r] = bf16_pair_of(attention_exp(s[j][2 * r] - max),
+                                         attention_exp(s[j][2 * r + 1] - max));
+            sum += __uint_as_float(weights[j][r] << 16);
+            sum += __uint_as_float(weights[j][r] & 0xffff0000u);
+        }
+        float before = attention_exp(my.tile_max[r] - max);
+        my.tile_max[r] = max;
+        my.tile_sum[r] = fmaf(my.tile_sum[r], before, sum);
+        UNROLL
+        for (int j = 0; j < D / 8; j++) {
+            my.values[j][2 * r] *= before;
+            my.values[j][2 * r + 1] *= before;
+        }
+    }
+}
+
+/* Where a product left a lane's scores is where the next one wants the weights. */
+template <int D>
+DEVICE void step_values(struct state_of_lane<D> &my, const uint32_t weights[TILES(D)][2],
+                        const char *values)
+{
+    UNROLL
+    for (int j = 0; j < TILES(D); j += 2) {
+        uint32_t a[4] = {weights[j][0], weights[j][1], weights[j + 1][0], weights[j + 1][1]}, b[4];
+        UNROLL
+        for (int d = 0; d < D / 8; d += 2) {
+            matrix_load4_transposed(b, square_at<D>(values, 8 * j, 8 * d, true));
+            matrix_mul(my.values[d], a, b);
+            matrix_mul(my.values[d + 1], a, b + 2);
+        }
+    }
+}
+
+/* ---- tiles ----------------------------------------------------------------------------------- */
+
+template <int D> DEVICE void tile_start(struct state_of_lane<D> &my)
+{
+    UNROLL
+    for (int r = 0; r < 2; r++) {
+        my.tile_max[r] = -INFINITY;
+        my.tile_sum[r] = 0.0f;
+    }
+    UNROLL
+    for (int j = 0; j < D / 8; j++)
+        my.values[j][0] = my.values[j][1] = my.values[j][2] = my.values[j][3] = 0.0f;
+}
+
+/* What follows a tile: its four lanes of a row agree on the sum. */
+template <int D> DEVICE void tile_end(struct state_of_lane<D> &my)
+{
+    UNROLL
+    for (int r = 0; r < 2; r++) {
+        my.tile_sum[r] += __shfl_xor_sync(ALL_LANES, my.tile_sum[r], 1);
+        my.tile_sum[r] += __shfl_xor_sync(ALL_LANES, my.tile_sum[r], 2);
+    }
+}
+
+/* The lane's numbers of a row of results. */
+DEVICE int lane_row(int r)
+{
+    int lane = (int)threadIdx.x % WARP;
+
+    return (int)threadIdx.x / WARP * ROWS_OF_WARP + lane / 4 + 8 * r;
+}
+DEVICE int lane_column(void)
+{
+    return 2 * ((int)threadIdx.x % 4);
+}
+
+/* The tile joins those before it. A lane meets its own numbers only. */
+template <int D> DEVICE void tile_join(struct state_of_lane<D> &my, float *results, int tile)
+{
+    UNROLL
+    for (int r = 0; r < 2; r++) {
+        if (my.last[r] < tile * ATTENTION_TILE)
+            continue;
+        struct blend w = {0.0f, 1.0f};
+        if (tile > 0) {
+            w = tiles_join(&my.max[r], &my.sum[r], my.tile_max[r], my.tile_sum[r]);
+        } else {
+            my.max[r] = my.tile_max[r];
+            my.sum[r] = my.tile_sum[r];
+        }
+        float *row = results + lane_row(r) * D + lane_column();
+        UNROLL
+        for (int j = 0; j < D / 8; j++) {
+            float2 y = make_float2(my.values[j][2 * r], my.values[j][2 * r + 1]);
+            if (tile > 0) {
+                float2 before = *(const float2 *)(row + 8 * j);
+                y.x = blend_value(w, before.x, y.x);
+                y.y = blend_value(w, before.y, y.y);
+            }
+            *(float2 *)(row + 8 * j) = y;
+        }
+    }
+}
+
+/* ---- items ----------------------------------------------------------------------------------- */
+
+template <int D>
+DEVICE void lane_start(struct state_of_lane<D> &my, const struct attention_input &in,
+                       const struct work &w)
+{
+    UNROLL
+    for (int r = 0; r < 2; r++) {
+        my.last[r] = lane_row(r) < w.item.n ? work_position(w, in.group, lane_row(r)) : -1;
+        my.max[r] = my.sum[r] = 0.0f;
+    }
+}
+
+template <int D>
+DEVICE void partials_store(const struct state_of_lane<D> &my, const struct attention_input &in,
+                           const struct work &w)
+{
+    UNROLL
+    for (int r = 0; r < 2; r++) {
+        if (my.last[r] < w.item.tile * ATTENTION_TILE)
+            continue;
+        float *to = work_partial(w, in, lane_row(r));
+        UNROLL
+        for (int j = 0; j < D / 8; j++)
+            *(float2 *)(to + lane_column() + 8 * j) =
+                make_float2(my.values[j][2 * r], my.values[j][2 * r + 1]);
+        if (lane_column() == 0)
+            *(float2 *)(to + D) = make_float2(my.tile_max[r], my.tile_sum[r]);
+    }
+}
+
+template <int D>
+DEVICE void results_store(const struct state_of_lane<D> &my, const float *results,
+                          const struct attention_input &in, const struct work &w)
+{
+    UNROLL
+    for (int r = 0; r < 2; r++) {
+        if (my.last[r] < 0)
+            continue;
+        const float *from = results + lane_row(r) * D + lane_column();
+        uint16_t *to = in.out + work_at_matrix(w, in, lane_row(r)) + lane_column();
+        UNROLL
+        for (int j = 0; j < D / 8; j++)
+            *(uint32_t *)(to + 8 * j) =
+                bf16_pair_of(from[8 * j] / my.sum[r], from[8 * j + 1] / my.sum[r]);
+    }
+}
+
+struct room {
+    char *q, *keys, *values; /* bf16 (64, D), (STEP, D) twice, rows piece_stride apart */
+    float *results;          /* (64, D) */
+};
+
+template <int D> static size_t room_bytes(void)
+{
+    return (ATTENTION_QUERIES_MATRIX + 2 * STEP(D)) * (size_t)piece_stride(D, 2) +
+           sizeof(float) * ATTENTION_QUERIES_MATRIX * D;
+}
+
+/* All threads. The keys of the item's first step are on their way. end: of positions. */
+template <int D>
+DEVICE void tile_run(struct state_of_lane<D> &my, const struct room &room,
+                     const struct attention_input &in, const struct work &w, const int32_t *blocks,
+                     int tile, int end, int warp_end)
+{
+    int tile_end_at = MIN(end, (tile + 1) * ATTENTION_TILE);
+
+    tile_start(my);
+    NO_UNROLL
+    for (int first = tile * ATTENTION_TILE; first < tile_end_at; first += STEP(D)) {
+        uint32_t weights[TILES(D)][2];
+        copy_wait<0>();
+        __syncthreads();
+        step_copy<D>(room.values, in, w, blocks, true, first, end);
+        if (first < warp_end) {
+            float s[TILES(D)][4];
+            step_scores<D>(s, room.q, room.keys);
+            step_weights(my, weights, s, first);
+        }
+        copy_wait<0>();
+        __syncthreads();
+        if (first + STEP(D) < end)
+            step_copy<D>(room.keys, in, w, blocks, false, first + STEP(D), end);
+        if (first < warp_end)
+            step_values(my, weights, room.values);
+    }
+    tile_end(my);
+}
+
+template <int D>
+DEVICE void item_run(const struct room &room, const struct attention_input &in,
+                     const struct work &w, const int32_t *blocks)
+{
+    struct state_of_lane<D> my;
+    int seen = work_position(w, in.group, w.item.n - 1) + 1; /* by any query */
+    int first_row = lane_row(0) / ROWS_OF_WARP * ROWS_OF_WARP, warp_end = 0;
+    int tile = MAX(w.item.tile, 0);
+    int end = w.item.tile >= 0 ? MIN(seen, (tile + 1) * ATTENTION_TILE) : seen;
+
+    if (end <= tile * ATTENTION_TILE)
+        return;
+    if (first_row < w.item.n)
+        warp_end = work_position(w, in.group, MIN(first_row + ROWS_OF_WARP, w.item.n) - 1) + 1;
+    __syncthreads(); /* all warps have done the item before */
+    queries_copy<D>(room.q, in, w);
+    step_copy<D>(room.keys, in, w, blocks, false, tile * ATTENTION_TILE, end);
+    lane_start(my, in, w);
+    if (w.item.tile >= 0) {
+        tile_run(my, room, in, w, blocks, tile, end, warp_end);
+        partials_store(my, in, w);
+        return;
+    }
+    NO_UNROLL
+    for (; tile * ATTENTION_TILE < end; tile++) {
+        tile_run(my, room, in, w, blocks, tile, end, warp_end);
+        tile_join(my, room.results, tile);
+    }
+    results_store(my, room.results, in, w);
+}
+
+/* grid: any   block: THREADS   dynamic smem: room_bytes */
+template <int D>
+static __global__ void __launch_bounds__(THREADS, D > 128 ? 1 : 2)
+    attention_matrix_kernel(struct attention_input in, struct device_state s, struct pass p)
+{
+    DYNAMIC_SHARED(char, base);
+    struct room room;
+    int n = p.counts->n_items * in.kv.n_kv_heads;
+
+    room.q = base;
+    room.keys = room.q + ATTENTION_QUERIES_MATRIX * piece_stride(D, 2);
+    room.values = room.keys + STEP(D) * piece_stride(D, 2);
+    room.results = (float *)(room.values + STEP(D) * piece_stride(D, 2));
+    NO_UNROLL
+    for (int i = (int)blockIdx.x; i < n; i += (int)gridDim.x) {
+        struct work w = work_at(p, i, in.kv.n_kv_heads);
+        item_run<D>(room, in, w, s.slots[w.span.slot].blocks);
+    }
+}
+
+template <int D>
+static int launch_kernel(const struct device_state *state, const struct pass *pass,
+                         const struct attention_input *in, int n_blocks, cudaStream_t stream)
+{
+    static const cudaError_t allowed =
+        cudaFuncSetAttribute(attention_matrix_kernel<D>,
+                             cudaFuncAttributeMaxDynamicSharedMemorySize, (int)room_bytes<D>());
+    int rc = CUDA_RESULT(allowed);
+
+    if (rc != 0)
+        return rc;
+    LAUNCH(attention_matrix_kernel<D>, (unsigned)n_blocks, THREADS, room_bytes<D>(), stream, *in,
+           *state, *pass);
+    rc = LAUNCH_RESULT();
+    return rc != 0 ? rc : launch_merge(pass, in, n_blocks, stream);
+}
+
+int launch_attention_matrix(const struct device_state *state, const struct pass *pass,
+                            const struct attention_input *in, int n_blocks, cudaStream_t stream)
+{
+    ASSERT(in->kv.type == KV_BF16 && n_blocks > 0);
+    switch (in->kv.head_dim) {
+    case 64:
+        return launch_kernel<64>(state, pass, in, n_blocks, stream);
+    case 80:
+        return launch_kernel<80>(state, pass, in, n_blocks, stream);
+    case 96:
+        return launch_kernel<96>(state, pass, in, n_blocks, stream);
+    case 128:
+        return launch_kernel<128>(state, pass, in, n_blocks, stream);
+    case 256:
+        return launch_kernel<256>(state, pass, in, n_blocks, stream);
+    default:
+        return SPECD_EINVAL;
+    }
+}

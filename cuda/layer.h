@@ -1,0 +1,71 @@
+/*
+ * layer.h - what a forward pass does between its matrix products and attention.
+ *
+ * T is the pass's capacity of rows: launches are sized by it, and rows that are not live are
+ * neither read nor written. Matrices are row-major without gaps and 16-byte aligned; widths are
+ * multiples of 8. f32 is the residual stream and what products give, bf16 (uint16_t, nearest even)
+ * what products take. Every sum has one order, which the width alone decides.
+ * Launches return 0 or SPECD_EDEVICE.
+ */
+#ifndef SPECD_CUDA_LAYER_H
+#define SPECD_CUDA_LAYER_H
+
+#include "attention.h"
+#include "state.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* embed.cu: x (T, C) f32 = rows of table (n_vocab, C) bf16. Tokens from n_vocab on, a target's
+ * padding that a draft with fewer has no row for, take the last. */
+int launch_embed(float *x, const uint16_t *table, int32_t n_vocab, int32_t width,
+                 const struct device_state *state, const struct pass *pass, int32_t capacity,
+                 cudaStream_t stream);
+
+/* norm.cu: y = x / sqrt(mean(x^2) + eps) * w, after x += o if there is an o. */
+struct norm {
+    uint16_t *y;    /* (T, C) bf16 */
+    float *x;       /* (T, C) f32; written only with o */
+    const float *o; /* (T, C) f32 or NULL */
+    const float *w; /* (C) */
+    float eps;
+    int32_t width; /* C */
+};
+int launch_norm(const struct norm *n, const struct pass *pass, int32_t capacity,
+                cudaStream_t stream);
+/* Row i of y is that of the pass's i-th row that wants logits; the others are not written. */
+int launch_logit_norm(const struct norm *n, const struct pass *pass, int32_t capacity,
+                      cudaStream_t stream);
+
+/* qkv.cu: what the products of q, k and v gave -> queries for attention, keys and values in the
+ * pool: bias, RMS norm of each head (qwen3), rotation, scaling of q by 1 / sqrt(D). */
+struct qkv {
+    const float *qkv;             /* (T, H*D + 2*G*D): q, k and v of a row, one after another */
+    const float *bias;            /* (H*D + 2*G*D) or NULL */
+    const float *q_norm, *k_norm; /* (D) or NULL */
+    float eps;
+    const float *rotation; /* (n_ctx, rope_dim / 2, 2) rope_table */
+    enum rope_kind rope;
+    int32_t rope_dim; /* even, <= D */
+    uint16_t *q;      /* (T, H, D) bf16 */
+    struct kv_layer kv;
+    int32_t n_heads;
+};
+int launch_qkv(const struct qkv *in, const struct device_state *state, const struct pass *pass,
+               int32_t capacity, cudaStream_t stream);
+
+/* On the host: cosine and sine of position * inv_freq[i], in double, rounded once, for positions
+ * first..first+n. The same numbers as cpu/forward.c. 8 B for each position and pair: 16 MB at 32768
+ * positions and D = 128, read through L2. */
+void rope_table(float *rotation, const float *inv_freq, int32_t rope_dim, int32_t first, int32_t n);
+
+/* gate.cu: y (T, F) bf16 = silu(gate) * up. Rows of gate and up start `stride` floats apart. */
+int launch_gate(uint16_t *y, const float *gate, const float *up, int32_t width, int64_t stride,
+                const struct pass *pass, int32_t capacity, cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
