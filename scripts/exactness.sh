@@ -181,8 +181,8 @@ cat <<TEXT
 \`tests/exact/front_door.py\` asks a running server over HTTP, thousands of times, for three tokens of
 a model of six, and compares their joint law with one that is computed in double precision from the
 model file by a program of its own (\`gguf_forward.py\`, \`law_oracle.py\`), for every parameter of the
-API, every mode, several K and every drafter; a row holds the runs of one set of parameters. The last
-row is a server that was told to accept every drafted token, which must fail.
+API, every mode, several K and every drafter; a row holds the runs of one set of parameters. The row
+"control must fail" is a server that was told to accept every drafted token.
 TEXT
 table front_door_sums Parameters=name Laws=laws Draws=n Least_p=p Total_variation=tv \
     By_chance=tv_noise
