@@ -19,6 +19,9 @@ REQUEST = {
     ],
     "temperature": 0,
     "max_tokens": 160,
+    # Draft wherever there is something to draft: a first request is otherwise a careful one, as K
+    # follows what earlier rounds showed.
+    "speculative": {"min": 4},
     "stream": True,
     "stream_options": {"include_usage": True},
 }
