@@ -128,7 +128,7 @@ static uint64_t sum_kept(const struct law *l, float *row)
 /* Keeps the shorter of the two prefixes, and its sum, which is 0 where it is not known yet. */
 static void cut_further(struct law *l, struct law_cut cut)
 {
-    if (cut.w > l->cut_w || (cut.w == l->cut_w && cut.id < l->cut_id)) {
+    if (law_cut_is_shorter(cut.w, cut.id, l->cut_w, l->cut_id)) {
         l->cut_w = cut.w;
         l->cut_id = cut.id;
         l->sum = cut.sum;

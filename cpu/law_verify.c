@@ -73,7 +73,7 @@ SPECD_HD struct mass chooser_extend(struct chooser *c, int k, struct mass b)
     double p = law_prob(&c->in->p[k], c->in->drafted[k]);
     double q = law_prob(&c->in->q[k], c->in->drafted[k]);
 
-    return (struct mass){b.b * q < p ? b.b * q / p : 1.0};
+    return (struct mass){law_extend(b.b, p, q)};
 }
 
 SPECD_HD bool chooser_keep_last(struct chooser *c, int k, struct mass b)
@@ -84,9 +84,8 @@ SPECD_HD bool chooser_keep_last(struct chooser *c, int k, struct mass b)
 SPECD_HD bool chooser_keep(struct chooser *c, int k, struct mass b)
 {
     double a = law_residual_mass(&c->in->q[k + 1], &c->in->p[k + 1], b.b);
-    double u = (double)coin_of(c, NOISE_ACCEPT, k) * 0x1p-32;
 
-    return a + (1.0 - b.b) <= 0.0 || u * (a + (1.0 - b.b)) < a;
+    return law_keeps_block(coin_of(c, NOISE_ACCEPT, k), a, b.b);
 }
 
 static bool is_end(const struct verify_input *in, int32_t id)

@@ -1,6 +1,6 @@
 #include "logprobs.h"
 
-#include "specd/fixmath.h"
+#include "specd/law.h"
 
 #include <math.h>
 
@@ -13,7 +13,7 @@ static double log_sum_exp(const float *z, int n)
         max = z[i] > max ? z[i] : max;
     for (int i = 0; i < n; i++)
         sum += fix_exp44(z[i] - max);
-    return (double)max + log((double)sum * 0x1p-44);
+    return law_log_total(max, sum);
 }
 
 /* Keeps the best so far sorted: almost every token fails the first comparison. */

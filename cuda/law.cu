@@ -73,7 +73,7 @@ DEVICE bool find_max(struct team &t, struct device_law *l, const struct part *pa
 /* Keeps the shorter of the two prefixes. */
 DEVICE void cut_further(struct device_law *l, float w, int32_t id)
 {
-    if (w > l->cut_w || (w == l->cut_w && id < l->cut_id)) {
+    if (law_cut_is_shorter(w, id, l->cut_w, l->cut_id)) {
         l->cut_w = w;
         l->cut_id = id;
     }

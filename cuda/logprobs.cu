@@ -166,7 +166,7 @@ int launch_scores(const struct device_score *rows, struct device_logprobs *out, 
 void logprobs_finish(const struct device_logprobs *in, int32_t id, int n_top,
                      struct token_logprob *own, struct token_logprob *top)
 {
-    double lse = (double)in->max + log((double)in->sum * 0x1p-44);
+    double lse = law_log_total(in->max, in->sum);
 
     own->id = id;
     own->logprob = (float)((double)in->own - lse);

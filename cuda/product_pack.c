@@ -4,6 +4,7 @@
  * f32 and bf16 are rounded to the nearest value the type has.
  */
 #include "product_impl.h"
+#include "specd/fixmath.h"
 #include "specd/util.h"
 
 #include <math.h>
@@ -21,22 +22,6 @@ struct group {
 
 /* ---- numbers --------------------------------------------------------------------------------- */
 
-static uint32_t bits_of(float f)
-{
-    uint32_t u;
-
-    memcpy(&u, &f, sizeof(u));
-    return u;
-}
-
-static float float_of(uint32_t u)
-{
-    float f;
-
-    memcpy(&f, &u, sizeof(f));
-    return f;
-}
-
 static uint16_t load16(const uint8_t *p)
 {
     return (uint16_t)(p[0] | p[1] << 8);
@@ -50,7 +35,7 @@ static uint32_t shift_round(uint32_t u, int shift)
 
 static uint16_t bf16_of(float f)
 {
-    uint32_t u = bits_of(f);
+    uint32_t u = fix_to_bits(f);
 
     if ((u & 0x7fffffff) > 0x7f800000)
         return (uint16_t)(u >> 16 | 0x40); /* a NaN stays one */
@@ -60,10 +45,10 @@ static uint16_t bf16_of(float f)
 /* Of a finite number; too large becomes the largest. */
 static uint16_t e4m3_of(float f)
 {
-    uint32_t u = bits_of(f), sign = u >> 24 & 0x80, mag = u & 0x7fffffff, code;
+    uint32_t u = fix_to_bits(f), sign = u >> 24 & 0x80, mag = u & 0x7fffffff, code;
 
     if (mag < 0x3c800000) /* below 2^-6: a multiple of 2^-9 */
-        code = (uint32_t)lrintf(float_of(mag) * 0x1p9f);
+        code = (uint32_t)lrintf(fix_from_bits(mag) * 0x1p9f);
     else
         code = MIN(shift_round(mag - (120u << 23), 20), 0x7eu);
     return (uint16_t)(sign | code);
@@ -72,10 +57,10 @@ static uint16_t e4m3_of(float f)
 /* Of |f| < 65520. */
 static uint16_t f16_of(float f)
 {
-    uint32_t u = bits_of(f), sign = u >> 16 & 0x8000, mag = u & 0x7fffffff;
+    uint32_t u = fix_to_bits(f), sign = u >> 16 & 0x8000, mag = u & 0x7fffffff;
 
     if (mag < 0x38800000) /* below 2^-14: a multiple of 2^-24 */
-        return (uint16_t)(sign | (uint32_t)lrintf(float_of(mag) * 0x1p24f));
+        return (uint16_t)(sign | (uint32_t)lrintf(fix_from_bits(mag) * 0x1p24f));
     return (uint16_t)(sign | shift_round(mag - (112u << 23), 13));
 }
 
@@ -84,8 +69,8 @@ static float f16_value(uint16_t h)
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, mag = h & 0x7fff;
 
     if (mag < 0x400)
-        return float_of(sign | bits_of((float)mag * 0x1p-24f));
-    return float_of(sign | ((mag << 13) + (112u << 23)));
+        return fix_from_bits(sign | fix_to_bits((float)mag * 0x1p-24f));
+    return fix_from_bits(sign | ((mag << 13) + (112u << 23)));
 }
 
 /* ---- groups of a file's rows ----------------------------------------------------------------- */
@@ -100,7 +85,7 @@ static void floats_read(enum dtype file, const void *row, int32_t k, int32_t n, 
     }
     for (int32_t i = 0; i < n; i++)
         out[i] =
-            float_of((uint32_t)load16((const uint8_t *)row + 2 * ((size_t)k + (size_t)i)) << 16);
+            fix_from_bits((uint32_t)load16((const uint8_t *)row + 2 * ((size_t)k + (size_t)i)) << 16);
 }
 
 static void q8_0_read(const uint8_t *block, struct group *g)

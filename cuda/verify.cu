@@ -121,8 +121,7 @@ SPECD_HD bool chooser_accept(struct chooser *c, int k)
 
 SPECD_HD struct mass chooser_extend(struct chooser *c, int k, struct mass b)
 {
-    double p = prob_p(c, k), q = prob_q(c, k);
-    struct mass next = {b.b * q < p ? b.b * q / p : 1.0};
+    struct mass next = {law_extend(b.b, prob_p(c, k), prob_q(c, k))};
 
     return next;
 }
@@ -135,9 +134,8 @@ SPECD_HD bool chooser_keep_last(struct chooser *c, int k, struct mass b)
 SPECD_HD bool chooser_keep(struct chooser *c, int k, struct mass b)
 {
     double a = team_residual_mass(*c->team, law_q(c, k + 1), law_p(c, k + 1), c->part, b.b);
-    double u = (double)coin_of(c, NOISE_ACCEPT, k) * 0x1p-32;
 
-    return a + (1.0 - b.b) <= 0.0 || u * (a + (1.0 - b.b)) < a;
+    return law_keeps_block(coin_of(c, NOISE_ACCEPT, k), a, b.b);
 }
 
 /* ---- what is known of the drafted tokens ----------------------------------------------------- */

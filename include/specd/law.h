@@ -22,9 +22,16 @@
 #include "specd/philox.h"
 
 #include <float.h>
+#include <math.h>
 #include <stdbool.h>
 
 #define LAW_ONE (1ull << 44) /* the weight of the largest logit */
+
+/* Of a row's exponentials, from its largest logit and S, for log-probabilities: on the host. */
+static inline double law_log_total(float max, uint64_t sum)
+{
+    return (double)max + log((double)sum * 0x1p-44);
+}
 
 /* ---- the warp of one entry ------------------------------------------------------------------- */
 
@@ -65,6 +72,12 @@ SPECD_HD float law_weight(float z, float max, float scale)
 SPECD_HD bool law_keeps(float w, int32_t id, float cut_w, int32_t cut_id)
 {
     return w > cut_w || (w == cut_w && id <= cut_id);
+}
+
+/* Whether the prefix that ends at (w, id) is a shorter one than that of the cut. */
+SPECD_HD bool law_cut_is_shorter(float w, int32_t id, float cut_w, int32_t cut_id)
+{
+    return w > cut_w || (w == cut_w && id < cut_id);
 }
 
 /* Weight below which min-p keeps nothing, and the mass top-p must reach of a law that sums to S. */
@@ -143,6 +156,20 @@ SPECD_HD bool coin_below(uint32_t bits, double x)
 SPECD_HD bool law_accepts(uint32_t bits, double p, double q)
 {
     return (double)bits * 0x1p-32 * p < q;
+}
+
+/* Block verification (specd/verify.h): min(1, b q / p), and keeping a token before the last with
+ * probability a / (a + 1 - b), where 0/0 is 1. */
+SPECD_HD double law_extend(double b, double p, double q)
+{
+    return b * q < p ? b * q / p : 1.0;
+}
+
+SPECD_HD bool law_keeps_block(uint32_t bits, double a, double b)
+{
+    double u = (double)bits * 0x1p-32;
+
+    return a + (1.0 - b) <= 0.0 || u * (a + (1.0 - b)) < a;
 }
 
 /* ---- the exponential race: argmax of weight / E draws proportionally to the weights ---------- */
