@@ -22,6 +22,12 @@ struct arena {
     size_t n_parts;
 };
 
+/* Elements of a row of `width` floats that fills whole cache lines. */
+static inline size_t row_stride(int width)
+{
+    return ((size_t)width + 15) / 16 * 16;
+}
+
 /* count elements of `size` bytes. Taking more than was opened for is a bug. */
 void *arena_take(struct arena *a, size_t count, size_t size);
 /* Makes a zero-initialised arena hand out memory. SPECD_ENOMEM */

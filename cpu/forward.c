@@ -8,11 +8,6 @@
 /* Floats below which a stage is not worth waking the other threads. */
 #define INLINE_FLOATS 16384
 
-static int stride_of(int width)
-{
-    return (width + 15) / 16 * 16;
-}
-
 void forward_layout(struct forward *f, const struct net *const nets[MODEL_ROLES],
                     const struct device_setup *setup, int threads, struct arena *a)
 {
@@ -22,11 +17,11 @@ void forward_layout(struct forward *f, const struct net *const nets[MODEL_ROLES]
         f->nets[i] = n;
         if (!n)
             continue;
-        f->embd_stride = MAX(f->embd_stride, stride_of(n->n_embd));
-        f->q_stride = MAX(f->q_stride, stride_of(n->n_heads * n->head_dim));
-        f->kv_stride = MAX(f->kv_stride, stride_of(n->n_kv_heads * n->head_dim));
-        f->ff_stride = MAX(f->ff_stride, stride_of(n->n_ff));
-        f->rope_stride = MAX(f->rope_stride, stride_of(n->rope_dim));
+        f->embd_stride = MAX(f->embd_stride, (int)row_stride(n->n_embd));
+        f->q_stride = MAX(f->q_stride, (int)row_stride(n->n_heads * n->head_dim));
+        f->kv_stride = MAX(f->kv_stride, (int)row_stride(n->n_kv_heads * n->head_dim));
+        f->ff_stride = MAX(f->ff_stride, (int)row_stride(n->n_ff));
+        f->rope_stride = MAX(f->rope_stride, (int)row_stride(n->rope_dim));
     }
     size_t T = (size_t)f->max_rows, f4 = sizeof(float);
     f->x = arena_take(a, T, (size_t)f->embd_stride * f4);

@@ -182,3 +182,29 @@ void pool_run(struct pool *p, pool_fn *fn, void *arg)
     fn(arg, 0, p->n_threads);
     await_workers(p);
 }
+
+struct items {
+    pool_item_fn *fn;
+    void *arg;
+    int n;
+    atomic_int next;
+};
+
+static void items_part(void *arg, int part, int n_parts)
+{
+    struct items *s = arg;
+    int i;
+    (void)n_parts;
+    while ((i = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed)) < s->n)
+        s->fn(s->arg, i, part);
+}
+
+/* One item is not worth waking the others. */
+void pool_items(struct pool *p, int n, pool_item_fn *fn, void *arg)
+{
+    struct items s = {.fn = fn, .arg = arg, .n = n};
+    if (n > 1)
+        pool_run(p, items_part, &s);
+    else
+        items_part(&s, 0, 1);
+}

@@ -17,4 +17,9 @@ int pool_size(const struct pool *p);
 /* Calls fn(arg, part, n) on every thread and returns when all have returned. */
 void pool_run(struct pool *p, pool_fn *fn, void *arg);
 
+typedef void pool_item_fn(void *arg, int item, int part);
+/* Calls fn(arg, item, part) for each item below n, handed out one by one: for items whose cost
+ * differs. part < pool_size(p) says whose turn it is, for scratch of one's own. */
+void pool_items(struct pool *p, int n, pool_item_fn *fn, void *arg);
+
 #endif

@@ -7,7 +7,7 @@
 
 void scores_layout(struct scores *s, int n_vocab, struct arena *a)
 {
-    *s = (struct scores){.n_vocab = n_vocab, .stride = ((size_t)n_vocab + 15) / 16 * 16};
+    *s = (struct scores){.n_vocab = n_vocab, .stride = row_stride(n_vocab)};
     s->logits = arena_take(a, SPECD_SCORE_ROWS, s->stride * sizeof(float));
     s->own = arena_take(a, SPECD_SCORE_ROWS, sizeof(*s->own));
     s->top = arena_take(a, SPECD_SCORE_ROWS, SPECD_LOGPROBS_MAX * sizeof(*s->top));
@@ -37,31 +37,21 @@ int scores_add(struct scores *s, const struct round_chunk *chunk)
     return 0;
 }
 
-static void score_row(struct scores *s, int row)
+static void score_row(void *arg, int row, int part)
 {
+    struct scores *s = arg;
     const struct score_result *c = &s->chunks[s->chunk_of_row[row]];
     const struct slot *slot = &s->slots->slots[c->slot];
     ptrdiff_t first = c->own - s->own, i = row - first;
     int n_top = slot->params.n_logprobs;
+    (void)part;
     logprobs_of_row(s->logits + (size_t)row * s->stride, s->n_vocab, slot->tokens[c->start + 1 + i],
                     s->own + row, s->top + first * SPECD_LOGPROBS_MAX + i * n_top, n_top);
 }
 
-static void score_part(void *arg, int part, int n_parts)
-{
-    struct scores *s = arg;
-    int row;
-    (void)part;
-    (void)n_parts;
-    while ((row = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed)) < s->n_rows)
-        score_row(s, row);
-}
-
 void scores_run(struct scores *s, struct round_result *result)
 {
-    atomic_store_explicit(&s->next, 0, memory_order_relaxed);
-    if (s->n_rows > 0)
-        pool_run(s->pool, score_part, s);
+    pool_items(s->pool, s->n_rows, score_row, s);
     memcpy(result->scores, s->chunks, (size_t)s->n_chunks * sizeof(s->chunks[0]));
     result->n_scores = s->n_chunks;
 }

@@ -11,8 +11,6 @@
 #include "pool.h"
 #include "slots.h"
 
-#include <stdatomic.h>
-
 struct scores {
     const struct slots *slots;
     struct pool *pool;
@@ -24,7 +22,6 @@ struct scores {
     struct score_result chunks[SPECD_SCORE_ROWS];
     int n_chunks;
     int chunk_of_row[SPECD_SCORE_ROWS], n_rows;
-    atomic_int next; /* row */
 };
 
 void scores_layout(struct scores *s, int n_vocab, struct arena *a);

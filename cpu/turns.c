@@ -5,11 +5,6 @@
 
 #include <string.h>
 
-static size_t stride_of(int width)
-{
-    return ((size_t)width + 15) / 16 * 16;
-}
-
 void turns_layout(struct turns *t, const struct device_setup *setup, int n_vocab, int n_vocab_draft,
                   int threads, struct arena *a)
 {
@@ -20,9 +15,9 @@ void turns_layout(struct turns *t, const struct device_setup *setup, int n_vocab
         /* Models of one family may pad their vocabularies differently; padding is never drafted. */
         .n_vocab_draft = MIN(n_vocab, n_vocab_draft),
         .k_max = setup->k_max,
-        .target_stride = stride_of(n_vocab),
-        .draft_stride = stride_of(n_vocab_draft),
-        .scratch_stride = stride_of(n_vocab),
+        .target_stride = row_stride(n_vocab),
+        .draft_stride = row_stride(n_vocab_draft),
+        .scratch_stride = row_stride(n_vocab),
     };
     t->target_logits = arena_take(a, rows, t->target_stride * sizeof(float));
     t->draft_logits = arena_take(a, draft_rows, t->draft_stride * sizeof(float));
@@ -131,25 +126,15 @@ struct item_stage {
     item_fn *fn;
 };
 
-static void items_part(void *arg, int part, int n_parts)
+static void run_item(void *arg, int item, int part)
 {
     struct item_stage *s = arg;
-    struct turns *t = s->t;
-    int i;
-    (void)n_parts;
-    while ((i = atomic_fetch_add_explicit(&t->next, 1, memory_order_relaxed)) < t->n_items)
-        s->fn(t, i, t->scratch + (size_t)part * t->scratch_stride);
+    s->fn(s->t, item, s->t->scratch + (size_t)part * s->t->scratch_stride);
 }
 
 static void for_items(struct turns *t, item_fn *fn, int n)
 {
-    struct item_stage s = {t, fn};
-    t->n_items = n;
-    atomic_store_explicit(&t->next, 0, memory_order_relaxed);
-    if (n > 1)
-        pool_run(t->pool, items_part, &s);
-    else
-        items_part(&s, 0, 1);
+    pool_items(t->pool, n, run_item, &(struct item_stage){t, fn});
 }
 
 /* Of the row that predicts position len + i, behind i drafted tokens. */

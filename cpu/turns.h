@@ -15,8 +15,6 @@
 #include "pool.h"
 #include "slots.h"
 
-#include <stdatomic.h>
-
 struct turn {
     struct slot *slot;
     int32_t slot_id, k;
@@ -49,8 +47,6 @@ struct turns {
     int step;
     float synthetic_acceptance;
     struct round_result *result;
-    int n_items;
-    atomic_int next;
 };
 
 /* n_vocab_draft: of the draft model, 0 without one. */
