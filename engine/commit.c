@@ -19,6 +19,14 @@ struct commit {
     const struct token_logprob *own, *top; /* or NULL */
 };
 
+void logprobs_put(struct token_logprob *list, size_t i, const struct token_logprob *own,
+                  const struct token_logprob *top, int32_t n_top)
+{
+    struct token_logprob *at = list + i * (size_t)(1 + n_top);
+    at[0] = *own;
+    memcpy(at + 1, top, (size_t)n_top * sizeof *at);
+}
+
 static void grow_output(struct request_output *out, size_t logprobs)
 {
     if (out->n_tokens < out->cap_tokens)
@@ -35,11 +43,8 @@ static void push_token(struct seq *s, const struct commit *c, size_t n)
     struct request_output *out = &s->req->output;
     size_t n_logprobs = (size_t)(1 + s->params.n_logprobs);
     grow_output(out, n_logprobs);
-    if (n_logprobs > 0) {
-        struct token_logprob *at = out->logprobs + out->n_tokens * n_logprobs;
-        at[0] = *c->own;
-        memcpy(at + 1, c->top, (n_logprobs - 1) * sizeof *at);
-    }
+    if (n_logprobs > 0)
+        logprobs_put(out->logprobs, out->n_tokens, c->own, c->top, s->params.n_logprobs);
     out->tokens[out->n_tokens++] = (struct out_token){
         .id = c->id, .text_len = (uint32_t)n, .drafted = c->drafted, .k = (uint8_t)s->k};
     buf_add(&out->text, s->pending.data, n);

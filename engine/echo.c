@@ -4,8 +4,6 @@
  */
 #include "engine_impl.h"
 
-#include <string.h>
-
 void echo_begin(struct engine *e, struct seq *s)
 {
     struct request_output *out = &s->req->output;
@@ -35,14 +33,12 @@ void echo_score(struct seq *s, const struct score_result *r)
 {
     struct request_output *out = &s->req->output;
     struct request_echo *echo = &out->echo;
-    size_t n_top = (size_t)s->params.n_logprobs, stride = 1 + n_top;
+    int32_t n_top = s->params.n_logprobs;
     ASSERT(s->score && r->start == s->n_scored);
     pthread_mutex_lock(&out->lock);
-    for (int32_t i = 0; i < r->n; i++) {
-        struct token_logprob *at = echo->logprobs + (size_t)(r->start + 1 + i) * stride;
-        at[0] = r->own[i];
-        memcpy(at + 1, r->top + (size_t)i * n_top, n_top * sizeof *at);
-    }
+    for (int32_t i = 0; i < r->n; i++)
+        logprobs_put(echo->logprobs, (size_t)(r->start + 1 + i), r->own + i,
+                     r->top + (ptrdiff_t)i * n_top, n_top);
     s->n_scored += r->n;
     echo->n_scored = s->n_scored + 1;
     pthread_mutex_unlock(&out->lock);

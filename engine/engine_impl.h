@@ -95,6 +95,10 @@ void echo_score(struct seq *s, const struct score_result *r);
 
 /* ---- commit.c: a round's results become text, statistics and finished requests */
 
+/* A token's own log-probability and n_top others, as the i-th entry of a list in the output. */
+void logprobs_put(struct token_logprob *list, size_t i, const struct token_logprob *own,
+                  const struct token_logprob *top, int32_t n_top);
+
 void commit_round(struct engine *e);
 /* Ends a sequence's output and marks it DONE. error: 0, or a SPECD_E* with reason FINISH_ERROR. */
 void seq_finish(struct engine *e, struct seq *s, enum finish_reason reason, int error,

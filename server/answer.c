@@ -76,31 +76,6 @@ struct engine *answer_engine(const struct answer *a)
     return atomic_load(&a->exchange->server->engine);
 }
 
-struct logprob_part choice_echo(const struct choice *c)
-{
-    const struct request_echo *echo = &c->req->output.echo;
-    return (struct logprob_part){.tokens = echo->tokens,
-                                 .n = (size_t)echo->n_scored,
-                                 .logprobs = echo->logprobs,
-                                 .n_top = c->req->params.n_logprobs,
-                                 .text = echo->text.data,
-                                 .headless = true};
-}
-
-int choice_parts(const struct choice *c, struct logprob_part parts[2])
-{
-    const struct request_output *o = &c->req->output;
-    int n = 0;
-    if (c->req->params.echo)
-        parts[n++] = choice_echo(c);
-    parts[n++] = (struct logprob_part){.tokens = o->tokens,
-                                       .n = o->n_tokens,
-                                       .logprobs = o->logprobs,
-                                       .n_top = c->req->params.n_logprobs,
-                                       .text = o->text.data};
-    return n;
-}
-
 /* The engine names the field at fault first: "prompt: ...". */
 static size_t field_length(const char *message)
 {

@@ -82,11 +82,6 @@ enum MHD_Result answer_start(struct exchange *ex, const struct api_format *forma
 void answer_cancel(struct answer *a);
 /* Has it anything that a stream has not sent? */
 bool choice_has_output(const struct choice *c);
-/* The prompt of a choice and what it has generated, as far as they are wanted, for its finished
- * request: at most two parts. Returns how many. */
-int choice_parts(const struct choice *c, struct logprob_part parts[2]);
-/* The prompt's part alone. */
-struct logprob_part choice_echo(const struct choice *c);
 struct engine *answer_engine(const struct answer *a);
 /* The first choice that failed, as an error for the client; false when none has. */
 bool answer_error(struct answer *a, struct api_error *e);

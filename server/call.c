@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SEED_MASK ((1ull << 53) - 1) /* seeds are integers that every JSON reader keeps */
+#define SEED_MASK ((uint64_t)JSON_INTEGER_MAX) /* 2^53 - 1 */
 
 static void set_defaults(struct call *c)
 {

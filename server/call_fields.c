@@ -80,7 +80,7 @@ static int parse_stop_ids(void *into, const char *name, const struct json *v, st
     memcpy(c->params.stop_ids, ids, n * sizeof *ids);
     c->params.n_stop_ids = (int32_t)n;
     free(ids);
-    return n > 0;
+    return 0;
 }
 
 static int parse_allowed(void *into, const char *name, const struct json *v, struct api_error *e)
@@ -152,7 +152,7 @@ static int parse_bias(void *into, const char *name, const struct json *v, struct
             goto fail;
         p->n_bias++;
     }
-    return n > 0;
+    return 0;
 fail:
     return api_fail(e, SPECD_EINVAL, name,
                     "'%s' must map up to %d different token ids to a number in -100..100", name,
@@ -213,7 +213,7 @@ static const struct field stream_fields[] = {
     }
 
 static const struct field spec_fields[] = {
-    {.name = "enabled", .kind = FIELD_BOOL, .offset = AT(params.spec.enabled), .neutral = 1},
+    {.name = "enabled", .kind = FIELD_BOOL, .offset = AT(params.spec.enabled)},
     {.name = "mode",
      .kind = FIELD_ENUM,
      .offset = AT(params.spec.mode),
@@ -284,19 +284,19 @@ static const struct field call_fields[] = {
     {REAL("presence_penalty", params.law.presence), .min = -2, .max = 2},
     {REAL("frequency_penalty", params.law.frequency), .min = -2, .max = 2},
     {REAL("repetition_penalty", params.law.repetition), .alias1 = "repeat_penalty", .max = INFINITY,
-     .neutral = 1, .flags = FIELD_MIN_OPEN | FIELD_MAX_OPEN},
+     .flags = FIELD_MIN_OPEN | FIELD_MAX_OPEN},
     {CUSTOM("seed", parse_seed)},
     {CUSTOM("stop", parse_stop)},
     {CUSTOM("stop_token_ids", parse_stop_ids)},
     {BOOLEAN("ignore_eos", params.ignore_eos)},
     {CUSTOM("logit_bias", parse_bias)},
     {CUSTOM("allowed_token_ids", parse_allowed)},
-    {INTEGER("logprobs", params.n_logprobs), .max = SPECD_LOGPROBS_MAX, .neutral = -1,
+    {INTEGER("logprobs", params.n_logprobs), .max = SPECD_LOGPROBS_MAX,
      .routes = CALL_COMPLETION | CALL_NATIVE},
     {INTEGER("n_probs", n_probs), .max = SPECD_LOGPROBS_MAX, .routes = CALL_NATIVE},
     {BOOLEAN("logprobs", logprobs), .routes = CALL_CHAT},
     {INTEGER("top_logprobs", top_logprobs), .max = SPECD_LOGPROBS_MAX, .routes = CALL_CHAT},
-    {INTEGER("n", n), .min = 1, .max = CALL_N_MAX, .neutral = 1},
+    {INTEGER("n", n), .min = 1, .max = CALL_N_MAX},
     {BOOLEAN("echo", params.echo)},
     {CUSTOM("cache_salt", parse_salt)},
     {BOOLEAN("return_tokens", return_tokens)},

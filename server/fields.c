@@ -36,13 +36,12 @@ static bool in_range(const struct field *f, double v)
     return above && below;
 }
 
-static int read_bool(const struct field *f, const char *name, const struct json *v, bool *out,
-                     struct api_error *e)
+static int read_bool(const char *name, const struct json *v, bool *out, struct api_error *e)
 {
     if (json_type(v) != JSON_BOOL)
         return api_fail(e, SPECD_EINVAL, name, "'%s' must be true or false", name);
     *out = json_bool(v);
-    return *out != (f->neutral != 0);
+    return 0;
 }
 
 static int read_int(const struct field *f, const char *name, const struct json *v, int32_t *out,
@@ -53,7 +52,7 @@ static int read_int(const struct field *f, const char *name, const struct json *
         return api_fail(e, SPECD_EINVAL, name, "'%s' must be an integer in %.0f..%.0f", name,
                         f->min, f->max);
     *out = (int32_t)i;
-    return (double)i != f->neutral;
+    return 0;
 }
 
 static int read_float(const struct field *f, const char *name, const struct json *v, float *out,
@@ -66,7 +65,7 @@ static int read_float(const struct field *f, const char *name, const struct json
                         f->flags & FIELD_MIN_OPEN ? '(' : '[', f->min, f->max,
                         f->flags & FIELD_MAX_OPEN ? ')' : ']');
     *out = d;
-    return d != (float)f->neutral;
+    return 0;
 }
 
 static int read_enum(const struct field *f, const char *name, const struct json *v, int *out,
@@ -89,7 +88,7 @@ static int read_field(const struct field *f, const char *name, const struct json
     int rc = 0;
     switch (f->kind) {
     case FIELD_BOOL:
-        rc = read_bool(f, name, v, at, e);
+        rc = read_bool(name, v, at, e);
         break;
     case FIELD_INT:
         rc = read_int(f, name, v, at, e);

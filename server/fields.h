@@ -30,7 +30,7 @@ enum field_kind { FIELD_BOOL, FIELD_INT, FIELD_FLOAT, FIELD_ENUM, FIELD_CUSTOM }
 enum field_flags {
     FIELD_MIN_OPEN = 1, /* min itself is out of range */
     FIELD_MAX_OPEN = 2,
-    FIELD_LATER = 4, /* any other value than `neutral` is "not supported yet" */
+    FIELD_LATER = 4, /* CUSTOM: what asks for something is "not supported yet" */
 };
 
 struct field;
@@ -43,7 +43,6 @@ struct field {
     enum field_kind kind;
     size_t offset;      /* of a bool, int32_t, float or enum in the struct read into */
     double min, max;    /* INT, FLOAT */
-    double neutral;     /* the value that asks for nothing */
     const char *values; /* ENUM: "a|b|c", stored as their index */
     unsigned later;     /* ENUM: bit i set: value i is not supported yet */
     field_parse *parse; /* CUSTOM */

@@ -41,6 +41,19 @@ const struct buf *whole_text(const struct choice *c)
     return text;
 }
 
+/* ---- log-probabilities */
+
+static struct logprob_part echo_part(const struct choice *c)
+{
+    const struct request_echo *echo = &c->req->output.echo;
+    return (struct logprob_part){.tokens = echo->tokens,
+                                 .n = (size_t)echo->n_scored,
+                                 .logprobs = echo->logprobs,
+                                 .n_top = c->req->params.n_logprobs,
+                                 .text = echo->text.data,
+                                 .headless = true};
+}
+
 static void write_logprobs(const struct choice *c, const struct logprob_part *parts, int n_parts,
                            size_t offset, struct buf *out)
 {
@@ -62,15 +75,26 @@ void token_logprobs(const struct choice *c, const struct token_view *t, struct b
 
 void echo_logprobs(const struct choice *c, struct buf *out)
 {
-    struct logprob_part part = choice_echo(c);
+    struct logprob_part part = echo_part(c);
     write_logprobs(c, &part, 1, 0, out);
 }
 
 void whole_logprobs(const struct choice *c, struct buf *out)
 {
+    const struct request_output *o = &c->req->output;
     struct logprob_part parts[2];
-    write_logprobs(c, parts, choice_parts(c, parts), 0, out);
+    int n = 0;
+    if (c->req->params.echo)
+        parts[n++] = echo_part(c);
+    parts[n++] = (struct logprob_part){.tokens = o->tokens,
+                                       .n = o->n_tokens,
+                                       .logprobs = o->logprobs,
+                                       .n_top = c->req->params.n_logprobs,
+                                       .text = o->text.data};
+    write_logprobs(c, parts, n, 0, out);
 }
+
+/* ---- what both kinds of answer carry */
 
 void finish_extras(const struct choice *c, struct buf *out)
 {

@@ -9,6 +9,7 @@
 
 #include "law.h"
 #include "sampling.h"
+#include "seeded.h"
 
 void *device_take(size_t bytes); /* holds noise */
 void *device_copy(const void *host, size_t bytes);

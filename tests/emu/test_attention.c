@@ -318,11 +318,5 @@ int main(void)
         cmocka_unit_test(test_bits_in_any_schedule),
         cmocka_unit_test(test_faults),
     };
-    int failed;
-
-    srand((unsigned)emu_seed());
-    failed = cmocka_run_group_tests(tests, NULL, NULL);
-    if (failed)
-        emu_seed_print();
-    return failed;
+    return seeded_run(tests);
 }

@@ -4,6 +4,7 @@
  */
 #include "child.h"
 #include "common.cuh"
+#include "seeded.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -543,9 +544,6 @@ int main(void)
         cmocka_unit_test(test_misuse_ends_the_process),
         cmocka_unit_test(test_schedules_follow_the_seed),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
-    if (failed)
-        emu_seed_print();
-    return failed;
+    return seeded_result(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -427,11 +427,5 @@ int main(void)
         cmocka_unit_test(test_qkv),       cmocka_unit_test(test_rope_table),
         cmocka_unit_test(test_gate),
     };
-    int failed;
-
-    srand((unsigned)emu_seed());
-    failed = cmocka_run_group_tests(tests, NULL, NULL);
-    if (failed)
-        emu_seed_print();
-    return failed;
+    return seeded_run(tests);
 }

@@ -314,13 +314,7 @@ int main(void)
         cmocka_unit_test(test_no_rows), cmocka_unit_test(test_odd_k),
         cmocka_unit_test(test_rows),    cmocka_unit_test(test_shapes),
     };
-    int failed;
-
-    srand((unsigned)emu_seed());
     if (product_prepare(232448))
         return 1;
-    failed = cmocka_run_group_tests(tests, NULL, NULL);
-    if (failed)
-        emu_seed_print();
-    return failed;
+    return seeded_run(tests);
 }

@@ -163,13 +163,7 @@ int main(void)
         cmocka_unit_test(test_every_count),
         cmocka_unit_test(test_other_slices_show),
     };
-    int failed;
-
-    srand((unsigned)emu_seed());
     if (product_prepare(232448))
         return 1;
-    failed = cmocka_run_group_tests(tests, NULL, NULL);
-    if (failed)
-        emu_seed_print();
-    return failed;
+    return seeded_run(tests);
 }

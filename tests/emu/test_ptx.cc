@@ -4,6 +4,7 @@
  * links: emu_ptx
  */
 #include "ptx_kernels.h"
+#include "seeded.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -111,9 +112,6 @@ int main(void)
         cmocka_unit_test(test_copies_are_late),
         cmocka_unit_test(test_bf16_rounds),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
-    if (failed)
-        emu_seed_print();
-    return failed;
+    return seeded_result(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -485,11 +485,5 @@ int main(void)
         cmocka_unit_test(test_rounds),
         cmocka_unit_test(test_most_slots),
     };
-    int failed;
-
-    srand((unsigned)emu_seed());
-    failed = cmocka_run_group_tests(tests, NULL, NULL);
-    if (failed)
-        emu_seed_print();
-    return failed;
+    return seeded_run(tests);
 }

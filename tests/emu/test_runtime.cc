@@ -3,6 +3,7 @@
  */
 #include "child.h"
 #include "common.cuh"
+#include "seeded.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -348,9 +349,6 @@ int main(void)
         cmocka_unit_test(test_queries_make_progress),  cmocka_unit_test(test_graph_replays),
         cmocka_unit_test(test_what_a_capture_forbids), cmocka_unit_test(test_a_fault_sticks),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
-    if (failed)
-        emu_seed_print();
-    return failed;
+    return seeded_result(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -213,11 +213,5 @@ int main(void)
         cmocka_unit_test(test_shape_of),
     };
 
-    int failed;
-
-    srand((unsigned)emu_seed());
-    failed = cmocka_run_group_tests(tests, NULL, NULL);
-    if (failed)
-        emu_seed_print();
-    return failed;
+    return seeded_run(tests);
 }
