@@ -84,8 +84,8 @@ static void floats_read(enum dtype file, const void *row, int32_t k, int32_t n, 
         return;
     }
     for (int32_t i = 0; i < n; i++)
-        out[i] =
-            fix_from_bits((uint32_t)load16((const uint8_t *)row + 2 * ((size_t)k + (size_t)i)) << 16);
+        out[i] = fix_from_bits((uint32_t)load16((const uint8_t *)row + 2 * ((size_t)k + (size_t)i))
+                               << 16);
 }
 
 static void q8_0_read(const uint8_t *block, struct group *g)
