@@ -82,7 +82,7 @@ static void bench_open(struct bench *b, const struct model *m)
     b->setup.k_max = SPECD_K_MAX;
     b->setup.threads = b->options.threads;
     int32_t n_blocks = (b->setup.n_ctx - 1) / SPECD_BLOCK_TOKENS + 1;
-    if (ops->open(&b->dev, err, sizeof(err)) != 0 ||
+    if (ops->open(&b->dev, -1, err, sizeof(err)) != 0 ||
         ops->plan(b->dev, &b->setup, &b->plan, err, sizeof(err)) != 0 ||
         ops->model_load(b->dev, &b->setup, NULL, NULL, err, sizeof(err)) != 0 ||
         ops->pool_create(b->dev, n_blocks, on_done, b, err, sizeof(err)) != 0)
@@ -332,7 +332,7 @@ static void print_machine(const struct options *o)
     struct device *dev;
     struct device_info info;
     char err[256];
-    if (ops->open(&dev, err, sizeof(err)) != 0)
+    if (ops->open(&dev, -1, err, sizeof(err)) != 0)
         die("open", err);
     ops->describe(dev, &info);
     ops->close(dev);

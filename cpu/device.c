@@ -13,11 +13,11 @@
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static int device_open(struct device **dev, char *err, size_t errlen)
+static int device_open(struct device **dev, int index, char *err, size_t errlen)
 {
+    if (index > 0)
+        return fail(SPECD_EINVAL, err, errlen, "device %d: there is one CPU device", index);
     struct device *d = xcalloc(1, sizeof(*d));
-    (void)err;
-    (void)errlen;
     d->cores = machine_cores();
     machine_name(d->info.name, sizeof(d->info.name));
     machine_memory(&d->info.memory_bytes, &d->info.memory_free_bytes);

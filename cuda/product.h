@@ -145,6 +145,15 @@ int product_prepare(size_t shared_block);
 int launch_product(const struct product_call *call, const struct product_tiling *tiling,
                    cudaStream_t stream);
 
+/* ---- reading a packed matrix ------------------------------------------------------------------
+ */
+
+/* out (rows, K): channels first..first+n, widened to bf16 (their exact values rounded to nearest
+ * even), row-major with `stride` elements; of a paired matrix those of the half. Device memory. */
+int launch_product_unpack(const struct product_plan *p, const void *packed, enum product_half half,
+                          int32_t first, int32_t n, uint16_t *out, int64_t stride,
+                          cudaStream_t stream);
+
 #ifdef __cplusplus
 }
 #endif

@@ -109,7 +109,7 @@ static int fill_setup(struct engine *e, char *err, size_t errlen)
 static uint64_t fixed_bytes(const struct device_plan *p)
 {
     return p->weights_bytes[MODEL_TARGET] + p->weights_bytes[MODEL_DRAFT] + p->activation_bytes +
-           p->slot_bytes + p->workspace_bytes;
+           p->slot_bytes + p->workspace_bytes + p->graph_bytes;
 }
 
 /* Bytes the KV pool may take. */
@@ -168,6 +168,8 @@ static void print_plan(const struct engine *e, const struct device_plan *p, int3
     table_row("activations", p->activation_bytes);
     table_row("slots", p->slot_bytes);
     table_row("workspace", p->workspace_bytes);
+    if (p->graph_bytes > 0)
+        table_row("graphs", p->graph_bytes);
     table_row("total", kv + fixed_bytes(p));
     log_info("  %d blocks of %d tokens, %d slots, context %d", n_blocks, SPECD_BLOCK_TOKENS,
              e->setup.n_slots, e->setup.n_ctx);
@@ -194,7 +196,7 @@ static void on_round_done(void *arg)
 static int open_device(struct engine *e, int32_t *n_blocks, char *err, size_t errlen)
 {
     struct device_plan plan;
-    int rc = e->ops->open(&e->dev, err, errlen);
+    int rc = e->ops->open(&e->dev, -1, err, errlen);
     if (rc != 0)
         return rc;
     e->ops->describe(e->dev, &e->device_info);

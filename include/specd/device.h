@@ -76,14 +76,18 @@ struct device_setup {
     int n_ctx;    /* longest sequence, tokens */
     int max_rows; /* rows of one prompt pass */
     int k_max;    /* 0 .. SPECD_K_MAX */
-    int threads;  /* CPU device; 0 = one per core */
+    int threads;  /* of the host; 0 = one per core */
+    /* CUDA device. A prompt's rows get the bits of any other row's, whatever its chunks; and no
+     * captured graphs: the same kernels, launched one by one. */
+    bool reproducible, eager;
 };
 
-/* Bytes by class, as printed at start. block_bytes: K and V of both models for one block. */
+/* Bytes by class, as printed at start. block_bytes: K and V of both models for one block.
+ * graph_bytes: an estimate, the driver decides. */
 struct device_plan {
     uint64_t weights_bytes[MODEL_ROLES];
     uint64_t block_bytes;
-    uint64_t activation_bytes, slot_bytes, workspace_bytes;
+    uint64_t activation_bytes, slot_bytes, workspace_bytes, graph_bytes;
 };
 
 typedef void device_progress(void *arg, enum model_role role, uint64_t done, uint64_t total);
@@ -183,7 +187,8 @@ struct seq_result {
     int32_t slot;
     int32_t n_drafted; /* K after the device's clamps */
     int32_t n_accepted;
-    int32_t n_tokens; /* committed this round: n_accepted + 1, fewer at an end token */
+    int32_t n_tokens; /* committed this round: n_accepted + 1, fewer at an end token; 0: the slot
+                         had ended in a round that was in flight when this one was submitted */
     int32_t tokens[SPECD_K_MAX + 1];
     float overlap[SPECD_K_MAX];         /* sum over the vocabulary of min(p, q), positions up to
                                            and including the first rejection */
@@ -208,12 +213,14 @@ struct round_result {
     struct score_result scores[SPECD_SCORE_ROWS];
     int32_t n_scores;
     uint64_t prompt_ns, draft_ns, verify_ns, sample_ns; /* draw and accept are `sample` */
+    uint64_t idle_ns; /* the device did nothing between the round before and this one */
 };
 
 struct device_ops {
     const char *name;
 
-    int (*open)(struct device **dev, char *err, size_t errlen);
+    /* index: which, of several of its kind; -1: the device chooses. */
+    int (*open)(struct device **dev, int index, char *err, size_t errlen);
     void (*describe)(const struct device *dev, struct device_info *out);
     void (*close)(struct device *dev); /* waits for a round in flight */
 
@@ -241,7 +248,9 @@ struct device_ops {
     int (*verify)(struct device *dev);
     int (*end)(struct device *dev); /* submits; begin..end only record */
 
-    int (*poll)(struct device *dev); /* 1: a round is ready to collect, 0: running or none */
+    /* 1: a round is ready to collect, 0: running or none. Rounds are collected in the order of
+     * their ends; begin is refused while info.rounds_in_flight of them are not. */
+    int (*poll)(struct device *dev);
     int (*collect)(struct device *dev, struct round_result *out);
 };
 

@@ -60,7 +60,7 @@ struct rig *rig_new(const struct device_setup *setup, uint64_t seed)
     random_shuffle(r->free_blocks, r->n_free, &seed);
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->done_cond, NULL);
-    check(r->ops->open(&r->dev, err, sizeof(err)), "open", err);
+    check(r->ops->open(&r->dev, -1, err, sizeof(err)), "open", err);
     check(r->ops->plan(r->dev, setup, &r->plan, err, sizeof(err)), "plan", err);
     check(r->ops->model_load(r->dev, setup, NULL, NULL, err, sizeof(err)), "model_load", err);
     check(r->ops->pool_create(r->dev, r->n_free, on_done, r, err, sizeof(err)), "pool_create", err);

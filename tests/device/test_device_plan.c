@@ -224,7 +224,7 @@ static void test_open_and_load(void **state)
     struct device *dev;
     char err[256];
     setup.threads = 0;
-    assert_int_equal(cpu_device_ops.open(&dev, err, sizeof(err)), 0);
+    assert_int_equal(cpu_device_ops.open(&dev, -1, err, sizeof(err)), 0);
     cpu_device_ops.describe(dev, &info);
     assert_int_equal(info.rounds_in_flight, 1);
     assert_true(info.memory_free_bytes > 0 && info.memory_free_bytes <= info.memory_bytes);
@@ -247,7 +247,7 @@ static int setup(void **state)
     f->model = model_random(&shape);
     f->draft = model_random(&small);
     *state = f;
-    return cpu_device_ops.open(&f->dev, err, sizeof(err));
+    return cpu_device_ops.open(&f->dev, -1, err, sizeof(err));
 }
 
 static int teardown(void **state)

@@ -49,7 +49,7 @@ static void open_device(struct bench *b, enum weight_type weights)
     };
     char err[256] = "";
     int32_t blocks[64];
-    if (ops->open(&b->dev, err, sizeof err) != 0 ||
+    if (ops->open(&b->dev, -1, err, sizeof err) != 0 ||
         ops->model_load(b->dev, &setup, NULL, NULL, err, sizeof err) != 0 ||
         ops->pool_create(b->dev, 64, on_done, b, err, sizeof err) != 0)
         fail_msg("%s", err);

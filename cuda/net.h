@@ -1,0 +1,58 @@
+/*
+ * net.h - a model with its weights resident on the GPU: what forward.c reads. As cpu/net.h.
+ *
+ * Built from a struct model and the host tensors it points to. Matrices are packed (product.h) on
+ * the host's threads and uploaded piece by piece through pinned buffers; those that read one input
+ * are stacked into one product: q, k and v; gate and up. Vectors are f32. Immutable once loaded.
+ * The pointers of layers and nets are device memory, the structures host memory. Engine thread.
+ */
+#ifndef SPECD_CUDA_NET_H
+#define SPECD_CUDA_NET_H
+
+#include "memory.h"
+#include "product.h"
+#include "specd/device.h"
+
+struct gpu_matrix {
+    struct product_plan plan;
+    void *data; /* packed */
+};
+
+struct gpu_layer {
+    float *attn_norm, *ffn_norm; /* (C) */
+    struct gpu_matrix qkv;       /* (H*D + 2*G*D, C): q, k, v one after another */
+    struct gpu_matrix wo;        /* (C, H*D) */
+    struct gpu_matrix gate_up;   /* paired, (F, C) */
+    struct gpu_matrix down;      /* (C, F) */
+    float *qkv_bias;             /* (H*D + 2*G*D), NULL: none; zeros where one of three has none */
+    float *q_norm, *k_norm;      /* (D), NULL: none */
+};
+
+struct gpu_net {
+    int n_layers, n_heads, n_kv_heads, head_dim;
+    int n_embd, n_ff, n_vocab;
+    float rms_eps;
+    enum rope_kind rope;
+    int rope_dim;
+    float *rotation;          /* (n_ctx, rope_dim / 2, 2), layer.h's rope_table */
+    struct gpu_matrix embed;  /* (V, C); rows are read out of the packed matrix */
+    struct gpu_matrix output; /* (V, C); shares embed's data when tied */
+    float *out_norm;          /* (C) */
+    struct gpu_layer *layers; /* (n_layers) */
+};
+
+/* SPECD_EINVAL, naming the tensor, number or type that the device cannot use. */
+int gpu_net_check(const struct model *m, enum weight_type want, char *err, size_t errlen);
+/* Takes the memory of every tensor from `a`, which may be counting. m has passed the check. */
+int gpu_net_layout(struct gpu_net *net, const struct model *m, enum weight_type want, int32_t n_ctx,
+                   struct gpu_arena *a, char *err, size_t errlen);
+/* Packs and uploads, after a layout over an open arena, and waits for it. threads: of the host.
+ * progress may be NULL; its done and total count bytes of the packed weights. */
+int gpu_net_load(struct gpu_net *net, const struct model *m, int threads, enum model_role role,
+                 device_progress *progress, void *arg, uint64_t total, char *err, size_t errlen);
+/* Layers ids[0..n) of `target`, whose weights must outlive the result. */
+void gpu_net_select(struct gpu_net *net, const struct gpu_net *target, const uint32_t *ids,
+                    uint32_t n);
+void gpu_net_free(struct gpu_net *net); /* host memory alone */
+
+#endif
