@@ -1,40 +1,65 @@
 /*
- * embed.cu - x[t] = table[token(t)], bf16 (V, C) -> f32 (T, C).
+ * embed.cu - x[t] = row token(t) of a packed matrix (V, C), widened to f32 (T, C).
  *
- * 6 C bytes a row. Predicted on an H100, not measured: C = 4096 and up to 64 rows, about 2 us, all
- * of it latency: slot, token, row.
+ * Bytes a row: 4 C written, and twice the row's codes read, for the 32-byte sectors of a packed
+ * matrix hold two channels each. Predicted on an H100, not measured: C = 4096 and up to 64 rows,
+ * about 2 us, all of it latency: slot, token, row.
  */
-#include "common.cuh"
 #include "layer.h"
+#include "product_values.cuh"
 
 #define THREADS 256
-#define AT_ONCE 8 /* elements: 16 bytes of the table */
+#define PER_UNIT (PRODUCT_UNIT / LANE_K) /* pieces of a row in a unit */
 
-/* grid: capacity   block: THREADS */
+struct embed_table {
+    const unsigned char *units;
+    const float *scales; /* of the channels; NULL unless FP8 */
+    int32_t n, k, n_units;
+};
+
+/* grid: capacity   block: THREADS, eight elements a thread */
+template <enum product_type TYPE>
 static __global__ void __launch_bounds__(THREADS)
-    embed_kernel(float *x /* (T, C) */, const uint16_t *table /* (V, C) */, int32_t n_vocab,
-                 int32_t width, struct device_state s, struct pass p)
+    embed_kernel(float *x /* (T, C) */, const struct embed_table e, struct device_state s,
+                 struct pass p)
 {
     struct pass_row row = p.rows[blockIdx.x];
 
     if (row.slot < 0)
         return;
-    int32_t token = s.slots[row.slot].tokens[row.pos];
-    const uint16_t *from = table + (int64_t)MAX(MIN(token, n_vocab - 1), 0) * width;
-    float *to = x + (int64_t)blockIdx.x * width;
-    for (int i = AT_ONCE * (int)threadIdx.x; i < width; i += AT_ONCE * THREADS) {
-        uint4 b = *(const uint4 *)(from + i);
-        *(float4 *)(to + i) = bf16_four(make_uint2(b.x, b.y));
-        *(float4 *)(to + i + 4) = bf16_four(make_uint2(b.z, b.w));
+    int32_t channel = MAX(MIN(s.slots[row.slot].tokens[row.pos], e.n - 1), 0);
+    int tile = channel / PRODUCT_CHANNELS, side = channel % PRODUCT_CHANNELS / 8;
+    const unsigned char *units =
+        e.units + (size_t)tile * (size_t)e.n_units * PRODUCT_UNIT_BYTES(TYPE);
+    const float scale = TYPE == PRODUCT_FP8 ? e.scales[channel] : 1.0f;
+    const float scales[2] = {scale, scale};
+    float *to = x + (int64_t)blockIdx.x * e.k;
+    for (int i = (int)threadIdx.x; i < e.k / LANE_K; i += THREADS) {
+        int unit = i / PER_UNIT, h = i / 4 % 2, lane = channel % 8 * 4 + i % 4;
+        float both[2][LANE_K], v[LANE_K];
+
+        values_read<TYPE>(units + (size_t)unit * PRODUCT_UNIT_BYTES(TYPE), lane, h, scales, both);
+        UNROLL
+        for (int j = 0; j < LANE_K; j++)
+            v[j] = side ? both[1][j] : both[0][j];
+        *(float4 *)(to + LANE_K * i) = make_float4(v[0], v[1], v[2], v[3]);
+        *(float4 *)(to + LANE_K * i + 4) = make_float4(v[4], v[5], v[6], v[7]);
     }
 }
 
-int launch_embed(float *x, const uint16_t *table, int32_t n_vocab, int32_t width,
+int launch_embed(float *x, const struct product_plan *plan, const void *packed,
                  const struct device_state *state, const struct pass *pass, int32_t capacity,
                  cudaStream_t stream)
 {
-    ASSERT(width % AT_ONCE == 0 && n_vocab > 0 && capacity <= pass->max_rows);
-    LAUNCH(embed_kernel, (unsigned)capacity, THREADS, 0, stream, x, table, n_vocab, width, *state,
-           *pass);
+    const unsigned char *units = (const unsigned char *)packed;
+    const float *scales =
+        plan->type == PRODUCT_FP8 ? (const float *)(units + plan->scales_at) : NULL;
+    struct embed_table e = {units, scales, plan->n, plan->k, plan->units};
+
+    ASSERT(!plan->paired && plan->k % LANE_K == 0 && capacity <= pass->max_rows);
+#define X(TYPE) \
+    LAUNCH(embed_kernel<TYPE>, (unsigned)capacity, THREADS, 0, stream, x, e, *state, *pass)
+    PRODUCT_TYPE_SWITCH(plan->type, X)
+#undef X
     return LAUNCH_RESULT();
 }

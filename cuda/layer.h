@@ -11,15 +11,17 @@
 #define SPECD_CUDA_LAYER_H
 
 #include "attention.h"
+#include "product.h"
 #include "state.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* embed.cu: x (T, C) f32 = rows of table (n_vocab, C) bf16. Tokens from n_vocab on, a target's
- * padding that a draft with fewer has no row for, take the last. */
-int launch_embed(float *x, const uint16_t *table, int32_t n_vocab, int32_t width,
+/* embed.cu: x (T, C) f32 = rows of a packed matrix that is not paired, V = plan->n, C = plan->k:
+ * each element the number that a product with a row of zeros and one 1 gives, of any type. Tokens
+ * from V on, a target's padding that a draft with fewer has no row for, take the last. */
+int launch_embed(float *x, const struct product_plan *plan, const void *packed,
                  const struct device_state *state, const struct pass *pass, int32_t capacity,
                  cudaStream_t stream);
 

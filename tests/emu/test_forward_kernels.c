@@ -2,10 +2,11 @@
  * cuda/embed.cu, norm.cu, qkv.cu and gate.cu on the emulator against the formulas in double: odd
  * widths, padding rows, and that a row's bits do not depend on the pass.
  *
- * links: emu_rig
+ * links: product_rig
  */
 #include "forward_rig.h"
 #include "layer.h"
+#include "product_rig.h"
 #include "specd/util.h"
 
 #include <math.h>
@@ -42,7 +43,7 @@ static void *again(const void *from, size_t bytes)
 }
 
 /* A pass of n live rows, each of another slot and anywhere, and padding up to the capacity. */
-static struct pass rows_make(const struct device_state *s, int32_t n, int32_t capacity)
+static struct pass pass_of(const struct device_state *s, int32_t n, int32_t capacity)
 {
     struct pass p = pass_make(s, capacity, capacity, 1, 0);
 
@@ -83,32 +84,46 @@ static void assert_untouched(const void *from, size_t bytes)
         assert_int_equal(((const unsigned char *)from)[i], POISON);
 }
 
+/* ---- embed ----------------------------------------------------------------------------------- */
+
+/* Every row is the token's weights as the file has them, and nothing but rows is written. */
+static void check_embed(enum product_type type, enum dtype file, int32_t C)
+{
+    int32_t T = 5, capacity = 7;
+    struct device_state s = slots_make(T);
+    struct pass p = pass_of(&s, T, capacity);
+    struct product_matrix m;
+    float *x = poison_make((size_t)(capacity * C) * sizeof(float));
+
+    matrix_make(&m, type, file, false, VOCAB, C);
+    assert_int_equal(launch_embed(x, &m.plan, m.device, &s, &p, capacity, NULL), 0);
+    sync();
+    for (int32_t i = 0; i < T * C; i++) {
+        const struct pass_row *row = &p.rows[i / C];
+        int32_t token = MIN(s.slots[row->slot].tokens[row->pos], VOCAB - 1);
+        float expect = m.values[token * C + i % C];
+
+        if (!(x[i] == expect))
+            fail_msg("type %d width %d token %d: element %d is %g, not %g", type, C, token, i % C,
+                     (double)x[i], (double)expect);
+    }
+    assert_untouched(x + T * C, (size_t)((capacity - T) * C) * sizeof(float));
+    matrix_free(&m);
+    device_free_all();
+}
+
 static void test_embed(void **state)
 {
-    static const int32_t widths[] = {8, 24, 576, 2048, 2056};
+    static const int32_t plain[] = {8, 24, 576, 2056}, grouped[] = {32, 96, 608, 2048};
 
     (void)state;
-    for (size_t w = 0; w < COUNT_OF(widths); w++) {
-        int32_t C = widths[w], T = 5, capacity = 7;
-        struct device_state s = slots_make(T);
-        struct pass p = rows_make(&s, T, capacity);
-        uint16_t *table = device_take((size_t)(VOCAB * C) * 2);
-        float *x = poison_make((size_t)(capacity * C) * sizeof(float));
-
-        for (int32_t i = 0; i < VOCAB * C; i++)
-            table[i] = (uint16_t)rand();
-        assert_int_equal(launch_embed(x, table, VOCAB, C, &s, &p, capacity, NULL), 0);
-        sync();
-        for (int32_t t = 0; t < T; t++) {
-            int32_t token = MIN(s.slots[p.rows[t].slot].tokens[p.rows[t].pos], VOCAB - 1);
-
-            for (int32_t i = 0; i < C; i++) {
-                float expect = bf16_number(table[token * C + i]);
-                assert_memory_equal(&x[t * C + i], &expect, sizeof(expect));
-            }
-        }
-        assert_untouched(x + T * C, (size_t)((capacity - T) * C) * sizeof(float));
-        device_free_all();
+    for (size_t i = 0; i < COUNT_OF(plain); i++) {
+        check_embed(PRODUCT_BF16, DT_BF16, plain[i]);
+        check_embed(PRODUCT_FP8, DT_F32, plain[i]);
+        check_embed(PRODUCT_INT8, DT_Q8_0, grouped[i]);
+        check_embed(PRODUCT_INT4, DT_Q4_0, grouped[i]);
+        check_embed(PRODUCT_INT4_MIN, DT_Q4_1, grouped[i]);
+        check_embed(PRODUCT_INT4_K, DT_Q4_K, (grouped[i] + 255) / 256 * 256);
     }
 }
 
@@ -153,7 +168,7 @@ static void test_norm(void **state)
     for (size_t w = 0; w < 2 * COUNT_OF(widths); w++) {
         int32_t C = widths[w / 2], T = 4, capacity = 6;
         struct device_state s = slots_make(T);
-        struct pass p = rows_make(&s, T, capacity);
+        struct pass p = pass_of(&s, T, capacity);
         struct norm n = norm_make(C, capacity, w % 2);
         float *before = again(n.x, (size_t)(capacity * C) * sizeof(float));
 
@@ -192,7 +207,7 @@ static void test_norm_bits(void **state)
         size_t C = (size_t)widths[w / 4];
         int32_t t = rand() % T;
         struct device_state s = slots_make(T);
-        struct pass p = rows_make(&s, T, T + rand() % 4), alone = rows_make(&s, 1, 1);
+        struct pass p = pass_of(&s, T, T + rand() % 4), alone = pass_of(&s, 1, 1);
         struct norm n = norm_make((int32_t)C, T, false), one = n;
 
         weights_on_edge(&n, t);
@@ -213,7 +228,7 @@ static void test_logit_norm(void **state)
     (void)state;
     for (int adds = 0; adds < 2; adds++) {
         struct device_state s = slots_make(T);
-        struct pass p = rows_make(&s, T, T);
+        struct pass p = pass_of(&s, T, T);
         struct norm n = norm_make(C, T, adds);
         float *before = again(n.x, (size_t)(T * C) * sizeof(float));
 
@@ -345,7 +360,7 @@ static void test_qkv(void **state)
     for (size_t i = 0; i < 4 * COUNT_OF(dims); i++) {
         int32_t T = 1 + rand() % 4, capacity = T + rand() % 3;
         struct device_state s = slots_make(T);
-        struct pass p = rows_make(&s, T, capacity);
+        struct pass p = pass_of(&s, T, capacity);
         struct qkv in = qkv_make(dims[i / 4], 1 + rand() % 8, 1 + rand() % 3, capacity);
         size_t bytes = kv_layer_block_bytes(&in.kv) * (size_t)s.n_blocks;
         size_t q_row = (size_t)(in.n_heads * in.kv.head_dim);
@@ -359,7 +374,7 @@ static void test_qkv(void **state)
 
         /* The last row alone. */
         struct qkv one = in;
-        struct pass alone = rows_make(&s, 1, 1);
+        struct pass alone = pass_of(&s, 1, 1);
         alone.rows[0] = p.rows[T - 1];
         one.qkv += (size_t)(T - 1) * (q_row + 2 * (size_t)(in.kv.n_kv_heads * in.kv.head_dim));
         one.q = poison_make(q_row * 2);
@@ -400,7 +415,7 @@ static void test_gate(void **state)
         int32_t F = widths[w], T = 3, capacity = 5;
         int64_t stride = 2 * F + 4 * (rand() % 3);
         struct device_state s = slots_make(T);
-        struct pass p = rows_make(&s, T, capacity);
+        struct pass p = pass_of(&s, T, capacity);
         float *both = floats_make((size_t)(capacity * stride), w % 2 ? 8.0f : 200.0f);
         uint16_t *y = poison_make((size_t)(capacity * F) * 2);
 
