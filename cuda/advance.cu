@@ -9,6 +9,7 @@
  * them and two more for each draft step in a round. Counts at V = 128256: 1 MB, 1 us on top.
  */
 #include "advance.h"
+#include "clock.cuh"
 #include "common.cuh"
 #include "specd/law.h"
 
@@ -24,6 +25,7 @@ static __global__ void __launch_bounds__(THREADS)
 {
     const struct round *round = &s.round->round;
 
+    clock_stamp(s.clock, &device_clock::prompt_ns);
     for (int i = (int)threadIdx.x; i < round->n_chunks; i += THREADS) {
         const struct round_chunk *c = &round->chunks[i];
         struct device_slot *slot = &s.slots[c->slot];
@@ -111,6 +113,7 @@ static __global__ void __launch_bounds__(THREADS)
     struct device_law *laws = a.p + (int64_t)(step - 1) * s.n_slots;
     const float *logits = a.draft_logits + (int64_t)(step - 1) * s.n_slots * a.draft_stride;
 
+    clock_stamp(s.clock, &device_clock::draft_ns);
     if (i < s.n_slots)
         laws[i].n_vocab = 0;
     __syncthreads();
@@ -169,6 +172,8 @@ static __global__ void __launch_bounds__(WARP)
     int i = (int)blockIdx.x, n = s.round->round.n_seqs;
     const struct round_turn *t = &s.turns[i];
 
+    if (i == 0)
+        clock_stamp(s.clock, &device_clock::verify_ns);
     if (i >= n) {
         if (threadIdx.x == 0)
             a.turns[i].k = -1;
@@ -238,6 +243,7 @@ static __global__ void __launch_bounds__(THREADS)
 {
     int i = (int)threadIdx.x;
 
+    clock_stamp(s.clock, &device_clock::sample_ns);
     if (i >= p.counts->n_logits)
         return;
     int32_t turn = p.turn_of_logit[i];
@@ -279,6 +285,7 @@ static __global__ void __launch_bounds__(THREADS)
 {
     int i = (int)threadIdx.x;
 
+    clock_stamp(s.clock, &device_clock::sample_ns);
     if (i >= s.round->round.n_seqs)
         return;
     const struct round_turn *t = &s.turns[i];

@@ -33,6 +33,11 @@ struct advance {
     int64_t draft_stride, target_stride;
 };
 
+/* scores.cu: the pass's rows that want logits, a prompt's tokens to be scored -> what launch_scores
+ * takes: rows[i] for the i-th scored row of the round, (SPECD_SCORE_ROWS), padding elsewhere. */
+int launch_score_rows(const struct device_state *state, const struct pass *pass,
+                      struct device_score *rows, const float *logits, int64_t stride,
+                      cudaStream_t stream);
 /* The slots' target_len or draft_len follow the chunks. */
 int launch_prompt_end(const struct device_state *state, enum model_role role, cudaStream_t stream);
 /* Every turn's k, the host's drafts behind the committed tokens. */

@@ -110,6 +110,7 @@ DEVICE void row_logprobs(const float *logits, int32_t n_vocab, int32_t id, int n
     struct part part = part_start(t, n_vocab, NULL);
     find_sum(t, &l, &part, &r);
     if (t.rank == 0 && threadIdx.x == 0) {
+        out->id = id;
         out->max = r.max;
         out->sum = r.sum;
         out->own = logits[id];

@@ -6,8 +6,6 @@
 
 #include <stdlib.h>
 
-#define ALIGN 256
-
 /* One allocation for each part, so that a tool sees where it ends. */
 #if defined(SPECD_EMU) || defined(SPECD_CHECKS)
 #define PART_BY_PART true
@@ -32,8 +30,8 @@ void *gpu_take(struct gpu_arena *a, size_t count, size_t size)
 {
     size_t bytes, padded, end;
 
-    if (!size_mul(count, size, &bytes) || !size_add(bytes, ALIGN - 1, &padded) ||
-        !size_add(a->used, padded / ALIGN * ALIGN, &end)) {
+    if (!size_mul(count, size, &bytes) || !size_add(bytes, GPU_ARENA_ALIGN - 1, &padded) ||
+        !size_add(a->used, padded / GPU_ARENA_ALIGN * GPU_ARENA_ALIGN, &end)) {
         ASSERT(!a->is_open);
         a->overflow = true;
         return NULL;

@@ -3,7 +3,7 @@
  * memory: a layout function runs over a counting arena for device.plan, and again over an open one,
  * so that the two cannot disagree.
  *
- * Parts are 256-byte aligned, hold noise, and live as long as the arena. In check builds
+ * Parts are GPU_ARENA_ALIGN aligned, hold noise, and live as long as the arena. In check builds
  * (SPECD_CHECKS) and on the emulator every part is an allocation of its own, so that running over
  * its end is caught. Owned by the device; engine thread.
  */
@@ -12,6 +12,8 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+
+#define GPU_ARENA_ALIGN 256 /* bytes */
 
 /* Zero-initialised, it counts: gpu_take returns NULL and adds to `used`. */
 struct gpu_arena {

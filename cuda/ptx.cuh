@@ -259,6 +259,27 @@ DEVICE void copy_wait_but(int groups)
 
 #endif
 
+/* ---- the clock --------------------------------------------------------------------------------- */
+
+/* Nanoseconds that all kernels of the device agree on; its step is 32 ns to 1 us. */
+#ifdef SPECD_EMU
+
+DEVICE uint64_t device_clock_ns(void)
+{
+    return emu_clock_ns();
+}
+
+#else
+
+DEVICE uint64_t device_clock_ns(void)
+{
+    uint64_t ns;
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(ns));
+    return ns;
+}
+
+#endif
+
 /* ---- the matrix unit: all lanes of a warp together ------------------------------------------- */
 
 /* Lane l has g = l / 4 and t = l % 4 below; a word holds two bf16, the lower index in its low half.

@@ -57,6 +57,7 @@ struct device_turn {
 
 /* What the host needs for the log-probabilities of one token (logprobs_finish). */
 struct device_logprobs {
+    int32_t id;                         /* the token */
     float max, own;                     /* largest logit, the token's */
     uint64_t sum;                       /* of floor(exp(z - max) 2^44) over the row */
     int32_t top_id[SPECD_LOGPROBS_MAX]; /* largest first, lowest id on ties, then -1 */

@@ -50,9 +50,17 @@ struct round_turn {
     int32_t first_row; /* of its k + 1 rows in the verify pass */
 };
 
+/* Where the round's time went so far, by the device's clock (clock.cuh). */
+struct device_clock {
+    uint64_t last_ns; /* of the last stamp */
+    uint64_t idle_ns; /* before the round */
+    uint64_t prompt_ns, draft_ns, verify_ns, sample_ns;
+};
+
 struct device_state {
     struct device_slot *slots;        /* (n_slots) */
     const struct device_round *round; /* n_seqs <= n_slots */
+    struct device_clock *clock;       /* NULL: nobody asks */
     struct round_turn *turns;         /* (n_slots), as round->seqs */
     int32_t n_slots, n_ctx, n_blocks, k_max;
     int32_t n_vocab,

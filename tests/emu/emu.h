@@ -260,6 +260,7 @@ template <class T> T __ldg(const T *p)
     return *p;
 }
 long long clock64(void);
+uint64_t emu_clock_ns(void); /* of the host */
 static inline int __popc(unsigned x)
 {
     return __builtin_popcount(x);

@@ -9,6 +9,7 @@
 #include <deque>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <vector>
 
 #define WARP 32
@@ -228,6 +229,14 @@ void emu_atomic_gap(void)
 long long clock64(void)
 {
     return run.clock;
+}
+
+uint64_t emu_clock_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 /* ---- barriers -------------------------------------------------------------------------------- */

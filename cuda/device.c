@@ -1,0 +1,483 @@
+/*
+ * The CUDA device: opening, sizing and loading. The verbs of a round are in submit.c.
+ */
+#include "device_impl.h"
+
+#include "specd/util.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+static int device_open(struct device **dev, int index, char *err, size_t errlen)
+{
+    struct device *d = xcalloc(1, sizeof(*d));
+    int rc = gpu_machine_open(&d->machine, index, &d->info, err, errlen);
+
+    if (rc != 0) {
+        free(d);
+        return rc;
+    }
+    d->info.rounds_in_flight = WAITER_ROUNDS;
+    *dev = d;
+    return 0;
+}
+
+static void device_describe(const struct device *dev, struct device_info *out)
+{
+    *out = dev->info;
+}
+
+static void device_close(struct device *dev)
+{
+    if (!dev)
+        return;
+    gpu_waiter_stop(&dev->waiter);
+    if (dev->stream)
+        cudaStreamSynchronize(dev->stream);
+    gpu_graphs_close(&dev->graphs);
+    for (int i = 0; i < WAITER_ROUNDS; i++)
+        gpu_flight_close(&dev->flights[i]);
+    gemm_close(dev->gemm);
+    seats_free(&dev->seats);
+    gpu_kv_free(&dev->kv);
+    for (int i = 0; i < MODEL_ROLES; i++) {
+        gpu_net_free(&dev->nets[i]);
+        gpu_arena_close(&dev->weights[i]);
+    }
+    gpu_arena_close(&dev->slot_arena);
+    gpu_arena_close(&dev->activation_arena);
+    gpu_arena_close(&dev->workspace_arena);
+    gpu_arena_close(&dev->kv_arena);
+    if (dev->stream)
+        cudaStreamDestroy(dev->stream);
+    free((void *)dev->setup.self_layers);
+    free(dev->window);
+    free(dev);
+}
+
+/* ---- what can be run ------------------------------------------------------------------------- */
+
+static int check_range(int value, int min, int max, const char *name, char *err, size_t errlen)
+{
+    if (value >= min && value <= max)
+        return 0;
+    return fail(SPECD_EINVAL, err, errlen, "%s is %d: %d to %d work", name, value, min, max);
+}
+
+static int check_self_layers(const struct device_setup *s, char *err, size_t errlen)
+{
+    const struct model *target = s->models[MODEL_TARGET];
+
+    if (s->n_self_layers == 0)
+        return 0;
+    if (s->models[MODEL_DRAFT])
+        return fail(SPECD_EINVAL, err, errlen, "a draft model and the target's own layers both");
+    for (uint32_t i = 0; i < s->n_self_layers; i++) {
+        if (s->self_layers[i] >= target->n_layers)
+            return fail(SPECD_EINVAL, err, errlen, "self layer %u: the model has %u layers",
+                        s->self_layers[i], target->n_layers);
+        if (i > 0 && s->self_layers[i] <= s->self_layers[i - 1])
+            return fail(SPECD_EINVAL, err, errlen, "self layers are not ascending at %u",
+                        s->self_layers[i]);
+    }
+    return 0;
+}
+
+static const char *role_name(int role)
+{
+    return role == MODEL_TARGET ? "target" : "draft";
+}
+
+static int setup_check(const struct device_setup *s, char *err, size_t errlen)
+{
+    int rc = 0;
+
+    if (!s->models[MODEL_TARGET])
+        return fail(SPECD_EINVAL, err, errlen, "no target model");
+    for (int i = 0; rc == 0 && i < MODEL_ROLES; i++) {
+        char why[256];
+
+        if (s->models[i] &&
+            (rc = gpu_net_check(s->models[i], s->weights[i], why, sizeof(why))) != 0)
+            fail(rc, err, errlen, "%s: %s", role_name(i), why);
+    }
+    if (rc == 0)
+        rc = check_self_layers(s, err, errlen);
+    if (rc == 0)
+        rc = check_range(s->n_slots, 1, SPECD_SLOTS_MAX, "the number of slots", err, errlen);
+    if (rc == 0)
+        rc = check_range(s->n_ctx, 1, 1 << 24, "the context", err, errlen);
+    if (rc == 0)
+        rc = check_range(s->max_rows, 1, 1 << 16, "the rows of a pass", err, errlen);
+    if (rc == 0)
+        rc = check_range(s->k_max, 0, SPECD_K_MAX, "the draft length", err, errlen);
+    return rc;
+}
+
+/* ---- sizing ---------------------------------------------------------------------------------- */
+
+/* Lays out both nets over the arenas, which may be counting. */
+static int layout_nets(const struct device_setup *s, struct gpu_net nets[MODEL_ROLES],
+                       bool has_net[MODEL_ROLES], struct gpu_arena weights[MODEL_ROLES], char *err,
+                       size_t errlen)
+{
+    for (int i = 0; i < MODEL_ROLES; i++) {
+        char why[256];
+
+        has_net[i] = s->models[i] != NULL;
+        if (!has_net[i])
+            continue;
+        int rc = gpu_net_layout(&nets[i], s->models[i], s->weights[i], s->n_ctx, &weights[i], why,
+                                sizeof(why));
+
+        if (rc != 0)
+            return fail(rc, err, errlen, "%s: %s", role_name(i), why);
+    }
+    if (s->n_self_layers > 0) {
+        gpu_net_select(&nets[MODEL_DRAFT], &nets[MODEL_TARGET], s->self_layers, s->n_self_layers);
+        has_net[MODEL_DRAFT] = true;
+    }
+    return 0;
+}
+
+static void net_pointers(const struct gpu_net nets[MODEL_ROLES], const bool has_net[MODEL_ROLES],
+                         const struct gpu_net *out[MODEL_ROLES])
+{
+    for (int i = 0; i < MODEL_ROLES; i++)
+        out[i] = has_net[i] ? &nets[i] : NULL;
+}
+
+/* Rows and logits of the widest passes of each kind. */
+static struct gpu_forward_sizes forward_sizes(const struct device_setup *s)
+{
+    int32_t verify = s->n_slots * (s->k_max + 1), first = s->n_slots * SPECD_DRAFT_LAG_MAX;
+
+    return (struct gpu_forward_sizes){
+        .max_rows = MAX(MAX(s->max_rows, verify), first),
+        .max_logits = MAX(MAX(verify, s->n_slots), SPECD_SCORE_ROWS),
+    };
+}
+
+static void gemm_add(struct gemm_sizes *g, const struct gpu_matrix *m)
+{
+    const struct product_plan *p = &m->plan;
+    size_t elements = (size_t)p->n * (size_t)p->k * (p->paired ? 2 : 1);
+
+    g->max_elements = MAX(g->max_elements, elements);
+    g->max_k = MAX(g->max_k, p->k);
+    g->max_paired = p->paired ? MAX(g->max_paired, p->n) : g->max_paired;
+    g->has_fp8 = g->has_fp8 || p->type == PRODUCT_FP8;
+}
+
+static struct gemm_sizes gemm_sizes(const struct device_setup *s,
+                                    const struct gpu_net *const nets[MODEL_ROLES])
+{
+    struct gemm_sizes g = {.max_rows = s->max_rows};
+
+    for (int i = 0; i < MODEL_ROLES; i++) {
+        for (int j = 0; nets[i] && j < nets[i]->n_layers; j++) {
+            const struct gpu_layer *l = &nets[i]->layers[j];
+
+            gemm_add(&g, &l->qkv);
+            gemm_add(&g, &l->wo);
+            gemm_add(&g, &l->gate_up);
+            gemm_add(&g, &l->down);
+        }
+    }
+    return g;
+}
+
+/* Prompt rows that never are enough for cuBLASLt need nothing of it. */
+static bool wants_gemm(const struct device_setup *s)
+{
+    return !s->reproducible && s->max_rows >= GEMM_ROWS_MIN;
+}
+
+/* Everything but weights and KV, in the classes of struct device_plan: state of slots; what passes
+ * work in; logits, laws, and the scratch of prompt products. */
+struct layout {
+    struct seats *seats;
+    struct gpu_forward *forward;
+    struct gpu_rounds *rounds;
+    struct gemm **gemm;
+    struct gpu_arena *slot, *activation, *workspace;
+};
+
+static int layout_rest(const struct layout *l, const struct device_setup *s,
+                       const struct gpu_net *const nets[MODEL_ROLES], const struct gpu_machine *m)
+{
+    const struct gpu_net *target = nets[MODEL_TARGET], *draft = nets[MODEL_DRAFT];
+    struct gpu_forward_sizes sizes = forward_sizes(s);
+    struct gemm_sizes gemm = gemm_sizes(s, nets);
+
+    seats_layout(l->seats, s, target->n_vocab, l->slot);
+    gpu_forward_layout(l->forward, nets, s, &sizes, l->activation);
+    gpu_rounds_layout(l->rounds, s, target->n_vocab, draft ? draft->n_vocab : 0, l->workspace);
+    *l->gemm = NULL;
+    return wants_gemm(s) ? gemm_open(l->gemm, &gemm, m->major, m->minor, l->workspace) : 0;
+}
+
+static int plan_rest(const struct device *dev, const struct device_setup *s,
+                     const struct gpu_net *const nets[MODEL_ROLES], struct device_plan *out,
+                     char *err, size_t errlen)
+{
+    struct gpu_arena slot = {0}, activation = {0}, workspace = {0};
+    struct seats seats;
+    struct gpu_forward forward;
+    struct gpu_rounds rounds;
+    struct gemm *gemm;
+    size_t block_bytes = 0;
+
+    (void)layout_rest(
+        &(struct layout){&seats, &forward, &rounds, &gemm, &slot, &activation, &workspace}, s, nets,
+        &dev->machine);
+    if (!gpu_kv_block_bytes(nets, s->kv, &block_bytes) || slot.overflow || activation.overflow ||
+        workspace.overflow)
+        return fail(SPECD_EINVAL, err, errlen,
+                    "%d slots of %d tokens with passes of %d rows exceed the address space",
+                    s->n_slots, s->n_ctx, s->max_rows);
+    out->block_bytes = block_bytes;
+    out->slot_bytes = slot.used;
+    out->activation_bytes = activation.used;
+    out->workspace_bytes = workspace.used;
+    out->graph_bytes = graph_bytes(s, nets[MODEL_TARGET]->n_layers,
+                                   nets[MODEL_DRAFT] ? nets[MODEL_DRAFT]->n_layers : 0);
+    return 0;
+}
+
+static int device_plan(const struct device *dev, const struct device_setup *setup,
+                       struct device_plan *out, char *err, size_t errlen)
+{
+    struct gpu_arena weights[MODEL_ROLES] = {{0}};
+    struct gpu_net nets[MODEL_ROLES] = {{0}};
+    bool has_net[MODEL_ROLES];
+    const struct gpu_net *used[MODEL_ROLES];
+
+    memset(out, 0, sizeof(*out));
+    int rc = setup_check(setup, err, errlen);
+
+    if (rc != 0)
+        return rc;
+    rc = layout_nets(setup, nets, has_net, weights, err, errlen);
+    if (rc == 0) {
+        net_pointers(nets, has_net, used);
+        for (int i = 0; i < MODEL_ROLES; i++)
+            out->weights_bytes[i] = weights[i].used;
+        rc = plan_rest(dev, setup, used, out, err, errlen);
+    }
+    for (int i = 0; i < MODEL_ROLES; i++)
+        gpu_net_free(&nets[i]);
+    return rc;
+}
+
+/* ---- loading --------------------------------------------------------------------------------- */
+
+static int open_arena(struct gpu_arena *a, uint64_t bytes, const char *what, char *err,
+                      size_t errlen)
+{
+    int rc = gpu_arena_open(a, bytes);
+
+    if (rc != 0)
+        fail(rc, err, errlen, "no memory on the GPU for %s: %llu MiB", what,
+             (unsigned long long)bytes >> 20);
+    return rc;
+}
+
+static void setup_keep(struct device *dev, const struct device_setup *setup)
+{
+    uint32_t *ids = xcalloc(setup->n_self_layers, sizeof(*ids));
+
+    for (uint32_t i = 0; i < setup->n_self_layers; i++)
+        ids[i] = setup->self_layers[i];
+    free((void *)dev->setup.self_layers); /* of a load that failed */
+    dev->setup = *setup;
+    dev->setup.self_layers = ids;
+}
+
+static int load_nets(struct device *dev, const struct device_plan *plan, device_progress *progress,
+                     void *arg, char *err, size_t errlen)
+{
+    int rc = 0;
+
+    for (int i = 0; rc == 0 && i < MODEL_ROLES; i++) {
+        if (dev->setup.models[i])
+            rc = gpu_net_load(&dev->nets[i], dev->setup.models[i], dev->setup.threads,
+                              (enum model_role)i, progress, arg, plan->weights_bytes[i], err,
+                              errlen);
+    }
+    return rc;
+}
+
+static int device_model_load(struct device *dev, const struct device_setup *setup,
+                             device_progress *progress, void *arg, char *err, size_t errlen)
+{
+    struct device_plan plan;
+
+    if (dev->has_models)
+        return fail(SPECD_EINVAL, err, errlen, "the device has its models already");
+    int rc = device_plan(dev, setup, &plan, err, errlen);
+
+    if (rc != 0)
+        return rc;
+    setup_keep(dev, setup);
+    for (int i = 0; rc == 0 && i < MODEL_ROLES; i++) {
+        if (setup->models[i])
+            rc = open_arena(&dev->weights[i], plan.weights_bytes[i], "the weights", err, errlen);
+    }
+    if (rc == 0)
+        rc = layout_nets(setup, dev->nets, dev->has_net, dev->weights, err, errlen);
+    if (rc == 0)
+        rc = load_nets(dev, &plan, progress, arg, err, errlen);
+    dev->has_models = rc == 0;
+    return rc;
+}
+
+/* ---- the pool and all the rest --------------------------------------------------------------- */
+
+static int open_arenas(struct device *dev, const struct device_plan *plan, char *err, size_t errlen)
+{
+    size_t kv_bytes;
+
+    if (!size_mul(plan->block_bytes, (size_t)dev->n_blocks, &kv_bytes))
+        return fail(SPECD_EINVAL, err, errlen, "%d blocks exceed the address space", dev->n_blocks);
+    /* Layers are parts of their own, each rounded up. */
+    size_t parts = 0;
+
+    for (int i = 0; i < MODEL_ROLES; i++)
+        parts += dev->has_net[i] ? (size_t)dev->nets[i].n_layers : 0;
+    int rc = open_arena(&dev->slot_arena, plan->slot_bytes, "slots", err, errlen);
+
+    if (rc == 0)
+        rc = open_arena(&dev->activation_arena, plan->activation_bytes, "activations", err, errlen);
+    if (rc == 0)
+        rc = open_arena(&dev->workspace_arena, plan->workspace_bytes, "logits", err, errlen);
+    if (rc == 0)
+        rc = open_arena(&dev->kv_arena, kv_bytes + parts * GPU_ARENA_ALIGN, "KV", err, errlen);
+    return rc;
+}
+
+static int layout_all(struct device *dev, char *err, size_t errlen)
+{
+    const struct gpu_net *nets[MODEL_ROLES];
+
+    net_pointers(dev->nets, dev->has_net, nets);
+    gpu_kv_layout(&dev->kv, nets, dev->setup.kv, dev->n_blocks, &dev->kv_arena);
+    int rc = layout_rest(&(struct layout){&dev->seats, &dev->forward, &dev->rounds, &dev->gemm,
+                                          &dev->slot_arena, &dev->activation_arena,
+                                          &dev->workspace_arena},
+                         &dev->setup, nets, &dev->machine);
+
+    if (rc != 0)
+        return fail(rc, err, errlen, "cuBLASLt cannot be started");
+    if (dev->slot_arena.failed || dev->activation_arena.failed || dev->workspace_arena.failed ||
+        dev->kv_arena.failed)
+        return fail(SPECD_ENOMEM, err, errlen, "no memory on the GPU");
+    dev->rounds.state.slots = dev->seats.slots;
+    dev->rounds.state.n_blocks = dev->n_blocks;
+    dev->rounds.forward = &dev->forward;
+    dev->forward.kv = &dev->kv;
+    dev->forward.machine = dev->machine.product;
+    dev->forward.gemm = dev->gemm;
+    dev->forward.state = dev->rounds.state;
+    return 0;
+}
+
+static int open_flights(struct device *dev)
+{
+    int rc = seats_clear(&dev->seats);
+
+    if (rc == 0 &&
+        cudaMemset(dev->rounds.state.clock, 0, sizeof(struct device_clock)) != cudaSuccess)
+        rc = SPECD_EDEVICE;
+    for (int i = 0; rc == 0 && i < WAITER_ROUNDS; i++)
+        rc = gpu_flight_open(&dev->flights[i], &dev->seats, dev->setup.k_max);
+    return rc;
+}
+
+static int start(struct device *dev, void (*on_done)(void *arg), void *arg, char *err,
+                 size_t errlen)
+{
+    if (cudaStreamCreateWithFlags(&dev->stream, cudaStreamNonBlocking) != cudaSuccess)
+        return fail(SPECD_EDEVICE, err, errlen, "no CUDA stream");
+    int rc = open_flights(dev);
+
+    if (rc != 0)
+        return fail(rc, err, errlen, "no pinned memory for rounds");
+    if (!dev->setup.eager)
+        rc = gpu_graphs_capture(&dev->graphs, &dev->rounds, &dev->setup, dev->stream);
+    if (rc != 0 || cudaDeviceSynchronize() != cudaSuccess)
+        return fail(SPECD_EDEVICE, err, errlen, "capturing a round failed: %s",
+                    cudaGetErrorString(cudaGetLastError()));
+    rc = gpu_waiter_start(&dev->waiter, dev->machine.index, on_done, arg);
+    return rc == 0 ? 0 : fail(rc, err, errlen, "no thread to wait for the GPU");
+}
+
+static int device_pool_create(struct device *dev, int32_t n_blocks, void (*on_done)(void *arg),
+                              void *arg, char *err, size_t errlen)
+{
+    struct device_plan plan;
+
+    if (!dev->has_models || dev->n_blocks > 0)
+        return fail(SPECD_EINVAL, err, errlen, "a KV pool comes after the models, once");
+    int rc = check_range(n_blocks, 1, INT32_MAX, "the number of blocks", err, errlen);
+
+    if (rc == 0)
+        rc = device_plan(dev, &dev->setup, &plan, err, errlen);
+    if (rc != 0)
+        return rc;
+    dev->n_blocks = n_blocks;
+    rc = open_arenas(dev, &plan, err, errlen);
+    if (rc == 0)
+        rc = layout_all(dev, err, errlen);
+    if (rc == 0)
+        rc = start(dev, on_done, arg, err, errlen);
+    dev->has_pool = rc == 0;
+    return rc;
+}
+
+/* ---- slots ----------------------------------------------------------------------------------- */
+
+static int device_slot_set(struct device *dev, int32_t slot, const struct slot_config *config)
+{
+    return dev->has_pool ? seats_stage_config(&dev->seats, slot, config) : SPECD_EINVAL;
+}
+
+static int device_slot_blocks(struct device *dev, int32_t slot, int32_t first, int32_t n,
+                              const int32_t *ids)
+{
+    return dev->has_pool ? seats_stage_blocks(&dev->seats, slot, first, n, ids, dev->n_blocks)
+                         : SPECD_EINVAL;
+}
+
+/* Grammars are not read by any kernel. */
+static int device_grammar_set(struct device *dev, int32_t slot, const void *automaton, size_t bytes)
+{
+    (void)dev;
+    (void)slot;
+    (void)automaton;
+    (void)bytes;
+    return SPECD_EINVAL;
+}
+
+const struct device_ops cuda_device_ops = {
+    .name = "cuda",
+    .open = device_open,
+    .describe = device_describe,
+    .close = device_close,
+    .plan = device_plan,
+    .model_load = device_model_load,
+    .pool_create = device_pool_create,
+    .slot_set = device_slot_set,
+    .slot_blocks = device_slot_blocks,
+    .grammar_set = device_grammar_set,
+    .begin = gpu_begin,
+    .forward = gpu_record_forward,
+    .draw = gpu_record_draw,
+    .verify = gpu_record_verify,
+    .end = gpu_end,
+    .poll = gpu_poll,
+    .collect = gpu_collect,
+};

@@ -1,0 +1,319 @@
+#include "forward.h"
+
+#include "layer.h"
+#include "specd/util.h"
+
+#include <stdlib.h>
+
+/* Partial results of attention that may wait for their merge; beyond that, spans are not split. */
+#define PARTIALS_MAX 2048
+
+/* ---- the pool -------------------------------------------------------------------------------- */
+
+static struct kv_layer layer_of(const struct gpu_net *net, enum kv_type type)
+{
+    return (struct kv_layer){
+        .type = type, .n_kv_heads = net->n_kv_heads, .head_dim = net->head_dim};
+}
+
+bool gpu_kv_block_bytes(const struct gpu_net *const nets[MODEL_ROLES], enum kv_type type,
+                        size_t *bytes)
+{
+    *bytes = 0;
+    for (int i = 0; i < MODEL_ROLES; i++) {
+        size_t of_role;
+
+        if (!nets[i])
+            continue;
+        struct kv_layer layer = layer_of(nets[i], type);
+
+        if (!size_mul(kv_layer_block_bytes(&layer), (size_t)nets[i]->n_layers, &of_role) ||
+            !size_add(*bytes, of_role, bytes))
+            return false;
+    }
+    return true;
+}
+
+void gpu_kv_layout(struct gpu_kv *kv, const struct gpu_net *const nets[MODEL_ROLES],
+                   enum kv_type type, int32_t n_blocks, struct gpu_arena *a)
+{
+    for (int i = 0; i < MODEL_ROLES; i++) {
+        if (!nets[i])
+            continue;
+        kv->n_layers[i] = nets[i]->n_layers;
+        kv->layers[i] = xcalloc((size_t)nets[i]->n_layers, sizeof(*kv->layers[i]));
+        for (int j = 0; j < nets[i]->n_layers; j++) {
+            struct kv_layer *layer = &kv->layers[i][j];
+
+            *layer = layer_of(nets[i], type);
+            layer->blocks = gpu_take(a, (size_t)n_blocks, kv_layer_block_bytes(layer));
+        }
+    }
+}
+
+void gpu_kv_free(struct gpu_kv *kv)
+{
+    for (int i = 0; i < MODEL_ROLES; i++)
+        free(kv->layers[i]);
+    *kv = (struct gpu_kv){0};
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+/* The widest of both models. */
+struct widths {
+    size_t embd, q, qkv, ff, partial;
+};
+
+static void widths_add(struct widths *w, const struct gpu_net *n)
+{
+    size_t q = (size_t)n->n_heads * (size_t)n->head_dim;
+    size_t kv = (size_t)n->n_kv_heads * (size_t)n->head_dim;
+
+    w->embd = MAX(w->embd, (size_t)n->n_embd);
+    w->q = MAX(w->q, q);
+    w->qkv = MAX(w->qkv, q + 2 * kv);
+    w->ff = MAX(w->ff, (size_t)n->n_ff);
+    w->partial = MAX(w->partial, attention_partial_floats(1, n->n_heads, n->head_dim));
+}
+
+static int32_t items_max(const struct gpu_net *const nets[MODEL_ROLES], int32_t max_rows,
+                         int32_t n_slots, int32_t max_partials)
+{
+    int32_t most = 0;
+
+    for (int i = 0; i < MODEL_ROLES; i++) {
+        if (!nets[i])
+            continue;
+        int32_t group = nets[i]->n_heads / nets[i]->n_kv_heads;
+
+        most = MAX(most,
+                   pass_items_max(max_rows, n_slots, max_partials, group, ATTENTION_QUERIES_FEW));
+    }
+    return most;
+}
+
+static void pass_layout(struct pass *p, const struct device_setup *setup,
+                        const struct gpu_forward_sizes *sizes, int32_t max_items,
+                        int32_t max_partials, struct gpu_arena *a)
+{
+    size_t rows = (size_t)sizes->max_rows, logits = (size_t)sizes->max_logits;
+
+    *p = (struct pass){
+        .counts = gpu_take(a, 1, sizeof(*p->counts)),
+        .rows = gpu_take(a, rows, sizeof(*p->rows)),
+        .logit_rows = gpu_take(a, logits, sizeof(*p->logit_rows)),
+        .turn_of_logit = gpu_take(a, logits, sizeof(*p->turn_of_logit)),
+        .spans = gpu_take(a, (size_t)setup->n_slots, sizeof(*p->spans)),
+        .items = gpu_take(a, (size_t)max_items, sizeof(*p->items)),
+        .merges = gpu_take(a, (size_t)MAX(max_partials, 1), sizeof(*p->merges)),
+        .max_rows = sizes->max_rows,
+        .max_logits = sizes->max_logits,
+        .max_items = max_items,
+        .max_partials = max_partials,
+    };
+}
+
+void gpu_forward_layout(struct gpu_forward *f, const struct gpu_net *const nets[MODEL_ROLES],
+                        const struct device_setup *setup, const struct gpu_forward_sizes *sizes,
+                        struct gpu_arena *a)
+{
+    struct widths w = {0};
+    size_t T = (size_t)sizes->max_rows;
+    int32_t partials = setup->n_ctx > ATTENTION_TILE ? PARTIALS_MAX : 0;
+
+    *f = (struct gpu_forward){.reproducible = setup->reproducible};
+    for (int i = 0; i < MODEL_ROLES; i++) {
+        f->nets[i] = nets[i];
+        if (nets[i])
+            widths_add(&w, nets[i]);
+    }
+    f->x = gpu_take(a, T, w.embd * sizeof(*f->x));
+    f->h = gpu_take(a, T, w.embd * sizeof(*f->h));
+    f->qkv = gpu_take(a, T, w.qkv * sizeof(*f->qkv));
+    f->q = gpu_take(a, T, w.q * sizeof(*f->q));
+    f->attn = gpu_take(a, T, w.q * sizeof(*f->attn));
+    f->ff = gpu_take(a, T, w.ff * sizeof(*f->ff));
+    f->partials = gpu_take(a, (size_t)partials, w.partial * sizeof(*f->partials));
+    pass_layout(&f->pass, setup, sizes, items_max(nets, sizes->max_rows, setup->n_slots, partials),
+                partials, a);
+}
+
+/* ---- one pass -------------------------------------------------------------------------------- */
+
+/* What the launches of a pass share. */
+struct run {
+    struct gpu_forward *f;
+    const struct gpu_pass *p;
+    const struct gpu_net *net;
+    cudaStream_t stream;
+    bool matrix; /* attention on the matrix units */
+    int queries; /* to an item of attention */
+};
+
+#define TRY(call)         \
+    do {                  \
+        int rc_ = (call); \
+        if (rc_ != 0)     \
+            return rc_;   \
+    } while (0)
+
+/* A request's rows must have one kernel, so that none depends on how its prompt was cut: which one,
+ * is a matter of the set of rows alone, and with `reproducible` not even of that. */
+static bool wants_matrix(const struct gpu_forward *f, const struct gpu_pass *p)
+{
+    const struct kv_layer *kv = &f->kv->layers[p->role][0];
+    int d = kv->head_dim;
+
+    if (kv->type == KV_F32 || (d != 64 && d != 80 && d != 96 && d != 128 && d != 256))
+        return false;
+    return f->reproducible || p->set == ROWS_PROMPT;
+}
+
+static int queries_of(const struct gpu_pass *p, bool matrix, int group)
+{
+    if (matrix)
+        return ATTENTION_QUERIES_MATRIX;
+    bool few = p->rows_per_slot > 0 && p->rows_per_slot * group <= ATTENTION_QUERIES_FEW;
+
+    return few ? ATTENTION_QUERIES_FEW : ATTENTION_QUERIES_MANY;
+}
+
+static int product(const struct run *r, const struct gpu_matrix *m, const uint16_t *x,
+                   enum product_end end, void *out, int64_t out_stride, const float *bias)
+{
+    const struct product_plan *plan = &m->plan;
+    struct product_call call = {
+        .plan = plan,
+        .weights = m->data,
+        .x = x,
+        .x_stride = plan->k,
+        .n_rows = &r->f->pass.counts->n_rows,
+        .end = end,
+        .out = out,
+        .out_stride = (int32_t)out_stride,
+        .bias = bias,
+    };
+
+    if (r->p->set == ROWS_PROMPT && !r->f->reproducible && r->p->capacity >= GEMM_ROWS_MIN)
+        return gemm_run(r->f->gemm, &call, r->p->capacity, r->stream);
+    struct product_tiling t = product_tiling_of(plan, r->p->capacity, &r->f->machine);
+
+    return launch_product(&call, &t, r->stream);
+}
+
+static int attention(const struct run *r, int layer)
+{
+    const struct gpu_forward *f = r->f;
+    struct attention_input in = {
+        .q = f->q,
+        .out = f->attn,
+        .kv = f->kv->layers[r->p->role][layer],
+        .group = r->net->n_heads / r->net->n_kv_heads,
+        .partial = f->partials,
+    };
+    int sms = f->machine.n_multiprocessors;
+
+    if (r->matrix)
+        return launch_attention_matrix(&f->state, &f->pass, &in,
+                                       sms * (r->net->head_dim > 128 ? 1 : 2), r->stream);
+    return launch_attention(&f->state, &f->pass, &in, r->queries,
+                            sms * (r->queries == ATTENTION_QUERIES_FEW ? 4 : 2), r->stream);
+}
+
+static int norm(const struct run *r, const float *w)
+{
+    const struct norm n = {
+        .y = r->f->h, .x = r->f->x, .w = w, .eps = r->net->rms_eps, .width = r->net->n_embd};
+
+    return launch_norm(&n, &r->f->pass, r->p->capacity, r->stream);
+}
+
+static int project(const struct run *r, const struct gpu_layer *l, int layer)
+{
+    const struct gpu_net *net = r->net;
+    const struct qkv in = {
+        .qkv = r->f->qkv,
+        .bias = l->qkv_bias,
+        .q_norm = l->q_norm,
+        .k_norm = l->k_norm,
+        .eps = net->rms_eps,
+        .rotation = net->rotation,
+        .rope = net->rope,
+        .rope_dim = net->rope_dim,
+        .q = r->f->q,
+        .kv = r->f->kv->layers[r->p->role][layer],
+        .n_heads = net->n_heads,
+    };
+
+    TRY(norm(r, l->attn_norm));
+    TRY(product(r, &l->qkv, r->f->h, PRODUCT_STORE, r->f->qkv, l->qkv.plan.n, NULL));
+    return launch_qkv(&in, &r->f->state, &r->f->pass, r->p->capacity, r->stream);
+}
+
+static int layer_run(const struct run *r, int i)
+{
+    const struct gpu_layer *l = &r->net->layers[i];
+    struct gpu_forward *f = r->f;
+
+    TRY(project(r, l, i));
+    if (i + 1 == r->net->n_layers && r->p->max_logits == 0)
+        return 0; /* nobody reads what the last layer would hand on */
+    TRY(attention(r, i));
+    TRY(product(r, &l->wo, f->attn, PRODUCT_ADD, f->x, r->net->n_embd, NULL));
+    TRY(norm(r, l->ffn_norm));
+    TRY(product(r, &l->gate_up, f->h, PRODUCT_SILU_MUL, f->ff, r->net->n_ff, NULL));
+    return product(r, &l->down, f->ff, PRODUCT_ADD, f->x, r->net->n_embd, NULL);
+}
+
+static int logits(const struct run *r)
+{
+    const struct gpu_forward *f = r->f;
+    const struct norm n = {.y = f->h,
+                           .x = f->x,
+                           .w = r->net->out_norm,
+                           .eps = r->net->rms_eps,
+                           .width = r->net->n_embd};
+    const struct product_plan *plan = &r->net->output.plan;
+    int32_t rows = MIN(r->p->max_logits, r->p->capacity);
+    const struct product_call call = {
+        .plan = plan,
+        .weights = r->net->output.data,
+        .x = f->h,
+        .x_stride = plan->k,
+        .n_rows = &f->pass.counts->n_logits,
+        .end = PRODUCT_STORE,
+        .out = r->p->logits,
+        .out_stride = (int32_t)r->p->stride,
+    };
+
+    TRY(launch_logit_norm(&n, &f->pass, rows, r->stream));
+    struct product_tiling t = product_tiling_of(plan, rows, &f->machine);
+
+    return launch_product(&call, &t, r->stream);
+}
+
+int gpu_forward_run(struct gpu_forward *f, const struct gpu_pass *p, cudaStream_t stream)
+{
+    const struct gpu_net *net = f->nets[p->role];
+    struct run r = {.f = f, .p = p, .net = net, .stream = stream, .matrix = wants_matrix(f, p)};
+    int group = net->n_heads / net->n_kv_heads;
+
+    r.queries = queries_of(p, r.matrix, group);
+    const struct pass_request request = {
+        .set = p->set,
+        .role = p->role,
+        .step = p->step,
+        .first = p->first,
+        .capacity = p->capacity,
+        .group = group,
+        .queries = r.queries,
+    };
+
+    TRY(launch_rows(&f->state, &f->pass, &request, stream));
+    TRY(launch_embed(f->x, &net->embed.plan, net->embed.data, &f->state, &f->pass, p->capacity,
+                     stream));
+    for (int i = 0; i < net->n_layers; i++)
+        TRY(layer_run(&r, i));
+    return p->max_logits > 0 ? logits(&r) : 0;
+}
