@@ -7,8 +7,8 @@
  * several). Times are medians. Usage: bench-matmul [-t threads] [-n repeats] [type ...]
  */
 #include "matmul.h"
-#include "quant.h"
 
+#include "specd/quant.h"
 #include "specd/util.h"
 
 #include <stdio.h>

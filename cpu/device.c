@@ -4,6 +4,7 @@
 #include "device_impl.h"
 
 #include "machine.h"
+#include "specd/model_check.h"
 #include "specd/util.h"
 
 #include <stdlib.h>
@@ -99,7 +100,7 @@ static int setup_check(const struct device_setup *s, char *err, size_t errlen)
         return fail(SPECD_EINVAL, err, errlen, "the CPU keeps KV in bf16 or f32, not in fp8");
     for (int i = 0; rc == 0 && i < MODEL_ROLES; i++) {
         char why[256];
-        if (s->models[i] && (rc = net_check(s->models[i], why, sizeof(why))) != 0)
+        if (s->models[i] && (rc = model_check(s->models[i], why, sizeof(why))) != 0)
             fail(rc, err, errlen, "%s: %s", role_name(i), why);
     }
     if (rc == 0)

@@ -33,9 +33,7 @@ struct net {
     struct net_layer *layers;
 };
 
-/* SPECD_EINVAL, naming the tensor or number that the device cannot use. */
-int net_check(const struct model *m, char *err, size_t errlen);
-/* Takes the memory of every tensor from `a`, which may be counting. m has passed net_check. */
+/* Takes the memory of every tensor from `a`, which may be counting. m has passed model_check. */
 int net_layout(struct net *net, const struct model *m, enum weight_type want, struct arena *a,
                char *err, size_t errlen);
 /* Converts the weights, after a net_layout over an open arena. progress may be NULL. */

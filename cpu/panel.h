@@ -17,7 +17,7 @@
 #ifndef SPECD_CPU_PANEL_H
 #define SPECD_CPU_PANEL_H
 
-#include "quant.h"
+#include "specd/quant.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -79,15 +79,23 @@ struct product_plan {
  * them. */
 int product_plan_of(struct product_plan *p, enum product_type type, bool paired, int64_t n,
                     int64_t k);
-/* In which a file's tensor is kept without loss: the type of its own for q8_0, q4_0, q4_1 and q4_K,
- * BF16 for others. */
+/* The type of its own for q8_0, q4_0, q4_1 and q4_K; BF16 for others, to which all but bf16 are
+ * rounded. */
 enum product_type product_type_of(enum dtype file);
-/* Whether rows of `file` can be packed as `type`: from f32 and bf16 all but INT4_MIN and INT4_K,
- * rounded to nearest; from a file's blocks the type that keeps them as they are. */
+/* Whether rows of `file` can be packed as `type`. product_type_of's keeps a file's blocks as they
+ * are; all but INT4_MIN and INT4_K take any file's numbers, rounded to nearest. */
 bool product_packs(enum product_type type, enum dtype file);
 
 /* Which of a paired matrix. */
 enum product_half { PRODUCT_GATE, PRODUCT_UP };
+
+/* Tiles first..first+n alone: what a matrix is packed as when it is made piece by piece. Its
+ * channels count from the first tile's (paired: 8 of each half to a tile). A piece's units and
+ * scales are those that the whole has from first * units * unit bytes and, FP8, from channel
+ * 16 * first on. */
+struct product_plan product_plan_tiles(const struct product_plan *p, int32_t first, int32_t n);
+/* Of one tile: its units. */
+size_t product_tile_bytes(const struct product_plan *p);
 
 /* All of the matrix zero: what padding needs. */
 void product_pack_start(const struct product_plan *p, void *packed /* (bytes), host */);

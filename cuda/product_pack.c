@@ -1,16 +1,18 @@
 /*
  * Packs weights for the product kernels, on the host: rows of a file's tensor into the layout of
- * product_impl.h, a group of 32 weights at a time. Blocks of a file keep their integers and scales;
- * f32 and bf16 are rounded to the nearest value the type has.
+ * product_impl.h, a group of 32 weights at a time. Blocks of a file keep their integers and scales
+ * where the type can; whatever else comes is read as floats and rounded to the nearest value the
+ * type has.
  */
 #include "product_impl.h"
 #include "specd/fixmath.h"
+#include "specd/quant.h"
 #include "specd/util.h"
 
 #include <math.h>
 #include <string.h>
 
-#define GROUP 32
+#define GROUP RUN
 #define FP8_MAX 448.0f
 
 /* 32 weights of a channel: what stands for each, and the scales as the file has them. */
@@ -20,116 +22,54 @@ struct group {
     uint8_t u, v;         /* INT4_K */
 };
 
-/* ---- numbers --------------------------------------------------------------------------------- */
-
-static uint16_t load16(const uint8_t *p)
-{
-    return (uint16_t)(p[0] | p[1] << 8);
-}
-
-/* u / 2^shift to nearest even. */
-static uint32_t shift_round(uint32_t u, int shift)
-{
-    return (u + (1u << (shift - 1)) - 1 + (u >> shift & 1)) >> shift;
-}
-
-static uint16_t bf16_of(float f)
-{
-    uint32_t u = fix_to_bits(f);
-
-    if ((u & 0x7fffffff) > 0x7f800000)
-        return (uint16_t)(u >> 16 | 0x40); /* a NaN stays one */
-    return (uint16_t)shift_round(u, 16);
-}
+/* ---- groups of a file's rows ----------------------------------------------------------------- */
 
 /* Of a finite number; too large becomes the largest. */
 static uint16_t e4m3_of(float f)
 {
-    uint32_t u = fix_to_bits(f), sign = u >> 24 & 0x80, mag = u & 0x7fffffff, code;
+    uint32_t u = fix_to_bits(f), sign = u >> 24 & 0x80, mag = u & 0x7fffffff, code, shifted;
 
-    if (mag < 0x3c800000) /* below 2^-6: a multiple of 2^-9 */
-        code = (uint32_t)lrintf(fix_from_bits(mag) * 0x1p9f);
-    else
-        code = MIN(shift_round(mag - (120u << 23), 20), 0x7eu);
+    if (mag < 0x3c800000) { /* below 2^-6: a multiple of 2^-9, as what 2^14 has behind the point */
+        code = fix_to_bits(fix_from_bits(mag) + 0x1p14f) & 0xff;
+    } else {
+        shifted = mag - (120u << 23);
+        code = MIN((shifted + (1u << 19) - 1 + (shifted >> 20 & 1)) >> 20, 0x7eu);
+    }
     return (uint16_t)(sign | code);
 }
 
-/* Of |f| < 65520. */
-static uint16_t f16_of(float f)
-{
-    uint32_t u = fix_to_bits(f), sign = u >> 16 & 0x8000, mag = u & 0x7fffffff;
-
-    if (mag < 0x38800000) /* below 2^-14: a multiple of 2^-24 */
-        return (uint16_t)(sign | (uint32_t)lrintf(fix_from_bits(mag) * 0x1p24f));
-    return (uint16_t)(sign | shift_round(mag - (112u << 23), 13));
-}
-
-static float f16_value(uint16_t h)
-{
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, mag = h & 0x7fff;
-
-    if (mag < 0x400)
-        return fix_from_bits(sign | fix_to_bits((float)mag * 0x1p-24f));
-    return fix_from_bits(sign | ((mag << 13) + (112u << 23)));
-}
-
-/* ---- groups of a file's rows ----------------------------------------------------------------- */
-
-/* n numbers of an f32 or bf16 row from k on; the rest of the group is zero. */
+/* n <= 32 numbers of a row from k on; the rest of the group is zero. */
 static void floats_read(enum dtype file, const void *row, int32_t k, int32_t n, float out[GROUP])
 {
-    memset(out, 0, GROUP * sizeof(*out));
-    if (file == DT_F32) {
-        memcpy(out, (const float *)row + k, (size_t)n * sizeof(*out));
+    struct quant_run run;
+
+    if (dtype_is_quantised(file)) {
+        quant_unpack(file, row, (size_t)(k / GROUP), &run);
+        quant_values(file, &run, out);
         return;
     }
-    for (int32_t i = 0; i < n; i++)
-        out[i] = fix_from_bits((uint32_t)load16((const uint8_t *)row + 2 * ((size_t)k + (size_t)i))
-                               << 16);
+    memset(out, 0, GROUP * sizeof(*out));
+    quant_decode(file, (const uint8_t *)row + dtype_row_bytes(file, (size_t)k), (size_t)n, out);
 }
 
-static void q8_0_read(const uint8_t *block, struct group *g)
+/* Whether what the file has goes into the type as it is. */
+static bool keeps_blocks(enum product_type type, enum dtype file)
 {
-    g->d = load16(block);
-    for (int i = 0; i < GROUP; i++)
-        g->code[i] = (uint16_t)(block[2 + i] ^ 0x80);
+    return type != PRODUCT_BF16 && product_type_of(file) == type;
 }
 
-/* The first 16 are in the low nibbles. */
-static void nibbles_read(const uint8_t *bytes, struct group *g)
+static void blocks_read(enum dtype file, const void *row, int32_t i, struct group *g)
 {
-    for (int i = 0; i < GROUP; i++)
-        g->code[i] = (uint16_t)(bytes[i % 16] >> (i / 16 * 4) & 15);
-}
+    struct quant_run run;
+    int flip = file == DT_Q8_0 ? 0x80 : 0;
 
-/* Of q4_K's eight groups number i, whose integers are the low or high nibbles of 32 bytes. Its
- * scales: twelve bytes, six bits each; the last four groups' are in three places. */
-static void q4_k_read(const uint8_t *block, int i, struct group *g)
-{
-    const uint8_t *s = block + 4, *bytes = block + 16 + 32 * (i / 2);
-
-    g->d = load16(block);
-    g->m = load16(block + 2);
-    g->u = (uint8_t)(i < 4 ? s[i] & 63 : (s[i + 4] & 15) | s[i - 4] >> 6 << 4);
-    g->v = (uint8_t)(i < 4 ? s[i + 4] & 63 : s[i + 4] >> 4 | s[i] >> 6 << 4);
+    quant_unpack(file, row, (size_t)i, &run);
     for (int j = 0; j < GROUP; j++)
-        g->code[j] = (uint16_t)(bytes[j] >> (i % 2 * 4) & 15);
-}
-
-static void blocks_read(enum dtype file, const uint8_t *row, int32_t i, struct group *g)
-{
-    const uint8_t *block =
-        row + (size_t)(i * GROUP / dtype_block(file)) * (size_t)dtype_bytes(file);
-
-    if (file == DT_Q8_0) {
-        q8_0_read(block, g);
-    } else if (file == DT_Q4_K) {
-        q4_k_read(block, i % 8, g);
-    } else {
-        g->d = load16(block);
-        g->m = file == DT_Q4_1 ? load16(block + 2) : 0;
-        nibbles_read(block + (file == DT_Q4_1 ? 4 : 2), g);
-    }
+        g->code[j] = (uint16_t)((uint8_t)run.q[j] ^ flip);
+    g->d = run.d;
+    g->m = run.m;
+    g->u = run.scale[0];
+    g->v = run.min;
 }
 
 /* Integers low .. high around zero: as q8_0 (the largest magnitude becomes 127) and q4_0 (the
@@ -140,12 +80,14 @@ static void group_quantise(const float v[GROUP], int low, int high, struct group
 
     for (int i = 0; i < GROUP; i++)
         peak = fabsf(v[i]) > fabsf(peak) ? v[i] : peak;
-    g->d = f16_of(low == -8 ? fminf(fmaxf(peak / -8, -65504), 65504)
-                            : fminf(fabsf(peak) / 127, 65504));
-    d = f16_value(g->d);
+    g->d = f16_from_f32(low == -8 ? fminf(fmaxf(peak / -8, -65504), 65504)
+                                  : fminf(fabsf(peak) / 127, 65504));
+    d = f16_to_f32(g->d);
     for (int i = 0; i < GROUP; i++) {
-        float q = d == 0.0f ? 0.0f : rintf(v[i] / d);
-        g->code[i] = (uint16_t)(fminf(fmaxf(q, (float)low), (float)high) - (float)low);
+        float q = d == 0.0f ? 0.0f : v[i] / d;
+        q = q > (float)low ? q : (float)low; /* a NaN becomes a number */
+        q = (q < (float)high ? q : (float)high) + FIX_ROUND;
+        g->code[i] = (uint16_t)((int32_t)(fix_to_bits(q) - fix_to_bits(FIX_ROUND)) - low);
     }
 }
 
@@ -154,7 +96,7 @@ static void floats_pack(enum product_type type, const float v[GROUP], float scal
     switch (type) {
     case PRODUCT_BF16:
         for (int i = 0; i < GROUP; i++)
-            g->code[i] = bf16_of(v[i]);
+            g->code[i] = bf16_from_f32(v[i]);
         break;
     case PRODUCT_FP8:
         for (int i = 0; i < GROUP; i++)
@@ -181,40 +123,48 @@ static float fp8_scale(enum dtype file, const void *row, int32_t k)
     for (int32_t at = 0; at < k; at += GROUP) {
         floats_read(file, row, at, MIN(GROUP, k - at), v);
         for (int i = 0; i < GROUP; i++)
-            peak = fmaxf(peak, fabsf(v[i]));
+            peak = fabsf(v[i]) > peak ? fabsf(v[i]) : peak;
     }
     return peak > 0x1p-100f ? peak / FP8_MAX : 1.0f;
 }
 
 /* ---- into the unit --------------------------------------------------------------------------- */
 
-/* Two neighbours in k, i even, of channel c of 16. */
-static void pair_put(enum product_type type, uint8_t *unit, int c, int h, int i, uint16_t first,
-                     uint16_t second)
+/* Half h of channel c of 16. */
+static void codes_put(enum product_type type, uint8_t *unit, int c, int h,
+                      const uint16_t code[GROUP])
 {
-    int lane = 4 * (c % 8) + i / 8, j = i / 4 % 2, r = c / 8 + i / 2 % 2 * 2;
-    uint8_t *piece = unit + 16 * lane;
+    int high = c / 8; /* the channel is one of g + 8 */
 
-    switch (type) {
-    case PRODUCT_BF16:
-        piece += (2 * h + j) * PRODUCT_PIECE + 4 * r;
-        memcpy(piece, &first, 2);
-        memcpy(piece + 2, &second, 2);
-        break;
-    case PRODUCT_FP8:
-        piece += h * PRODUCT_PIECE + 4 * (2 * j + r / 2) + 1 - r % 2;
-        piece[0] = (uint8_t)first;
-        piece[2] = (uint8_t)second;
-        break;
-    case PRODUCT_INT8:
-        piece += h * PRODUCT_PIECE + 4 * (2 * j + r / 2) + 2 * (r % 2);
-        piece[0] = (uint8_t)first;
-        piece[1] = (uint8_t)second;
-        break;
-    default:
-        piece += 4 * (2 * h + j) + r / 2;
-        piece[0] = (uint8_t)(piece[0] | first << (r % 2 * 4));
-        piece[2] = (uint8_t)(piece[2] | second << (r % 2 * 4));
+    for (int t = 0; t < 4; t++) {
+        uint8_t *piece = unit + 16 * (4 * (c % 8) + t);
+        const uint16_t *v = code + 8 * t;
+
+        switch (type) {
+        case PRODUCT_BF16:
+            piece += 2 * h * PRODUCT_PIECE + 4 * high;
+            memcpy(piece, v, 4);
+            memcpy(piece + 8, v + 2, 4);
+            memcpy(piece + PRODUCT_PIECE, v + 4, 4);
+            memcpy(piece + PRODUCT_PIECE + 8, v + 6, 4);
+            break;
+        case PRODUCT_FP8:
+            piece += h * PRODUCT_PIECE + 1 - high;
+            for (int i = 0; i < 8; i++)
+                piece[2 * i] = (uint8_t)v[i];
+            break;
+        case PRODUCT_INT8:
+            piece += h * PRODUCT_PIECE + 2 * high;
+            for (int i = 0; i < 8; i++)
+                piece[4 * (i / 2) + i % 2] = (uint8_t)v[i];
+            break;
+        default:
+            piece += 8 * h;
+            for (int i = 0; i < 8; i++) {
+                uint8_t *at = piece + 4 * (i / 4) + i / 2 % 2 + 2 * (i % 2);
+                *at = (uint8_t)(*at | v[i] << (4 * high));
+            }
+        }
     }
 }
 
@@ -244,29 +194,40 @@ static void group_put(const struct product_plan *p, uint8_t *packed, int64_t cha
     uint8_t *at = packed + unit * (size_t)PRODUCT_UNIT_BYTES(p->type);
     int c = (int)(channel % PRODUCT_CHANNELS);
 
-    for (int k = 0; k < GROUP; k += 2)
-        pair_put(p->type, at, c, i % 2, k, g->code[k], g->code[k + 1]);
+    codes_put(p->type, at, c, i % 2, g->code);
     if (PRODUCT_SCALE_BYTES(p->type) > 0)
         scales_put(p->type, at, c, i % 2, g);
+}
+
+/* n <= 32 weights of a row from group i on, as the type has them. */
+static void group_make(enum product_type type, enum dtype file, const void *row, int32_t i,
+                       int32_t n, float scale, struct group *g)
+{
+    float v[GROUP];
+
+    if (keeps_blocks(type, file)) {
+        blocks_read(file, row, i, g);
+    } else if (type == PRODUCT_BF16 && file == DT_BF16) {
+        memset(g->code + n, 0, (size_t)(GROUP - n) * sizeof(*g->code));
+        memcpy(g->code, (const uint16_t *)row + (size_t)i * GROUP, (size_t)n * sizeof(*g->code));
+    } else {
+        floats_read(file, row, i * GROUP, n, v);
+        floats_pack(type, v, scale, g);
+    }
 }
 
 static void row_pack(const struct product_plan *p, uint8_t *packed, int64_t channel,
                      const void *row, enum dtype file)
 {
     struct group g = {.d = 0};
-    float v[GROUP], scale = 1.0f;
+    float scale = 1.0f;
 
     if (p->type == PRODUCT_FP8) {
         scale = fp8_scale(file, row, p->k);
         memcpy(packed + p->scales_at + (size_t)channel * sizeof(scale), &scale, sizeof(scale));
     }
     for (int32_t i = 0; i * GROUP < p->k; i++) {
-        if (dtype_block(file) > 1) {
-            blocks_read(file, row, i, &g);
-        } else {
-            floats_read(file, row, i * GROUP, MIN(GROUP, p->k - i * GROUP), v);
-            floats_pack(p->type, v, scale, &g);
-        }
+        group_make(p->type, file, row, i, MIN(GROUP, p->k - i * GROUP), scale, &g);
         group_put(p, packed, channel, i, &g);
     }
 }
@@ -291,9 +252,7 @@ enum product_type product_type_of(enum dtype file)
 
 bool product_packs(enum product_type type, enum dtype file)
 {
-    if (file == DT_F32 || file == DT_BF16)
-        return type < PRODUCT_INT4_MIN;
-    return type != PRODUCT_BF16 && product_type_of(file) == type;
+    return type < PRODUCT_INT4_MIN || keeps_blocks(type, file);
 }
 
 void product_pack_start(const struct product_plan *p, void *packed)

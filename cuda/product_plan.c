@@ -24,27 +24,44 @@ static int32_t slices_of(int32_t tiles, int32_t units)
     return slices;
 }
 
+size_t product_tile_bytes(const struct product_plan *p)
+{
+    return (size_t)p->units * (size_t)PRODUCT_UNIT_BYTES(p->type);
+}
+
+static void size_up(struct product_plan *p)
+{
+    p->scales_at = p->bytes = (size_t)p->tiles * product_tile_bytes(p);
+    if (p->type == PRODUCT_FP8)
+        p->bytes += (size_t)p->tiles * PRODUCT_CHANNELS * sizeof(float);
+}
+
 int product_plan_of(struct product_plan *p, enum product_type type, bool paired, int64_t n,
                     int64_t k)
 {
     size_t group = type == PRODUCT_BF16 || type == PRODUCT_FP8 ? 1
                    : type == PRODUCT_INT4_K                    ? 256
                                                                : 32;
-    size_t units;
-
     if (n < 1 || n > SIDE_MAX || k < 1 || k > SIDE_MAX || (size_t)k % group)
         return SPECD_EINVAL;
     *p = (struct product_plan){.type = type, .paired = paired, .n = (int32_t)n, .k = (int32_t)k};
     p->tiles = (int32_t)((n + (paired ? 7 : 15)) / (paired ? 8 : 16));
     p->units = (int32_t)((k + PRODUCT_UNIT - 1) / PRODUCT_UNIT);
     p->slices = slices_of(p->tiles, p->units);
-    units = (size_t)p->tiles * (size_t)p->units;
-    if (!size_mul(units, (size_t)PRODUCT_UNIT_BYTES(type), &p->scales_at))
-        return SPECD_EINVAL;
-    p->bytes = p->scales_at;
-    if (type == PRODUCT_FP8)
-        p->bytes += (size_t)p->tiles * PRODUCT_CHANNELS * sizeof(float);
+    size_up(p); /* sides of 2^21 are 2^43 bytes at most */
     return 0;
+}
+
+struct product_plan product_plan_tiles(const struct product_plan *p, int32_t first, int32_t n)
+{
+    struct product_plan part = *p;
+    int32_t channels = p->paired ? PRODUCT_CHANNELS / 2 : PRODUCT_CHANNELS;
+
+    ASSERT(first >= 0 && n >= 1 && n <= p->tiles - first);
+    part.n = MIN(n * channels, p->n - first * channels);
+    part.tiles = n;
+    size_up(&part);
+    return part;
 }
 
 /* ---- the launch ------------------------------------------------------------------------------ */

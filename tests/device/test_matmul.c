@@ -7,8 +7,8 @@
  * with each other: one row against many, 1, 2 and 3 threads, portable against AVX2.
  */
 #include "matmul.h"
-#include "quant.h"
 
+#include "specd/quant.h"
 #include "specd/util.h"
 
 #include <math.h>

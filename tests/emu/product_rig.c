@@ -1,8 +1,8 @@
 #include "product_rig.h"
 
-#include "quant.h"
 #include "rig.h"
 
+#include "specd/quant.h"
 #include "specd/util.h"
 
 #include <math.h>

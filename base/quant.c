@@ -1,4 +1,4 @@
-#include "quant.h"
+#include "specd/quant.h"
 
 #include "specd/util.h"
 

@@ -10,8 +10,8 @@
  * Integer times scale is exact in f32, so a value is rounded once at most and equals what any
  * other reader of the format computes. Pure functions, any thread.
  */
-#ifndef SPECD_CPU_QUANT_H
-#define SPECD_CPU_QUANT_H
+#ifndef SPECD_QUANT_H
+#define SPECD_QUANT_H
 
 #include "specd/dtype.h"
 
