@@ -19,7 +19,7 @@ static __global__ void __launch_bounds__(THREADS)
         uint4 got[AT_ONCE];
         UNROLL
         for (int j = 0; j < AT_ONCE; j++)
-            got[j] = i + j * stride < n ? data[i + j * stride] : make_uint4(0, 0, 0, 0);
+            got[j] = i + j * stride < n ? data[i + j * stride] : uint4{};
         UNROLL
         for (int j = 0; j < AT_ONCE; j++)
             x ^= got[j].x ^ got[j].y ^ got[j].z ^ got[j].w;
