@@ -12,11 +12,16 @@ static void check(int rc, const char *what, const char *err)
     abort();
 }
 
+__attribute__((weak)) const struct device_ops *rig_ops(void)
+{
+    return &cpu_device_ops;
+}
+
 struct device_setup rig_setup(const struct model *target, const struct model *draft)
 {
     return (struct device_setup){
         .models = {target, draft},
-        .kv = KV_F32,
+        .kv = rig_ops() == &cpu_device_ops ? KV_F32 : KV_BF16,
         .n_slots = 4,
         .n_ctx = 512,
         .max_rows = 64,
@@ -53,7 +58,7 @@ struct rig *rig_new(const struct device_setup *setup, uint64_t seed)
 {
     struct rig *r = xcalloc(1, sizeof(*r));
     char err[256] = "";
-    r->ops = &cpu_device_ops;
+    r->ops = rig_ops();
     r->setup = *setup;
     r->n_free = 2 * setup->n_slots * blocks_of_slot(setup);
     r->free_blocks = xcalloc((size_t)r->n_free, sizeof(*r->free_blocks));

@@ -27,7 +27,12 @@ struct rig {
     struct round_result result;
 };
 
-/* A setup with f32 KV, 4 slots, 512 tokens, passes of 64 rows, K up to 8 and one thread. */
+/* The device of the tests: the CPU, unless a program that links the rig defines this function too
+ * (tests/gpu/choice.c). */
+const struct device_ops *rig_ops(void);
+
+/* A setup with f32 KV (bf16 where the device is not the CPU), 4 slots, 512 tokens, passes of 64
+ * rows, K up to 8 and one thread. */
 struct device_setup rig_setup(const struct model *target, const struct model *draft);
 /* seed: of the order of the blocks. */
 struct rig *rig_new(const struct device_setup *setup, uint64_t seed);

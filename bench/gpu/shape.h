@@ -1,0 +1,46 @@
+/*
+ * shape.h - models of published shapes with random weights in host memory, and what passes through
+ * them cost on paper.
+ *
+ * All layers are views of one layer's tensors, so the host holds one layer and the vocabulary's
+ * matrices; the device makes a copy for each layer, as of a real file. Weights are normal, scaled
+ * so that activations stay about 1 through the layers, scores of attention are about N(0, 1), and
+ * logits have a standard deviation of 3: finite, neither flat nor sharp.
+ */
+#ifndef SPECD_BENCH_GPU_SHAPE_H
+#define SPECD_BENCH_GPU_SHAPE_H
+
+#include "specd/device.h"
+
+struct shape {
+    const char *name;
+    uint32_t layers, embd, heads, kv_heads, head_dim, ff, vocab;
+    bool tied;
+};
+
+/* Llama-3.1-8B and Llama-3.2-1B as their config.json files have them; the small ones try the
+ * program out where there is no GPU. */
+extern const struct shape shape_8b, shape_1b, shape_small, shape_smaller;
+
+/* bf16 matrices, f32 vectors. Uses all cores for a moment. */
+struct model *shape_model(const struct shape *s, uint64_t seed);
+void shape_model_free(struct model *m);
+
+/* Bytes that a weight takes on the device, scales included. */
+double weight_bytes(enum weight_type type);
+/* Elements of the matrices that a pass multiplies by: all layers', and the output's if logits are
+ * wanted. An untied embedding is only looked up in. */
+double shape_elements(const struct shape *s, bool logits);
+/* Bytes of K and V (bf16) of one position. */
+double shape_kv_bytes(const struct shape *s);
+/* Bytes that a pass of few rows of one sequence reads: weights once, the context's keys and values
+ * once. */
+double shape_pass_bytes(const struct shape *s, enum weight_type type, int context);
+/* Operations of a prompt of n rows from position 0: products without logits, and attention. */
+double shape_prompt_flop(const struct shape *s, int n);
+/* Seconds that a pass of few rows should take (docs/performance.md): its bytes at that bandwidth,
+ * and what its kernels take beside. */
+double shape_pass_seconds(const struct shape *s, enum weight_type type, int context,
+                          double bandwidth);
+
+#endif
