@@ -18,6 +18,7 @@ static void *take_part(struct gpu_arena *a, size_t bytes)
     void *p = NULL;
 
     if (cudaMalloc(&p, bytes) != cudaSuccess) {
+        (void)cudaGetLastError(); /* an allocation that failed is not an error of the device's */
         a->failed = true;
         return NULL;
     }
@@ -51,7 +52,7 @@ int gpu_arena_open(struct gpu_arena *a, size_t bytes)
 {
     ASSERT(a->used == 0);
     if (!PART_BY_PART && bytes > 0 && cudaMalloc((void **)&a->base, bytes) != cudaSuccess) {
-        (void)cudaGetLastError(); /* an allocation that failed is not an error of the device's */
+        (void)cudaGetLastError(); /* as above */
         return SPECD_ENOMEM;
     }
     a->capacity = bytes;

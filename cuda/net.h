@@ -2,9 +2,18 @@
  * net.h - a model with its weights resident on the GPU: what forward.c reads. As cpu/net.h.
  *
  * Built from a struct model and the host tensors it points to. Matrices are packed (product.h) on
- * the host's threads and uploaded piece by piece through pinned buffers; those that read one input
- * are stacked into one product: q, k and v; gate and up. Vectors are f32. Immutable once loaded.
- * The pointers of layers and nets are device memory, the structures host memory. Engine thread.
+ * the host's threads and uploaded piece by piece (upload.h); those that read one input are stacked
+ * into one product: q, k and v; gate and up. Vectors are f32. Immutable once loaded. The pointers
+ * of layers and nets are device memory, the structures host memory. Engine thread.
+ *
+ * How a matrix is kept, by enum weight_type:
+ *   NATIVE  as product_type_of(file): blocks of q8_0, q4_0, q4_1 and q4_K as they are; f32, f16 and
+ *           the other block types as bf16. Where the tensors of a stack would differ, say q and k
+ * in q4_K beside v in q6_K, all of it is bf16: no other type takes every file's numbers with an
+ * error that small (2^-9 of each). BF16    bf16 Q8_0    INT8 FP8     FP8 in layers; embedding and
+ * output bf16, where a coarse weight costs most INT4    INT4 in layers, groups of 32; embedding and
+ * output bf16 F32     refused: the matrix unit has no such product Blocks of a file that are not
+ * kept as they are become floats first, and are then rounded once.
  */
 #ifndef SPECD_CUDA_NET_H
 #define SPECD_CUDA_NET_H
@@ -34,6 +43,7 @@ struct gpu_net {
     float rms_eps;
     enum rope_kind rope;
     int rope_dim;
+    int32_t n_ctx;
     float *rotation;          /* (n_ctx, rope_dim / 2, 2), layer.h's rope_table */
     struct gpu_matrix embed;  /* (V, C); rows are read out of the packed matrix */
     struct gpu_matrix output; /* (V, C); shares embed's data when tied */
@@ -41,13 +51,16 @@ struct gpu_net {
     struct gpu_layer *layers; /* (n_layers) */
 };
 
-/* SPECD_EINVAL, naming the tensor, number or type that the device cannot use. */
+/* SPECD_EINVAL, naming the tensor, number or type that the device cannot use: model_check, and what
+ * its kernels want beside. */
 int gpu_net_check(const struct model *m, enum weight_type want, char *err, size_t errlen);
-/* Takes the memory of every tensor from `a`, which may be counting. m has passed the check. */
+/* Takes the memory of every tensor from `a`, which may be counting. m has passed the check.
+ * SPECD_ENOMEM when an open arena has failed. */
 int gpu_net_layout(struct gpu_net *net, const struct model *m, enum weight_type want, int32_t n_ctx,
                    struct gpu_arena *a, char *err, size_t errlen);
-/* Packs and uploads, after a layout over an open arena, and waits for it. threads: of the host.
- * progress may be NULL; its done and total count bytes of the packed weights. */
+/* Packs and uploads, after a layout over an open arena, and waits for it. threads: of the host, 0 =
+ * one per core. progress may be NULL; total is what the layout took, the last call says it is done.
+ * SPECD_EDEVICE, SPECD_ENOMEM (pinned memory); the net is then to be freed. */
 int gpu_net_load(struct gpu_net *net, const struct model *m, int threads, enum model_role role,
                  device_progress *progress, void *arg, uint64_t total, char *err, size_t errlen);
 /* Layers ids[0..n) of `target`, whose weights must outlive the result. */

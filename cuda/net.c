@@ -1,0 +1,441 @@
+#include "net.h"
+
+#include "layer.h"
+#include "specd/model_check.h"
+#include "specd/quant.h"
+#include "specd/util.h"
+#include "upload.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define WIDTH_STEP 8 /* elements that the kernels of layer.h and attention.h move at once */
+#define PARTS_MAX 3
+
+/* What one array on the device is made of, in this order: tensors stacked by rows, gate and up
+ * paired, vectors one after another. */
+struct parts {
+    const char *name;
+    int n;
+    bool paired;
+    const struct tensor *tensors[PARTS_MAX];
+    size_t lengths[PARTS_MAX]; /* elements of a vector, even of one that is missing */
+};
+
+/* ---- a layer's arrays ------------------------------------------------------------------------ */
+
+static const struct {
+    const char *name;
+    size_t place; /* of the struct gpu_matrix */
+    bool paired;
+    int n;
+    enum matrix_id ids[PARTS_MAX];
+} stacks[] = {
+    {"wq, wk, wv", offsetof(struct gpu_layer, qkv), false, 3, {MATRIX_Q, MATRIX_K, MATRIX_V}},
+    {"wo", offsetof(struct gpu_layer, wo), false, 1, {MATRIX_O}},
+    {"w_gate, w_up", offsetof(struct gpu_layer, gate_up), true, 2, {MATRIX_GATE, MATRIX_UP}},
+    {"w_down", offsetof(struct gpu_layer, down), false, 1, {MATRIX_DOWN}},
+};
+
+static const struct {
+    size_t place; /* of the float * */
+    int n;
+    enum vector_id ids[PARTS_MAX];
+} vectors[] = {
+    {offsetof(struct gpu_layer, attn_norm), 1, {VECTOR_ATTN_NORM}},
+    {offsetof(struct gpu_layer, ffn_norm), 1, {VECTOR_FFN_NORM}},
+    {offsetof(struct gpu_layer, qkv_bias), 3, {VECTOR_Q_BIAS, VECTOR_K_BIAS, VECTOR_V_BIAS}},
+    {offsetof(struct gpu_layer, q_norm), 1, {VECTOR_Q_NORM}},
+    {offsetof(struct gpu_layer, k_norm), 1, {VECTOR_K_NORM}},
+};
+
+static struct gpu_matrix *stack_place(struct gpu_layer *l, size_t i)
+{
+    return (struct gpu_matrix *)((char *)l + stacks[i].place);
+}
+
+static float **vector_place(struct gpu_layer *l, size_t i)
+{
+    return (float **)((char *)l + vectors[i].place);
+}
+
+static struct parts parts_of_one(const char *name, const struct tensor *t)
+{
+    return (struct parts){.name = name, .n = 1, .tensors = {t}, .lengths = {t->cols}};
+}
+
+static struct parts parts_of_stack(size_t i, const struct model_layer *l)
+{
+    struct parts p = {.name = stacks[i].name, .n = stacks[i].n, .paired = stacks[i].paired};
+
+    for (int j = 0; j < p.n; j++)
+        p.tensors[j] = model_tensor(&model_matrices[stacks[i].ids[j]], l);
+    return p;
+}
+
+static struct parts parts_of_vector(size_t i, const struct model *m, const struct model_layer *l)
+{
+    struct parts p = {.n = vectors[i].n};
+
+    for (int j = 0; j < p.n; j++) {
+        const struct model_field *f = &model_vectors[vectors[i].ids[j]];
+        p.tensors[j] = model_tensor(f, l);
+        p.lengths[j] = model_dim_of(m, f->cols);
+    }
+    return p;
+}
+
+/* Of vectors: elements; 0 if none of the parts is there. */
+static size_t parts_length(const struct parts *p)
+{
+    size_t length = 0;
+    bool any = false;
+
+    for (int i = 0; i < p->n; i++) {
+        length += p->lengths[i];
+        any = any || p->tensors[i]->data;
+    }
+    return any ? length : 0;
+}
+
+/* ---- types and plans ------------------------------------------------------------------------- */
+
+static enum product_type native_type(const struct parts *p)
+{
+    enum product_type type = product_type_of(p->tensors[0]->type);
+
+    for (int i = 1; i < p->n; i++) {
+        if (product_type_of(p->tensors[i]->type) != type)
+            return PRODUCT_BF16;
+    }
+    return type;
+}
+
+/* in_layer: not the embedding or the output. */
+static int type_choose(enum product_type *out, enum weight_type want, const struct parts *p,
+                       bool in_layer, char *err, size_t errlen)
+{
+    switch (want) {
+    case WEIGHT_NATIVE:
+        *out = native_type(p);
+        return 0;
+    case WEIGHT_BF16:
+        *out = PRODUCT_BF16;
+        return 0;
+    case WEIGHT_Q8_0:
+        *out = PRODUCT_INT8;
+        return 0;
+    case WEIGHT_FP8:
+        *out = in_layer ? PRODUCT_FP8 : PRODUCT_BF16;
+        return 0;
+    case WEIGHT_INT4:
+        *out = in_layer ? PRODUCT_INT4 : PRODUCT_BF16;
+        return 0;
+    case WEIGHT_F32:
+        break;
+    }
+    return fail(SPECD_EINVAL, err, errlen,
+                "the CUDA device has no kernel for weights kept as f32 (it keeps native, bf16, "
+                "q8_0, fp8, int4)");
+}
+
+static const char *type_name(enum product_type type)
+{
+    static const char *const names[PRODUCT_TYPES] = {
+        [PRODUCT_BF16] = "bf16", [PRODUCT_FP8] = "fp8",       [PRODUCT_INT8] = "q8_0",
+        [PRODUCT_INT4] = "int4", [PRODUCT_INT4_MIN] = "q4_1", [PRODUCT_INT4_K] = "q4_K",
+    };
+
+    return names[type];
+}
+
+static int matrix_plan(struct product_plan *out, const struct parts *p, int layer,
+                       enum weight_type want, char *err, size_t errlen)
+{
+    enum product_type type = PRODUCT_BF16;
+    size_t n = p->tensors[0]->rows, k = p->tensors[0]->cols;
+    int rc = type_choose(&type, want, p, layer >= 0, err, errlen);
+
+    if (rc != 0)
+        return rc;
+    for (int i = 1; i < p->n && !p->paired; i++)
+        n += p->tensors[i]->rows;
+    if (product_plan_of(out, type, p->paired, (int64_t)n, (int64_t)k) != 0)
+        return fail(SPECD_EINVAL, err, errlen,
+                    "%s%s: a %zu x %zu matrix cannot be kept as %s: sides are at most 2^21, and "
+                    "rows whole blocks of the type",
+                    model_place_of(layer).text, p->name, n, k, type_name(type));
+    return 0;
+}
+
+/* ---- layout ---------------------------------------------------------------------------------- */
+
+static int matrix_layout(struct gpu_matrix *w, const struct parts *p, int layer,
+                         enum weight_type want, struct gpu_arena *a, char *err, size_t errlen)
+{
+    int rc = matrix_plan(&w->plan, p, layer, want, err, errlen);
+
+    if (rc == 0)
+        w->data = gpu_take(a, w->plan.bytes, 1);
+    return rc;
+}
+
+static float *vector_layout(const struct parts *p, struct gpu_arena *a)
+{
+    size_t length = parts_length(p);
+
+    return length > 0 ? gpu_take(a, length, sizeof(float)) : NULL;
+}
+
+static int layer_layout(struct gpu_layer *l, const struct model *m, int layer,
+                        enum weight_type want, struct gpu_arena *a, char *err, size_t errlen)
+{
+    const struct model_layer *from = &m->layers[layer];
+
+    for (size_t i = 0; i < COUNT_OF(stacks); i++) {
+        struct parts p = parts_of_stack(i, from);
+        int rc = matrix_layout(stack_place(l, i), &p, layer, want, a, err, errlen);
+        if (rc != 0)
+            return rc;
+    }
+    for (size_t i = 0; i < COUNT_OF(vectors); i++) {
+        struct parts p = parts_of_vector(i, m, from);
+        *vector_place(l, i) = vector_layout(&p, a);
+    }
+    return 0;
+}
+
+/* What belongs to no layer. */
+static int ends_layout(struct gpu_net *net, const struct model *m, enum weight_type want,
+                       struct gpu_arena *a, char *err, size_t errlen)
+{
+    struct parts embed = parts_of_one("embed", &m->embed);
+    struct parts output = parts_of_one("output", &m->output);
+    struct parts out_norm = parts_of_one("out_norm", &m->out_norm);
+    int rc = matrix_layout(&net->embed, &embed, -1, want, a, err, errlen);
+
+    net->output = net->embed;
+    if (rc == 0 && !model_is_tied(m))
+        rc = matrix_layout(&net->output, &output, -1, want, a, err, errlen);
+    net->out_norm = vector_layout(&out_norm, a);
+    if (m->rope_dim > 0)
+        net->rotation = gpu_take(a, (size_t)net->n_ctx * m->rope_dim, sizeof(float));
+    return rc;
+}
+
+int gpu_net_layout(struct gpu_net *net, const struct model *m, enum weight_type want, int32_t n_ctx,
+                   struct gpu_arena *a, char *err, size_t errlen)
+{
+    int rc;
+
+    *net = (struct gpu_net){
+        .n_layers = (int)m->n_layers,
+        .n_heads = (int)m->n_heads,
+        .n_kv_heads = (int)m->n_kv_heads,
+        .head_dim = (int)m->head_dim,
+        .n_embd = (int)m->n_embd,
+        .n_ff = (int)m->n_ff,
+        .n_vocab = (int)m->n_vocab,
+        .rms_eps = m->rms_eps,
+        .rope = m->rope,
+        .rope_dim = (int)m->rope_dim,
+        .n_ctx = n_ctx,
+        .layers = xcalloc(m->n_layers, sizeof(struct gpu_layer)),
+    };
+    rc = ends_layout(net, m, want, a, err, errlen);
+    for (int i = 0; rc == 0 && i < net->n_layers; i++)
+        rc = layer_layout(&net->layers[i], m, i, want, a, err, errlen);
+    if (rc == 0 && a->overflow)
+        rc = fail(SPECD_EINVAL, err, errlen, "the weights exceed the address space");
+    if (rc == 0 && a->failed)
+        rc = fail(SPECD_ENOMEM, err, errlen, "not enough device memory for the weights");
+    if (rc != 0)
+        gpu_net_free(net);
+    return rc;
+}
+
+/* ---- the check ------------------------------------------------------------------------------- */
+
+static int widths_check(const struct model *m, char *err, size_t errlen)
+{
+    const struct {
+        const char *name;
+        uint32_t n;
+    } widths[] = {{"the embedding", m->n_embd},
+                  {"the feed-forward width", m->n_ff},
+                  {"the head size", m->head_dim}};
+
+    for (size_t i = 0; i < COUNT_OF(widths); i++) {
+        if (widths[i].n % WIDTH_STEP != 0)
+            return fail(SPECD_EINVAL, err, errlen,
+                        "%s is %u: the CUDA device takes multiples of %d", widths[i].name,
+                        widths[i].n, WIDTH_STEP);
+    }
+    return 0;
+}
+
+int gpu_net_check(const struct model *m, enum weight_type want, char *err, size_t errlen)
+{
+    struct gpu_arena counting = {0};
+    struct gpu_net net = {0};
+    int rc = model_check(m, err, errlen);
+
+    if (rc == 0)
+        rc = widths_check(m, err, errlen);
+    if (rc == 0)
+        rc = gpu_net_layout(&net, m, want, 1, &counting, err, errlen);
+    gpu_net_free(&net);
+    return rc;
+}
+
+/* ---- loading --------------------------------------------------------------------------------- */
+
+/* What the host's threads read while they make an array. */
+struct source {
+    const struct product_plan *plan; /* of a matrix */
+    struct parts parts;
+};
+
+struct load {
+    struct upload_item *items;
+    struct source *sources; /* of the items of the same number */
+    size_t n;
+};
+
+/* Tiles first..first+n of a matrix: the rows of every part that lie in them. */
+static void tiles_make(const void *what, size_t first, size_t n, void *out)
+{
+    const struct source *s = what;
+    const struct parts *p = &s->parts;
+    struct product_plan piece = product_plan_tiles(s->plan, (int32_t)first, (int32_t)n);
+    size_t tile = p->paired ? PRODUCT_CHANNELS / 2 : PRODUCT_CHANNELS;
+    size_t start = first * tile, end = start + (size_t)piece.n, at = 0;
+
+    product_pack_start(&piece, out);
+    for (int i = 0; i < p->n; i++) {
+        const struct tensor *t = p->tensors[i];
+        size_t row_bytes = dtype_row_bytes(t->type, t->cols);
+        size_t from = MAX(at, start), to = MIN(at + t->rows, end);
+        if (from < to)
+            product_pack(&piece, out, p->paired && i == 1 ? PRODUCT_UP : PRODUCT_GATE,
+                         (const char *)t->data + (from - at) * row_bytes, t->type, row_bytes,
+                         (int32_t)(from - start), (int32_t)(to - from));
+        at += p->paired ? 0 : t->rows;
+    }
+}
+
+/* Vectors one after another, zeros where one is missing. */
+static void vector_make(const void *what, size_t first, size_t n, void *out)
+{
+    const struct parts *p = &((const struct source *)what)->parts;
+    float *at = out;
+
+    ASSERT(first == 0 && n == 1);
+    for (int i = 0; i < p->n; i++) {
+        if (p->tensors[i]->data)
+            quant_decode(p->tensors[i]->type, p->tensors[i]->data, p->lengths[i], at);
+        else
+            memset(at, 0, p->lengths[i] * sizeof(*at));
+        at += p->lengths[i];
+    }
+}
+
+static void rotation_make(const void *what, size_t first, size_t n, void *out)
+{
+    const struct model *m = what;
+
+    rope_table(out, m->rope_inv_freq, (int32_t)m->rope_dim, (int32_t)first, (int32_t)n);
+}
+
+static void load_matrix(struct load *l, const struct gpu_matrix *w, struct parts parts)
+{
+    const struct product_plan *p = &w->plan;
+
+    l->sources[l->n] = (struct source){p, parts};
+    l->items[l->n] = (struct upload_item){
+        .to = {w->data, (char *)w->data + p->scales_at},
+        .step = {product_tile_bytes(p), (p->bytes - p->scales_at) / (size_t)p->tiles},
+        .count = (size_t)p->tiles,
+        .make = tiles_make,
+        .what = &l->sources[l->n],
+    };
+    l->n++;
+}
+
+static void load_vector(struct load *l, float *to, struct parts parts)
+{
+    if (!to)
+        return;
+    l->sources[l->n] = (struct source){.parts = parts};
+    l->items[l->n] = (struct upload_item){
+        .to = {to},
+        .step = {parts_length(&parts) * sizeof(float)},
+        .count = 1,
+        .make = vector_make,
+        .what = &l->sources[l->n],
+    };
+    l->n++;
+}
+
+static void load_layer(struct load *l, struct gpu_layer *to, const struct model *m,
+                       const struct model_layer *from)
+{
+    for (size_t i = 0; i < COUNT_OF(stacks); i++)
+        load_matrix(l, stack_place(to, i), parts_of_stack(i, from));
+    for (size_t i = 0; i < COUNT_OF(vectors); i++)
+        load_vector(l, *vector_place(to, i), parts_of_vector(i, m, from));
+}
+
+static void load_ends(struct load *l, const struct gpu_net *net, const struct model *m)
+{
+    load_matrix(l, &net->embed, parts_of_one("embed", &m->embed));
+    if (!model_is_tied(m))
+        load_matrix(l, &net->output, parts_of_one("output", &m->output));
+    load_vector(l, net->out_norm, parts_of_one("out_norm", &m->out_norm));
+    if (net->rotation)
+        l->items[l->n++] = (struct upload_item){
+            .to = {net->rotation},
+            .step = {(size_t)net->rope_dim * sizeof(float)},
+            .count = (size_t)net->n_ctx,
+            .make = rotation_make,
+            .what = m,
+        };
+}
+
+int gpu_net_load(struct gpu_net *net, const struct model *m, int threads, enum model_role role,
+                 device_progress *progress, void *arg, uint64_t total, char *err, size_t errlen)
+{
+    const size_t ends = 4, of_layer = COUNT_OF(stacks) + COUNT_OF(vectors);
+    size_t most = ends + of_layer * (size_t)net->n_layers;
+    struct upload_listener listener = {progress, arg, role, total};
+    struct load l = {.items = xcalloc(most, sizeof(*l.items)),
+                     .sources = xcalloc(most, sizeof(*l.sources))};
+    int rc;
+
+    load_ends(&l, net, m);
+    for (int i = 0; i < net->n_layers; i++)
+        load_layer(&l, &net->layers[i], m, &m->layers[i]);
+    ASSERT(l.n <= most);
+    rc = gpu_upload(l.items, l.n, threads, &listener, err, errlen);
+    free(l.items);
+    free(l.sources);
+    return rc;
+}
+
+/* ---- the rest -------------------------------------------------------------------------------- */
+
+void gpu_net_select(struct gpu_net *net, const struct gpu_net *target, const uint32_t *ids,
+                    uint32_t n)
+{
+    *net = *target;
+    net->n_layers = (int)n;
+    net->layers = xcalloc(n, sizeof(*net->layers));
+    for (uint32_t i = 0; i < n; i++)
+        net->layers[i] = target->layers[ids[i]];
+}
+
+void gpu_net_free(struct gpu_net *net)
+{
+    free(net->layers);
+    *net = (struct gpu_net){0};
+}
