@@ -4,7 +4,7 @@
  * The scheduler against a made-up device, with one and with two rounds in flight: random arrivals,
  * acceptances, ends, stalls and cancels in small pools. The invariants hold after every turn,
  * everybody finishes, rounds fit the slots as they are when the rounds run, and no block or slot
- * that a round in flight may write is anybody else's.
+ * that a round in flight may write is anybody else's or frozen.
  */
 #include "scheduler.h"
 
@@ -94,6 +94,28 @@ static void check_limbo(const struct sched *s)
                 }
             }
         }
+    }
+}
+
+static void check_frozen(const struct sched *s, const struct fake_round *f, int32_t slot,
+                         int32_t first_row)
+{
+    for (int32_t b = first_row / SPECD_BLOCK_TOKENS; b < f->n_blocks[slot]; b++)
+        assert_false(kv_is_indexed(s->kv, f->blocks[slot][b]));
+}
+
+/* The round that runs next writes into no block of the prefix index. */
+static void check_index(const struct sched *s)
+{
+    const struct fake_round *f = &rounds[0];
+    for (int32_t i = 0; n_rounds > 0 && i < f->round.n_chunks; i++)
+        check_frozen(s, f, f->round.chunks[i].slot, f->round.chunks[i].start);
+    for (int32_t i = 0; n_rounds > 0 && i < f->round.n_seqs; i++) {
+        const struct round_seq *rs = &f->round.seqs[i];
+        const struct fake_slot *slot = &slots[rs->slot];
+        bool drafts = rs->source == DRAFT_FROM_MODEL && rs->k > 0;
+        if (!slot->ended)
+            check_frozen(s, f, rs->slot, drafts ? slot->draft_len : slot->target_len);
     }
 }
 
@@ -284,6 +306,7 @@ static void simulate(uint64_t seed, int depth)
         if (rnd(60) == 0)
             ended += cancel_one(&s);
         assert_true(sched_is_valid(&s));
+        check_index(&s);
         assert_true(++turns < 100000); /* nobody starves */
     }
     while (n_rounds > 0)
