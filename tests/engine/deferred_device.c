@@ -38,14 +38,13 @@ struct device {
     struct device *inner;
     void (*on_done)(void *arg);
     void *on_done_arg;
-    int depth, after;
+    int depth;
     uint32_t n_vocab;
-    enum deferred_fault fault;
 
     /* engine thread */
     struct change *staged, **staged_end;
     struct work *recording, *collected;
-    int n_in_flight, n_collected;
+    int n_in_flight;
     struct work *in_flight[ROUNDS_MAX];
     int32_t *table[SPECD_SLOTS_MAX]; /* blocks given to the slot */
     int32_t n_table[SPECD_SLOTS_MAX], cap_table[SPECD_SLOTS_MAX];
@@ -67,15 +66,25 @@ struct device {
     uint64_t last_end_ns;
 };
 
-static int setup_depth = 2, setup_after;
-static enum deferred_fault setup_fault;
-static atomic_int n_rounds, n_overlapped, n_dropped;
+static int depth = 2;
+static atomic_int n_rounds, n_overlapped, n_dropped, n_collected;
+static atomic_int fault, fault_at; /* enum deferred_fault; in rounds collected */
 
-void deferred_setup(int rounds_in_flight, enum deferred_fault fault, int after)
+void deferred_depth(int rounds_in_flight)
 {
-    setup_depth = rounds_in_flight;
-    setup_fault = fault;
-    setup_after = after;
+    depth = rounds_in_flight;
+    atomic_store(&fault, FAULT_NONE);
+}
+
+void deferred_break(enum deferred_fault what, int after)
+{
+    atomic_store(&fault_at, atomic_load(&n_collected) + after);
+    atomic_store(&fault, (int)what);
+}
+
+static bool faulty(enum deferred_fault what)
+{
+    return atomic_load(&fault) == (int)what && atomic_load(&n_collected) >= atomic_load(&fault_at);
 }
 
 struct deferred_counts deferred_counts(void)
@@ -336,7 +345,7 @@ static void note_rows(struct device *d, const struct work *w)
 
 static int device_open(struct device **dev, int index, char *err, size_t errlen)
 {
-    if (setup_fault == FAULT_OPEN)
+    if (faulty(FAULT_OPEN))
         return fail(SPECD_EDEVICE, err, errlen, "device %d: there is none", index);
     struct device *d = xcalloc(1, sizeof *d);
     int rc = cpu_device_ops.open(&d->inner, -1, err, errlen);
@@ -344,9 +353,7 @@ static int device_open(struct device **dev, int index, char *err, size_t errlen)
         free(d);
         return rc;
     }
-    d->depth = setup_depth;
-    d->fault = setup_fault;
-    d->after = setup_after;
+    d->depth = depth;
     d->staged_end = &d->staged;
     d->todo_end = &d->todo;
     pthread_mutex_init(&d->lock, NULL);
@@ -462,14 +469,9 @@ static int device_grammar_set(struct device *d, int32_t slot, const void *automa
     return cpu_device_ops.grammar_set(d->inner, slot, automaton, bytes);
 }
 
-static bool faulty(const struct device *d, enum deferred_fault fault)
-{
-    return d->fault == fault && d->n_collected >= d->after;
-}
-
 static int device_begin(struct device *d, const struct round *round)
 {
-    if (d->n_in_flight == d->depth || faulty(d, FAULT_BEGIN))
+    if (d->n_in_flight == d->depth || faulty(FAULT_BEGIN))
         return SPECD_EDEVICE;
     work_free(d->collected);
     d->collected = NULL;
@@ -512,7 +514,7 @@ static int device_end(struct device *d)
     d->recording = NULL;
     atomic_fetch_add(&n_rounds, 1);
     atomic_fetch_add(&n_overlapped, d->n_in_flight > 0);
-    if (faulty(d, FAULT_END)) {
+    if (faulty(FAULT_END)) {
         work_free(w);
         return SPECD_EDEVICE;
     }
@@ -527,7 +529,7 @@ static int device_end(struct device *d)
 
 static int device_poll(struct device *d)
 {
-    if (faulty(d, FAULT_POLL))
+    if (faulty(FAULT_POLL))
         return SPECD_EDEVICE;
     pthread_mutex_lock(&d->lock);
     int ready = d->n_done > 0;
@@ -537,7 +539,7 @@ static int device_poll(struct device *d)
 
 static int device_collect(struct device *d, struct round_result *out)
 {
-    if (!device_poll(d) || faulty(d, FAULT_COLLECT))
+    if (!device_poll(d) || faulty(FAULT_COLLECT))
         return SPECD_EDEVICE;
     struct work *w = d->in_flight[0];
     d->in_flight[0] = d->in_flight[1];
@@ -547,7 +549,7 @@ static int device_collect(struct device *d, struct round_result *out)
     pthread_mutex_unlock(&d->lock);
     work_free(d->collected);
     d->collected = w;
-    d->n_collected++;
+    atomic_fetch_add(&n_collected, 1);
     *out = w->result;
     note_rows(d, w);
     return 0;

@@ -18,9 +18,11 @@ extern const struct device_ops deferred_device_ops;
 
 enum deferred_fault { FAULT_NONE, FAULT_POLL, FAULT_COLLECT, FAULT_BEGIN, FAULT_END, FAULT_OPEN };
 
-/* Of the devices opened from now on: rounds in flight, 1 or 2; and what fails once `after` rounds
- * have been collected since then. */
-void deferred_setup(int rounds_in_flight, enum deferred_fault fault, int after);
+/* Of the devices opened from now on: 1 or 2. Nothing fails until the next call says so. */
+void deferred_depth(int rounds_in_flight);
+/* What fails once `after` more rounds have been collected. May be called while a device runs. */
+void deferred_break(enum deferred_fault fault, int after);
+
 /* Of the device opened last. */
 struct deferred_counts {
     int rounds, overlapped; /* submitted; of these, while another was in flight */
