@@ -18,6 +18,7 @@
 void engine_config_init(struct engine_config *config)
 {
     *config = (struct engine_config){
+        .device_index = -1,
         .n_slots = 16,
         .max_rows = 512,
         .draft_max = MIN(8, SPECD_K_MAX),

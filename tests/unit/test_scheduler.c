@@ -74,8 +74,20 @@ static void note_owner(struct fake_round *f, const struct sched *s, int32_t slot
     f->owner[slot] = q->arrival;
     f->n_blocks[slot] = q->n_blocks;
     memcpy(f->blocks[slot], q->blocks, (size_t)q->n_blocks * sizeof *q->blocks);
-    f->first_written[slot] =
-        (q->draft_kv ? MIN(q->target_len, q->draft_len) : q->target_len) / SPECD_BLOCK_TOKENS;
+}
+
+/* Where the round's rows begin, as far as the slots know: rounds before it may yet move on. */
+static void note_rows(struct fake_round *f)
+{
+    for (int32_t i = 0; i < f->round.n_seqs; i++) {
+        const struct round_seq *rs = &f->round.seqs[i];
+        const struct fake_slot *slot = &slots[rs->slot];
+        bool drafts = rs->source == DRAFT_FROM_MODEL && rs->k > 0;
+        f->first_written[rs->slot] = drafts ? slot->draft_len : slot->target_len;
+    }
+    for (int32_t i = 0; i < f->round.n_chunks; i++)
+        f->first_written[f->round.chunks[i].slot] =
+            MIN(f->first_written[f->round.chunks[i].slot], f->round.chunks[i].start);
 }
 
 /* What a round in flight may write into belongs to the sequence it was planned for: limbo. */
@@ -87,7 +99,8 @@ static void check_limbo(const struct sched *s)
             if (f->owner[slot] == 0)
                 continue;
             assert_true(!s->slots[slot] || s->slots[slot]->arrival == f->owner[slot]);
-            for (int32_t b = f->first_written[slot]; b < f->n_blocks[slot]; b++) {
+            for (int32_t b = f->first_written[slot] / SPECD_BLOCK_TOKENS; b < f->n_blocks[slot];
+                 b++) {
                 for (const struct seq *q = s->first; q; q = q->next) {
                     for (int32_t j = 0; q->arrival != f->owner[slot] && j < q->n_blocks; j++)
                         assert_int_not_equal(q->blocks[j], f->blocks[slot][b]);
@@ -97,25 +110,15 @@ static void check_limbo(const struct sched *s)
     }
 }
 
-static void check_frozen(const struct sched *s, const struct fake_round *f, int32_t slot,
-                         int32_t first_row)
-{
-    for (int32_t b = first_row / SPECD_BLOCK_TOKENS; b < f->n_blocks[slot]; b++)
-        assert_false(kv_is_indexed(s->kv, f->blocks[slot][b]));
-}
-
 /* The round that runs next writes into no block of the prefix index. */
 static void check_index(const struct sched *s)
 {
     const struct fake_round *f = &rounds[0];
-    for (int32_t i = 0; n_rounds > 0 && i < f->round.n_chunks; i++)
-        check_frozen(s, f, f->round.chunks[i].slot, f->round.chunks[i].start);
-    for (int32_t i = 0; n_rounds > 0 && i < f->round.n_seqs; i++) {
-        const struct round_seq *rs = &f->round.seqs[i];
-        const struct fake_slot *slot = &slots[rs->slot];
-        bool drafts = rs->source == DRAFT_FROM_MODEL && rs->k > 0;
-        if (!slot->ended)
-            check_frozen(s, f, rs->slot, drafts ? slot->draft_len : slot->target_len);
+    for (int32_t slot = 0; n_rounds > 0 && slot < SLOTS; slot++) {
+        if (f->owner[slot] == 0 || slots[slot].ended)
+            continue;
+        for (int32_t b = f->first_written[slot] / SPECD_BLOCK_TOKENS; b < f->n_blocks[slot]; b++)
+            assert_false(kv_is_indexed(s->kv, f->blocks[slot][b]));
     }
 }
 
@@ -123,6 +126,8 @@ static void submit_round(struct sched *s, const struct round *r)
 {
     struct fake_round *f = &rounds[n_rounds++];
     *f = (struct fake_round){.round = *r, .number = s->flight.submitted};
+    for (int i = 0; i < SLOTS; i++)
+        f->first_written[i] = INT32_MAX;
     most_rounds = MAX(most_rounds, n_rounds);
     int32_t rows[MODEL_ROLES] = {0};
     for (int32_t i = 0; i < r->n_seqs; i++)
@@ -147,6 +152,7 @@ static void submit_round(struct sched *s, const struct round *r)
             q->slot_is_new = false;
         }
     }
+    note_rows(f);
     check_limbo(s);
 }
 
@@ -239,6 +245,7 @@ static int play_round(struct sched *s, int32_t vocab)
         play_chunk(&f, &f.round.chunks[i]);
     for (int32_t i = 0; i < f.round.n_seqs; i++)
         play_seq(s, &f, &f.round.seqs[i], vocab, &results[i]);
+    note_rows(&rounds[0]);
     sched_retire(s, f.number);
     for (int32_t i = 0; i < f.round.n_seqs; i++)
         ended += commit_result(s, f.number, &results[i]);
