@@ -67,6 +67,7 @@ struct device {
 };
 
 static int depth = 2;
+static uint64_t memory_total, memory_free;
 static atomic_int n_rounds, n_overlapped, n_dropped, n_collected;
 static atomic_int fault, fault_at; /* enum deferred_fault; in rounds collected */
 
@@ -74,6 +75,12 @@ void deferred_depth(int rounds_in_flight)
 {
     depth = rounds_in_flight;
     atomic_store(&fault, FAULT_NONE);
+}
+
+void deferred_memory(uint64_t total, uint64_t free_bytes)
+{
+    memory_total = total;
+    memory_free = free_bytes;
 }
 
 void deferred_break(enum deferred_fault what, int after)
@@ -369,6 +376,11 @@ static void device_describe(const struct device *d, struct device_info *out)
 {
     cpu_device_ops.describe(d->inner, out);
     out->rounds_in_flight = d->depth;
+    if (memory_total > 0) {
+        out->dedicated_memory = true;
+        out->memory_bytes = memory_total;
+        out->memory_free_bytes = memory_free;
+    }
 }
 
 static void device_close(struct device *d)

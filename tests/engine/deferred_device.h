@@ -20,6 +20,8 @@ enum deferred_fault { FAULT_NONE, FAULT_POLL, FAULT_COLLECT, FAULT_BEGIN, FAULT_
 
 /* Of the devices opened from now on: 1 or 2. Nothing fails until the next call says so. */
 void deferred_depth(int rounds_in_flight);
+/* Of the same: memory that is the device's own, with so many bytes free of total; 0: the host's. */
+void deferred_memory(uint64_t total, uint64_t free_bytes);
 /* What fails once `after` more rounds have been collected. May be called while a device runs. */
 void deferred_break(enum deferred_fault fault, int after);
 
