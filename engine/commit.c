@@ -14,7 +14,7 @@
 
 /* A committed token of a round, and what is known of it. */
 struct commit {
-    int32_t id;
+    int32_t id, k; /* k: drafted in its round */
     bool drafted, is_end, is_last;
     const struct token_logprob *own, *top; /* or NULL */
 };
@@ -46,7 +46,7 @@ static void push_token(struct seq *s, const struct commit *c, size_t n)
     if (n_logprobs > 0)
         logprobs_put(out->logprobs, out->n_tokens, c->own, c->top, s->params.n_logprobs);
     out->tokens[out->n_tokens++] = (struct out_token){
-        .id = c->id, .text_len = (uint32_t)n, .drafted = c->drafted, .k = (uint8_t)s->k};
+        .id = c->id, .text_len = (uint32_t)n, .drafted = c->drafted, .k = (uint8_t)c->k};
     buf_add(&out->text, s->pending.data, n);
     memmove(s->pending.data, s->pending.data + n, s->pending.len - n);
     s->pending.len -= n;
@@ -189,16 +189,16 @@ void seq_finish(struct engine *e, struct seq *s, enum finish_reason reason, int 
 /* ---- a round's results ----------------------------------------------------------------------- */
 
 /* What the estimate of acceptance learns: positions up to the first rejection. */
-static void observe_draft(struct seq *s, const struct seq_result *r)
+static void observe_draft(struct seq *s, const struct seq_turn *t, const struct seq_result *r)
 {
     if (r->n_drafted > 0)
-        pace_observe(&s->pace, s->drafter == DRAFT_LOOKUP ? PACE_LOOKUP : PACE_MODEL, s->match,
+        pace_observe(&s->pace, t->drafter == DRAFT_LOOKUP ? PACE_LOOKUP : PACE_MODEL, t->match,
                      r->overlap, MIN(r->n_accepted + 1, r->n_drafted));
 }
 
 /* Counters speak of tokens that reached the client: a stop in mid-round drops the rest. */
-static void count_draft(struct engine *e, struct seq *s, const struct seq_result *r,
-                        int32_t delivered)
+static void count_draft(struct engine *e, struct seq *s, enum drafter_type drafter,
+                        const struct seq_result *r, int32_t delivered)
 {
     int32_t accepted = MIN(r->n_accepted, delivered);
     s->stats.rounds++;
@@ -207,7 +207,7 @@ static void count_draft(struct engine *e, struct seq *s, const struct seq_result
     e->stats.residual_fallbacks += (r->flags & SEQ_RESIDUAL_FALLBACK) != 0;
     if (r->n_drafted == 0)
         return;
-    s->used[s->drafter] = true;
+    s->used[drafter] = true;
     e->stats.drafts++;
     e->stats.draft_tokens += (uint64_t)r->n_drafted;
     e->stats.accepted_tokens += (uint64_t)accepted;
@@ -235,7 +235,7 @@ static void stamp(struct engine *e, struct seq *s, int32_t n_tokens, uint64_t no
     e->stats.generation_tokens += (uint64_t)n_tokens;
     if (s->t_first == 0) {
         s->t_first = now;
-        s->t_prompt_done = e->round_submitted_ns + e->result.prompt_ns;
+        s->t_prompt_done = e->round_began_ns + e->result.prompt_ns;
         e->stats.prompt_tokens += (uint64_t)s->n_prompt;
         stats_observe(&e->stats.ttft, now - s->t_arrived);
         stats_observe(&e->stats.queue, s->t_admitted - s->t_arrived);
@@ -246,14 +246,15 @@ static void stamp(struct engine *e, struct seq *s, int32_t n_tokens, uint64_t no
     s->t_last = now;
 }
 
-static enum finish_reason deliver(struct engine *e, struct seq *s, const struct seq_result *r,
-                                  int32_t *delivered)
+static enum finish_reason deliver(struct engine *e, struct seq *s, int32_t k,
+                                  const struct seq_result *r, int32_t *delivered)
 {
     enum finish_reason reason = FINISH_NONE;
     int32_t i;
     for (i = 0; i < r->n_tokens && reason == FINISH_NONE; i++) {
         bool last = i == r->n_tokens - 1;
         struct commit c = {.id = r->tokens[i],
+                           .k = k,
                            .drafted = i < r->n_accepted,
                            .is_end = last && (r->flags & SEQ_END),
                            .is_last = last && r->len >= s->limit};
@@ -287,14 +288,15 @@ bool seq_reader_drained(struct seq *s)
     return unread < STALL_BYTES / 4;
 }
 
-static void commit_seq(struct engine *e, struct seq *s, const struct seq_result *r, uint64_t now)
+static void commit_seq(struct engine *e, struct seq *s, const struct seq_turn *t,
+                       const struct seq_result *r, uint64_t now)
 {
     s->round++;
     if (r->flags & SEQ_NUMERIC) {
         seq_finish(e, s, FINISH_ERROR, SPECD_ENUMERIC, NULL);
         return;
     }
-    observe_draft(s, r);
+    observe_draft(s, t, r);
     take_tokens(e, s, r);
     if (s->stats.n_generated == 0)
         intake_release(e, s);
@@ -302,8 +304,8 @@ static void commit_seq(struct engine *e, struct seq *s, const struct seq_result 
     struct request_output *out = &s->req->output;
     int32_t delivered;
     pthread_mutex_lock(&out->lock);
-    enum finish_reason reason = deliver(e, s, r, &delivered);
-    count_draft(e, s, r, delivered);
+    enum finish_reason reason = deliver(e, s, t->k, r, &delivered);
+    count_draft(e, s, t->drafter, r, delivered);
     stamp(e, s, delivered, now);
     bool lags = s->req->stream && unread_bytes(out) > STALL_BYTES;
     if (reason != FINISH_NONE)
@@ -325,7 +327,6 @@ static void commit_seq(struct engine *e, struct seq *s, const struct seq_result 
 static void commit_score(struct engine *e, struct seq *s, const struct score_result *r,
                          uint64_t now)
 {
-    ASSERT(s);
     echo_score(s, r);
     if (s->score || s->len < s->limit)
         return;
@@ -334,7 +335,9 @@ static void commit_score(struct engine *e, struct seq *s, const struct score_res
     seq_finish(e, s, FINISH_LENGTH, 0, NULL);
 }
 
-void commit_round(struct engine *e)
+/* Results of a sequence that has ended or left its slot since the round was submitted are dropped:
+ * whoever comes back computes them again, under the same numbers. */
+void commit_round(struct engine *e, uint64_t number)
 {
     uint64_t now = clock_ns();
     e->stats.rounds++;
@@ -342,11 +345,17 @@ void commit_round(struct engine *e)
     e->stats.draft_ns += e->result.draft_ns;
     e->stats.verify_ns += e->result.verify_ns;
     e->stats.sample_ns += e->result.sample_ns;
-    for (int32_t i = 0; i < e->result.n_scores; i++)
-        commit_score(e, e->sched.slots[e->result.scores[i].slot], &e->result.scores[i], now);
+    for (int32_t i = 0; i < e->result.n_scores; i++) {
+        const struct score_result *r = &e->result.scores[i];
+        struct seq *s = e->sched.slots[r->slot];
+        if (s && flight_turn(s, number))
+            commit_score(e, s, r, now);
+    }
     for (int32_t i = 0; i < e->result.n_seqs; i++) {
-        struct seq *s = e->sched.slots[e->result.seqs[i].slot];
-        ASSERT(s);
-        commit_seq(e, s, &e->result.seqs[i], now);
+        const struct seq_result *r = &e->result.seqs[i];
+        struct seq *s = e->sched.slots[r->slot];
+        const struct seq_turn *t = s ? flight_turn(s, number) : NULL;
+        if (t)
+            commit_seq(e, s, t, r, now);
     }
 }

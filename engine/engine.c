@@ -1,5 +1,7 @@
 /*
- * engine.c - the engine thread: a libuv loop whose every turn is schedule -> round -> commit.
+ * engine.c - the engine thread: a libuv loop whose every turn is schedule -> round -> commit. On a
+ * device that takes two rounds, the second is planned while the first runs, where it may be: see
+ * scheduler.c.
  *
  * What wakes the loop: `wake` (the mailbox, a cancel, a drain, a close), `done` (the device
  * finished the round), the thread pool (a prompt is prepared), hang-up polls, and a timer. Each
@@ -16,6 +18,7 @@
 void engine_config_init(struct engine_config *config)
 {
     *config = (struct engine_config){
+        .device_index = -1,
         .n_slots = 16,
         .max_rows = 512,
         .draft_max = MIN(8, SPECD_K_MAX),
@@ -53,7 +56,7 @@ static void end_all(struct engine *e, int error)
 
 static void device_failed(struct engine *e)
 {
-    e->round_running = false;
+    sched_retire(&e->sched, e->sched.flight.submitted); /* no more will come of these */
     log_error("the device failed: every live request ends");
     end_all(e, SPECD_EDEVICE);
     set_failure(e, 70, "device fault");
@@ -105,7 +108,7 @@ static int send_slot(struct engine *e, struct seq *s)
     return rc;
 }
 
-static int start_round(struct engine *e)
+static int start_round(struct engine *e, bool follows)
 {
     for (int32_t i = 0; i < e->sched.n_slots; i++) {
         struct seq *s = e->sched.slots[i];
@@ -113,8 +116,7 @@ static int start_round(struct engine *e)
         if (rc != 0)
             return rc;
     }
-    e->round_submitted_ns = clock_ns();
-    e->round_running = true;
+    e->times[e->sched.flight.submitted & 1] = (struct round_times){clock_ns(), follows};
     return round_submit(e->ops, e->dev, &e->round);
 }
 
@@ -124,15 +126,22 @@ static bool serving(const struct engine *e)
     return state == ENGINE_READY || state == ENGINE_DRAINING;
 }
 
-void engine_turn(struct engine *e)
+/* after_round: the turn begins with a round's end, so that the device waits for it. */
+static void turn(struct engine *e, bool after_round)
 {
-    if (e->round_running || !serving(e))
+    const struct flight *f = &e->sched.flight;
+    if (flight_count(f) >= e->device_info.rounds_in_flight || !serving(e))
         return;
     uint64_t now = clock_ns();
     reap(e, now);
-    if (sched_plan(&e->sched, &e->round, now) && start_round(e) != 0) {
-        device_failed(e);
-        return;
+    while (flight_count(f) < e->device_info.rounds_in_flight) {
+        bool follows = after_round || flight_count(f) > 0;
+        if (!sched_plan(&e->sched, &e->round, now))
+            break;
+        if (start_round(e, follows) != 0) {
+            device_failed(e);
+            return;
+        }
     }
 #ifdef SPECD_CHECKS
     ASSERT(sched_is_valid(&e->sched));
@@ -141,6 +150,11 @@ void engine_turn(struct engine *e)
     stats_publish(e);
     if (atomic_load(&e->state) == ENGINE_DRAINING && !e->sched.first)
         set_state(e, ENGINE_STOPPED);
+}
+
+void engine_turn(struct engine *e)
+{
+    turn(e, false);
 }
 
 /* ---- wake, timer, drain, close --------------------------------------------------------------- */
@@ -186,40 +200,72 @@ static void begin_drain(struct engine *e)
         set_state(e, ENGINE_DRAINING);
 }
 
-/* The cost of passes is learned as they run. Returns what of the round's time the device left. */
-static double learn_passes(struct engine *e)
+/* The cost of passes is learned as they run. */
+static void learn_passes(struct engine *e)
 {
     const struct round_result *r = &e->result;
     int32_t rows = 0;
-    for (int32_t i = 0; i < r->n_seqs; i++)
-        rows += r->seqs[i].n_drafted + 1;
+    for (int32_t i = 0; i < r->n_seqs; i++) {
+        if (r->seqs[i].n_tokens > 0 || r->seqs[i].flags & SEQ_NUMERIC)
+            rows += r->seqs[i].n_drafted + 1;
+    }
     pace_cost_learn_verify(e->cost, rows, (double)r->verify_ns);
-    return (double)(e->turn_began_ns - e->round_submitted_ns) -
-           (double)(r->prompt_ns + r->draft_ns + r->verify_ns + r->sample_ns);
+}
+
+/* What of the round's time is the host's. With one round in flight that is all but the device's, up
+ * to the submission of the next; with two, host and device work side by side, and only what the
+ * device had to wait counts. */
+static double host_ns(const struct engine *e, const struct round_times *t, uint64_t collected_ns)
+{
+    const struct round_result *r = &e->result;
+    if (e->device_info.rounds_in_flight > 1)
+        return t->follows ? (double)r->idle_ns : -1;
+    return (double)(collected_ns - t->submitted_ns) -
+           (double)(r->prompt_ns + r->draft_ns + r->verify_ns + r->sample_ns) +
+           (double)(clock_ns() - collected_ns);
+}
+
+/* Collects rounds that are done, in order, and commits them. Times of the last one in *times.
+ * Returns how many, or negative when the device has failed. */
+static int collect_rounds(struct engine *e, struct round_times *times)
+{
+    int rc, n = 0;
+    while (flight_count(&e->sched.flight) > 0 && (rc = e->ops->poll(e->dev)) != 0) {
+        uint64_t number = e->sched.flight.retired + 1;
+        uint64_t now = clock_ns();
+        if (rc < 0 || e->ops->collect(e->dev, &e->result) != 0)
+            return SPECD_EDEVICE;
+        *times = e->times[number & 1];
+        e->round_began_ns = MAX(times->submitted_ns, e->collected_ns);
+        e->collected_ns = now;
+        learn_passes(e);
+        sched_retire(&e->sched, number);
+        commit_round(e, number);
+        n++;
+    }
+    return n;
 }
 
 static void on_done(uv_async_t *handle)
 {
     struct engine *e = handle->data;
-    if (!e->round_running)
-        return;
-    int rc = e->ops->poll(e->dev);
-    if (rc == 0)
-        return;
+    struct round_times times;
     e->turn_began_ns = clock_ns();
-    if (rc < 0 || e->ops->collect(e->dev, &e->result) != 0) {
+    int n = collect_rounds(e, &times);
+    if (n == 0)
+        return;
+    if (n < 0) {
         device_failed(e);
         return;
     }
-    e->round_running = false;
-    double waited_ns = learn_passes(e);
-    commit_round(e);
     if (atomic_load(&e->close_requested)) {
-        close_handles(e);
+        if (flight_count(&e->sched.flight) == 0)
+            close_handles(e);
         return;
     }
-    engine_turn(e);
-    pace_cost_learn_host(e->cost, waited_ns + (double)(clock_ns() - e->turn_began_ns));
+    uint64_t collected_ns = e->collected_ns;
+    turn(e, true);
+    pace_cost_learn_host(e->cost, host_ns(e, &times, collected_ns));
 }
 
 static void on_wake(uv_async_t *handle)
@@ -227,7 +273,7 @@ static void on_wake(uv_async_t *handle)
     struct engine *e = handle->data;
     e->turn_began_ns = clock_ns();
     if (atomic_load(&e->close_requested)) {
-        bool busy = e->round_running || atomic_load(&e->state) == ENGINE_LOADING;
+        bool busy = flight_count(&e->sched.flight) > 0 || atomic_load(&e->state) == ENGINE_LOADING;
         if (!busy && !uv_is_closing((uv_handle_t *)&e->wake))
             close_handles(e); /* else the end of the round, or of loading, comes back to this */
         return;

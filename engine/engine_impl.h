@@ -18,6 +18,11 @@
 
 #include <uv.h>
 
+struct round_times {
+    uint64_t submitted_ns;
+    bool follows; /* planned as soon as a round was collected, or while one was in flight */
+};
+
 struct engine {
     struct engine_config config;
 
@@ -53,10 +58,11 @@ struct engine {
     struct kv *kv;
     struct pace_cost *cost;
     struct sched sched;
-    struct round round;
-    struct round_result result;
-    bool round_running;
-    uint64_t round_submitted_ns, turn_began_ns;
+    struct round round;          /* being planned or submitted: the device copies it */
+    struct round_result result;  /* of the round collected last */
+    struct round_times times[2]; /* of rounds in flight, by parity of their number */
+    uint64_t round_began_ns;     /* of the round collected last, as far as the host knows */
+    uint64_t collected_ns, turn_began_ns;
     struct engine_stats stats;
     uint64_t n_arrivals;
     uint64_t drain_deadline_ns;
@@ -74,7 +80,7 @@ int engine_round_sync(struct engine *e);
 
 /* ---- engine.c */
 
-void engine_turn(struct engine *e); /* decides and starts work, unless a round is running */
+void engine_turn(struct engine *e); /* decides and starts work, as far as rounds in flight allow */
 
 /* ---- admit.c */
 
@@ -99,7 +105,7 @@ void echo_score(struct seq *s, const struct score_result *r);
 void logprobs_put(struct token_logprob *list, size_t i, const struct token_logprob *own,
                   const struct token_logprob *top, int32_t n_top);
 
-void commit_round(struct engine *e);
+void commit_round(struct engine *e, uint64_t number);
 /* Ends a sequence's output and marks it DONE. error: 0, or a SPECD_E* with reason FINISH_ERROR. */
 void seq_finish(struct engine *e, struct seq *s, enum finish_reason reason, int error,
                 const char *message);

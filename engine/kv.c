@@ -403,6 +403,11 @@ bool kv_writable(const struct kv *kv, int32_t block)
     return b->refs == 1 && !b->indexed && b->limbo_refs[0] + b->limbo_refs[1] == 0;
 }
 
+bool kv_is_indexed(const struct kv *kv, int32_t block)
+{
+    return kv->blocks[block].indexed;
+}
+
 /* ---- life, counts ---------------------------------------------------------------------------- */
 
 struct kv *kv_create(int32_t n_blocks)

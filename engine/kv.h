@@ -95,6 +95,8 @@ void kv_commit(struct kv *kv, const char *salt, const int32_t *tokens, int32_t n
 
 /* May its one holder write rows into it? */
 bool kv_writable(const struct kv *kv, int32_t block);
+/* Is it frozen: in the prefix index? */
+bool kv_is_indexed(const struct kv *kv, int32_t block);
 
 /* Forgets every cached prefix; what sequences hold stays theirs. */
 void kv_clear_index(struct kv *kv);

@@ -97,6 +97,8 @@ static int fill_setup(struct engine *e, char *err, size_t errlen)
         .max_rows = c->max_rows,
         .k_max = any_draft ? MIN(MAX(c->draft_max, c->draft_fixed), SPECD_K_MAX) : 0,
         .threads = c->threads,
+        .reproducible = c->reproducible,
+        .eager = c->eager,
     };
     e->draft_ctx = 0;
     if (e->setup.models[MODEL_DRAFT])
@@ -112,42 +114,21 @@ static uint64_t fixed_bytes(const struct device_plan *p)
            p->slot_bytes + p->workspace_bytes + p->graph_bytes;
 }
 
-/* Bytes the KV pool may take. */
-static uint64_t kv_budget(const struct engine *e, const struct device_plan *p)
+/* What is left alone of memory that is all the device's: its driver allocates too. */
+static uint64_t safety_margin(const struct device_info *info)
 {
-    if (e->config.kv_bytes > 0)
-        return e->config.kv_bytes;
-    uint64_t available = e->device_info.memory_free_bytes;
-    uint64_t fixed = fixed_bytes(p);
-    return available > fixed ? (available - fixed) / 2 : 0;
+    return MAX((uint64_t)512 << 20, info->memory_bytes / 50);
 }
 
-/* Blocks of the pool: enough for every slot at full length, or what the budget allows. A context
- * that no longer fits the pool is shortened, so that any admitted request can finish. */
-static int size_pool(struct engine *e, const struct device_plan *p, int32_t *n_blocks, char *err,
-                     size_t errlen)
+/* Bytes the KV pool may take. The host's memory has other users, who get half of what is left. */
+static uint64_t kv_budget(const struct engine *e, const struct device_plan *p)
 {
-    uint64_t need = (uint64_t)e->setup.n_slots * (uint64_t)blocks_for(e->setup.n_ctx);
-    uint64_t affordable = kv_budget(e, p) / p->block_bytes;
-    uint64_t n = MIN(need, affordable);
-#ifdef SPECD_HOSTILE
-    n = MIN(n, 16);
-#endif
-    n = MIN(n, (uint64_t)INT32_MAX / 2);
-    int64_t capacity = (int64_t)n * SPECD_BLOCK_TOKENS;
-    if (capacity < MIN(64, e->setup.n_ctx))
-        return fail(SPECD_ENOMEM, err, errlen,
-                    "not enough memory for the KV pool: %.1f MiB allow %llu blocks of %.2f MiB, "
-                    "fewer than 64 tokens",
-                    (double)kv_budget(e, p) / MIB, (unsigned long long)n,
-                    (double)p->block_bytes / MIB);
-    if (capacity < e->setup.n_ctx) {
-        log_warn("the KV pool holds %lld tokens: the context is shortened from %d",
-                 (long long)capacity, e->setup.n_ctx);
-        e->setup.n_ctx = (int)capacity;
-    }
-    *n_blocks = (int32_t)n;
-    return 0;
+    const struct device_info *info = &e->device_info;
+    if (e->config.kv_bytes > 0)
+        return e->config.kv_bytes;
+    uint64_t taken = fixed_bytes(p) + (info->dedicated_memory ? safety_margin(info) : 0);
+    uint64_t left = info->memory_free_bytes > taken ? info->memory_free_bytes - taken : 0;
+    return info->dedicated_memory ? left : left / 2;
 }
 
 static void table_row(const char *what, uint64_t bytes)
@@ -175,6 +156,50 @@ static void print_plan(const struct engine *e, const struct device_plan *p, int3
              e->setup.n_slots, e->setup.n_ctx);
 }
 
+/* Blocks of the pool: enough for every slot at full length, or what the budget allows. A context
+ * that no longer fits the pool is shortened, so that any admitted request can finish. */
+static int size_pool(struct engine *e, const struct device_plan *p, int32_t *n_blocks, char *err,
+                     size_t errlen)
+{
+    uint64_t need = (uint64_t)e->setup.n_slots * (uint64_t)blocks_for(e->setup.n_ctx);
+    uint64_t affordable = kv_budget(e, p) / p->block_bytes;
+    uint64_t n = MIN(need, affordable);
+#ifdef SPECD_HOSTILE
+    n = MIN(n, 16);
+#endif
+    n = MIN(n, (uint64_t)INT32_MAX / 2);
+    int64_t capacity = (int64_t)n * SPECD_BLOCK_TOKENS;
+    int32_t least = MIN(64, e->setup.n_ctx);
+    *n_blocks = (int32_t)n;
+    if (capacity < least) {
+        print_plan(e, p, *n_blocks);
+        return fail(SPECD_ENOMEM, err, errlen,
+                    "not enough memory: a KV pool of %d tokens takes %.1f MiB and may take %.1f "
+                    "MiB, with %.1f MiB for all else and %.1f MiB free",
+                    least, (double)p->block_bytes * blocks_for(least) / MIB,
+                    (double)kv_budget(e, p) / MIB, (double)fixed_bytes(p) / MIB,
+                    (double)e->device_info.memory_free_bytes / MIB);
+    }
+    if (capacity < e->setup.n_ctx) {
+        log_warn("the KV pool holds %lld tokens: the context is shortened from %d",
+                 (long long)capacity, e->setup.n_ctx);
+        e->setup.n_ctx = (int)capacity;
+    }
+    return 0;
+}
+
+/* Host memory may be overcommitted; a device's own may not. */
+static int check_total(const struct engine *e, const struct device_plan *p, int32_t n_blocks,
+                       char *err, size_t errlen)
+{
+    uint64_t total = fixed_bytes(p) + p->block_bytes * (uint64_t)n_blocks;
+    if (!e->device_info.dedicated_memory || total <= e->device_info.memory_free_bytes)
+        return 0;
+    return fail(SPECD_ENOMEM, err, errlen,
+                "not enough memory: %.1f MiB are needed, and %.1f MiB are free",
+                (double)total / MIB, (double)e->device_info.memory_free_bytes / MIB);
+}
+
 /* ---- device ---------------------------------------------------------------------------------- */
 
 static void on_load_progress(void *arg, enum model_role role, uint64_t done, uint64_t total)
@@ -193,10 +218,20 @@ static void on_round_done(void *arg)
     uv_async_send(&e->done);
 }
 
+static int choose_device(struct engine *e, char *err, size_t errlen)
+{
+    int rc = e->ops->open(&e->dev, e->config.device_index, err, errlen);
+    if (rc == 0 || !e->config.fallback)
+        return rc;
+    log_info("no %s device, using %s: %s", e->ops->name, e->config.fallback->name, err);
+    e->ops = e->config.fallback;
+    return e->ops->open(&e->dev, -1, err, errlen);
+}
+
 static int open_device(struct engine *e, int32_t *n_blocks, char *err, size_t errlen)
 {
     struct device_plan plan;
-    int rc = e->ops->open(&e->dev, -1, err, errlen);
+    int rc = choose_device(e, err, errlen);
     if (rc != 0)
         return rc;
     e->ops->describe(e->dev, &e->device_info);
@@ -208,6 +243,9 @@ static int open_device(struct engine *e, int32_t *n_blocks, char *err, size_t er
     if (rc != 0)
         return rc;
     print_plan(e, &plan, *n_blocks);
+    rc = check_total(e, &plan, *n_blocks, err, errlen);
+    if (rc != 0)
+        return rc;
     int last_tenth = -1;
     rc = e->ops->model_load(e->dev, &e->setup, on_load_progress, &last_tenth, err, errlen);
     if (rc == 0)

@@ -120,7 +120,7 @@ void pace_cost_learn_verify(struct pace_cost *cost, int32_t rows, double ns)
 
 void pace_cost_learn_host(struct pace_cost *cost, double host_ns)
 {
-    if (host_ns > 0)
+    if (host_ns >= 0)
         cost->fixed_ns += LEARN_RATE * (host_ns - cost->fixed_ns);
 }
 

@@ -1,5 +1,7 @@
 #include "scheduler.h"
 
+#include "fill.h"
+
 #include <string.h>
 
 void sched_init(struct sched *s, struct kv *kv, const struct pace_cost *cost)
@@ -35,11 +37,14 @@ void sched_commit(struct sched *s, struct seq *q, bool draft_done)
               q->blocks, q->n_blocks);
 }
 
-/* Gives slot and blocks back. Full blocks stay in the prefix index. */
+/* Gives slot and blocks back. Full blocks stay in the prefix index, but those that a round in
+ * flight may still write draft rows into. */
 static void leave_slot(struct sched *s, struct seq *q)
 {
-    sched_commit(s, q, true);
-    kv_release(s->kv, q->blocks, q->n_blocks);
+    sched_commit(s, q, !flight_drafts_rows(&s->flight, q));
+    kv_release_after(s->kv, q->blocks, q->n_blocks, s->flight.submitted);
+    memset(q->turns, 0, sizeof q->turns);
+    s->slot_left[q->slot] = s->flight.submitted;
     q->n_blocks = q->n_blocks_sent = 0;
     q->target_len = q->draft_len = 0;
     s->slots[q->slot] = NULL;
@@ -70,13 +75,6 @@ void sched_remove(struct sched *s, struct seq *q)
 
 /* ---- grow ------------------------------------------------------------------------------------ */
 
-/* Most tokens the sequence may draft next, blocks aside: one token is always the target's own. */
-static int32_t k_bound(const struct seq *q)
-{
-    int32_t k = q->k_fixed >= 0 ? q->k_fixed : q->k_max;
-    return MAX(MIN(k, q->limit - q->len - 1), 0);
-}
-
 static bool grow_to(struct sched *s, struct seq *q, int32_t n_blocks)
 {
     int32_t more = n_blocks - q->n_blocks;
@@ -100,20 +98,16 @@ static struct seq *youngest_running(const struct sched *s)
     return q;
 }
 
-static bool is_decoding(const struct seq *q)
-{
-    return q->state == SEQ_RUNNING && q->target_len == q->len - 1 && q->len < q->limit;
-}
-
 /* Rows of the next verify pass stand at positions len-1 .. len-1+K. An adaptive K shrinks before
  * anyone is preempted; a fixed K never does, as it is part of a promise to replay. */
 static void grow_one(struct sched *s, struct seq *q)
 {
-    int32_t k = k_bound(q);
-    int32_t must = blocks_for(q->len + (q->k_fixed >= 0 ? k : 0));
-    if (grow_to(s, q, blocks_for(q->len + k)))
+    int32_t k = flight_k_bound(&s->flight, q);
+    int32_t must = blocks_for(flight_end(&s->flight, q, q->k_fixed >= 0 ? k : 0));
+    if (grow_to(s, q, blocks_for(flight_end(&s->flight, q, k))))
         return;
     while (!grow_to(s, q, must)) {
+        ASSERT(flight_count(&s->flight) == 0);
         struct seq *victim = youngest_running(s);
         s->preemptions++;
         sched_evict(s, victim, SEQ_WAITING);
@@ -125,7 +119,7 @@ static void grow_one(struct sched *s, struct seq *q)
 static void grow(struct sched *s)
 {
     for (struct seq *q = s->first; q; q = q->next) {
-        if (is_decoding(q))
+        if (flight_can_decode(&s->flight, q))
             grow_one(s, q);
     }
 }
@@ -135,7 +129,7 @@ static void grow(struct sched *s)
 static int32_t free_slot(const struct sched *s)
 {
     for (int32_t i = 0; i < s->n_slots; i++) {
-        if (!s->slots[i])
+        if (!s->slots[i] && s->slot_left[i] <= s->flight.retired)
             return i;
     }
     return -1;
@@ -145,7 +139,7 @@ static int32_t free_slot(const struct sched *s)
  * to each sequence that runs, so that admissions do not cause preemptions at once. */
 static bool take_blocks(struct sched *s, struct seq *q)
 {
-    int32_t k = k_bound(q);
+    int32_t k = flight_k_bound(&s->flight, q);
     int32_t total = blocks_for(q->len + k);
     if (total > q->blocks_cap) {
         q->blocks_cap = total;
@@ -196,191 +190,55 @@ static void admit(struct sched *s, uint64_t now)
     }
 }
 
-/* ---- prefill --------------------------------------------------------------------------------- */
+/* ---- a turn ---------------------------------------------------------------------------------- */
 
-struct budget {
-    int32_t rows[MODEL_ROLES]; /* left in this round's prompt passes */
-    int32_t score_rows;        /* of these, rows that may be scored */
-};
-
-/* The chunk of a sequence that is in the round already: a prompt's last one may be followed by
- * catch-up of its draft, and a round has one chunk per slot and model. */
-static struct round_chunk *find_chunk(struct round *r, int32_t slot, enum model_role role)
-{
-    for (int32_t i = 0; i < r->n_chunks; i++) {
-        if (r->chunks[i].slot == slot && r->chunks[i].role == role)
-            return &r->chunks[i];
-    }
-    return NULL;
-}
-
-static int32_t add_chunk(struct round *r, struct budget *b, const struct seq *q,
-                         enum model_role role, int32_t start, int32_t end)
-{
-    int32_t n = MIN(end - start, b->rows[role]);
-    if (n <= 0)
-        return start;
-    struct round_chunk *chunk = find_chunk(r, q->slot, role);
-    if (chunk)
-        chunk->n += n; /* it ends at start */
-    else
-        r->chunks[r->n_chunks++] = (struct round_chunk){q->slot, role, start, n, false};
-    b->rows[role] -= n;
-    return start + n;
-}
-
-/* Rows the draft model may have: none beyond its own context. */
-static int32_t draft_end(const struct sched *s, const struct seq *q)
-{
-    return MIN(q->len - 1, s->draft_ctx);
-}
-
-static bool any_decoding(const struct sched *s)
-{
-    for (int32_t i = 0; i < s->n_slots; i++) {
-        if (s->slots[i] && is_decoding(s->slots[i]))
-            return true;
-    }
-    return false;
-}
-
-/* Scored rows make logits, and there is room for few: such a prompt goes in small chunks. What was
- * scored before a preemption is computed again without. */
-static void prefill_target(struct round *r, struct budget *b, struct seq *q)
-{
-    int32_t start = q->target_len, end = q->len - 1;
-    bool score = q->score && start >= q->n_scored;
-    if (q->score)
-        end = score ? MIN(end, start + b->score_rows) : MIN(end, q->n_scored);
-    q->target_len = add_chunk(r, b, q, MODEL_TARGET, start, end);
-    if (score && q->target_len > start) {
-        r->chunks[r->n_chunks - 1].score = true;
-        b->score_rows -= q->target_len - start;
-    }
-}
-
-/* target_len and draft_len are what the device will have after the chunks of this round. */
-static void prefill(struct sched *s, struct round *r, struct budget *b)
-{
-    for (struct seq *q = s->first; q; q = q->next) {
-        if (q->state != SEQ_RUNNING || is_decoding(q))
-            continue;
-        prefill_target(r, b, q);
-        if (q->draft_kv)
-            q->draft_len = add_chunk(r, b, q, MODEL_DRAFT, q->draft_len, draft_end(s, q));
-    }
-}
-
-static double prefill_ns(const struct sched *s, const struct round *r)
-{
-    int32_t rows[MODEL_ROLES] = {0};
-    for (int32_t i = 0; i < r->n_chunks; i++)
-        rows[r->chunks[i].role] += r->chunks[i].n;
-    return pace_cost_verify(s->cost, rows[MODEL_TARGET]) +
-           pace_cost_draft(s->cost, rows[MODEL_DRAFT]);
-}
-
-/* ---- draft ----------------------------------------------------------------------------------- */
-
-/* The first of the sequence's drafters that has something to propose; returns how much. */
-static int32_t propose(const struct sched *s, struct seq *q, struct round_seq *rs)
-{
-    int32_t room = MIN(k_bound(q), q->n_blocks * SPECD_BLOCK_TOKENS - q->len);
-    for (int i = 0; i < q->n_drafters && room > 0; i++) {
-        q->drafter = q->drafters[i];
-        if (q->drafter == DRAFT_LOOKUP) {
-            int32_t n = lookup_draft(q->lookup, room, rs->host_draft, &q->match);
-            rs->source = DRAFT_FROM_HOST;
-            if (n > 0)
-                return n;
-        } else if (q->draft_kv && MIN(room, s->draft_ctx - q->len) > 0) {
-            rs->source = DRAFT_FROM_MODEL;
-            return MIN(room, s->draft_ctx - q->len);
-        }
-    }
-    q->drafter = DRAFT_NONE;
-    return 0;
-}
-
-static struct pace_seq pace_entry(const struct seq *q, int32_t available)
-{
-    int32_t least = q->k_fixed >= 0 ? available : MIN(q->k_min, available);
-    return (struct pace_seq){
-        .pace = &q->pace,
-        .drafter = q->drafter == DRAFT_LOOKUP ? PACE_LOOKUP : PACE_MODEL,
-        .match = q->match,
-        .k_min = least,
-        .k_max = available,
-    };
-}
-
-/* A model draft that fell behind (rounds without it, or lookup rounds) is brought up first. What
- * the budget does not allow now is left to the next round: an adaptive K is 0 until then, a
- * sequence with a fixed K sits this round out. Returns whether the sequence takes part. */
-static bool catch_up(struct sched *s, struct round *r, struct budget *b, struct seq *q)
-{
-    if (q->k == 0 || q->drafter == DRAFT_LOOKUP || q->drafter == DRAFT_NONE)
-        return true;
-    if (q->len - q->draft_len > SPECD_DRAFT_LAG_MAX)
-        q->draft_len = add_chunk(r, b, q, MODEL_DRAFT, q->draft_len, draft_end(s, q));
-    if (q->len - q->draft_len <= SPECD_DRAFT_LAG_MAX)
-        return true;
-    q->k = 0;
-    return q->k_fixed < 0;
-}
-
-static void draft(struct sched *s, struct round *r, struct budget *b, uint64_t round_no)
-{
-    struct pace_seq pace[SPECD_SLOTS_MAX];
-    struct seq *seqs[SPECD_SLOTS_MAX];
-    for (struct seq *q = s->first; q; q = q->next) {
-        if (!is_decoding(q))
-            continue;
-        int32_t i = r->n_seqs++;
-        struct round_seq *rs = &r->seqs[i];
-        rs->slot = q->slot;
-        rs->source = DRAFT_FROM_MODEL;
-        seqs[i] = q;
-        pace[i] = pace_entry(q, propose(s, q, rs));
-    }
-    pace_choose(s->cost, pace, r->n_seqs, prefill_ns(s, r), round_no);
-    int32_t n = 0;
-    for (int32_t i = 0; i < r->n_seqs; i++) {
-        seqs[i]->k = pace[i].k;
-        if (!catch_up(s, r, b, seqs[i]))
-            continue;
-        r->seqs[n] = r->seqs[i];
-        r->seqs[n++].k = seqs[i]->k;
-    }
-    r->n_seqs = n;
-}
-
-/* Rows by which the draft lags in sequences that decode: prompts must not take their whole budget.
+/*
+ * Whether a round may be planned while another is in flight. It must not where the host is needed
+ * between the two:
+ *   - lookup drafts from the text that the round in flight commits;
+ *   - at the end of the draft model's context K follows from the exact length;
+ *   - where the pool would have to be emptied for it, better wait than preempt on an upper bound.
  */
-static int32_t catch_up_rows(const struct sched *s)
+static bool may_follow(const struct sched *s)
 {
-    int64_t rows = 0;
-    for (int32_t i = 0; i < s->n_slots; i++) {
-        const struct seq *q = s->slots[i];
-        if (q && q->draft_kv && is_decoding(q) && q->len - q->draft_len > SPECD_DRAFT_LAG_MAX)
-            rows += MAX(draft_end(s, q) - q->draft_len, 0);
+    int64_t blocks = 0;
+    for (const struct seq *q = s->first; q; q = q->next) {
+        if (!flight_can_decode(&s->flight, q))
+            continue;
+        int32_t k = flight_k_bound(&s->flight, q), end = flight_end(&s->flight, q, k);
+        blocks += MAX(blocks_for(end) - q->n_blocks, 0);
+        if (k == 0 || !flight_decodes(&s->flight, q))
+            continue;
+        bool at_draft_end = end > s->draft_ctx && flight_len_least(&s->flight, q) < s->draft_ctx;
+        if (seq_uses(q, DRAFT_LOOKUP) || (q->draft_kv && at_draft_end))
+            return false;
     }
-    return (int32_t)MIN(rows, INT32_MAX);
+    return blocks <= kv_n_free(s->kv);
 }
 
 bool sched_plan(struct sched *s, struct round *r, uint64_t now)
 {
-    r->n_seqs = r->n_chunks = 0;
+    ASSERT(flight_count(&s->flight) <= 1);
+    if (flight_count(&s->flight) > 0 && !may_follow(s))
+        return false;
     r->synthetic_acceptance = s->synthetic_acceptance;
     grow(s);
     admit(s, now);
-    int32_t rows = any_decoding(s) ? s->mixed_rows : s->max_rows;
-    int32_t reserved = MIN(catch_up_rows(s), (rows + 1) / 2);
-    struct budget budget = {.rows = {rows, rows - reserved}, .score_rows = SPECD_SCORE_ROWS};
-    prefill(s, r, &budget);
-    budget.rows[MODEL_DRAFT] += reserved;
-    draft(s, r, &budget, s->rounds++);
-    return r->n_seqs > 0 || r->n_chunks > 0;
+    fill_round(s, r, s->rounds++);
+    if (r->n_seqs == 0 && r->n_chunks == 0)
+        return false;
+    s->flight.submitted++;
+    return true;
+}
+
+void sched_retire(struct sched *s, uint64_t number)
+{
+    s->flight.retired = number;
+    kv_retire(s->kv, number);
+    for (int32_t i = 0; i < s->n_slots; i++) {
+        if (s->slots[i])
+            flight_land(s->slots[i], number);
+    }
 }
 
 /* ---- invariants ------------------------------------------------------------------------------ */
@@ -388,13 +246,14 @@ bool sched_plan(struct sched *s, struct round *r, uint64_t now)
 static bool seq_is_valid(const struct sched *s, const struct seq *q)
 {
     if (q->state != SEQ_RUNNING)
-        return q->slot == -1 && q->n_blocks == 0 && q->state != SEQ_DONE;
+        return q->slot == -1 && q->n_blocks == 0 && q->state != SEQ_DONE &&
+               q->turns[0].round + q->turns[1].round == 0;
     if (q->slot < 0 || q->slot >= s->n_slots || s->slots[q->slot] != q)
         return false;
     if (q->len < 1 || q->len > q->limit || q->target_len > q->len - 1 || q->draft_len > q->len - 1)
         return false;
-    if (q->n_blocks < blocks_for(q->len - 1))
-        return false;
+    if (q->n_blocks < blocks_for(flight_len_most(&s->flight, q) - 1))
+        return false; /* rounds in flight write up to there */
     /* what the next rows are written into is this sequence's alone */
     int32_t next_row = q->draft_kv ? MIN(q->target_len, q->draft_len) : q->target_len;
     for (int32_t i = next_row / SPECD_BLOCK_TOKENS; i < q->n_blocks; i++) {

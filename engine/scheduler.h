@@ -13,10 +13,16 @@
  *            (n > 1) wait until their leader's prompt is in the prefix index
  *   prefill  prompt chunks and draft catch-up, oldest first, under the row budget
  *   draft    K per decoding sequence (pace.h), from the first of its drafters that has a proposal
+ *
+ * A turn may come while a round is in flight (flight.h). It then plans on upper bounds, and plans
+ * nothing where the round must wait for what the one in flight commits. What a sequence gives up,
+ * slot and blocks, stays in limbo until all rounds submitted by then have retired. Hence for every
+ * slot that a round in flight names, slots[] holds the sequence it named, or NULL.
  */
 #ifndef SPECD_SCHEDULER_H
 #define SPECD_SCHEDULER_H
 
+#include "flight.h"
 #include "kv.h"
 #include "pace.h"
 #include "seq.h"
@@ -30,7 +36,9 @@ struct sched {
     float synthetic_acceptance;
     struct pace_evidence acceptance; /* of all requests' drafts */
 
+    struct flight flight;
     struct seq *slots[SPECD_SLOTS_MAX];
+    uint64_t slot_left[SPECD_SLOTS_MAX]; /* last round submitted when it became NULL */
     int32_t n_running, n_waiting;
     struct seq *first, *last; /* every sequence that is not DONE, oldest arrival first */
     uint64_t preemptions, rounds;
@@ -41,14 +49,17 @@ void sched_init(struct sched *s, struct kv *kv, const struct pace_cost *cost);
 /* Enters a sequence, PREPARING, behind all others; it becomes WAITING with sched_ready. */
 void sched_add(struct sched *s, struct seq *q);
 void sched_ready(struct sched *s, struct seq *q);
-/* Takes a sequence out from any state; its slot and blocks are free at once. */
+/* Takes a sequence out from any state. */
 void sched_remove(struct sched *s, struct seq *q);
 /* Gives up slot and blocks; state becomes to (WAITING or STALLED). */
 void sched_evict(struct sched *s, struct seq *q, enum seq_state to);
 /* Tells the prefix index what the sequence's rows hold now (kv_commit). */
 void sched_commit(struct sched *s, struct seq *q, bool draft_done);
-/* Fills round; false when there is nothing to run. `now` stamps admissions. */
+/* Fills round, which counts as submitted from then on; false when there is nothing to run, or
+ * nothing yet. At most one round may be in flight. `now` stamps admissions. */
 bool sched_plan(struct sched *s, struct round *round, uint64_t now);
+/* Round `number` is collected, and so are those before it. Its results come next. */
+void sched_retire(struct sched *s, uint64_t number);
 /* Invariants, for debug and hostile builds. */
 bool sched_is_valid(const struct sched *s);
 

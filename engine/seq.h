@@ -8,7 +8,8 @@
  *   RUNNING    holds a slot and the blocks of its first target_len rows and of this round's rows
  *   DONE       output finished; freed at the end of the turn
  * tokens[0..len) is the committed text; len >= 1 once prepared. target_len and draft_len mirror the
- * device's (see specd/device.h).
+ * device's (see specd/device.h). All three are as of the last round collected; what rounds in
+ * flight add is in `turns` (see flight.h).
  */
 #ifndef SPECD_SEQ_H
 #define SPECD_SEQ_H
@@ -21,6 +22,16 @@
 #include "text/tokenizer.h"
 
 enum seq_state { SEQ_PREPARING, SEQ_WAITING, SEQ_STALLED, SEQ_RUNNING, SEQ_DONE };
+
+/* What a sequence does in a round. */
+struct seq_turn {
+    uint64_t round;            /* the round's number, as struct flight counts; 0: none */
+    int32_t rows[MODEL_ROLES]; /* of that model after the round's chunk; 0: no such chunk */
+    bool decodes;
+    int32_t k;
+    enum drafter_type drafter;
+    int32_t match; /* of a lookup: see lookup_draft */
+};
 
 struct seq {
     struct request *req; /* holds the engine's reference */
@@ -35,7 +46,8 @@ struct seq {
     uint32_t *allowed;           /* the bits behind params.allowed, or NULL */
     uint32_t round;              /* rounds taken part in: the next round's number */
 
-    int32_t slot; /* -1 unless RUNNING */
+    int32_t slot;             /* -1 unless RUNNING */
+    struct seq_turn turns[2]; /* by parity of the round: planned, in flight, or just retired */
     int32_t target_len, draft_len;
     int32_t *blocks; /* (blocks_cap) */
     int32_t n_blocks, blocks_cap;
@@ -57,11 +69,8 @@ struct seq {
     int32_t k_min, k_max, k_fixed; /* k_fixed -1: adapt */
     struct pace pace;
     struct lookup *lookup; /* NULL unless lookup is among the drafters */
-    int32_t k;             /* of the round in flight */
-    enum drafter_type drafter;
-    int32_t match;        /* of the round's lookup: see lookup_draft */
-    bool used[4];         /* drafters whose tokens were verified, by drafter_type */
-    const char *no_draft; /* why there are no drafters; static string or NULL */
+    bool used[4];          /* drafters whose tokens were verified, by drafter_type */
+    const char *no_draft;  /* why there are no drafters; static string or NULL */
 
     /* text */
     struct decoder decoder;

@@ -17,11 +17,11 @@ static void cost_key(const struct engine *e, char *out, size_t cap)
     uint64_t draft = e->draft_file ? e->draft_file->fingerprint : 0;
     for (uint32_t i = 0; i < s->n_self_layers; i++)
         draft = draft * 257 + s->self_layers[i] + 1;
-    snprintf(out, cap, "v2 %s %s t%d model %016llx draft %016llx w%d,%d kv%d slots %d k %d",
+    snprintf(out, cap, "v2 %s %s t%d model %016llx draft %016llx w%d,%d kv%d slots %d k %d%s",
              e->ops->name, e->device_info.name, s->threads,
              (unsigned long long)e->target_file->fingerprint, (unsigned long long)draft,
              (int)s->weights[MODEL_TARGET], (int)s->weights[MODEL_DRAFT], (int)s->kv, s->n_slots,
-             s->k_max);
+             s->k_max, s->eager ? " eager" : "");
 }
 
 static bool cost_path(const char *key, char *out, size_t cap)

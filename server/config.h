@@ -15,13 +15,12 @@
 enum device_choice { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA };
 
 struct config {
-    struct engine_config engine; /* but for .device and .on_state */
+    struct engine_config engine; /* .device and .fallback: see devices.h; .on_state: serve.c */
     enum device_choice device;
     char *model, *chat_template_file, *chat_template;
     char *draft_path;                       /* storage of engine.draft_path */
     uint32_t self_layers[MODEL_LAYERS_MAX]; /* storage of engine.self_layers */
     bool drafters_given, default_model;
-    bool reproducible;
 
     char *host; /* a name, an address, or unix:PATH */
     int32_t port;

@@ -3,6 +3,7 @@
  * 2 wrong usage, 70 the device failed.
  */
 #include "config.h"
+#include "devices.h"
 #include "serve.h"
 
 #include <stdio.h>
@@ -30,7 +31,6 @@ static int start(struct config *config)
         log_error("%s", err);
         return EXIT_START;
     }
-    config->engine.device = &cpu_device_ops;
     return serve(config);
 }
 
@@ -40,7 +40,8 @@ int main(int argc, char **argv)
     char err[512];
     int code;
     engine_config_init(&config.engine);
-    if (config_load(&config, argc, argv, environ, err, sizeof err) < 0) {
+    if (config_load(&config, argc, argv, environ, err, sizeof err) < 0 ||
+        devices_choose(&config, err, sizeof err) < 0) {
         fprintf(stderr, "specd: %s\nTry specd --help.\n", err);
         code = EXIT_USAGE;
     } else if (config.help || config.version) {

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define AT(member) offsetof(struct config, member)
+#define DEVICE_INDEX_MAX 1023
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
 #if SPECD_K_MAX < 8
@@ -24,8 +25,15 @@
 static int set_device(struct config *c, const char *text, char *err, size_t errlen)
 {
     int device = enum_index("auto|cpu|cuda", text);
-    if (device == DEVICE_CUDA || strncmp(text, "cuda:", 5) == 0)
-        return fail(SPECD_EINVAL, err, errlen, "this build has no CUDA device");
+    c->engine.device_index = -1;
+    if (strncmp(text, "cuda:", 5) == 0) {
+        char *end;
+        unsigned long n = strtoul(text + 5, &end, 10);
+        if (text[5] >= '0' && text[5] <= '9' && *end == '\0' && n <= DEVICE_INDEX_MAX) {
+            device = DEVICE_CUDA;
+            c->engine.device_index = (int)n;
+        }
+    }
     if (device < 0)
         return fail(SPECD_EINVAL, err, errlen, "must be auto, cpu or cuda[:N]");
     c->device = (enum device_choice)device;
@@ -38,19 +46,12 @@ static int set_draft(struct config *c, const char *text, char *err, size_t errle
     return draft_spec_parse(c, text, err, errlen);
 }
 
-static int need_cuda(const char *what, char *err, size_t errlen)
-{
-    return fail(SPECD_EINVAL, err, errlen, "%s needs a CUDA device, which this build has not",
-                what);
-}
-
+/* Of types, those that a device lacks it refuses itself. */
 static int set_weights_of(enum weight_type *out, const char *text, char *err, size_t errlen)
 {
     int type = enum_index("native|f32|bf16|q8_0|fp8|int4", text);
-    if (type == WEIGHT_FP8 || type == WEIGHT_INT4)
-        return need_cuda(text, err, errlen);
     if (type < 0)
-        return fail(SPECD_EINVAL, err, errlen, "must be one of f32|bf16|q8_0|native");
+        return fail(SPECD_EINVAL, err, errlen, "must be one of f32|bf16|q8_0|fp8|int4|native");
     *out = (enum weight_type)type;
     return 0;
 }
@@ -68,10 +69,8 @@ static int set_draft_weights(struct config *c, const char *text, char *err, size
 static int set_kv_type(struct config *c, const char *text, char *err, size_t errlen)
 {
     int type = enum_index("bf16|f32|fp8", text);
-    if (type == KV_FP8)
-        return need_cuda(text, err, errlen);
     if (type < 0)
-        return fail(SPECD_EINVAL, err, errlen, "must be one of bf16|f32");
+        return fail(SPECD_EINVAL, err, errlen, "must be one of bf16|f32|fp8");
     c->engine.kv = (enum kv_type)type;
     return 0;
 }
@@ -113,22 +112,25 @@ const struct option options[] = {
      .help = "always draft N tokens, without adapting (default: off)"},
     {CUSTOM("default-mode", set_default_mode), .value = "MODE", .fallback = "ratio",
      .help = "verification when a request leaves it open: ratio, block or coupled"},
-    {FLAG("reproducible", reproducible), .fallback = "false",
+    {FLAG("reproducible", engine.reproducible), .fallback = "false",
      .help = "results do not depend on how a prompt was cut up (the CPU device always does this)"},
+    {FLAG("no-graphs", engine.eager), .fallback = "false",
+     .help = "CUDA device: launch kernels one by one, for finding faults; slower, same results"},
     {CUSTOM("kv-type", set_kv_type), .value = "TYPE", .fallback = "bf16",
-     .help = "type of the KV cache: bf16 or f32"},
+     .help = "type of the KV cache: bf16, f32 or, on CUDA, fp8"},
     {CUSTOM("device", set_device), .value = "DEVICE", .fallback = "auto",
-     .help = "auto, cpu or cuda[:N]"},
+     .help = "auto, cpu or cuda[:N]; auto: a CUDA device where there is one, else the CPU"},
     {INT("ctx-size", engine.n_ctx), .letter = "c", .min = 16, .max = 1 << 24,
      .help = "tokens per sequence (default: the model's)"},
     {INT("parallel", engine.n_slots), .letter = "np", .min = 1, .max = SPECD_SLOTS_MAX,
      .fallback = "16", .help = "slots: sequences decoded at once"},
     {SIZE("kv-memory", engine.kv_bytes), .min = 1 << 16, .max = INT64_MAX,
-     .help = "memory of the KV cache (default: chosen from what is free)"},
+     .help =
+         "memory of the KV cache (default: on CUDA what is left, on the CPU at most half of it)"},
     {INT("batch-size", engine.max_rows), .letter = "b", .min = 1, .max = 1 << 16, .fallback = "512",
      .help = "prompt rows in one pass"},
     {CUSTOM("weights", set_weights), .value = "TYPE", .fallback = "native",
-     .help = "how the target's weights are kept: f32, bf16, q8_0 or native"},
+     .help = "how the target's weights are kept: f32, bf16, q8_0, native or, on CUDA, fp8 or int4"},
     {CUSTOM("draft-weights", set_draft_weights), .value = "TYPE", .fallback = "native",
      .help = "the same for the draft model"},
     {INT("threads", engine.threads), .letter = "t", .min = 1, .max = 1024,

@@ -60,6 +60,7 @@ struct device_info {
     char name[128];
     uint64_t memory_bytes;      /* what the device can use: total or cgroup limit */
     uint64_t memory_free_bytes; /* of that, free now */
+    bool dedicated_memory;      /* nobody else is meant to use it: all that is free may be taken */
     double read_bandwidth; /* bytes per second, measured at open over a buffer beyond the caches */
     int rounds_in_flight;  /* rounds that may be submitted before the first is collected: 1 or 2 */
 };
@@ -242,7 +243,7 @@ struct device_ops {
                        const int32_t *ids);
     int (*grammar_set)(struct device *dev, int32_t slot, const void *automaton, size_t bytes);
 
-    int (*begin)(struct device *dev, const struct round *round);
+    int (*begin)(struct device *dev, const struct round *round); /* copies it */
     int (*forward)(struct device *dev, enum model_role role, enum row_set rows, int step);
     int (*draw)(struct device *dev, int step); /* x~_step of every slot with K >= step */
     int (*verify)(struct device *dev);

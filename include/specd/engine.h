@@ -18,7 +18,9 @@ enum drafter_type { DRAFT_NONE, DRAFT_MODEL, DRAFT_SELF, DRAFT_LOOKUP };
 
 struct engine_config {
     const struct device_ops *device;
-    const char *model_path;                          /* a GGUF file or a Hugging Face folder */
+    int device_index;                  /* of several of its kind; -1: the device chooses */
+    const struct device_ops *fallback; /* where `device` can't be opened; NULL: that is an error */
+    const char *model_path;            /* a GGUF file or a Hugging Face folder */
     enum drafter_type drafters[ENGINE_DRAFTERS_MAX]; /* tried in this order each round */
     int n_drafters;
     const char *draft_path;      /* DRAFT_MODEL */
@@ -30,6 +32,7 @@ struct engine_config {
     enum kv_type kv;
     int n_ctx; /* 0: the model's */
     int n_slots, max_rows, threads;
+    bool reproducible, eager; /* see device_setup */
     int draft_max, draft_min; /* bounds on K */
     int draft_fixed;          /* -1: adapt */
     enum verify_mode default_mode;

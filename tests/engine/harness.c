@@ -1,5 +1,7 @@
 #include "harness.h"
 
+#include "deferred_device.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
@@ -43,11 +45,17 @@ const char *model_path(const char *name)
     return path;
 }
 
+static const struct device_ops *test_device(void)
+{
+    const char *name = getenv("SPECD_TEST_DEVICE");
+    return name && strcmp(name, "deferred") == 0 ? &deferred_device_ops : &cpu_device_ops;
+}
+
 struct engine_config test_config(const char *model)
 {
     struct engine_config c;
     engine_config_init(&c);
-    c.device = &cpu_device_ops;
+    c.device = test_device();
     c.model_path = model_path(model);
     c.threads = 2;
     c.n_slots = 4;

@@ -1,5 +1,6 @@
 /*
  * harness.h - the real engine on the CPU device, driven through engine.h as the server drives it.
+ * With SPECD_TEST_DEVICE=deferred the CPU device takes two rounds in flight (deferred_device.h).
  *
  * Models are synthetic pairs that the build makes (tests/engine/CMakeLists.txt); their folder comes
  * in the environment as SPECD_TEST_MODELS. Failures are cmocka failures.
@@ -12,7 +13,7 @@
 /* Path of a synthetic model, in static storage (a few alternate). */
 const char *model_path(const char *name);
 
-/* A small configuration: CPU device, 2 threads, target model, no drafter. */
+/* A small configuration: the device to test, 2 threads, target model, no drafter. */
 struct engine_config test_config(const char *model);
 
 struct engine *engine_start(const struct engine_config *config); /* waits for READY */

@@ -454,9 +454,18 @@ class Life(SingleCase):
 
     def test_usage(self):
         for args in (("--bogus",), ("--port", "x"), ("stray",), ("--port",), ("--draft-min", "9",
-                     "--draft-max", "1"), ("--device", "cuda"), ("--config", "/nonexistent")):
+                     "--draft-max", "1"), ("--device", "tpu"), ("--config", "/nonexistent")):
             server = self.start(*args, wait=None, clean=False)
             self.assertEqual(server.wait(), 2, args)
+
+    def test_devices(self):
+        server = self.start("--device", "auto")
+        self.assertEqual(server.post(COMPLETION, body()).status, 200)
+        # Without a CUDA device in the build that is a usage error, without one in the machine it
+        # fails to start: this one is not there anywhere.
+        server = self.start("--device", "cuda:1023", wait=None, clean=False)
+        self.assertIn(server.wait(), (1, 2))
+        self.assertIn("CUDA", "".join(server.log))
 
     def test_stale_unix_socket(self):
         path = self.dir.name + "/s"

@@ -103,7 +103,7 @@ static void test_values(void **state)
     config_free(&c);
     c = good("--port 1 --port 2 --reproducible=false");
     assert_int_equal(c.port, 2);
-    assert_false(c.reproducible);
+    assert_false(c.engine.reproducible);
     config_free(&c);
 }
 
@@ -165,6 +165,33 @@ static void test_drafts(void **state)
     bad("-md self:1x", "ascending");
 }
 
+static void test_devices(void **state)
+{
+    (void)state;
+    struct config c = good("");
+    assert_int_equal(c.device, DEVICE_AUTO);
+    assert_int_equal(c.engine.device_index, -1);
+    assert_false(c.engine.reproducible || c.engine.eager);
+    config_free(&c);
+    c = good("--device cuda --weights int4 --draft-weights fp8 --kv-type fp8 --reproducible "
+             "--no-graphs");
+    assert_int_equal(c.device, DEVICE_CUDA);
+    assert_int_equal(c.engine.device_index, -1);
+    assert_int_equal(c.engine.weights, WEIGHT_INT4);
+    assert_int_equal(c.engine.draft_weights, WEIGHT_FP8);
+    assert_int_equal(c.engine.kv, KV_FP8);
+    assert_true(c.engine.reproducible && c.engine.eager);
+    config_free(&c);
+    c = good("--device cuda:3");
+    assert_int_equal(c.device, DEVICE_CUDA);
+    assert_int_equal(c.engine.device_index, 3);
+    config_free(&c);
+    c = good("--device cuda:3 --device cpu");
+    assert_int_equal(c.device, DEVICE_CPU);
+    assert_int_equal(c.engine.device_index, -1);
+    config_free(&c);
+}
+
 static void test_errors(void **state)
 {
     (void)state;
@@ -183,11 +210,15 @@ static void test_errors(void **state)
     bad("--draft-max 17", "--draft-max");
     bad("--draft-min 3 --draft-max 2", "above");
     bad("--default-mode best", "ratio|block|coupled");
-    bad("--device cuda:1", "no CUDA device");
     bad("--device tpu", "auto, cpu");
-    bad("--weights int4", "CUDA");
-    bad("--weights f16", "f32|bf16|q8_0|native");
-    bad("--kv-type fp8", "CUDA");
+    bad("--device cuda:", "auto, cpu");
+    bad("--device cuda:x", "auto, cpu");
+    bad("--device cuda:-1", "auto, cpu");
+    bad("--device cuda:1024", "auto, cpu");
+    bad("--device cuda:99999999999999999999", "auto, cpu");
+    bad("--device cpu:0", "auto, cpu");
+    bad("--weights f16", "f32|bf16|q8_0|fp8|int4|native");
+    bad("--kv-type f16", "bf16|f32|fp8");
     bad("--log-level loud", "error|warn|info|debug");
     bad("--synthetic-acceptance 1.1", "[0, 1]");
     bad("--synthetic-acceptance nan", "[0, 1]");
@@ -315,11 +346,17 @@ static void test_help_names_every_option(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_values),
-        cmocka_unit_test(test_sizes),         cmocka_unit_test(test_drafts),
-        cmocka_unit_test(test_errors),        cmocka_unit_test(test_environment),
-        cmocka_unit_test(test_file),          cmocka_unit_test(test_bad_files),
-        cmocka_unit_test(test_default_model), cmocka_unit_test(test_help_names_every_option),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_drafts),
+        cmocka_unit_test(test_devices),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_file),
+        cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_default_model),
+        cmocka_unit_test(test_help_names_every_option),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

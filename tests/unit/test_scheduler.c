@@ -1,8 +1,10 @@
 /* links: specd_engine specd_cpu
  * labels: hostile */
 /*
- * The scheduler against a made-up device: random arrivals, acceptances, ends and stalls in small
- * pools; the invariants hold after every turn, everybody finishes, and the round is well formed.
+ * The scheduler against a made-up device, with one and with two rounds in flight: random arrivals,
+ * acceptances, ends, stalls and cancels in small pools. The invariants hold after every turn,
+ * everybody finishes, rounds fit the slots as they are when the rounds run, and no block or slot
+ * that a round in flight may write is anybody else's or frozen.
  */
 #include "scheduler.h"
 
@@ -10,6 +12,7 @@
 #include <stdarg.h>
 #include <cmocka.h>
 #include <stdlib.h>
+#include <string.h>
 
 static uint64_t rng_state;
 
@@ -20,6 +23,7 @@ static uint32_t rnd(uint32_t n)
 }
 
 #define CONTEXT 64
+#define SLOTS 6
 
 static struct seq *make_seq(int32_t vocab, enum drafter_type drafter, uint64_t arrival)
 {
@@ -44,62 +48,221 @@ static struct seq *make_seq(int32_t vocab, enum drafter_type drafter, uint64_t a
     return q;
 }
 
-static void check_round(const struct sched *s, const struct round *r)
+/* ---- the device in miniature: slots of its own, and up to two rounds that it has not played ----
+ */
+
+struct fake_slot {
+    int32_t len, target_len, draft_len, limit;
+    bool ended;
+};
+
+struct fake_round {
+    struct round round;
+    uint64_t number;
+    uint64_t owner[SLOTS]; /* arrival; 0: the round doesn't name the slot */
+    int32_t n_blocks[SLOTS], first_written[SLOTS], blocks[SLOTS][CONTEXT];
+};
+
+static struct fake_slot slots[SLOTS];
+static struct fake_round rounds[2];
+static int n_rounds, most_rounds;
+
+static void note_owner(struct fake_round *f, const struct sched *s, int32_t slot)
 {
-    for (int32_t i = 0; i < r->n_seqs; i++) {
-        const struct round_seq *rs = &r->seqs[i];
-        const struct seq *q = s->slots[rs->slot];
-        assert_non_null(q);
-        assert_int_equal(q->target_len, q->len - 1);
-        assert_true(rs->k >= 0 && q->len + rs->k + 1 <= q->limit);
-        assert_true(q->len + rs->k <= q->n_blocks * SPECD_BLOCK_TOKENS);
-        if (q->k_fixed >= 0 && rs->source == DRAFT_FROM_MODEL && q->n_drafters > 0 &&
-            q->len - q->draft_len <= SPECD_DRAFT_LAG_MAX)
-            assert_int_equal(rs->k, q->draft_kv ? MIN(MIN(q->k_fixed, q->limit - q->len - 1),
-                                                      MAX(s->draft_ctx - q->len, 0))
-                                                : 0);
+    const struct seq *q = s->slots[slot];
+    assert_non_null(q);
+    f->owner[slot] = q->arrival;
+    f->n_blocks[slot] = q->n_blocks;
+    memcpy(f->blocks[slot], q->blocks, (size_t)q->n_blocks * sizeof *q->blocks);
+}
+
+/* Where the round's rows begin, as far as the slots know: rounds before it may yet move on. */
+static void note_rows(struct fake_round *f)
+{
+    for (int32_t i = 0; i < f->round.n_seqs; i++) {
+        const struct round_seq *rs = &f->round.seqs[i];
+        const struct fake_slot *slot = &slots[rs->slot];
+        bool drafts = rs->source == DRAFT_FROM_MODEL && rs->k > 0;
+        f->first_written[rs->slot] = drafts ? slot->draft_len : slot->target_len;
     }
+    for (int32_t i = 0; i < f->round.n_chunks; i++)
+        f->first_written[f->round.chunks[i].slot] =
+            MIN(f->first_written[f->round.chunks[i].slot], f->round.chunks[i].start);
+}
+
+/* What a round in flight may write into belongs to the sequence it was planned for: limbo. */
+static void check_limbo(const struct sched *s)
+{
+    for (int i = 0; i < n_rounds; i++) {
+        const struct fake_round *f = &rounds[i];
+        for (int32_t slot = 0; slot < SLOTS; slot++) {
+            if (f->owner[slot] == 0)
+                continue;
+            assert_true(!s->slots[slot] || s->slots[slot]->arrival == f->owner[slot]);
+            for (int32_t b = f->first_written[slot] / SPECD_BLOCK_TOKENS; b < f->n_blocks[slot];
+                 b++) {
+                for (const struct seq *q = s->first; q; q = q->next) {
+                    for (int32_t j = 0; q->arrival != f->owner[slot] && j < q->n_blocks; j++)
+                        assert_int_not_equal(q->blocks[j], f->blocks[slot][b]);
+                }
+            }
+        }
+    }
+}
+
+/* The round that runs next writes into no block of the prefix index. */
+static void check_index(const struct sched *s)
+{
+    const struct fake_round *f = &rounds[0];
+    for (int32_t slot = 0; n_rounds > 0 && slot < SLOTS; slot++) {
+        if (f->owner[slot] == 0 || slots[slot].ended)
+            continue;
+        for (int32_t b = f->first_written[slot] / SPECD_BLOCK_TOKENS; b < f->n_blocks[slot]; b++)
+            assert_false(kv_is_indexed(s->kv, f->blocks[slot][b]));
+    }
+}
+
+static void submit_round(struct sched *s, const struct round *r)
+{
+    struct fake_round *f = &rounds[n_rounds++];
+    *f = (struct fake_round){.round = *r, .number = s->flight.submitted};
+    for (int i = 0; i < SLOTS; i++)
+        f->first_written[i] = INT32_MAX;
+    most_rounds = MAX(most_rounds, n_rounds);
     int32_t rows[MODEL_ROLES] = {0};
+    for (int32_t i = 0; i < r->n_seqs; i++)
+        note_owner(f, s, r->seqs[i].slot);
     for (int32_t i = 0; i < r->n_chunks; i++) {
         const struct round_chunk *c = &r->chunks[i];
-        const struct seq *q = s->slots[c->slot];
-        assert_true(c->n > 0 && c->start >= 0 && c->start + c->n <= q->len - 1);
+        note_owner(f, s, c->slot);
         rows[c->role] += c->n;
         for (int32_t j = 0; j < i; j++) /* one chunk per slot and model */
             assert_false(c->slot == r->chunks[j].slot && c->role == r->chunks[j].role);
     }
     assert_true(rows[MODEL_TARGET] <= s->max_rows && rows[MODEL_DRAFT] <= s->max_rows);
-}
-
-/* What the device and commit.c do with a round, in miniature. Returns sequences that ended. */
-static int play_round(struct sched *s, const struct round *r, int32_t vocab)
-{
-    int ended = 0;
-    for (int32_t i = 0; i < r->n_seqs; i++) {
-        struct seq *q = s->slots[r->seqs[i].slot];
-        int32_t accepted = (int32_t)rnd((uint32_t)r->seqs[i].k + 1), ids[SPECD_K_MAX + 1];
-        for (int32_t k = 0; k <= accepted; k++)
-            ids[k] = (int32_t)rnd((uint32_t)vocab);
-        bool by_model = r->seqs[i].source == DRAFT_FROM_MODEL && r->seqs[i].k > 0;
-        int32_t drafted_rows = q->len + MIN(accepted, r->seqs[i].k - 1);
-        if (by_model)
-            q->draft_len = drafted_rows;
-        seq_append(q, ids, accepted + 1);
-        if (q->lookup)
-            lookup_append(q->lookup, ids, accepted + 1);
-        q->target_len = q->len - 1;
-        kv_commit(s->kv, NULL, q->tokens, q->target_len,
-                  s->draft_ctx > 0 ? q->draft_len : INT32_MAX, !q->draft_kv, q->blocks,
-                  q->n_blocks);
-        if (q->len >= q->limit || rnd(40) == 0) {
-            sched_remove(s, q);
-            seq_free(q);
-            ended++;
-        } else if (rnd(30) == 0) {
-            sched_evict(s, q, SEQ_STALLED);
+    for (int32_t i = 0; i < s->n_slots; i++) {
+        struct seq *q = s->slots[i];
+        if (q && q->slot_is_new) { /* the begin of a round in flight must not see this */
+            for (int j = 0; j < n_rounds - 1; j++)
+                assert_int_equal(rounds[j].owner[i], 0);
+            slots[i] = (struct fake_slot){.len = q->len,
+                                          .target_len = q->cached_target_len,
+                                          .draft_len = q->cached_draft_len,
+                                          .limit = q->limit};
+            q->slot_is_new = false;
         }
     }
+    note_rows(f);
+    check_limbo(s);
+}
+
+static void play_chunk(const struct fake_round *f, const struct round_chunk *c)
+{
+    struct fake_slot *slot = &slots[c->slot];
+    int32_t *rows = c->role == MODEL_TARGET ? &slot->target_len : &slot->draft_len;
+    assert_int_equal(c->start, *rows);
+    assert_true(c->n > 0 && c->start + c->n <= slot->len - 1);
+    assert_true(c->start + c->n <= f->n_blocks[c->slot] * SPECD_BLOCK_TOKENS);
+    *rows += c->n;
+}
+
+/* A fixed K is what it would be with one round in flight. */
+static void check_fixed_k(const struct sched *s, const struct round_seq *rs, int32_t k)
+{
+    const struct fake_slot *slot = &slots[rs->slot];
+    const struct seq *q = s->slots[rs->slot];
+    if (!q || q->k_fixed < 0 || rs->source != DRAFT_FROM_MODEL || q->n_drafters == 0 ||
+        slot->len - slot->draft_len > SPECD_DRAFT_LAG_MAX)
+        return;
+    int32_t room = MIN(MIN(q->k_fixed, slot->limit - slot->len - 1), s->draft_ctx - slot->len);
+    assert_int_equal(k, q->draft_kv ? MAX(room, 0) : 0);
+}
+
+/* Draws what the round commits for one slot and advances it. */
+static void play_seq(const struct sched *s, const struct fake_round *f, const struct round_seq *rs,
+                     int32_t vocab, struct seq_result *out)
+{
+    struct fake_slot *slot = &slots[rs->slot];
+    *out = (struct seq_result){.slot = rs->slot};
+    if (slot->ended)
+        return;
+    assert_int_equal(slot->target_len, slot->len - 1);
+    assert_true(slot->len < slot->limit);
+    int32_t k = MIN(rs->k, slot->limit - slot->len - 1);
+    bool by_model = rs->source == DRAFT_FROM_MODEL && k > 0;
+    assert_true(slot->len + k <= f->n_blocks[rs->slot] * SPECD_BLOCK_TOKENS);
+    assert_true(!by_model || slot->len - slot->draft_len <= SPECD_DRAFT_LAG_MAX);
+    assert_true(!by_model || slot->len + k <= s->draft_ctx);
+    check_fixed_k(s, rs, k);
+    out->n_accepted = (int32_t)rnd((uint32_t)k + 1);
+    out->n_tokens = out->n_accepted + 1;
+    for (int32_t i = 0; i < out->n_tokens; i++)
+        out->tokens[i] = (int32_t)rnd((uint32_t)vocab);
+    if (by_model)
+        slot->draft_len = slot->len + MIN(out->n_accepted, k - 1);
+    slot->len += out->n_tokens;
+    slot->target_len = slot->len - 1;
+    slot->ended = slot->len >= slot->limit || rnd(40) == 0;
+    out->flags = slot->ended ? SEQ_END : 0;
+    out->len = slot->len;
+    out->target_len = slot->target_len;
+    out->draft_len = slot->draft_len;
+}
+
+/* What commit.c does with a result. Returns sequences that ended. */
+static int commit_result(struct sched *s, uint64_t number, const struct seq_result *r)
+{
+    struct seq *q = s->slots[r->slot];
+    if (!q || !flight_turn(q, number))
+        return 0;
+    assert_true(r->n_tokens > 0);
+    seq_append(q, r->tokens, r->n_tokens);
+    if (q->lookup)
+        lookup_append(q->lookup, r->tokens, r->n_tokens);
+    q->target_len = r->target_len;
+    q->draft_len = r->draft_len;
+    sched_commit(s, q, !q->draft_kv);
+    if (r->flags & SEQ_END || rnd(40) == 0) {
+        sched_remove(s, q);
+        seq_free(q);
+        return 1;
+    }
+    if (rnd(30) == 0)
+        sched_evict(s, q, SEQ_STALLED);
+    return 0;
+}
+
+/* The oldest round runs and is collected. */
+static int play_round(struct sched *s, int32_t vocab)
+{
+    static struct fake_round f;
+    static struct seq_result results[SLOTS];
+    int ended = 0;
+    f = rounds[0];
+    rounds[0] = rounds[1];
+    n_rounds--;
+    for (int32_t i = 0; i < f.round.n_chunks; i++)
+        play_chunk(&f, &f.round.chunks[i]);
+    for (int32_t i = 0; i < f.round.n_seqs; i++)
+        play_seq(s, &f, &f.round.seqs[i], vocab, &results[i]);
+    note_rows(&rounds[0]);
+    sched_retire(s, f.number);
+    for (int32_t i = 0; i < f.round.n_seqs; i++)
+        ended += commit_result(s, f.number, &results[i]);
     return ended;
+}
+
+/* Somebody leaves, whatever is in flight. */
+static int cancel_one(struct sched *s)
+{
+    struct seq *q = s->first;
+    for (uint32_t n = rnd(4); n > 0 && q; n--)
+        q = q->next;
+    if (!q)
+        return 0;
+    sched_remove(s, q);
+    seq_free(q);
+    return 1;
 }
 
 static void wake_stalled(struct sched *s)
@@ -110,7 +273,7 @@ static void wake_stalled(struct sched *s)
     }
 }
 
-static void simulate(uint64_t seed)
+static void simulate(uint64_t seed, int depth)
 {
     static const enum drafter_type kinds[] = {DRAFT_NONE, DRAFT_MODEL, DRAFT_LOOKUP};
     rng_state = seed;
@@ -125,7 +288,7 @@ static void simulate(uint64_t seed)
     pace_cost_set_verify(&cost, 8, 1.5e6);
     pace_cost_set_draft(&cost, 1, 1e5);
     sched_init(&s, kv, &cost);
-    s.n_slots = 1 + (int32_t)rnd(6);
+    s.n_slots = 1 + (int32_t)rnd(SLOTS);
     s.max_rows = 1 + (int32_t)rnd(40);
     s.mixed_rows = 1 + (int32_t)rnd((uint32_t)s.max_rows);
     s.draft_ctx = rnd(2) ? CONTEXT / (1 + (int32_t)rnd(2)) : 0;
@@ -141,14 +304,20 @@ static void simulate(uint64_t seed)
             sched_ready(&s, q);
         }
         wake_stalled(&s);
-        if (sched_plan(&s, &round, 1)) {
-            check_round(&s, &round);
-            assert_true(sched_is_valid(&s));
-            ended += play_round(&s, &round, vocab);
-        }
+        bool planned = n_rounds < depth && sched_plan(&s, &round, 1);
+        if (planned)
+            submit_round(&s, &round);
         assert_true(sched_is_valid(&s));
+        if (n_rounds > 0 && (!planned || rnd(3) == 0))
+            ended += play_round(&s, vocab);
+        if (rnd(60) == 0)
+            ended += cancel_one(&s);
+        assert_true(sched_is_valid(&s));
+        check_index(&s);
         assert_true(++turns < 100000); /* nobody starves */
     }
+    while (n_rounds > 0)
+        play_round(&s, vocab);
     assert_int_equal(kv_n_used(kv), 0);
     kv_free(kv);
 }
@@ -157,11 +326,23 @@ static void test_random_days(void **state)
 {
     (void)state;
     for (uint64_t seed = 1; seed <= 300; seed++)
-        simulate(seed);
+        simulate(seed, 1);
+    assert_int_equal(most_rounds, 1);
+}
+
+static void test_two_in_flight(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 600; seed++)
+        simulate(seed, 2);
+    assert_int_equal(most_rounds, 2);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_random_days)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_random_days),
+        cmocka_unit_test(test_two_in_flight),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,100 @@
+#include "flight.h"
+
+#include <string.h>
+
+static bool in_flight(const struct flight *f, const struct seq_turn *t)
+{
+    return t->round > f->retired && t->round <= f->submitted;
+}
+
+struct seq_turn *flight_plan_turn(const struct flight *f, struct seq *q)
+{
+    uint64_t number = f->submitted + 1;
+    struct seq_turn *t = &q->turns[number % COUNT_OF(q->turns)];
+    ASSERT(t->round <= f->retired || t->round == number);
+    if (t->round != number)
+        *t = (struct seq_turn){.round = number};
+    return t;
+}
+
+const struct seq_turn *flight_turn(const struct seq *q, uint64_t number)
+{
+    const struct seq_turn *t = &q->turns[number % COUNT_OF(q->turns)];
+    return t->round == number ? t : NULL;
+}
+
+bool flight_decodes(const struct flight *f, const struct seq *q)
+{
+    return flight_len_least(f, q) > q->len;
+}
+
+bool flight_drafts_tokens(const struct flight *f, const struct seq *q)
+{
+    for (size_t i = 0; i < COUNT_OF(q->turns); i++) {
+        if (in_flight(f, &q->turns[i]) && q->turns[i].decodes && q->turns[i].k > 0)
+            return true;
+    }
+    return false;
+}
+
+bool flight_drafts_rows(const struct flight *f, const struct seq *q)
+{
+    bool chunks = false;
+    for (size_t i = 0; i < COUNT_OF(q->turns); i++)
+        chunks |= in_flight(f, &q->turns[i]) && q->turns[i].rows[MODEL_DRAFT] > 0;
+    return chunks || flight_drafts_tokens(f, q);
+}
+
+int32_t flight_len_least(const struct flight *f, const struct seq *q)
+{
+    int32_t len = q->len;
+    for (size_t i = 0; i < COUNT_OF(q->turns); i++)
+        len += in_flight(f, &q->turns[i]) && q->turns[i].decodes;
+    return MIN(len, q->limit);
+}
+
+int32_t flight_len_most(const struct flight *f, const struct seq *q)
+{
+    int32_t len = q->len;
+    for (size_t i = 0; i < COUNT_OF(q->turns); i++) {
+        if (in_flight(f, &q->turns[i]) && q->turns[i].decodes)
+            len += q->turns[i].k + 1;
+    }
+    return MIN(len, q->limit);
+}
+
+int32_t flight_rows(const struct flight *f, const struct seq *q, enum model_role role)
+{
+    int32_t rows = role == MODEL_TARGET ? q->target_len : q->draft_len;
+    for (size_t i = 0; i < COUNT_OF(q->turns); i++) {
+        if (q->turns[i].round > f->retired)
+            rows = MAX(rows, q->turns[i].rows[role]);
+    }
+    return rows;
+}
+
+bool flight_can_decode(const struct flight *f, const struct seq *q)
+{
+    return q->state == SEQ_RUNNING && flight_rows(f, q, MODEL_TARGET) == q->len - 1 &&
+           flight_len_least(f, q) < q->limit;
+}
+
+int32_t flight_k_bound(const struct flight *f, const struct seq *q)
+{
+    int32_t k = q->k_fixed >= 0 ? q->k_fixed : q->k_max;
+    return MAX(MIN(k, q->limit - flight_len_least(f, q) - 1), 0);
+}
+
+int32_t flight_end(const struct flight *f, const struct seq *q, int32_t k)
+{
+    return MIN(flight_len_most(f, q) + k, MAX(q->limit - 1, q->len));
+}
+
+void flight_land(struct seq *q, uint64_t number)
+{
+    const struct seq_turn *t = flight_turn(q, number);
+    if (!t)
+        return;
+    q->target_len = MAX(q->target_len, t->rows[MODEL_TARGET]);
+    q->draft_len = MAX(q->draft_len, t->rows[MODEL_DRAFT]);
+}
