@@ -7,13 +7,16 @@
  * of layers and nets are device memory, the structures host memory. Engine thread.
  *
  * How a matrix is kept, by enum weight_type:
- *   NATIVE  as product_type_of(file): blocks of q8_0, q4_0, q4_1 and q4_K as they are; f32, f16 and
- *           the other block types as bf16. Where the tensors of a stack would differ, say q and k
- * in q4_K beside v in q6_K, all of it is bf16: no other type takes every file's numbers with an
- * error that small (2^-9 of each). BF16    bf16 Q8_0    INT8 FP8     FP8 in layers; embedding and
- * output bf16, where a coarse weight costs most INT4    INT4 in layers, groups of 32; embedding and
- * output bf16 F32     refused: the matrix unit has no such product Blocks of a file that are not
- * kept as they are become floats first, and are then rounded once.
+ *   NATIVE  as product_type_of(file): blocks of q8_0, q4_0, q4_1 and q4_K as they are, f32, f16 and
+ *           the other block types as bf16. A stack whose tensors would differ, say q and k in q4_K
+ *           beside v in q6_K, is bf16: no other type takes every file's numbers with an error that
+ *           small, 2^-9 of each
+ *   BF16    bf16
+ *   Q8_0    INT8
+ *   FP8     FP8 in layers; embedding and output, where a coarse weight costs most, bf16
+ *   INT4    INT4 in layers; embedding and output bf16
+ *   F32     refused: the matrix unit has no such product
+ * Blocks of a file that are not kept as they are become floats, which are rounded once.
  */
 #ifndef SPECD_CUDA_NET_H
 #define SPECD_CUDA_NET_H
