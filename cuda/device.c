@@ -20,6 +20,7 @@ static int device_open(struct device **dev, int index, char *err, size_t errlen)
         free(d);
         return rc;
     }
+    d->info.dedicated_memory = true;
     d->info.rounds_in_flight = WAITER_ROUNDS;
     *dev = d;
     return 0;

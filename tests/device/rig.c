@@ -1,5 +1,9 @@
 #include "rig.h"
 
+/* Both devices have headers of these names. */
+#include "../../cpu/device_impl.h"
+#include "../../cpu/matmul.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +19,22 @@ static void check(int rc, const char *what, const char *err)
 __attribute__((weak)) const struct device_ops *rig_ops(void)
 {
     return &cpu_device_ops;
+}
+
+__attribute__((weak)) const float *rig_logits(struct rig *r, enum model_role role, int seq, int i)
+{
+    return cpu_device_logits(r->dev, role, seq, i);
+}
+
+bool rig_is_cpu(void)
+{
+    return rig_ops() == &cpu_device_ops;
+}
+
+void rig_force_portable(bool on)
+{
+    if (rig_is_cpu())
+        cpu_force_portable(on);
 }
 
 struct device_setup rig_setup(const struct model *target, const struct model *draft)

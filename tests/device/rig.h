@@ -30,6 +30,12 @@ struct rig {
 /* The device of the tests: the CPU, unless a program that links the rig defines this function too
  * (tests/gpu/choice.c). */
 const struct device_ops *rig_ops(void);
+bool rig_is_cpu(void);
+/* Logits of the round collected last: of sequence seq's i-th verify row, or of draft step i + 1;
+ * (V) floats, valid until the next call or round. */
+const float *rig_logits(struct rig *r, enum model_role role, int seq, int i);
+/* Whether the CPU device uses its portable kernels; nothing on others. */
+void rig_force_portable(bool on);
 
 /* A setup with f32 KV (bf16 where the device is not the CPU), 4 slots, 512 tokens, passes of 64
  * rows, K up to 8 and one thread. */

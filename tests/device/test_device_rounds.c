@@ -240,8 +240,10 @@ static void test_one_bad_slot(void **state)
             lens[with] += out->n_tokens;
             assert_int_equal(out->flags & SEQ_NUMERIC, 0);
             out = &r->result.seqs[0];
-            assert_true(!with || (out->flags == SEQ_NUMERIC && out->n_tokens == 0 &&
-                                  out->len == PROMPT && out->draft_len == PROMPT - 2));
+            /* A device with two rounds in flight has stopped the slot after the first. */
+            assert_true(!with || (i > 0 && !rig_is_cpu()) || out->flags == SEQ_NUMERIC);
+            assert_true(!with || (out->n_tokens == 0 && out->len == PROMPT &&
+                                  out->draft_len == PROMPT - 2));
         }
         rig_free(r);
     }

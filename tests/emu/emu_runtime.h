@@ -140,7 +140,8 @@ void emu_seed_set(uint64_t seed);
 uint64_t emu_seed(void);
 void emu_seed_print(void); /* to stderr: how to see this run again */
 /* The n-th operation on a stream from now on fails, and with it all that follow, as after a fault
- * on a real device. n = 0: never; also clears. At first: from SPECD_EMU_FAULT. */
+ * on a real device. n = 0: never; also clears. At first: from SPECD_EMU_FAULT,
+ * which may also be the path of a file: then the first operation after it appears. */
 void emu_fault_after(long n, cudaError_t error);
 size_t emu_memory_in_use(void);
 void emu_memory_limit(size_t bytes); /* of all device memory; at first 1 GiB */

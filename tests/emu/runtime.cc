@@ -13,6 +13,7 @@
 #include <set>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <time.h>
 #include <vector>
 
@@ -75,6 +76,7 @@ static struct {
     long fault_in = 0;
     cudaError_t fault = cudaErrorLaunchFailure;
     bool fault_read = false;
+    const char *fault_file = nullptr;
     size_t memory_limit = (size_t)1 << 30, memory_used = 0;
     std::map<char *, size_t> device, pinned;
     std::map<const void *, size_t> shared_of; /* cudaFuncSetAttribute */
@@ -161,15 +163,24 @@ void emu_fault_after(long n, cudaError_t error)
         g.sticky = g.last = cudaSuccess;
 }
 
+/* SPECD_EMU_FAULT: after how many operations, or a file that the fault waits for. */
+static void read_fault(void)
+{
+    const char *text = getenv("SPECD_EMU_FAULT");
+
+    g.fault_read = true;
+    if (text && text[0] == '/')
+        g.fault_file = text;
+    else if (text)
+        g.fault_in = strtol(text, nullptr, 0);
+}
+
 /* Whether the operation that is about to run is the one that fails. */
 static bool fault_now(void)
 {
-    const char *text = g.fault_read ? nullptr : getenv("SPECD_EMU_FAULT");
-
-    g.fault_read = true;
-    if (text)
-        g.fault_in = strtol(text, nullptr, 0);
-    if (g.fault_in > 0 && --g.fault_in == 0)
+    if (!g.fault_read)
+        read_fault();
+    if ((g.fault_in > 0 && --g.fault_in == 0) || (g.fault_file && access(g.fault_file, F_OK) == 0))
         g.sticky = g.fault;
     return g.sticky != cudaSuccess;
 }

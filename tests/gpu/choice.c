@@ -4,6 +4,10 @@
  */
 #include "device/rig.h"
 
+#ifdef SPECD_CUDA_DEVICE
+#include "../../cuda/device_impl.h"
+#endif
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,3 +24,13 @@ const struct device_ops *rig_ops(void)
     fprintf(stderr, "SPECD_TEST_DEVICE=%s: no such device in this build\n", name);
     exit(1);
 }
+
+#ifdef SPECD_CUDA_DEVICE
+const float *cpu_device_logits(const struct device *dev, enum model_role role, int seq, int i);
+
+const float *rig_logits(struct rig *r, enum model_role role, int seq, int i)
+{
+    return rig_is_cpu() ? cpu_device_logits(r->dev, role, seq, i)
+                        : cuda_device_logits(r->dev, role, seq, i);
+}
+#endif

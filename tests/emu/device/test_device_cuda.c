@@ -1,0 +1,252 @@
+/*
+ * The CUDA device's own ways to fail and to hurry, on the emulator: what it allocates is what it
+ * planned, memory that is not there, faults in the middle of a round, two rounds in flight over
+ * sequences that end in the first.
+ */
+#include "device/rig.h"
+#include "seeded.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define PROMPT PAIR_PROMPT_LEN
+
+static struct model_pair *pair;
+
+static struct device_setup setup_make(void)
+{
+    struct device_setup s = rig_setup(pair->target, pair->draft);
+
+    s.n_ctx = 96;
+    s.k_max = MIN(3, SPECD_K_MAX);
+    return s;
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+static uint64_t planned(const struct device_plan *p, int32_t n_blocks)
+{
+    return p->weights_bytes[MODEL_TARGET] + p->weights_bytes[MODEL_DRAFT] + p->activation_bytes +
+           p->slot_bytes + p->workspace_bytes + p->block_bytes * (uint64_t)n_blocks;
+}
+
+/* The plan rounds every part up. */
+static void test_plan_is_what_is_taken(void **state)
+{
+    struct device_setup setup = setup_make();
+    size_t before = emu_memory_in_use();
+    struct rig *r = rig_new(&setup, 1);
+    uint64_t plan = planned(&r->plan, r->n_free);
+
+    (void)state;
+    assert_in_range(emu_memory_in_use() - before, plan / 2, plan);
+    assert_true(r->plan.graph_bytes > 0);
+    rig_free(r);
+    assert_int_equal(emu_memory_in_use(), before);
+}
+
+/* Whatever does not fit, the reason is told and nothing is left behind. */
+static void test_no_memory(void **state)
+{
+    struct device_setup setup = setup_make();
+    size_t before = emu_memory_in_use();
+    struct rig *r = rig_new(&setup, 1);
+    uint64_t plan = planned(&r->plan, r->n_free);
+    int32_t n_blocks = r->n_free;
+    int refused = 0;
+
+    (void)state;
+    rig_free(r);
+    for (uint64_t limit = plan / 16; limit < plan; limit += plan / 16) {
+        struct device *dev;
+        char err[256] = "";
+
+        assert_int_equal(cuda_device_ops.open(&dev, -1, err, sizeof(err)), 0);
+        emu_memory_limit(before + limit);
+        int rc = cuda_device_ops.model_load(dev, &setup, NULL, NULL, err, sizeof(err));
+
+        if (rc == 0)
+            rc = cuda_device_ops.pool_create(dev, n_blocks, NULL, NULL, err, sizeof(err));
+        if (rc != 0) {
+            assert_int_equal(rc, SPECD_ENOMEM);
+            assert_non_null(strstr(err, "memory"));
+            refused++;
+        }
+        cuda_device_ops.close(dev);
+        emu_memory_limit((size_t)1 << 30);
+        assert_int_equal(emu_memory_in_use(), before);
+    }
+    assert_true(refused >= 6);
+}
+
+/* ---- faults ---------------------------------------------------------------------------------- */
+
+struct outcome {
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    int n_done;
+};
+
+static void on_done(void *arg)
+{
+    struct outcome *o = arg;
+
+    pthread_mutex_lock(&o->lock);
+    o->n_done++;
+    pthread_cond_signal(&o->cond);
+    pthread_mutex_unlock(&o->lock);
+}
+
+static struct device *device_make(const struct device_setup *setup, struct outcome *o)
+{
+    struct device *dev;
+    char err[256];
+
+    assert_int_equal(cuda_device_ops.open(&dev, 0, err, sizeof(err)), 0);
+    assert_int_equal(cuda_device_ops.model_load(dev, setup, NULL, NULL, err, sizeof(err)), 0);
+    assert_int_equal(cuda_device_ops.pool_create(dev, 64, on_done, o, err, sizeof(err)), 0);
+    return dev;
+}
+
+static int prompt_round(struct device *dev)
+{
+    static const int32_t blocks[] = {3, 1, 2, 0, 5, 4};
+    struct sample_params params = rig_params();
+    struct slot_config config = {.params = params,
+                                 .tokens = pair->prompts[0],
+                                 .n_tokens = PROMPT,
+                                 .n_prompt = PROMPT,
+                                 .limit = PROMPT + 3};
+    struct round *round = xcalloc(1, sizeof(*round));
+    const struct device_ops *ops = &cuda_device_ops;
+
+    round->synthetic_acceptance = -1.0f;
+    round->n_chunks = 1;
+    round->chunks[0] = (struct round_chunk){0, MODEL_TARGET, 0, PROMPT - 1, false};
+    assert_int_equal(ops->slot_set(dev, 0, &config), 0);
+    assert_int_equal(ops->slot_blocks(dev, 0, 0, COUNT_OF(blocks), blocks), 0);
+    int rc = ops->begin(dev, round);
+
+    if (rc == 0)
+        rc = ops->forward(dev, MODEL_TARGET, ROWS_PROMPT, 0);
+    if (rc == 0)
+        rc = ops->end(dev);
+    free(round);
+    return rc;
+}
+
+/* A fault is told by the verb that meets it or by poll, never by silence, and close still works. */
+static void test_fault(void **state)
+{
+    struct device_setup setup = setup_make();
+    int told_by_poll = 0, rc = SPECD_EDEVICE;
+
+    (void)state;
+    for (long n = 1; rc != 1; n += 3) { /* until the round is over before the fault */
+        struct outcome o = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
+        struct device *dev = device_make(&setup, &o);
+
+        emu_fault_after(n, cudaErrorIllegalAddress);
+        rc = prompt_round(dev);
+        assert_true(rc == 0 || rc == SPECD_EDEVICE);
+        if (rc == 0) {
+            pthread_mutex_lock(&o.lock);
+            while (o.n_done == 0)
+                pthread_cond_wait(&o.cond, &o.lock);
+            pthread_mutex_unlock(&o.lock);
+            rc = cuda_device_ops.poll(dev);
+            told_by_poll += rc < 0;
+        }
+        assert_true(rc == SPECD_EDEVICE || (rc == 1 && n > 20));
+        cuda_device_ops.close(dev);
+        emu_fault_after(0, cudaSuccess);
+    }
+    assert_true(told_by_poll > 0);
+}
+
+/* ---- two rounds in flight -------------------------------------------------------------------- */
+
+static void submit(struct rig *r, int32_t k)
+{
+    rig_clear(r);
+    rig_seq(r, 0, k);
+    rig_seq(r, 1, k);
+    rig_submit(r);
+}
+
+/* Slot 0 has room for two tokens more: the second round finds it full, and slot 1 goes on. */
+static void test_end_in_the_first(void **state)
+{
+    struct device_setup setup = setup_make();
+    struct sample_params params = rig_params();
+    struct rig *r = rig_new(&setup, 2);
+    int32_t len[2];
+
+    (void)state;
+    for (int32_t i = 0; i < 2; i++) {
+        rig_slot(r, i, &params, pair->prompts[i], PROMPT, i == 0 ? PROMPT + 1 : 90);
+        rig_prefill(r, i, MODEL_TARGET, 0, PROMPT - 1, 64);
+        rig_prefill(r, i, MODEL_DRAFT, 0, PROMPT - 1, 64);
+    }
+    submit(r, 2);
+    submit(r, 2);
+    assert_int_equal(r->ops->begin(r->dev, &r->round), SPECD_EINVAL); /* two are enough */
+    rig_wait(r);
+    assert_int_equal(r->result.seqs[0].n_tokens, 1);
+    len[0] = r->result.seqs[0].len;
+    len[1] = r->result.seqs[1].len;
+    rig_wait(r);
+    assert_int_equal(r->result.seqs[0].n_tokens, 0);
+    assert_int_equal(r->result.seqs[0].len, len[0]);
+    assert_true(r->result.seqs[1].n_tokens > 0);
+    assert_int_equal(r->result.seqs[1].len, len[1] + r->result.seqs[1].n_tokens);
+    rig_free(r);
+}
+
+/* A slot gets a new owner while a round of the old one runs: the old results stay the old one's. */
+static void test_new_owner_in_flight(void **state)
+{
+    struct device_setup setup = setup_make();
+    struct sample_params params = rig_params();
+    struct rig *r = rig_new(&setup, 3);
+
+    (void)state;
+    rig_slot(r, 0, &params, pair->prompts[0], PROMPT, 90);
+    rig_prefill(r, 0, MODEL_TARGET, 0, PROMPT - 1, 64);
+    rig_clear(r);
+    rig_seq(r, 0, 0);
+    rig_submit(r);
+    rig_slot(r, 0, &params, pair->prompts[1], 5, 90);
+    rig_clear(r);
+    rig_chunk(r, 0, MODEL_TARGET, 0, 4);
+    rig_submit(r);
+    rig_wait(r);
+    assert_int_equal(r->result.seqs[0].len, PROMPT + 1);
+    rig_wait(r);
+    rig_clear(r);
+    rig_seq(r, 0, 0);
+    rig_run(r);
+    assert_int_equal(r->result.seqs[0].len, 6);
+    rig_free(r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_plan_is_what_is_taken), cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_fault),                 cmocka_unit_test(test_end_in_the_first),
+        cmocka_unit_test(test_new_owner_in_flight),
+    };
+
+    pair = pair_new();
+    int failed = seeded_run(tests);
+
+    pair_free(pair);
+    return failed;
+}
