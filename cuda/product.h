@@ -156,9 +156,9 @@ int launch_product(const struct product_call *call, const struct product_tiling 
 /* ---- reading a packed matrix ------------------------------------------------------------------
  */
 
-/* product_unpack.cu: rows `first` .. first + n of the matrix (of a paired one, of each half that has
- * a place to go), row-major with `stride` elements, a multiple of 16 and at least K; what a row has
- * beyond K up to a multiple of 16 becomes zero. Device memory, 16-byte aligned.
+/* product_unpack.cu: rows `first` .. first + n of the matrix (of a paired one, of each half that
+ * has a place to go), row-major with `stride` elements, a multiple of 16 and at least K; what a row
+ * has beyond K up to a multiple of 16 becomes zero. Device memory, 16-byte aligned.
  *
  * launch_product_unpack: the f32 numbers that launch_embed gives, rounded to bf16, nearest even.
  * launch_product_unpack_codes: of PRODUCT_FP8 the e4m3 codes, without the channels' scales. */
