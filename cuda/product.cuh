@@ -33,7 +33,7 @@
 #define SPECD_CUDA_PRODUCT_CUH
 
 #include "product_walk.cuh"
-#include "specd/fixmath.h"
+#include "silu.cuh"
 
 /* ---- the sums -------------------------------------------------------------------------------- */
 
@@ -171,14 +171,6 @@ DEVICE float4 slices_add(const struct product_args &p, float4 *sums, int pieces,
 }
 
 /* ---- what becomes of them -------------------------------------------------------------------- */
-
-/* exp is fixmath's, the division rounded to nearest: the same bits wherever it runs. */
-DEVICE float silu(float x)
-{
-    float y = fminf(fmaxf(-x, -87.0f), 87.0f);
-
-    return x / (1.0f + fix_exp(y));
-}
 
 /* A lane's four sums: channels g and g + 8 of the tile, two rows. */
 DEVICE void sums_store(const struct product_args &p, int tile, int row, int live, int lane,

@@ -156,11 +156,22 @@ int launch_product(const struct product_call *call, const struct product_tiling 
 /* ---- reading a packed matrix ------------------------------------------------------------------
  */
 
-/* out (rows, K): channels first..first+n, widened to bf16 (their exact values rounded to nearest
- * even), row-major with `stride` elements; of a paired matrix those of the half. Device memory. */
-int launch_product_unpack(const struct product_plan *p, const void *packed, enum product_half half,
-                          int32_t first, int32_t n, uint16_t *out, int64_t stride,
-                          cudaStream_t stream);
+/* product_unpack.cu: rows `first` .. first + n of the matrix (of a paired one, of each half that
+ * has a place to go), row-major with `stride` elements, a multiple of 16 and at least K; what a row
+ * has beyond K up to a multiple of 16 becomes zero. Device memory, 16-byte aligned.
+ *
+ * launch_product_unpack: the f32 numbers that launch_embed gives, rounded to bf16, nearest even.
+ * launch_product_unpack_codes: of PRODUCT_FP8 the e4m3 codes, without the channels' scales. */
+struct product_unpacked {
+    void *out; /* of a matrix that is not paired, or the gate's; NULL: not wanted */
+    void *up;
+    int64_t stride;
+    int32_t first, n;
+};
+int launch_product_unpack(const struct product_plan *p, const void *packed,
+                          const struct product_unpacked *to, cudaStream_t stream);
+int launch_product_unpack_codes(const struct product_plan *p, const void *packed,
+                                const struct product_unpacked *to, cudaStream_t stream);
 
 #ifdef __cplusplus
 }

@@ -4,6 +4,9 @@
 #ifndef SPECD_EMU_IMPL_H
 #define SPECD_EMU_IMPL_H
 
+#include "emu_runtime.h"
+
+#include <functional>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,5 +20,10 @@ uint64_t emu_next_random(void); /* of the launch or choice that comes next */
  * write by returning false. Never NULL. */
 void *emu_allocate(size_t align, size_t bytes, uint64_t random);
 bool emu_release(void *p, size_t bytes);
+
+/* Puts an operation on a stream, which runs it as it runs kernels. */
+cudaError_t emu_put(cudaStream_t stream, std::function<void()> run);
+/* Whether p .. p + bytes lies in one device allocation. */
+bool emu_on_device(const void *p, size_t bytes);
 
 #endif

@@ -287,6 +287,12 @@ static cudaError_t stream_put_work(cudaStream_t stream, work w)
     return stream_put(stream, std::move(o));
 }
 
+cudaError_t emu_put(cudaStream_t stream, work run)
+{
+    LOCKED;
+    return stream_put_work(stream, std::move(run));
+}
+
 /* A call that has to wait, or allocates, breaks the capture. */
 static bool breaks_capture(cudaStream_t stream, bool any)
 {
@@ -609,6 +615,12 @@ static int on_device(const void *p, size_t bytes)
     if (offset >= it->second)
         return 0;
     return bytes <= it->second - offset ? 1 : -1;
+}
+
+bool emu_on_device(const void *p, size_t bytes)
+{
+    LOCKED;
+    return on_device(p, bytes) == 1;
 }
 
 static bool copy_fits(void *dst, const void *src, size_t bytes, enum cudaMemcpyKind kind)
