@@ -15,6 +15,9 @@
  * Positions past a query's own are not multiplied by zero but left out: what is stored there, in
  * the same slot, may be anything.
  *
+ * KV_FP8 waits in shared memory as it is in the pool while the piece before is used, and is widened
+ * when all have done with that one: a barrier more for each piece, and less room than bf16 takes.
+ *
  * K and V are read once for up to 32 queries (5 rows of a group of 4 are 20). Predicted on an H100,
  * not measured, Llama-3.1-8B (G = 8, D = 128): 4 KB a position and layer. One slot at 1024
  * positions: 4 MB by 32 blocks, about 4 us with the merge; at 32768: 134 MB by 1024 items, 45 us
@@ -29,6 +32,15 @@
 #define PIECES (ATTENTION_TILE / PIECE)
 #define SCORES_OF_LANE (ATTENTION_TILE / WARP)
 #define CHUNK (2 * WARP) /* elements of a head that a warp has side by side */
+
+/* What shared memory has of an element of the pool. */
+template <class KV> struct in_shared {
+    typedef KV type;
+};
+template <> struct in_shared<struct fp8> {
+    typedef uint16_t type;
+};
+#define IS_STAGED(KV) (sizeof(KV) == 1)
 
 /* ---- elements of keys and values ------------------------------------------------------------- */
 
@@ -71,25 +83,38 @@ DEVICE float2 two_load(const float *from)
 
 template <int NQ> struct room {
     float *q, *result, *scores; /* (WARPS * NQ, D), the same, (WARPS * NQ, ATTENTION_TILE) */
-    char *pieces;               /* two */
+    char *pieces;               /* two; or one, and the next one's bytes */
+    char *stage;                /* these */
     int32_t *ids;               /* (BLOCKS_OF_TILE) */
 };
 
-template <int NQ> static size_t room_bytes(int dim, int width)
+/* Of one piece in use. */
+template <class KV> static __host__ __device__ inline int piece_bytes(int dim)
 {
-    return sizeof(float) * WARPS * NQ * (size_t)(2 * dim + ATTENTION_TILE) +
-           2 * PIECE * (size_t)piece_stride(dim, width) + sizeof(int32_t) * BLOCKS_OF_TILE;
+    return PIECE * piece_stride(dim, sizeof(typename in_shared<KV>::type));
 }
 
-template <int NQ> DEVICE struct room<NQ> room_at(char *base, int dim, int width) {
+/* Of it and the next. */
+template <class KV> static __host__ __device__ inline int pieces_bytes(int dim)
+{
+    return piece_bytes<KV>(dim) + (IS_STAGED(KV) ? PIECE * dim : piece_bytes<KV>(dim));
+}
+
+template <class KV, int NQ> static size_t room_bytes(int dim)
+{
+    return sizeof(float) * WARPS * NQ * (size_t)(2 * dim + ATTENTION_TILE) +
+           (size_t)pieces_bytes<KV>(dim) + sizeof(int32_t) * BLOCKS_OF_TILE;
+}
+
+template <class KV, int NQ> DEVICE struct room<NQ> room_at(char *base, int dim) {
     struct room<NQ> r;
-    int piece = PIECE * piece_stride(dim, width);
 
     r.q = (float *)base;
     r.result = r.q + WARPS * NQ * dim;
     r.scores = r.result + WARPS * NQ * dim;
     r.pieces = (char *)(r.scores + WARPS * NQ * ATTENTION_TILE);
-    r.ids = (int32_t *)(r.pieces + 2 * piece);
+    r.stage = r.pieces + piece_bytes<KV>(dim);
+    r.ids = (int32_t *)(r.pieces + pieces_bytes<KV>(dim));
     return r;
 }
 
@@ -252,14 +277,30 @@ DEVICE void piece_values(struct queries<NQ, NC> &my, const struct room<NQ> &room
     }
 }
 
+/* The first n positions of a piece that starts at `first` are on their way. i: its number among the
+ * tile's, keys then values. */
+template <class KV, int NQ>
+DEVICE void piece_start(const struct room<NQ> &room, const struct attention_input &in,
+                        int32_t kv_head, int i, bool values, int first, int n)
+{
+    int dim = in.kv.head_dim;
+
+    if (IS_STAGED(KV))
+        piece_stage(room.stage, in.kv, room.ids, kv_head, values, first, n, dim, n, THREADS);
+    else
+        piece_copy(room.pieces + i % 2 * piece_bytes<KV>(dim), piece_stride(dim, sizeof(KV)), in.kv,
+                   room.ids, kv_head, values, first, n, n, THREADS);
+    copy_commit();
+}
+
 /* All threads. n: positions of the tile that the item sees. */
 template <class KV, int NQ, int NC>
 DEVICE void tile_run(struct queries<NQ, NC> &my, const struct room<NQ> &room,
                      const struct attention_input &in, const struct work &work,
                      const struct device_state &s, int tile, int n)
 {
-    int dim = in.kv.head_dim, stride = piece_stride(dim, sizeof(KV));
-    int pieces = (n + PIECE - 1) / PIECE;
+    typedef typename in_shared<KV>::type element;
+    int dim = in.kv.head_dim, pieces = (n + PIECE - 1) / PIECE;
 
     __syncthreads(); /* the queries are there, and nobody uses ids and pieces any more */
     tile_ids(room.ids, s, work.span.slot, tile, n);
@@ -269,21 +310,24 @@ DEVICE void tile_run(struct queries<NQ, NC> &my, const struct room<NQ> &room,
         if (i >= 0) {
             copy_wait<0>();
             __syncthreads();
+            if (IS_STAGED(KV))
+                piece_widen(room.pieces, piece_stride(dim, sizeof(element)), room.stage, dim,
+                            MIN(PIECE, n - i % pieces * PIECE), THREADS);
         }
         if (i + 1 < 2 * pieces) {
             int next = (i + 1) % pieces * PIECE;
-            piece_copy(room.pieces + (i + 1) % 2 * PIECE * stride, stride, in.kv, room.ids,
-                       work.kv_head, i + 1 >= pieces, next, MIN(PIECE, n - next),
-                       MIN(PIECE, n - next), THREADS);
-            copy_commit();
+            piece_start<KV>(room, in, work.kv_head, i + 1, i + 1 >= pieces, next,
+                            MIN(PIECE, n - next));
         }
-        const char *piece = room.pieces + (i & 1) * PIECE * stride;
+        if (IS_STAGED(KV))
+            __syncthreads();
+        const char *piece = room.pieces + (IS_STAGED(KV) ? 0 : (i & 1) * piece_bytes<KV>(dim));
         if (i >= 0 && i < pieces)
-            piece_scores<KV>(my, room, piece, dim, tile, i);
+            piece_scores<element>(my, room, piece, dim, tile, i);
         if (i == pieces)
             tile_weights(my, room, tile, pieces * PIECE);
         if (i >= pieces)
-            piece_values<KV>(my, room, piece, dim, tile, i - pieces, n);
+            piece_values<element>(my, room, piece, dim, tile, i - pieces, n);
     }
 }
 
@@ -411,7 +455,7 @@ static __global__ void __launch_bounds__(THREADS, NQ > 2 ? 2 : 4)
     attention_kernel(struct attention_input in, struct device_state s, struct pass p)
 {
     DYNAMIC_SHARED(char, base);
-    struct room<NQ> room = room_at<NQ>(base, in.kv.head_dim, sizeof(KV));
+    struct room<NQ> room = room_at<KV, NQ>(base, in.kv.head_dim);
     int n = p.counts->n_items * in.kv.n_kv_heads;
 
     NO_UNROLL
@@ -427,13 +471,13 @@ static int launch_kernel(const struct device_state *state, const struct pass *pa
 {
     static const cudaError_t allowed = cudaFuncSetAttribute(
         attention_kernel<KV, NQ, NC>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-        (int)room_bytes<NQ>(CHUNK * NC, sizeof(KV)));
+        (int)room_bytes<KV, NQ>(CHUNK * NC));
     int rc = CUDA_RESULT(allowed);
 
     if (rc != 0)
         return rc;
     LAUNCH((attention_kernel<KV, NQ, NC>), (unsigned)n_blocks, THREADS,
-           room_bytes<NQ>(in->kv.head_dim, sizeof(KV)), stream, *in, *state, *pass);
+           (room_bytes<KV, NQ>(in->kv.head_dim)), stream, *in, *state, *pass);
     return LAUNCH_RESULT();
 }
 
@@ -448,25 +492,30 @@ static int launch_width(const struct device_state *state, const struct pass *pas
     return launch_kernel<KV, NQ, 4>(state, pass, in, n_blocks, stream);
 }
 
+template <class KV>
+static int launch_type(const struct device_state *state, const struct pass *pass,
+                       const struct attention_input *in, int queries, int n_blocks,
+                       cudaStream_t stream)
+{
+    if (queries == ATTENTION_QUERIES_FEW)
+        return launch_width<KV, ATTENTION_QUERIES_FEW / WARPS>(state, pass, in, n_blocks, stream);
+    return launch_width<KV, ATTENTION_QUERIES_MANY / WARPS>(state, pass, in, n_blocks, stream);
+}
+
 int launch_attention(const struct device_state *state, const struct pass *pass,
                      const struct attention_input *in, int queries, int n_blocks,
                      cudaStream_t stream)
 {
-    bool few = queries == ATTENTION_QUERIES_FEW;
     int rc;
 
-    ASSERT((few || queries == ATTENTION_QUERIES_MANY) && in->kv.head_dim % 8 == 0 &&
-           in->kv.head_dim <= ATTENTION_DIM_MAX && n_blocks > 0 &&
-           (in->kv.type == KV_BF16 || in->kv.type == KV_F32));
+    ASSERT((queries == ATTENTION_QUERIES_FEW || queries == ATTENTION_QUERIES_MANY) && n_blocks > 0);
+    if (!kv_layer_is_supported(&in->kv))
+        return SPECD_EINVAL;
     if (in->kv.type == KV_F32)
-        rc = few ? launch_width<float, ATTENTION_QUERIES_FEW / WARPS>(state, pass, in, n_blocks,
-                                                                      stream)
-                 : launch_width<float, ATTENTION_QUERIES_MANY / WARPS>(state, pass, in, n_blocks,
-                                                                       stream);
+        rc = launch_type<float>(state, pass, in, queries, n_blocks, stream);
+    else if (in->kv.type == KV_BF16)
+        rc = launch_type<uint16_t>(state, pass, in, queries, n_blocks, stream);
     else
-        rc = few ? launch_width<uint16_t, ATTENTION_QUERIES_FEW / WARPS>(state, pass, in, n_blocks,
-                                                                         stream)
-                 : launch_width<uint16_t, ATTENTION_QUERIES_MANY / WARPS>(state, pass, in, n_blocks,
-                                                                          stream);
+        rc = launch_type<struct fp8>(state, pass, in, queries, n_blocks, stream);
     return rc != 0 ? rc : launch_merge(pass, in, n_blocks, stream);
 }

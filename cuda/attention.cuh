@@ -82,22 +82,59 @@ DEVICE int64_t work_at_matrix(const struct work &w, const struct attention_input
     return (row * in.kv.n_kv_heads * in.group + work_head(w, in.group, i)) * in.kv.head_dim;
 }
 
-/* Copies keys or values of positions first..first+n of a tile to shared memory, `stride` bytes
- * apart, and zeros behind them up to `rows` of them. ids: the tile's blocks. Threads of the block
- * share it; copies are left under way. */
+/* Keys or values of position `at` of a tile. ids: the tile's blocks. */
+DEVICE const char *piece_row(const struct kv_layer &kv, const int32_t *ids, int32_t kv_head,
+                             bool values, int at, int row_bytes)
+{
+    int64_t plane = ((int64_t)ids[at / SPECD_BLOCK_TOKENS] * 2 + values) * kv.n_kv_heads;
+    int64_t row = (plane + kv_head) * SPECD_BLOCK_TOKENS + at % SPECD_BLOCK_TOKENS;
+
+    return (const char *)kv.blocks + row * row_bytes;
+}
+
+/* Copies bf16 or f32 keys or values of positions first..first+n of a tile to shared memory,
+ * `stride` bytes apart, and zeros behind them up to `rows` of them. Threads of the block share it;
+ * copies are left under way. */
 DEVICE void piece_copy(char *to, int stride, const struct kv_layer &kv, const int32_t *ids,
                        int32_t kv_head, bool values, int first, int n, int rows, int n_threads)
 {
-    int width = kv.type == KV_F32 ? 4 : 2, row_bytes = kv.head_dim * width;
+    int row_bytes = kv.head_dim * (kv.type == KV_F32 ? 4 : 2);
 
     for (int r = (int)threadIdx.x / COPY_LANES; r < rows; r += n_threads / COPY_LANES) {
-        int at = first + MIN(r, n - 1);
-        int64_t plane = ((int64_t)ids[at / SPECD_BLOCK_TOKENS] * 2 + values) * kv.n_kv_heads;
-        int64_t row = (plane + kv_head) * SPECD_BLOCK_TOKENS + at % SPECD_BLOCK_TOKENS;
-        const char *from = (const char *)kv.blocks + row * row_bytes;
+        const char *from = piece_row(kv, ids, kv_head, values, first + MIN(r, n - 1), row_bytes);
         for (int i = (int)threadIdx.x % COPY_LANES * COPY_BYTES; i < row_bytes;
              i += COPY_LANES * COPY_BYTES)
             copy_async(to + r * stride + i, from + i, r < n ? COPY_BYTES : 0);
+    }
+}
+
+/* The same of KV_FP8, in two steps: bytes of positions first..first+n to `stage`, rows * dim bytes,
+ * then bf16 to where piece_copy would bring it. A thread widens what it has copied, so that nothing
+ * but its own copy_wait is between the steps, nor between the second and the next piece's first. */
+DEVICE void piece_stage(char *stage, const struct kv_layer &kv, const int32_t *ids, int32_t kv_head,
+                        bool values, int first, int n, int dim, int rows, int n_threads)
+{
+    int copies = dim / COPY_BYTES;
+
+    for (int i = (int)threadIdx.x; i < rows * copies; i += n_threads) {
+        int r = i / copies;
+        const char *from = piece_row(kv, ids, kv_head, values, first + MIN(r, n - 1), dim);
+        copy_async(stage + i * COPY_BYTES, from + (i - r * copies) * COPY_BYTES,
+                   r < n ? COPY_BYTES : 0);
+    }
+}
+
+DEVICE void piece_widen(char *to, int stride, const char *stage, int dim, int rows, int n_threads)
+{
+    int copies = dim / COPY_BYTES;
+
+    for (int i = (int)threadIdx.x; i < rows * copies; i += n_threads) {
+        uint4 in = ((const uint4 *)stage)[i];
+        uint4 *out = (uint4 *)(to + i / copies * stride + i % copies * 2 * COPY_BYTES);
+        uint2 a = bf16_of_fp8(in.x), b = bf16_of_fp8(in.y);
+        uint2 c = bf16_of_fp8(in.z), d = bf16_of_fp8(in.w);
+        out[0] = {a.x, a.y, b.x, b.y};
+        out[1] = {c.x, c.y, d.x, d.y};
     }
 }
 

@@ -6,8 +6,10 @@
  * The pool. Memory is ordered (role, layer, block), as on the CPU; a layer of one model is
  *   (n_blocks, 2, G, SPECD_BLOCK_TOKENS, D)
  * first keys, then values, a position's D numbers side by side: the operands of the matrix unit as
- * it wants them, and a row to be stored in one piece. Positions of a sequence are found through its
- * slot's block table.
+ * it wants them, and a row to be stored in one piece. KV_FP8 is e4m3 without a scale: numbers from
+ * 448 on are stored as 448, NaN and infinity as NaN (fp8_of_float of ptx.cuh). Kernels widen it to
+ * bf16, exactly, on its way to where they read bf16, so what is said below of bf16 holds, and equal
+ * numbers give equal bits. Positions of a sequence are found through its slot's block table.
  *
  * One order. Every bit of a row's result follows from its query, its sequence's keys and values and
  * its position. Positions come in tiles of ATTENTION_TILE counted from 0; a tile's maximum, sum and
@@ -35,15 +37,25 @@ extern "C" {
 #define ATTENTION_QUERIES_MATRIX 64
 
 struct kv_layer {
-    void *blocks;      /* (n_blocks, 2, G, SPECD_BLOCK_TOKENS, D) bf16 or f32, 16-byte aligned */
-    enum kv_type type; /* KV_BF16 or KV_F32 */
+    void *blocks; /* (n_blocks, 2, G, SPECD_BLOCK_TOKENS, D) of the type, 16-byte aligned */
+    enum kv_type type;
     int32_t n_kv_heads, head_dim; /* G, D: a multiple of 8, at most ATTENTION_DIM_MAX */
 };
+
+/* Whether the kernels can: positions are copied by 16 bytes, so with KV_FP8 D is a multiple of 16.
+ * Launchers of a layer that is not supported return SPECD_EINVAL. */
+static inline bool kv_layer_is_supported(const struct kv_layer *kv)
+{
+    return kv->head_dim > 0 && kv->head_dim <= ATTENTION_DIM_MAX &&
+           kv->head_dim % (kv->type == KV_FP8 ? 16 : 8) == 0;
+}
 
 static inline size_t kv_layer_block_bytes(const struct kv_layer *kv)
 {
     return 2 * (size_t)kv->n_kv_heads * SPECD_BLOCK_TOKENS * (size_t)kv->head_dim *
-           (kv->type == KV_F32 ? 4 : 2);
+           (kv->type == KV_FP8   ? 1
+            : kv->type == KV_F32 ? 4
+                                 : 2);
 }
 
 struct attention_input {
@@ -68,7 +80,7 @@ int launch_attention(const struct device_state *state, const struct pass *pass,
                      const struct attention_input *in, int queries, int n_blocks,
                      cudaStream_t stream);
 
-/* The same on the matrix units, for KV_BF16 and D = 64, 80, 96, 128 or 256; other D are
+/* The same on the matrix units, for KV_BF16, KV_FP8 and D = 64, 80, 96, 128 or 256; other D are
  * SPECD_EINVAL. The pass was made with ATTENTION_QUERIES_MATRIX. Weights are rounded to bf16, so
  * its bits are not launch_attention's, but they depend on the same things alone: whoever wants a
  * row to have one result, in a prompt or not, sends all rows of a model to one of the two.

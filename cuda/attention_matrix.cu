@@ -5,7 +5,8 @@
  *
  * A block works on up to 64 queries of a span that share a kv head, 16 to a warp, and goes through
  * a tile in steps of 64 positions, 32 with D = 256. While scores are computed the step's values are
- * on their way, while values are summed the next step's keys.
+ * on their way, while values are summed the next step's keys. KV_FP8 comes to a place of its own
+ * and is widened from there.
  *
  *   scores   q . k in f32 over D in steps of 16
  *   weights  fix_exp of the distance to the largest score of the tile so far, rounded to bf16; the
@@ -14,8 +15,9 @@
  *   tiles    as in attention.cu: in ascending order, by tiles_join, here or in the second stage
  *
  * A row's bits depend on its query, keys, values and position alone: rows of a matrix do not meet.
- * Positions past a query's own have weight zero; a NaN stored there, by a later row of the same
- * pass, would reach it.
+ * Positions past a query's own have weight zero, which a NaN or an infinity stored there by a later
+ * row of the same pass would survive. So where a step has positions that only some of a warp's rows
+ * see, and such a number, it is left out of the product and added for the rows that see it.
  *
  * 4 D flop for each query and position it sees. Predicted on an H100, not measured: shared memory
  * feeds one 16 by 8 by 16 product in 2 cycles, as fast as mma.sync takes them, and the exponentials
@@ -37,10 +39,16 @@ static_assert(STEP(64) % SPECD_BLOCK_TOKENS == 0 && STEP(256) % SPECD_BLOCK_TOKE
 
 /* What a lane has of its warp's 16 queries: two rows, g and g + 8 of lane 4 g + t. */
 template <int D> struct state_of_lane {
-    int last[2];          /* positions of the two rows; -1: no query */
-    float max[2], sum[2]; /* of the tiles before */
+    int last[2]; /* positions of the two rows; -1: no query */
     float tile_max[2], tile_sum[2];
     float values[D / 8][4]; /* of the tile: columns 8 j + 2 t and the next, of both rows */
+};
+
+struct room {
+    char *q, *keys, *values; /* bf16 (64, D), (STEP, D) twice, rows piece_stride apart */
+    float *results;          /* (64, D) of the tiles before */
+    float2 *laws; /* (2, THREADS) their maximum and sum, a lane's copy of both its rows */
+    char *stage;  /* (STEP, D) e4m3, if the pool's are */
 };
 
 /* ---- loading --------------------------------------------------------------------------------- */
@@ -60,13 +68,29 @@ DEVICE void queries_copy(char *q, const struct attention_input &in, const struct
 }
 
 /* Keys or values of positions first..first+STEP(D), zeros from position `end` on. */
-template <int D>
-DEVICE void step_copy(char *to, const struct attention_input &in, const struct work &w,
-                      const int32_t *blocks, bool values, int first, int end)
+template <int D, bool FP8>
+DEVICE void step_copy(const struct room &room, const struct attention_input &in,
+                      const struct work &w, const int32_t *blocks, bool values, int first, int end)
 {
-    piece_copy(to, piece_stride(D, 2), in.kv, blocks + first / SPECD_BLOCK_TOKENS, w.kv_head,
-               values, 0, MIN(STEP(D), end - first), STEP(D), THREADS);
+    const int32_t *ids = blocks + first / SPECD_BLOCK_TOKENS;
+    int n = MIN(STEP(D), end - first);
+
+    if (FP8)
+        piece_stage(room.stage, in.kv, ids, w.kv_head, values, 0, n, D, STEP(D), THREADS);
+    else
+        piece_copy(values ? room.values : room.keys, piece_stride(D, 2), in.kv, ids, w.kv_head,
+                   values, 0, n, STEP(D), THREADS);
     copy_commit();
+}
+
+/* They are there, for all threads; and all have done with what was computed before. */
+template <int D, bool FP8> DEVICE void step_wait(const struct room &room, bool values)
+{
+    copy_wait<0>();
+    if (FP8)
+        piece_widen(values ? room.values : room.keys, piece_stride(D, 2), room.stage, D, STEP(D),
+                    THREADS);
+    __syncthreads();
 }
 
 /* ---- one step -------------------------------------------------------------------------------- */
@@ -159,6 +183,100 @@ DEVICE void step_values(struct state_of_lane<D> &my, const uint32_t weights[TILE
     }
 }
 
+/* Whether values of the step are NaN or infinite; the same for all lanes. */
+template <int D> DEVICE bool step_has_faults(const char *values)
+{
+    const int pieces = D * 2 / COPY_BYTES;
+    uint32_t zero = 0;
+
+    NO_UNROLL
+    for (int i = (int)threadIdx.x % WARP; i < STEP(D) * pieces; i += WARP) {
+        uint4 v =
+            *(const uint4 *)(values + i / pieces * piece_stride(D, 2) + i % pieces * COPY_BYTES);
+        zero = bf16x2_fma(v.x, 0, zero);
+        zero = bf16x2_fma(v.y, 0, zero);
+        zero = bf16x2_fma(v.z, 0, zero);
+        zero = bf16x2_fma(v.w, 0, zero);
+    }
+    return __any_sync(ALL_LANES, (zero & 0x7fff7fffu) != 0);
+}
+
+/* A word of two positions' values without what is NaN or infinite, in the halves of `mask`. */
+DEVICE uint32_t faults_dropped(uint32_t word, uint32_t mask)
+{
+    uint32_t bad = ((word & 0x7f807f80u) + 0x00800080u) >> 15 & 0x00010001u;
+
+    return word & ~(bad * 0xffffu & mask);
+}
+
+/* step_values where faults behind position `low` are left out. */
+template <int D>
+DEVICE void step_values_sound(struct state_of_lane<D> &my, const uint32_t weights[TILES(D)][2],
+                              const char *values, int first, int low)
+{
+    int seen = low + 1 - first - 2 * ((int)threadIdx.x % 4); /* from the lane's first on */
+
+    UNROLL
+    for (int j = 0; j < TILES(D); j += 2) {
+        uint32_t a[4] = {weights[j][0], weights[j][1], weights[j + 1][0], weights[j + 1][1]}, b[4];
+        uint32_t mask[2];
+        UNROLL
+        for (int i = 0; i < 2; i++) {
+            int n = seen - 8 * (j + i);
+            mask[i] = n > 1 ? 0 : n > 0 ? 0xffff0000u : 0xffffffffu;
+        }
+        UNROLL
+        for (int d = 0; d < D / 8; d += 2) {
+            matrix_load4_transposed(b, square_at<D>(values, 8 * j, 8 * d, true));
+            UNROLL
+            for (int i = 0; i < 4; i++)
+                b[i] = faults_dropped(b[i], mask[i % 2]);
+            matrix_mul(my.values[d], a, b);
+            matrix_mul(my.values[d + 1], a, b + 2);
+        }
+    }
+}
+
+/* And then added by the rows that see position `at` of the step, which is at `pos`. */
+template <int D>
+DEVICE void step_faults_add(struct state_of_lane<D> &my, const uint32_t weights[TILES(D)][2],
+                            const char *values, int at, int pos)
+{
+    const char *from = values + at * piece_stride(D, 2) + 4 * ((int)threadIdx.x % 4);
+    float w[2];
+
+    UNROLL
+    for (int r = 0; r < 2; r++) {
+        uint32_t word = 0;
+        UNROLL
+        for (int j = 0; j < TILES(D); j++)
+            word |= weights[j][r] & (0u - (uint32_t)(at / 8 == j));
+        word = __shfl_sync(ALL_LANES, word, (int)threadIdx.x % WARP / 4 * 4 + at % 8 / 2);
+        w[r] = __uint_as_float(at % 2 ? word & 0xffff0000u : word << 16);
+    }
+    UNROLL
+    for (int d = 0; d < D / 8; d++) {
+        uint32_t word = *(const uint32_t *)(from + 16 * d);
+        UNROLL
+        for (int e = 0; e < 4; e++) {
+            float v = __uint_as_float(e % 2 ? word & 0xffff0000u : word << 16);
+            if (!isfinite(v) && my.last[e / 2] >= pos)
+                my.values[d][e] += w[e / 2] * v;
+        }
+    }
+}
+
+/* step_values with faults in the step. The warp's rows are at positions low..high. */
+template <int D>
+DEVICE void step_values_faulty(struct state_of_lane<D> &my, const uint32_t weights[TILES(D)][2],
+                               const char *values, int first, int low, int high)
+{
+    step_values_sound(my, weights, values, first, low);
+    NO_UNROLL
+    for (int pos = MAX(low + 1, first); pos <= MIN(high, first + STEP(D) - 1); pos++)
+        step_faults_add(my, weights, values, pos - first, pos);
+}
+
 /* ---- tiles ----------------------------------------------------------------------------------- */
 
 template <int D> DEVICE void tile_start(struct state_of_lane<D> &my)
@@ -196,20 +314,21 @@ DEVICE int lane_column(void)
 }
 
 /* The tile joins those before it. A lane meets its own numbers only. */
-template <int D> DEVICE void tile_join(struct state_of_lane<D> &my, float *results, int tile)
+template <int D>
+DEVICE void tile_join(const struct state_of_lane<D> &my, const struct room &room, int tile)
 {
     UNROLL
     for (int r = 0; r < 2; r++) {
         if (my.last[r] < tile * ATTENTION_TILE)
             continue;
         struct blend w = {0.0f, 1.0f};
+        float2 law = make_float2(my.tile_max[r], my.tile_sum[r]);
         if (tile > 0) {
-            w = tiles_join(&my.max[r], &my.sum[r], my.tile_max[r], my.tile_sum[r]);
-        } else {
-            my.max[r] = my.tile_max[r];
-            my.sum[r] = my.tile_sum[r];
+            law = room.laws[r * THREADS + (int)threadIdx.x];
+            w = tiles_join(&law.x, &law.y, my.tile_max[r], my.tile_sum[r]);
         }
-        float *row = results + lane_row(r) * D + lane_column();
+        room.laws[r * THREADS + (int)threadIdx.x] = law;
+        float *row = room.results + lane_row(r) * D + lane_column();
         UNROLL
         for (int j = 0; j < D / 8; j++) {
             float2 y = make_float2(my.values[j][2 * r], my.values[j][2 * r + 1]);
@@ -232,7 +351,6 @@ DEVICE void lane_start(struct state_of_lane<D> &my, const struct attention_input
     UNROLL
     for (int r = 0; r < 2; r++) {
         my.last[r] = lane_row(r) < w.item.n ? work_position(w, in.group, lane_row(r)) : -1;
-        my.max[r] = my.sum[r] = 0.0f;
     }
 }
 
@@ -255,35 +373,31 @@ DEVICE void partials_store(const struct state_of_lane<D> &my, const struct atten
 }
 
 template <int D>
-DEVICE void results_store(const struct state_of_lane<D> &my, const float *results,
+DEVICE void results_store(const struct state_of_lane<D> &my, const struct room &room,
                           const struct attention_input &in, const struct work &w)
 {
     UNROLL
     for (int r = 0; r < 2; r++) {
         if (my.last[r] < 0)
             continue;
-        const float *from = results + lane_row(r) * D + lane_column();
+        const float *from = room.results + lane_row(r) * D + lane_column();
+        float sum = room.laws[r * THREADS + (int)threadIdx.x].y;
         uint16_t *to = in.out + work_at_matrix(w, in, lane_row(r)) + lane_column();
         UNROLL
         for (int j = 0; j < D / 8; j++)
-            *(uint32_t *)(to + 8 * j) =
-                bf16_pair_of(from[8 * j] / my.sum[r], from[8 * j + 1] / my.sum[r]);
+            *(uint32_t *)(to + 8 * j) = bf16_pair_of(from[8 * j] / sum, from[8 * j + 1] / sum);
     }
 }
 
-struct room {
-    char *q, *keys, *values; /* bf16 (64, D), (STEP, D) twice, rows piece_stride apart */
-    float *results;          /* (64, D) */
-};
-
-template <int D> static size_t room_bytes(void)
+template <int D, bool FP8> static size_t room_bytes(void)
 {
     return (ATTENTION_QUERIES_MATRIX + 2 * STEP(D)) * (size_t)piece_stride(D, 2) +
-           sizeof(float) * ATTENTION_QUERIES_MATRIX * D;
+           sizeof(float) * ATTENTION_QUERIES_MATRIX * D + sizeof(float2) * 2 * THREADS +
+           (FP8 ? STEP(D) * D : 0);
 }
 
 /* All threads. The keys of the item's first step are on their way. end: of positions. */
-template <int D>
+template <int D, bool FP8>
 DEVICE void tile_run(struct state_of_lane<D> &my, const struct room &room,
                      const struct attention_input &in, const struct work &w, const int32_t *blocks,
                      int tile, int end, int warp_end)
@@ -294,25 +408,28 @@ DEVICE void tile_run(struct state_of_lane<D> &my, const struct room &room,
     NO_UNROLL
     for (int first = tile * ATTENTION_TILE; first < tile_end_at; first += STEP(D)) {
         uint32_t weights[TILES(D)][2];
-        copy_wait<0>();
-        __syncthreads();
-        step_copy<D>(room.values, in, w, blocks, true, first, end);
+        step_wait<D, FP8>(room, false);
+        step_copy<D, FP8>(room, in, w, blocks, true, first, end);
         if (first < warp_end) {
             float s[TILES(D)][4];
             step_scores<D>(s, room.q, room.keys);
             step_weights(my, weights, s, first);
         }
-        copy_wait<0>();
-        __syncthreads();
+        step_wait<D, FP8>(room, true);
         if (first + STEP(D) < end)
-            step_copy<D>(room.keys, in, w, blocks, false, first + STEP(D), end);
-        if (first < warp_end)
+            step_copy<D, FP8>(room, in, w, blocks, false, first + STEP(D), end);
+        if (first >= warp_end)
+            continue;
+        int low = __shfl_sync(ALL_LANES, my.last[0], 0); /* the warp's first row */
+        if (low + 1 < MIN(first + STEP(D), end) && step_has_faults<D>(room.values))
+            step_values_faulty(my, weights, room.values, first, low, warp_end - 1);
+        else
             step_values(my, weights, room.values);
     }
     tile_end(my);
 }
 
-template <int D>
+template <int D, bool FP8>
 DEVICE void item_run(const struct room &room, const struct attention_input &in,
                      const struct work &w, const int32_t *blocks)
 {
@@ -328,23 +445,23 @@ DEVICE void item_run(const struct room &room, const struct attention_input &in,
         warp_end = work_position(w, in.group, MIN(first_row + ROWS_OF_WARP, w.item.n) - 1) + 1;
     __syncthreads(); /* all warps have done the item before */
     queries_copy<D>(room.q, in, w);
-    step_copy<D>(room.keys, in, w, blocks, false, tile * ATTENTION_TILE, end);
+    step_copy<D, FP8>(room, in, w, blocks, false, tile * ATTENTION_TILE, end);
     lane_start(my, in, w);
     if (w.item.tile >= 0) {
-        tile_run(my, room, in, w, blocks, tile, end, warp_end);
+        tile_run<D, FP8>(my, room, in, w, blocks, tile, end, warp_end);
         partials_store(my, in, w);
         return;
     }
     NO_UNROLL
     for (; tile * ATTENTION_TILE < end; tile++) {
-        tile_run(my, room, in, w, blocks, tile, end, warp_end);
-        tile_join(my, room.results, tile);
+        tile_run<D, FP8>(my, room, in, w, blocks, tile, end, warp_end);
+        tile_join(my, room, tile);
     }
-    results_store(my, room.results, in, w);
+    results_store(my, room, in, w);
 }
 
 /* grid: any   block: THREADS   dynamic smem: room_bytes */
-template <int D>
+template <int D, bool FP8>
 static __global__ void __launch_bounds__(THREADS, D > 128 ? 1 : 2)
     attention_matrix_kernel(struct attention_input in, struct device_state s, struct pass p)
 {
@@ -356,45 +473,56 @@ static __global__ void __launch_bounds__(THREADS, D > 128 ? 1 : 2)
     room.keys = room.q + ATTENTION_QUERIES_MATRIX * piece_stride(D, 2);
     room.values = room.keys + STEP(D) * piece_stride(D, 2);
     room.results = (float *)(room.values + STEP(D) * piece_stride(D, 2));
+    room.laws = (float2 *)(room.results + ATTENTION_QUERIES_MATRIX * D);
+    room.stage = (char *)(room.laws + 2 * THREADS);
     NO_UNROLL
     for (int i = (int)blockIdx.x; i < n; i += (int)gridDim.x) {
         struct work w = work_at(p, i, in.kv.n_kv_heads);
-        item_run<D>(room, in, w, s.slots[w.span.slot].blocks);
+        item_run<D, FP8>(room, in, w, s.slots[w.span.slot].blocks);
     }
 }
 
-template <int D>
+template <int D, bool FP8>
 static int launch_kernel(const struct device_state *state, const struct pass *pass,
                          const struct attention_input *in, int n_blocks, cudaStream_t stream)
 {
-    static const cudaError_t allowed =
-        cudaFuncSetAttribute(attention_matrix_kernel<D>,
-                             cudaFuncAttributeMaxDynamicSharedMemorySize, (int)room_bytes<D>());
+    static const cudaError_t allowed = cudaFuncSetAttribute(
+        attention_matrix_kernel<D, FP8>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+        (int)room_bytes<D, FP8>());
     int rc = CUDA_RESULT(allowed);
 
     if (rc != 0)
         return rc;
-    LAUNCH(attention_matrix_kernel<D>, (unsigned)n_blocks, THREADS, room_bytes<D>(), stream, *in,
-           *state, *pass);
+    LAUNCH((attention_matrix_kernel<D, FP8>), (unsigned)n_blocks, THREADS, (room_bytes<D, FP8>()),
+           stream, *in, *state, *pass);
     rc = LAUNCH_RESULT();
     return rc != 0 ? rc : launch_merge(pass, in, n_blocks, stream);
+}
+
+template <int D>
+static int launch_type(const struct device_state *state, const struct pass *pass,
+                       const struct attention_input *in, int n_blocks, cudaStream_t stream)
+{
+    if (in->kv.type == KV_FP8)
+        return launch_kernel<D, true>(state, pass, in, n_blocks, stream);
+    return launch_kernel<D, false>(state, pass, in, n_blocks, stream);
 }
 
 int launch_attention_matrix(const struct device_state *state, const struct pass *pass,
                             const struct attention_input *in, int n_blocks, cudaStream_t stream)
 {
-    ASSERT(in->kv.type == KV_BF16 && n_blocks > 0);
+    ASSERT((in->kv.type == KV_BF16 || in->kv.type == KV_FP8) && n_blocks > 0);
     switch (in->kv.head_dim) {
     case 64:
-        return launch_kernel<64>(state, pass, in, n_blocks, stream);
+        return launch_type<64>(state, pass, in, n_blocks, stream);
     case 80:
-        return launch_kernel<80>(state, pass, in, n_blocks, stream);
+        return launch_type<80>(state, pass, in, n_blocks, stream);
     case 96:
-        return launch_kernel<96>(state, pass, in, n_blocks, stream);
+        return launch_type<96>(state, pass, in, n_blocks, stream);
     case 128:
-        return launch_kernel<128>(state, pass, in, n_blocks, stream);
+        return launch_type<128>(state, pass, in, n_blocks, stream);
     case 256:
-        return launch_kernel<256>(state, pass, in, n_blocks, stream);
+        return launch_type<256>(state, pass, in, n_blocks, stream);
     default:
         return SPECD_EINVAL;
     }

@@ -5,7 +5,7 @@
  * neither read nor written. Matrices are row-major without gaps and 16-byte aligned; widths are
  * multiples of 8. f32 is the residual stream and what products give, bf16 (uint16_t, nearest even)
  * what products take. Every sum has one order, which the width alone decides.
- * Launches return 0 or SPECD_EDEVICE.
+ * Launches return 0 or SPECD_EDEVICE, launch_qkv also what attention.h says of its layer.
  */
 #ifndef SPECD_CUDA_LAYER_H
 #define SPECD_CUDA_LAYER_H

@@ -134,7 +134,7 @@ DEVICE float4 bf16_four(uint2 two)
                        __uint_as_float(two.y << 16), __uint_as_float(two.y & 0xffff0000u));
 }
 
-/* As bf16_pair of bf16_of_float, but a NaN becomes 0x7fff: what the device has an instruction for. */
+/* As bf16_pair of bf16_of_float, but a NaN becomes 0x7fff: the device has an instruction for it. */
 #ifdef SPECD_EMU
 DEVICE uint32_t bf16_pair_of(float low, float high)
 {
@@ -153,8 +153,9 @@ DEVICE uint32_t bf16_pair_of(float low, float high)
 /* ---- words of narrow numbers ----------------------------------------------------------------- */
 
 /* bf16x2_fma: a b + c of two bf16 in a word each, rounded once. bytes_pick: byte i of the result is
- * byte `digit i` of b:a, hexadecimal digits counted from the right. bits_put: (a & mask) | into, as
- * the one instruction it is; with two constants the compiler makes two. */
+ * byte `digit i` of b:a, hexadecimal digits counted from the right; with 8 more, eight times that
+ * byte's highest bit. bits_put: (a & mask) | into, as the one instruction it is; with two constants
+ * the compiler makes two. */
 #ifdef SPECD_EMU
 
 #define float_of_f16(bits) emu_float_of_f16(bits)
@@ -187,6 +188,46 @@ DEVICE uint32_t bits_put(uint32_t a, uint32_t mask, uint32_t into)
     return d;
 }
 #endif
+
+/* ---- e4m3: sign, 4 bits of exponent, 3 of mantissa; 0x7f and 0xff are NaN -------------------- */
+
+struct fp8 {
+    uint8_t bits;
+};
+
+/* To nearest, ties to even; what is too large becomes 448, the largest. NaN stays NaN, and so that
+ * it still shows, infinity becomes one. Integers and one exact sum, for devices before sm_89. */
+DEVICE struct fp8 fp8_of_float(float x)
+{
+    uint32_t u = __float_as_uint(x), mag = u & 0x7fffffffu, code;
+    struct fp8 r;
+
+    if (mag >= 0x7f800000u) {
+        code = 0x7f;
+    } else if (mag < 0x3c800000u) { /* below 2^-6: multiples of 2^-9, as floats from 2^14 on are */
+        code = __float_as_uint(__uint_as_float(mag) + 16384.0f) - 0x46800000u;
+    } else {
+        code = (mag - (120u << 23) + 0x7ffffu + (mag >> 20 & 1)) >> 20;
+        code = code < 0x7e ? code : 0x7e;
+    }
+    r.bits = (uint8_t)((u >> 24 & 0x80) | code);
+    return r;
+}
+
+/* Four neighbours, exactly. Exponent and mantissa shifted to their places in bf16 are 2^-120 of the
+ * number; a byte of `nans` has its highest bit set where that would hide a NaN. */
+DEVICE uint2 bf16_of_fp8(uint32_t four)
+{
+    uint32_t nans = (four & 0x7f7f7f7fu) + 0x01010101u;
+    uint32_t low = bytes_pick(four, 0, 0x1404), high = bytes_pick(four, 0, 0x3424);
+    uint2 r;
+
+    low = bits_put(low, 0x80008000u, low >> 4 & 0x07f007f0u);
+    high = bits_put(high, 0x80008000u, high >> 4 & 0x07f007f0u);
+    r.x = bf16x2_fma(low, 0x7b807b80u, 0x80008000u) | bytes_pick(nans, 0, 0x9988);
+    r.y = bf16x2_fma(high, 0x7b807b80u, 0x80008000u) | bytes_pick(nans, 0, 0xbbaa);
+    return r;
+}
 
 /* ---- asynchronous copies, global to shared memory -------------------------------------------- */
 

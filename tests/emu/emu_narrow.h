@@ -39,8 +39,12 @@ static inline uint32_t emu_bytes_pick(uint32_t a, uint32_t b, uint32_t which)
     uint64_t bytes = (uint64_t)b << 32 | a;
     uint32_t out = 0;
 
-    for (int i = 0; i < 4; i++)
-        out |= (uint32_t)(bytes >> (8 * (which >> (4 * i) & 7)) & 0xff) << (8 * i);
+    for (int i = 0; i < 4; i++) {
+        uint32_t digit = which >> (4 * i), byte = (uint32_t)(bytes >> (8 * (digit & 7)) & 0xff);
+        if (digit & 8)
+            byte = byte & 0x80 ? 0xff : 0;
+        out |= byte << (8 * i);
+    }
     return out;
 }
 

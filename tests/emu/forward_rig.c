@@ -19,6 +19,31 @@ float bf16_number(uint16_t bits)
     return f;
 }
 
+double e4m3_number(uint8_t code)
+{
+    int e = code >> 3 & 15, m = code & 7;
+    double x = e ? ldexp(8 + m, e - 10) : ldexp(m, -9);
+
+    if ((code & 0x7f) == 0x7f)
+        x = (double)NAN;
+    return code & 0x80 ? -x : x;
+}
+
+uint8_t e4m3_code(double x)
+{
+    int sign = signbit(x) ? 0x80 : 0, best = 0;
+
+    if (!isfinite(x))
+        return (uint8_t)(sign | 0x7f);
+    for (int code = 1; code < 0x7f; code++) {
+        double gain =
+            fabs(fabs(x) - e4m3_number((uint8_t)best)) - fabs(fabs(x) - e4m3_number((uint8_t)code));
+        if (gain > 0 || (gain >= 0 && code % 2 == 0))
+            best = code;
+    }
+    return (uint8_t)(sign | best);
+}
+
 /* ---- state ----------------------------------------------------------------------------------- */
 
 static void *device_zero(size_t n, size_t size)
@@ -120,18 +145,44 @@ float made_up(uint32_t seed, int kind, int32_t pos, int32_t head, int32_t d)
     return (float)((int)(h % 255) - 127) / 128.0f;
 }
 
-/* On the edge, neighbours have one key, and values whose mean is 1 + 2^-8. */
+/* A made-up number, as e4m3 if that is what the case keeps. */
+static float as_kept(const struct attention_case *c, float x)
+{
+    static float kept[256]; /* of (i - 128) / 128 */
+
+    if (c->type != KV_FP8)
+        return x;
+    if (kept[0] == 0.0f) {
+        for (int i = 0; i < 256; i++)
+            kept[i] = (float)e4m3_number(e4m3_code((i - 128) / 128.0));
+    }
+    return kept[(int)(x * 128.0f) + 128];
+}
+
+/* On the edge, so many neighbours have one key, and values whose mean is 1 + 2^-8. */
+static int edge_size(const struct attention_case *c)
+{
+    return c->type == KV_FP8 ? 4 : 2;
+}
+
 static float made_up_key(const struct attention_case *c, uint32_t seed, int32_t pos, int32_t head,
                          int32_t d)
 {
-    return made_up(seed, MADE_K, c->on_edge ? pos / 2 : pos, head, d);
+    return as_kept(c, made_up(seed, MADE_K, c->on_edge ? pos / edge_size(c) : pos, head, d));
 }
 
 static float made_up_value(const struct attention_case *c, uint32_t seed, int32_t pos, int32_t head,
                            int32_t d)
 {
+    if (c->all_codes)
+        return (float)e4m3_number((uint8_t)(pos + d));
     if (!c->on_edge)
-        return made_up(seed, MADE_V, pos, head, d);
+        return as_kept(c, made_up(seed, MADE_V, pos, head, d));
+    if (c->type == KV_FP8) { /* sums to 4 + 2^-6, each an e4m3 number */
+        float v = floorf(fabsf(made_up(seed, MADE_V, pos / 4, head, d)) * 8.0f) / 8.0f;
+        const float four[4] = {1.0f + v, 1.0f - v, 2.0f, 0x1p-6f};
+        return four[pos % 4];
+    }
     float v = fabsf(made_up(seed, MADE_V, pos / 2, head, d)) * 0.5f; /* k 2^-8 */
     v = floorf(v * 0x1p7f) * 0x1p-7f;
     return pos % 2 ? 1.0f + 0x1p-7f + v : 1.0f - v;
@@ -154,10 +205,23 @@ int32_t attention_case_rows(const struct attention_case *c)
     return n;
 }
 
+/* Of an e4m3 number, or NaN. */
+static uint8_t e4m3_code_exact(float x)
+{
+    uint32_t u;
+
+    memcpy(&u, &x, sizeof(u));
+    if (!(fabsf(x) >= 0x1p-6f && fabsf(x) <= 448.0f))
+        return e4m3_code((double)x);
+    return (uint8_t)((u >> 24 & 0x80) | (((u & 0x7fffffff) >> 20) - (120 << 3)));
+}
+
 static void kv_put(const struct kv_layer *kv, int64_t at, float x)
 {
     if (kv->type == KV_F32)
         ((float *)kv->blocks)[at] = x;
+    else if (kv->type == KV_FP8)
+        ((uint8_t *)kv->blocks)[at] = e4m3_code_exact(x);
     else
         ((uint16_t *)kv->blocks)[at] = bf16_exact(x);
 }
@@ -173,9 +237,13 @@ static void kv_fill(const struct attention_case *c, const struct kv_layer *kv,
             int64_t plane =
                 ((int64_t)blocks[pos / SPECD_BLOCK_TOKENS] * 2 + value) * kv->n_kv_heads + head;
 
+            float x =
+                value ? made_up_value(c, seed, pos, head, d) : made_up_key(c, seed, pos, head, d);
+            if (c->fault != 0.0f && seed == c->seqs[0].seed && pos == c->fault_pos &&
+                c->fault_in_value == (value != 0) && c->fault_element == head * kv->head_dim + d)
+                x = c->fault;
             kv_put(kv, (plane * SPECD_BLOCK_TOKENS + pos % SPECD_BLOCK_TOKENS) * kv->head_dim + d,
-                   value ? made_up_value(c, seed, pos, head, d)
-                         : made_up_key(c, seed, pos, head, d));
+                   x);
         }
     }
 }
@@ -258,7 +326,7 @@ static void run_make(struct attention_run *r, const struct attention_case *c)
     };
     size_t bytes = kv_layer_block_bytes(&r->in.kv) * (size_t)n_blocks;
     r->in.kv.blocks = device_take(bytes);
-    memset(r->in.kv.blocks, 0xff, bytes); /* NaN in both types */
+    memset(r->in.kv.blocks, 0xff, bytes); /* NaN in every type */
     memset(r->in.out, 0xee, (size_t)r->capacity * r->row * 2);
     state_fill(r, c);
     queries_fill(r, c);

@@ -47,7 +47,12 @@ struct attention_case {
     /* Results of rows at odd positions lie between two numbers of bf16: which of them one is
      * rounded to shows any other order of sums, or rounding of a weight. */
     bool on_edge;
-    attention_launch *launch; /* NULL: launch_attention */
+    /* Element e of the first sequence's key or value at a position is this, if it is not 0. */
+    float fault;
+    bool fault_in_value;
+    int32_t fault_pos, fault_element; /* e: head * D + d */
+    bool all_codes;                   /* values at position p are e4m3 numbers p + d */
+    attention_launch *launch;         /* NULL: launch_attention */
 };
 
 /* (rows of all seqs in their order, H, D), on the host; the caller frees it. Slots, the order of
@@ -58,5 +63,8 @@ double *attention_case_expect(const struct attention_case *c);
 int32_t attention_case_rows(const struct attention_case *c);
 
 float bf16_number(uint16_t bits);
+/* e4m3 by its definition; the nearest code, of ties the even one, 448 at most. */
+double e4m3_number(uint8_t code);
+uint8_t e4m3_code(double x);
 
 #endif

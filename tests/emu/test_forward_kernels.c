@@ -7,6 +7,7 @@
 #include "forward_rig.h"
 #include "layer.h"
 #include "product_rig.h"
+#include "specd/error.h"
 #include "specd/util.h"
 
 #include <math.h>
@@ -290,6 +291,8 @@ static double kv_number(const struct kv_layer *kv, int32_t block, int32_t of, in
 
     if (kv->type == KV_F32)
         return (double)((const float *)kv->blocks)[at];
+    if (kv->type == KV_FP8)
+        return e4m3_number(((const uint8_t *)kv->blocks)[at]);
     return (double)bf16_number(((const uint16_t *)kv->blocks)[at]);
 }
 
@@ -310,8 +313,11 @@ static void check_qkv(const struct qkv *in, const struct device_state *s, const 
                 double got = is_q ? (double)bf16_number(in->q[(t * in->n_heads + h) * D + d])
                                   : kv_number(&in->kv, block, h - in->n_heads, row.pos, d);
 
-                assert_near(got, expect[d], is_q || in->kv.type == KV_BF16 ? BF16_ERROR : 0x1p-20,
-                            2e-6);
+                if (!is_q && in->kv.type == KV_FP8)
+                    assert_near(got, expect[d], 0x1.001p-4, 0x1.001p-10);
+                else
+                    assert_near(got, expect[d],
+                                is_q || in->kv.type == KV_BF16 ? BF16_ERROR : 0x1p-20, 2e-6);
             }
         }
     }
@@ -319,6 +325,7 @@ static void check_qkv(const struct qkv *in, const struct device_state *s, const 
 
 static struct qkv qkv_make(int32_t D, int32_t group, int32_t n_kv, int32_t capacity)
 {
+    static const enum kv_type types[] = {KV_BF16, KV_F32, KV_FP8};
     size_t width = (size_t)((group + 2) * n_kv * D);
     int32_t rope_dim = rand() % 2 ? D : D / 4 * 2;
     float inv_freq[ATTENTION_DIM_MAX / 2], *table;
@@ -337,7 +344,7 @@ static struct qkv qkv_make(int32_t D, int32_t group, int32_t n_kv, int32_t capac
         .rope = rand() % 2 ? ROPE_PAIRS : ROPE_HALVES,
         .rope_dim = rope_dim,
         .q = poison_make((size_t)(capacity * group * n_kv * D) * 2),
-        .kv = {.type = rand() % 2 ? KV_BF16 : KV_F32, .n_kv_heads = n_kv, .head_dim = D},
+        .kv = {.type = types[rand() % (D % 16 == 0 ? 3 : 2)], .n_kv_heads = n_kv, .head_dim = D},
         .n_heads = group * n_kv,
     };
 }
@@ -357,11 +364,11 @@ static void test_qkv(void **state)
     static const int32_t dims[] = {8, 64, 80, 96, 128, 256};
 
     (void)state;
-    for (size_t i = 0; i < 4 * COUNT_OF(dims); i++) {
+    for (size_t i = 0; i < 8 * COUNT_OF(dims); i++) {
         int32_t T = 1 + rand() % 4, capacity = T + rand() % 3;
         struct device_state s = slots_make(T);
         struct pass p = pass_of(&s, T, capacity);
-        struct qkv in = qkv_make(dims[i / 4], 1 + rand() % 8, 1 + rand() % 3, capacity);
+        struct qkv in = qkv_make(dims[i / 8], 1 + rand() % 8, 1 + rand() % 3, capacity);
         size_t bytes = kv_layer_block_bytes(&in.kv) * (size_t)s.n_blocks;
         size_t q_row = (size_t)(in.n_heads * in.kv.head_dim);
 
@@ -385,6 +392,54 @@ static void test_qkv(void **state)
         assert_memory_equal(before, in.kv.blocks, bytes);
         device_free_all();
     }
+}
+
+/* What is next to the codes, between two of them and next to that, and beyond them all. */
+static float edge_number(int i)
+{
+    static const float beyond[] = {449.0f, 464.0f, 480.0f, 1e30f, 3.4e38f, 1e-30f, INFINITY, NAN};
+    int code = i / 4 % 127;
+    float x = (float)e4m3_number((uint8_t)code), next = (float)e4m3_number((uint8_t)(code + 1));
+    float middle = (x + next) / 2.0f;
+
+    if (code >= 126)
+        x = beyond[i / 508 * 4 % 8 + i % 4];
+    else
+        x = i % 4 == 0   ? x
+            : i % 4 == 1 ? middle
+            : i % 4 == 2 ? nextafterf(middle, 0.0f)
+                         : nextafterf(middle, 500.0f);
+    return i / 1016 % 2 ? -x : x;
+}
+
+/* Values that come as they are: e4m3 to nearest, and faults still to be seen. */
+static void test_fp8_codes(void **state)
+{
+    struct device_state s = slots_make(1);
+    struct pass p = rows_make(&s, 1, 1);
+    struct qkv in = qkv_make(256, 1, 8, 1);
+    float *values = (float *)(uintptr_t)in.qkv + (size_t)16 * 256;
+
+    (void)state;
+    in.kv.type = KV_FP8;
+    in.bias = NULL;
+    in.kv.blocks = poison_make(kv_layer_block_bytes(&in.kv) * (size_t)s.n_blocks);
+    for (int i = 0; i < 2048; i++)
+        values[i] = edge_number(i);
+    assert_int_equal(launch_qkv(&in, &s, &p, 1, NULL), 0);
+    sync();
+    int32_t block = s.slots[0].blocks[p.rows[0].pos / SPECD_BLOCK_TOKENS];
+    for (int i = 0; i < 2048; i++) {
+        double want = e4m3_number(e4m3_code((double)values[i]));
+        double got = kv_number(&in.kv, block, 8 + i / 256, p.rows[0].pos, i % 256);
+
+        if (isnan(want) ? !isnan(got) : got != want || signbit(got) != signbit(want))
+            fail_msg("%a: %g, not %g", (double)values[i], got, want);
+    }
+    in.kv.head_dim = 72;
+    in.rope_dim = 64;
+    assert_int_equal(launch_qkv(&in, &s, &p, 1, NULL), SPECD_EINVAL);
+    device_free_all();
 }
 
 static void test_rope_table(void **state)
@@ -440,7 +495,7 @@ int main(void)
         cmocka_unit_test(test_embed),     cmocka_unit_test(test_norm),
         cmocka_unit_test(test_norm_bits), cmocka_unit_test(test_logit_norm),
         cmocka_unit_test(test_qkv),       cmocka_unit_test(test_rope_table),
-        cmocka_unit_test(test_gate),
+        cmocka_unit_test(test_fp8_codes), cmocka_unit_test(test_gate),
     };
     return seeded_run(tests);
 }
