@@ -416,7 +416,7 @@ static float edge_number(int i)
 static void test_fp8_codes(void **state)
 {
     struct device_state s = slots_make(1);
-    struct pass p = rows_make(&s, 1, 1);
+    struct pass p = pass_of(&s, 1, 1);
     struct qkv in = qkv_make(256, 1, 8, 1);
     float *values = (float *)(uintptr_t)in.qkv + (size_t)16 * 256;
 
