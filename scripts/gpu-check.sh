@@ -70,13 +70,13 @@ elif [ -d "$CARRY/lib" ]; then
     export LD_LIBRARY_PATH=$CARRY/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 fi
 
-# compile DIR TARGET CMAKE_OPTION...: its log is DIR.log
+# compile DIR TARGET CMAKE_OPTION...
 compile() {
-    local dir=$1 target=$2
+    local dir=$1 target=$2 log=$PARTS/make-$(basename "$1").log
     shift 2
     { cmake -S "$ROOT" -B "$dir" "${GENERATOR[@]}" "$@" &&
-        cmake --build "$dir" --target "$target" -j "$JOBS"; } >"$dir.log" 2>&1 || {
-        grep -E -A3 "error|undefined|FAILED|CMake Error" "$dir.log" | tail -n 40 >&2
+        cmake --build "$dir" --target "$target" -j "$JOBS"; } >"$log" 2>&1 || {
+        grep -E -A3 "error|undefined|FAILED|CMake Error" "$log" | tail -n 40 >&2
         return 1
     }
 }
@@ -96,20 +96,23 @@ stage_build() {
 }
 
 build_daemon() {
-    local start=$SECONDS
+    local start=$SECONDS target
     [ $LIBRARIES != none ] ||
         { echo "| specd | skipped: its libraries are not here (scripts/gpu-carry.sh) | 0 |" && return 0; }
-    compile "$B-daemon" specd -DSPECD_TESTS=OFF "${OPTIONS[@]}" &&
-        compile "$B-daemon" synth-model -DSPECD_TESTS=OFF "${OPTIONS[@]}" ||
-        { echo "| specd | FAILED | $(seconds_since $start) |" && return 1; }
+    for target in specd synth-model; do
+        compile "$B-daemon" $target -DSPECD_TESTS=OFF "${OPTIONS[@]}" ||
+            { echo "| $target | FAILED | $(seconds_since $start) |" && return 1; }
+    done
     echo "| specd, $LIBRARIES libraries | ok | $(seconds_since $start) |"
 }
 
 # row NAME SECONDS COMMAND...: runs it, a line of a table says how it went; RESULT lines of its
 # output are kept for below the table.
 row() {
-    local name=$1 limit=$2 start=$SECONDS rc=0 log=$PARTS/$1.log word
+    local name=$1 limit=$2 start=$SECONDS rc=0 log=$PARTS/$1.log word left=$((stage_end - SECONDS))
     shift 2
+    [ $left -ge 5 ] || { echo "| $name | FAILED: no time left | 0 |" && return 1; }
+    [ $left -ge "$limit" ] || limit=$left
     timeout --kill-after=5 "$limit" "$@" >"$log" 2>&1 || rc=$?
     case $rc in
     0) word=ok ;;
@@ -211,7 +214,7 @@ report() {
 failed=""
 for stage in "${ONLY[@]}"; do
     say "$stage"
-    start=$SECONDS word=ok
+    start=$SECONDS stage_end=$((SECONDS + LIMIT)) word=ok
     "stage_$stage" >"$PARTS/$stage.body" || { word=FAILED && failed="$failed $stage"; }
     {
         echo "# Stage $stage: $word"
@@ -230,4 +233,4 @@ report >"$RESULT"
 [ -z "$OUT_DIR" ] || cp "$RESULT" "$OUT_DIR/"
 cat "$RESULT"
 say "wrote $RESULT"
-[ -z "$failed" ] || die "these stages:$failed" "their logs are in build-gpu/stages and build-gpu*.log"
+[ -z "$failed" ] || die "these stages:$failed" "their logs are in build-gpu/stages"
