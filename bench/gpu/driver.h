@@ -49,10 +49,10 @@ int bench_open(struct bench *b, const struct device_ops *ops, const struct bench
                char *err, size_t errlen);
 void bench_close(struct bench *b);
 
-/* Medians over rounds, seconds; tokens: mean of a round, all slots together. */
+/* Medians over rounds, seconds. wall: of a stream the mean from one collect to the next, else from
+ * submit to collect. tokens: mean of a round, all slots together. */
 struct timing {
-    double
-        wall; /* of a stream the mean from one collect to the next, else from submit to collect */
+    double wall;
     double prompt, draft, verify, sample;
     double idle, idle_worst;
     double tokens;

@@ -8,6 +8,7 @@
 
 #define ALPHA 0.8
 #define K_PAPER 4
+#define MARGIN 1.02 /* a larger K must be that much better, or noise would choose */
 
 struct law_case {
     const char *name;
@@ -39,7 +40,7 @@ void measure_sampling(struct bench *b)
         if (k == K_PAPER && b->shapes[MODEL_TARGET] == &shape_8b && law->law.top_k == 0 &&
             law->law.temperature > 0 && law->law.presence == 0)
             verdict_add(&(struct verdict){"laws, draws and verification, share of a round, %", 3,
-                                          share, false, "1.2"});
+                                          share, false, "0.8"});
     }
     b->law = before;
 }
@@ -58,7 +59,7 @@ void measure_gap(struct bench *b)
                t.wall * 1e3);
         if (k == 0 && slots == 1 && b->shapes[MODEL_TARGET] == &shape_8b)
             verdict_add(&(struct verdict){"idle time of the device between rounds, us", 10,
-                                          t.idle * 1e6, false, "3"});
+                                          t.idle_worst > 0 ? t.idle * 1e6 : NAN, false, "5"});
     }
 }
 
@@ -87,7 +88,7 @@ void measure_speedup(struct bench *b)
                t.wall * 1e3, c, gain, closed, 100 * gain / closed);
         if (k == K_PAPER && b->shapes[MODEL_TARGET] == &shape_8b)
             verdict_add(&(struct verdict){"speed-up at forced 0.8, K = 4, over the closed form, %",
-                                          95, 100 * gain / closed, true, "95"});
+                                          95, 100 * gain / closed, true, "98"});
     }
 }
 
@@ -107,7 +108,7 @@ void measure_slots(struct bench *b, int most)
             struct timing t =
                 bench_stream(b, n, b->context, ks[i], DRAFT_FROM_MODEL, ks[i] ? ALPHA : -1, 20);
             double value = expected_tokens(ALPHA, ks[i]) / t.wall;
-            if (value > best)
+            if (value > best * (i == 0 ? 1 : MARGIN))
                 best = value, k_best = ks[i];
         }
         for (int with = 0; with < 2; with++) {

@@ -1,6 +1,6 @@
 /*
- * measures.h - the tables of bench-gpu. Each prints a section of markdown to stdout; what the issue
- * of the CUDA device demands is also kept as a verdict and printed at the end, in one table.
+ * measures.h - the tables of bench-gpu. Each prints a section of markdown to stdout; what
+ * docs/performance.md wants reached is also kept as a verdict and printed at the end, in one table.
  */
 #ifndef SPECD_BENCH_GPU_MEASURES_H
 #define SPECD_BENCH_GPU_MEASURES_H

@@ -187,12 +187,12 @@ double shape_prompt_flop(const struct shape *s, int n)
     return 2.0 * shape_elements(s, false) * n + 4.0 * s->layers * s->heads * s->head_dim * seen;
 }
 
-/* Kernels of a layer beside the bytes they stream: norm 2.5 us twice, qkv 2.5, attention 4 (its
- * bytes are counted apart), merge 2, and 1.5 for the start and the end of each of four products. Of
- * a pass: rows 4 us, embedding 2, norm 2.5, output 1.5. */
+/* Kernels of a layer beside the bytes they stream, as docs/performance.md adds them up: norm 2.5 us
+ * twice, q/k/v 2.5, attention with its merge 4, and 1.5 for the start and the end of each of four
+ * products. Of a pass: rows 4 us, embedding 2, norm 2.5, output 1.5. */
 double shape_pass_seconds(const struct shape *s, enum weight_type type, int context,
                           double bandwidth)
 {
-    double layer = 2 * 2.5e-6 + 2.5e-6 + 4e-6 + 2e-6 + 4 * 1.5e-6, pass = 10e-6;
+    double layer = 2 * 2.5e-6 + 2.5e-6 + 4e-6 + 4 * 1.5e-6, pass = 10e-6;
     return shape_pass_bytes(s, type, context) / bandwidth + s->layers * layer + pass;
 }

@@ -1,5 +1,7 @@
 #include "mapped.h"
 
+#include "product.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,9 +9,25 @@
 
 #define NOISE 0xcd
 
+/* What a device does when it opens, and the emulator can do without. */
+static cudaError_t prepare(void)
+{
+    static bool done;
+    int shared = 0;
+    if (done)
+        return cudaSuccess;
+    cudaError_t rc = cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0);
+    if (rc == cudaSuccess && product_prepare((size_t)shared) != 0)
+        rc = cudaErrorInvalidConfiguration;
+    done = rc == cudaSuccess;
+    return rc;
+}
+
 cudaError_t mapped_take(void **out, size_t bytes)
 {
-    cudaError_t rc = cudaHostAlloc(out, bytes > 0 ? bytes : 1, cudaHostAllocMapped);
+    cudaError_t rc = prepare();
+    if (rc == cudaSuccess)
+        rc = cudaHostAlloc(out, bytes > 0 ? bytes : 1, cudaHostAllocMapped);
     if (rc == cudaSuccess)
         memset(*out, NOISE, bytes);
     return rc;
