@@ -92,6 +92,19 @@ static const char *role_name(int role)
     return role == MODEL_TARGET ? "target" : "draft";
 }
 
+static int check_kv(const struct device_setup *s, int role, char *err, size_t errlen)
+{
+    struct kv_layer kv = {.type = s->kv};
+
+    if (!s->models[role])
+        return 0;
+    kv.head_dim = (int32_t)s->models[role]->head_dim;
+    if (kv_layer_is_supported(&kv))
+        return 0;
+    return fail(SPECD_EINVAL, err, errlen, "%s: heads of %d elements cannot be kept in fp8 KV",
+                role_name(role), kv.head_dim);
+}
+
 static int setup_check(const struct device_setup *s, char *err, size_t errlen)
 {
     int rc = 0;
@@ -104,6 +117,8 @@ static int setup_check(const struct device_setup *s, char *err, size_t errlen)
         if (s->models[i] &&
             (rc = gpu_net_check(s->models[i], s->weights[i], why, sizeof(why))) != 0)
             fail(rc, err, errlen, "%s: %s", role_name(i), why);
+        if (rc == 0)
+            rc = check_kv(s, i, err, errlen);
     }
     if (rc == 0)
         rc = check_self_layers(s, err, errlen);

@@ -195,7 +195,8 @@ static int product(const struct run *r, const struct gpu_matrix *m, const uint16
         .bias = bias,
     };
 
-    if (r->p->set == ROWS_PROMPT && !r->f->reproducible && r->p->capacity >= GEMM_ROWS_MIN)
+    if (r->p->set == ROWS_PROMPT && r->f->gemm &&
+        gemm_is_faster(r->f->gemm, plan, r->p->capacity))
         return gemm_run(r->f->gemm, &call, r->p->capacity, r->stream);
     struct product_tiling t = product_tiling_of(plan, r->p->capacity, &r->f->machine);
 

@@ -36,7 +36,7 @@ struct gpu_forward {
     struct product_machine machine;
     struct device_state state;
     struct pass pass;
-    struct gemm *gemm;
+    struct gemm *gemm; /* NULL: prompt rows go through launch_product too */
     bool reproducible;
     /* Activations, (max_rows, width) each. */
     float *x;        /* C: the residual stream */
