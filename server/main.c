@@ -40,14 +40,15 @@ int main(int argc, char **argv)
     char err[512];
     int code;
     engine_config_init(&config.engine);
-    if (config_load(&config, argc, argv, environ, err, sizeof err) < 0 ||
-        devices_choose(&config, err, sizeof err) < 0) {
+    int rc = config_load(&config, argc, argv, environ, err, sizeof err);
+    bool prints = config.help || config.version;
+    if (rc == 0 && !prints)
+        rc = devices_choose(&config, err, sizeof err);
+    if (rc < 0) {
         fprintf(stderr, "specd: %s\nTry specd --help.\n", err);
         code = EXIT_USAGE;
-    } else if (config.help || config.version) {
-        code = print(&config);
     } else {
-        code = start(&config);
+        code = prints ? print(&config) : start(&config);
     }
     config_free(&config);
     return code;

@@ -260,6 +260,23 @@ static void test_cancels_leave_nothing(void **state)
     engine_close(e);
 }
 
+static void test_cancel_takes_two_rounds(void **state)
+{
+    (void)state;
+    struct engine *e = start(2, by_model, 1);
+    for (size_t i = 0; i < 10; i++) {
+        struct request *req = prompt_request((uint32_t)i, PROMPT, -1, true);
+        request_submit(e, req);
+        request_wait_tokens(req, 1 + i);
+        engine_cancel(e, req);
+        int before = deferred_counts().rounds;
+        request_wait(req);
+        assert_true(deferred_counts().rounds - before <= 2);
+        request_unref(req);
+    }
+    engine_close(e);
+}
+
 /* ---- faults ---------------------------------------------------------------------------------- */
 
 static void fail_at(enum deferred_fault fault, int depth, int after)
@@ -310,9 +327,13 @@ static void test_faults(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rounds_overlap),        cmocka_unit_test(test_lookup_waits),
-        cmocka_unit_test(test_ended_meanwhile),       cmocka_unit_test(test_same_answers),
-        cmocka_unit_test(test_cancels_leave_nothing), cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_rounds_overlap),
+        cmocka_unit_test(test_lookup_waits),
+        cmocka_unit_test(test_ended_meanwhile),
+        cmocka_unit_test(test_same_answers),
+        cmocka_unit_test(test_cancel_takes_two_rounds),
+        cmocka_unit_test(test_cancels_leave_nothing),
+        cmocka_unit_test(test_faults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
