@@ -120,6 +120,15 @@ class Answers(PageCase):
         self.assertEqual(self.js("messages.length"), 0)
         self.js("$('clear').click()")
         self.assertEqual(self.js("document.querySelectorAll('article').length"), 0)
+        # Cleared in the middle of an answer: nothing of it comes back.
+        self.js("document.querySelector('[value=chat]').click()")
+        self.set(max_tokens="500")
+        self.ask("go on")
+        self.wait("document.querySelectorAll('[aria-busy=true] .text span').length > 3")
+        self.js("$('clear').click()")
+        self.finish()
+        self.assertEqual(self.js("[messages.length, document.querySelectorAll('article').length,"
+                                 "$('prompt').value, $('error').textContent]"), [0, 0, "", ""])
 
     def test_stop(self):
         self.visit("-c", "1024")
