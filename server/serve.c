@@ -26,8 +26,8 @@ struct daemon {
     int state_fd;  /* written by on_state */
     bool was_ready, draining;
     uint64_t drain_ends_ns;
-    int watchdog_ms;  /* -1: none */
-    uint64_t host_ns; /* of the engine, at the last look */
+    int watchdog_ms;            /* -1: none */
+    uint64_t host_ns, n_rounds; /* of the engine, at the watchdog's last look */
 };
 
 static void on_state(void *arg)
@@ -70,17 +70,20 @@ static void on_signal(struct daemon *d)
     engine_drain(d->engine, d->config->drain_timeout_ms);
 }
 
-/* The engine's host time grows with every turn of its loop, idle ones too, and not while a round
- * hangs on the device. */
+/* All is well when the engine's loop turns, idle or not, which its host time shows, and rounds come
+ * back from the device while there is work. */
 static void feed_watchdog(struct daemon *d)
 {
     struct engine_stats stats;
     if (d->watchdog_ms < 0)
         return;
     engine_stats(d->engine, &stats);
-    if (stats.host_ns != d->host_ns)
+    bool turns = stats.host_ns != d->host_ns;
+    bool works = stats.running == 0 || stats.rounds != d->n_rounds;
+    if (turns && works)
         notify_supervisor("WATCHDOG=1");
     d->host_ns = stats.host_ns;
+    d->n_rounds = stats.rounds;
 }
 
 /* Until the engine has stopped or failed. */
