@@ -89,8 +89,7 @@ while read -r word rest; do
     *) die "$FILE: $word" "teach docker/test-steps.sh this instruction" ;;
     esac
 done < <(sed -e ':a' -e '/\\$/N; s/\\\n//; ta' "$FILE")
-say "final: $(du -sh --one-file-system "$WORK/final" 2>/dev/null | cut -f1)," \
-    "of which the base is $(du -sh --one-file-system "$WORK/base" | cut -f1)"
+say "final: $(du -sh --one-file-system "$WORK/final" 2>/dev/null | cut -f1)"
 
 say "starting it as $user, process 1 on a read-only root"
 root=$WORK/run

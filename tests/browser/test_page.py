@@ -269,20 +269,6 @@ class Shape(PageCase):
                 self.assertGreaterEqual(self.contrast(element), 4.5, (theme, element))
 
 
-class Header(SingleCase):
-    def test_policy_and_switch(self):
-        server = self.start(env={"SPECD_API_KEY": KEY})
-        reply = server.get("/")
-        self.assertEqual(reply.status, 200)
-        self.assertEqual(reply.headers["content-type"], "text/html; charset=utf-8")
-        policy = reply.headers["content-security-policy"]
-        self.assertTrue(policy.startswith("default-src 'none';"), policy)
-        self.assertNotIn("unsafe", policy)
-        self.assertEqual(re.findall(r"(?:src|href)=\"([^#\"][^\"]*)", reply.text()), ["data:,"])
-        self.assertEqual(server.post("/", {}).status, 405)
-        self.assertEqual(self.start("--no-ui").get("/").status, 404)
-
-
 class OutsideResources(PageCase):
     def test_none(self):
         self.visit()
