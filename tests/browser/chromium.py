@@ -44,6 +44,7 @@ class Browser:
         self.number = 0
         self.session = None
         self.problems = []  # what the console and the security policy complained about
+        self.requests = []  # what the page asked for
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
         self.session = attached["sessionId"]
@@ -87,7 +88,7 @@ class Browser:
         elif event.get("method") == "Log.entryAdded" and p["entry"]["level"] == "error":
             self.problems.append(p["entry"]["text"])
         elif event.get("method") == "Network.requestWillBeSent":
-            self.requests = getattr(self, "requests", []) + [p["request"]["url"]]
+            self.requests.append(p["request"]["url"])
 
     def call(self, method, **params):
         self.number += 1
