@@ -80,7 +80,7 @@ while read -r word rest; do
         ;;
     RUN)
         say "$stage: $rest"
-        env -i HOME=/root "${env[@]}" chroot "$WORK/$stage" /bin/sh -c "$rest"
+        env -i HOME=/root "${env[@]}" chroot "$WORK/$stage" /bin/sh -c "$rest" </dev/null
         ;;
     ENV) for pair in $rest; do env+=("$pair"); done ;;
     USER) user=$rest ;;
