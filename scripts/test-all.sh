@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything scripts/test.sh runs and what it leaves out: long statistics, every prompt, every test
-# under every sanitizer, clang, the fuzz targets for a while, nvcc where there is one. At most 85
-# minutes on two cores.
+# under every sanitizer, clang, the page in a browser, deployment, the fuzz targets for a while, nvcc
+# where there is one. At most 85 minutes on two cores.
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT"
 
@@ -14,6 +14,19 @@ SPECD_LONG=1 run release -L engine -LE exact -- # every prompt
 run thread -L "unit|device|engine|http" -LE "oracle" -E smollm2 -- -DSPECD_SANITIZE=thread
 CC=clang run clang -L "unit|device|engine|fuzz|emu" -- "-DSPECD_SANITIZE=address;undefined"
 
+# Parts whose tools cannot be had are skipped: ctest counts them.
+SKIPPED=0
+skip() { say "skipped: $*" && SKIPPED=$((SKIPPED + 1)); }
+(install_packages chromium) || skip "the page: chromium cannot be installed"
+(install_packages prometheus systemd) || skip "prometheus and systemd-analyze cannot be installed"
+SPECD_DEPLOY_TOOLS=$("$ROOT/scripts/deploy-tools.sh") || skip "helm and the schemas of Kubernetes"
+export SPECD_DEPLOY_TOOLS
+run release -L "browser|deploy" --
+code=0
+"$ROOT/docker/test-steps.sh" "$ROOT/build-test/release/tests/models/target.gguf" || code=$?
+[ $code != 77 ] || skip "the steps of the image"
+[ $code = 0 ] || [ $code = 77 ] || die "the steps of the image" "docker/test-steps.sh MODEL.gguf"
+
 say "fuzz: build"
 CC=clang build "$ROOT/build-test/fuzz" all -- -DSPECD_FUZZ=ON "-DSPECD_SANITIZE=address;undefined"
 find "$ROOT/build-test/fuzz/tests/fuzz" -maxdepth 1 -name "fuzz_*" -type f -executable -print0 |
@@ -25,4 +38,4 @@ if command -v nvcc >/dev/null; then
     say "nvcc: every architecture"
     "$ROOT/scripts/check-spills.sh" nvcc "80;90;100" >/dev/null
 fi
-say "all passed"
+say "all passed, $SKIPPED parts skipped"

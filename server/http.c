@@ -31,6 +31,7 @@ static const struct route routes[] = {
     {"/v1/chat/completions", ROUTE_POST, api_chat},
     {"/completion", ROUTE_POST, api_native},
     {"/metrics", 0, api_metrics},
+    {"/", ROUTE_OPEN, api_page},
 };
 
 enum engine_state server_state(const struct server *s)
@@ -40,12 +41,16 @@ enum engine_state server_state(const struct server *s)
     return state == ENGINE_READY && atomic_load(&s->draining) ? ENGINE_DRAINING : state;
 }
 
+static bool is_off(const struct config *c, const struct route *r)
+{
+    return (c->no_metrics && r->handle == api_metrics) || (c->no_ui && r->handle == api_page);
+}
+
 static const struct route *find_route(const struct server *s, const char *path)
 {
     for (size_t i = 0; i < COUNT_OF(routes); i++)
-        if (strcmp(routes[i].path, path) == 0 &&
-            !(s->config->no_metrics && routes[i].handle == api_metrics))
-            return &routes[i];
+        if (strcmp(routes[i].path, path) == 0)
+            return is_off(s->config, &routes[i]) ? NULL : &routes[i];
     return NULL;
 }
 

@@ -27,16 +27,17 @@ static void number(struct buf *out, double v)
     buf_printf(out, " %.17g\n", v);
 }
 
-static void head(struct buf *out, const char *prefix, const char *name, const char *type)
+static void head(struct buf *out, const char *prefix, const char *name, const char *type,
+                 const char *help)
 {
-    buf_printf(out, "# TYPE %s%s %s\n", prefix, name, type);
+    buf_printf(out, "# HELP %s%s %s\n# TYPE %s%s %s\n", prefix, name, help, prefix, name, type);
 }
 
 static void metric(const struct writer *w, enum owner owner, const char *name, const char *type,
-                   double v)
+                   double v, const char *help)
 {
     for (int i = 0; i < n_prefixes(w, owner); i++) {
-        head(w->out, prefixes[i], name, type);
+        head(w->out, prefixes[i], name, type, help);
         buf_printf(w->out, "%s%s", prefixes[i], name);
         number(w->out, v);
     }
@@ -48,10 +49,11 @@ struct labelled {
 };
 
 static void labelled_counter(const struct writer *w, enum owner owner, const char *name,
-                             const char *label, const struct labelled *rows, size_t n)
+                             const char *label, const struct labelled *rows, size_t n,
+                             const char *help)
 {
     for (int i = 0; i < n_prefixes(w, owner); i++) {
-        head(w->out, prefixes[i], name, "counter");
+        head(w->out, prefixes[i], name, "counter", help);
         for (size_t r = 0; r < n; r++) {
             buf_printf(w->out, "%s%s{%s=\"%s\"}", prefixes[i], name, label, rows[r].value);
             number(w->out, rows[r].v);
@@ -63,7 +65,7 @@ static void per_position(const struct writer *w, const struct engine_stats *s)
 {
     static const char name[] = "spec_decode_num_accepted_tokens_per_pos_total";
     for (int i = 0; i < n_prefixes(w, VLLM_TOO); i++) {
-        head(w->out, prefixes[i], name, "counter");
+        head(w->out, prefixes[i], name, "counter", "Drafted tokens accepted, by position from 0.");
         for (int k = 0; k < SPECD_K_MAX; k++) {
             buf_printf(w->out, "%s%s{position=\"%d\"}", prefixes[i], name, k);
             number(w->out, (double)s->accepted_by_pos[k]);
@@ -71,12 +73,13 @@ static void per_position(const struct writer *w, const struct engine_stats *s)
     }
 }
 
-static void histogram(const struct writer *w, const char *name, const struct engine_histogram *h)
+static void histogram(const struct writer *w, const char *name, const struct engine_histogram *h,
+                      const char *help)
 {
     for (int i = 0; i < n_prefixes(w, VLLM_TOO); i++) {
         const char *prefix = prefixes[i];
         uint64_t total = 0;
-        head(w->out, prefix, name, "histogram");
+        head(w->out, prefix, name, "histogram", help);
         for (int b = 0; b < ENGINE_BUCKETS; b++) {
             total += h->counts[b];
             if (b + 1 < ENGINE_BUCKETS)
@@ -96,16 +99,18 @@ static void gauges(const struct writer *w, const struct engine_stats *s,
                    const struct engine_info *info)
 {
     double usage = s->blocks_total > 0 ? (double)s->blocks_used / (double)s->blocks_total : 0;
-    metric(w, VLLM_TOO, "num_requests_running", "gauge", (double)s->running);
-    metric(w, VLLM_TOO, "num_requests_waiting", "gauge", (double)s->waiting);
-    metric(w, VLLM_TOO, "kv_cache_usage_perc", "gauge", usage);
+    metric(w, VLLM_TOO, "num_requests_running", "gauge", (double)s->running, "Requests in slots.");
+    metric(w, VLLM_TOO, "num_requests_waiting", "gauge", (double)s->waiting,
+           "Requests waiting for a slot.");
+    metric(w, VLLM_TOO, "kv_cache_usage_perc", "gauge", usage, "Used share of KV blocks, 0 to 1.");
     for (int i = 0; i < n_prefixes(w, VLLM_TOO); i++) {
-        head(w->out, prefixes[i], "cache_config_info", "gauge");
+        head(w->out, prefixes[i], "cache_config_info", "gauge", "The KV cache's shape, as labels.");
         buf_printf(w->out, "%scache_config_info{block_size=\"%d\",num_gpu_blocks=\"%d\"} 1\n",
                    prefixes[i], info->block_tokens, info->n_blocks);
     }
     metric(w, SPECD_ONLY, "draft_length", "gauge",
-           s->drafts > 0 ? (double)s->draft_tokens / (double)s->drafts : 0);
+           s->drafts > 0 ? (double)s->draft_tokens / (double)s->drafts : 0,
+           "Mean number of tokens drafted in rounds that drafted, since the start.");
 }
 
 static void counters(const struct writer *w, const struct engine_stats *s)
@@ -123,24 +128,33 @@ static void counters(const struct writer *w, const struct engine_stats *s)
         enum owner owner;
         const char *name;
         uint64_t v;
+        const char *help;
     } plain[] = {
-        {VLLM_TOO, "prompt_tokens_total", s->prompt_tokens},
-        {VLLM_TOO, "generation_tokens_total", s->generation_tokens},
-        {VLLM_TOO, "prefix_cache_queries_total", s->cache_queries},
-        {VLLM_TOO, "prefix_cache_hits_total", s->cache_hits},
-        {VLLM_TOO, "num_preemptions_total", s->preemptions},
-        {VLLM_TOO, "spec_decode_num_drafts_total", s->drafts},
-        {VLLM_TOO, "spec_decode_num_draft_tokens_total", s->draft_tokens},
-        {VLLM_TOO, "spec_decode_num_accepted_tokens_total", s->accepted_tokens},
-        {SPECD_ONLY, "rounds_total", s->rounds},
-        {SPECD_ONLY, "residual_fallback_total", s->residual_fallbacks},
-        {SPECD_ONLY, "client_disconnects_total", s->disconnects},
+        {VLLM_TOO, "prompt_tokens_total", s->prompt_tokens,
+         "Prompt tokens computed or found in the cache."},
+        {VLLM_TOO, "generation_tokens_total", s->generation_tokens, "Tokens generated."},
+        {VLLM_TOO, "prefix_cache_queries_total", s->cache_queries,
+         "Prompt tokens looked up in the prefix cache."},
+        {VLLM_TOO, "prefix_cache_hits_total", s->cache_hits,
+         "Prompt tokens found in the prefix cache."},
+        {VLLM_TOO, "num_preemptions_total", s->preemptions,
+         "Requests that gave up their blocks to others."},
+        {VLLM_TOO, "spec_decode_num_drafts_total", s->drafts,
+         "Drafts: rounds of a request with K above 0."},
+        {VLLM_TOO, "spec_decode_num_draft_tokens_total", s->draft_tokens, "Tokens drafted."},
+        {VLLM_TOO, "spec_decode_num_accepted_tokens_total", s->accepted_tokens,
+         "Drafted tokens accepted."},
+        {SPECD_ONLY, "rounds_total", s->rounds, "Rounds of the engine."},
+        {SPECD_ONLY, "residual_fallback_total", s->residual_fallbacks,
+         "Residual laws without mass, replaced by the target's."},
+        {SPECD_ONLY, "client_disconnects_total", s->disconnects, "Requests whose client hung up."},
     };
     for (size_t i = 0; i < COUNT_OF(plain); i++)
-        metric(w, plain[i].owner, plain[i].name, "counter", (double)plain[i].v);
+        metric(w, plain[i].owner, plain[i].name, "counter", (double)plain[i].v, plain[i].help);
     labelled_counter(w, VLLM_TOO, "request_success_total", "finished_reason", finished,
-                     COUNT_OF(finished));
-    labelled_counter(w, SPECD_ONLY, "round_seconds", "part", parts, COUNT_OF(parts));
+                     COUNT_OF(finished), "Requests ended, by reason.");
+    labelled_counter(w, SPECD_ONLY, "round_seconds_total", "part", parts, COUNT_OF(parts),
+                     "Time spent in rounds, by part.");
     per_position(w, s);
 }
 
@@ -156,9 +170,10 @@ enum MHD_Result api_metrics(struct exchange *ex)
     engine_stats(engine, &s);
     gauges(&w, &s, info);
     counters(&w, &s);
-    histogram(&w, "time_to_first_token_seconds", &s.ttft);
-    histogram(&w, "inter_token_latency_seconds", &s.itl);
-    histogram(&w, "e2e_request_latency_seconds", &s.e2e);
-    histogram(&w, "request_queue_time_seconds", &s.queue);
+    histogram(&w, "time_to_first_token_seconds", &s.ttft,
+              "From a request's arrival to its first token.");
+    histogram(&w, "inter_token_latency_seconds", &s.itl, "Between two tokens of a request.");
+    histogram(&w, "e2e_request_latency_seconds", &s.e2e, "From a request's arrival to its end.");
+    histogram(&w, "request_queue_time_seconds", &s.queue, "From a request's arrival to its slot.");
     return respond_body(ex, 200, "text/plain; version=0.0.4", &body);
 }

@@ -1,5 +1,8 @@
 #include "notify.h"
 
+#include "specd/util.h"
+
+#include <limits.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,4 +26,13 @@ void notify_supervisor(const char *state)
     sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&addr,
            (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
     close(fd);
+}
+
+int notify_watchdog_ms(void)
+{
+    const char *patience_us = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
+    if (!patience_us || (pid && strtoll(pid, NULL, 10) != getpid()))
+        return -1;
+    long long ms = strtoll(patience_us, NULL, 10) / 4000;
+    return ms > 0 ? (int)MIN(ms, INT_MAX) : -1;
 }

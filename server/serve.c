@@ -26,6 +26,8 @@ struct daemon {
     int state_fd;  /* written by on_state */
     bool was_ready, draining;
     uint64_t drain_ends_ns;
+    int watchdog_ms;            /* -1: none */
+    uint64_t host_ns, n_rounds; /* of the engine, at the watchdog's last look */
 };
 
 static void on_state(void *arg)
@@ -68,6 +70,22 @@ static void on_signal(struct daemon *d)
     engine_drain(d->engine, d->config->drain_timeout_ms);
 }
 
+/* All is well when the engine's loop turns, idle or not, which its host time shows, and rounds come
+ * back from the device while there is work. */
+static void feed_watchdog(struct daemon *d)
+{
+    struct engine_stats stats;
+    if (d->watchdog_ms < 0)
+        return;
+    engine_stats(d->engine, &stats);
+    bool turns = stats.host_ns != d->host_ns;
+    bool works = stats.running == 0 || stats.rounds != d->n_rounds;
+    if (turns && works)
+        notify_supervisor("WATCHDOG=1");
+    d->host_ns = stats.host_ns;
+    d->n_rounds = stats.rounds;
+}
+
 /* Until the engine has stopped or failed. */
 static enum engine_state wait_for_end(struct daemon *d)
 {
@@ -79,8 +97,9 @@ static enum engine_state wait_for_end(struct daemon *d)
             return state;
         if (state == ENGINE_READY)
             on_ready(d);
-        if (poll(fds, COUNT_OF(fds), -1) < 0 && errno != EINTR)
+        if (poll(fds, COUNT_OF(fds), d->watchdog_ms) < 0 && errno != EINTR)
             return ENGINE_FAILED;
+        feed_watchdog(d);
         if (fds[0].revents & POLLIN)
             on_signal(d);
         if (fds[1].revents & POLLIN) {
@@ -140,7 +159,7 @@ static int open_descriptors(struct daemon *d)
 
 int serve(struct config *config)
 {
-    struct daemon d = {.config = config};
+    struct daemon d = {.config = config, .watchdog_ms = notify_watchdog_ms()};
     char err[512] = "can't open a descriptor";
     if (open_descriptors(&d) < 0 || http_open(&d.http, config, err, sizeof err) < 0) {
         log_error("%s", err);

@@ -52,5 +52,6 @@ enum MHD_Result api_metrics(struct exchange *ex);
 enum MHD_Result api_completion(struct exchange *ex);
 enum MHD_Result api_chat(struct exchange *ex);
 enum MHD_Result api_native(struct exchange *ex);
+enum MHD_Result api_page(struct exchange *ex);
 
 #endif

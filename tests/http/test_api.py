@@ -1,5 +1,8 @@
 """Shapes of requests and answers: OpenAI's two routes, llama.cpp's, errors by field."""
 
+import base64
+import hashlib
+import re
 import unittest
 
 from specd_client import FAKE, Connection, ServerCase, SingleCase, fake_only
@@ -339,8 +342,7 @@ class Routes(ServerCase):
         self.assertEqual((r.status, r.body), (200, b""))
 
     def test_unknown_path(self):
-        for path in ("/", "/v1", "/v1/completions/", "/V1/COMPLETIONS", "/../health",
-                     "/v1%2Fmodels"):
+        for path in ("/v1", "/v1/completions/", "/V1/COMPLETIONS", "/../health", "/v1%2Fmodels"):
             self.assert_error(self.server.get(path), 404)
 
     def test_wrong_method(self):
@@ -379,6 +381,31 @@ class Routes(ServerCase):
         r = self.server.request("OPTIONS", CHAT)
         self.assertEqual(r.status, 204)
         self.assertNotIn("Access-Control-Allow-Origin", r.headers)
+
+
+class Page(SingleCase):
+    """GET /, as far as it goes without a browser (tests/browser)."""
+
+    def test_page(self):
+        server = self.start(env={"SPECD_API_KEY": "key"})  # and it needs none
+        r = server.get("/")
+        self.assertEqual((r.status, r.headers["Content-Type"]), (200, "text/html; charset=utf-8"))
+        policy = r.headers["Content-Security-Policy"]
+        self.assertTrue(policy.startswith("default-src 'none';"), policy)
+        self.assertNotIn("unsafe", policy)
+        for tag in ("script", "style"):
+            text = re.search(f"<{tag}>(.*)</{tag}>", r.text(), re.S).group(1)
+            digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+            self.assertIn(f"{tag}-src 'sha256-{digest}';", policy)
+        outside = re.findall(r"(?:src|href)=\"([^#\"][^\"]*)", r.text())
+        self.assertEqual(outside, ["data:,"])
+        self.assertEqual(server.request("HEAD", "/").status, 200)
+        self.assertEqual(server.post("/", {}).status, 405)
+
+    def test_switches(self):
+        server = self.start("--no-ui", "--no-metrics")
+        for path in ("/", "/metrics"):
+            self.assertEqual(server.get(path).status, 404)
 
 
 class Keys(ServerCase):
