@@ -93,6 +93,19 @@ static bool is_text(const char *s, size_t len)
     return true;
 }
 
+static const struct text_work defaults = {.parse_special = true};
+
+const struct field *tokenize_table(size_t *n)
+{
+    *n = COUNT_OF(tokenize_fields);
+    return tokenize_fields;
+}
+
+const void *tokenize_defaults(void)
+{
+    return &defaults;
+}
+
 static void write_piece(const struct engine *engine, int32_t id, struct buf *out)
 {
     size_t len;
@@ -133,7 +146,7 @@ enum MHD_Result api_tokenize(struct exchange *ex)
 {
     struct text_work *w = xcalloc(1, sizeof *w);
     struct api_error e;
-    w->parse_special = true;
+    *w = defaults;
     int rc = read_body(ex, &w->doc, &e);
     if (rc == 0)
         rc = fields_read(tokenize_fields, COUNT_OF(tokenize_fields), 0, "", w->doc, w, &e);

@@ -184,6 +184,34 @@ void fields_schema(const struct field *table, size_t n, unsigned route, const vo
     buf_free(&required);
 }
 
+static void name_schema(const char *name, const struct field *f, unsigned route, bool *first,
+                        struct buf *out)
+{
+    if (!name)
+        return;
+    buf_printf(out, "%s\"%s\":{", *first ? "" : ",", name);
+    *first = false;
+    if (f->kind == FIELD_OBJECT)
+        fields_values_schema(f->members, f->n_members, route, out);
+    else
+        schema_type(f, route, NULL, out);
+    json_lit(out, "}");
+}
+
+void fields_values_schema(const struct field *table, size_t n, unsigned route, struct buf *out)
+{
+    bool first = true;
+    json_lit(out, "\"type\":\"object\",\"additionalProperties\":false,\"properties\":{");
+    for (const struct field *f = table; f < table + n; f++) {
+        if (!is_on(f, route) || (f->kind == FIELD_CUSTOM && !f->write))
+            continue;
+        name_schema(f->name, f, route, &first, out);
+        name_schema(f->alias1, f, route, &first, out);
+        name_schema(f->alias2, f, route, &first, out);
+    }
+    json_lit(out, "}");
+}
+
 /* ---- reference */
 
 static void words(const char *values, struct buf *out)

@@ -12,6 +12,8 @@
 /* {"name":value,...}, aliases too; null is what is not set. */
 void fields_values(const struct field *table, size_t n, unsigned route, const void *from,
                    struct buf *out);
+/* The schema of what fields_values writes, without braces. */
+void fields_values_schema(const struct field *table, size_t n, unsigned route, struct buf *out);
 /* "type":"object","properties":{...},"required":[...] */
 void fields_schema(const struct field *table, size_t n, unsigned route, const void *from,
                    struct buf *out);

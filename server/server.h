@@ -12,6 +12,7 @@
 #include "config.h"
 #include "errands.h"
 #include "exchange.h"
+#include "fields.h"
 #include "peer.h"
 
 #include "specd/engine.h"
@@ -55,6 +56,8 @@ enum MHD_Result api_completion(struct exchange *ex);
 enum MHD_Result api_chat(struct exchange *ex);
 enum MHD_Result api_native(struct exchange *ex);
 enum MHD_Result api_tokenize(struct exchange *ex);
+const struct field *tokenize_table(size_t *n); /* and what it reads into, with its defaults */
+const void *tokenize_defaults(void);
 enum MHD_Result api_detokenize(struct exchange *ex);
 enum MHD_Result api_apply_template(struct exchange *ex);
 enum MHD_Result api_props(struct exchange *ex);
