@@ -92,6 +92,12 @@ static void write_last(const struct choice *c, const char *text, size_t len, boo
     json_cstr(out, c->answer->call.info->model_id);
     buf_printf(out, ",\"tokens_predicted\":%d,\"tokens_evaluated\":%d,\"tokens_cached\":%d",
                o->stats.n_generated, o->stats.n_prompt, o->stats.n_cached);
+    if (c->req->kind == PROMPT_TEXT) {
+        json_lit(out, ",\"prompt\":");
+        json_str(out, c->req->prompt, c->req->prompt_len);
+    }
+    json_lit(out, ",\"has_new_line\":");
+    buf_puts(out, o->text.len > 0 && memchr(o->text.data, '\n', o->text.len) ? "true" : "false");
     buf_printf(out, ",\"truncated\":false,\"stop_type\":\"%s\",\"stopping_word\":", stop_type(o));
     json_cstr(out, o->stop_text ? o->stop_text : "");
     json_lit(out, ",\"generation_settings\":");
