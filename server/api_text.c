@@ -10,10 +10,9 @@
 
 #include <stdlib.h>
 
-/* What an errand works on; doc is what the strings are borrowed from. */
+/* What an errand works on. The document is gone by then: it may take a hundred times its bytes. */
 struct text_work {
-    struct json *doc;
-    const char *content;
+    char *content;
     bool add_special, parse_special, with_pieces;
     int32_t *ids;
     size_t n_ids;
@@ -27,8 +26,18 @@ static void work_free(void *arg)
     request_unref(w->req);
     call_free(&w->call);
     free(w->ids);
-    json_free(w->doc);
+    free(w->content);
     free(w);
+}
+
+/* Takes w; rc is what reading the body has given. */
+static enum MHD_Result start(struct exchange *ex, int rc, const struct api_error *e,
+                             int (*run)(struct errand *errand), struct text_work *w)
+{
+    if (rc == 0)
+        return errand_start(ex, run, w, work_free);
+    work_free(w);
+    return respond_error(ex, e);
 }
 
 static const struct engine_info *info_of(const struct exchange *ex)
@@ -56,7 +65,7 @@ static int parse_content(void *into, const char *name, const struct json *v, str
     struct text_work *w = into;
     if (json_type(v) != JSON_STRING)
         return api_fail(e, SPECD_EINVAL, name, "'%s' must be a string", name);
-    w->content = json_string(v);
+    w->content = xstrdup(json_string(v));
     return 0;
 }
 
@@ -145,17 +154,16 @@ static int tokenize(struct errand *errand)
 enum MHD_Result api_tokenize(struct exchange *ex)
 {
     struct text_work *w = xcalloc(1, sizeof *w);
+    struct json *doc = NULL;
     struct api_error e;
     *w = defaults;
-    int rc = read_body(ex, &w->doc, &e);
+    int rc = read_body(ex, &doc, &e);
     if (rc == 0)
-        rc = fields_read(tokenize_fields, COUNT_OF(tokenize_fields), 0, "", w->doc, w, &e);
+        rc = fields_read(tokenize_fields, COUNT_OF(tokenize_fields), 0, "", doc, w, &e);
     if (rc == 0 && !w->content)
         rc = api_fail(&e, SPECD_EINVAL, "content", "'content' is required");
-    if (rc == 0)
-        return errand_start(ex, tokenize, w, work_free);
-    work_free(w);
-    return respond_error(ex, &e);
+    json_free(doc);
+    return start(ex, rc, &e, tokenize, w);
 }
 
 /* ---- /detokenize */
@@ -172,9 +180,10 @@ static int detokenize(struct errand *errand)
     return 0;
 }
 
-static int read_tokens(struct text_work *w, const struct engine_info *info, struct api_error *e)
+static int read_tokens(struct text_work *w, const struct json *doc, const struct engine_info *info,
+                       struct api_error *e)
 {
-    const struct json *v = json_get(w->doc, "tokens");
+    const struct json *v = json_get(doc, "tokens");
     if (!v || json_type(v) != JSON_ARRAY)
         return api_fail(e, SPECD_EINVAL, "tokens", "'tokens' must be a list of token ids");
     return token_ids_read("tokens", v, info->n_vocab, &w->ids, &w->n_ids, e);
@@ -184,14 +193,14 @@ enum MHD_Result api_detokenize(struct exchange *ex)
 {
     const struct engine_info *info = info_of(ex);
     struct text_work *w = xcalloc(1, sizeof *w);
+    struct json *doc = NULL;
     struct api_error e;
-    int rc = read_body(ex, &w->doc, &e);
+    int rc = read_body(ex, &doc, &e);
     if (rc == 0)
-        rc = info ? read_tokens(w, info, &e) : api_fail(&e, SPECD_ELOADING, NULL, "Loading model");
-    if (rc == 0)
-        return errand_start(ex, detokenize, w, work_free);
-    work_free(w);
-    return respond_error(ex, &e);
+        rc = info ? read_tokens(w, doc, info, &e)
+                  : api_fail(&e, SPECD_ELOADING, NULL, "Loading model");
+    json_free(doc);
+    return start(ex, rc, &e, detokenize, w);
 }
 
 /* ---- /apply-template */
@@ -222,11 +231,8 @@ enum MHD_Result api_apply_template(struct exchange *ex)
     struct api_error e;
     int rc = !info ? api_fail(&e, SPECD_ELOADING, NULL, "Loading model")
                    : call_parse(&w->call, CALL_CHAT, info, ex->body.data, ex->body.len, &e);
-    if (rc < 0) {
-        work_free(w);
-        return respond_error(ex, &e);
-    }
-    w->req = call_request(&w->call, 0, 0);
+    if (rc == 0)
+        w->req = call_request(&w->call, 0, 0);
     call_drop_document(&w->call);
-    return errand_start(ex, apply_template, w, work_free);
+    return start(ex, rc, &e, apply_template, w);
 }

@@ -120,6 +120,7 @@ enum MHD_Result errand_start(struct exchange *ex, int (*run)(struct errand *erra
                          .run = run,
                          .free_arg = free_arg,
                          .arg = arg};
+    exchange_drop_body(ex);
     ex->work = r;
     ex->work_type = &type;
     return add(&ex->server->errands, r) ? resume(ex) : respond_code(ex, SPECD_EBUSY);

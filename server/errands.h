@@ -46,7 +46,7 @@ struct errands {
 void errands_init(struct errands *s);
 /* No exchange may come any more. Waits for the errand that is being run; drops the others. */
 void errands_fini(struct errands *s);
-/* HTTP thread: takes arg, and answers the exchange when run has returned. */
+/* HTTP thread: takes arg, drops the body, and answers the exchange when run has returned. */
 enum MHD_Result errand_start(struct exchange *ex, int (*run)(struct errand *errand), void *arg,
                              void (*free_arg)(void *arg));
 

@@ -16,6 +16,33 @@ static bool is_given(const struct json *v)
     return v && json_type(v) != JSON_NULL;
 }
 
+/* All values within v and itself, as far as there are no more than CALL_VALUES_MAX. */
+static size_t count_values(const struct json *v)
+{
+    size_t n = 1;
+    bool nested = json_type(v) == JSON_ARRAY || json_type(v) == JSON_OBJECT;
+    for (const struct json *m = nested ? json_first(v) : NULL; m && n <= CALL_VALUES_MAX;
+         m = json_next(m))
+        n += count_values(m);
+    return n;
+}
+
+static int check_size(const char *name, size_t n_values, struct api_error *e)
+{
+    if (n_values <= CALL_VALUES_MAX)
+        return 0;
+    return api_fail(e, SPECD_EINVAL, name, "'%s' must hold at most %d values", name,
+                    CALL_VALUES_MAX);
+}
+
+/* null says nothing, and templates take an empty list of calls for calls. */
+static bool is_member(const struct json *m)
+{
+    if (strcmp(json_key(m), "role") == 0 || strcmp(json_key(m), "content") == 0)
+        return false;
+    return json_type(m) != JSON_NULL && (json_type(m) != JSON_ARRAY || json_first(m));
+}
+
 /* ---- messages */
 
 static int check_part(const struct json *part, size_t at, struct api_error *e)
@@ -94,7 +121,7 @@ static int check_message(const struct json *m, size_t at, struct api_error *e)
 
 int messages_check(const struct json *messages, struct api_error *e)
 {
-    size_t n = json_type(messages) == JSON_ARRAY ? json_count(messages) : 0, at = 0;
+    size_t n = json_type(messages) == JSON_ARRAY ? json_count(messages) : 0, at = 0, n_values = 0;
     if (n < 1 || n > CALL_MESSAGES_MAX)
         return api_fail(e, SPECD_EINVAL, "messages", "'messages' must be a list of 1..%d messages",
                         CALL_MESSAGES_MAX);
@@ -102,8 +129,11 @@ int messages_check(const struct json *messages, struct api_error *e)
         int rc = check_message(m, at++, e);
         if (rc < 0)
             return rc;
+        for (const struct json *v = json_first(m); v && n_values <= CALL_VALUES_MAX;
+             v = json_next(v))
+            n_values += is_member(v) ? count_values(v) : 0;
     }
-    return 0;
+    return check_size("messages", n_values, e);
 }
 
 /* ---- tools and kwargs */
@@ -140,7 +170,7 @@ int tools_check(const char *name, const struct json *tools, struct api_error *e)
                             "\"description\":...,\"parameters\":{...}}}, with a name of 1..%d "
                             "letters, digits, _, - or .",
                             name, at, CALL_TOOL_NAME_MAX);
-    return 0;
+    return check_size(name, count_values(tools), e);
 }
 
 int kwargs_check(const char *name, const struct json *kwargs, struct api_error *e)
@@ -153,7 +183,7 @@ int kwargs_check(const char *name, const struct json *kwargs, struct api_error *
         if (json_get(kwargs, own[i]))
             return api_fail(e, SPECD_EINVAL, name, "'%s' can't set '%s', which has its own field",
                             name, own[i]);
-    return 0;
+    return check_size(name, count_values(kwargs), e);
 }
 
 /* ---- into a request */
@@ -207,14 +237,14 @@ static struct chat_value scalar(struct values *t, const struct json *v)
     }
 }
 
-/* false: s is no JSON object, and stays text. */
+/* false: s is no JSON object, or a huge one, and stays text. */
 static bool put_parsed(struct values *t, const char *key, const char *s)
 {
     struct json *doc;
     char why[8];
     if (json_parse(&doc, s, strlen(s), why, sizeof why) < 0)
         return false;
-    bool object = json_type(doc) == JSON_OBJECT;
+    bool object = json_type(doc) == JSON_OBJECT && t->n + count_values(doc) <= 2 * CALL_VALUES_MAX;
     if (object)
         put(t, key, doc, ELSEWHERE);
     json_free(doc);
@@ -240,14 +270,6 @@ static void put(struct values *t, const char *key, const struct json *v, enum pl
         if (!(text && strcmp(name, "arguments") == 0 && put_parsed(t, name, json_string(m))))
             put(t, name, m, place_of(place, name));
     }
-}
-
-/* null says nothing, and templates take an empty list of calls for calls. */
-static bool is_member(const struct json *m)
-{
-    if (strcmp(json_key(m), "role") == 0 || strcmp(json_key(m), "content") == 0)
-        return false;
-    return json_type(m) != JSON_NULL && (json_type(m) != JSON_ARRAY || json_first(m));
 }
 
 /* The members of a message beside role and content; index 0 of t is never one. */

@@ -140,6 +140,18 @@ class Tools(ServerCase):
             self.assert_error(self.server.post(CHAT, chat(USER, message)), 400, "messages")
 
 
+    def test_too_many_values(self):
+        many = [0] * 100001
+        for fields in ({"chat_template_kwargs": {"x": many}},
+                       {"tools": [tool("f", x={"enum": many})]}):
+            r = self.server.post(CHAT, chat(**fields))
+            self.assert_error(r, 400, next(iter(fields)))
+        self.assert_error(self.server.post(CHAT, chat({**USER, "x": many})), 400, "messages")
+        calls = [{"function": {"name": "f", "arguments": json.dumps({"x": many[:90000]})}}] * 9
+        r = self.server.post(TEMPLATE, chat({**CALLED, "tool_calls": calls}))
+        self.assertIn(r.status, (200, 400))  # text beyond the limit, and some templates refuse
+
+
 @unittest.skipIf(FAKE, "needs a chat template")
 class Templates(ServerCase):
     def prompt(self, *messages, **kw):
