@@ -254,7 +254,8 @@ class Params(Refusals):
         for key in FIELDS:
             name, routes = key if isinstance(key, tuple) else (key, ROUTES)
             self.refuse(routes[0], name, deep)
-            if name not in ("speculative", "stream_options"):  # unknown members are ignored
+            # unknown members are ignored, or taken for anything
+            if name not in ("speculative", "stream_options", "chat_template_kwargs"):
                 self.refuse(routes[0], name, {"a": deep})
 
     def test_large_values(self):
