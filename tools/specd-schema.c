@@ -228,7 +228,7 @@ static void write_path(const struct path *p, struct buf *out)
     if (strcmp(p->path, "/slots") == 0)
         buf_puts(out,
                  ",{\"name\":\"fail_on_no_slot\",\"in\":\"query\",\"description\":\"1: 503 when "
-                 "no slot is free\",\"schema\":{\"type\":\"integer\"}}");
+                 "no slot is free\",\"schema\":{\"type\":\"string\"}}");
     buf_puts(out, "],");
     if (p->request) {
         buf_puts(out, "\"requestBody\":{\"required\":true,\"content\":{");
