@@ -3,7 +3,7 @@
 import json
 import unittest
 
-from specd_client import FAKE, ServerCase, fake_only
+from specd_client import FAKE, ServerCase, fake_only, raw_request
 
 CHAT, TEMPLATE = "/v1/chat/completions", "/apply-template"
 
@@ -221,6 +221,13 @@ class TextRoutes(ServerCase):
     def test_many(self):
         for i in range(200):
             self.assertEqual(len(self.tokens("x" * 50)), len(self.tokens("x" * 50)))
+
+    def test_vanishing_clients(self):
+        body = json.dumps({"content": "one two " * 20000}).encode()
+        for path in ("/tokenize",) * 20:
+            with self.server.connect() as s:
+                s.sendall(raw_request(body, path))
+        self.assertEqual(len(self.tokens("Hello")), len(self.tokens("Hello")))
 
     def test_refused(self):
         for path, body, param in (
