@@ -25,8 +25,8 @@ static const char *token_text(const struct vocab *v, int32_t id)
     return id >= 0 && (uint32_t)id < v->n_tokens ? v->tokens[id].text : "";
 }
 
-static int render_chat(const struct prepare_tables *t, const struct request *req, struct buf *out,
-                       char *err, size_t errlen)
+int prepare_chat(const struct prepare_tables *t, const struct request *req, struct buf *out,
+                 char *err, size_t errlen)
 {
     if (!t->chat)
         return fail(SPECD_EINVAL, err, errlen,
@@ -35,7 +35,7 @@ static int render_chat(const struct prepare_tables *t, const struct request *req
     struct chat_vars vars = {
         .messages = req->messages,
         .n_messages = req->n_messages,
-        .add_generation_prompt = true,
+        .options = req->chat,
         .bos_token = token_text(v, v->bos),
         .eos_token = token_text(v, v->eos),
     };
@@ -70,7 +70,7 @@ int prepare_prompt(const struct prepare_tables *t, const struct request *req, st
     if (req->kind == PROMPT_TEXT)
         return encode(t, req, req->prompt, req->prompt_len, ENCODE_BOS | ENCODE_SPECIAL, out);
     struct buf text = {0};
-    int rc = render_chat(t, req, &text, err, errlen);
+    int rc = prepare_chat(t, req, &text, err, errlen);
     if (rc == 0)
         rc = encode(t, req, text.data ? text.data : "", text.len,
                     chat_flags(tokenizer_vocab(t->tokenizer), &text), out);

@@ -26,4 +26,8 @@ struct prepared {
 int prepare_prompt(const struct prepare_tables *t, const struct request *req, struct prepared *out,
                    char *err, size_t errlen);
 
+/* The text of a chat alone. EINVAL as above. */
+int prepare_chat(const struct prepare_tables *t, const struct request *req, struct buf *out,
+                 char *err, size_t errlen);
+
 #endif

@@ -26,6 +26,7 @@ struct request *request_new(void)
     atomic_init(&req->refs, 1);
     atomic_init(&req->cancelled, false);
     req->client_fd = -1;
+    req->chat.add_generation_prompt = true;
     request_params_init(&req->params);
     pthread_mutex_init(&req->output.lock, NULL);
     return req;
@@ -45,6 +46,8 @@ void request_unref(struct request *req)
     free(req->prompt);
     free(req->prompt_ids);
     free(req->messages);
+    free(req->chat_values);
+    free(req->chat_text);
     free(req->params.bias_ids);
     free(req->params.bias);
     free(req->params.allowed_ids);

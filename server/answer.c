@@ -15,9 +15,12 @@
 static void answer_free(void *work)
 {
     struct answer *a = work;
-    for (int i = 0; i < a->n_choices; i++)
+    for (int i = 0; i < a->n_choices; i++) {
         request_unref(a->choices[i].req);
+        tool_parser_free(a->choices[i].tools);
+    }
     free(a->choices);
+    tool_output_free(&a->called);
     call_free(&a->call);
     buf_free(&a->head);
     buf_free(&a->text);
@@ -76,13 +79,6 @@ struct engine *answer_engine(const struct answer *a)
     return atomic_load(&a->exchange->server->engine);
 }
 
-/* The engine names the field at fault first: "prompt: ...". */
-static size_t field_length(const char *message)
-{
-    size_t n = strspn(message, "abcdefghijklmnopqrstuvwxyz_");
-    return n > 0 && strncmp(message + n, ": ", 2) == 0 ? n : 0;
-}
-
 bool answer_error(struct answer *a, struct api_error *e)
 {
     for (int i = 0; i < a->n_choices; i++) {
@@ -92,7 +88,7 @@ bool answer_error(struct answer *a, struct api_error *e)
             continue;
         const char *why = req->output.message; /* immutable once finished */
         api_fail(e, error, NULL, "%s", why[0] ? why : specd_error_text(error));
-        snprintf(e->param, sizeof e->param, "%.*s", (int)field_length(why), why);
+        api_name_field(e);
         return true;
     }
     return false;
@@ -212,6 +208,8 @@ static void make_choices(struct answer *a)
         *c = (struct choice){.answer = a, .index = i, .is_sibling = i % n > 0};
         c->req = call_request(&a->call, (size_t)(i / n), i % n);
         snprintf(c->req->id, sizeof c->req->id, "%s", a->id);
+        if (call_wants_tools(&a->call))
+            c->tools = tool_parser_new(&a->call.tool_names, !a->call.parallel_tools);
         if (c->is_sibling) {
             c->req->leader = a->choices[i - i % n].req;
             request_ref(c->req->leader);

@@ -14,6 +14,7 @@
 #include "call.h"
 #include "exchange.h"
 #include "logprobs.h"
+#include "tool_calls.h"
 
 struct answer;
 
@@ -27,8 +28,9 @@ struct choice {
     int32_t n_sent;   /* token events written */
     int32_t n_prompt; /* as soon as it is known */
     bool echo_sent, finish_sent;
-    size_t n_chars;    /* of text sent */
-    uint64_t first_ns; /* when the first token was written */
+    size_t n_chars;            /* of text sent */
+    uint64_t first_ns;         /* when the first token was written */
+    struct tool_parser *tools; /* NULL: its text is not searched for calls */
 };
 
 /* A token as an event shows it. */
@@ -51,8 +53,9 @@ struct api_format {
     void (*body)(const struct answer *a, struct buf *out);
     /* OpenAI's routes: the member that carries text, in a chunk and in a whole answer. The text of
      * a last chunk is NULL when it has none. */
-    void (*delta)(const char *text, size_t len, bool first, struct buf *out);
-    void (*message)(const char *text, size_t len, struct buf *out);
+    void (*delta)(const struct choice *c, const char *text, size_t len, bool first,
+                  struct buf *out);
+    void (*message)(const struct choice *c, struct buf *out);
     void (*logprobs)(const struct engine *e, const struct logprob_part *parts, int n_parts,
                      size_t offset, struct buf *out);
 };
@@ -68,9 +71,11 @@ struct answer {
     uint64_t submitted_ns;
     struct buf head; /* what every JSON object of the answer begins with */
 
+    struct tool_output called; /* scratch */
+    struct buf text;           /* scratch */
+
     /* stream.c */
-    struct buf text; /* scratch */
-    struct buf out;  /* events not yet taken by libmicrohttpd */
+    struct buf out; /* events not yet taken by libmicrohttpd */
     size_t out_at;
     bool ended; /* the last event is in out */
     uint64_t last_write_ns;

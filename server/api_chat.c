@@ -3,25 +3,88 @@
 #include "openai.h"
 #include "server.h"
 
-/* The role comes with the first token, so that a chunk is a token. text is NULL in the last. */
-static void write_delta(const char *text, size_t len, bool first, struct buf *out)
+#include <string.h>
+
+/* "tool_calls":[...]. In a stream each says its index, of which `before` are gone. */
+static void write_calls(const struct tool_output *o, bool indexed, int before, struct buf *out)
+{
+    json_lit(out, "\"tool_calls\":[");
+    for (int i = 0; i < o->n_calls; i++) {
+        const struct tool_call *c = &o->calls[i];
+        buf_puts(out, i > 0 ? ",{" : "{");
+        if (indexed)
+            buf_printf(out, "\"index\":%d,", before + i);
+        buf_printf(out, "\"id\":\"%s\",\"type\":\"function\",\"function\":{\"name\":", c->id);
+        json_cstr(out, c->name);
+        json_lit(out, ",\"arguments\":");
+        json_cstr(out, c->arguments);
+        json_lit(out, "}}");
+    }
+    json_lit(out, "]");
+}
+
+static void write_content(const char *text, size_t len, struct buf *out)
+{
+    json_lit(out, "\"content\":");
+    json_str(out, text, len);
+}
+
+/* The role comes with the first token, so that a chunk is a token. text is NULL in the last when
+ * it has none. Text that may become a call is held back: its chunks have neither. */
+static void write_delta(const struct choice *c, const char *text, size_t len, bool first,
+                        struct buf *out)
 {
     json_lit(out, "\"delta\":{");
     if (first)
-        json_lit(out, "\"role\":\"assistant\"");
-    if (first && text)
+        json_lit(out, "\"role\":\"assistant\",");
+    if (c && c->tools) {
+        struct tool_output *called = &c->answer->called;
+        int before = tool_parser_n_calls(c->tools);
+        tool_output_clear(called);
+        tool_parser_feed(c->tools, text ? text : "", len, c->finish_sent, called);
+        if (called->content.len > 0) {
+            write_content(called->content.data, called->content.len, out);
+            json_lit(out, ",");
+        }
+        if (called->n_calls > 0) {
+            write_calls(called, true, before, out);
+            json_lit(out, ",");
+        }
+    } else if (text) {
+        write_content(text, len, out);
         json_lit(out, ",");
-    if (text) {
-        json_lit(out, "\"content\":");
-        json_str(out, text, len);
     }
+    out->len -= out->data[out->len - 1] == ',';
     json_lit(out, "}");
 }
 
-static void write_message(const char *text, size_t len, struct buf *out)
+/* The answer's text is searched for calls, not that of an echoed prompt. */
+static void write_called(const struct choice *c, struct buf *out)
 {
-    json_lit(out, "\"message\":{\"role\":\"assistant\",\"content\":");
-    json_str(out, text, len);
+    const struct request_output *o = &c->req->output;
+    struct tool_output *called = &c->answer->called;
+    tool_output_clear(called);
+    buf_add(&called->content, o->echo.text.data, o->echo.text.len);
+    tool_parser_feed(c->tools, o->text.data, o->text.len, true, called);
+    if (called->content.len > 0 || called->n_calls == 0)
+        write_content(called->content.data, called->content.len, out);
+    else
+        json_lit(out, "\"content\":null");
+    if (called->n_calls > 0) {
+        json_lit(out, ",");
+        write_calls(called, false, 0, out);
+    }
+}
+
+static void write_message(const struct choice *c, struct buf *out)
+{
+    json_lit(out, "\"message\":{\"role\":\"assistant\",");
+    if (c->tools) {
+        write_called(c, out);
+    } else {
+        const struct buf *text = whole_text(c);
+        write_content(text->data, text->len, out);
+    }
     json_lit(out, "}");
 }
 

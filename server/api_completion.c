@@ -9,10 +9,18 @@ static void write_text(const char *text, size_t len, struct buf *out)
     json_str(out, text, len);
 }
 
-static void write_delta(const char *text, size_t len, bool first, struct buf *out)
+static void write_delta(const struct choice *c, const char *text, size_t len, bool first,
+                        struct buf *out)
 {
+    (void)c;
     (void)first;
-    write_text(text, len, out);
+    write_text(text ? text : "", len, out);
+}
+
+static void write_message(const struct choice *c, struct buf *out)
+{
+    const struct buf *text = whole_text(c);
+    write_text(text->data, text->len, out);
 }
 
 static const struct api_format format = {
@@ -28,7 +36,7 @@ static const struct api_format format = {
     .body = openai_body,
     .delta = write_delta,
     .logprobs = logprobs_text,
-    .message = write_text,
+    .message = write_message,
 };
 
 enum MHD_Result api_completion(struct exchange *ex)

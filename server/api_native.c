@@ -1,6 +1,7 @@
 /*
  * api_native.c - POST /completion: llama.cpp's own form, the members that its clients read.
  */
+#include "fields_doc.h"
 #include "json_write.h"
 #include "openai.h"
 #include "report.h"
@@ -57,23 +58,16 @@ static const char *stop_type(const struct request_output *o)
     return o->stop_text ? "word" : "eos";
 }
 
-static void write_settings(const struct request *req, struct buf *out)
+/* As the table of fields tells it, with the seed that was drawn. */
+static void write_settings(const struct choice *c, struct buf *out)
 {
-    const struct request_params *p = &req->params;
-    const struct law_params *law = &p->law;
-    buf_printf(out,
-               "{\"n_predict\":%d,\"seed\":%llu,\"temperature\":%.6g,\"top_k\":%d,\"top_p\":%.6g,"
-               "\"min_p\":%.6g,\"repeat_penalty\":%.6g,\"presence_penalty\":%.6g,"
-               "\"frequency_penalty\":%.6g,\"ignore_eos\":%s,\"stream\":%s,\"stop\":[",
-               p->max_tokens, (unsigned long long)req->output.stats.seed, law->temperature,
-               law->top_k, law->top_p, law->min_p, law->repetition, law->presence, law->frequency,
-               p->ignore_eos ? "true" : "false", req->stream ? "true" : "false");
-    for (int32_t i = 0; i < p->n_stops; i++) {
-        if (i > 0)
-            json_lit(out, ",");
-        json_str(out, p->stops[i], p->stop_lens[i]);
-    }
-    json_lit(out, "]}");
+    struct call call = c->answer->call;
+    size_t n;
+    const struct field *table = call_table(&n);
+    call.params = c->req->params;
+    call.params.has_seed = true;
+    call.params.seed = c->req->output.stats.seed;
+    fields_values(table, n, CALL_NATIVE, &call, out);
 }
 
 /* The last object of a stream and the whole answer differ only in what was not sent before. */
@@ -98,10 +92,16 @@ static void write_last(const struct choice *c, const char *text, size_t len, boo
     json_cstr(out, c->answer->call.info->model_id);
     buf_printf(out, ",\"tokens_predicted\":%d,\"tokens_evaluated\":%d,\"tokens_cached\":%d",
                o->stats.n_generated, o->stats.n_prompt, o->stats.n_cached);
+    if (c->req->kind == PROMPT_TEXT) {
+        json_lit(out, ",\"prompt\":");
+        json_str(out, c->req->prompt, c->req->prompt_len);
+    }
+    json_lit(out, ",\"has_new_line\":");
+    buf_puts(out, o->text.len > 0 && memchr(o->text.data, '\n', o->text.len) ? "true" : "false");
     buf_printf(out, ",\"truncated\":false,\"stop_type\":\"%s\",\"stopping_word\":", stop_type(o));
     json_cstr(out, o->stop_text ? o->stop_text : "");
     json_lit(out, ",\"generation_settings\":");
-    write_settings(c->req, out);
+    write_settings(c, out);
     finish_extras(c, out);
     json_lit(out, "}");
 }

@@ -5,11 +5,12 @@
 
 #define SEED_MASK ((uint64_t)JSON_INTEGER_MAX) /* 2^53 - 1 */
 
-static void set_defaults(struct call *c)
+void call_init(struct call *c, enum call_route route, const struct engine_info *info)
 {
+    *c = (struct call){
+        .route = route, .info = info, .n = 1, .parallel_tools = true, .add_generation = true};
     request_params_init(&c->params);
-    c->params.max_tokens = c->route == CALL_COMPLETION ? 16 : -1;
-    c->n = 1;
+    c->params.max_tokens = route == CALL_COMPLETION ? 16 : -1;
 }
 
 /* By the name that the client used. */
@@ -40,11 +41,19 @@ static int check_together(struct call *c, struct api_error *e)
     return 0;
 }
 
+static void list_tools(struct call *c)
+{
+    const struct json *v = c->tools && c->tool_choice == TOOLS_AUTO ? json_first(c->tools) : NULL;
+    for (; v; v = json_next(v)) {
+        const char *name = json_string(json_get(json_get(v, "function"), "name"));
+        buf_add(&c->tool_names, name, strlen(name) + 1);
+    }
+}
+
 int call_parse(struct call *c, enum call_route route, const struct engine_info *info,
                const char *body, size_t len, struct api_error *e)
 {
-    *c = (struct call){.route = route, .info = info};
-    set_defaults(c);
+    call_init(c, route, info);
     char why[256] = "the body is empty";
     int rc = len == 0 ? SPECD_EJSON : json_parse(&c->doc, body, len, why, sizeof why);
     if (rc < 0)
@@ -54,7 +63,10 @@ int call_parse(struct call *c, enum call_route route, const struct engine_info *
     rc = call_read_fields(c, e);
     if (rc == 0)
         rc = check_together(c, e);
-    return rc < 0 ? rc : prompts_read(c, e);
+    if (rc < 0)
+        return rc;
+    list_tools(c);
+    return prompts_read(c, e);
 }
 
 void call_drop_document(struct call *c)
@@ -68,6 +80,7 @@ void call_drop_document(struct call *c)
     c->doc = NULL;
     c->params.n_stops = 0;
     c->cache_salt = NULL;
+    c->tools = c->kwargs = NULL;
 }
 
 void call_free(struct call *c)
@@ -76,6 +89,7 @@ void call_free(struct call *c)
     free(c->params.bias_ids);
     free(c->params.bias);
     free(c->params.allowed_ids);
+    buf_free(&c->tool_names);
     *c = (struct call){0};
 }
 
@@ -125,7 +139,9 @@ struct request *call_request(const struct call *c, size_t i, int sibling)
         req->prompt = xstrdup(json_string(p->source));
         req->prompt_len = strlen(req->prompt);
     } else {
-        messages_build(req, p->source);
+        messages_build(req, p->source, call_wants_tools(c) ? c->tools : NULL, c->kwargs);
+        req->chat.add_generation_prompt = c->add_generation && !c->continue_final;
+        req->chat.continue_final = c->continue_final;
     }
     point_stops(req, stops);
     return req;

@@ -8,18 +8,20 @@
 #define SPECD_SERVER_CALL_H
 
 #include "fields.h"
+#include "messages.h"
 
 #include "specd/engine.h"
 
 #define CALL_PROMPTS_MAX 64
 #define CALL_N_MAX 16
-#define CALL_MESSAGES_MAX 4096
 #define CALL_STOP_BYTES_MAX 1024
 #define CALL_BIAS_MAX SPECD_BIAS_MAX
 #define CALL_SALT_BYTES_MAX 256
 
 /* Bits: a field may exist on some of them only. */
 enum call_route { CALL_COMPLETION = 1, CALL_CHAT = 2, CALL_NATIVE = 4 };
+
+enum tool_choice { TOOLS_AUTO, TOOLS_NONE };
 
 struct prompt {
     enum prompt_kind kind;
@@ -40,7 +42,15 @@ struct call {
     bool return_tokens, timings_per_token, logprobs;
     int32_t n, top_logprobs, n_probs;
     const char *cache_salt;
+    /* chat: borrowed from the document, NULL when not given */
+    const struct json *tools, *kwargs;
+    enum tool_choice tool_choice;
+    bool parallel_tools, add_generation, continue_final;
+    struct buf tool_names; /* the tools that may be called, each with its NUL */
 };
+
+/* The defaults of a route, with nothing read yet. */
+void call_init(struct call *c, enum call_route route, const struct engine_info *info);
 
 /* info bounds token ids. 0, or the error that the client gets; call_free in either case. */
 int call_parse(struct call *c, enum call_route route, const struct engine_info *info,
@@ -50,15 +60,20 @@ void call_free(struct call *c);
 /* A request for prompt i, complete but for id, leader, client_fd and callback. The seed of its
  * sibling-th completion is the call's plus that, so each can be asked for alone. */
 struct request *call_request(const struct call *c, size_t i, int sibling);
+/* Do answers have to be searched for calls of tools? */
+static inline bool call_wants_tools(const struct call *c)
+{
+    return c->tool_names.len > 0;
+}
 /* The requests are made: frees the document, which may take a hundred times the body's bytes. */
 void call_drop_document(struct call *c);
 
 /* ---- call_fields.c: the table of request fields */
 int call_read_fields(struct call *c, struct api_error *e);
+const struct field *call_table(size_t *n);
 
 /* ---- prompts.c: prompt and messages */
 int prompts_read(struct call *c, struct api_error *e);
-void messages_build(struct request *req, const struct json *messages);
 
 /* Reads an array of token ids below n_vocab into a malloc'd array. */
 int token_ids_read(const char *name, const struct json *list, uint32_t n_vocab, int32_t **ids,

@@ -1,310 +1,183 @@
 /*
- * call_fields.c - THE table of request fields. What the engine can't do yet carries FIELD_LATER, or
- * a bit in `later` for a value of an enum, and is marked nowhere else.
+ * call_fields.c - THE table of request fields. What the engine can't do yet is refused by its
+ * reader, or by a bit in `later` for a value of an enum, and is marked nowhere else.
  */
-#include "call.h"
-
 #include "built.h"
+#include "call_values.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define AT(member) offsetof(struct call, member)
-
-/* ---- fields with a shape of their own */
-
-static int bad_max_tokens(const struct call *c, const char *name, struct api_error *e)
-{
-    if (c->route == CALL_NATIVE)
-        return api_fail(e, SPECD_EINVAL, name, "'%s' must be -1 or an integer in 0..%d", name,
-                        INT32_MAX);
-    return api_fail(e, SPECD_EINVAL, name, "'%s' must be an integer in 0..%d", name, INT32_MAX);
-}
-
-/* -1, llama.cpp's "until it ends", is native only. */
-static int parse_max_tokens(void *into, const char *name, const struct json *v, struct api_error *e)
-{
-    struct call *c = into;
-    int64_t i;
-    if (!json_integer(v, &i) || i > INT32_MAX || i < (c->route == CALL_NATIVE ? -1 : 0))
-        return bad_max_tokens(c, name, e);
-    c->params.max_tokens = (int32_t)i;
-    return 0;
-}
-
-static int parse_seed(void *into, const char *name, const struct json *v, struct api_error *e)
-{
-    struct call *c = into;
-    int64_t i;
-    if (json_integer(v, &i) && i == -1 && c->route == CALL_NATIVE)
-        return 0; /* llama.cpp's "random" */
-    if (!json_integer(v, &i) || i < 0)
-        return api_fail(e, SPECD_EINVAL, name, "'%s' must be an integer in 0..%.0f", name,
-                        JSON_INTEGER_MAX);
-    c->params.has_seed = true;
-    c->params.seed = (uint64_t)i;
-    return 0;
-}
-
-static int parse_stop(void *into, const char *name, const struct json *v, struct api_error *e)
-{
-    struct call *c = into;
-    const struct json *s = json_type(v) == JSON_ARRAY ? json_first(v) : v;
-    bool one = s == v;
-    for (; s; s = one ? NULL : json_next(s)) {
-        size_t len = json_type(s) == JSON_STRING ? strlen(json_string(s)) : 0;
-        if (len < 1 || len > CALL_STOP_BYTES_MAX || c->params.n_stops == REQUEST_STOPS_MAX)
-            return api_fail(e, SPECD_EINVAL, name,
-                            "'%s' must be a string or a list of up to %d strings, each of 1..%d "
-                            "bytes",
-                            name, REQUEST_STOPS_MAX, CALL_STOP_BYTES_MAX);
-        c->params.stops[c->params.n_stops] = json_string(s);
-        c->params.stop_lens[c->params.n_stops++] = len;
-    }
-    return 0;
-}
-
-static int parse_stop_ids(void *into, const char *name, const struct json *v, struct api_error *e)
-{
-    struct call *c = into;
-    int32_t *ids;
-    size_t n = json_type(v) == JSON_ARRAY ? json_count(v) : REQUEST_STOP_IDS_MAX + 1;
-    if (n > REQUEST_STOP_IDS_MAX)
-        return api_fail(e, SPECD_EINVAL, name, "'%s' must be a list of up to %d token ids", name,
-                        REQUEST_STOP_IDS_MAX);
-    int rc = token_ids_read(name, v, c->info->n_vocab, &ids, &n, e);
-    if (rc < 0)
-        return rc;
-    memcpy(c->params.stop_ids, ids, n * sizeof *ids);
-    c->params.n_stop_ids = (int32_t)n;
-    free(ids);
-    return 0;
-}
-
-static int parse_allowed(void *into, const char *name, const struct json *v, struct api_error *e)
-{
-    struct call *c = into;
-    size_t n = 0;
-    int rc;
-    if (json_type(v) != JSON_ARRAY || !json_first(v))
-        return api_fail(e, SPECD_EINVAL, name, "'%s' must be a list of at least one token id",
-                        name);
-    rc = token_ids_read(name, v, c->info->n_vocab, &c->params.allowed_ids, &n, e);
-    c->params.n_allowed = rc < 0 ? 0 : (int32_t)n;
-    return rc;
-}
-
-/* A token id as a JSON number or as a member name. */
-static bool read_id(const struct json *v, const char *text, uint32_t n_vocab, int32_t *out)
-{
-    int64_t id = -1;
-    char *end = NULL;
-    if (v && !json_integer(v, &id))
-        return false;
-    if (text && *text >= '0' && *text <= '9')
-        id = strtoll(text, &end, 10);
-    if ((end && *end) || id < 0 || id >= (int64_t)n_vocab)
-        return false;
-    *out = (int32_t)id;
-    return true;
-}
-
-/* -100..100, or false, which bans the token. */
-static bool read_bias(const struct json *v, float *out)
-{
-    if (v && json_type(v) == JSON_BOOL && !json_bool(v)) {
-        *out = -INFINITY;
-        return true;
-    }
-    if (!v || json_type(v) != JSON_NUMBER || fabs(json_number(v)) > 100)
-        return false;
-    *out = (float)json_number(v);
-    return true;
-}
-
-static bool has_bias(const struct request_params *p, int32_t id)
-{
-    for (int32_t i = 0; i < p->n_bias; i++)
-        if (p->bias_ids[i] == id)
-            return true;
-    return false;
-}
-
-/* OpenAI's {"id": bias} or llama.cpp's [[id, bias], ...]. */
-static int parse_bias(void *into, const char *name, const struct json *v, struct api_error *e)
-{
-    struct call *c = into;
-    struct request_params *p = &c->params;
-    bool object = json_type(v) == JSON_OBJECT;
-    size_t n = object || json_type(v) == JSON_ARRAY ? json_count(v) : CALL_BIAS_MAX + 1;
-    if (n > CALL_BIAS_MAX)
-        goto fail;
-    p->bias_ids = xcalloc(n, sizeof *p->bias_ids);
-    p->bias = xcalloc(n, sizeof *p->bias);
-    for (const struct json *m = json_first(v); m; m = json_next(m)) {
-        const struct json *id = object || json_type(m) != JSON_ARRAY ? NULL : json_first(m);
-        const struct json *bias = object ? m : id ? json_next(id) : NULL;
-        int32_t *at = &p->bias_ids[p->n_bias];
-        if (!read_id(id, object ? json_key(m) : NULL, c->info->n_vocab, at) ||
-            !read_bias(bias, &p->bias[p->n_bias]) || has_bias(p, *at))
-            goto fail;
-        p->n_bias++;
-    }
-    return 0;
-fail:
-    return api_fail(e, SPECD_EINVAL, name,
-                    "'%s' must map up to %d different token ids to a number in -100..100", name,
-                    CALL_BIAS_MAX);
-}
-
-static int parse_salt(void *into, const char *name, const struct json *v, struct api_error *e)
-{
-    struct call *c = into;
-    size_t len = json_type(v) == JSON_STRING ? strlen(json_string(v)) : 0;
-    if (len < 1 || len > CALL_SALT_BYTES_MAX)
-        return api_fail(e, SPECD_EINVAL, name, "'%s' must be a string of 1..%d bytes", name,
-                        CALL_SALT_BYTES_MAX);
-    c->cache_salt = json_string(v);
-    return 1;
-}
-
-static int parse_text(void *into, const char *name, const struct json *v, struct api_error *e)
-{
-    (void)into;
-    if (json_type(v) != JSON_STRING)
-        return api_fail(e, SPECD_EINVAL, name, "'%s' must be a string", name);
-    return 0;
-}
-
-static int parse_list(void *into, const char *name, const struct json *v, struct api_error *e)
-{
-    (void)into;
-    if (json_type(v) != JSON_ARRAY)
-        return api_fail(e, SPECD_EINVAL, name, "'%s' must be a list", name);
-    return json_first(v) != NULL;
-}
-
-static int parse_format(void *into, const char *name, const struct json *v, struct api_error *e)
-{
-    (void)into;
-    const struct json *type = json_type(v) == JSON_OBJECT ? json_get(v, "type") : NULL;
-    int i = type && json_type(type) == JSON_STRING
-                ? enum_index("text|json_object|json_schema", json_string(type))
-                : -1;
-    if (i < 0)
-        return api_fail(e, SPECD_EINVAL, name,
-                        "'%s' must be an object with \"type\" one of text|json_object|json_schema",
-                        name);
-    return i > 0;
-}
-
-/* ---- objects with a table of their own */
-
-static const struct field stream_fields[] = {
-    {.name = "include_usage", .kind = FIELD_BOOL, .offset = AT(include_usage)},
-    {.name = "continuous_usage_stats", .kind = FIELD_BOOL, .offset = AT(continuous_usage)},
-};
-
-#define K_FIELD(member)                                                                          \
-    {                                                                                            \
-        .name = #member, .kind = FIELD_INT, .offset = AT(params.spec.member), .max = SPECD_K_MAX \
-    }
-
-static const struct field spec_fields[] = {
-    {.name = "enabled", .kind = FIELD_BOOL, .offset = AT(params.spec.enabled)},
-    {.name = "mode",
-     .kind = FIELD_ENUM,
-     .offset = AT(params.spec.mode),
-     .values = "auto|ratio|block|coupled",
-     .later = MODE_CHOICES_LATER},
-    K_FIELD(max),
-    K_FIELD(min),
-    K_FIELD(fixed),
-    {.name = "temperature", .kind = FIELD_FLOAT, .offset = AT(params.spec.temperature), .max = 2},
-    {.name = "top_p",
-     .kind = FIELD_FLOAT,
-     .offset = AT(params.spec.top_p),
-     .max = 1,
-     .flags = FIELD_MIN_OPEN},
-    {.name = "top_k", .kind = FIELD_INT, .offset = AT(params.spec.top_k), .max = SPECD_VOCAB_MAX},
-    {.name = "min_p",
-     .kind = FIELD_FLOAT,
-     .offset = AT(params.spec.min_p),
-     .max = 1,
-     .flags = FIELD_MAX_OPEN},
-    {.name = "drafter",
-     .kind = FIELD_ENUM,
-     .offset = AT(params.spec.drafter),
-     .values = "default|model|self|lookup"},
-    {.name = "trace", .kind = FIELD_BOOL, .offset = AT(params.spec.trace)},
-};
-
-static int parse_object(struct call *c, const char *name, const struct json *v,
-                        const struct field *table, size_t n, struct api_error *e)
-{
-    char prefix[32];
-    if (json_type(v) != JSON_OBJECT)
-        return api_fail(e, SPECD_EINVAL, name, "'%s' must be an object", name);
-    snprintf(prefix, sizeof prefix, "%s.", name);
-    return fields_read(table, n, c->route, prefix, v, c, e);
-}
-
-static int parse_stream_options(void *into, const char *name, const struct json *v,
-                                struct api_error *e)
-{
-    return parse_object(into, name, v, stream_fields, COUNT_OF(stream_fields), e);
-}
-
-static int parse_spec(void *into, const char *name, const struct json *v, struct api_error *e)
-{
-    return parse_object(into, name, v, spec_fields, COUNT_OF(spec_fields), e);
-}
-
-/* ---- the table */
-
 #define BOOLEAN(text, member) .name = text, .kind = FIELD_BOOL, .offset = AT(member)
 #define INTEGER(text, member) .name = text, .kind = FIELD_INT, .offset = AT(member)
 #define REAL(text, member) .name = text, .kind = FIELD_FLOAT, .offset = AT(member)
 #define CUSTOM(text, function) .name = text, .kind = FIELD_CUSTOM, .parse = function
+#define OBJECT(text, table) \
+    .name = text, .kind = FIELD_OBJECT, .members = table, .n_members = COUNT_OF(table)
+
+#define STRING_SCHEMA "\"type\":\"string\""
+#define OBJECT_SCHEMA "\"type\":\"object\""
+#define IDS_SCHEMA "\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":0}"
+
+static const struct field stream_fields[] = {
+    {BOOLEAN("include_usage", include_usage), .about = "a last chunk with `usage` and no choices"},
+    {BOOLEAN("continuous_usage_stats", continuous_usage), .about = "`usage` so far in each chunk"},
+};
+
+static const struct field spec_fields[] = {
+    {BOOLEAN("enabled", params.spec.enabled), .about = "false: plain decoding"},
+    {.name = "mode",
+     .kind = FIELD_ENUM,
+     .offset = AT(params.spec.mode),
+     .values = "auto|ratio|block|coupled",
+     .later = MODE_CHOICES_LATER,
+     .about = "rule of verification; `auto` is `coupled` when the request has a seed, else the "
+              "server's `--default-mode`"},
+    {INTEGER("max", params.spec.max), .max = SPECD_K_MAX, .fallback = "the server's",
+     .about = "upper bound on K, the tokens drafted in a round"},
+    {INTEGER("min", params.spec.min), .max = SPECD_K_MAX, .fallback = "the server's",
+     .about = "lower bound on K"},
+    {INTEGER("fixed", params.spec.fixed), .max = SPECD_K_MAX, .fallback = "off",
+     .about = "K is this in every round"},
+    {REAL("temperature", params.spec.temperature), .max = 2, .fallback = "the request's",
+     .about = "of the law that drafts are drawn from; the answer's law stays what it is"},
+    {REAL("top_p", params.spec.top_p), .max = 1, .flags = FIELD_MIN_OPEN,
+     .fallback = "the request's", .about = "likewise"},
+    {INTEGER("top_k", params.spec.top_k), .max = SPECD_VOCAB_MAX, .fallback = "the request's",
+     .about = "likewise"},
+    {REAL("min_p", params.spec.min_p), .max = 1, .flags = FIELD_MAX_OPEN,
+     .fallback = "the request's", .about = "likewise"},
+    {.name = "drafter",
+     .kind = FIELD_ENUM,
+     .offset = AT(params.spec.drafter),
+     .values = "default|model|self|lookup",
+     .about = "one of the server's drafters alone; `default` is its list"},
+    {BOOLEAN("trace", params.spec.trace),
+     .about =
+         "each chunk says `\"speculative\":{\"drafted\":…,\"k\":…}`: was the token drafted, and "
+         "K of its round"},
+};
 
 static const struct field call_fields[] = {
-    {CUSTOM("model", parse_text)},
-    {CUSTOM("user", parse_text)},
+    {CUSTOM("prompt", parse_nothing), .routes = CALL_COMPLETION | CALL_NATIVE,
+     .flags = FIELD_REQUIRED, .fallback = "required",
+     .range = "a string, a list of token ids, or a list of up to 64 of either",
+     .about = "what to complete; a list of prompts gives one choice each (an array of answers on "
+              "`/completion`)",
+     .schema =
+         "\"anyOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"minItems\":1,\"items\":"
+         "{\"type\":\"integer\",\"minimum\":0}},{\"type\":\"array\",\"minItems\":1,\"maxItems\""
+         ":64,\"items\":{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"minItems\":1,"
+         "\"items\":{\"type\":\"integer\",\"minimum\":0}}]}}]"},
+    {CUSTOM("messages", parse_nothing), .routes = CALL_CHAT, .flags = FIELD_REQUIRED,
+     .fallback = "required", .range = "1 … 4096 [messages](#messages)",
+     .about = "the conversation, for the model's chat template",
+     .schema = "\"type\":\"array\",\"minItems\":1,\"maxItems\":4096,\"items\":"
+               "{\"$ref\":\"#/components/schemas/Message\"}"},
     {CUSTOM("max_tokens", parse_max_tokens), .alias1 = "max_completion_tokens",
-     .alias2 = "n_predict"},
-    {INTEGER("min_tokens", params.min_tokens), .max = INT32_MAX},
-    {BOOLEAN("stream", stream)},
-    {CUSTOM("stream_options", parse_stream_options)},
-    {REAL("temperature", params.law.temperature), .max = 2},
-    {REAL("top_p", params.law.top_p), .max = 1, .flags = FIELD_MIN_OPEN},
-    {INTEGER("top_k", params.law.top_k), .max = SPECD_VOCAB_MAX},
-    {REAL("min_p", params.law.min_p), .max = 1, .flags = FIELD_MAX_OPEN},
-    {REAL("presence_penalty", params.law.presence), .min = -2, .max = 2},
-    {REAL("frequency_penalty", params.law.frequency), .min = -2, .max = 2},
+     .alias2 = "n_predict", .write = write_max_tokens,
+     .fallback = "16 on `/v1/completions`, else the room left in the context",
+     .range = "1 … 2147483647; 0 with `echo`; −1 (the room left) on `/completion` only",
+     .about = "tokens to generate at most",
+     .schema = "\"type\":\"integer\",\"minimum\":-1,\"maximum\":2147483647"},
+    {INTEGER("min_tokens", params.min_tokens), .max = INT32_MAX,
+     .about = "so many tokens come before the end of generation, a stop id or a stop string"},
+    {BOOLEAN("stream", stream), .about = "answer token by token"},
+    {OBJECT("stream_options", stream_fields), .fallback = "none", .about = "see below"},
+    {REAL("temperature", params.law.temperature), .max = 2, .about = "0 is greedy"},
+    {REAL("top_p", params.law.top_p), .max = 1, .flags = FIELD_MIN_OPEN,
+     .about = "the shortest list of the likeliest tokens with this much mass; 1 is off"},
+    {INTEGER("top_k", params.law.top_k), .max = SPECD_VOCAB_MAX,
+     .about = "that many likeliest tokens; 0 is off"},
+    {REAL("min_p", params.law.min_p), .max = 1, .flags = FIELD_MAX_OPEN,
+     .about = "tokens at least this likely, relative to the likeliest; 0 is off"},
+    {REAL("presence_penalty", params.law.presence), .min = -2, .max = 2,
+     .about = "subtracted once for an id that was generated"},
+    {REAL("frequency_penalty", params.law.frequency), .min = -2, .max = 2,
+     .about = "subtracted per occurrence of an id that was generated"},
     {REAL("repetition_penalty", params.law.repetition), .alias1 = "repeat_penalty", .max = INFINITY,
-     .flags = FIELD_MIN_OPEN | FIELD_MAX_OPEN},
-    {CUSTOM("seed", parse_seed)},
-    {CUSTOM("stop", parse_stop)},
-    {CUSTOM("stop_token_ids", parse_stop_ids)},
-    {BOOLEAN("ignore_eos", params.ignore_eos)},
-    {CUSTOM("logit_bias", parse_bias)},
-    {CUSTOM("allowed_token_ids", parse_allowed)},
+     .flags = FIELD_MIN_OPEN | FIELD_MAX_OPEN,
+     .about = "for ids in the prompt or generated: a positive logit is divided by it, another "
+              "multiplied"},
+    {CUSTOM("logit_bias", parse_bias), .fallback = "none",
+     .range = "up to 1024 ids to a number in [−100, 100], or `false`, which bans",
+     .about = "`{\"id\": bias}` or `[[id, bias], …]`",
+     .schema = "\"anyOf\":[{\"type\":\"object\",\"maxProperties\":1024},{\"type\":\"array\","
+               "\"maxItems\":1024,\"items\":{\"type\":\"array\",\"minItems\":2}}]"},
+    {CUSTOM("allowed_token_ids", parse_allowed), .fallback = "all", .range = "token ids",
+     .about = "only these may come", .schema = IDS_SCHEMA ",\"minItems\":1"},
+    {CUSTOM("seed", parse_seed), .write = write_seed, .fallback = "drawn, and reported",
+     .range = "0 … 2⁵³ − 1; −1 (drawn) on `/completion` only",
+     .about = "with `n`, number i (from 0) is the one of `seed` + i, and each says its own",
+     .schema = "\"type\":\"integer\",\"minimum\":-1,\"maximum\":9007199254740991"},
+    {INTEGER("n", n), .alias1 = "n_cmpl", .min = 1, .max = CALL_N_MAX,
+     .about = "completions of each prompt, which is computed once"},
+    {CUSTOM("stop", parse_stop), .write = write_stop, .fallback = "none",
+     .range = "a string or up to 16, each of 1 … 1024 bytes",
+     .about = "ends the answer, and is no part of it",
+     .schema = "\"anyOf\":[{\"type\":\"string\",\"minLength\":1,\"maxLength\":1024},{\"type\":"
+               "\"array\",\"maxItems\":16,\"items\":{\"type\":\"string\",\"minLength\":1,"
+               "\"maxLength\":1024}}]"},
+    {CUSTOM("stop_token_ids", parse_stop_ids), .fallback = "none", .range = "up to 64 token ids",
+     .about = "end the answer as the model's own ends do", .schema = IDS_SCHEMA ",\"maxItems\":64"},
+    {BOOLEAN("ignore_eos", params.ignore_eos), .about = "the model's end tokens have no mass"},
     {INTEGER("logprobs", params.n_logprobs), .max = SPECD_LOGPROBS_MAX,
-     .routes = CALL_COMPLETION | CALL_NATIVE},
-    {INTEGER("n_probs", n_probs), .max = SPECD_LOGPROBS_MAX, .routes = CALL_NATIVE},
-    {BOOLEAN("logprobs", logprobs), .routes = CALL_CHAT},
-    {INTEGER("top_logprobs", top_logprobs), .max = SPECD_LOGPROBS_MAX, .routes = CALL_CHAT},
-    {INTEGER("n", n), .min = 1, .max = CALL_N_MAX},
-    {BOOLEAN("echo", params.echo)},
-    {CUSTOM("cache_salt", parse_salt)},
-    {BOOLEAN("return_tokens", return_tokens)},
-    {BOOLEAN("timings_per_token", timings_per_token)},
-    {CUSTOM("response_format", parse_format), .flags = FIELD_LATER},
-    {CUSTOM("tools", parse_list), .routes = CALL_CHAT, .flags = FIELD_LATER},
-    {CUSTOM("speculative", parse_spec)},
+     .routes = CALL_COMPLETION | CALL_NATIVE, .fallback = "none",
+     .about = "[log-probabilities](#log-probabilities), with so many alternatives"},
+    {INTEGER("n_probs", n_probs), .max = SPECD_LOGPROBS_MAX, .routes = CALL_NATIVE,
+     .about = "llama.cpp's name for it; 0 is off"},
+    {BOOLEAN("logprobs", logprobs), .routes = CALL_CHAT,
+     .about = "[log-probabilities](#log-probabilities)"},
+    {INTEGER("top_logprobs", top_logprobs), .max = SPECD_LOGPROBS_MAX, .routes = CALL_CHAT,
+     .about = "alternatives; needs `logprobs`"},
+    {BOOLEAN("echo", params.echo),
+     .about = "the prompt, as the model read it, comes before the answer; with `logprobs` it is "
+              "scored, too"},
+    {BOOLEAN("return_tokens", return_tokens), .about = "token ids beside the text, in `tokens`"},
+    {BOOLEAN("timings_per_token", timings_per_token), .about = "`timings` so far in each chunk"},
+    {CUSTOM("cache_salt", parse_salt), .fallback = "none", .range = "1 … 256 bytes",
+     .about = "only requests with the same salt share cached prompts",
+     .schema = STRING_SCHEMA ",\"minLength\":1,\"maxLength\":256"},
+    {CUSTOM("model", parse_text), .fallback = "", .range = "any string", .about = "not used",
+     .schema = STRING_SCHEMA},
+    {CUSTOM("user", parse_text), .fallback = "", .range = "any string", .about = "not used",
+     .schema = STRING_SCHEMA},
+    {CUSTOM("tools", parse_tools), .routes = CALL_CHAT, .fallback = "none",
+     .range = "up to 128 of `{\"type\":\"function\",\"function\":{\"name\",\"description\","
+              "\"parameters\"}}`",
+     .about = "[tools](#tools) that the model may call",
+     .schema = "\"type\":\"array\",\"maxItems\":128,\"items\":"
+               "{\"$ref\":\"#/components/schemas/Tool\"}"},
+    {CUSTOM("tool_choice", parse_tool_choice), .routes = CALL_CHAT, .fallback = "auto",
+     .range = "`auto` or `none`",
+     .about = "`none`: as if there were no tools; `required` and a named function are refused",
+     .schema = "\"enum\":[\"auto\",\"none\"]"},
+    {BOOLEAN("parallel_tool_calls", parallel_tools), .routes = CALL_CHAT,
+     .about = "false: only the first call of an answer counts"},
+    {BOOLEAN("add_generation_prompt", add_generation), .routes = CALL_CHAT,
+     .about = "the prompt ends with the beginning of an answer"},
+    {BOOLEAN("continue_final_message", continue_final), .routes = CALL_CHAT,
+     .about = "the prompt ends within the last message, which the answer continues; "
+              "`add_generation_prompt` counts as false"},
+    {CUSTOM("chat_template_kwargs", parse_kwargs), .routes = CALL_CHAT, .fallback = "none",
+     .range = "an object", .about = "more variables for the chat template",
+     .schema = OBJECT_SCHEMA},
+    {CUSTOM("response_format", parse_format), .fallback = "text", .range = "`{\"type\":\"text\"}`",
+     .about = "`json_object` and `json_schema` are refused: not supported yet",
+     .schema = OBJECT_SCHEMA ",\"required\":[\"type\"],\"properties\":{\"type\":{\"enum\":"
+                             "[\"text\"]}}"},
+    {CUSTOM("json_schema", parse_later), .fallback = "none", .range = "none",
+     .about = "refused: not supported yet", .schema = "\"type\":\"null\""},
+    {CUSTOM("grammar", parse_later), .fallback = "none", .range = "none",
+     .about = "refused: not supported yet", .schema = "\"type\":\"null\""},
+    {OBJECT("speculative", spec_fields), .fallback = "none", .about = "see below"},
 };
+
+const struct field *call_table(size_t *n)
+{
+    *n = COUNT_OF(call_fields);
+    return call_fields;
+}
 
 int call_read_fields(struct call *c, struct api_error *e)
 {

@@ -34,12 +34,15 @@ struct work_type {
     void (*free)(void *work);                       /* with the last reference; any thread */
 };
 
+#define REQUEST_ID_MAX 128
+
 struct exchange {
     /* HTTP thread */
     struct server *server;
     struct peer *peer;
-    const struct route *route; /* NULL: no such path */
-    const char *method;        /* a static string */
+    const struct route *route;           /* NULL: no such path */
+    const char *method;                  /* a static string */
+    char request_id[REQUEST_ID_MAX + 1]; /* the client's, or one of our own */
     struct buf body;
     size_t received; /* bytes of body, kept or not */
     int reject;      /* 0, or the SPECD_E* to answer once the body is in: it is not kept */

@@ -16,6 +16,13 @@ int api_fail(struct api_error *e, int code, const char *param, const char *fmt, 
     return code;
 }
 
+void api_name_field(struct api_error *e)
+{
+    size_t n = strspn(e->message, "abcdefghijklmnopqrstuvwxyz_");
+    if (n > 0 && strncmp(e->message + n, ": ", 2) == 0)
+        snprintf(e->param, sizeof e->param, "%.*s", (int)n, e->message);
+}
+
 int enum_index(const char *values, const char *word)
 {
     size_t len = strlen(word);
@@ -81,8 +88,18 @@ static int read_enum(const struct field *f, const char *name, const struct json 
     return 0;
 }
 
-static int read_field(const struct field *f, const char *name, const struct json *v, void *into,
-                      struct api_error *e)
+static int read_object(const struct field *f, unsigned route, const char *name,
+                       const struct json *v, void *into, struct api_error *e)
+{
+    char prefix[66];
+    if (json_type(v) != JSON_OBJECT)
+        return api_fail(e, SPECD_EINVAL, name, "'%s' must be an object", name);
+    snprintf(prefix, sizeof prefix, "%s.", name);
+    return fields_read(f->members, f->n_members, route, prefix, v, into, e);
+}
+
+static int read_field(const struct field *f, unsigned route, const char *name, const struct json *v,
+                      void *into, struct api_error *e)
 {
     void *at = (char *)into + f->offset;
     int rc = 0;
@@ -99,13 +116,14 @@ static int read_field(const struct field *f, const char *name, const struct json
     case FIELD_ENUM:
         rc = read_enum(f, name, v, at, e);
         break;
+    case FIELD_OBJECT:
+        rc = read_object(f, route, name, v, into, e);
+        break;
     case FIELD_CUSTOM:
         rc = f->parse(into, name, v, e);
         break;
     }
-    if (rc > 0 && f->flags & FIELD_LATER)
-        return api_fail(e, SPECD_EINVAL, name, "'%s' is not supported yet", name);
-    return MIN(rc, 0);
+    return rc;
 }
 
 static bool is_named(const struct field *f, const char *name)
@@ -148,7 +166,7 @@ int fields_read(const struct field *table, size_t n, unsigned route, const char 
         if (f->alias1 && !agrees(f, object, m))
             return api_fail(e, SPECD_EINVAL, name, "'%s' contradicts '%s', its other name", name,
                             f->name);
-        int rc = read_field(f, name, m, into, e);
+        int rc = read_field(f, route, name, m, into, e);
         if (rc < 0)
             return rc;
     }

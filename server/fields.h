@@ -2,9 +2,11 @@
  * fields.h - reads members of a JSON object into a struct by a table.
  *
  * A row states everything there is to know about a field: its names, type, range, where it goes,
- * on which routes it exists, and whether the engine can do it yet. The tables of the API are in
- * call_fields.c. `null` leaves the default; unknown members are ignored; a member whose value has
- * the wrong type or range is an error that names the field and what it may be.
+ * on which routes it exists, what it means, and whether the engine can do it yet. Parsing, /props,
+ * the reference in docs/api.md and docs/openapi.json all come from the rows (fields_doc.h). The
+ * tables of the API are in call_fields.c. `null` leaves the default; unknown members are ignored; a
+ * member whose value has the wrong type or range is an error that names the field and what it may
+ * be.
  */
 #ifndef SPECD_SERVER_FIELDS_H
 #define SPECD_SERVER_FIELDS_H
@@ -25,18 +27,23 @@ struct api_error {
 int api_fail(struct api_error *e, int code, const char *param, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
 
-enum field_kind { FIELD_BOOL, FIELD_INT, FIELD_FLOAT, FIELD_ENUM, FIELD_CUSTOM };
+/* The engine's messages begin with the field at fault, "prompt: ...": makes it the param. */
+void api_name_field(struct api_error *e);
+
+enum field_kind { FIELD_BOOL, FIELD_INT, FIELD_FLOAT, FIELD_ENUM, FIELD_OBJECT, FIELD_CUSTOM };
 
 enum field_flags {
     FIELD_MIN_OPEN = 1, /* min itself is out of range */
     FIELD_MAX_OPEN = 2,
-    FIELD_LATER = 4, /* CUSTOM: what asks for something is "not supported yet" */
+    FIELD_REQUIRED = 4, /* said of it only: whoever reads it checks */
 };
 
-struct field;
-/* FIELD_CUSTOM: checks and stores v. 0, 1 when v asks for something (see FIELD_LATER), or error.
- * name is the field's full name, for messages. */
+/* FIELD_CUSTOM: checks and stores v. 0 or the error. name is the field's full name, for messages.
+ */
 typedef int field_parse(void *into, const char *name, const struct json *v, struct api_error *e);
+
+/* FIELD_CUSTOM: appends the value as JSON. */
+typedef void field_write(const void *from, struct buf *out);
 
 struct field {
     const char *name, *alias1, *alias2;
@@ -46,8 +53,15 @@ struct field {
     const char *values; /* ENUM: "a|b|c", stored as their index */
     unsigned later;     /* ENUM: bit i set: value i is not supported yet */
     field_parse *parse; /* CUSTOM */
+    field_write *write; /* CUSTOM: or NULL: its value is not told */
     unsigned routes;    /* 0: all */
     unsigned flags;
+    const struct field *members; /* OBJECT: its own table, into the same struct */
+    size_t n_members;
+    const char *about;    /* one line */
+    const char *fallback; /* the default in words; NULL: the value in a struct with its defaults */
+    const char *range;    /* CUSTOM: what it may be, in words */
+    const char *schema;   /* CUSTOM: the same as JSON Schema, the members of an object */
 };
 
 /* Reads each member of object that has a row for route. prefix ("" or "speculative.") goes before

@@ -3,13 +3,47 @@
 #include "server.h"
 #include "specd/error.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/random.h>
 
 static const char *header(const struct exchange *ex, const char *name)
 {
     return MHD_lookup_connection_value(ex->conn, MHD_HEADER_KIND, name);
+}
+
+/* The client's id is sent back and logged, so it must be plain; else one is drawn. */
+void head_request_id(struct exchange *ex)
+{
+    const char *given = header(ex, "X-Request-Id");
+    size_t n = given ? strlen(given) : 0;
+    bool plain = n >= 1 && n <= REQUEST_ID_MAX;
+    for (size_t i = 0; plain && i < n; i++)
+        plain = given[i] > ' ' && given[i] < 0x7f;
+    if (plain) {
+        memcpy(ex->request_id, given, n + 1);
+        return;
+    }
+    uint64_t r[2] = {0};
+    ssize_t got = getrandom(r, sizeof r, 0); /* 16 bytes never come short */
+    (void)got;
+    snprintf(ex->request_id, sizeof ex->request_id, "%016llx%016llx", (unsigned long long)r[0],
+             (unsigned long long)r[1]);
+}
+
+/* Version, trace id, parent id and flags in lower-case hex: W3C Trace Context, section 3.2. */
+const char *head_traceparent(const struct exchange *ex)
+{
+    static const char form[] = "xx-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-xxxxxxxxxxxxxxxx-xx";
+    const char *given = header(ex, "Traceparent");
+    if (!given || strlen(given) != sizeof form - 1)
+        return NULL;
+    for (size_t i = 0; i < sizeof form - 1; i++)
+        if (form[i] == '-' ? given[i] != '-' : !strchr("0123456789abcdef", given[i]))
+            return NULL;
+    return given;
 }
 
 struct header_scan {

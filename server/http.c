@@ -30,6 +30,11 @@ static const struct route routes[] = {
     {"/v1/completions", ROUTE_POST, api_completion},
     {"/v1/chat/completions", ROUTE_POST, api_chat},
     {"/completion", ROUTE_POST, api_native},
+    {"/tokenize", ROUTE_POST, api_tokenize},
+    {"/detokenize", ROUTE_POST, api_detokenize},
+    {"/apply-template", ROUTE_POST, api_apply_template},
+    {"/props", 0, api_props},
+    {"/slots", 0, api_slots},
     {"/metrics", 0, api_metrics},
     {"/", ROUTE_OPEN, api_page},
 };
@@ -77,6 +82,7 @@ static enum MHD_Result begin(struct server *s, struct MHD_Connection *conn, cons
     *con_cls = ex;
     ex->route = find_route(s, url);
     ex->method = known_method(method);
+    head_request_id(ex);
     peer_expect(&s->peers, peer, ex, s->config->body_timeout_ms);
     const char *why = head_framing_error(ex, version);
     if (why) {
@@ -247,6 +253,7 @@ int http_open(struct server **out, const struct config *config, char *err, size_
     int fd;
     s->config = config;
     peers_init(&s->peers);
+    errands_init(&s->errands);
     int rc = auth_load(&s->auth, config->api_key_file, config->api_key, err, errlen);
     if (rc < 0)
         goto fail_auth;
@@ -305,6 +312,7 @@ void http_close(struct server *s)
     peers_stop(&s->peers);
     peers_wake_all(&s->peers); /* nothing suspends any more */
     MHD_stop_daemon(s->daemon);
+    errands_fini(&s->errands);
     listen_cleanup(s->config->host);
     auth_free(&s->auth);
     peers_fini(&s->peers);

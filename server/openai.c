@@ -129,9 +129,11 @@ void token_extras(const struct choice *c, const struct token_view *t, bool usage
     }
 }
 
-static const char *finish_name(const struct request *req)
+static const char *finish_name(const struct choice *c)
 {
-    return req->output.finish == FINISH_LENGTH ? "length" : "stop";
+    if (c->req->output.finish == FINISH_LENGTH)
+        return "length";
+    return c->tools && tool_parser_n_calls(c->tools) > 0 ? "tool_calls" : "stop";
 }
 
 /* {...,"choices":[{"index":0, */
@@ -154,7 +156,7 @@ void openai_echo(const struct choice *c, struct buf *out)
 {
     const struct buf *text = &c->req->output.echo.text;
     begin_choice(c, out);
-    c->answer->format->delta(text->data ? text->data : "", text->len, true, out);
+    c->answer->format->delta(NULL, text->data ? text->data : "", text->len, true, out);
     json_lit(out, ",\"logprobs\":");
     echo_logprobs(c, out);
     json_lit(out, ",\"finish_reason\":null}]");
@@ -166,7 +168,7 @@ void openai_token(const struct choice *c, const struct token_view *t, struct buf
 {
     const struct call *call = &c->answer->call;
     begin_choice(c, out);
-    c->answer->format->delta(t->text, t->token->text_len, c->n_sent == 1 && !c->echo_sent, out);
+    c->answer->format->delta(c, t->text, t->token->text_len, c->n_sent == 1 && !c->echo_sent, out);
     if (call->return_tokens) {
         json_lit(out, ",\"tokens\":[");
         json_int(out, t->token->id);
@@ -184,9 +186,9 @@ void openai_token(const struct choice *c, const struct token_view *t, struct buf
 void openai_finish(const struct choice *c, const char *text, size_t len, struct buf *out)
 {
     begin_choice(c, out);
-    c->answer->format->delta(len > 0 ? text : NULL, len, c->n_sent == 0 && !c->echo_sent, out);
+    c->answer->format->delta(c, len > 0 ? text : NULL, len, c->n_sent == 0 && !c->echo_sent, out);
     json_lit(out, ",\"logprobs\":null,\"finish_reason\":\"");
-    buf_puts(out, finish_name(c->req));
+    buf_puts(out, finish_name(c));
     json_lit(out, "\"}]");
     if (c->answer->call.continuous_usage) {
         json_lit(out, ",\"usage\":");
@@ -219,11 +221,10 @@ void openai_usage(const struct answer *a, struct buf *out)
 
 static void whole_choice(const struct choice *c, bool alone, struct buf *out)
 {
-    const struct buf *text = whole_text(c);
     json_lit(out, "{\"index\":");
     json_int(out, c->index);
     json_lit(out, ",");
-    c->answer->format->message(text->data, text->len, out);
+    c->answer->format->message(c, out);
     if (c->answer->call.return_tokens) {
         json_lit(out, ",\"tokens\":");
         tokens_json(c->req, out);
@@ -231,7 +232,7 @@ static void whole_choice(const struct choice *c, bool alone, struct buf *out)
     json_lit(out, ",\"logprobs\":");
     whole_logprobs(c, out);
     json_lit(out, ",\"finish_reason\":\"");
-    buf_puts(out, finish_name(c->req));
+    buf_puts(out, finish_name(c));
     json_lit(out, "\"");
     if (!alone)
         finish_extras(c, out);

@@ -1,5 +1,6 @@
 #include "respond.h"
 
+#include "head.h"
 #include "json_write.h"
 #include "server.h"
 
@@ -20,7 +21,13 @@ enum MHD_Result respond_queue(struct exchange *ex, int status, struct MHD_Respon
     if (origin) {
         MHD_add_response_header(response, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         MHD_add_response_header(response, MHD_HTTP_HEADER_VARY, MHD_HTTP_HEADER_ORIGIN);
+        MHD_add_response_header(response, "Access-Control-Expose-Headers",
+                                "X-Request-Id, Traceparent, Retry-After");
     }
+    const char *trace = head_traceparent(ex);
+    MHD_add_response_header(response, "X-Request-Id", ex->request_id);
+    if (trace)
+        MHD_add_response_header(response, "Traceparent", trace);
     if (status == 405)
         MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, allowed(ex));
     else if (status == 401)
@@ -87,8 +94,9 @@ enum MHD_Result respond_preflight(struct exchange *ex)
     if (r) {
         MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, allowed(ex));
         MHD_add_response_header(r, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_METHODS, allowed(ex));
-        MHD_add_response_header(r, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_HEADERS,
-                                "Authorization, Content-Type, X-Api-Key");
+        MHD_add_response_header(
+            r, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_HEADERS,
+            "Authorization, Content-Type, X-Api-Key, X-Request-Id, Traceparent");
         MHD_add_response_header(r, MHD_HTTP_HEADER_ACCESS_CONTROL_MAX_AGE, "600");
     }
     return respond_queue(ex, 204, r);

@@ -10,7 +10,9 @@
 
 #include "auth.h"
 #include "config.h"
+#include "errands.h"
 #include "exchange.h"
+#include "fields.h"
 #include "peer.h"
 
 #include "specd/engine.h"
@@ -22,6 +24,7 @@ struct server {
     _Atomic(struct engine *) engine; /* NULL until it is opened: that is LOADING */
     struct auth auth;
     struct peers peers;
+    struct errands errands;
     struct MHD_Daemon *daemon;
     char url[160];
     atomic_bool draining; /* from the signal on, before the engine knows */
@@ -53,5 +56,12 @@ enum MHD_Result api_completion(struct exchange *ex);
 enum MHD_Result api_chat(struct exchange *ex);
 enum MHD_Result api_native(struct exchange *ex);
 enum MHD_Result api_page(struct exchange *ex);
+enum MHD_Result api_tokenize(struct exchange *ex);
+const struct field *tokenize_table(size_t *n); /* and what it reads into, with its defaults */
+const void *tokenize_defaults(void);
+enum MHD_Result api_detokenize(struct exchange *ex);
+enum MHD_Result api_apply_template(struct exchange *ex);
+enum MHD_Result api_props(struct exchange *ex);
+enum MHD_Result api_slots(struct exchange *ex);
 
 #endif

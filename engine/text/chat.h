@@ -20,10 +20,12 @@ void chat_template_free(struct chat_template *t);
 struct chat_vars {
     const struct chat_message *messages;
     size_t n_messages;
-    bool add_generation_prompt;
+    struct chat_options options;
     const char *bos_token, *eos_token; /* "" when the model has none: undefined, as in HF */
 };
-/* Appends the prompt to out. SPECD_EINVAL with the template's own words when it raises. */
+/* Appends the prompt to out. SPECD_EINVAL with the template's own words when it raises, and, naming
+ * the field, for tools that the template would leave out and a last message that it does not end
+ * with. */
 int chat_render(const struct chat_template *t, const struct chat_vars *vars, struct buf *out,
                 char *err, size_t errlen);
 

@@ -91,6 +91,19 @@ void engine_stats(const struct engine *e, struct engine_stats *out);
  */
 const char *engine_token_bytes(const struct engine *e, int32_t id, size_t *len);
 
+/* Text and tokens without a request, for any thread but the HTTP one: a long text takes long. READY
+ * only. *ids is malloc'd, the caller frees it. special: texts of control tokens become those
+ * tokens; bos: the model's own first and last tokens are added. */
+int engine_tokenize(const struct engine *e, const char *text, size_t len, bool bos, bool special,
+                    int32_t **ids, size_t *n_ids);
+/* Appends text, special tokens included; every id must be below n_vocab. */
+void engine_detokenize(const struct engine *e, const int32_t *ids, size_t n_ids, struct buf *out);
+/* Appends the prompt of a chat. EINVAL names the field in err. */
+int engine_apply_template(const struct engine *e, const struct request *req, struct buf *out,
+                          char *err, size_t errlen);
+/* The source of the chat template; "" without one. */
+const char *engine_chat_template(const struct engine *e);
+
 /* Takes a reference of its own. 0, EBUSY (queue full), ELOADING or EDRAINING; later failures
  * arrive as output. Requests end with output.finish set, always. */
 int engine_submit(struct engine *e, struct request *req);

@@ -20,8 +20,32 @@
 
 enum prompt_kind { PROMPT_TEXT, PROMPT_TOKENS, PROMPT_CHAT };
 
+/* A value of a chat request as its template sees it: JSON's kinds. The children of a list or dict
+ * follow it, each with its own behind it. */
+enum chat_kind { CHAT_NULL, CHAT_BOOL, CHAT_INT, CHAT_FLOAT, CHAT_STRING, CHAT_LIST, CHAT_DICT };
+struct chat_value {
+    enum chat_kind kind;
+    uint32_t n;      /* LIST, DICT: children */
+    const char *key; /* as a member of a DICT; else NULL */
+    union {
+        bool b;
+        int64_t i;
+        double d;
+        const char *s; /* NUL-terminated UTF-8, no NUL inside */
+    };
+};
+
 struct chat_message {
-    const char *role, *content; /* NUL-terminated UTF-8, no NUL inside */
+    const char *role, *content;       /* NUL-terminated UTF-8, no NUL inside; content NULL: none */
+    const struct chat_value *members; /* a DICT of all others (tool_calls, ...), or NULL */
+};
+
+/* What a chat template gets beside the messages. */
+struct chat_options {
+    const struct chat_value *tools;  /* a LIST, or NULL */
+    const struct chat_value *kwargs; /* a DICT of more variables, or NULL */
+    bool add_generation_prompt;
+    bool continue_final; /* the prompt ends within the last message */
 };
 
 enum mode_choice { MODE_AUTO, MODE_RATIO, MODE_BLOCK, MODE_COUPLED };
@@ -128,6 +152,9 @@ struct request {
     size_t n_prompt_ids;
     struct chat_message *messages; /* PROMPT_CHAT */
     size_t n_messages;
+    struct chat_options chat;
+    struct chat_value *chat_values; /* owned: what chat and messages point into */
+    char *chat_text;                /* owned: the strings of chat_values */
     bool stream;
     struct request_params params;
     struct buf storage; /* owned bytes that stops, messages and prompt may point into */

@@ -13,15 +13,18 @@
 
 static void render(const struct chat_template *t, const char *content)
 {
-    const struct chat_message messages[] = {{"system", " Sp\xc3\xa9"
-                                                       "ak\n"},
-                                            {"user", content},
-                                            {"assistant", ""},
-                                            {"user", "1,2"}};
+    const struct chat_message messages[] = {
+        {.role = "system",
+         .content = " Sp\xc3\xa9"
+                    "ak\n"},
+        {.role = "user", .content = content},
+        {.role = "assistant", .content = ""},
+        {.role = "user", .content = "1,2"},
+    };
     struct chat_vars vars = {
         .messages = messages,
         .n_messages = COUNT_OF(messages),
-        .add_generation_prompt = true,
+        .options = {.add_generation_prompt = true},
         .bos_token = "<s>",
         .eos_token = "",
     };

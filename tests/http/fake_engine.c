@@ -9,6 +9,7 @@
  *   eos_after=N             the model ends by itself after N tokens
  *   fail_after=N            the request fails as a broken device would make it, after N tokens
  *   numeric=1               the request fails before its first token
+ *   say=TEXT                the answer is the rest of the prompt, three bytes a token, and its end
  *   crash_after=N           the whole engine fails after N tokens of this request
  * The environment: FAKE_LOAD_MS, how long loading takes; FAKE_LOAD_FAIL, that it fails.
  *
@@ -35,6 +36,7 @@ struct job {
     struct request *req;
     int fd;
     int64_t first_ms, token_ms, burst, bytes, eos_after, fail_after, numeric, crash_after;
+    const char *say;
     int32_t limit, n; /* tokens to produce, and produced */
     uint64_t next_ns, deadline_ns, arrived_ns, first_ns;
     struct buf held; /* text that may become a stop string */
@@ -92,6 +94,44 @@ const char *engine_token_bytes(const struct engine *e, int32_t id, size_t *len)
     return id == 5 ? "\xe2\x80" : names + 3 * (id % 10);
 }
 
+/* A token a byte. */
+int engine_tokenize(const struct engine *e, const char *text, size_t len, bool bos, bool special,
+                    int32_t **ids, size_t *n_ids)
+{
+    (void)e;
+    (void)special;
+    *ids = xmalloc((len + 1) * sizeof **ids);
+    *n_ids = 0;
+    if (bos)
+        (*ids)[(*n_ids)++] = 1;
+    for (size_t i = 0; i < len; i++)
+        (*ids)[(*n_ids)++] = (unsigned char)text[i];
+    return 0;
+}
+
+void engine_detokenize(const struct engine *e, const int32_t *ids, size_t n_ids, struct buf *out)
+{
+    (void)e;
+    for (size_t i = 0; i < n_ids; i++)
+        buf_printf(out, "%c", ids[i] < 128 ? (char)ids[i] : '?');
+}
+
+int engine_apply_template(const struct engine *e, const struct request *req, struct buf *out,
+                          char *err, size_t errlen)
+{
+    (void)e;
+    for (size_t i = 0; i < req->n_messages; i++)
+        buf_printf(out, "<%s>%s", req->messages[i].role,
+                   req->messages[i].content ? req->messages[i].content : "");
+    return out->len < 1000000 ? 0 : fail(SPECD_EINVAL, err, errlen, "messages: too long");
+}
+
+const char *engine_chat_template(const struct engine *e)
+{
+    (void)e;
+    return "{{ messages }}";
+}
+
 /* ---- jobs */
 
 static int64_t order(const char *text, const char *name, int64_t otherwise)
@@ -103,7 +143,7 @@ static int64_t order(const char *text, const char *name, int64_t otherwise)
 static const char *prompt_text(const struct request *req)
 {
     if (req->kind == PROMPT_CHAT)
-        return req->messages[req->n_messages - 1].content;
+        return req->messages[req->n_messages - 1].content; /* or NULL */
     return req->kind == PROMPT_TEXT ? req->prompt : NULL;
 }
 
@@ -111,7 +151,7 @@ static int32_t prompt_tokens(const struct request *req)
 {
     size_t n = req->n_prompt_ids;
     for (size_t i = 0; i < req->n_messages; i++)
-        n += strlen(req->messages[i].content) / 4 + 4;
+        n += strlen(req->messages[i].content ? req->messages[i].content : "") / 4 + 4;
     return (int32_t)(n + req->prompt_len / 4 + (req->kind == PROMPT_TEXT));
 }
 
@@ -155,6 +195,11 @@ static void job_start(struct engine *e, struct request *req)
         .deadline_ns = now + (uint64_t)e->config.request_timeout_ms * MS,
         .next = e->jobs,
     };
+    j->say = text ? strstr(text, "say=") : NULL;
+    if (j->say) {
+        j->say += 4;
+        j->eos_after = (int64_t)(strlen(j->say) + 2) / 3;
+    }
     req->client_fd = -1;
     j->next_ns = now + (uint64_t)j->first_ms * MS;
     e->jobs = j;
@@ -231,7 +276,9 @@ static void free_gone(struct engine *e)
 
 static void add_text(struct job *j)
 {
-    if (j->bytes > 0) {
+    if (j->say) {
+        buf_add(&j->held, j->say + 3 * j->n, strnlen(j->say + 3 * j->n, 3));
+    } else if (j->bytes > 0) {
         buf_reserve(&j->held, (size_t)j->bytes);
         memset(j->held.data + j->held.len, 'x', (size_t)j->bytes);
         j->held.len += (size_t)j->bytes;

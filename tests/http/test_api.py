@@ -202,6 +202,8 @@ class Completions(ServerCase):
         self.assertEqual(a["stop_type"], "limit")
         self.assertEqual(a["stopping_word"], "")
         self.assertEqual(a["tokens_predicted"], 12)
+        self.assertEqual((a["prompt"], a["has_new_line"]),
+                         ("Once upon a time", "\n" in a["content"]))
         self.assertEqual(len(a["tokens"]), 12)
         self.assertEqual(a["generation_settings"]["stop"], ["\u00a7\u00a7"])
         self.check_extras(a, 12)

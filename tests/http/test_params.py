@@ -71,7 +71,15 @@ FIELDS = {  # name: values that are refused; (name, routes) where they differ
     "min_tokens": numbers(0, 2**31 - 1, whole=True),
     ("seed", (COMPLETION, CHAT)): numbers(0, 2**53 - 1, whole=True),
     ("seed", (NATIVE,)): numbers(-1, 2**53 - 1, whole=True),
-    "n": numbers(1, 16, whole=True), ("tools", (CHAT,)): NOT_A_LIST,
+    "n": numbers(1, 16, whole=True), "n_cmpl": numbers(1, 16, whole=True),
+    ("tools", (CHAT,)): [*NOT_A_LIST, [1], [None], [[]], [{}], [{"type": "function"}],
+                         [{"type": "function", "function": {"name": "a b"}}]],
+    ("tool_choice", (CHAT,)): [0, 1.5, True, "", "any", "required", [], {},
+                               {"type": "function", "function": {"name": "f"}}],
+    ("chat_template_kwargs", (CHAT,)): [*NOT_AN_OBJECT, {"messages": 1}, {"bos_token": "x"}],
+    **{(name, (CHAT,)): NOT_A_BOOL for name in (
+        "parallel_tool_calls", "add_generation_prompt", "continue_final_message")},
+    "grammar": ["", "root ::= x", 0, False, [], {}], "json_schema": ["", 0, False, [], {}],
     "stop": STOP, "stop_token_ids": ids(64), "allowed_token_ids": [[], *ids()],
     "logit_bias": BIAS,
     "stream": NOT_A_BOOL, "ignore_eos": NOT_A_BOOL, "return_tokens": NOT_A_BOOL,
@@ -246,7 +254,8 @@ class Params(Refusals):
         for key in FIELDS:
             name, routes = key if isinstance(key, tuple) else (key, ROUTES)
             self.refuse(routes[0], name, deep)
-            if name not in ("speculative", "stream_options"):  # unknown members are ignored
+            # unknown members are ignored, or taken for anything
+            if name not in ("speculative", "stream_options", "chat_template_kwargs"):
                 self.refuse(routes[0], name, {"a": deep})
 
     def test_large_values(self):

@@ -59,6 +59,73 @@ static void test_chat(void **state)
     request_unref(req);
 }
 
+/* A flat tree, in the words of JSON. Returns what is behind it. */
+static const struct chat_value *print_value(const struct chat_value *v, struct buf *out)
+{
+    const struct chat_value *at = v + 1;
+    static const char *const words[] = {[CHAT_NULL] = "null", [CHAT_LIST] = "[", [CHAT_DICT] = "{"};
+    if (v->key)
+        buf_printf(out, "%s:", v->key);
+    if (v->kind == CHAT_BOOL)
+        buf_puts(out, v->b ? "true" : "false");
+    else if (v->kind == CHAT_INT)
+        buf_printf(out, "%lld", (long long)v->i);
+    else if (v->kind == CHAT_FLOAT)
+        buf_printf(out, "%g", v->d);
+    else if (v->kind == CHAT_STRING)
+        buf_printf(out, "'%s'", v->s);
+    else
+        buf_puts(out, words[v->kind]);
+    bool nested = v->kind == CHAT_LIST || v->kind == CHAT_DICT;
+    for (uint32_t i = 0; nested && i < v->n; i++) {
+        buf_puts(out, i ? "," : "");
+        at = print_value(at, out);
+    }
+    buf_puts(out, v->kind == CHAT_LIST ? "]" : v->kind == CHAT_DICT ? "}" : "");
+    return at;
+}
+
+static void expect_tree(const struct chat_value *v, const char *expected)
+{
+    struct buf out = {0};
+    assert_non_null(v);
+    print_value(v, &out);
+    assert_string_equal(out.data, expected);
+    buf_free(&out);
+}
+
+static void test_tools(void **state)
+{
+    struct request *req = only_request(
+        CALL_CHAT,
+        "{\"messages\":[{\"role\":\"assistant\",\"content\":null,\"refusal\":null,\"audio\":[],"
+        "\"tool_calls\":[{\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":"
+        "\"{\\\"x\\\":[1,2.5]}\"}},{\"function\":{\"name\":\"g\",\"arguments\":\"no\"}}]},"
+        "{\"role\":\"tool\",\"tool_call_id\":\"a\",\"content\":\"1\",\"arguments\":\"{}\"}],"
+        "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{}}}],"
+        "\"chat_template_kwargs\":{\"deep\":{\"t\":true,\"n\":null}},"
+        "\"continue_final_message\":true}",
+        0);
+    (void)state;
+    assert_null(req->messages[0].content);
+    expect_tree(req->messages[0].members,
+                "{tool_calls:[{id:'a',function:{name:'f',arguments:{x:[1,2.5]}}},"
+                "{function:{name:'g',arguments:'no'}}]}");
+    expect_tree(req->messages[1].members, "{tool_call_id:'a',arguments:'{}'}");
+    expect_tree(req->chat.tools, "[{type:'function',function:{name:'f',parameters:{}}}]");
+    expect_tree(req->chat.kwargs, "{deep:{t:true,n:null}}");
+    assert_true(req->chat.continue_final && !req->chat.add_generation_prompt);
+    request_unref(req);
+    req = only_request(CALL_CHAT,
+                       "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[],"
+                       "\"tool_choice\":\"none\"}",
+                       0);
+    assert_null(req->messages[0].members);
+    assert_null(req->chat.tools);
+    assert_true(req->chat.add_generation_prompt);
+    request_unref(req);
+}
+
 static void test_long_chat(void **state)
 {
     struct buf body = {0};
@@ -144,7 +211,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_chat),    cmocka_unit_test(test_long_chat),
         cmocka_unit_test(test_prompts), cmocka_unit_test(test_one_or_many),
-        cmocka_unit_test(test_later),
+        cmocka_unit_test(test_later),   cmocka_unit_test(test_tools),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,15 +19,15 @@
 #include <cmocka.h>
 
 static const struct chat_message conversation[] = {
-    {"system", "Be brief."},
-    {"user", "Hi <b>\n"},
-    {"assistant", "H\xc3\xa9llo"},
-    {"user", "Why?"},
+    {.role = "system", .content = "Be brief."},
+    {.role = "user", .content = "Hi <b>\n"},
+    {.role = "assistant", .content = "H\xc3\xa9llo"},
+    {.role = "user", .content = "Why?"},
 };
 static const struct chat_vars default_vars = {
     .messages = conversation,
     .n_messages = COUNT_OF(conversation),
-    .add_generation_prompt = true,
+    .options = {.add_generation_prompt = true},
     .bos_token = "<s>",
     .eos_token = "</s>",
 };
@@ -94,10 +94,75 @@ static void test_conversation(void **state)
                    "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n");
     vars.messages++;
     vars.n_messages = 1;
-    vars.add_generation_prompt = false;
+    vars.options.add_generation_prompt = false;
     expect_vars(chatml, &vars,
                 "<|im_start|>system\nHelp.<|im_end|>\n"
                 "<|im_start|>user\nHi <b>\n<|im_end|>\n");
+}
+
+/* Tools, more variables, and members of messages, as flat values. */
+static void test_tools(void **state)
+{
+    static const struct chat_value tools[] = {
+        {.kind = CHAT_LIST, .n = 2},
+        {.kind = CHAT_DICT, .n = 2},
+        {.kind = CHAT_STRING, .key = "name", .s = "f"},
+        {.kind = CHAT_LIST, .key = "p", .n = 3},
+        {.kind = CHAT_NULL},
+        {.kind = CHAT_INT, .i = -7},
+        {.kind = CHAT_FLOAT, .d = 0.5},
+        {.kind = CHAT_BOOL, .b = true},
+    };
+    static const struct chat_value kwargs[] = {
+        {.kind = CHAT_DICT, .n = 2},
+        {.kind = CHAT_BOOL, .key = "enable_thinking", .b = false},
+        {.kind = CHAT_LIST, .key = "documents", .n = 0},
+    };
+    static const struct chat_value members[] = {
+        {.kind = CHAT_DICT, .n = 1},
+        {.kind = CHAT_STRING, .key = "tool_call_id", .s = "abc"},
+    };
+    const struct chat_message messages[] = {{.role = "assistant"},
+                                            {.role = "tool", .content = "3", .members = members}};
+    struct chat_vars vars = {
+        .messages = messages, .n_messages = 2, .options = {.tools = tools, .kwargs = kwargs}};
+    (void)state;
+    expect_vars("{{ tools|tojson }} {{ enable_thinking }} {{ documents }} {{ messages|tojson }}",
+                &vars,
+                "[{\"name\": \"f\", \"p\": [null, -7, 0.5]}, true] False [] "
+                "[{\"role\": \"assistant\", \"content\": null}, "
+                "{\"role\": \"tool\", \"content\": \"3\", \"tool_call_id\": \"abc\"}]");
+    struct buf out = {0};
+    char err[256];
+    assert_int_equal(render_vars("{{ messages|length }}", &vars, &out, err, sizeof err),
+                     SPECD_EINVAL);
+    assert_memory_equal(err, "tools: ", 7);
+    buf_free(&out);
+}
+
+static void test_continue(void **state)
+{
+    static const char keeps[] = "{% for m in messages %}[{{ m.content }}]\n{% endfor %}";
+    static const char trims[] = "{% for m in messages %}[{{ m.content|trim }}]\n{% endfor %}";
+    struct chat_message messages[] = {{.role = "user", .content = "So it"},
+                                      {.role = "assistant", .content = " So it \n"}};
+    struct chat_vars vars = {
+        .messages = messages, .n_messages = 2, .options = {.continue_final = true}};
+    struct buf out = {0};
+    char err[256];
+    (void)state;
+    expect_vars(keeps, &vars, "[So it]\n[ So it \n");
+    expect_vars(trims, &vars, "[So it]\n[So it");
+    messages[1].content = "not printed";
+    buf_puts(&out, "before");
+    assert_int_equal(render_vars("{{ messages[0].content }}", &vars, &out, err, sizeof err),
+                     SPECD_EINVAL);
+    assert_string_equal(err, "continue_final_message: the chat template does not print the last "
+                             "message");
+    assert_int_equal(out.len, 6);
+    messages[1].content = " ";
+    assert_int_equal(render_vars(keeps, &vars, &out, err, sizeof err), SPECD_EINVAL);
+    buf_free(&out);
 }
 
 static void test_variables(void **state)
@@ -425,7 +490,8 @@ static void test_bounded_source(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_conversation),   cmocka_unit_test(test_variables),
+        cmocka_unit_test(test_conversation),   cmocka_unit_test(test_tools),
+        cmocka_unit_test(test_continue),       cmocka_unit_test(test_variables),
         cmocka_unit_test(test_appends),        cmocka_unit_test(test_values),
         cmocka_unit_test(test_white_space),    cmocka_unit_test(test_expressions),
         cmocka_unit_test(test_statements),     cmocka_unit_test(test_errors),

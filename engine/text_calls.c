@@ -1,0 +1,37 @@
+/*
+ * text_calls.c - what the server may ask of tokenizer and template without a request.
+ *
+ * Pure functions of tables that are immutable once the engine is READY.
+ */
+#include "engine_impl.h"
+
+#include <string.h>
+
+int engine_tokenize(const struct engine *e, const char *text, size_t len, bool bos, bool special,
+                    int32_t **ids, size_t *n_ids)
+{
+    unsigned flags = (bos ? ENCODE_BOS : 0u) | (special ? ENCODE_SPECIAL : 0u);
+    return tokenizer_encode(e->tokenizer, text, len, flags, NULL, ids, n_ids);
+}
+
+void engine_detokenize(const struct engine *e, const int32_t *ids, size_t n_ids, struct buf *out)
+{
+    struct decoder d = {0};
+    for (size_t i = 0; i < n_ids; i++)
+        decoder_feed(&d, e->tokenizer, ids[i], true, out);
+    decoder_finish(&d, out);
+}
+
+int engine_apply_template(const struct engine *e, const struct request *req, struct buf *out,
+                          char *err, size_t errlen)
+{
+    return prepare_chat(&e->prepare, req, out, err, errlen);
+}
+
+const char *engine_chat_template(const struct engine *e)
+{
+    const char *own = e->target_file->vocab.chat_template;
+    if (!e->chat)
+        return "";
+    return e->config.chat_template ? e->config.chat_template : own;
+}

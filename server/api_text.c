@@ -1,0 +1,238 @@
+/*
+ * api_text.c - POST /tokenize, /detokenize, /apply-template: llama.cpp's, without generation.
+ */
+#include "call.h"
+#include "errands.h"
+#include "json_write.h"
+#include "respond.h"
+#include "server.h"
+#include "utf8.h"
+
+#include <stdlib.h>
+
+/* What an errand works on. The document is gone by then: it may take a hundred times its bytes. */
+struct text_work {
+    char *content;
+    bool add_special, parse_special, with_pieces;
+    int32_t *ids;
+    size_t n_ids;
+    struct call call;
+    struct request *req;
+};
+
+static void work_free(void *arg)
+{
+    struct text_work *w = arg;
+    request_unref(w->req);
+    call_free(&w->call);
+    free(w->ids);
+    free(w->content);
+    free(w);
+}
+
+/* Takes w; rc is what reading the body has given. */
+static enum MHD_Result start(struct exchange *ex, int rc, const struct api_error *e,
+                             int (*run)(struct errand *errand), struct text_work *w)
+{
+    if (rc == 0)
+        return errand_start(ex, run, w, work_free);
+    work_free(w);
+    return respond_error(ex, e);
+}
+
+static const struct engine_info *info_of(const struct exchange *ex)
+{
+    struct engine *engine = atomic_load(&ex->server->engine);
+    return engine ? engine_info(engine) : NULL;
+}
+
+static int read_body(const struct exchange *ex, struct json **doc, struct api_error *e)
+{
+    char why[256] = "the body is empty";
+    const struct buf *body = &ex->body;
+    int rc = body->len == 0 ? SPECD_EJSON : json_parse(doc, body->data, body->len, why, sizeof why);
+    if (rc < 0)
+        return api_fail(e, rc, NULL, "%s", why);
+    if (json_type(*doc) != JSON_OBJECT)
+        return api_fail(e, SPECD_EINVAL, NULL, "the body must be a JSON object");
+    return 0;
+}
+
+/* ---- /tokenize */
+
+static int parse_content(void *into, const char *name, const struct json *v, struct api_error *e)
+{
+    struct text_work *w = into;
+    if (json_type(v) != JSON_STRING)
+        return api_fail(e, SPECD_EINVAL, name, "'%s' must be a string", name);
+    w->content = xstrdup(json_string(v));
+    return 0;
+}
+
+static const struct field tokenize_fields[] = {
+    {.name = "content",
+     .kind = FIELD_CUSTOM,
+     .parse = parse_content,
+     .flags = FIELD_REQUIRED,
+     .fallback = "required",
+     .range = "any string",
+     .about = "the text",
+     .schema = "\"type\":\"string\""},
+    {.name = "add_special",
+     .kind = FIELD_BOOL,
+     .offset = offsetof(struct text_work, add_special),
+     .about = "with the model's own first and last tokens"},
+    {.name = "parse_special",
+     .kind = FIELD_BOOL,
+     .offset = offsetof(struct text_work, parse_special),
+     .about = "texts of control tokens become those tokens"},
+    {.name = "with_pieces",
+     .kind = FIELD_BOOL,
+     .offset = offsetof(struct text_work, with_pieces),
+     .about = "each token with its text, or with its bytes where they are no UTF-8"},
+};
+
+static bool is_text(const char *s, size_t len)
+{
+    for (size_t at = 0, n; at < len; at += n) {
+        n = utf8_length((const unsigned char *)s + at, len - at);
+        if (n == 0)
+            return false;
+    }
+    return true;
+}
+
+static const struct text_work defaults = {.parse_special = true};
+
+const struct field *tokenize_table(size_t *n)
+{
+    *n = COUNT_OF(tokenize_fields);
+    return tokenize_fields;
+}
+
+const void *tokenize_defaults(void)
+{
+    return &defaults;
+}
+
+static void write_piece(const struct engine *engine, int32_t id, struct buf *out)
+{
+    size_t len;
+    const char *bytes = engine_token_bytes(engine, id, &len);
+    buf_printf(out, "{\"id\":%d,\"piece\":", id);
+    if (is_text(bytes, len)) {
+        json_str(out, bytes, len);
+    } else {
+        for (size_t i = 0; i < len; i++)
+            buf_printf(out, "%c%d", i ? ',' : '[', (unsigned char)bytes[i]);
+        json_lit(out, "]");
+    }
+    json_lit(out, "}");
+}
+
+static int tokenize(struct errand *errand)
+{
+    struct text_work *w = errand->arg;
+    struct buf *out = &errand->body;
+    int rc = engine_tokenize(errand->engine, w->content, strlen(w->content), w->add_special,
+                             w->parse_special, &w->ids, &w->n_ids);
+    if (rc < 0)
+        return api_fail(&errand->error, rc, "content", "'content' can't be tokenized");
+    json_lit(out, "{\"tokens\":[");
+    for (size_t i = 0; i < w->n_ids; i++) {
+        if (i > 0)
+            json_lit(out, ",");
+        if (w->with_pieces)
+            write_piece(errand->engine, w->ids[i], out);
+        else
+            json_int(out, w->ids[i]);
+    }
+    json_lit(out, "]}");
+    return 0;
+}
+
+enum MHD_Result api_tokenize(struct exchange *ex)
+{
+    struct text_work *w = xcalloc(1, sizeof *w);
+    struct json *doc = NULL;
+    struct api_error e;
+    *w = defaults;
+    int rc = read_body(ex, &doc, &e);
+    if (rc == 0)
+        rc = fields_read(tokenize_fields, COUNT_OF(tokenize_fields), 0, "", doc, w, &e);
+    if (rc == 0 && !w->content)
+        rc = api_fail(&e, SPECD_EINVAL, "content", "'content' is required");
+    json_free(doc);
+    return start(ex, rc, &e, tokenize, w);
+}
+
+/* ---- /detokenize */
+
+static int detokenize(struct errand *errand)
+{
+    struct text_work *w = errand->arg;
+    struct buf text = {0};
+    engine_detokenize(errand->engine, w->ids, w->n_ids, &text);
+    json_lit(&errand->body, "{\"content\":");
+    json_str(&errand->body, text.data ? text.data : "", text.len);
+    json_lit(&errand->body, "}");
+    buf_free(&text);
+    return 0;
+}
+
+static int read_tokens(struct text_work *w, const struct json *doc, const struct engine_info *info,
+                       struct api_error *e)
+{
+    const struct json *v = json_get(doc, "tokens");
+    if (!v || json_type(v) != JSON_ARRAY)
+        return api_fail(e, SPECD_EINVAL, "tokens", "'tokens' must be a list of token ids");
+    return token_ids_read("tokens", v, info->n_vocab, &w->ids, &w->n_ids, e);
+}
+
+enum MHD_Result api_detokenize(struct exchange *ex)
+{
+    const struct engine_info *info = info_of(ex);
+    struct text_work *w = xcalloc(1, sizeof *w);
+    struct json *doc = NULL;
+    struct api_error e;
+    int rc = read_body(ex, &doc, &e);
+    if (rc == 0)
+        rc = info ? read_tokens(w, doc, info, &e)
+                  : api_fail(&e, SPECD_ELOADING, NULL, "Loading model");
+    json_free(doc);
+    return start(ex, rc, &e, detokenize, w);
+}
+
+/* ---- /apply-template */
+
+static int apply_template(struct errand *errand)
+{
+    struct text_work *w = errand->arg;
+    struct buf text = {0};
+    char why[256] = "";
+    int rc = engine_apply_template(errand->engine, w->req, &text, why, sizeof why);
+    if (rc < 0) {
+        api_fail(&errand->error, rc, NULL, "%s", why);
+        api_name_field(&errand->error);
+    } else {
+        json_lit(&errand->body, "{\"prompt\":");
+        json_str(&errand->body, text.data ? text.data : "", text.len);
+        json_lit(&errand->body, "}");
+    }
+    buf_free(&text);
+    return rc;
+}
+
+/* Takes what chat takes, so that a body can be tried here first. */
+enum MHD_Result api_apply_template(struct exchange *ex)
+{
+    struct text_work *w = xcalloc(1, sizeof *w);
+    const struct engine_info *info = info_of(ex);
+    struct api_error e;
+    int rc = !info ? api_fail(&e, SPECD_ELOADING, NULL, "Loading model")
+                   : call_parse(&w->call, CALL_CHAT, info, ex->body.data, ex->body.len, &e);
+    if (rc == 0)
+        w->req = call_request(&w->call, 0, 0);
+    call_drop_document(&w->call);
+    return start(ex, rc, &e, apply_template, w);
+}

@@ -1,0 +1,19 @@
+/*
+ * call_values.h - readers and writers of request fields that have a shape of their own.
+ *
+ * Each is a field_parse or field_write of call_fields.c's table; what they read into is a struct
+ * call.
+ */
+#ifndef SPECD_SERVER_CALL_VALUES_H
+#define SPECD_SERVER_CALL_VALUES_H
+
+#include "call.h"
+
+field_parse parse_text, parse_max_tokens, parse_seed, parse_stop, parse_stop_ids, parse_allowed,
+    parse_bias, parse_salt, parse_format, parse_tools, parse_tool_choice, parse_kwargs;
+field_parse parse_nothing; /* read elsewhere */
+field_parse parse_later;   /* known, and refused */
+
+field_write write_max_tokens, write_seed, write_stop;
+
+#endif

@@ -1,0 +1,127 @@
+#include "errands.h"
+
+#include "respond.h"
+#include "server.h"
+
+#include <stdlib.h>
+
+/* ---- the exchange's side */
+
+static bool is_done(void *arg)
+{
+    return atomic_load(&((struct errand *)arg)->done);
+}
+
+static enum MHD_Result resume(struct exchange *ex)
+{
+    struct errand *r = ex->work;
+    switch (exchange_wait(ex, 0, is_done, r)) {
+    case WAIT_SUSPENDED:
+        return MHD_YES;
+    case WAIT_STOPPING:
+        return respond_code(ex, SPECD_EDRAINING);
+    case WAIT_READY:
+        break;
+    }
+    return r->rc < 0 ? respond_error(ex, &r->error) : respond_json(ex, 200, &r->body);
+}
+
+static void abandon(void *work)
+{
+    atomic_store(&((struct errand *)work)->abandoned, true);
+}
+
+static void release(void *work)
+{
+    struct errand *r = work;
+    r->free_arg(r->arg);
+    buf_free(&r->body);
+    free(r);
+}
+
+/* ---- the thread */
+
+static struct errand *take(struct errands *s)
+{
+    pthread_mutex_lock(&s->lock);
+    while (!s->first && !s->stopping)
+        pthread_cond_wait(&s->came, &s->lock);
+    struct errand *r = s->stopping ? NULL : s->first;
+    if (r) {
+        s->first = r->next;
+        s->last = s->first ? s->last : &s->first;
+        s->n--;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return r;
+}
+
+static void *serve_errands(void *arg)
+{
+    struct errands *s = arg;
+    for (struct errand *r; (r = take(s));) {
+        struct exchange *ex = r->exchange;
+        if (!atomic_load(&r->abandoned))
+            r->rc = r->run(r);
+        atomic_store(&r->done, true);
+        exchange_wake(ex);
+        exchange_unref(ex);
+    }
+    return NULL;
+}
+
+void errands_init(struct errands *s)
+{
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->came, NULL);
+    s->last = &s->first;
+}
+
+void errands_fini(struct errands *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->stopping = true;
+    pthread_cond_signal(&s->came);
+    pthread_mutex_unlock(&s->lock);
+    if (s->running)
+        pthread_join(s->thread, NULL);
+    for (struct errand *r = s->first, *next; r; r = next) {
+        next = r->next;
+        exchange_unref(r->exchange);
+    }
+    pthread_cond_destroy(&s->came);
+    pthread_mutex_destroy(&s->lock);
+}
+
+static bool add(struct errands *s, struct errand *r)
+{
+    pthread_mutex_lock(&s->lock);
+    if (!s->running)
+        s->running = pthread_create(&s->thread, NULL, serve_errands, s) == 0;
+    bool room = s->running && s->n < ERRANDS_MAX;
+    if (room) {
+        exchange_ref(r->exchange);
+        *s->last = r;
+        s->last = &r->next;
+        s->n++;
+        pthread_cond_signal(&s->came);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return room;
+}
+
+enum MHD_Result errand_start(struct exchange *ex, int (*run)(struct errand *errand), void *arg,
+                             void (*free_arg)(void *arg))
+{
+    static const struct work_type type = {resume, abandon, release};
+    struct errand *r = xcalloc(1, sizeof *r);
+    *r = (struct errand){.exchange = ex,
+                         .engine = atomic_load(&ex->server->engine),
+                         .run = run,
+                         .free_arg = free_arg,
+                         .arg = arg};
+    exchange_drop_body(ex);
+    ex->work = r;
+    ex->work_type = &type;
+    return add(&ex->server->errands, r) ? resume(ex) : respond_code(ex, SPECD_EBUSY);
+}

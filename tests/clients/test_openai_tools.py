@@ -1,0 +1,125 @@
+"""The official openai client and tools, against the HTTP side with canned answers in the words of
+several model families (tests/http/fake_engine.c). Skipped without the package.
+"""
+
+import json
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "http"))
+
+try:
+    import openai
+except ImportError:
+    print("skip: the openai package is not installed")
+    sys.exit(77)
+
+from specd_client import Server  # noqa: E402
+
+TOOLS = [
+    {"type": "function", "function": {
+        "name": "get_weather", "description": "The weather of a city",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}},
+                       "required": ["city"]}}},
+    {"type": "function", "function": {
+        "name": "add", "parameters": {"type": "object", "properties": {"a": {}, "b": {}}}}},
+]
+SAID = {
+    "hermes": ('<tool_call>\n{"name": "get_weather", "arguments": {"city": "Bern"}}\n</tool_call>\n'
+               '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>'),
+    "llama": ('{"name": "get_weather", "parameters": {"city": "Bern"}}; '
+              '{"name": "add", "parameters": {"a": 1, "b": 2}}'),
+    "mistral": ('[TOOL_CALLS] [{"name": "get_weather", "arguments": {"city": "Bern"}}, '
+                '{"name": "add", "arguments": {"a": 1, "b": 2}}]'),
+}
+CALLS = [("get_weather", {"city": "Bern"}), ("add", {"a": 1, "b": 2})]
+
+
+class Tools(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server()
+        cls.client = openai.OpenAI(base_url=f"http://127.0.0.1:{cls.server.port}/v1",
+                                   api_key="none", max_retries=0)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.client.close()
+        wrong = cls.server.stop()
+        assert wrong is None, wrong
+
+    def create(self, said, **kw):
+        messages = [{"role": "user", "content": "say=" + said}]
+        return self.client.chat.completions.create(
+            **{"model": "fake", "messages": messages, "tools": TOOLS, **kw})
+
+    def test_calls(self):
+        for family, said in SAID.items():
+            with self.subTest(family):
+                choice = self.create(said).choices[0]
+                self.assertEqual(choice.finish_reason, "tool_calls")
+                self.assertIsNone(choice.message.content)
+                self.assertEqual([(c.function.name, json.loads(c.function.arguments))
+                                  for c in choice.message.tool_calls], CALLS)
+
+    def test_streamed_calls(self):
+        for family, said in SAID.items():
+            with self.subTest(family):
+                calls, reason = {}, None
+                for chunk in self.create(said, stream=True):
+                    choice = chunk.choices[0]
+                    self.assertFalse(choice.delta.content)
+                    reason = choice.finish_reason or reason
+                    for c in choice.delta.tool_calls or []:
+                        call = calls.setdefault(c.index, {"id": c.id, "name": "", "arguments": ""})
+                        call["name"] += c.function.name or ""
+                        call["arguments"] += c.function.arguments or ""
+                self.assertEqual(reason, "tool_calls")
+                self.assertEqual([(calls[i]["name"], json.loads(calls[i]["arguments"]))
+                                  for i in sorted(calls)], CALLS)
+                self.assertEqual(len({c["id"] for c in calls.values()}), 2)
+
+    def test_stream_helper(self):
+        """The client's own accumulation of a stream."""
+        messages = [{"role": "user", "content": "say=" + SAID["hermes"]}]
+        with self.client.chat.completions.stream(model="fake", messages=messages,
+                                                 tools=TOOLS) as stream:
+            final = stream.get_final_completion().choices[0]
+        self.assertEqual(final.finish_reason, "tool_calls")
+        self.assertEqual([c.function.name for c in final.message.tool_calls],
+                         [name for name, _ in CALLS])
+
+    def test_round_trip(self):
+        """The message as the client holds it, and a result for each call, go back."""
+        message = self.create(SAID["hermes"]).choices[0].message
+        messages = [{"role": "user", "content": "Hi"}, message]
+        messages += [{"role": "tool", "tool_call_id": c.id, "content": "fine"}
+                     for c in message.tool_calls]
+        messages.append({"role": "user", "content": "say=All is fine."})
+        answer = self.create("", messages=messages).choices[0]
+        self.assertEqual((answer.message.content, answer.finish_reason), ("All is fine.", "stop"))
+        self.assertIsNone(answer.message.tool_calls)
+
+    def test_one_at_a_time(self):
+        answer = self.create(SAID["hermes"], parallel_tool_calls=False).choices[0]
+        self.assertEqual(len(answer.message.tool_calls), 1)
+
+    def test_no_tools(self):
+        answer = self.create(SAID["hermes"], tool_choice="none").choices[0]
+        self.assertEqual(answer.message.content, SAID["hermes"])
+
+    def test_what_can_not_be_promised(self):
+        named = {"type": "function", "function": {"name": "add"}}
+        schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}
+        for fields, param in (({"tool_choice": "required"}, "tool_choice"),
+                              ({"tool_choice": named}, "tool_choice"),
+                              ({"response_format": schema}, "response_format")):
+            with self.assertRaises(openai.BadRequestError) as caught:
+                self.create("x", **fields)
+            self.assertEqual(caught.exception.param, param)
+            self.assertIn("grammar", caught.exception.message)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,223 @@
+"""docs/openapi.json is what the server does: every route's real answers, streams and errors fit their
+schemas, which allow no member that is not listed; and what the server refuses, the schemas refuse.
+"""
+
+import json
+import os
+import sys
+import unittest
+
+try:
+    import jsonschema
+except ImportError:
+    print("skip: the jsonschema package is not installed")
+    sys.exit(77)
+
+import test_params
+from specd_client import ServerCase, SingleCase, fake_only, raw_request, read_reply
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+with open(os.path.join(HERE, "..", "..", "docs", "openapi.json")) as f:
+    API = json.load(f)
+COMPLETION, CHAT, NATIVE = "/v1/completions", "/v1/chat/completions", "/completion"
+TOOL = {"type": "function", "function": {"name": "add", "parameters": {}}}
+
+
+def validator(schema):
+    return jsonschema.Draft202012Validator({**schema, "components": API["components"]})
+
+
+def operation(method, path):
+    return API["paths"][path]["get" if method in ("GET", "HEAD") else "post"]
+
+
+def answer_schema(method, path, status, kind):
+    return operation(method, path)["responses"][str(status)]["content"][kind]["schema"]
+
+
+class SchemaCase(ServerCase):
+    def fits(self, schema, value):
+        errors = sorted(validator(schema).iter_errors(value), key=lambda e: len(e.path))
+        if errors:
+            best = jsonschema.exceptions.best_match(errors)
+            self.fail(f"{best.json_path}: {best.message[:300]}\n{json.dumps(value)[:600]}")
+
+    def ask(self, method, path, body=None, status=200, **kw):
+        """The answer, which fits its schema, as must the body when it is not refused."""
+        if body is not None and status == 200:
+            schema = operation(method, path)["requestBody"]["content"]["application/json"]["schema"]
+            self.fits(schema, body)
+        r = self.server.request(method, path, body, **kw)
+        self.assertEqual(r.status, status, r.body)
+        kind = r.headers["Content-Type"].split(";")[0]
+        schema = answer_schema(method, path, status, kind)
+        if kind == "application/json":
+            self.fits(schema, r.json())
+        elif kind == "text/event-stream":
+            events = [e for e in r.events() if e != "[DONE]"]
+            self.assertTrue(events)
+            for e in events:
+                self.fits(schema, e)
+        self.assertTrue(r.headers["X-Request-Id"])
+        return r
+
+
+class Answers(SchemaCase):
+    def test_document(self):
+        self.assertEqual(API["openapi"], "3.1.0")
+        for name, schema in API["components"]["schemas"].items():
+            with self.subTest(name):
+                jsonschema.Draft202012Validator.check_schema(schema)
+
+        def refs(value):
+            if isinstance(value, dict):
+                if "$ref" in value:
+                    yield value["$ref"]
+                value = value.values()
+            if not isinstance(value, str) and hasattr(value, "__iter__"):
+                for v in value:
+                    yield from refs(v)
+        for ref in set(refs(API)):
+            at = API
+            for part in ref.removeprefix("#/").split("/"):
+                at = at[part]
+
+    def test_get(self):
+        for path, operations in API["paths"].items():
+            if "get" in operations:
+                self.ask("GET", path)
+                self.assertEqual(self.server.request("HEAD", path).status, 200)
+        self.ask("GET", "/slots?fail_on_no_slot=1".split("?")[0])
+
+    def test_methods(self):
+        for path, operations in API["paths"].items():
+            r = self.server.request("OPTIONS", path)
+            self.assertIn("POST" if "post" in operations else "GET", r.headers["Allow"])
+            wrong = "GET" if "post" in operations else "POST"
+            r = self.server.request(wrong, path, b"{}" if wrong == "POST" else None)
+            self.assertEqual(r.status, 405)
+            self.fits({"$ref": "#/components/schemas/Error"}, r.json())
+        self.fits({"$ref": "#/components/schemas/Error"}, self.server.get("/nowhere").json())
+
+    def test_generating(self):
+        for path in COMPLETION, CHAT, NATIVE:
+            base = {"max_tokens": 6, "ignore_eos": True, **test_params.base(path)}
+            logprobs = {"logprobs": True, "top_logprobs": 2} if path == CHAT else {"logprobs": 2}
+            for fields in ({}, logprobs, {"return_tokens": True, "seed": 3, "stop": ["zz"]},
+                           {"echo": True, **logprobs}, {"n": 2}, {"echo": True, "max_tokens": 0},
+                           {"timings_per_token": True, "speculative": {"trace": True}},
+                           {"speculative": {"enabled": False}, "temperature": 0.5, "top_k": 5},
+                           {"stream_options": {"include_usage": True,
+                                               "continuous_usage_stats": True}},
+                           {"stream_options": {"include_usage": True}}):
+                for stream in False, True:
+                    with self.subTest(path=path, fields=fields, stream=stream):
+                        self.ask("POST", path, {**base, **fields, "stream": stream})
+            if path != CHAT:
+                for prompt in ["x", "y"], [1, 2], [[1], [2, 3]]:
+                    self.ask("POST", path, {**base, "prompt": prompt})
+
+    @fake_only
+    def test_stops_and_calls(self):
+        text = 'say=Well <tool_call>{"name":"add","arguments":{"a":1}}</tool_call>'
+        for stream in False, True:
+            for fields in {"tools": [TOOL]}, {"tools": [TOOL], "tool_choice": "none"}:
+                self.ask("POST", CHAT, {"messages": [{"role": "user", "content": text}],
+                                        "stream": stream, **fields})
+            self.ask("POST", NATIVE, {"prompt": "x", "stop": "w3", "stream": stream})
+            self.ask("POST", NATIVE, {"prompt": "eos_after=3", "stream": stream})
+            order = {"role": "user", "content": "burst=1 token_ms=30 fail_after=3"}
+            reply = self.server.post(CHAT, {"messages": [order], "stream": stream})
+            error = reply.events()[-2] if stream else reply.json()
+            self.fits({"$ref": "#/components/schemas/Error"}, error)
+
+    def test_text(self):
+        for pieces in False, True:
+            tokens = self.ask("POST", "/tokenize", {"content": "h\u00e9", "with_pieces": pieces})
+        ids = [t["id"] for t in tokens.json()["tokens"]]
+        self.ask("POST", "/detokenize", {"tokens": ids})
+        self.ask("POST", "/apply-template", {"messages": [{"role": "user", "content": "x"}]})
+
+    def test_errors(self):
+        for path, operations in API["paths"].items():
+            if "post" not in operations:
+                continue
+            self.ask("POST", path, b"{", 400)
+            self.ask("POST", path, {}, 400)
+            self.ask("POST", path, b"{}", 415, headers={"Content-Type": "text/plain"})
+            with self.server.connect() as s:  # refused at the header
+                s.sendall(raw_request(b" " * (5 << 20), path)[:200])
+                status, _, body = read_reply(s)
+            self.assertEqual(status, 413)
+            self.fits(answer_schema("POST", path, 413, "application/json"), json.loads(body))
+
+
+class Requests(SchemaCase):
+    # What no schema can say: the size of the vocabulary, ids given twice, names that are taken.
+    LOOSE = {"chat_template_kwargs", "stop_token_ids", "allowed_token_ids", "logit_bias", "prompt"}
+    # -1 is for one route only; a float ends below these.
+    BEYOND = (-1, 1e39, 1e40, 10**40, 1e300, 1e308)
+
+    def test_what_is_refused(self):
+        """The values that test_params shows to be refused do not fit either."""
+        n, loose = 0, 0
+        for key, values in test_params.FIELDS.items():
+            name, routes = key if isinstance(key, tuple) else (key, test_params.ROUTES)
+            for path in routes:
+                schema = operation("POST", path)["requestBody"]["content"]["application/json"]
+                check = validator(schema["schema"])
+                for value in values:
+                    if len(str(value)) > 50000:
+                        continue
+                    body = {**test_params.base(path), **test_params.nested(name, value)}
+                    n += 1
+                    if check.is_valid(body):
+                        self.assertTrue(name in self.LOOSE or value in self.BEYOND,
+                                        (path, name, str(value)[:90]))
+                        loose += 1
+        self.assertGreater(n, 1500)
+        self.assertLess(loose, n // 10, (loose, n))
+
+    def test_what_is_taken(self):
+        """The defaults of the schema, and both ends of closed ranges, are taken."""
+        for path in COMPLETION, CHAT, NATIVE:
+            name = operation("POST", path)["requestBody"]["content"]["application/json"]["schema"]
+            schema = API["components"]["schemas"][name["$ref"].rsplit("/", 1)[1]]
+            for field, s in schema["properties"].items():
+                values = [s[k] for k in ("default", "minimum", "maximum") if k in s] + [None]
+                for value in values:
+                    if field in ("prompt", "messages") or field == "top_logprobs" and value:
+                        continue
+                    body = {**test_params.base(path), "max_tokens": 1, field: value}
+                    r = self.server.post(path, body)
+                    if r.status != 200:
+                        self.fail(f"{path} {field} {value}: {r.body}")
+
+
+class Keys(SchemaCase):
+    env = {"SPECD_API_KEY": "sesame"}
+
+    def test_keys(self):
+        for path, operations in API["paths"].items():
+            for method, op in operations.items():
+                body = b"{}" if method == "post" else None
+                status = self.server.request(method.upper(), path, body).status
+                self.assertEqual(status == 401, bool(op["security"]), path)
+        self.ask("GET", "/props", status=401)
+
+
+class Loading(SingleCase):
+    @fake_only
+    def test_loading(self):
+        server = self.start(env={"FAKE_LOAD_MS": "60000"}, wait="listening")
+        for path, operations in API["paths"].items():
+            method = "GET" if "get" in operations else "POST"
+            r = server.request(method, path, {} if method == "POST" else None)
+            self.assertEqual(r.status, 503)
+            self.assertTrue(r.headers["Retry-After"])
+            schema = answer_schema(method, path, 503, "application/json")
+            validator(schema).validate(r.json())
+
+
+if __name__ == "__main__":
+    unittest.main()

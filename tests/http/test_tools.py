@@ -1,0 +1,273 @@
+"""Tools: what reaches the chat template, and what comes back of what a model writes."""
+
+import json
+import unittest
+
+from specd_client import FAKE, ServerCase, fake_only, raw_request
+
+CHAT, TEMPLATE = "/v1/chat/completions", "/apply-template"
+
+
+def tool(name, **parameters):
+    return {"type": "function", "function": {
+        "name": name, "description": "About " + name,
+        "parameters": {"type": "object", "properties": parameters}}}
+
+
+TOOLS = [tool("get_weather", city={"type": "string"}), tool("add", a={}, b={})]
+USER = {"role": "user", "content": "Hello"}
+CALLED = {"role": "assistant", "content": None, "tool_calls": [
+    {"id": "abcdefghi", "type": "function",
+     "function": {"name": "add", "arguments": '{"a": 1, "b": [true, null, 0.5]}'}}]}
+RESULT = {"role": "tool", "tool_call_id": "abcdefghi", "content": "3"}
+
+
+def chat(*messages, **kw):
+    return {"messages": list(messages) or [USER], "max_tokens": 64, "temperature": 0, **kw}
+
+
+class Tools(ServerCase):
+    def say(self, text, **kw):
+        """The fake engine's answer, whole and from a stream: (message, finish_reason)."""
+        body = chat({"role": "user", "content": "say=" + text}, **{"tools": TOOLS, **kw})
+        whole = self.server.post(CHAT, body)
+        self.assertEqual(whole.status, 200, whole.body)
+        whole = whole.json()["choices"][0]
+        reply = self.server.post(CHAT, {**body, "stream": True})
+        *chunks, finish, done = reply.events()
+        self.assertEqual(done, "[DONE]")
+        n = min((len(text) + 2) // 3, body["max_tokens"])
+        self.assertEqual(len(chunks), n)  # one event per token, whatever is held back
+        content, calls = "", []
+        for c in chunks + [finish]:
+            delta = c["choices"][0]["delta"]
+            content += delta.get("content", "")
+            for call in delta.get("tool_calls", []):
+                self.assertEqual(call.pop("index"), len(calls))
+                calls.append(call)
+        self.assertEqual(chunks[0]["choices"][0]["delta"]["role"], "assistant")
+        self.assertEqual(content or None, whole["message"]["content"])
+        self.assertEqual([c["function"] for c in calls],
+                         [c["function"] for c in whole["message"].get("tool_calls", [])])
+        ids = [c["id"] for c in calls + whole["message"].get("tool_calls", [])]
+        self.assertEqual(len(set(ids)), len(ids))
+        self.assertEqual(finish["choices"][0]["finish_reason"], whole["finish_reason"])
+        return whole["message"], whole["finish_reason"]
+
+    @fake_only
+    def test_calls(self):
+        for text, content, calls in (
+                ('<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>', None,
+                 [("add", {"a": 1})]),
+                ('I see.\n<tool_call>{"name":"add","arguments":{}}</tool_call>\n'
+                 '<tool_call>{"name":"get_weather","arguments":{"city":"Bern"}}</tool_call>',
+                 "I see.", [("add", {}), ("get_weather", {"city": "Bern"})]),
+                ('{"name": "add", "parameters": {"a": "}"}}', None, [("add", {"a": "}"})]),
+                ('[TOOL_CALLS] [{"name": "add", "arguments": {"b": 2}}]', None,
+                 [("add", {"b": 2})])):
+            message, reason = self.say(text)
+            self.assertEqual(reason, "tool_calls")
+            self.assertEqual(message["content"], content)
+            self.assertEqual([(c["function"]["name"], json.loads(c["function"]["arguments"]))
+                              for c in message["tool_calls"]], calls)
+
+    @fake_only
+    def test_text(self):
+        for text in ("Just words.", '{"answer": 42}', "a < b <tool", "[1, 2]",
+                     '<tool_call>{"name": "add"'):
+            message, reason = self.say(text)
+            self.assertEqual((message["content"], reason), (text, "stop"))
+            self.assertNotIn("tool_calls", message)
+
+    @fake_only
+    def test_not_asked_for(self):
+        call = '<tool_call>{"name": "add", "arguments": {}}</tool_call>'
+        for fields in ({"tools": None}, {"tools": []}, {"tool_choice": "none"}):
+            message, reason = self.say(call, **fields)
+            self.assertEqual((message["content"], reason), (call, "stop"))
+        message, reason = self.say(call + call, parallel_tool_calls=False)
+        self.assertEqual(len(message["tool_calls"]), 1)
+        message, reason = self.say(call + call, parallel_tool_calls=True, tool_choice="auto")
+        self.assertEqual(len(message["tool_calls"]), 2)
+
+    @fake_only
+    def test_cut_off(self):
+        message, reason = self.say('<tool_call>{"name": "add", "arguments": {}}</tool_call>',
+                                   max_tokens=5)
+        self.assertEqual((message["content"], reason), ('<tool_call>{"na', "length"))
+
+    @fake_only
+    def test_echo_is_not_searched(self):
+        text = '<tool_call>{"name":"add"}</tool_call>'
+        message = self.server.post(CHAT, chat({"role": "user", "content": "say=" + text},
+                                              tools=TOOLS, echo=True)).json()["choices"][0]
+        self.assertEqual(message["message"]["content"], "say=" + text)
+        self.assertEqual(len(message["message"]["tool_calls"]), 1)
+
+    @fake_only
+    def test_several_choices(self):
+        text = 'say=<tool_call>{"name":"add"}</tool_call>'
+        body = chat({"role": "user", "content": text}, tools=TOOLS, n=2)
+        for c in self.server.post(CHAT, body).json()["choices"]:
+            self.assertEqual(c["finish_reason"], "tool_calls")
+
+    def test_conversation_with_results(self):
+        for message in (CALLED, {**CALLED, "content": "I add."}):
+            r = self.server.post(CHAT, chat(USER, message, RESULT, tools=TOOLS))
+            self.assertEqual(r.status, 200, r.body)
+
+    def test_refused(self):
+        for field, values in {
+                "tools": (1, "x", {}, [1], [{}], [{"type": "x", "function": {"name": "f"}}],
+                          [{"type": "function"}], [{"type": "function", "function": {}}],
+                          [tool("")], [tool("x" * 65)], [tool("a b")], [tool("f")] * 129,
+                          [{"type": "function", "function": {"name": "f", "parameters": []}}]),
+                "tool_choice": ("required", "x", 1, [], True,
+                                {"type": "function", "function": {"name": "add"}}),
+                "parallel_tool_calls": (1, "x"),
+                "add_generation_prompt": (1,), "continue_final_message": ("x",),
+                "chat_template_kwargs": (1, [], "x", {"messages": []}, {"tools": None}),
+                "response_format": ({"type": "json_object"}, {"type": "json_schema"}),
+                "grammar": ("root ::= x",), "json_schema": ({},)}.items():
+            for value in values:
+                with self.subTest(field=field, value=str(value)[:60]):
+                    r = self.server.post(CHAT, chat(**{"tools": TOOLS, field: value}))
+                    self.assert_error(r, 400, field)
+        for message in ({**CALLED, "tool_calls": 1}, {**CALLED, "tool_calls": [1]},
+                        {**CALLED, "tool_calls": [{"function": {"name": 1}}]},
+                        {**CALLED, "tool_calls": [{"function": {"name": "f", "arguments": 1}}]},
+                        {**RESULT, "tool_call_id": 1}, {**RESULT, "content": None}):
+            self.assert_error(self.server.post(CHAT, chat(USER, message)), 400, "messages")
+
+
+    def test_too_many_values(self):
+        many = [0] * 100001
+        for fields in ({"chat_template_kwargs": {"x": many}},
+                       {"tools": [tool("f", x={"enum": many})]}):
+            r = self.server.post(CHAT, chat(**fields))
+            self.assert_error(r, 400, next(iter(fields)))
+        self.assert_error(self.server.post(CHAT, chat({**USER, "x": many})), 400, "messages")
+        calls = [{"function": {"name": "f", "arguments": json.dumps({"x": many[:90000]})}}] * 9
+        r = self.server.post(TEMPLATE, chat({**CALLED, "tool_calls": calls}))
+        self.assertIn(r.status, (200, 400))  # text beyond the limit, and some templates refuse
+
+
+@unittest.skipIf(FAKE, "needs a chat template")
+class Templates(ServerCase):
+    def prompt(self, *messages, **kw):
+        r = self.server.post(TEMPLATE, chat(*messages, **kw))
+        self.assertEqual(r.status, 200, r.body)
+        return r.json()["prompt"]
+
+    def test_tools(self):
+        self.assertEqual(self.prompt(tools=TOOLS),
+                         f"<tools>{json.dumps(TOOLS)}\n<user>Hello\n<assistant>")
+        for fields in ({}, {"tools": []}, {"tools": TOOLS, "tool_choice": "none"}):
+            self.assertEqual(self.prompt(**fields), "<user>Hello\n<assistant>")
+
+    def test_calls_and_results(self):
+        """Arguments become what their text says, when it says an object."""
+        call = json.loads(json.dumps(CALLED["tool_calls"]))
+        call[0]["function"]["arguments"] = {"a": 1, "b": [True, None, 0.5]}
+        self.assertEqual(self.prompt(USER, CALLED, RESULT),
+                         f"<user>Hello\n<assistant>{json.dumps(call)}\n<tool>3\n<assistant>")
+        for arguments in ("not JSON", "[1]", ""):
+            call[0]["function"]["arguments"] = arguments
+            self.assertEqual(self.prompt(USER, {**CALLED, "tool_calls": call}),
+                             f"<user>Hello\n<assistant>{json.dumps(call)}\n<assistant>")
+
+    def test_variables(self):
+        self.assertEqual(self.prompt(chat_template_kwargs={"enable_thinking": False}),
+                         "<user>Hello\n<assistant><think False>")
+        self.assertEqual(self.prompt(add_generation_prompt=False), "<user>Hello\n")
+
+    def test_continue(self):
+        begun = {"role": "assistant", "content": "Once upon"}
+        self.assertEqual(self.prompt(USER, begun, continue_final_message=True),
+                         "<user>Hello\n<assistant>Once upon")
+        r = self.server.post(CHAT, chat(USER, begun, continue_final_message=True, echo=True,
+                                        max_tokens=0))
+        self.assertEqual(r.json()["choices"][0]["message"]["content"].removeprefix("<s>"),
+                         "<user>Hello\n<assistant>Once upon")
+
+    def test_no_final_message(self):
+        r = self.server.post(TEMPLATE, chat(USER, {"role": "assistant", "content": " "},
+                                            continue_final_message=True))
+        self.assert_error(r, 400, "continue_final_message")
+
+
+class TextRoutes(ServerCase):
+    def tokens(self, text, **kw):
+        r = self.server.post("/tokenize", {"content": text, **kw})
+        self.assertEqual(r.status, 200, r.body)
+        return r.json()["tokens"]
+
+    def test_there_and_back(self):
+        for text in ("", "Hello world", "a" * 100000):
+            ids = self.tokens(text)
+            r = self.server.post("/detokenize", {"tokens": ids})
+            self.assertEqual(r.json(), {"content": text})
+        self.assertEqual(self.tokens("x y", add_special=False), self.tokens("x y"))
+        pieces = self.tokens("Hello world", with_pieces=True)
+        self.assertEqual([p["id"] for p in pieces], self.tokens("Hello world"))
+
+    @unittest.skipIf(FAKE, "needs a tokenizer")
+    def test_pieces(self):
+        pieces = self.tokens("Hello w\u00f6rld", with_pieces=True)
+        whole = b"".join(p["piece"].encode() if isinstance(p["piece"], str) else bytes(p["piece"])
+                         for p in pieces)
+        self.assertEqual(whole.decode().strip(), "Hello w\u00f6rld")
+
+    def test_many(self):
+        for i in range(200):
+            self.assertEqual(len(self.tokens("x" * 50)), len(self.tokens("x" * 50)))
+
+    def test_vanishing_clients(self):
+        body = json.dumps({"content": "one two " * 20000}).encode()
+        for path in ("/tokenize",) * 20:
+            with self.server.connect() as s:
+                s.sendall(raw_request(body, path))
+        self.assertEqual(len(self.tokens("Hello")), len(self.tokens("Hello")))
+
+    def test_refused(self):
+        for path, body, param in (
+                ("/tokenize", {}, "content"), ("/tokenize", {"content": 1}, "content"),
+                ("/tokenize", {"content": "x", "with_pieces": 1}, "with_pieces"),
+                ("/detokenize", {}, "tokens"), ("/detokenize", {"tokens": [-1]}, "tokens"),
+                ("/detokenize", {"tokens": [10**6]}, "tokens"),
+                (TEMPLATE, {}, "messages"), (TEMPLATE, {"messages": 1}, "messages")):
+            self.assert_error(self.server.post(path, body), 400, param)
+            self.assert_error(self.server.post(path, b"{"), 400, code="invalid_json")
+            self.assert_error(self.server.post(path, b"[]"), 400)
+
+    def test_props(self):
+        p = self.server.get("/props").json()
+        params = p["default_generation_settings"]["params"]
+        self.assertEqual((params["temperature"], params["n_predict"], params["seed"]), (1, -1, -1))
+        self.assertIsNone(params["speculative"]["max"])
+        self.assertEqual(p["total_slots"], len(self.server.get("/slots").json()))
+        self.assertIn("messages", p["chat_template"])
+
+    def test_request_ids(self):
+        for path in "/health", "/nowhere", "/v1/models":
+            r = self.server.get(path, headers={"x-request-id": "my-id/1"})
+            self.assertEqual(r.headers["X-Request-Id"], "my-id/1")
+        drawn = {self.server.get("/health").headers["X-Request-Id"] for _ in range(5)}
+        self.assertEqual(len(drawn), 5)
+        for bad in ("x" * 129, "a b", "\u00e9"):
+            r = self.server.get("/health", headers={"x-request-id": bad.encode("latin-1")})
+            self.assertRegex(r.headers["X-Request-Id"], "^[0-9a-f]{32}$")
+        r = self.server.post(CHAT, chat(stream=True), headers={"x-request-id": "s"})
+        self.assertEqual(r.headers["X-Request-Id"], "s")
+
+    def test_traceparent(self):
+        good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        r = self.server.get("/health", headers={"traceparent": good})
+        self.assertEqual(r.headers["Traceparent"], good)
+        for bad in ("", "x", good[:-1], good.upper(), good.replace("-", "_")):
+            r = self.server.get("/health", headers={"traceparent": bad})
+            self.assertNotIn("Traceparent", r.headers)
+
+
+if __name__ == "__main__":
+    unittest.main()
