@@ -159,7 +159,8 @@ static void prompt_set(struct bench *b, struct request *req, int i)
     if (b->n_prompts > 0) {
         req->kind = PROMPT_CHAT;
         req->messages = xcalloc(1, sizeof *req->messages);
-        req->messages[0] = (struct chat_message){"user", b->prompts[i % b->n_prompts]};
+        req->messages[0] =
+            (struct chat_message){.role = "user", .content = b->prompts[i % b->n_prompts]};
         req->n_messages = 1;
         return;
     }
