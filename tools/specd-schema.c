@@ -17,12 +17,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HAS_KEY = 1, GENERATES = 2 };
+enum { HAS_KEY = 1, GENERATES = 2, IS_PAGE = 4 };
 
 static const struct path {
     const char *path, *summary, *request, *answer, *chunk; /* schemas; NULL: none */
     unsigned flags;
 } paths[] = {
+    {"/", "The page to try it in a browser", NULL, NULL, NULL, IS_PAGE},
     {"/health", "Is the process alive and its device well?", NULL, "Status", NULL, 0},
     {"/ready", "Will a request be served?", NULL, "Status", NULL, 0},
     {"/v1/models", "The model and its draft", NULL, "ModelList", NULL, HAS_KEY},
@@ -176,7 +177,10 @@ static void write_answer(const struct path *p, struct buf *out)
     buf_puts(out, "\"200\":{\"description\":\"the answer\",\"headers\":{\"X-Request-Id\":"
                   "{\"$ref\":\"#/components/headers/RequestId\"},\"Traceparent\":"
                   "{\"$ref\":\"#/components/headers/Traceparent\"}},\"content\":{");
-    write_content(p->answer ? "application/json" : "text/plain", p->answer, out);
+    write_content(p->flags & IS_PAGE ? "text/html"
+                  : p->answer        ? "application/json"
+                                     : "text/plain",
+                  p->answer, out);
     if (p->chunk) {
         buf_puts(out, ",");
         write_content("text/event-stream", p->chunk, out);
@@ -197,8 +201,8 @@ static void write_errors(const struct path *p, struct buf *out)
         {413, p->request != NULL, "the body is beyond `--max-body`"},
         {415, p->request != NULL, "the body is not `application/json`"},
         {429, p->request != NULL, "the queue is full; try again after `Retry-After`"},
-        {500, true, "the device failed, or the model made no numbers"},
-        {503, true, "loading or draining; try again after `Retry-After`"},
+        {500, !(p->flags & IS_PAGE), "the device failed, or the model made no numbers"},
+        {503, !(p->flags & IS_PAGE), "loading or draining; try again after `Retry-After`"},
         {504, p->flags & GENERATES, "`--request-timeout`"},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
@@ -219,6 +223,8 @@ static void write_path(const struct path *p, struct buf *out)
 {
     buf_printf(out, "\"%s\":{\"%s\":{\"summary\":\"%s\",\"operationId\":\"", p->path,
                p->request ? "post" : "get", p->summary);
+    if (p->flags & IS_PAGE)
+        buf_puts(out, "page");
     for (const char *c = p->path + 1; *c; c++)
         buf_printf(out, "%c", strchr("/-", *c) ? '_' : *c);
     buf_puts(out, p->flags & HAS_KEY ? "\",\"security\":[{},{\"bearer\":[]},{\"header\":[]}],"
