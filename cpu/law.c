@@ -18,7 +18,7 @@ static bool bans_ends(const struct law_context *c)
 static bool is_adjusted(const struct law_context *c)
 {
     return c->counts_generated || c->counts_all || c->params->n_bias > 0 || c->params->allowed ||
-           bans_ends(c);
+           c->mask || bans_ends(c);
 }
 
 static float logit_penalised(const struct law *l, int32_t id)
@@ -27,6 +27,17 @@ static float logit_penalised(const struct law *l, int32_t id)
 
     return law_penalise(l->logits[id], c->law, c->counts_generated ? c->counts_generated[id] : 0,
                         c->counts_all ? c->counts_all[id] : 0);
+}
+
+/* Bits first .. first + n of `allowed` that are 0. */
+static void ban(const uint32_t *allowed, int32_t first, int n, float *buf)
+{
+    for (int i = 0; allowed && i < n; i++) {
+        uint32_t id = (uint32_t)(first + i);
+
+        if (!(allowed[id / 32] >> id % 32 & 1))
+            buf[i] = -INFINITY;
+    }
 }
 
 static void mask(const struct law_context *c, int32_t first, int n, float *buf)
@@ -39,12 +50,8 @@ static void mask(const struct law_context *c, int32_t first, int n, float *buf)
         if (at >= 0 && at < n && c->position < p->ends[i].from)
             buf[at] = -INFINITY;
     }
-    for (int i = 0; p->allowed && i < n; i++) {
-        uint32_t id = (uint32_t)(first + i);
-
-        if (!(p->allowed[id / 32] >> id % 32 & 1))
-            buf[i] = -INFINITY;
-    }
+    ban(p->allowed, first, n, buf);
+    ban(c->mask, first, n, buf);
 }
 
 /* Warped logits first .. first + n: the row itself, or in `buf` where something changes them. */

@@ -18,6 +18,7 @@ struct law_context {
     int32_t position;             /* of the token this row predicts: end tokens, random counter */
     /* Penalties: occurrences of ids in the text this row follows. NULL while all are off. */
     const uint16_t *counts_generated, *counts_all; /* (V) */
+    const uint32_t *mask; /* (ceil(V / 32)) beside params->allowed, or NULL */
 };
 
 struct law {

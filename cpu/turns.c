@@ -15,6 +15,7 @@ void turns_layout(struct turns *t, const struct device_setup *setup, int n_vocab
         /* Models of one family may pad their vocabularies differently; padding is never drafted. */
         .n_vocab_draft = MIN(n_vocab, n_vocab_draft),
         .k_max = setup->k_max,
+        .n_mask_words = (n_vocab - 1) / 32 + 1,
         .target_stride = row_stride(n_vocab),
         .draft_stride = row_stride(n_vocab_draft),
         .scratch_stride = row_stride(n_vocab),
@@ -22,6 +23,7 @@ void turns_layout(struct turns *t, const struct device_setup *setup, int n_vocab
     t->target_logits = arena_take(a, rows, t->target_stride * sizeof(float));
     t->draft_logits = arena_take(a, draft_rows, t->draft_stride * sizeof(float));
     t->scratch = arena_take(a, (size_t)threads, t->scratch_stride * sizeof(uint64_t));
+    t->masks = arena_take(a, rows, (size_t)t->n_mask_words * sizeof(*t->masks));
     t->turn_of_row = arena_take(a, rows, sizeof(int32_t));
     t->own = arena_take(a, rows, sizeof(*t->own));
     t->top = arena_take(a, rows, SPECD_LOGPROBS_MAX * sizeof(*t->top));
@@ -53,16 +55,28 @@ static int32_t clamp_k(const struct turns *t, const struct round_seq *seq, const
     return lags || t->n_vocab_draft == 0 ? 0 : k;
 }
 
+/* The round's masks outlive `begin` as a copy. */
+static const uint32_t *keep_masks(struct turns *t, const struct turn *turn, const uint32_t *masks)
+{
+    size_t words = (size_t)(turn->k + 1) * (size_t)t->n_mask_words;
+    uint32_t *to =
+        t->masks + (size_t)(turn - t->turns) * (size_t)(t->k_max + 1) * (size_t)t->n_mask_words;
+    return masks ? memcpy(to, masks, words * sizeof(*to)) : NULL;
+}
+
 int turns_add(struct turns *t, const struct round_seq *seq, int32_t target_len, int32_t draft_len)
 {
     struct slot *slot = &t->slots->slots[seq->slot];
     if (slot->len < 1 || slot->len >= slot->limit || target_len != slot->len - 1)
+        return SPECD_EINVAL;
+    if (seq->masks && seq->k > 0 && seq->source != DRAFT_FROM_HOST)
         return SPECD_EINVAL;
     struct turn *turn = &t->turns[t->n_turns++];
     turn->slot = slot;
     turn->slot_id = seq->slot;
     turn->source = seq->source;
     turn->k = clamp_k(t, seq, slot, draft_len);
+    turn->masks = keep_masks(t, turn, seq->masks);
     if (seq->source == DRAFT_FROM_HOST) {
         for (int32_t i = 0; i < turn->k; i++)
             slot->tokens[slot->len + i] = seq->host_draft[i];
@@ -193,6 +207,8 @@ static void target_law_item(struct turns *t, int row, uint64_t *scratch)
     struct turn *turn = &t->turns[t->turn_of_row[row]];
     int i = row - turn->first_row;
     struct law_context context = context_of(t, turn, &turn->slot->params.target, i);
+    if (turn->masks)
+        context.mask = turn->masks + (size_t)i * (size_t)t->n_mask_words;
     law_build(&turn->q[i], t->target_logits + (size_t)row * t->target_stride, t->n_vocab, &context,
               scratch);
 }

@@ -19,6 +19,7 @@ struct turn {
     struct slot *slot;
     int32_t slot_id, k;
     enum draft_source source;
+    const uint32_t *masks;     /* (k + 1, words) a copy of the round's, or NULL */
     int32_t first_row;         /* of its k + 1 verify rows */
     struct law p[SPECD_K_MAX]; /* the laws that x~ was drawn from */
     struct law q[SPECD_K_MAX + 1];
@@ -38,6 +39,8 @@ struct turns {
     struct token_logprob *own; /* (n_slots, k_max + 1) */
     struct token_logprob *top; /* (n_slots, k_max + 1, SPECD_LOGPROBS_MAX) */
     struct turn *turns;        /* (n_slots) */
+    uint32_t *masks;           /* (n_slots, k_max + 1, n_mask_words) */
+    int32_t n_mask_words;
     int32_t n_turns;
     struct span *spans;    /* (n_slots): the pass being put together */
     int32_t *turn_of_span; /* (n_slots): in the last draft step */

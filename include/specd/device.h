@@ -150,6 +150,10 @@ struct round_seq {
     int32_t k;
     enum draft_source source;
     int32_t host_draft[SPECD_K_MAX]; /* DRAFT_FROM_HOST: x~_1..x~_k, a point-mass proposal */
+    /* (k + 1, ceil(V / 32)) or NULL: bits as in sample_params.allowed. Row i says what may follow
+     * the committed text and i drafted tokens, beside all that params say: a grammar's word, known
+     * where the drafts are the host's, or there are none; SPECD_EINVAL elsewhere. */
+    const uint32_t *masks;
 };
 
 /* Rows start..start+n of a slot through one model. start is that model's target_len or draft_len,
