@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ROWS_MAX 65535 /* of a pass: kernels have a block for each, across the grid */
+
 /* ---- opening --------------------------------------------------------------------------------- */
 
 static int device_open(struct device **dev, int index, char *err, size_t errlen)
@@ -31,6 +33,17 @@ static void device_describe(const struct device *dev, struct device_info *out)
     *out = dev->info;
 }
 
+static void models_free(struct device *dev)
+{
+    for (int i = 0; i < MODEL_ROLES; i++) {
+        gpu_net_free(&dev->nets[i]);
+        gpu_arena_close(&dev->weights[i]);
+        dev->has_net[i] = false;
+    }
+    free((void *)dev->setup.self_layers);
+    dev->setup.self_layers = NULL;
+}
+
 static void device_close(struct device *dev)
 {
     if (!dev)
@@ -44,17 +57,13 @@ static void device_close(struct device *dev)
     gemm_close(dev->gemm);
     seats_free(&dev->seats);
     gpu_kv_free(&dev->kv);
-    for (int i = 0; i < MODEL_ROLES; i++) {
-        gpu_net_free(&dev->nets[i]);
-        gpu_arena_close(&dev->weights[i]);
-    }
+    models_free(dev);
     gpu_arena_close(&dev->slot_arena);
     gpu_arena_close(&dev->activation_arena);
     gpu_arena_close(&dev->workspace_arena);
     gpu_arena_close(&dev->kv_arena);
     if (dev->stream)
         cudaStreamDestroy(dev->stream);
-    free((void *)dev->setup.self_layers);
     free(dev->window);
     free(dev);
 }
@@ -127,7 +136,7 @@ static int setup_check(const struct device_setup *s, char *err, size_t errlen)
     if (rc == 0)
         rc = check_range(s->n_ctx, 1, 1 << 24, "the context", err, errlen);
     if (rc == 0)
-        rc = check_range(s->max_rows, 1, 1 << 16, "the rows of a pass", err, errlen);
+        rc = check_range(s->max_rows, 1, ROWS_MAX, "the rows of a pass", err, errlen);
     if (rc == 0)
         rc = check_range(s->k_max, 0, SPECD_K_MAX, "the draft length", err, errlen);
     return rc;
@@ -308,7 +317,6 @@ static void setup_keep(struct device *dev, const struct device_setup *setup)
 
     for (uint32_t i = 0; i < setup->n_self_layers; i++)
         ids[i] = setup->self_layers[i];
-    free((void *)dev->setup.self_layers); /* of a load that failed */
     dev->setup = *setup;
     dev->setup.self_layers = ids;
 }
@@ -348,6 +356,8 @@ static int device_model_load(struct device *dev, const struct device_setup *setu
     if (rc == 0)
         rc = load_nets(dev, &plan, progress, arg, err, errlen);
     dev->has_models = rc == 0;
+    if (rc != 0)
+        models_free(dev);
     return rc;
 }
 
@@ -468,14 +478,11 @@ static int device_slot_blocks(struct device *dev, int32_t slot, int32_t first, i
                          : SPECD_EINVAL;
 }
 
-/* Grammars are not read by any kernel. */
+/* Only the removal of an automaton works: no kernel reads one. */
 static int device_grammar_set(struct device *dev, int32_t slot, const void *automaton, size_t bytes)
 {
-    (void)dev;
-    (void)slot;
-    (void)automaton;
     (void)bytes;
-    return SPECD_EINVAL;
+    return automaton || slot < 0 || slot >= dev->seats.n_slots ? SPECD_EINVAL : 0;
 }
 
 const struct device_ops cuda_device_ops = {

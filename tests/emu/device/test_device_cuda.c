@@ -85,6 +85,89 @@ static void test_no_memory(void **state)
     assert_true(refused >= 6);
 }
 
+/* A load that failed may be tried again, once there is memory. */
+static void test_load_again(void **state)
+{
+    struct device_setup setup = setup_make();
+    size_t before = emu_memory_in_use();
+    struct device_plan plan;
+    struct device *dev;
+    char err[256] = "";
+
+    (void)state;
+    assert_int_equal(cuda_device_ops.open(&dev, -1, err, sizeof(err)), 0);
+    assert_int_equal(cuda_device_ops.plan(dev, &setup, &plan, err, sizeof(err)), 0);
+    for (int i = 1; i <= 3; i++) { /* within the target, within the draft, enough */
+        uint64_t room = i == 1   ? plan.weights_bytes[MODEL_TARGET] / 2
+                        : i == 2 ? plan.weights_bytes[MODEL_TARGET] + 1024
+                                 : (uint64_t)1 << 29;
+
+        emu_memory_limit(before + room);
+        int rc = cuda_device_ops.model_load(dev, &setup, NULL, NULL, err, sizeof(err));
+
+        assert_int_equal(rc, i == 3 ? 0 : SPECD_ENOMEM);
+        if (rc != 0)
+            assert_int_equal(emu_memory_in_use(), before);
+    }
+    assert_int_equal(cuda_device_ops.pool_create(dev, 8, NULL, NULL, err, sizeof(err)), 0);
+    cuda_device_ops.close(dev);
+    emu_memory_limit((size_t)1 << 30);
+    assert_int_equal(emu_memory_in_use(), before);
+}
+
+/* What could not be had while the bandwidth was measured is no fault of a later launch. */
+static void test_open_without_memory(void **state)
+{
+    struct device_setup setup = setup_make();
+    size_t before = emu_memory_in_use();
+    struct device_info info;
+    struct device *dev;
+    char err[256] = "";
+
+    (void)state;
+    emu_memory_limit(before + 2); /* not even a number's */
+    assert_int_equal(cuda_device_ops.open(&dev, -1, err, sizeof(err)), 0);
+    emu_memory_limit((size_t)1 << 30);
+    cuda_device_ops.describe(dev, &info);
+    assert_true(info.read_bandwidth == 0.0);
+    assert_int_equal(cuda_device_ops.model_load(dev, &setup, NULL, NULL, err, sizeof(err)), 0);
+    assert_int_equal(cuda_device_ops.pool_create(dev, 8, NULL, NULL, err, sizeof(err)), 0);
+    cuda_device_ops.close(dev);
+}
+
+/* ---- what is refused ------------------------------------------------------------------------- */
+
+static void test_refusals(void **state)
+{
+    struct device_setup setup = setup_make();
+    struct device_plan plan;
+    struct device *dev;
+    char err[256] = "";
+
+    (void)state;
+    assert_int_equal(cuda_device_ops.open(&dev, -1, err, sizeof(err)), 0);
+    setup.max_rows = 65535;
+    assert_int_equal(cuda_device_ops.plan(dev, &setup, &plan, err, sizeof(err)), 0);
+    setup.max_rows = 65536; /* grids are not that high */
+    assert_int_equal(cuda_device_ops.plan(dev, &setup, &plan, err, sizeof(err)), SPECD_EINVAL);
+    assert_non_null(strstr(err, "65535"));
+    cuda_device_ops.close(dev);
+}
+
+/* As on the CPU: only the removal of an automaton works. */
+static void test_grammar(void **state)
+{
+    struct device_setup setup = setup_make();
+    struct rig *r = rig_new(&setup, 1);
+
+    (void)state;
+    assert_int_equal(r->ops->grammar_set(r->dev, 0, NULL, 0), 0);
+    assert_int_equal(r->ops->grammar_set(r->dev, 0, &setup, 4), SPECD_EINVAL);
+    assert_int_equal(r->ops->grammar_set(r->dev, setup.n_slots, NULL, 0), SPECD_EINVAL);
+    assert_int_equal(r->ops->grammar_set(r->dev, -1, NULL, 0), SPECD_EINVAL);
+    rig_free(r);
+}
+
 /* ---- faults ---------------------------------------------------------------------------------- */
 
 struct outcome {
@@ -239,9 +322,15 @@ static void test_new_owner_in_flight(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plan_is_what_is_taken), cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_fault),                 cmocka_unit_test(test_end_in_the_first),
+        cmocka_unit_test(test_plan_is_what_is_taken),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_fault),
+        cmocka_unit_test(test_end_in_the_first),
         cmocka_unit_test(test_new_owner_in_flight),
+        cmocka_unit_test(test_load_again),
+        cmocka_unit_test(test_open_without_memory),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_grammar),
     };
 
     pair = pair_new();
