@@ -434,9 +434,14 @@ static int start(struct device *dev, void (*on_done)(void *arg), void *arg, char
         return fail(rc, err, errlen, "no pinned memory for rounds");
     if (!dev->setup.eager)
         rc = gpu_graphs_capture(&dev->graphs, &dev->rounds, &dev->setup, dev->stream);
-    if (rc != 0 || cudaDeviceSynchronize() != cudaSuccess)
-        return fail(SPECD_EDEVICE, err, errlen, "capturing a round failed: %s",
-                    cudaGetErrorString(cudaGetLastError()));
+    if (rc == SPECD_ENOMEM)
+        return fail(rc, err, errlen, "no memory on the GPU for captured rounds");
+    if (rc != 0)
+        return fail(rc, err, errlen, "capturing a round failed");
+    cudaError_t error = cudaDeviceSynchronize(); /* what was cleared on the default stream, too */
+
+    if (error != cudaSuccess)
+        return fail(SPECD_EDEVICE, err, errlen, "CUDA: %s", cudaGetErrorString(error));
     rc = gpu_waiter_start(&dev->waiter, dev->machine.index, on_done, arg);
     return rc == 0 ? 0 : fail(rc, err, errlen, "no thread to wait for the GPU");
 }

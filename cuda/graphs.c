@@ -98,22 +98,34 @@ uint64_t graph_bytes(const struct device_setup *setup, int target_layers, int dr
 
 /* ---- capture --------------------------------------------------------------------------------- */
 
-static int capture(struct gpu_rounds *rounds, const struct round_shape *shape, cudaStream_t stream,
-                   cudaGraphExec_t *out)
+static cudaError_t record(struct gpu_rounds *rounds, const struct round_shape *shape,
+                          cudaStream_t stream, cudaGraph_t *out)
 {
-    cudaGraph_t graph = NULL;
     cudaError_t rc = cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
 
     if (rc != cudaSuccess)
-        return SPECD_EDEVICE;
+        return rc;
     int launched = gpu_rounds_decode(rounds, shape, stream);
 
-    rc = cudaStreamEndCapture(stream, &graph); /* also ends one that failed */
-    if (launched == 0 && rc == cudaSuccess)
+    rc = cudaStreamEndCapture(stream, out); /* also ends one that failed */
+    return launched != 0 && rc == cudaSuccess ? cudaErrorLaunchFailure : rc;
+}
+
+/* Uploaded too: its first launch would do that, and would take memory when it is too late. */
+static cudaError_t capture(struct gpu_rounds *rounds, const struct round_shape *shape,
+                           cudaStream_t stream, cudaGraphExec_t *out)
+{
+    cudaGraph_t graph = NULL;
+    cudaError_t rc = record(rounds, shape, stream, &graph);
+
+    *out = NULL;
+    if (rc == cudaSuccess)
         rc = cudaGraphInstantiate(out, graph, 0);
+    if (rc == cudaSuccess)
+        rc = cudaGraphUpload(*out, stream);
     if (graph)
         cudaGraphDestroy(graph);
-    return launched == 0 && rc == cudaSuccess ? 0 : SPECD_EDEVICE;
+    return rc;
 }
 
 int gpu_graphs_capture(struct gpu_graphs *g, struct gpu_rounds *rounds,
@@ -123,11 +135,15 @@ int gpu_graphs_capture(struct gpu_graphs *g, struct gpu_rounds *rounds,
     int n = graph_shapes(shapes, setup, rounds->state.n_vocab_draft > 0);
 
     for (int i = 0; i < n; i++) {
-        int rc = capture(rounds, &shapes[i], stream, &g->execs[i]);
+        cudaError_t rc = capture(rounds, &shapes[i], stream, &g->execs[i]);
 
-        if (rc != 0)
-            return rc;
-        g->shapes[g->n++] = shapes[i];
+        if (g->execs[i])
+            g->shapes[g->n++] = shapes[i];
+        if (rc != cudaSuccess) {
+            (void)cudaGetLastError(); /* told here */
+            log_error("cuda: capturing a round: %s", cudaGetErrorString(rc));
+            return rc == cudaErrorMemoryAllocation ? SPECD_ENOMEM : SPECD_EDEVICE;
+        }
     }
     return 0;
 }

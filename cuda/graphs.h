@@ -26,7 +26,7 @@ int graph_shapes(struct round_shape shapes[GRAPHS_MAX], const struct device_setu
 /* What they will take of the device's memory: an estimate, from the number of their nodes. */
 uint64_t graph_bytes(const struct device_setup *setup, int target_layers, int draft_layers);
 
-/* Captures them all. SPECD_EDEVICE */
+/* Captures them all, and takes their memory. SPECD_EDEVICE, SPECD_ENOMEM; logged. */
 int gpu_graphs_capture(struct gpu_graphs *g, struct gpu_rounds *rounds,
                        const struct device_setup *setup, cudaStream_t stream);
 void gpu_graphs_close(struct gpu_graphs *g);

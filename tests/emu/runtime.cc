@@ -64,6 +64,7 @@ struct emu_graph {
 };
 struct emu_graph_exec {
     std::shared_ptr<std::vector<node>> nodes;
+    size_t bytes; /* of device memory; 0: not uploaded */
 };
 
 /* ---- the whole state, under one lock --------------------------------------------------------- */
@@ -494,7 +495,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *out)
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t graph, unsigned long long)
 {
     LOCKED;
-    *out = new emu_graph_exec{graph->nodes};
+    *out = new emu_graph_exec{graph->nodes, 0};
     return result(cudaSuccess);
 }
 
@@ -518,10 +519,27 @@ static void graph_run(const std::vector<node> &nodes)
     }
 }
 
+cudaError_t cudaGraphUpload(cudaGraphExec_t exec, cudaStream_t stream)
+{
+    LOCKED;
+    size_t bytes = exec->nodes->size() * EMU_NODE_BYTES;
+
+    TRY(stream_known(stream), cudaErrorInvalidValue);
+    TRY(!stream_of(stream)->capture, cudaErrorStreamCaptureUnsupported);
+    if (exec->bytes > 0)
+        return result(cudaSuccess);
+    TRY(bytes <= g.memory_limit - g.memory_used, cudaErrorMemoryAllocation);
+    exec->bytes = bytes;
+    g.memory_used += bytes;
+    return result(cudaSuccess);
+}
+
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
 {
     LOCKED;
     auto nodes = exec->nodes;
+    cudaError_t error = cudaGraphUpload(exec, stream);
+    TRY(error == cudaSuccess, error);
     return stream_put_work(stream, [=] { graph_run(*nodes); });
 }
 
@@ -535,6 +553,7 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph)
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
 {
     LOCKED;
+    g.memory_used -= exec->bytes;
     delete exec;
     return result(cudaSuccess);
 }

@@ -33,7 +33,8 @@ static struct device_setup setup_make(void)
 static uint64_t planned(const struct device_plan *p, int32_t n_blocks)
 {
     return p->weights_bytes[MODEL_TARGET] + p->weights_bytes[MODEL_DRAFT] + p->activation_bytes +
-           p->slot_bytes + p->workspace_bytes + p->block_bytes * (uint64_t)n_blocks;
+           p->slot_bytes + p->workspace_bytes + p->graph_bytes +
+           p->block_bytes * (uint64_t)n_blocks;
 }
 
 /* The plan rounds every part up. */
@@ -49,6 +50,33 @@ static void test_plan_is_what_is_taken(void **state)
     assert_true(r->plan.graph_bytes > 0);
     rig_free(r);
     assert_int_equal(emu_memory_in_use(), before);
+}
+
+/* Nothing more is taken by rounds, the first of each graph included. */
+static void test_rounds_take_nothing(void **state)
+{
+    struct device_setup setup = setup_make();
+    struct sample_params params = rig_params();
+    struct rig *r = rig_new(&setup, 2);
+    size_t taken = emu_memory_in_use();
+
+    (void)state;
+    for (int32_t i = 0; i < 2; i++)
+        rig_slot(r, i, &params, pair->prompts[i], PROMPT, 90);
+    for (int32_t i = 0; i < 2; i++) {
+        rig_prefill(r, i, MODEL_TARGET, 0, PROMPT - 1, 64);
+        rig_prefill(r, i, MODEL_DRAFT, 0, PROMPT - 1, 64);
+    }
+    for (int32_t n = 1; n <= 2; n++) {
+        for (int32_t k = 0; k <= setup.k_max; k++) {
+            rig_clear(r);
+            for (int32_t i = 0; i < n; i++)
+                rig_seq(r, i, k);
+            rig_run(r);
+        }
+    }
+    assert_int_equal(emu_memory_in_use(), taken);
+    rig_free(r);
 }
 
 /* Whatever does not fit, the reason is told and nothing is left behind. */
@@ -331,6 +359,7 @@ int main(void)
         cmocka_unit_test(test_open_without_memory),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_grammar),
+        cmocka_unit_test(test_rounds_take_nothing),
     };
 
     pair = pair_new();
