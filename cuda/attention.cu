@@ -465,6 +465,17 @@ static __global__ void __launch_bounds__(THREADS, NQ > 2 ? 2 : 4)
 
 /* ---- launchers ------------------------------------------------------------------------------- */
 
+/* The widest kernel for D with the most queries: attention_matrix.cu's need less. D = 256 takes 226
+ * KB with KV_F32, which sm_80 has not, else 162; D = 128 takes 130 and 98. */
+size_t attention_shared_bytes(const struct kv_layer *kv)
+{
+    const int NQ = ATTENTION_QUERIES_MANY / WARPS;
+    int chunks = kv->head_dim <= CHUNK ? 1 : kv->head_dim <= 2 * CHUNK ? 2 : 4;
+
+    return kv->type == KV_F32 ? room_bytes<float, NQ>(CHUNK * chunks)
+                              : room_bytes<uint16_t, NQ>(CHUNK * chunks);
+}
+
 template <class KV, int NQ, int NC>
 static int launch_kernel(const struct device_state *state, const struct pass *pass,
                          const struct attention_input *in, int n_blocks, cudaStream_t stream)

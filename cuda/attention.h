@@ -72,10 +72,12 @@ static inline size_t attention_partial_floats(int32_t n, int32_t n_heads, int32_
     return (size_t)n * (size_t)n_heads * (size_t)(head_dim + 2);
 }
 
+/* Of a block's shared memory, the most that the launches below ask for. */
+size_t attention_shared_bytes(const struct kv_layer *kv);
+
 /* queries: as the pass was made with, ATTENTION_QUERIES_FEW or _MANY. n_blocks: of the grid; one
  * block takes every n_blocks-th item; 4 for each multiprocessor, 2 with _MANY. Two launches, the
- * second nothing but the merge of tiles; one if pass.max_partials is 0. _MANY with KV_F32 and D
- * above 128 needs 226 KB of shared memory, which sm_80 has not. */
+ * second nothing but the merge of tiles; one if pass.max_partials is 0. */
 int launch_attention(const struct device_state *state, const struct pass *pass,
                      const struct attention_input *in, int queries, int n_blocks,
                      cudaStream_t stream);

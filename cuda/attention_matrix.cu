@@ -491,6 +491,7 @@ static int launch_kernel(const struct device_state *state, const struct pass *pa
         (int)room_bytes<D, FP8>());
     int rc = CUDA_RESULT(allowed);
 
+    ASSERT((room_bytes<D, FP8>()) <= attention_shared_bytes(&in->kv));
     if (rc != 0)
         return rc;
     LAUNCH((attention_matrix_kernel<D, FP8>), (unsigned)n_blocks, THREADS, (room_bytes<D, FP8>()),

@@ -101,20 +101,28 @@ static const char *role_name(int role)
     return role == MODEL_TARGET ? "target" : "draft";
 }
 
-static int check_kv(const struct device_setup *s, int role, char *err, size_t errlen)
+static int check_kv(const struct device *dev, const struct device_setup *s, int role, char *err,
+                    size_t errlen)
 {
     struct kv_layer kv = {.type = s->kv};
 
     if (!s->models[role])
         return 0;
     kv.head_dim = (int32_t)s->models[role]->head_dim;
-    if (kv_layer_is_supported(&kv))
-        return 0;
-    return fail(SPECD_EINVAL, err, errlen, "%s: heads of %d elements cannot be kept in fp8 KV",
-                role_name(role), kv.head_dim);
+    if (!kv_layer_is_supported(&kv))
+        return fail(SPECD_EINVAL, err, errlen, "%s: heads of %d elements cannot be kept in fp8 KV",
+                    role_name(role), kv.head_dim);
+    if (attention_shared_bytes(&kv) > dev->machine.product.shared_block)
+        return fail(SPECD_EINVAL, err, errlen,
+                    "%s: attention of heads of %d elements takes %zu KiB of shared memory with "
+                    "this KV, and the device has %zu",
+                    role_name(role), kv.head_dim, attention_shared_bytes(&kv) >> 10,
+                    dev->machine.product.shared_block >> 10);
+    return 0;
 }
 
-static int setup_check(const struct device_setup *s, char *err, size_t errlen)
+static int setup_check(const struct device *dev, const struct device_setup *s, char *err,
+                       size_t errlen)
 {
     int rc = 0;
 
@@ -127,7 +135,7 @@ static int setup_check(const struct device_setup *s, char *err, size_t errlen)
             (rc = gpu_net_check(s->models[i], s->weights[i], why, sizeof(why))) != 0)
             fail(rc, err, errlen, "%s: %s", role_name(i), why);
         if (rc == 0)
-            rc = check_kv(s, i, err, errlen);
+            rc = check_kv(dev, s, i, err, errlen);
     }
     if (rc == 0)
         rc = check_self_layers(s, err, errlen);
@@ -282,7 +290,7 @@ static int device_plan(const struct device *dev, const struct device_setup *setu
     const struct gpu_net *used[MODEL_ROLES];
 
     memset(out, 0, sizeof(*out));
-    int rc = setup_check(setup, err, errlen);
+    int rc = setup_check(dev, setup, err, errlen);
 
     if (rc != 0)
         return rc;

@@ -64,9 +64,12 @@ static int read(void *to, const void *from, size_t count, size_t size, cudaStrea
 {
     if (count == 0)
         return 0;
-    return cudaMemcpyAsync(to, from, count * size, cudaMemcpyDeviceToHost, stream) == cudaSuccess
-               ? 0
-               : SPECD_EDEVICE;
+    cudaError_t rc = cudaMemcpyAsync(to, from, count * size, cudaMemcpyDeviceToHost, stream);
+
+    if (rc == cudaSuccess)
+        return 0;
+    log_error("cuda: reading a round back: %s", cudaGetErrorString(rc));
+    return SPECD_EDEVICE;
 }
 
 int gpu_flight_read(struct gpu_flight *f, const struct gpu_rounds *r, cudaStream_t stream)

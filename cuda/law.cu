@@ -204,13 +204,14 @@ struct sampling_shape sampling_shape_of(int n_rows, int n_vocab, int n_multiproc
 int launch_laws(struct device_law *laws, int n_rows, int n_vocab, struct sampling_shape shape,
                 cudaStream_t stream)
 {
-    const size_t plain = 48 << 10; /* beyond, the runtime asks for consent */
+    const size_t plain = 48 << 10; /* beyond, the runtime asks for consent, once for all sizes:
+                                      what a graph has captured is not to be taken back */
     size_t smem = part_bytes(n_vocab, shape.parts);
 
     SAMPLING_ASSERT(shape, n_vocab);
     if (smem + 2 * sizeof(struct select_memory) > plain &&
         CUDA_RESULT(cudaFuncSetAttribute(law_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                         (int)smem)) != 0)
+                                         (int)part_bytes(SPECD_VOCAB_MAX, 1))) != 0)
         return SPECD_EDEVICE;
     LAUNCH_TEAMS(law_kernel, shape.parts, dim3((unsigned)shape.parts, (unsigned)n_rows),
                  (unsigned)shape.threads, smem, stream, laws);

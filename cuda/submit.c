@@ -228,13 +228,22 @@ static void mark_in_flight(struct device *dev, struct gpu_flight *f)
     }
 }
 
+/* Of a call that is no kernel's launch: those tell themselves. */
+static int told(cudaError_t rc, const char *what)
+{
+    if (rc == cudaSuccess)
+        return 0;
+    log_error("cuda: %s: %s", what, cudaGetErrorString(rc));
+    return SPECD_EDEVICE;
+}
+
 static int enqueue_decode(struct device *dev, const struct round_shape *shape)
 {
     cudaGraphExec_t graph = dev->setup.eager ? NULL : gpu_graphs_find(&dev->graphs, shape);
 
     if (!graph)
         return gpu_rounds_decode(&dev->rounds, shape, dev->stream);
-    return cudaGraphLaunch(graph, dev->stream) == cudaSuccess ? 0 : SPECD_EDEVICE;
+    return told(cudaGraphLaunch(graph, dev->stream), "launching a captured round");
 }
 
 static int enqueue(struct device *dev, struct gpu_flight *f)
@@ -251,8 +260,8 @@ static int enqueue(struct device *dev, struct gpu_flight *f)
         rc = enqueue_decode(dev, &r->shape);
     if (rc == 0)
         rc = gpu_flight_read(f, &dev->rounds, dev->stream);
-    if (rc == 0 && cudaEventRecord(f->done, dev->stream) != cudaSuccess)
-        rc = SPECD_EDEVICE;
+    if (rc == 0)
+        rc = told(cudaEventRecord(f->done, dev->stream), "the end of a round");
     return rc;
 }
 

@@ -6,6 +6,9 @@
 #include "device/rig.h"
 #include "seeded.h"
 
+/* Both devices have a header of this name. */
+#include "../../../cuda/device_impl.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -179,6 +182,45 @@ static void test_refusals(void **state)
     setup.max_rows = 65536; /* grids are not that high */
     assert_int_equal(cuda_device_ops.plan(dev, &setup, &plan, err, sizeof(err)), SPECD_EINVAL);
     assert_non_null(strstr(err, "65535"));
+    cuda_device_ops.close(dev);
+}
+
+/* Devices before sm_90 have less, and some of sm_8x much less. */
+static void test_little_shared_memory(void **state)
+{
+    static const struct {
+        uint32_t head_dim;
+        enum kv_type kv;
+        size_t kib; /* of a block */
+        bool fits;
+    } table[] = {
+        {256, KV_F32, 227, true}, {256, KV_F32, 163, false}, {256, KV_BF16, 163, true},
+        {256, KV_FP8, 99, false}, {128, KV_BF16, 99, true},  {128, KV_FP8, 99, true},
+        {128, KV_F32, 99, false},
+    };
+    struct device *dev;
+    char err[256];
+
+    (void)state;
+    assert_int_equal(cuda_device_ops.open(&dev, -1, err, sizeof(err)), 0);
+    for (size_t i = 0; i < COUNT_OF(table); i++) {
+        struct model_shape shape = pair_shape;
+        struct device_plan plan;
+
+        shape.head_dim = table[i].head_dim;
+        shape.rope_dim = 0;
+        struct model *model = model_random(&shape);
+        struct device_setup setup = rig_setup(model, NULL);
+
+        setup.kv = table[i].kv;
+        dev->machine.product.shared_block = table[i].kib << 10;
+        int rc = cuda_device_ops.plan(dev, &setup, &plan, err, sizeof(err));
+
+        assert_int_equal(rc, table[i].fits ? 0 : SPECD_EINVAL);
+        if (rc != 0)
+            assert_non_null(strstr(err, "shared memory"));
+        model_random_free(model);
+    }
     cuda_device_ops.close(dev);
 }
 
@@ -360,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_grammar),
         cmocka_unit_test(test_rounds_take_nothing),
+        cmocka_unit_test(test_little_shared_memory),
     };
 
     pair = pair_new();
