@@ -8,13 +8,19 @@
 #include "ptx.cuh"
 #include "state.h"
 
+/* Since the last stamp; nothing if the clock, which the driver may set, went back. */
+DEVICE uint64_t clock_elapsed(const struct device_clock *c, uint64_t now)
+{
+    return now > c->last_ns ? now - c->last_ns : 0;
+}
+
 /* One thread of the round's first kernel. */
 DEVICE void clock_begin(struct device_clock *c)
 {
     if (!c || threadIdx.x != 0)
         return;
     uint64_t now = device_clock_ns();
-    c->idle_ns = c->last_ns > 0 ? now - c->last_ns : 0;
+    c->idle_ns = c->last_ns > 0 ? clock_elapsed(c, now) : 0;
     c->prompt_ns = c->draft_ns = c->verify_ns = c->sample_ns = 0;
     c->last_ns = now;
 }
@@ -25,7 +31,7 @@ DEVICE void clock_stamp(struct device_clock *c, uint64_t device_clock::*part)
     if (!c || threadIdx.x != 0)
         return;
     uint64_t now = device_clock_ns();
-    c->*part += now - c->last_ns;
+    c->*part += clock_elapsed(c, now);
     c->last_ns = now;
 }
 

@@ -323,6 +323,30 @@ static void test_fault(void **state)
     assert_true(told_by_poll > 0);
 }
 
+/* ---- time ------------------------------------------------------------------------------------ */
+
+/* The device's clock may be set back: then a part of a round took no time, not centuries. */
+static void test_clock_set_back(void **state)
+{
+    const uint64_t future = (uint64_t)1 << 63, minute = 60000000000;
+    struct device_setup setup = setup_make();
+    struct sample_params params = rig_params();
+    struct rig *r = rig_new(&setup, 2);
+
+    (void)state;
+    rig_slot(r, 0, &params, pair->prompts[0], PROMPT, 90);
+    rig_prefill(r, 0, MODEL_TARGET, 0, PROMPT - 1, 64);
+    assert_int_equal(cudaMemcpy(&r->dev->rounds.state.clock->last_ns, &future, sizeof(future),
+                                cudaMemcpyHostToDevice),
+                     cudaSuccess);
+    rig_clear(r);
+    rig_seq(r, 0, 0);
+    rig_run(r);
+    assert_true(r->result.idle_ns == 0);
+    assert_true(r->result.verify_ns > 0 && r->result.verify_ns < minute);
+    rig_free(r);
+}
+
 /* ---- two rounds in flight -------------------------------------------------------------------- */
 
 static void submit(struct rig *r, int32_t k)
@@ -403,6 +427,7 @@ int main(void)
         cmocka_unit_test(test_grammar),
         cmocka_unit_test(test_rounds_take_nothing),
         cmocka_unit_test(test_little_shared_memory),
+        cmocka_unit_test(test_clock_set_back),
     };
 
     pair = pair_new();
