@@ -18,7 +18,7 @@ struct gpu_flight {
     struct device_logprobs *logprobs; /* (n_slots * (k_max + 1)) */
     struct device_logprobs *scores;   /* (SPECD_SCORE_ROWS) */
 
-    uint32_t generation[SPECD_SLOTS_MAX]; /* of the seats of round.seqs, when it was submitted */
+    uint32_t generation[SPECD_SLOTS_MAX]; /* of the seats of round.seqs, when it began */
     int32_t n_logprobs[SPECD_SLOTS_MAX];  /* the same */
     bool wants_logprobs;                  /* some sequence does */
     uint32_t chunk_generation[2 * SPECD_SLOTS_MAX];

@@ -174,6 +174,15 @@ int seats_stage_config(struct seats *s, int32_t slot, const struct slot_config *
     return 0;
 }
 
+/* Entries between two runs are what the device has already. */
+static void mark_dirty(struct seat *seat, int32_t first, int32_t n)
+{
+    bool clean = seat->first_dirty == seat->end_dirty;
+
+    seat->first_dirty = clean ? first : MIN(seat->first_dirty, first);
+    seat->end_dirty = clean ? first + n : MAX(seat->end_dirty, first + n);
+}
+
 int seats_stage_blocks(struct seats *s, int32_t slot, int32_t first, int32_t n, const int32_t *ids,
                        int32_t n_pool_blocks)
 {
@@ -182,12 +191,8 @@ int seats_stage_blocks(struct seats *s, int32_t slot, int32_t first, int32_t n, 
         return SPECD_EINVAL;
     if (n == 0)
         return 0;
-    struct seat *seat = &s->seats[slot];
-    bool clean = seat->first_dirty == seat->end_dirty;
-
-    memcpy(seat->blocks + first, ids, (size_t)n * sizeof(*ids));
-    seat->first_dirty = clean ? first : MIN(seat->first_dirty, first);
-    seat->end_dirty = clean ? first + n : MAX(seat->end_dirty, first + n);
+    memcpy(s->seats[slot].blocks + first, ids, (size_t)n * sizeof(*ids));
+    mark_dirty(&s->seats[slot], first, n);
     return 0;
 }
 
@@ -272,6 +277,18 @@ void seats_pack(struct seats *s, struct round_input *in, const struct seat_pages
         seat->first_dirty = seat->end_dirty = 0;
         if (seat->is_set)
             pack_start(s, i, c, &page);
+    }
+}
+
+void seats_unpack(struct seats *s, const struct round_input *in)
+{
+    for (int32_t i = 0; i < in->n_changes; i++) {
+        const struct slot_change *c = &in->changes[i];
+        struct seat *seat = &s->seats[c->slot];
+
+        seat->is_set = seat->is_set || c->starts;
+        if (c->n_blocks > 0)
+            mark_dirty(seat, c->first_block, c->n_blocks);
     }
 }
 

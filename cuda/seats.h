@@ -2,8 +2,8 @@
  * seats.h - the host's side of the slots: changes that wait for the next round, and what is known
  * of every slot without asking the device. As cpu/slots.h.
  *
- * slot_set and slot_blocks are copied into the seat; seats_pack, called when a round is submitted,
- * writes them out for launch_round_begin, into the pinned buffers of that round. Engine thread.
+ * slot_set and slot_blocks are copied into the seat; seats_pack, called when a round begins, writes
+ * them out for launch_round_begin, into the pinned buffers of that round. Engine thread.
  *
  * What is known: lengths follow prompt chunks as they are submitted and results as they are
  * collected. While a round is in flight that extends the slot they are those of before it.
@@ -66,6 +66,8 @@ int seats_stage_blocks(struct seats *s, int32_t slot, int32_t first, int32_t n, 
                        int32_t n_pool_blocks);
 /* What is staged -> in->changes and pages; nothing waits after that. */
 void seats_pack(struct seats *s, struct round_input *in, const struct seat_pages *pages);
+/* What was packed for a round that will not run waits again. */
+void seats_unpack(struct seats *s, const struct round_input *in);
 
 /* Whether positions 0..end of a slot have blocks. */
 bool seat_has_blocks(const struct seats *s, int32_t slot, int32_t end);

@@ -124,8 +124,21 @@ static int check_seq(struct device *dev, struct gpu_flight *f, const struct roun
     return 0;
 }
 
+/* Whose results will be these. */
+static void note_owners(struct device *dev, struct gpu_flight *f)
+{
+    const struct round *round = &f->input->round.round;
+
+    for (int32_t i = 0; i < round->n_seqs; i++)
+        f->generation[i] = seat_of(dev, round->seqs[i].slot)->generation;
+    for (int32_t i = 0; i < round->n_chunks; i++)
+        f->chunk_generation[i] = seat_of(dev, round->chunks[i].slot)->generation;
+}
+
 int gpu_begin(struct device *dev, const struct round *round)
 {
+    if (dev->recording.active)
+        seats_unpack(&dev->seats, next_flight(dev)->input);
     dev->recording = (struct recording){0};
     if (!dev->has_pool || dev->n_submitted - dev->n_collected == WAITER_ROUNDS ||
         round->n_chunks < 0 || round->n_chunks > 2 * SPECD_SLOTS_MAX || round->n_seqs < 0 ||
@@ -146,6 +159,8 @@ int gpu_begin(struct device *dev, const struct round *round)
     dev->recording.round = &f->input->round.round;
     dev->recording.shape.n_seqs = round->n_seqs;
     dev->recording.active = true;
+    seats_pack(&dev->seats, f->input, &f->pages);
+    note_owners(dev, f);
     return 0;
 }
 
@@ -210,21 +225,20 @@ static bool is_complete(const struct recording *r)
     return r->round->n_seqs == 0 || r->verifies;
 }
 
-static void mark_in_flight(struct device *dev, struct gpu_flight *f)
+/* A slot that was set since begin is not moved by this round any more. */
+static void mark_in_flight(struct device *dev, const struct gpu_flight *f)
 {
     const struct round *round = &f->input->round.round;
 
     for (int32_t i = 0; i < round->n_seqs; i++) {
         struct seat *seat = seat_of(dev, round->seqs[i].slot);
 
-        f->generation[i] = seat->generation;
-        seat->in_flight++;
+        seat->in_flight += seat->generation == f->generation[i];
     }
     for (int32_t i = 0; i < round->n_chunks; i++) {
         struct seat *seat = seat_of(dev, round->chunks[i].slot);
 
-        f->chunk_generation[i] = seat->generation;
-        seat->in_flight++;
+        seat->in_flight += seat->generation == f->chunk_generation[i];
     }
 }
 
@@ -275,7 +289,6 @@ int gpu_end(struct device *dev)
     r->active = false;
     r->shape.n_steps = MIN(r->shape.n_steps, r->n_steps);
     f->input->round.n_steps = r->n_steps;
-    seats_pack(&dev->seats, f->input, &f->pages);
     mark_in_flight(dev, f);
     int rc = enqueue(dev, f);
 

@@ -413,6 +413,43 @@ static void test_new_owner_in_flight(void **state)
     rig_free(r);
 }
 
+static void verbs_of_seq(struct rig *r)
+{
+    assert_int_equal(r->ops->forward(r->dev, MODEL_TARGET, ROWS_VERIFY, 0), 0);
+    assert_int_equal(r->ops->verify(r->dev), 0);
+    assert_int_equal(r->ops->end(r->dev), 0);
+}
+
+/* What is set while a round is put together is the next one's; and a round that is given up for
+ * another takes nothing with it. */
+static void test_set_between_begin_and_end(void **state)
+{
+    struct device_setup setup = setup_make();
+    struct sample_params params = rig_params();
+    struct rig *r = rig_new(&setup, 3);
+
+    (void)state;
+    rig_slot(r, 0, &params, pair->prompts[0], PROMPT, 90);
+    rig_prefill(r, 0, MODEL_TARGET, 0, PROMPT - 1, 64);
+    rig_clear(r);
+    rig_seq(r, 0, 0);
+    assert_int_equal(r->ops->begin(r->dev, &r->round), 0);
+    rig_slot(r, 0, &params, pair->prompts[1], 5, 90);
+    verbs_of_seq(r);
+    rig_clear(r);
+    rig_chunk(r, 0, MODEL_TARGET, 0, 4);
+    assert_int_equal(r->ops->begin(r->dev, &r->round), 0); /* given up */
+    rig_submit(r);
+    rig_wait(r);
+    assert_int_equal(r->result.seqs[0].len, PROMPT + 1);
+    rig_wait(r);
+    rig_clear(r);
+    rig_seq(r, 0, 0);
+    rig_run(r);
+    assert_int_equal(r->result.seqs[0].len, 6);
+    rig_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -428,6 +465,7 @@ int main(void)
         cmocka_unit_test(test_rounds_take_nothing),
         cmocka_unit_test(test_little_shared_memory),
         cmocka_unit_test(test_clock_set_back),
+        cmocka_unit_test(test_set_between_begin_and_end),
     };
 
     pair = pair_new();
