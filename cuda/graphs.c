@@ -39,7 +39,9 @@ struct shape_list {
 
 static void add(struct shape_list *l, int32_t n_seqs, int32_t n_steps, int32_t n_rows)
 {
-    struct round_shape s = {n_seqs, n_steps, MIN(rows_up(n_rows), rows_most(l->setup, n_seqs))};
+    /* One or two rows to a sequence are packed tightly by attention, which padding would hide. */
+    int32_t rows = n_rows <= 2 * n_seqs ? n_rows : rows_up(n_rows);
+    struct round_shape s = {n_seqs, n_steps, MIN(rows, rows_most(l->setup, n_seqs))};
 
     for (int i = 0; i < l->n; i++) {
         if (memcmp(&l->shapes[i], &s, sizeof(s)) == 0)

@@ -166,6 +166,31 @@ static void test_open_without_memory(void **state)
     cuda_device_ops.close(dev);
 }
 
+/* ---- shapes ---------------------------------------------------------------------------------- */
+
+/* Attention packs passes of one or two rows to a sequence tightly: such shapes are not padded. */
+static void test_shapes_of_few_rows(void **state)
+{
+    struct round_shape shapes[GRAPHS_MAX];
+    struct device_setup setup = setup_make();
+
+    (void)state;
+    for (int32_t n_slots = 1; n_slots <= 16; n_slots *= 4) {
+        setup.n_slots = n_slots;
+        int n = graph_shapes(shapes, &setup, true);
+
+        assert_in_range(n, 1, GRAPHS_MAX);
+        for (int32_t k = 0; k <= 1; k++) {
+            struct round_shape want = {n_slots, k, n_slots * (k + 1)};
+            bool found = false;
+
+            for (int i = 0; i < n; i++)
+                found = found || memcmp(&shapes[i], &want, sizeof(want)) == 0;
+            assert_true(found);
+        }
+    }
+}
+
 /* ---- what is refused ------------------------------------------------------------------------- */
 
 static void test_refusals(void **state)
@@ -466,6 +491,7 @@ int main(void)
         cmocka_unit_test(test_little_shared_memory),
         cmocka_unit_test(test_clock_set_back),
         cmocka_unit_test(test_set_between_begin_and_end),
+        cmocka_unit_test(test_shapes_of_few_rows),
     };
 
     pair = pair_new();
