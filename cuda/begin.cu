@@ -68,6 +68,8 @@ DEVICE void slot_start(const struct device_state &s, const struct slot_change *c
 static __global__ void __launch_bounds__(THREADS)
     round_begin_kernel(struct device_state s, const struct round_input *in)
 {
+    grid_release();
+    grid_wait();
     if (blockIdx.x == 0) {
         clock_begin(s.clock);
         bring_round((struct device_round *)s.round, &in->round);

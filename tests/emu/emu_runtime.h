@@ -69,6 +69,10 @@ cudaError_t cudaDeviceSynchronize(void);
 
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute attr, int value);
+struct cudaFuncAttributes {
+    int ptxVersion, binaryVersion;
+};
+cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *out, const void *kernel);
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
@@ -160,6 +164,11 @@ template <class T> cudaError_t cudaMalloc(T **out, size_t bytes)
 template <class T> cudaError_t cudaHostAlloc(T **out, size_t bytes, unsigned flags)
 {
     return cudaHostAlloc((void **)out, bytes, flags);
+}
+template <class... P>
+cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *out, void (*kernel)(P...))
+{
+    return cudaFuncGetAttributes(out, (const void *)kernel);
 }
 template <class... P>
 cudaError_t cudaFuncSetAttribute(void (*kernel)(P...), enum cudaFuncAttribute attr, int value)
