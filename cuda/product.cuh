@@ -23,7 +23,8 @@
  *               unit, 1 to 8 rows: bf16 140 of 560, int8 with two tiles 350 of 590, int4 with two
  *               260 of 310: the last is close, and widening is most of it
  *   time        4096 x 4096, 1 to 8 rows: bf16 33.5 MB 10.0 us, int8 5.3 us, int4 2.8 us; and 1
- *               to 2 us for the launch, the first bytes and the merge, which small matrices feel.
+ *               to 2 us for the launch, the first bytes and the merge, which small matrices feel:
+ *               less where launches overlap (overlap.h), the ring is full when x comes then.
  *               64 rows, bf16: 2.1 GFLOP are 3.6 us at the 600 TFLOPS of mma.sync, hidden behind
  *               the weights; from some 150 rows on the matrix unit is the limit
  *   residency   registers for two blocks a processor up to 8 rows (at most 128 a thread), one

@@ -4,7 +4,8 @@
  *
  * Streams are queues: what is put on one runs later, when somebody synchronises, queries or at
  * random, and streams overtake one another wherever no event forbids it. So a host buffer that is
- * reused too early, or a missing event, gives wrong results here too. Device memory is host memory,
+ * reused too early, or a missing event, gives wrong results here too. Launches that may overlap do:
+ * part of one, or of several, runs before the one ahead. Device memory is host memory,
  * one allocation each, filled with noise; copies are checked against it. Any host thread may call;
  * one works at a time.
  */
