@@ -65,7 +65,7 @@ DEVICE void slot_start(const struct device_state &s, const struct slot_change *c
 }
 
 /* grid: 1 + changes   block: THREADS */
-static __global__ void __launch_bounds__(THREADS)
+static __global__ void __launch_bounds__(THREADS, 1)
     round_begin_kernel(struct device_state s, const struct round_input *in)
 {
     grid_release();
