@@ -23,6 +23,8 @@ static_assert(SPECD_SLOTS_MAX <= THREADS, "a thread for each turn");
 static __global__ void __launch_bounds__(THREADS)
     prompt_end_kernel(struct device_state s, enum model_role role)
 {
+    grid_release();
+    grid_wait();
     const struct round *round = &s.round->round;
 
     clock_stamp(s.clock, &device_clock::prompt_ns);
@@ -67,6 +69,8 @@ DEVICE int32_t clamp_k(const struct device_state &s, const struct round_seq *seq
 /* grid: 1   block: THREADS */
 static __global__ void __launch_bounds__(THREADS) turns_begin_kernel(struct device_state s)
 {
+    grid_release();
+    grid_wait();
     SHARED_ARRAY(int32_t, rows, THREADS);
     int i = (int)threadIdx.x, n = s.round->round.n_seqs;
     struct round_turn turn = {-1, -1, DRAFT_FROM_MODEL, 0};
@@ -109,6 +113,8 @@ DEVICE void law_prepare(struct device_law *l, const struct device_state &s,
 static __global__ void __launch_bounds__(THREADS)
     step_laws_kernel(struct device_state s, struct pass p, struct advance a, int step)
 {
+    grid_release();
+    grid_wait();
     int i = (int)threadIdx.x;
     struct device_law *laws = a.p + (int64_t)(step - 1) * s.n_slots;
     const float *logits = a.draft_logits + (int64_t)(step - 1) * s.n_slots * a.draft_stride;
@@ -169,6 +175,8 @@ DEVICE void turn_prepare(const struct device_state &s, const struct advance &a, 
 static __global__ void __launch_bounds__(WARP)
     verify_begin_kernel(struct device_state s, struct advance a)
 {
+    grid_release();
+    grid_wait();
     int i = (int)blockIdx.x, n = s.round->round.n_seqs;
     const struct round_turn *t = &s.turns[i];
 
@@ -223,6 +231,8 @@ DEVICE void counts_follow(uint16_t *counts, int32_t n_vocab, const int32_t *draf
  * grid: (COUNT_PARTS, n_slots)   block: any */
 static __global__ void __launch_bounds__(THREADS) counts_kernel(struct device_state s, int step)
 {
+    grid_release();
+    grid_wait();
     int i = (int)blockIdx.y;
 
     if (i >= s.round->round.n_seqs)
@@ -241,6 +251,8 @@ static __global__ void __launch_bounds__(THREADS) counts_kernel(struct device_st
 static __global__ void __launch_bounds__(THREADS)
     drawn_kernel(struct device_state s, struct pass p, struct advance a, int step)
 {
+    grid_release();
+    grid_wait();
     int i = (int)threadIdx.x;
 
     clock_stamp(s.clock, &device_clock::sample_ns);
@@ -283,6 +295,8 @@ DEVICE void commit(const struct device_state &s, struct device_slot *slot,
 static __global__ void __launch_bounds__(THREADS)
     turns_end_kernel(struct device_state s, struct advance a)
 {
+    grid_release();
+    grid_wait();
     int i = (int)threadIdx.x;
 
     clock_stamp(s.clock, &device_clock::sample_ns);

@@ -454,6 +454,8 @@ template <class KV, int NQ, int NC>
 static __global__ void __launch_bounds__(THREADS, NQ > 2 ? 2 : 4)
     attention_kernel(struct attention_input in, struct device_state s, struct pass p)
 {
+    grid_release();
+    grid_wait();
     DYNAMIC_SHARED(char, base);
     struct room<NQ> room = room_at<KV, NQ>(base, in.kv.head_dim);
     int n = p.counts->n_items * in.kv.n_kv_heads;

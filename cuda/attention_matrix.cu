@@ -465,6 +465,8 @@ template <int D, bool FP8>
 static __global__ void __launch_bounds__(THREADS, D > 128 ? 1 : 2)
     attention_matrix_kernel(struct attention_input in, struct device_state s, struct pass p)
 {
+    grid_release();
+    grid_wait();
     DYNAMIC_SHARED(char, base);
     struct room room;
     int n = p.counts->n_items * in.kv.n_kv_heads;

@@ -55,6 +55,8 @@ DEVICE void merge_run(const struct attention_input &in, const struct attention_m
 static __global__ void __launch_bounds__(THREADS)
     merge_kernel(struct attention_input in, struct pass p)
 {
+    grid_release();
+    grid_wait();
     int dim = in.kv.head_dim, n_heads = in.kv.n_kv_heads * in.group;
     int chunks = (dim + CHUNK - 1) / CHUNK, n = p.counts->n_merges * n_heads * chunks;
     int warp = (int)blockIdx.x * WARPS + (int)threadIdx.x / WARP;

@@ -12,6 +12,7 @@
 static __global__ void __launch_bounds__(THREADS)
     read_kernel(const uint4 *data, int64_t n /* of 16 bytes */, uint32_t *sum)
 {
+    grid_wait();
     int64_t stride = (int64_t)gridDim.x * THREADS;
     uint32_t x = 0;
 

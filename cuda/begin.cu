@@ -65,9 +65,11 @@ DEVICE void slot_start(const struct device_state &s, const struct slot_change *c
 }
 
 /* grid: 1 + changes   block: THREADS */
-static __global__ void __launch_bounds__(THREADS)
+static __global__ void __launch_bounds__(THREADS, 1)
     round_begin_kernel(struct device_state s, const struct round_input *in)
 {
+    grid_release();
+    grid_wait();
     if (blockIdx.x == 0) {
         clock_begin(s.clock);
         bring_round((struct device_round *)s.round, &in->round);

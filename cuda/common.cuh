@@ -9,6 +9,7 @@
 #ifndef SPECD_CUDA_COMMON_CUH
 #define SPECD_CUDA_COMMON_CUH
 
+#include "overlap.h"
 #include "ptx.cuh"
 #include "specd/error.h"
 
@@ -38,9 +39,10 @@ extern "C" {
 #define DYNAMIC_SHARED(type, name) type *name = (type *)emu_dynamic_shared()
 
 #define LAUNCH(kernel, grid, block, smem, stream, ...) \
-    emu_launch_kernel(#kernel, kernel, 1, grid, block, smem, stream, __VA_ARGS__)
-#define LAUNCH_TEAMS(kernel, size, grid, block, smem, stream, ...) \
-    emu_launch_kernel(#kernel, kernel, size, grid, block, smem, stream, __VA_ARGS__)
+    LAUNCH_TEAMS(kernel, 1, grid, block, smem, stream, __VA_ARGS__)
+#define LAUNCH_TEAMS(kernel, size, grid, block, smem, stream, ...)                         \
+    emu_launch_kernel(#kernel, kernel, launch_overlaps(), size, grid, block, smem, stream, \
+                      __VA_ARGS__)
 
 #else
 
@@ -55,25 +57,32 @@ extern "C" {
     type *name = (type *)specd_dynamic_shared
 
 #define LAUNCH(kernel, grid, block, smem, stream, ...) \
-    kernel<<<grid, block, smem, stream>>>(__VA_ARGS__)
+    launch_teams(kernel, 1, grid, block, smem, stream, __VA_ARGS__)
 
 /* grid.x is a multiple of `size`, the blocks of a team. */
 template <class... P, class... A>
 static void launch_teams(void (*kernel)(P...), int size, dim3 grid, dim3 block, size_t smem,
                          cudaStream_t stream, A &&...args)
 {
-    cudaLaunchAttribute cluster = {};
+    cudaLaunchAttribute attrs[2] = {};
     cudaLaunchConfig_t config = {};
 
-    cluster.id = cudaLaunchAttributeClusterDimension;
-    cluster.val.clusterDim.x = (unsigned)size;
-    cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
     config.gridDim = grid;
     config.blockDim = block;
     config.dynamicSmemBytes = smem;
     config.stream = stream;
-    config.attrs = &cluster;
-    config.numAttrs = size > 1;
+    config.attrs = attrs;
+    if (size > 1) {
+        cudaLaunchAttribute *cluster = &attrs[config.numAttrs++];
+        cluster->id = cudaLaunchAttributeClusterDimension;
+        cluster->val.clusterDim.x = (unsigned)size;
+        cluster->val.clusterDim.y = cluster->val.clusterDim.z = 1;
+    }
+    if (launch_overlaps()) {
+        cudaLaunchAttribute *overlap = &attrs[config.numAttrs++];
+        overlap->id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        overlap->val.programmaticStreamSerializationAllowed = 1;
+    }
     (void)cudaLaunchKernelEx(&config, kernel, static_cast<A &&>(args)...);
 }
 #define LAUNCH_TEAMS(kernel, size, grid, block, smem, stream, ...) \

@@ -14,6 +14,8 @@
 static __global__ void __launch_bounds__(SAMPLING_THREADS_MAX, 1)
     draw_kernel(const struct device_law *laws /* (rows) */, int32_t *tokens /* (rows) */)
 {
+    grid_release();
+    grid_wait();
     struct device_law l = laws[blockIdx.y];
     int32_t id = l.top;
 

@@ -23,6 +23,8 @@ static __global__ void __launch_bounds__(THREADS)
     embed_kernel(float *x /* (T, C) */, const struct embed_table e, struct device_state s,
                  struct pass p)
 {
+    grid_release();
+    grid_wait();
     struct pass_row row = p.rows[blockIdx.x];
 
     if (row.slot < 0)

@@ -15,6 +15,8 @@ static __global__ void __launch_bounds__(THREADS)
     gate_kernel(uint16_t *y /* (T, F) */, const float *gate, const float *up /* (T, stride) */,
                 int32_t width, int64_t stride, struct pass p)
 {
+    grid_release();
+    grid_wait();
     int i = 4 * (int)(blockIdx.x * THREADS + threadIdx.x);
 
     if (p.rows[blockIdx.y].slot < 0 || i >= width)

@@ -25,6 +25,8 @@ DEVICE int pair_channel(int n)
 /* grid: (parts of n, rows)   block: THREADS */
 static __global__ void __launch_bounds__(THREADS) finish_kernel(const struct gemm_finish f)
 {
+    grid_release();
+    grid_wait();
     int n = (int)(blockIdx.x * THREADS + threadIdx.x);
     int64_t row = blockIdx.y, at = row * f.out_stride + n;
 

@@ -155,6 +155,8 @@ DEVICE void law_build(struct team &t, struct device_law *l, const struct part *p
 static __global__ void __launch_bounds__(SAMPLING_THREADS_MAX, 1)
     law_kernel(struct device_law *laws /* (rows) */)
 {
+    grid_release();
+    grid_wait();
     struct device_law l = laws[blockIdx.y];
 
     if (l.n_vocab == 0)
@@ -170,6 +172,8 @@ static __global__ void __launch_bounds__(SAMPLING_THREADS_MAX, 1)
 static __global__ void point_kernel(struct device_law *laws /* (rows) */,
                                     const int32_t *ids /* (rows) */, int n_rows, int n_vocab)
 {
+    grid_release();
+    grid_wait();
     int row = (int)(blockIdx.x * blockDim.x + threadIdx.x);
 
     if (row >= n_rows)

@@ -124,6 +124,8 @@ static __global__ void __launch_bounds__(SAMPLING_THREADS_MAX, 1)
     logprobs_kernel(const struct device_turn *turns, // (turns)
                     struct device_logprobs *out)     // (turns, tokens)
 {
+    grid_release();
+    grid_wait();
     const struct device_turn *turn = &turns[blockIdx.z];
     int i = (int)blockIdx.y;
 
@@ -138,6 +140,8 @@ static __global__ void __launch_bounds__(SAMPLING_THREADS_MAX, 1)
     scores_kernel(const struct device_score *rows, // (rows)
                   struct device_logprobs *out)     // (rows)
 {
+    grid_release();
+    grid_wait();
     const struct device_score *row = &rows[blockIdx.y];
 
     if (row->n_vocab > 0)

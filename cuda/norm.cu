@@ -60,6 +60,8 @@ DEVICE void row_norm(uint16_t *y, float *x, const float *o, const struct norm &n
 /* grid: capacity   block: THREADS */
 static __global__ void __launch_bounds__(THREADS) norm_kernel(struct norm n, struct pass p)
 {
+    grid_release();
+    grid_wait();
     int64_t at = (int64_t)blockIdx.x * n.width;
 
     if (p.rows[blockIdx.x].slot >= 0)
@@ -69,6 +71,8 @@ static __global__ void __launch_bounds__(THREADS) norm_kernel(struct norm n, str
 /* grid: capacity   block: THREADS */
 static __global__ void __launch_bounds__(THREADS) logit_norm_kernel(struct norm n, struct pass p)
 {
+    grid_release();
+    grid_wait();
     int i = (int)blockIdx.x;
 
     if (i >= p.counts->n_logits)

@@ -23,7 +23,8 @@
  *               unit, 1 to 8 rows: bf16 140 of 560, int8 with two tiles 350 of 590, int4 with two
  *               260 of 310: the last is close, and widening is most of it
  *   time        4096 x 4096, 1 to 8 rows: bf16 33.5 MB 10.0 us, int8 5.3 us, int4 2.8 us; and 1
- *               to 2 us for the launch, the first bytes and the merge, which small matrices feel.
+ *               to 2 us for the launch, the first bytes and the merge, which small matrices feel:
+ *               less where launches overlap (overlap.h), the ring is full when x comes then.
  *               64 rows, bf16: 2.1 GFLOP are 3.6 us at the 600 TFLOPS of mma.sync, hidden behind
  *               the weights; from some 150 rows on the matrix unit is the limit
  *   residency   registers for two blocks a processor up to 8 rows (at most 128 a thread), one
@@ -244,13 +245,15 @@ static __global__ void __launch_bounds__(PRODUCT_WARPS *WARP, NT == 1 ? 2 : 1)
     float4 *sums = (float4 *)(memory + p.stages * stage_bytes);
     float acc[MT][NT][4] = {};
 
-    /* The first block of rows starts with its weights before it knows the number of rows. */
-    if (part.row0 > 0 && part.row0 >= part.live)
+    /* The first block of rows fills its ring with weights before the kernels ahead have ended and
+     * it knows the number of rows. */
+    if (part.row0 > 0 && part.row0 >= rows_live(p))
         return;
     struct product_walk walk = walk_start<TYPE, MT, NT>(p, part);
     NO_UNROLL
     for (int s = 0; s < p.stages - 1; s++)
         weights_copy<TYPE, MT, NT>(p, part, walk, memory + s * stage_bytes);
+    part.live = rows_live(p);
     part.row_tiles = MIN(NT, (part.live - part.row0 + ROW_TILE - 1) / ROW_TILE);
     NO_UNROLL
     for (int s = 0; s < p.stages - 1; s++) {
@@ -263,7 +266,7 @@ static __global__ void __launch_bounds__(PRODUCT_WARPS *WARP, NT == 1 ? 2 : 1)
     }
 
     int slice = is_sliced(p) ? part.rank * p.slice_warps + part.slice_warp : 0;
-    int next = slice_border(p, slice + 1);
+    int next = slice_border(p, slice + 1), last_copy = MAX(n_steps - p.stages, 0);
     unsigned char *stage = memory, *ahead = memory + (p.stages - 1) * stage_bytes;
     bool first = true;
     NO_UNROLL
@@ -273,6 +276,8 @@ static __global__ void __launch_bounds__(PRODUCT_WARPS *WARP, NT == 1 ? 2 : 1)
         weights_copy<TYPE, MT, NT>(p, part, walk, ahead);
         x_copy<TYPE, MT, NT>(p, part, walk, ahead);
         copy_commit();
+        if (step == last_copy) /* blocks of the next kernel find room as those of this one end */
+            grid_release();
         if (part.first + step < part.last)
             unit_multiply<TYPE, MT, NT>(acc, part, stage);
         if (part.first + step + 1 == next) {

@@ -44,6 +44,8 @@ DEVICE bool k_of(const struct unpack_args &u, int unit, int lane, int h, int *k)
 template <enum product_type TYPE>
 static __global__ void __launch_bounds__(THREADS) unpack_kernel(const struct unpack_args u)
 {
+    grid_release();
+    grid_wait();
     int lane = (int)threadIdx.x % WARP, tile = u.first_tile + (int)blockIdx.x;
     int unit = (int)blockIdx.y * WARPS + (int)threadIdx.x / WARP;
     float scales[2] = {1, 1}, v[2][LANE_K];
@@ -72,6 +74,8 @@ static __global__ void __launch_bounds__(THREADS) unpack_kernel(const struct unp
 /* As unpack_kernel. A word has bytes of channels g + 8, g, g + 8, g. */
 static __global__ void __launch_bounds__(THREADS) unpack_codes_kernel(const struct unpack_args u)
 {
+    grid_release();
+    grid_wait();
     int lane = (int)threadIdx.x % WARP, tile = u.first_tile + (int)blockIdx.x;
     int unit = (int)blockIdx.y * WARPS + (int)threadIdx.x / WARP;
     int k;

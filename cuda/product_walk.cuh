@@ -46,6 +46,7 @@ DEVICE int walk_border(const struct product_args &p, int rank, int slice_warp)
     return slice_border(p, rank * p.slice_warps + slice_warp);
 }
 
+/* All but what depends on the rows of the pass. */
 template <int MT, int NT> DEVICE struct product_part part_of(const struct product_args &p)
 {
     struct product_part w;
@@ -60,8 +61,14 @@ template <int MT, int NT> DEVICE struct product_part part_of(const struct produc
     w.first = walk_border(p, w.rank, w.slice_warp);
     w.last = walk_border(p, w.rank, w.slice_warp + 1);
     w.row0 = (int)blockIdx.x / p.team * NT * ROW_TILE;
-    w.live = *p.n_rows;
     return w;
+}
+
+/* Rows of the pass, which a kernel ahead may have counted. */
+DEVICE int rows_live(const struct product_args &p)
+{
+    grid_wait();
+    return *p.n_rows;
 }
 
 /* ---- the ring -------------------------------------------------------------------------------- */

@@ -97,6 +97,38 @@ template <class T> DEVICE T *cluster_peer(T *mine, int)
 
 #endif
 
+/* ---- launches that overlap: a kernel may start before those ahead of it have ended ----------- */
+
+/* grid_wait: returns when every kernel ahead in the stream has ended and what they wrote is seen.
+ * Before it a kernel touches nothing but its arguments, its shared memory and weights, which never
+ * change: a kernel ahead may still write what is read, or read what is written. Each waits for the
+ * one ahead alone, and that one has ended only if it waited too: so every thread of every kernel
+ * comes here, also one that has nothing to do. To come again costs nothing.
+ * grid_release: when all blocks have come here, or ended, the next kernel may start where there is
+ * room; it sees no more of this one for that. */
+#ifdef SPECD_EMU
+
+#define grid_wait() emu_grid_wait(EMU_SITE)
+DEVICE void grid_release(void) {}
+
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+
+DEVICE void grid_wait(void)
+{
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+}
+DEVICE void grid_release(void)
+{
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+
+#else /* launch_overlaps is false */
+
+DEVICE void grid_wait(void) {}
+DEVICE void grid_release(void) {}
+
+#endif
+
 /* ---- bf16: the upper half of a float --------------------------------------------------------- */
 
 struct bf16 {

@@ -78,6 +78,8 @@ DEVICE void pair_store_kv(const struct kv_layer &kv, int64_t at, struct pair p, 
 static __global__ void __launch_bounds__(WARPS *WARP)
     qkv_kernel(struct qkv in, struct device_state s, struct pass p)
 {
+    grid_release();
+    grid_wait();
     int dim = in.kv.head_dim, n_kv = in.kv.n_kv_heads, lane = (int)threadIdx.x % WARP;
     int head = (int)blockIdx.x * WARPS + (int)threadIdx.x / WARP, n_heads = in.n_heads + 2 * n_kv;
     struct pass_row row = p.rows[blockIdx.y];

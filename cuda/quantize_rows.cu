@@ -66,6 +66,8 @@ static __global__ void __launch_bounds__(THREADS)
     quantize_kernel(uint8_t *out, float *scales, const uint16_t *x, int32_t x_stride, int32_t k,
                     int32_t stride)
 {
+    grid_release();
+    grid_wait();
     const uint16_t *from = x + (int64_t)blockIdx.x * x_stride;
     uint8_t *to = out + (int64_t)blockIdx.x * stride;
     struct team t = team_start();

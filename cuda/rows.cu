@@ -326,6 +326,8 @@ DEVICE struct attention_merge merge_make(const struct plan *plan, int32_t i)
 static __global__ void __launch_bounds__(THREADS, 1)
     rows_kernel(struct device_state s, struct pass p, struct pass_request r)
 {
+    grid_release();
+    grid_wait();
     SHARED(struct plan, plan);
     int first = (int)threadIdx.x;
 

@@ -25,6 +25,8 @@ static __global__ void __launch_bounds__(THREADS)
                       struct device_score *rows, // (SPECD_SCORE_ROWS)
                       const float *logits, int64_t stride)
 {
+    grid_release();
+    grid_wait();
     const struct round *round = &s.round->round;
 
     for (int i = (int)threadIdx.x; i < SPECD_SCORE_ROWS; i += THREADS)

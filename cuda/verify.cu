@@ -249,6 +249,8 @@ DEVICE void result_write(const struct chooser *c, struct device_turn *turn, int 
 static __global__ void __launch_bounds__(SAMPLING_THREADS_MAX, 1)
     verify_kernel(struct device_turn *turns /* (turns) */)
 {
+    grid_release();
+    grid_wait();
     SHARED_ARRAY(struct drafted, drafted, SPECD_K_MAX);
     struct device_turn *turn = &turns[blockIdx.y];
     struct chooser c = {};
@@ -273,6 +275,8 @@ static __global__ void __launch_bounds__(SAMPLING_THREADS_MAX, 1)
 static __global__ void __launch_bounds__(SAMPLING_THREADS_MAX, 1)
     overlap_kernel(const struct device_turn *turns /* (turns) */)
 {
+    grid_release();
+    grid_wait();
     const struct device_turn *turn = &turns[blockIdx.z];
     int k = (int)blockIdx.y;
     double overlap;

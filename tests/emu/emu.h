@@ -197,6 +197,9 @@ void emu_copy_wait(int groups_left);
 void emu_matrix_load4(emu_site site, uint32_t out[4], const void *row, bool transposed);
 void emu_matrix_mul(emu_site site, float d[4], const uint32_t a[4], const uint32_t b[2]);
 
+/* What is ahead in the stream has ended when it returns; see emu_run_ahead. */
+void emu_grid_wait(emu_site site);
+
 /* ---- atomics: the host runs one thread at a time, but lets others in between ------------------
  */
 
@@ -297,6 +300,7 @@ struct emu_launch {
     int cluster; /* blocks of a cluster, along x */
     size_t dynamic_shared;
     size_t shared_allowed; /* dynamic: what cudaFuncSetAttribute allowed, 0 without */
+    bool overlaps;         /* may start before the launch ahead has ended */
 };
 
 /* A kernel with its arguments, which are copied when it is launched. */
@@ -316,14 +320,21 @@ template <class... P> struct emu_call_of : emu_call {
 
 /* Takes the call. What is wrong with the launch is left for cudaGetLastError. */
 void emu_enqueue(const struct emu_launch *launch, cudaStream_t stream, emu_call *call);
-/* Runs a launch to its end. */
-void emu_run(const struct emu_launch *launch, const emu_call &call);
+/* Runs a random cluster of a launch as far as it comes before what is ahead has run: to grid_wait.
+ * The launch and the call stay where they are until emu_run, which goes on with it, or
+ * emu_give_up. */
+struct emu_cluster;
+emu_cluster *emu_run_ahead(const struct emu_launch *launch, const emu_call &call);
+void emu_give_up(emu_cluster *ahead);
+/* Runs a launch to its end. ahead: NULL, or a cluster that has been run ahead. */
+void emu_run(const struct emu_launch *launch, const emu_call &call, emu_cluster *ahead);
 
 template <class... P, class... A>
-void emu_launch_kernel(const char *name, void (*kernel)(P...), int cluster, dim3 grid, dim3 block,
-                       size_t dynamic_shared, cudaStream_t stream, A &&...args)
+void emu_launch_kernel(const char *name, void (*kernel)(P...), bool overlaps, int cluster,
+                       dim3 grid, dim3 block, size_t dynamic_shared, cudaStream_t stream,
+                       A &&...args)
 {
-    emu_launch l = {name, (const void *)kernel, grid, block, cluster, dynamic_shared, 0};
+    emu_launch l = {name, (const void *)kernel, grid, block, cluster, dynamic_shared, 0, overlaps};
     emu_enqueue(&l, stream, new emu_call_of<P...>(kernel, std::forward<A>(args)...));
 }
 

@@ -4,7 +4,8 @@
  *
  * Streams are queues: what is put on one runs later, when somebody synchronises, queries or at
  * random, and streams overtake one another wherever no event forbids it. So a host buffer that is
- * reused too early, or a missing event, gives wrong results here too. Device memory is host memory,
+ * reused too early, or a missing event, gives wrong results here too. Launches that may overlap do:
+ * part of one, or of several, runs before the one ahead. Device memory is host memory,
  * one allocation each, filled with noise; copies are checked against it. Any host thread may call;
  * one works at a time.
  */
@@ -69,6 +70,10 @@ cudaError_t cudaDeviceSynchronize(void);
 
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute attr, int value);
+struct cudaFuncAttributes {
+    int ptxVersion, binaryVersion;
+};
+cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *out, const void *kernel);
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
@@ -163,6 +168,11 @@ template <class T> cudaError_t cudaMalloc(T **out, size_t bytes)
 template <class T> cudaError_t cudaHostAlloc(T **out, size_t bytes, unsigned flags)
 {
     return cudaHostAlloc((void **)out, bytes, flags);
+}
+template <class... P>
+cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *out, void (*kernel)(P...))
+{
+    return cudaFuncGetAttributes(out, (const void *)kernel);
 }
 template <class... P>
 cudaError_t cudaFuncSetAttribute(void (*kernel)(P...), enum cudaFuncAttribute attr, int value)

@@ -7,28 +7,40 @@
 #include <unistd.h>
 
 #ifdef EMU_ASAN
+static struct fiber *leaving;
+
 static void switch_starts(struct fiber *from, const struct fiber *to, bool over)
 {
+    leaving = from;
     __sanitizer_start_switch_fiber(over ? nullptr : &from->fake_stack, to->stack, to->size);
 }
-static void switch_ends(struct fiber *self)
-{
-    __sanitizer_finish_switch_fiber(self->fake_stack, nullptr, nullptr);
-}
-/* The host's own stack is learned from the first switch away from it. */
-void fiber_entered(struct fiber *from)
+/* A host's own stack is learned from each switch away from it: the next may be another thread's. */
+static void switched(void *fake_stack)
 {
     const void *bottom;
     size_t size;
 
-    __sanitizer_finish_switch_fiber(nullptr, &bottom, &size);
-    from->stack = const_cast<void *>(bottom);
-    from->size = size;
+    __sanitizer_finish_switch_fiber(fake_stack, &bottom, &size);
+    leaving->stack = const_cast<void *>(bottom);
+    leaving->size = size;
+}
+static void switch_ends(struct fiber *self)
+{
+    switched(self->fake_stack);
+}
+void fiber_entered(void)
+{
+    switched(nullptr);
+}
+void fiber_forget(struct fiber *f)
+{
+    __asan_unpoison_memory_region(f->stack, f->size);
 }
 #else
 static void switch_starts(struct fiber *, const struct fiber *, bool) {}
 static void switch_ends(struct fiber *) {}
-void fiber_entered(struct fiber *) {}
+void fiber_entered(void) {}
+void fiber_forget(struct fiber *) {}
 #endif
 
 #ifdef __x86_64__

@@ -3,7 +3,7 @@
  * thread.
  *
  * A switch saves the callee-saved registers and nothing else. AddressSanitizer is told of every
- * switch. Fibers of one pool run on the host thread that entered them, never on two at once.
+ * switch. One fiber runs at a time; whichever host thread switches to it carries it.
  */
 #ifndef SPECD_EMU_FIBER_H
 #define SPECD_EMU_FIBER_H
@@ -20,12 +20,14 @@ struct fiber {
 /* Makes a fiber that runs entry(arg) on `stack` when it is first switched to. entry must not
  * return: it ends with fiber_leave. */
 void fiber_make(struct fiber *f, void *stack, size_t size, void (*entry)(void *), void *arg);
-/* To be called first in entry. `from`: the fiber that switched here. */
-void fiber_entered(struct fiber *from);
+/* To be called first in entry. */
+void fiber_entered(void);
 /* Saves the caller in `from` and continues `to`. */
 void fiber_switch(struct fiber *from, struct fiber *to);
 /* Continues `to`; `from` is over and its stack may be used again. */
 [[noreturn]] void fiber_leave(struct fiber *from, struct fiber *to);
+/* A fiber that will not go on: its stack may be used again. */
+void fiber_forget(struct fiber *f);
 
 /* n stacks of `size` bytes with a guard page below each; the caller keeps them for good. */
 char *fiber_stacks(size_t n, size_t size, size_t *stride);

@@ -8,6 +8,7 @@
  * unit.  grid: 1   block: 32 */
 static __global__ void matrix_kernel(const struct bf16 *a, const struct bf16 *b, float *y)
 {
+    grid_wait();
     SHARED_ARRAY(uint4, tile_a, 32); /* (16, 2): 8 elements each */
     SHARED_ARRAY(uint4, tile_b, 16); /* (16) */
     int lane = (int)threadIdx.x, g = lane / 4, t = lane % 4;
@@ -33,6 +34,7 @@ static __global__ void matrix_kernel(const struct bf16 *a, const struct bf16 *b,
  * it must, or for none.  grid: 1   block: 1 */
 static __global__ void copy_kernel(const uint4 *in, uint4 *out, int n, int tail, bool wait)
 {
+    grid_wait();
     SHARED_ARRAY(uint4, stage, 2);
 
     for (int i = 0; i <= n; i++) {
@@ -50,6 +52,7 @@ static __global__ void copy_kernel(const uint4 *in, uint4 *out, int n, int tail,
 /* grid: 1   block: n */
 static __global__ void round_kernel(const float *in, struct bf16 *out)
 {
+    grid_wait();
     out[threadIdx.x] = bf16_of_float(in[threadIdx.x]);
 }
 

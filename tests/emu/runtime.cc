@@ -20,7 +20,21 @@
 namespace
 {
 
-using work = std::function<void()>;
+/* What waits in a queue: a launch or anything else. */
+struct launched {
+    emu_launch as;
+    std::unique_ptr<emu_call> call;
+};
+struct work {
+    std::function<void()> run;
+    std::shared_ptr<const launched> launch; /* instead */
+};
+
+/* The cluster of a launch that has run ahead of it. */
+struct ahead_end {
+    void operator()(emu_cluster *c) const { emu_give_up(c); }
+};
+using ahead = std::unique_ptr<emu_cluster, ahead_end>;
 
 /* How far an event has come; outlives the handle while operations refer to it. */
 struct event_state {
@@ -31,14 +45,15 @@ struct event_state {
 };
 
 struct op {
-    work run;
+    work what;
+    ahead first;
     std::shared_ptr<event_state> event; /* of a record or a wait */
     uint64_t serial = 0;
     bool waits = false;
 };
 
 struct node {
-    work run;
+    work what;
     std::set<int> after;
 };
 
@@ -194,6 +209,36 @@ static bool is_blocked(const emu_stream *s)
            (s->queue.front().waits && s->queue.front().event->reached < s->queue.front().serial);
 }
 
+static bool may_overlap(const work &w)
+{
+    return w.launch && w.launch->as.overlaps;
+}
+
+static ahead work_ahead(const work &w)
+{
+    return ahead(emu_run_ahead(&w.launch->as, *w.launch->call));
+}
+
+static void work_run(const work &w, ahead first)
+{
+    if (w.launch)
+        emu_run(&w.launch->as, *w.launch->call, first.release());
+    else
+        w.run();
+}
+
+/* A launch is about to run. Those behind it may start before, several of them: the next one may let
+ * the one behind it start before it waits itself. */
+static void stream_ahead(emu_stream *s)
+{
+    for (auto &o : s->queue) {
+        if (!may_overlap(o.what) || emu_next_random() % 2 == 0)
+            return;
+        if (!o.first)
+            o.first = work_ahead(o.what);
+    }
+}
+
 static void run_front(emu_stream *s)
 {
     op o = std::move(s->queue.front());
@@ -203,7 +248,9 @@ static void run_front(emu_stream *s)
         return;
     if (fault_now())
         return;
-    o.run();
+    if (o.what.launch)
+        stream_ahead(s);
+    work_run(o.what, std::move(o.first));
 }
 
 /* Runs one operation of a random stream that has one; false if there is none. */
@@ -268,7 +315,7 @@ static cudaError_t stream_put(cudaStream_t stream, op o)
     TRY(stream_known(stream), cudaErrorInvalidValue);
     if (s->capture) {
         capture *c = s->capture;
-        c->nodes.push_back({std::move(o.run), s->frontier});
+        c->nodes.push_back({std::move(o.what), s->frontier});
         s->frontier = {(int)c->nodes.size() - 1};
         return result(cudaSuccess);
     }
@@ -280,15 +327,15 @@ static cudaError_t stream_put(cudaStream_t stream, op o)
     return result(cudaSuccess);
 }
 
-static cudaError_t stream_put_work(cudaStream_t stream, work w)
+static cudaError_t stream_put_work(cudaStream_t stream, std::function<void()> run)
 {
     op o;
 
-    o.run = std::move(w);
+    o.what.run = std::move(run);
     return stream_put(stream, std::move(o));
 }
 
-cudaError_t emu_put(cudaStream_t stream, work run)
+cudaError_t emu_put(cudaStream_t stream, std::function<void()> run)
 {
     LOCKED;
     return stream_put_work(stream, std::move(run));
@@ -499,10 +546,25 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t graph, unsign
     return result(cudaSuccess);
 }
 
+/* As stream_ahead; node i is about to run. */
+static void graph_ahead(const std::vector<node> &nodes, size_t i, std::vector<ahead> &first)
+{
+    for (size_t j = i + 1; j < nodes.size(); j++) {
+        if (!may_overlap(nodes[j].what) || nodes[j].after != std::set<int>{(int)i})
+            continue;
+        if (emu_next_random() % 2 == 0)
+            return;
+        if (!first[j])
+            first[j] = work_ahead(nodes[j].what);
+        i = j;
+    }
+}
+
 /* In a random order that keeps what comes after what. */
 static void graph_run(const std::vector<node> &nodes)
 {
     std::vector<bool> ran(nodes.size());
+    std::vector<ahead> first(nodes.size());
 
     for (size_t n = 0; n < nodes.size() && g.sticky == cudaSuccess; n++) {
         std::vector<size_t> can;
@@ -515,7 +577,9 @@ static void graph_run(const std::vector<node> &nodes)
         }
         size_t i = can[emu_next_random() % can.size()];
         ran[i] = true;
-        nodes[i].run();
+        if (nodes[i].what.launch)
+            graph_ahead(nodes, i, first);
+        work_run(nodes[i].what, std::move(first[i]));
     }
 }
 
@@ -781,6 +845,13 @@ cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total)
     return result(cudaSuccess);
 }
 
+cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *out, const void *)
+{
+    LOCKED;
+    *out = {90, 90};
+    return result(cudaSuccess);
+}
+
 cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute, int value)
 {
     LOCKED;
@@ -805,13 +876,15 @@ static bool launch_fits(const emu_launch *l)
 void emu_enqueue(const emu_launch *launch, cudaStream_t stream, emu_call *call)
 {
     LOCKED;
-    std::shared_ptr<emu_call> kept(call);
-    emu_launch l = *launch;
+    auto k = std::make_shared<launched>(launched{*launch, std::unique_ptr<emu_call>(call)});
+    emu_launch &l = k->as;
+    op o;
     auto allowed = g.shared_of.find(l.kernel);
     l.shared_allowed = allowed != g.shared_of.end() ? allowed->second : 0;
     if (!launch_fits(&l)) {
         result(cudaErrorInvalidConfiguration);
         return;
     }
-    stream_put_work(stream, [=] { emu_run(&l, *kept); });
+    o.what.launch = k;
+    stream_put(stream, std::move(o));
 }

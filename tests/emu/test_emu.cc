@@ -43,6 +43,7 @@ template <class T> struct device_array {
 
 static __global__ void count_threads(int *seen)
 {
+    grid_wait();
     unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
     unsigned thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
 
@@ -64,6 +65,7 @@ static void test_every_thread_once(void **)
 /* Reverses a block's numbers through shared memory, with or without the barrier it needs. */
 static __global__ void reverse(const int *in, int *out, bool barrier)
 {
+    grid_wait();
     SHARED_ARRAY(int, all, 64);
 
     all[threadIdx.x] = in[threadIdx.x];
@@ -108,6 +110,7 @@ static void test_missing_barrier_shows(void **)
 
 static __global__ void sum_dynamic(const int *in, int *out, int n)
 {
+    grid_wait();
     DYNAMIC_SHARED(int, all);
 
     for (int i = (int)threadIdx.x; i < n; i += (int)blockDim.x)
@@ -135,6 +138,7 @@ static void test_dynamic_shared(void **)
 
 static __global__ void count_in_barrier(int *counts, int *any, int *all)
 {
+    grid_wait();
     int n = __syncthreads_count(threadIdx.x % 3 == 0);
     int o = __syncthreads_or(threadIdx.x == blockIdx.x);
     int a = __syncthreads_and(threadIdx.x < 90 + blockIdx.x);
@@ -161,6 +165,7 @@ static void test_barriers_that_count(void **)
 /* Nothing of one block's shared memory reaches the next. */
 static __global__ void leave_mark(int *found)
 {
+    grid_wait();
     SHARED_ARRAY(int, mark, 32);
 
     if (mark[threadIdx.x] == 12345)
@@ -182,6 +187,7 @@ static void test_shared_starts_as_noise(void **)
 
 static __global__ void shuffle_all(int *out)
 {
+    grid_wait();
     int lane = (int)threadIdx.x % 32, n = (int)blockDim.x, i = (int)threadIdx.x;
 
     out[i] = __shfl_sync(ALL_LANES, i, 7);
@@ -220,6 +226,7 @@ static void test_shuffles(void **)
 
 static __global__ void vote(unsigned *out)
 {
+    grid_wait();
     unsigned i = threadIdx.x;
 
     out[i] = __ballot_sync(ALL_LANES, i % 3 == 0);
@@ -250,6 +257,7 @@ static void test_votes(void **)
 /* A warp talks through shared memory; __syncwarp is what orders it. */
 static __global__ void warp_neighbours(int *out, bool barrier)
 {
+    grid_wait();
     SHARED_ARRAY(int, all, 64);
 
     all[threadIdx.x] = (int)threadIdx.x;
@@ -283,6 +291,7 @@ static void test_missing_warp_barrier_shows(void **)
 static __global__ void count_digits(const unsigned *in, unsigned *totals, unsigned long long *sum,
                                     int *max, bool atomic)
 {
+    grid_wait();
     SHARED_ARRAY(unsigned, mine, 16);
     unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
 
@@ -334,6 +343,7 @@ static void test_atomics(void **)
 
 static __global__ void team_results(uint64_t *out)
 {
+    grid_wait();
     struct team t = team_start();
     uint64_t i = blockIdx.x * blockDim.x + threadIdx.x;
     /* Three in a row: a block must not overtake another that still reads. */
@@ -367,6 +377,7 @@ static void test_teams(void **)
 
 static __global__ void read_global(const int *in, int *out, int n)
 {
+    grid_wait();
     out[0] = 0;
     for (int i = 0; i < n; i++)
         out[0] += in[i];
@@ -374,6 +385,7 @@ static __global__ void read_global(const int *in, int *out, int n)
 
 static __global__ void read_shared(int *out, int n)
 {
+    grid_wait();
     SHARED_ARRAY(int, all, 8);
 
     out[0] = 0;
@@ -385,6 +397,7 @@ static __global__ void read_shared(int *out, int n)
 
 static __global__ void write_shared(int *out, int n)
 {
+    grid_wait();
     DYNAMIC_SHARED(int, all);
 
     for (int i = 0; i < n; i++)
@@ -443,6 +456,7 @@ enum misuse {
 
 static __global__ void misuse_kernel(enum misuse how)
 {
+    grid_wait();
     SHARED(int, word);
     int i = (int)threadIdx.x;
 
@@ -505,6 +519,7 @@ static void test_misuse_ends_the_process(void **)
 
 static __global__ void note_order(int *next, int *order)
 {
+    grid_wait();
     order[atomicAdd(next, 1)] = (int)(blockIdx.x * blockDim.x + threadIdx.x);
 }
 

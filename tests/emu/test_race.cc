@@ -15,6 +15,7 @@ extern "C" {
 
 static __global__ void race_kernel(const struct race *races, int32_t *winners)
 {
+    grid_wait();
     struct team t = team_start();
     unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
 

@@ -18,16 +18,19 @@ extern "C" {
 
 static __global__ void add_kernel(int *to, int n)
 {
+    grid_wait();
     *to += n;
 }
 
 static __global__ void double_kernel(int *to)
 {
+    grid_wait();
     *to *= 2;
 }
 
 static __global__ void sum_kernel(int *to, const int *a, const int *b)
 {
+    grid_wait();
     *to = *a + *b;
 }
 
@@ -99,6 +102,7 @@ static void test_memory(void **)
 
 static __global__ void fill_shared(int *out, int n)
 {
+    grid_wait();
     DYNAMIC_SHARED(char, all);
 
     for (int i = 0; i < n; i++)

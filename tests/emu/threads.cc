@@ -1,6 +1,7 @@
 /*
  * The threads of a launch: one cluster of blocks at a time, every thread a fiber, the next one to
- * run drawn at random among those that wait for nothing.
+ * run drawn at random among those that wait for nothing. A cluster may also be left where all its
+ * threads wait for the launch ahead, and go on when that has ended.
  */
 #include "emu.h"
 #include "emu_impl.h"
@@ -23,7 +24,7 @@ namespace
 {
 
 /* What a thread waits for, or has come to. */
-enum wait { READY, AT_BLOCK_BARRIER, AT_CLUSTER_BARRIER, IN_WARP, EXITED };
+enum wait { READY, AT_BLOCK_BARRIER, AT_CLUSTER_BARRIER, IN_WARP, AT_GRID_WAIT, EXITED };
 
 /* What a lane brings to a warp operation and where it wants what: one lane's value, or all. */
 struct lane {
@@ -32,11 +33,15 @@ struct lane {
     int from; /* < 0: all 32 */
 };
 
-/* An asynchronous copy that has not happened yet. */
+#define COPY_BYTES 16
+
+/* An asynchronous copy that has not arrived yet. */
 struct copy {
     void *to;
     const void *from;
     int bytes, group;
+    bool was_read; /* already, into `read` */
+    char read[COPY_BYTES];
 };
 
 struct thread {
@@ -45,8 +50,9 @@ struct thread {
     size_t stack_bytes;
     struct emu_position here;
     emu_block *block;
-    int index; /* in the block */
-    bool slow; /* runs only when no other can */
+    int index;   /* in the block */
+    bool slow;   /* runs only when no other can */
+    bool waited; /* for the launch ahead */
     enum wait wait;
     emu_site site; /* where it waits */
     struct lane lane;
@@ -79,19 +85,25 @@ struct emu_block {
 
 const struct emu_position *emu_here;
 
-static struct {
+/* A cluster that runs, with the threads it is made of; used again for others. */
+struct emu_cluster {
     const emu_launch *launch;
     const emu_call *call;
-    std::vector<emu_block> blocks; /* of the cluster */
+    uint32_t number; /* in the launch */
+    bool is_ahead;   /* of the end of the launch before */
+    std::vector<emu_block> blocks;
     std::vector<thread *> ready, ready_slow;
     std::deque<thread> threads; /* every one there ever was: their stacks are used again */
     size_t n_used;
     int n_at_cluster_barrier, n_live;
-    struct fiber host, *left; /* whoever switched to a fiber that now starts */
+    struct fiber host;
     thread *current;
     uint64_t random;
     long long clock;
-} run;
+};
+
+static emu_cluster *run;                             /* the one that runs, or ran last */
+static auto &idle = *new std::vector<emu_cluster *>; /* there to the very end */
 
 /* ---- failing --------------------------------------------------------------------------------- */
 
@@ -104,11 +116,11 @@ static const char *base_name(const char *path)
 
 static void describe_waiting(void)
 {
-    static const char *const names[] = {"ready", "__syncthreads", "cluster barrier",
-                                        "warp operation", "exited"};
+    static const char *const names[] = {"ready",          "__syncthreads", "cluster barrier",
+                                        "warp operation", "grid_wait",     "exited"};
     int shown = 0;
 
-    for (auto &b : run.blocks) {
+    for (auto &b : run->blocks) {
         for (auto *t : b.threads) {
             if (shown++ < 8)
                 fprintf(stderr, "  block %u,%u thread %d: %s at %s:%d\n", t->here.block.x,
@@ -120,7 +132,7 @@ static void describe_waiting(void)
 
 [[noreturn]] static void fail(emu_site site, const char *what)
 {
-    fprintf(stderr, "emulator: %s: %s at %s:%d\n", run.launch->name, what, base_name(site.file),
+    fprintf(stderr, "emulator: %s: %s at %s:%d\n", run->launch->name, what, base_name(site.file),
             site.line);
     describe_waiting();
     emu_seed_print();
@@ -136,19 +148,19 @@ void emu_trap(emu_site site, const char *what)
 
 static uint32_t random_below(uint32_t n)
 {
-    run.random = run.random * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)((run.random >> 33) * n >> 31);
+    run->random = run->random * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)((run->random >> 33) * n >> 31);
 }
 
 static void make_ready(thread *t)
 {
     t->wait = READY;
-    (t->slow ? run.ready_slow : run.ready).push_back(t);
+    (t->slow ? run->ready_slow : run->ready).push_back(t);
 }
 
 static bool nobody_ready(void)
 {
-    return run.ready.empty() && run.ready_slow.empty();
+    return run->ready.empty() && run->ready_slow.empty();
 }
 
 static thread *take_from(std::vector<thread *> &from)
@@ -163,14 +175,14 @@ static thread *take_from(std::vector<thread *> &from)
 
 static thread *take_ready(void)
 {
-    return take_from(run.ready.empty() ? run.ready_slow : run.ready);
+    return take_from(run->ready.empty() ? run->ready_slow : run->ready);
 }
 
 /* Chance alone keeps all threads close together. So a cluster may have a slow block, warp or thread
  * that the others leave behind as far as barriers let them. */
 static void draw_slow(void)
 {
-    emu_block *b = &run.blocks[random_below((uint32_t)run.blocks.size())];
+    emu_block *b = &run->blocks[random_below((uint32_t)run->blocks.size())];
     int n = (int)b->threads.size(), first = (int)random_below((uint32_t)n), end = first + 1;
 
     switch (random_below(4)) {
@@ -191,32 +203,36 @@ static void draw_slow(void)
 
 static void set_current(thread *t)
 {
-    run.current = t;
+    run->current = t;
     emu_here = t ? &t->here : nullptr;
-    run.clock++;
+    run->clock++;
 }
 
 /* Gives way to a ready thread; comes back when somebody made this one ready and it was drawn. */
 static void give_way(void)
 {
-    thread *self = run.current;
+    thread *self = run->current;
 
+    if (nobody_ready() && run->is_ahead) {
+        set_current(nullptr);
+        fiber_switch(&self->fiber, &run->host);
+        return;
+    }
     if (nobody_ready())
         fail(self->site, "deadlock: every thread waits");
     thread *next = take_ready();
     if (next == self)
         return;
     set_current(next);
-    run.left = &self->fiber;
     fiber_switch(&self->fiber, &next->fiber);
 }
 
 /* Whoever yields may wait for a slow thread. */
 void emu_yield(void)
 {
-    if (!run.ready_slow.empty() && random_below(8) == 0)
-        run.ready.push_back(take_from(run.ready_slow));
-    make_ready(run.current);
+    if (!run->ready_slow.empty() && random_below(8) == 0)
+        run->ready.push_back(take_from(run->ready_slow));
+    make_ready(run->current);
     give_way();
 }
 
@@ -228,7 +244,7 @@ void emu_atomic_gap(void)
 
 long long clock64(void)
 {
-    return run.clock;
+    return run->clock;
 }
 
 uint64_t emu_clock_ns(void)
@@ -256,7 +272,7 @@ static void release_block(emu_block *b)
 
 int emu_block_barrier(emu_site site, bool predicate)
 {
-    thread *self = run.current;
+    thread *self = run->current;
     emu_block *b = self->block;
 
     if (b->n_exited > 0)
@@ -276,18 +292,18 @@ int emu_block_barrier(emu_site site, bool predicate)
 
 void emu_cluster_barrier(emu_site site)
 {
-    thread *self = run.current;
+    thread *self = run->current;
 
     self->wait = AT_CLUSTER_BARRIER;
     self->site = site;
-    run.n_at_cluster_barrier++;
-    for (auto &b : run.blocks) {
+    run->n_at_cluster_barrier++;
+    for (auto &b : run->blocks) {
         if (b.n_exited > 0)
             fail(site, "a thread of the cluster exited before this barrier");
     }
-    if (run.n_at_cluster_barrier == run.n_live) {
-        run.n_at_cluster_barrier = 0;
-        for (auto &b : run.blocks) {
+    if (run->n_at_cluster_barrier == run->n_live) {
+        run->n_at_cluster_barrier = 0;
+        for (auto &b : run->blocks) {
             for (auto *t : b.threads) {
                 if (!same_site(t->site, site))
                     fail(site, "threads of a cluster wait at different barriers");
@@ -302,13 +318,13 @@ void emu_cluster_barrier(emu_site site)
 
 int emu_lane(void)
 {
-    return run.current->index % WARP;
+    return run->current->index % WARP;
 }
 
 /* The lane of the warp that starts at thread `first`, NULL if the block has no such thread. */
 static thread *lane_of(int first, int lane)
 {
-    emu_block *b = run.current->block;
+    emu_block *b = run->current->block;
 
     return first + lane < (int)b->threads.size() ? b->threads[(size_t)(first + lane)] : nullptr;
 }
@@ -340,7 +356,7 @@ static void warp_complete(emu_site site, unsigned mask, int first)
 
 void emu_warp_exchange(emu_site site, unsigned mask, uint64_t mine, int from, uint64_t *out)
 {
-    thread *self = run.current;
+    thread *self = run->current;
     int first = self->index / WARP * WARP, n = (int)self->block->threads.size() - first;
     warp *w = &self->block->warps[(size_t)(first / WARP)];
 
@@ -376,7 +392,7 @@ unsigned emu_ballot(emu_site site, unsigned mask, bool predicate)
 
 static shared shared_make(const void *site, size_t bytes)
 {
-    return {site, (char *)emu_allocate(128, bytes, run.random), bytes};
+    return {site, (char *)emu_allocate(128, bytes, run->random), bytes};
 }
 
 /* The hardware knows before the launch; here a declaration is known when a thread comes to it. */
@@ -389,7 +405,7 @@ static void check_shared_size(const emu_block *b)
     all = fixed + b->dynamic.bytes;
     if (fixed > SHARED_PLAIN || all > SHARED_MAX)
         fail({"shared memory", 0}, "more shared memory than there is");
-    if (all > SHARED_PLAIN && b->dynamic.bytes > run.launch->shared_allowed)
+    if (all > SHARED_PLAIN && b->dynamic.bytes > run->launch->shared_allowed)
         fail({"shared memory", 0}, "more than 48 KB of it without cudaFuncSetAttribute");
 }
 
@@ -407,12 +423,12 @@ static char *shared_of(emu_block *b, const void *site, size_t bytes)
 
 void *emu_shared(const void *site, size_t bytes)
 {
-    return shared_of(run.current->block, site, bytes);
+    return shared_of(run->current->block, site, bytes);
 }
 
 void *emu_dynamic_shared(void)
 {
-    return run.current->block->dynamic.memory;
+    return run->current->block->dynamic.memory;
 }
 
 static bool lies_in(const shared &s, const char *p)
@@ -422,46 +438,44 @@ static bool lies_in(const shared &s, const char *p)
 
 void *emu_peer(void *mine, int rank)
 {
-    emu_block *b = run.current->block, *peer = &run.blocks.at((size_t)rank);
+    emu_block *b = run->current->block, *peer = &run->blocks.at((size_t)rank);
     char *p = (char *)mine;
 
     if (peer->n_started == 0)
-        fail(run.current->site, "the shared memory of a block that may not have started");
+        fail(run->current->site, "the shared memory of a block that may not have started");
     if (peer->n_exited == (int)peer->threads.size())
-        fail(run.current->site, "the shared memory of a block that has exited");
+        fail(run->current->site, "the shared memory of a block that has exited");
     for (auto &s : b->shared_arrays) {
         if (lies_in(s, p))
             return shared_of(peer, s.site, s.bytes) + (p - s.memory);
     }
     if (lies_in(b->dynamic, p))
         return peer->dynamic.memory + (p - b->dynamic.memory);
-    fail(run.current->site, "a peer's address was asked for what is not shared memory");
+    fail(run->current->site, "a peer's address was asked for what is not shared memory");
 }
 
 /* ---- asynchronous copies ----------------------------------------------------------------------
  */
 
-#define COPY_BYTES 16
-
 void emu_copy_async(void *to, const void *from, int bytes)
 {
-    thread *self = run.current;
+    thread *self = run->current;
 
     if ((uintptr_t)to % COPY_BYTES || (uintptr_t)from % COPY_BYTES || bytes < 0 ||
         bytes > COPY_BYTES)
         fail(self->site, "an asynchronous copy is not aligned");
     memset(to, 0xff, COPY_BYTES);
-    self->copies.push_back({to, from, bytes, self->n_groups});
+    self->copies.push_back({to, from, bytes, self->n_groups, false, {}});
 }
 
 void emu_copy_commit(void)
 {
-    run.current->n_groups++;
+    run->current->n_groups++;
 }
 
 void emu_copy_wait(int groups_left)
 {
-    thread *self = run.current;
+    thread *self = run->current;
     std::vector<copy> later;
 
     for (auto &c : self->copies) {
@@ -470,9 +484,28 @@ void emu_copy_wait(int groups_left)
             continue;
         }
         memset(c.to, 0, COPY_BYTES);
-        memcpy(c.to, c.from, (size_t)c.bytes);
+        memcpy(c.to, c.was_read ? c.read : c.from, (size_t)c.bytes);
     }
     self->copies.swap(later);
+}
+
+/* ---- the launch ahead ------------------------------------------------------------------------ */
+
+void emu_grid_wait(emu_site site)
+{
+    thread *self = run->current;
+
+    self->waited = true;
+    self->site = site;
+    if (!run->is_ahead)
+        return;
+    /* What is on its way may have been read by now. */
+    for (auto &c : self->copies) {
+        memcpy(c.read, c.from, (size_t)c.bytes);
+        c.was_read = true;
+    }
+    self->wait = AT_GRID_WAIT;
+    give_way();
 }
 
 /* ---- a cluster, a launch --------------------------------------------------------------------- */
@@ -493,21 +526,22 @@ static void thread_exits(thread *self)
 {
     emu_block *b = self->block;
 
+    if (run->launch->overlaps && !self->waited)
+        fail(self->site, "a thread ended without grid_wait");
     self->wait = EXITED;
     b->n_exited++;
-    run.n_live--;
-    if (b->n_waiting > 0 || run.n_at_cluster_barrier > 0)
+    run->n_live--;
+    if (b->n_waiting > 0 || run->n_at_cluster_barrier > 0)
         fail(self->site, "a thread exits while others wait at a barrier");
     warp_exits(b, self->index);
-    if (run.n_live == 0) {
+    if (run->n_live == 0) {
         set_current(nullptr);
-        fiber_leave(&self->fiber, &run.host);
+        fiber_leave(&self->fiber, &run->host);
     }
     if (nobody_ready())
         fail(self->site, "deadlock: every thread waits");
     thread *next = take_ready();
     set_current(next);
-    run.left = &self->fiber;
     fiber_leave(&self->fiber, &next->fiber);
 }
 
@@ -515,9 +549,9 @@ static void thread_main(void *arg)
 {
     thread *self = (thread *)arg;
 
-    fiber_entered(run.left);
+    fiber_entered();
     self->block->n_started++;
-    (*run.call)();
+    (*run->call)();
     thread_exits(self);
 }
 
@@ -525,23 +559,23 @@ static thread *thread_take(void)
 {
     static size_t stride;
 
-    if (run.n_used == run.threads.size()) {
+    if (run->n_used == run->threads.size()) {
         const size_t more = 256;
         char *stacks = fiber_stacks(more, STACK_BYTES, &stride);
         for (size_t i = 0; i < more; i++) {
-            run.threads.emplace_back();
-            thread *t = &run.threads.back();
+            run->threads.emplace_back();
+            thread *t = &run->threads.back();
             /* Their hot ends would else fall into the same few cache sets. */
             t->stack = stacks + i * stride;
             t->stack_bytes = STACK_BYTES - i % 64 * 192 % 4096;
         }
     }
-    return &run.threads[run.n_used++];
+    return &run->threads[run->n_used++];
 }
 
 static void block_start(emu_block *b, unsigned x, unsigned y, unsigned z, int rank)
 {
-    const emu_launch *l = run.launch;
+    const emu_launch *l = run->launch;
     unsigned n = l->block.x * l->block.y * l->block.z;
 
     b->threads.clear();
@@ -563,7 +597,7 @@ static void block_start(emu_block *b, unsigned x, unsigned y, unsigned z, int ra
         t->here.cluster_rank = rank;
         t->here.cluster_size = l->cluster;
         fiber_make(&t->fiber, t->stack, t->stack_bytes, thread_main, t);
-        t->slow = false;
+        t->slow = t->waited = false;
         b->threads.push_back(t);
     }
 }
@@ -582,45 +616,118 @@ static void block_end(emu_block *b)
     shared_free(b->dynamic);
 }
 
-static void cluster_run(unsigned x, unsigned y, unsigned z)
+/* Threads run until all have exited, or none can before the launch ahead has ended. */
+static void cluster_go(void)
 {
-    run.n_used = 0;
-    run.ready.clear();
-    run.ready_slow.clear();
-    run.n_at_cluster_barrier = 0;
-    for (unsigned i = 0; i < run.blocks.size(); i++)
-        block_start(&run.blocks[i], x + i, y, z, (int)i);
-    run.n_live = (int)run.n_used;
+    thread *first = take_ready();
+
+    set_current(first);
+    fiber_switch(&run->host, &first->fiber);
+}
+
+static void cluster_start(uint32_t number)
+{
+    const emu_launch *l = run->launch;
+    uint32_t per_row = l->grid.x / (unsigned)l->cluster;
+    unsigned x = number % per_row * (unsigned)l->cluster, y = number / per_row % l->grid.y;
+
+    run->number = number;
+    run->n_used = 0;
+    run->ready.clear();
+    run->ready_slow.clear();
+    run->n_at_cluster_barrier = 0;
+    for (unsigned i = 0; i < run->blocks.size(); i++)
+        block_start(&run->blocks[i], x + i, y, number / per_row / l->grid.y, (int)i);
+    run->n_live = (int)run->n_used;
     draw_slow();
-    for (auto &b : run.blocks) {
+    for (auto &b : run->blocks) {
         for (auto *t : b.threads)
             make_ready(t);
     }
+}
 
-    thread *first = take_ready();
-    set_current(first);
-    run.left = &run.host;
-    fiber_switch(&run.host, &first->fiber);
-    for (auto &b : run.blocks)
+static void cluster_end(void)
+{
+    for (auto &b : run->blocks)
         block_end(&b);
 }
 
-void emu_run(const emu_launch *launch, const emu_call &call)
+static void cluster_go_on(emu_cluster *c)
 {
-    uint64_t per_row = launch->grid.x / (unsigned)launch->cluster;
-    std::vector<uint32_t> order(per_row * launch->grid.y * launch->grid.z);
+    run = c;
+    c->is_ahead = false;
+    for (auto &b : c->blocks) {
+        for (auto *t : b.threads) {
+            if (t->wait == AT_GRID_WAIT)
+                make_ready(t);
+        }
+    }
+    cluster_go();
+    cluster_end();
+}
 
-    run.launch = launch;
-    run.call = &call;
-    run.random = emu_next_random();
-    run.blocks.resize((size_t)launch->cluster);
+/* ---- a launch -------------------------------------------------------------------------------- */
+
+static emu_cluster *cluster_take(const emu_launch *launch, const emu_call &call)
+{
+    if (idle.empty())
+        idle.push_back(new emu_cluster());
+    run = idle.back();
+    idle.pop_back();
+    run->launch = launch;
+    run->call = &call;
+    run->random = emu_next_random();
+    run->is_ahead = false;
+    run->blocks.resize((size_t)launch->cluster);
+    return run;
+}
+
+static uint32_t n_clusters(const emu_launch *l)
+{
+    return l->grid.x / (unsigned)l->cluster * l->grid.y * l->grid.z;
+}
+
+emu_cluster *emu_run_ahead(const emu_launch *launch, const emu_call &call)
+{
+    emu_cluster *c = cluster_take(launch, call);
+
+    c->is_ahead = true;
+    cluster_start(random_below(n_clusters(launch)));
+    cluster_go();
+    return c;
+}
+
+/* Its threads stay where they are; others will start on their stacks. */
+void emu_give_up(emu_cluster *c)
+{
+    run = c;
+    cluster_end();
+    for (size_t i = 0; i < c->n_used; i++)
+        fiber_forget(&c->threads[i].fiber);
+    idle.push_back(c);
+}
+
+void emu_run(const emu_launch *launch, const emu_call &call, emu_cluster *ahead)
+{
+    std::vector<uint32_t> order(n_clusters(launch));
+    emu_cluster *own = cluster_take(launch, call);
+
     for (uint32_t i = 0; i < order.size(); i++) {
         uint32_t j = random_below(i + 1);
         order[i] = order[j];
         order[j] = i;
     }
-    for (uint32_t c : order)
-        cluster_run((unsigned)(c % per_row) * (unsigned)launch->cluster,
-                    (unsigned)(c / per_row) % launch->grid.y,
-                    (unsigned)(c / per_row) / launch->grid.y);
+    for (uint32_t c : order) {
+        if (ahead && c == ahead->number) {
+            cluster_go_on(ahead);
+            continue;
+        }
+        run = own;
+        cluster_start(c);
+        cluster_go();
+        cluster_end();
+    }
+    if (ahead)
+        idle.push_back(ahead);
+    idle.push_back(own);
 }

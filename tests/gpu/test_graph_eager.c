@@ -1,12 +1,16 @@
 /*
- * Captured graphs against the same kernels launched one by one, and two rounds in flight against
- * one: the same tokens, lengths, flags, overlaps and log-probabilities, bit for bit, in the rounds
- * after a rejection too.
+ * Captured graphs against the same kernels launched one by one, two rounds in flight against one,
+ * and launches that overlap against launches that do not: the same tokens, lengths, flags, overlaps
+ * and log-probabilities, bit for bit, in the rounds after a rejection too.
  *
  * Two devices get one script of random rounds: some of the slots, any K, drafts of the model or of
  * the host, every mode. Blocks are handed out in another order to each, which may change nothing.
  */
 #include "device/rig.h"
+
+#ifdef SPECD_CUDA_DEVICE
+#include "../../cuda/overlap.h"
+#endif
 
 #include <math.h>
 #include <setjmp.h>
@@ -182,9 +186,60 @@ static void test_rounds_in_flight(void **state)
         skip();
 }
 
+/* ---- launches that overlap ------------------------------------------------------------------- */
+
+#ifdef SPECD_CUDA_DEVICE
+/* Graphs keep what they were captured with; what is launched beside them, or without them, has what
+ * holds then. */
+static int overlap_run(const struct model_pair *pair, bool eager, int n)
+{
+    int rejected = 0;
+
+    launch_overlap_allow(false);
+    struct rig *apart = rig_of(pair, eager, 7);
+    start(apart, pair);
+    launch_overlap_allow(true);
+    struct rig *overlapping = rig_of(pair, eager, 8);
+    start(overlapping, pair);
+    for (int i = 0; i < n; i++) {
+        round_random(overlapping);
+        apart->round = overlapping->round;
+        rig_run(overlapping);
+        launch_overlap_allow(false);
+        rig_run(apart);
+        launch_overlap_allow(true);
+        rejected += assert_results_equal(&overlapping->result, &apart->result);
+    }
+    rig_free(overlapping);
+    rig_free(apart);
+    return rejected;
+}
+
+static void test_overlap_changes_nothing(void **state)
+{
+    (void)state;
+    if (rig_is_cpu() || !launch_overlaps())
+        skip();
+    struct model_pair *pair = pair_new();
+    int n = rounds_wanted(), rejected = 0;
+
+    for (int eager = 0; eager < 2; eager++)
+        rejected += overlap_run(pair, eager, n);
+    printf("RESULT overlap rounds=%d rejections=%d\n", 2 * n, rejected);
+    pair_free(pair);
+}
+#else
+static void test_overlap_changes_nothing(void **state)
+{
+    (void)state;
+    skip();
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_graphs_change_nothing),
-                                       cmocka_unit_test(test_rounds_in_flight)};
+                                       cmocka_unit_test(test_rounds_in_flight),
+                                       cmocka_unit_test(test_overlap_changes_nothing)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
