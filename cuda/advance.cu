@@ -99,6 +99,7 @@ DEVICE void law_prepare(struct device_law *l, const struct device_state &s,
                         const struct device_slot *slot, const struct law_params *law, int32_t i,
                         const float *logits, int32_t n_vocab)
 {
+    l->mask = NULL;
     l->logits = logits;
     l->params = &slot->params;
     l->law = law;
@@ -193,6 +194,8 @@ static __global__ void __launch_bounds__(WARP)
             int32_t row = t->first_row + k;
             law_prepare(&a.q[row], s, slot, &slot->params.target, k,
                         a.target_logits + row * a.target_stride, s.n_vocab);
+            if (s.round->round.seqs[i].masks)
+                a.q[row].mask = s.masks + ((int64_t)i * (s.k_max + 1) + k) * mask_words(s.n_vocab);
         }
     }
     /* Rows behind the last turn's are padding: block i sees to k_max + 1 of them. */

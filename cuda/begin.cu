@@ -1,10 +1,10 @@
 /*
  * begin.cu - the first kernel of a round: pinned host memory -> the round, and slots that changed.
  *
- * A block for each changed slot and one for the round; only live entries cross the bus. Predicted
- * on an H100, not measured: 2 us of latency and 25 GB/s: 16 sequences 1.3 KB, a new prompt of 8192
- * tokens 33 KB, 3 us. Counts of a slot with penalties: every thread reads all its tokens, some 10
- * us for 1000 of them.
+ * A block for each changed slot, for the masks of each sequence, and one for the round; only live
+ * entries cross the bus. Predicted on an H100, not measured: 2 us of latency and 25 GB/s: 16
+ * sequences 1.3 KB, a new prompt of 8192 tokens 33 KB, 3 us. Counts of a slot with penalties: every
+ * thread reads all its tokens, some 10 us for 1000 of them.
  */
 #include "begin.h"
 #include "clock.cuh"
@@ -64,7 +64,17 @@ DEVICE void slot_start(const struct device_state &s, const struct slot_change *c
     count_text(start, start->tokens, s.n_vocab);
 }
 
-/* grid: 1 + changes   block: THREADS */
+/* Of sequence i of the round. */
+DEVICE void bring_masks(const struct device_state &s, const struct round_seq *seq, int i)
+{
+    int64_t words = mask_words(s.n_vocab);
+    int32_t rows = MIN(seq->k, s.k_max) + 1;
+
+    if (seq->masks)
+        bring(s.masks + i * (s.k_max + 1) * words, seq->masks, rows * words);
+}
+
+/* grid: 1 + changes (+ sequences)   block: THREADS */
 static __global__ void __launch_bounds__(THREADS, 1)
     round_begin_kernel(struct device_state s, const struct round_input *in)
 {
@@ -75,7 +85,12 @@ static __global__ void __launch_bounds__(THREADS, 1)
         bring_round((struct device_round *)s.round, &in->round);
         return;
     }
-    const struct slot_change *c = &in->changes[blockIdx.x - 1];
+    int change = (int)blockIdx.x - 1, seq = change - in->n_changes;
+    if (seq >= 0) {
+        bring_masks(s, &in->round.round.seqs[seq], seq);
+        return;
+    }
+    const struct slot_change *c = &in->changes[change];
     const struct device_slot *slot = c->starts ? &c->start : &s.slots[c->slot];
     bring(slot->blocks + c->first_block, c->blocks, c->n_blocks);
     if (c->starts)
@@ -83,9 +98,12 @@ static __global__ void __launch_bounds__(THREADS, 1)
 }
 
 int launch_round_begin(const struct device_state *state, const struct round_input *in,
-                       int32_t n_changes, cudaStream_t stream)
+                       bool has_masks, cudaStream_t stream)
 {
-    ASSERT(n_changes >= 0 && n_changes <= state->n_slots);
-    LAUNCH(round_begin_kernel, (unsigned)(1 + n_changes), THREADS, 0, stream, *state, in);
+    int32_t n_masked = has_masks ? in->round.round.n_seqs : 0;
+
+    ASSERT(in->n_changes >= 0 && in->n_changes <= state->n_slots);
+    LAUNCH(round_begin_kernel, (unsigned)(1 + in->n_changes + n_masked), THREADS, 0, stream, *state,
+           in);
     return LAUNCH_RESULT();
 }

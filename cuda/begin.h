@@ -31,9 +31,10 @@ struct round_input {
     struct slot_change changes[SPECD_SLOTS_MAX]; /* a slot at most once */
 };
 
-/* in: pinned, not to be changed until the round has ended. n_changes: as in->n_changes. */
+/* in: pinned, with what its pointers lead to, and not to be changed until the round has ended.
+ * has_masks: some sequence does. */
 int launch_round_begin(const struct device_state *state, const struct round_input *in,
-                       int32_t n_changes, cudaStream_t stream);
+                       bool has_masks, cudaStream_t stream);
 
 #ifdef __cplusplus
 }

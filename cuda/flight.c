@@ -26,7 +26,10 @@ int gpu_flight_open(struct gpu_flight *f, const struct seats *seats, int32_t k_m
 
     f->n_slots = seats->n_slots;
     f->k_max = k_max;
+    size_t words = (size_t)mask_words(seats->n_vocab);
+
     if (seat_pages_open(&f->pages, seats) != 0 || pin(&f->input, 1, sizeof(*f->input)) != 0 ||
+        pin(&f->masks, rows, words * sizeof(*f->masks)) != 0 ||
         pin(&f->clock, 1, sizeof(*f->clock)) != 0 ||
         pin(&f->results, n, sizeof(*f->results)) != 0 ||
         pin(&f->logprobs, rows, sizeof(*f->logprobs)) != 0 ||
@@ -45,6 +48,7 @@ void gpu_flight_close(struct gpu_flight *f)
 {
     seat_pages_close(&f->pages);
     cudaFreeHost(f->input);
+    cudaFreeHost(f->masks);
     cudaFreeHost(f->clock);
     cudaFreeHost(f->results);
     cudaFreeHost(f->logprobs);

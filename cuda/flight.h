@@ -13,6 +13,8 @@ struct gpu_flight {
     cudaEvent_t done;
     struct seat_pages pages;
     struct round_input *input; /* pinned, and all below up to scores */
+    uint32_t *masks;           /* (n_slots, k_max + 1, words): what round.seqs[i].masks leads to */
+    bool has_masks;
     struct device_clock *clock;
     struct seq_result *results;       /* (n_slots) */
     struct device_logprobs *logprobs; /* (n_slots * (k_max + 1)) */

@@ -132,8 +132,8 @@ DEVICE void law_build(struct team &t, struct device_law *l, const struct part *p
     l->cut_id = -1;
     l->sum = 0;
     bool bans = bans_ends(l);
-    l->adjusted =
-        l->counts_generated || l->counts_all || l->params->n_bias > 0 || l->params->allowed || bans;
+    l->adjusted = l->counts_generated || l->counts_all || l->params->n_bias > 0 ||
+                  l->params->allowed || l->mask || bans;
     if (!find_max(t, l, part)) {
         l->bad = true;
         l->top = 0;

@@ -83,9 +83,12 @@ DEVICE float logit_penalised(const struct device_law *l, float z, int32_t id)
                         l->counts_all ? l->counts_all[id] : 0);
 }
 
-DEVICE bool id_allowed(const struct sample_params *p, int32_t id)
+DEVICE bool id_allowed(const struct device_law *l, int32_t id)
 {
-    return !p->allowed || p->allowed[id / 32] >> id % 32 & 1;
+    const uint32_t *allowed = l->params->allowed;
+
+    return (!allowed || allowed[id / 32] >> id % 32 & 1) &&
+           (!l->mask || l->mask[id / 32] >> id % 32 & 1);
 }
 
 /* What the lists do to one marked id. */
@@ -134,7 +137,7 @@ DEVICE void group_warp(const struct device_law *l, const struct part *part, int3
             z[j] = logit_penalised(l, z[j], id);
             if (marks >> j & 1)
                 z[j] = logit_listed(l, z[j], id);
-            if (!id_allowed(l->params, id))
+            if (!id_allowed(l, id))
                 z[j] = -INFINITY;
         }
     }
@@ -229,7 +232,7 @@ DEVICE uint64_t warp_weight_of(const struct device_law *l, int32_t id)
             banned |= p->ends[i].id == id && l->position < p->ends[i].from;
         unsigned who = __ballot_sync(ALL_LANES, biased); /* an id is listed once */
         bias = __shfl_sync(ALL_LANES, bias, who ? __ffs((int)who) - 1 : 0);
-        banned = __any_sync(ALL_LANES, banned) || !id_allowed(p, id);
+        banned = __any_sync(ALL_LANES, banned) || !id_allowed(l, id);
         z = logit_penalised(l, z, id);
         if (who)
             z = law_add_bias(z, bias);

@@ -28,6 +28,7 @@ void gpu_rounds_layout(struct gpu_rounds *r, const struct device_setup *setup, i
         .round = r->round,
         .clock = gpu_take(a, 1, sizeof(struct device_clock)),
         .turns = gpu_take(a, n, sizeof(struct round_turn)),
+        .masks = gpu_take(a, rows, (size_t)mask_words(n_vocab) * sizeof(uint32_t)),
         .n_slots = setup->n_slots,
         .n_ctx = setup->n_ctx,
         .k_max = setup->k_max,

@@ -1,9 +1,9 @@
 /*
  * sampling.h - laws, draws, verification and log-probabilities on the GPU, for host code.
  *
- * The same laws, tokens, counts, flags, overlaps and log-probabilities as cpu/law.c, law_verify.c and
- * logprobs.c from the same logits, bit for bit, for any number of threads and parts: all that decides
- * is an integer sum or a maximum (include/specd/law.h).
+ * The same laws, tokens, counts, flags, overlaps and log-probabilities as cpu/law.c, law_verify.c
+ * and logprobs.c from the same logits, bit for bit, for any number of threads and parts: all that
+ * decides is an integer sum or a maximum (include/specd/law.h).
  *
  * Every structure and array below lies in device memory, is written by kernels of the device or by
  * a copy before, and is read when the kernel runs, so a captured graph replays with new contents.
@@ -27,6 +27,7 @@ struct device_law {
     const struct sample_params *params;
     const struct law_params *law;                  /* &params->target or &params->draft */
     const uint16_t *counts_generated, *counts_all; /* (V) or NULL, as in cpu/law.h */
+    const uint32_t *mask;                          /* likewise */
     int32_t n_vocab;                               /* 0: the row is padding */
     int32_t position;                              /* of the token it predicts */
     uint32_t round;                                /* of the request: for draws of proposals */

@@ -16,6 +16,7 @@
 
 #include "cudart.h"
 #include "specd/device.h"
+#include "specd/hostdevice.h"
 
 #include <stdbool.h>
 
@@ -62,10 +63,17 @@ struct device_state {
     const struct device_round *round; /* n_seqs <= n_slots */
     struct device_clock *clock;       /* NULL: nobody asks */
     struct round_turn *turns;         /* (n_slots), as round->seqs */
+    uint32_t *masks; /* (n_slots, k_max + 1, ceil(V / 32)) of seqs that have some */
     int32_t n_slots, n_ctx, n_blocks, k_max;
     int32_t n_vocab,
         n_vocab_draft; /* the target's; ids that the draft may propose, 0 without one */
 };
+
+/* Words of a mask over the vocabulary. */
+SPECD_HD int32_t mask_words(int32_t n_vocab)
+{
+    return (n_vocab - 1) / 32 + 1;
+}
 
 struct pass_row {
     int32_t slot, pos; /* slot -1: padding */

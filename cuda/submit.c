@@ -100,7 +100,7 @@ static int check_seq(struct device *dev, struct gpu_flight *f, const struct roun
     struct round_shape *shape = &dev->recording.shape;
     const struct seat *seat = seat_of(dev, seq->slot);
 
-    if (!seat)
+    if (!seat || (seq->masks && seq->k > 0 && seq->source != DRAFT_FROM_HOST))
         return SPECD_EINVAL;
     for (int32_t j = 0; j < i; j++) {
         if (r->seqs[j].slot == seq->slot)
@@ -122,6 +122,26 @@ static int check_seq(struct device *dev, struct gpu_flight *f, const struct roun
     f->n_logprobs[i] = seat->n_logprobs;
     f->wants_logprobs = f->wants_logprobs || seat->n_logprobs >= 0;
     return 0;
+}
+
+/* The flight's copy of the round leads to masks of its own. */
+static void keep_masks(const struct device *dev, struct gpu_flight *f)
+{
+    struct round *round = &f->input->round.round;
+    size_t words = (size_t)mask_words(dev->seats.n_vocab);
+    int32_t k_max = dev->setup.k_max;
+
+    f->has_masks = false;
+    for (int32_t i = 0; i < round->n_seqs; i++) {
+        struct round_seq *seq = &round->seqs[i];
+        uint32_t *to = f->masks + (size_t)i * ((size_t)k_max + 1) * words;
+
+        if (!seq->masks)
+            continue;
+        memcpy(to, seq->masks, ((size_t)MIN(seq->k, k_max) + 1) * words * sizeof(*to));
+        seq->masks = to;
+        f->has_masks = true;
+    }
 }
 
 /* Whose results will be these. */
@@ -156,6 +176,7 @@ int gpu_begin(struct device *dev, const struct round *round)
     if (rc != 0)
         return rc;
     f->input->round.round = *round;
+    keep_masks(dev, f);
     dev->recording.round = &f->input->round.round;
     dev->recording.shape.n_seqs = round->n_seqs;
     dev->recording.active = true;
@@ -263,7 +284,7 @@ static int enqueue_decode(struct device *dev, const struct round_shape *shape)
 static int enqueue(struct device *dev, struct gpu_flight *f)
 {
     const struct recording *r = &dev->recording;
-    int rc = launch_round_begin(&dev->rounds.state, f->input, f->input->n_changes, dev->stream);
+    int rc = launch_round_begin(&dev->rounds.state, f->input, f->has_masks, dev->stream);
 
     for (int i = 0; rc == 0 && i < MODEL_ROLES; i++) {
         if (r->prompts[i])

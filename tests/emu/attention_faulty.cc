@@ -26,5 +26,6 @@ static inline float fma_maybe(float a, float b, float c)
 #define __syncthreads() barrier_maybe(EMU_SITE)
 #define fmaf(a, b, c) fma_maybe(a, b, c)
 #define launch_attention launch_attention_faulty
+#define attention_shared_bytes attention_shared_bytes_faulty
 
 #include "../../cuda/attention.cu"

@@ -105,10 +105,28 @@ static void counts_make(struct rig_slot *s)
         s->device_counts[i] = device_copy(s->counts[i], bytes);
 }
 
+/* None as a rule. */
+static uint32_t *mask_random(int32_t n_vocab)
+{
+    size_t words = (size_t)(n_vocab + 31) / 32;
+
+    if (rand() % 4)
+        return NULL;
+    uint32_t *mask = xcalloc(words, sizeof(*mask));
+
+    for (size_t i = 0; i < words; i++)
+        mask[i] = (uint32_t)rand() << 16 ^ (uint32_t)rand();
+    return mask;
+}
+
+static const uint32_t *mask_copy(const uint32_t *mask, int32_t n_vocab)
+{
+    return mask ? device_copy(mask, (size_t)(n_vocab + 31) / 32 * sizeof(*mask)) : NULL;
+}
+
 void rig_slot_make(struct rig_slot *s, int32_t n_vocab)
 {
     static const enum verify_mode modes[] = {VERIFY_RATIO, VERIFY_BLOCK, VERIFY_COUPLED};
-    size_t words = (size_t)(n_vocab + 31) / 32;
     struct sample_params copy;
 
     *s = (struct rig_slot){.n_vocab = n_vocab};
@@ -129,16 +147,11 @@ void rig_slot_make(struct rig_slot *s, int32_t n_vocab)
         bias_make(s);
     if (rand() % 2)
         ends_make(s);
-    if (rand() % 4 == 0) {
-        s->allowed = xcalloc(words, sizeof(uint32_t));
-        for (size_t i = 0; i < words; i++)
-            s->allowed[i] = (uint32_t)rand() << 16 ^ (uint32_t)rand();
-        s->params.allowed = s->allowed;
-    }
+    s->params.allowed = s->allowed = mask_random(n_vocab);
     copy = s->params;
     copy.bias_ids = device_copy(s->bias_ids, sizeof(s->bias_ids));
     copy.bias = device_copy(s->bias, sizeof(s->bias));
-    copy.allowed = s->allowed ? device_copy(s->allowed, words * sizeof(uint32_t)) : NULL;
+    copy.allowed = mask_copy(s->allowed, n_vocab);
     s->device = device_copy(&copy, sizeof(copy));
 }
 
@@ -153,10 +166,12 @@ void rig_row_make(struct rig_row *r, struct device_law *d, const struct rig_slot
                   const struct law_params *law, float *logits, int32_t n_vocab, int32_t position,
                   uint32_t round)
 {
-    struct law_context c = {&s->params, law, position, s->counts[0], s->counts[1]};
+    uint32_t *mask = mask_random(n_vocab);
+    struct law_context c = {&s->params, law, position, s->counts[0], s->counts[1], mask};
     uint64_t *scratch = xaligned(64, (size_t)n_vocab * sizeof(uint64_t));
 
     r->logits = logits;
+    r->mask = mask;
     law_build(&r->cpu, logits, n_vocab, &c, scratch);
     free(scratch);
     memset(d, 0xa5, sizeof(*d));
@@ -165,6 +180,7 @@ void rig_row_make(struct rig_row *r, struct device_law *d, const struct rig_slot
     d->law = law == &s->params.target ? &s->device->target : &s->device->draft;
     d->counts_generated = s->device_counts[0];
     d->counts_all = s->device_counts[1];
+    d->mask = mask_copy(mask, n_vocab);
     d->n_vocab = n_vocab;
     d->position = position;
     d->round = round;
@@ -173,6 +189,7 @@ void rig_row_make(struct rig_row *r, struct device_law *d, const struct rig_slot
 void rig_row_free(struct rig_row *r)
 {
     free(r->logits);
+    free(r->mask);
 }
 
 void assert_laws_equal(const struct device_law *d, const struct law *cpu)

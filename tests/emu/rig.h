@@ -34,7 +34,8 @@ void rig_slot_free(struct rig_slot *s);
 
 /* The two laws of a row of logits: the CPU's is built, the device's still to be launched. */
 struct rig_row {
-    float *logits; /* (V) host */
+    float *logits;  /* (V) host */
+    uint32_t *mask; /* (ceil(V / 32)) host, of some rows */
     struct law cpu;
 };
 /* Takes the logits. */
