@@ -153,7 +153,7 @@ void rig_row_make(struct rig_row *r, struct device_law *d, const struct rig_slot
                   const struct law_params *law, float *logits, int32_t n_vocab, int32_t position,
                   uint32_t round)
 {
-    struct law_context c = {&s->params, law, position, s->counts[0], s->counts[1]};
+    struct law_context c = {&s->params, law, position, s->counts[0], s->counts[1], NULL};
     uint64_t *scratch = xaligned(64, (size_t)n_vocab * sizeof(uint64_t));
 
     r->logits = logits;
