@@ -34,7 +34,8 @@ class Wire:
         return wire
 
     def send(self, data):
-        self.writer.write(data)
+        if not self.writer.is_closing():  # or the server has cut it off
+            self.writer.write(data)
 
     async def head(self):
         """Status and header text of the next response."""

@@ -292,7 +292,7 @@ class Hostile(LoadCase):
 
 class End(LoadCase):
     def test_term_under_load(self):
-        n_streams, n_tokens = sized(200, 60), sized(64, 24)
+        n_streams, n_tokens = sized(200, 60), sized(400, 200)
         server = self.start("--max-queue", "1000", "--drain-timeout", "300")
 
         async def load():
