@@ -247,14 +247,14 @@ class Hostile(LoadCase):
         return []
 
     async def tiny_requests(self, port, n):
-        """Pipelined, so that it is the server that is kept busy."""
-        data, left = post_bytes(body(1)), [n]
+        """Pipelined, so that it is the server that is kept busy; one of eight generates a token."""
+        data, left = post_bytes(body(1)) + 7 * b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n", [n]
 
         async def worker():
             wire = await Wire.open(port)
             while left[0] > 0:
                 left[0] -= 16
-                wire.send(data * 16)
+                wire.send(data * 2)
                 for _ in range(16):
                     status, answer = await wire.reply()
                     assert status == 200, answer
