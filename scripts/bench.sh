@@ -125,6 +125,8 @@ load_table() {
 part_load() {
     local models=$B/tests/models
     title load "Load: connections, streams, vanishing and hostile clients"
+    echo "Load average before: $(cut -d' ' -f1-3 /proc/loadavg). The longest times tell what else ran."
+    echo
     echo "## The daemon with a synthetic pair of models, 16 slots"
     echo
     load_table "$B/specd" "-m $models/target.gguf -md $models/draft.gguf,lookup -t 2"
