@@ -9,19 +9,20 @@
 #   tiny        a tiny synthetic model
 #   serve       the default model with 1, 4, 16 and 64 clients, speculation on and off
 #   acceptance  tokens per round of each mode of verification
+#   load        thousands of connections, vanishing and hostile clients, bodies (tests/load)
 # All parts take half an hour on two cores. Nothing else should run meanwhile.
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT"
 NAME=${1:?usage: scripts/bench.sh NAME [PART...]}
 shift
-PARTS=(matmul device http tiny serve acceptance)
+PARTS=(matmul device http tiny serve acceptance load)
 [ $# -eq 0 ] || PARTS=("$@")
 PORT=${SPECD_PORT:-8123}
 
 # shellcheck disable=SC2086
 install_packages $BUILD_PACKAGES $TEST_PACKAGES $MODEL_PACKAGES curl
 build "$ROOT/build-bench" specd specd-fake synth-model bench-matmul bench-device bench-serve \
-    bench-acceptance --
+    bench-acceptance bench-parse test-models --
 MODEL=$("$ROOT/scripts/get-model.sh")
 B=$ROOT/build-bench
 work=$(mktemp -d)
@@ -104,6 +105,37 @@ part_acceptance() {
     done
     "$B/bench-acceptance" -m "$MODEL" -d self:0-9+11-19+21-29 -n smollm2-self -K 4,8 -T 0.7,1 \
         -p "$ROOT/bench/prompts.txt" -t 768 -r 16
+}
+
+# load_table BINARY ARGUMENTS: what tests/load reports in its full size
+load_table() {
+    local rows=$work/rows
+    : >"$rows"
+    TEST_BIN=$1 TEST_ARGS=$2 TEST_FAKE=0 TEST_SLOW=4 LOAD_FULL=1 LOAD_REPORT=$rows \
+        PYTHONDONTWRITEBYTECODE=1 python3 "$ROOT/tests/load/test_load.py" >"$work/log" 2>&1 || {
+        tail -n 40 "$work/log" >&2
+        die "tests/load with $1" "its messages are above"
+    }
+    echo "| what | result |"
+    echo "|:--|:--|"
+    cat "$rows"
+    echo
+}
+
+part_load() {
+    local models=$B/tests/models
+    title load "Load: connections, streams, vanishing and hostile clients"
+    echo "Load average before: $(cut -d' ' -f1-3 /proc/loadavg). The longest times tell what else ran."
+    echo
+    echo "## The daemon with a synthetic pair of models, 16 slots"
+    echo
+    load_table "$B/specd" "-m $models/target.gguf -md $models/draft.gguf,lookup -t 2"
+    echo "## HTTP alone: tokens every 5 ms from an engine without slots"
+    echo
+    load_table "$B/specd-fake" "-m fake"
+    echo "## Reading bodies"
+    echo
+    "$B/bench-parse"
 }
 
 mkdir -p "$ROOT/bench/results/$NAME"

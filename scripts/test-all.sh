@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything scripts/test.sh runs and what it leaves out: long statistics, every prompt, every test
-# under every sanitizer, clang, the page in a browser, deployment, the fuzz targets for a while, nvcc
-# where there is one. At most 85 minutes on two cores.
+# under every sanitizer, clang, the page in a browser, deployment, load in full size, clients that others
+# wrote, the fuzz targets for a while, nvcc where there is one. At most 95 minutes on two cores.
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT"
 
@@ -26,6 +26,15 @@ code=0
 "$ROOT/docker/test-steps.sh" "$ROOT/build-test/release/tests/models/target.gguf" || code=$?
 [ $code != 77 ] || skip "the steps of the image"
 [ $code = 0 ] || [ $code = 77 ] || die "the steps of the image" "docker/test-steps.sh MODEL.gguf"
+
+say "load: in full size"
+export LOAD_FULL=1
+run release -L load --
+unset LOAD_FULL
+SPECD_CLIENTS_PYTHON=$("$ROOT/scripts/venv.sh" tests/clients/requirements-long.txt) ||
+    skip "litellm, langchain, llama-index, schemathesis: the registry is out of reach"
+export SPECD_CLIENTS_PYTHON
+[ -z "$SPECD_CLIENTS_PYTHON" ] || OPENAPI_EXAMPLES=200 run release -L clients --
 
 say "fuzz: build"
 CC=clang build "$ROOT/build-test/fuzz" all -- -DSPECD_FUZZ=ON "-DSPECD_SANITIZE=address;undefined"

@@ -1,5 +1,6 @@
 #include "answer.h"
 
+#include "errands.h"
 #include "json_write.h"
 #include "peer.h"
 #include "respond.h"
@@ -230,38 +231,77 @@ static int check_size(const struct answer *a, struct api_error *e)
                     a->n_choices, most);
 }
 
+static const struct work_type answer_work = {answer_resume, answer_abandon, answer_free};
+
 static struct answer *answer_new(struct exchange *ex, const struct api_format *format)
 {
-    static const struct work_type type = {answer_resume, answer_abandon, answer_free};
     struct answer *a = xcalloc(1, sizeof *a);
     a->exchange = ex;
     a->format = format;
     a->created = (int64_t)time(NULL);
     random_id(a->id, sizeof a->id, format->id_prefix);
-    ex->work = a;
-    ex->work_type = &type;
     return a;
+}
+
+/* From the body to requests that can be submitted. Any thread: what it reads does not change. */
+static int prepare(struct answer *a, const struct buf *body, struct api_error *e)
+{
+    const struct engine_info *info = engine_info(answer_engine(a));
+    int rc = call_parse(&a->call, a->format->route, info, body->data, body->len, e);
+    if (rc == 0) {
+        make_choices(a);
+        rc = check_size(a, e);
+        write_head(a);
+    }
+    call_drop_document(&a->call);
+    return rc;
+}
+
+/* HTTP thread. From here on a is the work of its exchange. */
+static enum MHD_Result begin(struct answer *a, int rc, const struct api_error *e)
+{
+    struct exchange *ex = a->exchange;
+    ex->work = a;
+    ex->work_type = &answer_work;
+    if (rc < 0)
+        return respond_error(ex, e);
+    rc = submit_all(a);
+    return rc < 0 ? respond_code(ex, rc) : answer_resume(ex);
+}
+
+/* ---- a large body: it takes up to a tenth of a second, in which every other client would wait */
+
+#define BODY_AT_ONCE (64 * 1024)
+
+static int prepare_errand(struct errand *errand)
+{
+    int rc = prepare(errand->arg, &errand->in, &errand->error);
+    buf_free(&errand->in);
+    return rc;
+}
+
+static enum MHD_Result begin_errand(struct errand *errand)
+{
+    struct api_error e = errand->error;
+    int rc = errand->rc;
+    return begin(errand_finish(errand), rc, &e);
 }
 
 enum MHD_Result answer_start(struct exchange *ex, const struct api_format *format)
 {
     struct engine *engine = atomic_load(&ex->server->engine);
-    const struct engine_info *info = engine ? engine_info(engine) : NULL;
-    if (!info)
+    struct api_error e;
+    if (!engine || !engine_info(engine))
         return respond_code(ex, SPECD_ELOADING);
     if (server_state(ex->server) == ENGINE_DRAINING)
         return respond_code(ex, SPECD_EDRAINING);
     struct answer *a = answer_new(ex, format);
-    struct api_error e;
-    int rc = call_parse(&a->call, format->route, info, ex->body.data, ex->body.len, &e);
-    if (rc < 0)
-        return respond_error(ex, &e);
-    make_choices(a);
-    if (check_size(a, &e) < 0)
-        return respond_error(ex, &e);
-    write_head(a);
-    call_drop_document(&a->call);
+    if (ex->body.len > BODY_AT_ONCE)
+        return errand_start(ex, &(struct errand){.run = prepare_errand,
+                                                 .then = begin_errand,
+                                                 .free_arg = answer_free,
+                                                 .arg = a});
+    int rc = prepare(a, &ex->body, &e);
     exchange_drop_body(ex);
-    rc = submit_all(a);
-    return rc < 0 ? respond_code(ex, rc) : answer_resume(ex);
+    return begin(a, rc, &e);
 }

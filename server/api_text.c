@@ -10,7 +10,8 @@
 
 #include <stdlib.h>
 
-/* What an errand works on. The document is gone by then: it may take a hundred times its bytes. */
+/* What an errand works on. Documents are gone as soon as they are read: they may take a hundred
+ * times a body's bytes. */
 struct text_work {
     char *content;
     bool add_special, parse_special, with_pieces;
@@ -19,6 +20,8 @@ struct text_work {
     struct call call;
     struct request *req;
 };
+
+static const struct text_work defaults = {.parse_special = true};
 
 static void work_free(void *arg)
 {
@@ -30,26 +33,20 @@ static void work_free(void *arg)
     free(w);
 }
 
-/* Takes w; rc is what reading the body has given. */
-static enum MHD_Result start(struct exchange *ex, int rc, const struct api_error *e,
-                             int (*run)(struct errand *errand), struct text_work *w)
-{
-    if (rc == 0)
-        return errand_start(ex, run, w, work_free);
-    work_free(w);
-    return respond_error(ex, e);
-}
-
-static const struct engine_info *info_of(const struct exchange *ex)
+/* Bodies are read by the errand, too: one of megabytes takes long. */
+static enum MHD_Result start(struct exchange *ex, int (*run)(struct errand *errand))
 {
     struct engine *engine = atomic_load(&ex->server->engine);
-    return engine ? engine_info(engine) : NULL;
+    if (!engine || !engine_info(engine))
+        return respond_code(ex, SPECD_ELOADING);
+    struct text_work *w = xcalloc(1, sizeof *w);
+    *w = defaults;
+    return errand_start(ex, &(struct errand){.run = run, .free_arg = work_free, .arg = w});
 }
 
-static int read_body(const struct exchange *ex, struct json **doc, struct api_error *e)
+static int read_body(const struct buf *body, struct json **doc, struct api_error *e)
 {
     char why[256] = "the body is empty";
-    const struct buf *body = &ex->body;
     int rc = body->len == 0 ? SPECD_EJSON : json_parse(doc, body->data, body->len, why, sizeof why);
     if (rc < 0)
         return api_fail(e, rc, NULL, "%s", why);
@@ -102,8 +99,6 @@ static bool is_text(const char *s, size_t len)
     return true;
 }
 
-static const struct text_work defaults = {.parse_special = true};
-
 const struct field *tokenize_table(size_t *n)
 {
     *n = COUNT_OF(tokenize_fields);
@@ -130,12 +125,27 @@ static void write_piece(const struct engine *engine, int32_t id, struct buf *out
     json_lit(out, "}");
 }
 
+static int read_tokenize(struct text_work *w, const struct buf *body, struct api_error *e)
+{
+    struct json *doc = NULL;
+    int rc = read_body(body, &doc, e);
+    if (rc == 0)
+        rc = fields_read(tokenize_fields, COUNT_OF(tokenize_fields), 0, "", doc, w, e);
+    if (rc == 0 && !w->content)
+        rc = api_fail(e, SPECD_EINVAL, "content", "'content' is required");
+    json_free(doc);
+    return rc;
+}
+
 static int tokenize(struct errand *errand)
 {
     struct text_work *w = errand->arg;
     struct buf *out = &errand->body;
-    int rc = engine_tokenize(errand->engine, w->content, strlen(w->content), w->add_special,
-                             w->parse_special, &w->ids, &w->n_ids);
+    int rc = read_tokenize(w, &errand->in, &errand->error);
+    if (rc < 0)
+        return rc;
+    rc = engine_tokenize(errand->engine, w->content, strlen(w->content), w->add_special,
+                         w->parse_special, &w->ids, &w->n_ids);
     if (rc < 0)
         return api_fail(&errand->error, rc, "content", "'content' can't be tokenized");
     json_lit(out, "{\"tokens\":[");
@@ -153,32 +163,10 @@ static int tokenize(struct errand *errand)
 
 enum MHD_Result api_tokenize(struct exchange *ex)
 {
-    struct text_work *w = xcalloc(1, sizeof *w);
-    struct json *doc = NULL;
-    struct api_error e;
-    *w = defaults;
-    int rc = read_body(ex, &doc, &e);
-    if (rc == 0)
-        rc = fields_read(tokenize_fields, COUNT_OF(tokenize_fields), 0, "", doc, w, &e);
-    if (rc == 0 && !w->content)
-        rc = api_fail(&e, SPECD_EINVAL, "content", "'content' is required");
-    json_free(doc);
-    return start(ex, rc, &e, tokenize, w);
+    return start(ex, tokenize);
 }
 
 /* ---- /detokenize */
-
-static int detokenize(struct errand *errand)
-{
-    struct text_work *w = errand->arg;
-    struct buf text = {0};
-    engine_detokenize(errand->engine, w->ids, w->n_ids, &text);
-    json_lit(&errand->body, "{\"content\":");
-    json_str(&errand->body, text.data ? text.data : "", text.len);
-    json_lit(&errand->body, "}");
-    buf_free(&text);
-    return 0;
-}
 
 static int read_tokens(struct text_work *w, const struct json *doc, const struct engine_info *info,
                        struct api_error *e)
@@ -189,18 +177,28 @@ static int read_tokens(struct text_work *w, const struct json *doc, const struct
     return token_ids_read("tokens", v, info->n_vocab, &w->ids, &w->n_ids, e);
 }
 
+static int detokenize(struct errand *errand)
+{
+    struct text_work *w = errand->arg;
+    struct json *doc = NULL;
+    struct buf text = {0};
+    int rc = read_body(&errand->in, &doc, &errand->error);
+    if (rc == 0)
+        rc = read_tokens(w, doc, engine_info(errand->engine), &errand->error);
+    json_free(doc);
+    if (rc < 0)
+        return rc;
+    engine_detokenize(errand->engine, w->ids, w->n_ids, &text);
+    json_lit(&errand->body, "{\"content\":");
+    json_str(&errand->body, text.data ? text.data : "", text.len);
+    json_lit(&errand->body, "}");
+    buf_free(&text);
+    return 0;
+}
+
 enum MHD_Result api_detokenize(struct exchange *ex)
 {
-    const struct engine_info *info = info_of(ex);
-    struct text_work *w = xcalloc(1, sizeof *w);
-    struct json *doc = NULL;
-    struct api_error e;
-    int rc = read_body(ex, &doc, &e);
-    if (rc == 0)
-        rc = info ? read_tokens(w, doc, info, &e)
-                  : api_fail(&e, SPECD_ELOADING, NULL, "Loading model");
-    json_free(doc);
-    return start(ex, rc, &e, detokenize, w);
+    return start(ex, detokenize);
 }
 
 /* ---- /apply-template */
@@ -210,7 +208,14 @@ static int apply_template(struct errand *errand)
     struct text_work *w = errand->arg;
     struct buf text = {0};
     char why[256] = "";
-    int rc = engine_apply_template(errand->engine, w->req, &text, why, sizeof why);
+    int rc = call_parse(&w->call, CALL_CHAT, engine_info(errand->engine), errand->in.data,
+                        errand->in.len, &errand->error);
+    if (rc == 0)
+        w->req = call_request(&w->call, 0, 0);
+    call_drop_document(&w->call);
+    if (rc < 0)
+        return rc;
+    rc = engine_apply_template(errand->engine, w->req, &text, why, sizeof why);
     if (rc < 0) {
         api_fail(&errand->error, rc, NULL, "%s", why);
         api_name_field(&errand->error);
@@ -226,13 +231,5 @@ static int apply_template(struct errand *errand)
 /* Takes what chat takes, so that a body can be tried here first. */
 enum MHD_Result api_apply_template(struct exchange *ex)
 {
-    struct text_work *w = xcalloc(1, sizeof *w);
-    const struct engine_info *info = info_of(ex);
-    struct api_error e;
-    int rc = !info ? api_fail(&e, SPECD_ELOADING, NULL, "Loading model")
-                   : call_parse(&w->call, CALL_CHAT, info, ex->body.data, ex->body.len, &e);
-    if (rc == 0)
-        w->req = call_request(&w->call, 0, 0);
-    call_drop_document(&w->call);
-    return start(ex, rc, &e, apply_template, w);
+    return start(ex, apply_template);
 }

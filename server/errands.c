@@ -23,6 +23,8 @@ static enum MHD_Result resume(struct exchange *ex)
     case WAIT_READY:
         break;
     }
+    if (r->then)
+        return r->then(r);
     return r->rc < 0 ? respond_error(ex, &r->error) : respond_json(ex, 200, &r->body);
 }
 
@@ -34,9 +36,20 @@ static void abandon(void *work)
 static void release(void *work)
 {
     struct errand *r = work;
-    r->free_arg(r->arg);
+    if (r->arg)
+        r->free_arg(r->arg);
+    buf_free(&r->in);
     buf_free(&r->body);
     free(r);
+}
+
+void *errand_finish(struct errand *errand)
+{
+    void *arg = errand->arg;
+    errand->exchange->work = NULL;
+    errand->arg = NULL;
+    release(errand);
+    return arg;
 }
 
 /* ---- the thread */
@@ -110,17 +123,17 @@ static bool add(struct errands *s, struct errand *r)
     return room;
 }
 
-enum MHD_Result errand_start(struct exchange *ex, int (*run)(struct errand *errand), void *arg,
-                             void (*free_arg)(void *arg))
+enum MHD_Result errand_start(struct exchange *ex, const struct errand *e)
 {
     static const struct work_type type = {resume, abandon, release};
     struct errand *r = xcalloc(1, sizeof *r);
     *r = (struct errand){.exchange = ex,
                          .engine = atomic_load(&ex->server->engine),
-                         .run = run,
-                         .free_arg = free_arg,
-                         .arg = arg};
-    exchange_drop_body(ex);
+                         .run = e->run,
+                         .then = e->then,
+                         .free_arg = e->free_arg,
+                         .arg = e->arg};
+    r->in = exchange_take_body(ex);
     ex->work = r;
     ex->work_type = &type;
     return add(&ex->server->errands, r) ? resume(ex) : respond_code(ex, SPECD_EBUSY);

@@ -1,6 +1,6 @@
 /*
- * errands.h - work that an answer needs and that takes too long for the HTTP thread: templates and
- * tokenizers on texts of megabytes.
+ * errands.h - work that an answer needs and that takes too long for the HTTP thread: reading bodies
+ * of megabytes, templates and tokenizers on such texts.
  *
  * One thread, started with the first errand, runs them in order. An errand is the work of an
  * exchange: the connection is suspended until it is done. One that is still waiting when its client
@@ -25,8 +25,11 @@ struct errand {
     const struct engine *engine;
     /* The errands' thread. Fills body, or error and returns its code. arg is the errand's. */
     int (*run)(struct errand *errand);
+    /* HTTP thread, when run has returned; NULL: body, or error, is the answer. */
+    enum MHD_Result (*then)(struct errand *errand);
     void (*free_arg)(void *arg);
     void *arg;
+    struct buf in;   /* what the client sent */
     struct buf body; /* JSON */
     struct api_error error;
     int rc;
@@ -46,8 +49,10 @@ struct errands {
 void errands_init(struct errands *s);
 /* No exchange may come any more. Waits for the errand that is being run; drops the others. */
 void errands_fini(struct errands *s);
-/* HTTP thread: takes arg, drops the body, and answers the exchange when run has returned. */
-enum MHD_Result errand_start(struct exchange *ex, int (*run)(struct errand *errand), void *arg,
-                             void (*free_arg)(void *arg));
+/* HTTP thread: e has run, then, free_arg and arg; the exchange's body moves into it. Answers the
+ * exchange when run has returned. */
+enum MHD_Result errand_start(struct exchange *ex, const struct errand *e);
+/* HTTP thread, from then: ends the errand and returns its arg; another work takes its place. */
+void *errand_finish(struct errand *errand);
 
 #endif

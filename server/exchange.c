@@ -38,6 +38,14 @@ void exchange_drop_body(struct exchange *ex)
     buf_free(&ex->body);
 }
 
+struct buf exchange_take_body(struct exchange *ex)
+{
+    struct buf body = ex->body;
+    ex->server->body_bytes -= body.len;
+    ex->body = (struct buf){0};
+    return body;
+}
+
 void exchange_detach(struct exchange *ex)
 {
     if (ex->work)

@@ -65,6 +65,8 @@ void exchange_ref(struct exchange *ex);
 void exchange_unref(struct exchange *ex);
 /* HTTP thread: the body is not needed any more. */
 void exchange_drop_body(struct exchange *ex);
+/* HTTP thread: the body is the caller's from now on. */
+struct buf exchange_take_body(struct exchange *ex);
 /* HTTP thread: the connection is done with it. Drops the connection's reference. */
 void exchange_detach(struct exchange *ex);
 

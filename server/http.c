@@ -128,7 +128,7 @@ static enum MHD_Result receive(struct exchange *ex, const char *data, size_t *si
 static enum MHD_Result dispatch(struct exchange *ex)
 {
     struct server *s = ex->server;
-    peer_expect(&s->peers, ex->peer, ex, s->config->request_timeout_ms + ANSWER_GRACE_MS);
+    peer_answer(&s->peers, ex->peer, ex, s->config->request_timeout_ms + ANSWER_GRACE_MS);
     if (ex->reject)
         return respond_code(ex, ex->reject);
     if (strcmp(ex->method, "OPTIONS") == 0)

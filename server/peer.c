@@ -4,11 +4,13 @@
 #include "specd/error.h"
 #include "specd/util.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <time.h>
 
 #define TICK_MS 100
+#define GONE_TICKS 10 /* between two looks for clients that are gone */
 #define WAKES_MAX 256 /* exchanges woken in one tick; the others wait for the next */
 
 void peers_init(struct peers *ps)
@@ -29,10 +31,10 @@ void peers_fini(struct peers *ps)
 }
 
 /* libmicrohttpd sees the shutdown and closes; not lingering drops what the client never read. */
-static void cut(struct peer *p)
+static void cut(struct peer *p, const char *why)
 {
     const struct linger none = {.l_onoff = 1};
-    log_debug("connection %d: late, cut off", p->fd);
+    log_debug("connection %d: %s, cut off", p->fd, why);
     setsockopt(p->fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
     shutdown(p->fd, SHUT_RDWR);
     p->deadline_ns = 0;
@@ -44,13 +46,37 @@ static int look(struct peers *ps, uint64_t now, struct exchange *due[WAKES_MAX])
     int n = 0;
     for (struct peer *p = ps->first; p; p = p->next) {
         if (p->deadline_ns != 0 && now >= p->deadline_ns)
-            cut(p);
+            cut(p, "late");
         if (p->exchange && n < WAKES_MAX && exchange_is_due(p->exchange, now)) {
             exchange_ref(p->exchange);
             due[n++] = p->exchange;
         }
     }
     return n;
+}
+
+/* libmicrohttpd hears of a hang-up once, and misses it when it comes together with a part of a
+ * request. The engine watches complete requests; these are the others. One look is not enough: a
+ * request that is complete may be about to be read. With the lock. */
+static void look_for_gone(struct peers *ps)
+{
+    size_t n = 0, i = 0;
+    for (struct peer *p = ps->first; p; p = p->next)
+        n += !p->answering;
+    struct pollfd *fds = xcalloc(n + 1, sizeof *fds);
+    for (struct peer *p = ps->first; p; p = p->next)
+        if (!p->answering)
+            fds[i++] = (struct pollfd){.fd = p->fd, .events = POLLRDHUP};
+    bool any = poll(fds, n, 0) > 0;
+    i = 0;
+    for (struct peer *p = ps->first; p; p = p->next) {
+        bool gone = !p->answering && any && fds[i].revents != 0;
+        i += !p->answering;
+        if (gone && p->seems_gone)
+            cut(p, "gone");
+        p->seems_gone = gone;
+    }
+    free(fds);
 }
 
 /* Without the list's lock: waking takes the exchange's lock and libmicrohttpd's. */
@@ -77,7 +103,9 @@ static void *housekeep(void *arg)
     struct peers *ps = arg;
     struct exchange *due[WAKES_MAX];
     pthread_mutex_lock(&ps->lock);
-    while (!ps->stopping) {
+    for (unsigned tick = 1; !ps->stopping; tick++) {
+        if (tick % GONE_TICKS == 0)
+            look_for_gone(ps);
         int n = look(ps, clock_ns(), due);
         if (n > 0) {
             pthread_mutex_unlock(&ps->lock);
@@ -167,11 +195,24 @@ void peer_remove(struct peers *ps, struct peer *p)
     free(p);
 }
 
-void peer_expect(struct peers *ps, struct peer *p, struct exchange *ex, int timeout_ms)
+static void expect(struct peers *ps, struct peer *p, struct exchange *ex, int timeout_ms,
+                   bool answering)
 {
     uint64_t deadline = timeout_ms > 0 ? clock_ns() + (uint64_t)timeout_ms * 1000000 : 0;
     pthread_mutex_lock(&ps->lock);
     p->exchange = ex;
     p->deadline_ns = deadline;
+    p->answering = answering;
+    p->seems_gone = false;
     pthread_mutex_unlock(&ps->lock);
+}
+
+void peer_expect(struct peers *ps, struct peer *p, struct exchange *ex, int timeout_ms)
+{
+    expect(ps, p, ex, timeout_ms, false);
+}
+
+void peer_answer(struct peers *ps, struct peer *p, struct exchange *ex, int timeout_ms)
+{
+    expect(ps, p, ex, timeout_ms, true);
 }

@@ -4,7 +4,8 @@
  * libmicrohttpd's time-out sees neither a header sent a byte a second nor a suspended connection.
  * So every connection has a deadline of ours for what it must do next (send a header, send a body,
  * read its answer); the housekeeper shuts a socket down that is late, and libmicrohttpd then closes
- * it. The housekeeper also wakes exchanges that asked to be woken at a time (pings, late headers).
+ * it, as it does with a connection whose client hung up in the middle of a request. The housekeeper
+ * also wakes exchanges that asked to be woken at a time (pings, late headers).
  *
  * The list's lock guards fd against reuse: an entry leaves the list before its socket is closed.
  * peer_* are called on the HTTP thread, peers_* by the owner of the server.
@@ -22,6 +23,8 @@ struct peer {
     int fd;
     uint64_t deadline_ns;      /* 0: none */
     struct exchange *exchange; /* the request in progress, borrowed; or NULL */
+    bool answering;            /* the request is complete */
+    bool seems_gone;           /* the client had hung up when we last looked */
     struct peer *prev, *next;
 };
 
@@ -42,7 +45,9 @@ int peers_busy(struct peers *ps);      /* connections with a request in progress
 
 struct peer *peer_add(struct peers *ps, int fd);
 void peer_remove(struct peers *ps, struct peer *p);
-/* What p must have done within timeout_ms from now (0: no limit), and for which exchange. */
+/* What p must have sent within timeout_ms from now (0: no limit), and for which exchange. */
 void peer_expect(struct peers *ps, struct peer *p, struct exchange *ex, int timeout_ms);
+/* The request is complete: p must have read its answer by then. */
+void peer_answer(struct peers *ps, struct peer *p, struct exchange *ex, int timeout_ms);
 
 #endif

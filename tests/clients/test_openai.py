@@ -93,6 +93,42 @@ class OpenAI(unittest.TestCase):
         self.assertEqual(ask(parts).usage.prompt_tokens,
                          ask("one two\nthree").usage.prompt_tokens)
 
+    def test_several_choices(self):
+        fields = dict(model=self.model, messages=MESSAGES, max_tokens=8, temperature=1, seed=3, n=3,
+                      extra_body={"ignore_eos": True})
+        answer = self.client.chat.completions.create(**fields)
+        self.assertEqual([c.index for c in answer.choices], [0, 1, 2])
+        self.assertEqual(answer.usage.completion_tokens, 24)
+        texts = [""] * 3
+        for chunk in self.client.chat.completions.create(stream=True, **fields):
+            for c in chunk.choices:
+                texts[c.index] += c.delta.content or ""
+        self.assertEqual(texts, [c.message.content for c in answer.choices])
+
+    def test_logprobs(self):
+        chat = self.client.chat.completions.create(
+            model=self.model, messages=MESSAGES, max_tokens=6, temperature=0, logprobs=True,
+            top_logprobs=3, extra_body={"ignore_eos": True})
+        tokens = chat.choices[0].logprobs.content
+        self.assertEqual(len(tokens), 6)
+        for t in tokens:
+            self.assertEqual(len(t.top_logprobs), 3)
+            self.assertEqual(t.logprob, max(x.logprob for x in t.top_logprobs))
+        text = self.client.completions.create(
+            model=self.model, prompt=PROMPT, max_tokens=6, temperature=0, logprobs=2,
+            extra_body={"ignore_eos": True}).choices[0].logprobs
+        self.assertEqual([len(text.tokens), len(text.token_logprobs), len(text.top_logprobs),
+                          len(text.text_offset)], [6] * 4)
+
+    def test_a_schema_is_refused(self):
+        """Clearly, and before anything is generated: it is not promised as yet."""
+        schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+        with self.assertRaises(openai.BadRequestError) as caught:
+            self.client.chat.completions.create(model=self.model, messages=MESSAGES,
+                                                response_format=schema)
+        self.assertEqual(caught.exception.param, "response_format")
+        self.assertIn("json_schema", caught.exception.message)
+
     def test_errors_are_typed(self):
         with self.assertRaises(openai.BadRequestError) as caught:
             self.client.chat.completions.create(
@@ -106,8 +142,10 @@ class OpenAI(unittest.TestCase):
             model=self.model, messages=MESSAGES, stream=True, max_tokens=900,
             extra_body={"ignore_eos": True})
         next(iter(stream))
+        before = self.server.metric("client_disconnects_total")
         stream.close()
         self.server.wait_metric("num_requests_running", 0)
+        self.assertEqual(self.server.metric("client_disconnects_total"), before + 1)
 
     def test_parallel_streams(self):
         async def one(client, i):
@@ -118,7 +156,7 @@ class OpenAI(unittest.TestCase):
 
         async def all_of_them():
             client = openai.AsyncOpenAI(base_url=self.url, api_key="none", max_retries=0)
-            counts = await asyncio.gather(*(one(client, i) for i in range(40)))
+            counts = await asyncio.gather(*(one(client, i) for i in range(50)))
             await client.close()
             return counts
 
