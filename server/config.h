@@ -3,8 +3,9 @@
  * order of precedence.
  *
  * Options are rows of one table (options.c). An option --ctx-size is also the variable
- * SPECD_CTX_SIZE and the key "ctx-size" of the file given by --config. Loaded once at start;
- * immutable afterwards.
+ * SPECD_CTX_SIZE and the key "ctx-size" of the file given by --config: a JSON object that may hold
+ * comments, from // or # to the end of the line. Immutable once loaded; SIGHUP loads another one
+ * beside it (reload.h).
  */
 #ifndef SPECD_SERVER_CONFIG_H
 #define SPECD_SERVER_CONFIG_H
@@ -13,6 +14,15 @@
 #include "specd/util.h"
 
 enum device_choice { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA };
+
+enum origin { FROM_DEFAULT, FROM_ARGS, FROM_ENV, FROM_FILE };
+
+/* An option's text as it was given by the strongest source. */
+struct setting {
+    char *text; /* NULL: not given */
+    enum origin from;
+    char where[80]; /* for messages */
+};
 
 struct config {
     struct engine_config engine; /* .device and .fallback: see devices.h; .on_state: serve.c */
@@ -34,7 +44,8 @@ struct config {
     enum log_level log_level;
     enum { LOG_TEXT, LOG_JSON } log_format;
     char *config_file;
-    bool help, version;
+    bool help, version, print_config;
+    struct setting *settings; /* one per option, in the table's order */
 };
 
 /* Reads all sources. SPECD_EINVAL: one line that names the option, where it was given, and what it
@@ -46,6 +57,10 @@ int config_load(struct config *c, int argc, char **argv, char **environment, cha
 int config_resolve(struct config *c, char *err, size_t errlen);
 void config_free(struct config *c);
 
+/* ---- config_print.c */
 void config_help(struct buf *out);
+/* Every option with its value and where it came from, as a file that --config would take. Keys are
+ * left out. */
+void config_print(const struct config *c, struct buf *out);
 
 #endif

@@ -12,14 +12,15 @@ extern char **environ;
 
 static int print(const struct config *config)
 {
-    if (config->help) {
-        struct buf text = {0};
+    struct buf text = {0};
+    if (config->help)
         config_help(&text);
-        fputs(text.data, stdout);
-        buf_free(&text);
-    } else {
-        puts("specd " SPECD_VERSION);
-    }
+    else if (config->version)
+        buf_puts(&text, "specd " SPECD_VERSION "\n");
+    else
+        config_print(config, &text);
+    fputs(text.data, stdout);
+    buf_free(&text);
     return EXIT_CLEAN;
 }
 
@@ -41,7 +42,7 @@ int main(int argc, char **argv)
     int code;
     engine_config_init(&config.engine);
     int rc = config_load(&config, argc, argv, environ, err, sizeof err);
-    bool prints = config.help || config.version;
+    bool prints = config.help || config.version || config.print_config;
     if (rc == 0 && !prints)
         rc = devices_choose(&config, err, sizeof err);
     if (rc < 0) {
