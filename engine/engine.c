@@ -345,6 +345,7 @@ int engine_open(struct engine **out, const struct engine_config *config, char *e
     e->ops = config->device;
     mailbox_init(&e->inbox);
     atomic_init(&e->state, ENGINE_LOADING);
+    engine_limits(e, config->max_queue, config->request_timeout_ms);
     pthread_mutex_init(&e->lock, NULL);
     int rc = open_loop(e);
     if (rc == 0)
@@ -379,6 +380,12 @@ const char *engine_token_bytes(const struct engine *e, int32_t id, size_t *len)
     return tokenizer_piece(e->tokenizer, id, true, len);
 }
 
+void engine_limits(struct engine *e, int max_queue, int request_timeout_ms)
+{
+    atomic_store(&e->max_queue, max_queue);
+    atomic_store(&e->request_timeout_ms, request_timeout_ms);
+}
+
 int engine_submit(struct engine *e, struct request *req)
 {
     int state = atomic_load(&e->state);
@@ -387,7 +394,7 @@ int engine_submit(struct engine *e, struct request *req)
                : state == ENGINE_FAILED ? SPECD_EDEVICE
                                         : SPECD_EDRAINING;
     int live = atomic_fetch_add(&e->n_live, 1);
-    if (live >= e->config.n_slots + e->config.max_queue) {
+    if (live >= e->config.n_slots + atomic_load(&e->max_queue)) {
         atomic_fetch_sub(&e->n_live, 1);
         return SPECD_EBUSY;
     }

@@ -32,6 +32,7 @@ struct engine {
     uv_async_t done; /* the device finished a round */
     struct mailbox inbox;
     atomic_int state;           /* enum engine_state */
+    atomic_int max_queue, request_timeout_ms;
     atomic_int n_live;          /* requests submitted and not finished */
     atomic_bool cancel_pending; /* some request was cancelled since the last look */
     atomic_bool drain_requested, close_requested;

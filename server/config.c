@@ -20,11 +20,16 @@ struct loader {
     size_t errlen;
 };
 
-/* What an option held may have been a key. */
+/* What an option holds may be a key. */
+static void wipe(char *text)
+{
+    if (text)
+        explicit_bzero(text, strlen(text));
+}
+
 static void setting_clear(struct setting *s)
 {
-    if (s->text)
-        explicit_bzero(s->text, strlen(s->text));
+    wipe(s->text);
     free(s->text);
     s->text = NULL;
 }
@@ -252,9 +257,15 @@ static int check_together(struct config *c, char *err, size_t errlen)
     if (e->draft_min > e->draft_max)
         return fail(SPECD_EINVAL, err, errlen, "--draft-min %d is above --draft-max %d",
                     e->draft_min, e->draft_max);
+    if (!c->tls_cert != !c->tls_key)
+        return fail(SPECD_EINVAL, err, errlen, "--tls-cert and --tls-key need each other");
+    if (c->tls_cert && strncmp(c->host, "unix:", 5) == 0)
+        return fail(SPECD_EINVAL, err, errlen, "--tls-cert: a unix socket has no TLS");
     e->model_path = c->model;
     e->alias = c->alias;
     e->request_timeout_ms = c->request_timeout_ms;
+    if (c->max_connections_per_ip < 0)
+        c->max_connections_per_ip = MAX(1, c->max_connections / 2);
     return 0;
 }
 
@@ -263,7 +274,7 @@ int config_load(struct config *c, int argc, char **argv, char **environment, cha
 {
     struct loader l = {xcalloc(n_options, sizeof(struct setting)), err, errlen};
     c->settings = l.given;
-    c->engine.draft_fixed = -1;
+    c->engine.draft_fixed = c->max_connections_per_ip = -1;
     c->engine.synthetic_acceptance = -1;
     int rc = read_arguments(&l, argc, argv);
     if (rc == 0) {
@@ -322,10 +333,21 @@ int config_resolve(struct config *c, char *err, size_t errlen)
     return rc;
 }
 
+void config_wipe_key(struct config *c, char **environment)
+{
+    static const char name[] = "SPECD_API_KEY=";
+    setting_clear(&c->settings[option_find("api-key", 7, false) - options]);
+    wipe(c->api_key);
+    free(c->api_key);
+    c->api_key = NULL;
+    for (char **v = environment; *v; v++)
+        if (strncmp(*v, name, sizeof name - 1) == 0)
+            wipe(*v);
+}
+
 void config_free(struct config *c)
 {
-    if (c->api_key)
-        explicit_bzero(c->api_key, strlen(c->api_key));
+    wipe(c->api_key);
     for (size_t i = 0; i < n_options; i++) {
         if (options[i].kind == OPTION_STRING)
             free(*(char **)((char *)c + options[i].offset));

@@ -38,7 +38,8 @@ struct config {
     int32_t request_timeout_ms, drain_timeout_ms;
     int32_t header_timeout_ms, body_timeout_ms, idle_timeout_ms, ping_ms;
     uint64_t max_body;
-    int32_t max_connections;
+    int32_t max_connections, max_connections_per_ip; /* 0: any number */
+    char *access_log, *tls_cert, *tls_key;
     bool no_ui, no_metrics, no_vllm_metrics;
 
     enum log_level log_level;
@@ -56,6 +57,9 @@ int config_load(struct config *c, int argc, char **argv, char **environment, cha
  * SPECD_EFILE when a file is missing. */
 int config_resolve(struct config *c, char *err, size_t errlen);
 void config_free(struct config *c);
+/* The text of SPECD_API_KEY, once it is hashed: here, and in the environment, which others of the
+ * same user can read. */
+void config_wipe_key(struct config *c, char **environment);
 
 /* ---- config_print.c */
 void config_help(struct buf *out);

@@ -24,7 +24,7 @@ static int print(const struct config *config)
     return EXIT_CLEAN;
 }
 
-static int start(struct config *config)
+static int start(struct config *config, const struct config_sources *sources)
 {
     char err[512];
     log_set(config->log_level, config->log_format == LOG_JSON);
@@ -32,7 +32,7 @@ static int start(struct config *config)
         log_error("%s", err);
         return EXIT_START;
     }
-    return serve(config);
+    return serve(config, sources);
 }
 
 int main(int argc, char **argv)
@@ -49,7 +49,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "specd: %s\nTry specd --help.\n", err);
         code = EXIT_USAGE;
     } else {
-        code = prints ? print(&config) : start(&config);
+        code =
+            prints ? print(&config) : start(&config, &(struct config_sources){argc, argv, environ});
     }
     config_free(&config);
     return code;

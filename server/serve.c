@@ -20,9 +20,10 @@
 
 struct daemon {
     struct config *config;
+    const struct config_sources *sources;
     struct server *http;
     struct engine *engine;
-    int signal_fd; /* SIGTERM and SIGINT */
+    int signal_fd; /* SIGTERM, SIGINT, SIGHUP */
     int state_fd;  /* written by on_state */
     bool was_ready, draining;
     uint64_t drain_ends_ns;
@@ -55,6 +56,10 @@ static void on_signal(struct daemon *d)
     ssize_t n = read(d->signal_fd, &info, sizeof info);
     if (n != (ssize_t)sizeof info)
         return;
+    if (info.ssi_signo == SIGHUP) {
+        reload(d->sources, d->config, d->http, d->engine);
+        return;
+    }
     if (d->draining || engine_state(d->engine) == ENGINE_LOADING) {
         log_info("ended by a signal");
         /* Nothing to finish, or told not to. A half-loaded model is no reason to wait. */
@@ -151,20 +156,22 @@ static int open_descriptors(struct daemon *d)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
     d->state_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return d->signal_fd < 0 || d->state_fd < 0 ? SPECD_EINTERNAL : 0;
 }
 
-int serve(struct config *config)
+int serve(struct config *config, const struct config_sources *sources)
 {
-    struct daemon d = {.config = config, .watchdog_ms = notify_watchdog_ms()};
+    struct daemon d = {.config = config, .sources = sources, .watchdog_ms = notify_watchdog_ms()};
     char err[512] = "can't open a descriptor";
     if (open_descriptors(&d) < 0 || http_open(&d.http, config, err, sizeof err) < 0) {
         log_error("%s", err);
         return EXIT_START;
     }
+    config_wipe_key(config, sources->environment);
     log_info("listening: %s", http_url(d.http));
     config->engine.on_state = on_state;
     config->engine.on_state_arg = &d;

@@ -107,6 +107,8 @@ const char *engine_chat_template(const struct engine *e);
 /* Takes a reference of its own. 0, EBUSY (queue full), ELOADING or EDRAINING; later failures
  * arrive as output. Requests end with output.finish set, always. */
 int engine_submit(struct engine *e, struct request *req);
+/* Changes two limits of the configuration for requests that come from now on. */
+void engine_limits(struct engine *e, int max_queue, int request_timeout_ms);
 /* Idempotent; allowed at any time after submit. The output ends with ECANCELED. */
 void engine_cancel(struct engine *e, struct request *req);
 /* No new work; what runs may finish until the deadline, then it is ended with EDRAINING. */

@@ -49,7 +49,7 @@ struct engine {
     struct engine_info info;
     pthread_t thread;
     int epoll_fd, wake_fd;
-    atomic_int state, exit_code, n_live;
+    atomic_int state, exit_code, n_live, max_queue, request_timeout_ms;
     atomic_int drain_ms; /* -1: not asked */
     atomic_bool closing;
     atomic_ullong n_disconnects, n_cancelled, n_finished;
@@ -192,7 +192,7 @@ static void job_start(struct engine *e, struct request *req)
         .crash_after = order(text, "crash_after", -1),
         .limit = p->max_tokens >= 0 ? p->max_tokens : 64,
         .arrived_ns = now,
-        .deadline_ns = now + (uint64_t)e->config.request_timeout_ms * MS,
+        .deadline_ns = now + (uint64_t)atomic_load(&e->request_timeout_ms) * MS,
         .next = e->jobs,
     };
     j->say = text ? strstr(text, "say=") : NULL;
@@ -503,6 +503,7 @@ int engine_open(struct engine **out, const struct engine_config *config, char *e
     snprintf(e->info.model_id, sizeof e->info.model_id, "%s",
              config->alias ? config->alias : "fake");
     e->inbox_tail = &e->inbox;
+    engine_limits(e, config->max_queue, config->request_timeout_ms);
     atomic_init(&e->drain_ms, -1);
     pthread_mutex_init(&e->lock, NULL);
     e->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -539,6 +540,12 @@ void engine_stats(const struct engine *e, struct engine_stats *out)
                                  .finished_length = atomic_load(&e->n_finished)};
 }
 
+void engine_limits(struct engine *e, int max_queue, int request_timeout_ms)
+{
+    atomic_store(&e->max_queue, max_queue);
+    atomic_store(&e->request_timeout_ms, request_timeout_ms);
+}
+
 int engine_submit(struct engine *e, struct request *req)
 {
     enum engine_state state = engine_state(e);
@@ -546,7 +553,7 @@ int engine_submit(struct engine *e, struct request *req)
         return state == ENGINE_LOADING  ? SPECD_ELOADING
                : state == ENGINE_FAILED ? SPECD_EDEVICE
                                         : SPECD_EDRAINING;
-    if (atomic_fetch_add(&e->n_live, 1) >= e->config.n_slots + e->config.max_queue) {
+    if (atomic_fetch_add(&e->n_live, 1) >= e->config.n_slots + atomic_load(&e->max_queue)) {
         atomic_fetch_sub(&e->n_live, 1);
         return SPECD_EBUSY;
     }

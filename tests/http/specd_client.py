@@ -47,7 +47,7 @@ class Server:
         self.reader.start()
         if wait:
             line = self.wait_log(wait + ": (.*)")
-            self.port = None if unix else int(line.group(1).rsplit(":", 1)[1])
+            self.port = None if unix else int(re.search(r"\d+", line.group(1).rsplit(":", 1)[1]).group())
 
     def _read_log(self):
         for line in self.process.stderr:
