@@ -130,6 +130,7 @@ static bool serving(const struct engine *e)
 static void turn(struct engine *e, bool after_round)
 {
     const struct flight *f = &e->sched.flight;
+    stats_pulse(e);
     if (flight_count(f) >= e->device_info.rounds_in_flight || !serving(e))
         return;
     uint64_t now = clock_ns();
@@ -148,6 +149,7 @@ static void turn(struct engine *e, bool after_round)
 #endif
     e->stats.host_ns += clock_ns() - e->turn_began_ns;
     stats_publish(e);
+    stats_pulse(e);
     if (atomic_load(&e->state) == ENGINE_DRAINING && !e->sched.first)
         set_state(e, ENGINE_STOPPED);
 }
@@ -238,6 +240,7 @@ static int collect_rounds(struct engine *e, struct round_times *times)
         *times = e->times[number & 1];
         e->round_began_ns = MAX(times->submitted_ns, e->collected_ns);
         e->collected_ns = now;
+        stats_took(e, now - e->round_began_ns);
         learn_passes(e);
         sched_retire(&e->sched, number);
         commit_round(e, number);
@@ -313,10 +316,12 @@ static void engine_main(void *arg)
 {
     struct engine *e = arg;
     char err[512] = "";
+    pthread_setname_np(pthread_self(), "engine");
     if (engine_load(e, err, sizeof err) != 0) {
         set_failure(e, 1, err);
     } else {
         stats_publish(e);
+        stats_pulse(e);
         uv_timer_start(&e->timer, on_timer, TIMER_MS, TIMER_MS);
         set_state(e, ENGINE_READY);
     }

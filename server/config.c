@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define DEFAULT_MODEL "SmolLM2-135M-Instruct.Q4_1.gguf"
+#define PER_IP_LEAST 256 /* unless told otherwise */
 #define FILE_BYTES_MAX (1 << 20)
 
 struct loader {
@@ -265,7 +266,7 @@ static int check_together(struct config *c, char *err, size_t errlen)
     e->alias = c->alias;
     e->request_timeout_ms = c->request_timeout_ms;
     if (c->max_connections_per_ip < 0)
-        c->max_connections_per_ip = MAX(1, c->max_connections / 2);
+        c->max_connections_per_ip = MAX(PER_IP_LEAST, c->max_connections / 2);
     return 0;
 }
 

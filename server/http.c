@@ -8,6 +8,7 @@
 #include "http.h"
 
 #include "head.h"
+#include "pulse.h"
 #include "respond.h"
 #include "server.h"
 
@@ -40,6 +41,16 @@ enum engine_state server_state(const struct server *s)
     struct engine *engine = atomic_load(&s->engine);
     enum engine_state state = engine ? engine_state(engine) : ENGINE_LOADING;
     return state == ENGINE_READY && atomic_load(&s->draining) ? ENGINE_DRAINING : state;
+}
+
+int64_t server_hangs(const struct server *s, const char **what)
+{
+    enum engine_state state = server_state(s);
+    struct engine_pulse pulse;
+    if (state != ENGINE_READY && state != ENGINE_DRAINING)
+        return 0;
+    engine_pulse(atomic_load(&s->engine), &pulse);
+    return pulse_hangs(&pulse, clock_ns(), atomic_load(&s->limits.hang_timeout_ms), what);
 }
 
 static bool is_off(const struct config *c, const struct route *r)

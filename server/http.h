@@ -19,6 +19,8 @@ int http_reload(struct server *s, const struct config *config, char *err, size_t
 void http_attach(struct server *s, struct engine *engine);
 /* No new work from now on: not ready, and generating routes answer 503. */
 void http_drain(struct server *s);
+/* As server_hangs. */
+int64_t http_hangs(const struct server *s, const char **what);
 const char *http_url(const struct server *s);
 /* Waits until no request is in progress, at most timeout_ms; whether none is. */
 bool http_flush(struct server *s, int timeout_ms);

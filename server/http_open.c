@@ -194,6 +194,11 @@ void http_drain(struct server *s)
     atomic_store(&s->draining, true);
 }
 
+int64_t http_hangs(const struct server *s, const char **what)
+{
+    return server_hangs(s, what);
+}
+
 const char *http_url(const struct server *s)
 {
     return s->url;

@@ -152,6 +152,10 @@ const struct option options[] = {
      .fallback = "600", .help = "longest a request may take, from its complete body"},
     {SECONDS("drain-timeout", drain_timeout_ms), .flags = RELOADS, .max = 86400000,
      .fallback = "30", .help = "how long running requests may go on after SIGTERM"},
+    {SECONDS("hang-timeout", hang_timeout_ms), .flags = RELOADS, .min = 1, .max = 86400000,
+     .fallback = "30",
+     .help = "/health is 503 while a round takes longer, and longer than 20 times the slowest of "
+             "late"},
     {SECONDS("header-timeout", header_timeout_ms), .flags = RELOADS, .min = 1, .max = 86400000,
      .fallback = "15", .help = "longest a new connection may take to send a header"},
     {SECONDS("body-timeout", body_timeout_ms), .flags = RELOADS, .min = 1, .max = 86400000,
@@ -165,8 +169,8 @@ const struct option options[] = {
     {INT("max-connections", max_connections), .min = 1, .max = 1 << 20, .fallback = "4096",
      .help = "connections open at once; beyond that clients wait"},
     {INT("max-connections-per-ip", max_connections_per_ip), .flags = RELOADS, .max = 1 << 20,
-     .help = "connections of one client address; 0: any number (default: half of all; an IPv6 /64 "
-             "counts as one address, unix sockets are not counted)"},
+     .help = "connections of one client address; 0: any number (default: half of all, at least "
+             "256; an IPv6 /64 counts as one address, unix sockets are not counted)"},
     {STRING("cors-origin", cors_origin), .value = "ORIGIN",
      .help = "allow web pages of this origin, or * (default: none)"},
     {STRING("access-log", access_log), .flags = RELOADS, .value = "FILE",
@@ -353,6 +357,8 @@ const struct option *option_nearest(const char *name, size_t len)
     size_t best_distance = SIZE_MAX;
     for (size_t i = 0; i < n_options; i++) {
         size_t d = distance(name, MIN(len, 64), options[i].name);
+        if (len >= 3 && strncmp(name, options[i].name, len) == 0)
+            d = 1; /* a name cut short */
         if (d < best_distance && !(options[i].flags & NOT_IN_ARGS)) {
             best = &options[i];
             best_distance = d;

@@ -19,8 +19,8 @@ struct config_sources {
     char **argv, **environment;
 };
 
-/* Says on the log what happened. Copies what main itself needs (drain_timeout_ms, hang_timeout_ms)
- * to *started, which else stays what the server was started with. */
+/* Says on the log what happened. Copies what main itself needs (drain_timeout_ms) to *started,
+ * which else stays what the server was started with. */
 void reload(const struct config_sources *sources, struct config *started, struct server *http,
             struct engine *engine);
 

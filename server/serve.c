@@ -12,6 +12,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#define LOOK_MS 1000 /* how often to see whether the engine hangs */
 /* Clients still reading after the last request has ended get what is left of the drain, at least
  * this; a second signal is looked for between slices. */
 #define FLUSH_MS 1000
@@ -27,8 +28,8 @@ struct daemon {
     int state_fd;  /* written by on_state */
     bool was_ready, draining;
     uint64_t drain_ends_ns;
-    int watchdog_ms;            /* -1: none */
-    uint64_t host_ns, n_rounds; /* of the engine, at the watchdog's last look */
+    int watchdog_ms; /* how often it wants to be fed; -1: none */
+    bool hangs;      /* as of the last look */
 };
 
 static void on_state(void *arg)
@@ -75,20 +76,18 @@ static void on_signal(struct daemon *d)
     engine_drain(d->engine, d->config->drain_timeout_ms);
 }
 
-/* All is well when the engine's loop turns, idle or not, which its host time shows, and rounds come
- * back from the device while there is work. */
-static void feed_watchdog(struct daemon *d)
+/* systemd hears nothing while the engine hangs. */
+static void feel_pulse(struct daemon *d)
 {
-    struct engine_stats stats;
-    if (d->watchdog_ms < 0)
-        return;
-    engine_stats(d->engine, &stats);
-    bool turns = stats.host_ns != d->host_ns;
-    bool works = stats.running == 0 || stats.rounds != d->n_rounds;
-    if (turns && works)
+    const char *what;
+    int64_t ms = http_hangs(d->http, &what);
+    if (ms > 0 && !d->hangs)
+        log_error("the engine hangs: %s has taken %.1f s", what, (double)ms / 1000);
+    else if (ms == 0 && d->hangs)
+        log_info("the engine works again");
+    d->hangs = ms > 0;
+    if (ms == 0 && d->watchdog_ms > 0)
         notify_supervisor("WATCHDOG=1");
-    d->host_ns = stats.host_ns;
-    d->n_rounds = stats.rounds;
 }
 
 /* Until the engine has stopped or failed. */
@@ -102,9 +101,10 @@ static enum engine_state wait_for_end(struct daemon *d)
             return state;
         if (state == ENGINE_READY)
             on_ready(d);
-        if (poll(fds, COUNT_OF(fds), d->watchdog_ms) < 0 && errno != EINTR)
+        int look_ms = d->watchdog_ms > 0 ? MIN(d->watchdog_ms, LOOK_MS) : LOOK_MS;
+        if (poll(fds, COUNT_OF(fds), look_ms) < 0 && errno != EINTR)
             return ENGINE_FAILED;
-        feed_watchdog(d);
+        feel_pulse(d);
         if (fds[0].revents & POLLIN)
             on_signal(d);
         if (fds[1].revents & POLLIN) {

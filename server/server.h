@@ -41,6 +41,8 @@ struct server {
 
 /* ENGINE_LOADING while there is no engine; ENGINE_DRAINING as soon as the server drains. */
 enum engine_state server_state(const struct server *s);
+/* Since how many milliseconds the engine has hung, and in what: see pulse.h. 0: it does not. */
+int64_t server_hangs(const struct server *s, const char **what);
 
 enum route_flags {
     ROUTE_POST = 1, /* else GET and HEAD */

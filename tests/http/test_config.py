@@ -131,7 +131,7 @@ class Reload(SingleCase):
 
     def test_limits(self):
         server = self.start_with("-np", "1", **{"max-queue": 1, "max-body": "4M"})
-        body = {"prompt": "x" * 3000, "max_tokens": 1}
+        body = {"prompt": "x", "max_tokens": 1, "pad": "x" * 3000}
         self.assertEqual(server.post(COMPLETION, body).status, 200)
         self.configure(**{"max-queue": 4, "max-body": "2K", "request-timeout": 0.3})
         line = self.reload(server)
@@ -174,7 +174,7 @@ class Reload(SingleCase):
         good = {"api-key-file": keys, "max-body": "8K"}
         server = self.start_with(**good)
         headers = {"X-Api-Key": "old"}
-        body = {"prompt": "x" * 6000, "max_tokens": 1}
+        body = {"prompt": "x", "max_tokens": 1, "pad": "x" * 6000}
 
         def check(why):
             line = self.reload(server, "nothing is changed")
@@ -235,7 +235,8 @@ class AccessLog(SingleCase):
         key = {"X-Api-Key": "sesame"}
         body = {"prompt": "a secret prompt", "max_tokens": 8, "ignore_eos": True}
         r = server.post(COMPLETION, body, headers={**key, "X-Request-Id": 'a"b\\'})
-        stream = server.post(COMPLETION, {**body, "stream": True}, headers=key)
+        stream = server.post(COMPLETION, {**body, "stream": True,
+                                          "stream_options": {"include_usage": True}}, headers=key)
         server.get("/health")
         server.get("/nowhere/secret?secret=1", headers=key)
         server.get("/v1/models")
@@ -245,9 +246,9 @@ class AccessLog(SingleCase):
         one, two, three, four, five = map(json.loads, lines)
         self.assertEqual(one["request_id"], 'a"b\\')
         self.assertEqual(two["request_id"], stream.headers["X-Request-Id"])
-        usage = r.json()["usage"]
-        accepted = usage["completion_tokens_details"]["accepted_prediction_tokens"]
-        for got, reply in ((one, r), (two, stream)):
+        for got, reply, usage in ((one, r, r.json()["usage"]),
+                                  (two, stream, stream.events()[-2]["usage"])):
+            accepted = usage["completion_tokens_details"]["accepted_prediction_tokens"]
             self.assertEqual(got["client"], "127.0.0.1")
             self.assertEqual((got["method"], got["route"], got["status"]), ("POST", COMPLETION, 200))
             self.assertEqual(got["bytes_out"], len(reply.body))
