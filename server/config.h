@@ -40,7 +40,7 @@ struct config {
     uint64_t max_body;
     int32_t max_connections, max_connections_per_ip; /* 0: any number */
     char *access_log, *tls_cert, *tls_key;
-    bool no_ui, no_metrics, no_vllm_metrics;
+    bool no_ui, no_metrics, no_vllm_metrics, no_seccomp;
 
     enum log_level log_level;
     enum { LOG_TEXT, LOG_JSON } log_format;

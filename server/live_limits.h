@@ -1,6 +1,6 @@
 /*
- * live_limits.h - what SIGHUP changes while requests run. The main thread writes, all others read, each
- * value on its own: a request may meet an old limit and a new one.
+ * live_limits.h - what SIGHUP changes while requests run. The main thread writes, all others read,
+ * each value on its own: a request may meet an old limit and a new one.
  */
 #ifndef SPECD_SERVER_LIVE_LIMITS_H
 #define SPECD_SERVER_LIVE_LIMITS_H

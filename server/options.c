@@ -191,6 +191,8 @@ const struct option options[] = {
     {FLAG("no-vllm-metrics", no_vllm_metrics), .fallback = "false",
      .help = "no second copy of the metrics under vLLM's names"},
     {FLAG("no-ui", no_ui), .fallback = "false", .help = "no page at /"},
+    {FLAG("no-seccomp", no_seccomp), .fallback = "false",
+     .help = "no filter on system calls; on the CPU device there is one once the model is loaded"},
     {STRING("config", config_file), .value = "FILE", .flags = NOT_IN_FILE,
      .help = "read options from a JSON object in FILE"},
     {FLAG("print-config", print_config), .flags = NOT_IN_ENV | NOT_IN_FILE,

@@ -2,6 +2,7 @@
 
 #include "http.h"
 #include "notify.h"
+#include "sandbox.h"
 #include "specd/error.h"
 
 #include <errno.h>
@@ -40,11 +41,24 @@ static void on_state(void *arg)
     (void)n; /* fails only when the counter is full, and then the reader is awake */
 }
 
+/* NVIDIA's driver makes calls of its own; where it was tried, too, it may have left threads. */
+static void confine(const struct config *c)
+{
+    char err[200];
+    if (c->no_seccomp || strcmp(c->engine.device->name, "cuda") == 0 || !sandbox_built())
+        log_debug("system calls are not filtered");
+    else if (sandbox_enter(err, sizeof err) < 0)
+        log_warn("system calls are not filtered: %s", err);
+    else
+        log_debug("system calls are filtered from now on");
+}
+
 static void on_ready(struct daemon *d)
 {
     if (d->was_ready)
         return;
     d->was_ready = true;
+    confine(d->config);
     if (d->config->engine.synthetic_acceptance >= 0)
         log_warn("--synthetic-acceptance is on: the output is meaningless");
     log_info("ready: %s", http_url(d->http));

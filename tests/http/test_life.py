@@ -96,6 +96,31 @@ class Hanging(SingleCase):
         server.wait_log("works again")
 
 
+class Confined(SingleCase):
+    """The other tests run behind the filter on system calls; that it is there is seen here."""
+
+    def filters(self, server):
+        pid = server.process.pid
+        found = set()
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/status") as f:
+                found.add(f.read().split("Seccomp:")[1].split()[0])
+        return found
+
+    def test_filter(self):
+        open_one = self.start("--no-seccomp", "--log-level", "debug")
+        before = self.filters(open_one)
+        server = self.start("--log-level", "debug")
+        log = "".join(server.log)
+        if "are filtered from now on" not in log:
+            self.assertIn("not filtered", log)
+            self.skipTest("no filter in this build or kernel")
+        self.assertEqual(self.filters(server), {"2"})
+        self.assertEqual(before, self.filters(open_one))
+        self.assertEqual(server.post(COMPLETION, body()).status, 200)
+        self.assertEqual(self.filters(server), {"2"})  # threads that came later, too
+
+
 class Cancel(ServerCase):
     args = ("-np", "2", "--max-queue", "8")
 
