@@ -117,16 +117,17 @@ static void answer_tally(void *work, struct tally *out)
     for (int i = 0; i < a->n_choices; i++) {
         const struct choice *c = &a->choices[i];
         struct request_output *o = &c->req->output;
+        uint64_t first_ns = c->first_ns;
         pthread_mutex_lock(&o->lock);
         out->prompt_tokens += c->is_sibling ? 0 : o->stats.n_prompt;
         out->generated_tokens += (int64_t)o->n_tokens;
         for (size_t t = 0; t < o->n_tokens; t++)
             out->accepted_tokens += o->tokens[t].drafted;
-        if (o->finish != FINISH_NONE && o->stats.predicted_ns > 0 && c->first_ns == 0)
-            out->first_ns = a->submitted_ns + o->stats.queued_ns + o->stats.prompt_ns;
+        if (first_ns == 0 && o->finish != FINISH_NONE && o->n_tokens > 0) /* not streamed */
+            first_ns = a->submitted_ns + o->stats.queued_ns + o->stats.prompt_ns;
         pthread_mutex_unlock(&o->lock);
-        if (c->first_ns != 0 && (out->first_ns == 0 || c->first_ns < out->first_ns))
-            out->first_ns = c->first_ns;
+        if (first_ns != 0 && (out->first_ns == 0 || first_ns < out->first_ns))
+            out->first_ns = first_ns;
     }
 }
 

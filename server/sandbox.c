@@ -152,7 +152,7 @@ static int add_conditions(scmp_filter_ctx filter)
     /* sd_notify's datagrams; no socket of the internet family is made any more. */
     if (rc == 0)
         rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, CALL(socket), 1,
-                              SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
+                              SCMP_A0(SCMP_CMP_EQ, AF_UNIX, 0));
     return rc;
 }
 
