@@ -58,6 +58,7 @@ static void *look_on(void *arg)
         uint64_t now = clock_ns();
         l->in_flight += p.round_ns != 0;
         l->ahead += p.round_ns > now || p.turned_ns > now;
+        usleep(20);
     }
     return NULL;
 }
