@@ -135,7 +135,7 @@ void engine_admit(struct engine *e, struct request *req)
     const struct request_params *r = &req->params;
     struct seq *s = seq_new(req);
     s->arrival = ++e->n_arrivals;
-    s->t_deadline = s->t_arrived + (uint64_t)e->config.request_timeout_ms * 1000000u;
+    s->t_deadline = s->t_arrived + (uint64_t)atomic_load(&e->request_timeout_ms) * 1000000u;
     if (r->n_stops > 0)
         s->stop = stop_matcher_create(r->stops, r->stop_lens, r->n_stops);
     set_sampling(e, s);

@@ -130,6 +130,7 @@ static bool serving(const struct engine *e)
 static void turn(struct engine *e, bool after_round)
 {
     const struct flight *f = &e->sched.flight;
+    stats_pulse(e);
     if (flight_count(f) >= e->device_info.rounds_in_flight || !serving(e))
         return;
     uint64_t now = clock_ns();
@@ -148,6 +149,7 @@ static void turn(struct engine *e, bool after_round)
 #endif
     e->stats.host_ns += clock_ns() - e->turn_began_ns;
     stats_publish(e);
+    stats_pulse(e);
     if (atomic_load(&e->state) == ENGINE_DRAINING && !e->sched.first)
         set_state(e, ENGINE_STOPPED);
 }
@@ -238,6 +240,7 @@ static int collect_rounds(struct engine *e, struct round_times *times)
         *times = e->times[number & 1];
         e->round_began_ns = MAX(times->submitted_ns, e->collected_ns);
         e->collected_ns = now;
+        stats_took(e, now - e->round_began_ns);
         learn_passes(e);
         sched_retire(&e->sched, number);
         commit_round(e, number);
@@ -313,10 +316,12 @@ static void engine_main(void *arg)
 {
     struct engine *e = arg;
     char err[512] = "";
+    pthread_setname_np(pthread_self(), "engine");
     if (engine_load(e, err, sizeof err) != 0) {
         set_failure(e, 1, err);
     } else {
         stats_publish(e);
+        stats_pulse(e);
         uv_timer_start(&e->timer, on_timer, TIMER_MS, TIMER_MS);
         set_state(e, ENGINE_READY);
     }
@@ -345,6 +350,7 @@ int engine_open(struct engine **out, const struct engine_config *config, char *e
     e->ops = config->device;
     mailbox_init(&e->inbox);
     atomic_init(&e->state, ENGINE_LOADING);
+    engine_limits(e, config->max_queue, config->request_timeout_ms);
     pthread_mutex_init(&e->lock, NULL);
     int rc = open_loop(e);
     if (rc == 0)
@@ -379,6 +385,12 @@ const char *engine_token_bytes(const struct engine *e, int32_t id, size_t *len)
     return tokenizer_piece(e->tokenizer, id, true, len);
 }
 
+void engine_limits(struct engine *e, int max_queue, int request_timeout_ms)
+{
+    atomic_store(&e->max_queue, max_queue);
+    atomic_store(&e->request_timeout_ms, request_timeout_ms);
+}
+
 int engine_submit(struct engine *e, struct request *req)
 {
     int state = atomic_load(&e->state);
@@ -387,7 +399,7 @@ int engine_submit(struct engine *e, struct request *req)
                : state == ENGINE_FAILED ? SPECD_EDEVICE
                                         : SPECD_EDRAINING;
     int live = atomic_fetch_add(&e->n_live, 1);
-    if (live >= e->config.n_slots + e->config.max_queue) {
+    if (live >= e->config.n_slots + atomic_load(&e->max_queue)) {
         atomic_fetch_sub(&e->n_live, 1);
         return SPECD_EBUSY;
     }

@@ -31,12 +31,14 @@ struct engine {
     uv_async_t wake; /* something in the mailbox, a cancel, a drain or a close */
     uv_async_t done; /* the device finished a round */
     struct mailbox inbox;
-    atomic_int state;           /* enum engine_state */
+    atomic_int state; /* enum engine_state */
+    atomic_int max_queue, request_timeout_ms;
     atomic_int n_live;          /* requests submitted and not finished */
     atomic_bool cancel_pending; /* some request was cancelled since the last look */
     atomic_bool drain_requested, close_requested;
     atomic_int drain_ms;
-    pthread_mutex_t lock; /* of published and failure */
+    _Atomic uint64_t turned_ns, round_ns, slowest_ns; /* see struct engine_pulse */
+    pthread_mutex_t lock;                             /* of published and failure */
     struct engine_stats published;
     char failure[512];
     int exit_code;
@@ -115,7 +117,9 @@ bool seq_reader_drained(struct seq *s);
 /* ---- stats.c */
 
 void stats_observe(struct engine_histogram *h, uint64_t ns);
-void stats_publish(struct engine *e); /* makes e->stats what engine_stats returns */
+void stats_publish(struct engine *e);           /* makes e->stats what engine_stats returns */
+void stats_pulse(struct engine *e);             /* at the beginning and end of a turn */
+void stats_took(struct engine *e, uint64_t ns); /* a round's time on the device */
 
 /* ---- watch.c: hang-ups */
 

@@ -38,6 +38,29 @@ void stats_publish(struct engine *e)
     pthread_mutex_unlock(&e->lock);
 }
 
+void stats_pulse(struct engine *e)
+{
+    const struct flight *f = &e->sched.flight;
+    uint64_t submitted_ns = e->times[(f->retired + 1) & 1].submitted_ns;
+    bool any = flight_count(f) > 0;
+    atomic_store(&e->turned_ns, clock_ns());
+    atomic_store(&e->round_ns, any ? MAX(submitted_ns, e->collected_ns) : 0);
+}
+
+/* The most of late: it fades by half in a dozen rounds. */
+void stats_took(struct engine *e, uint64_t ns)
+{
+    uint64_t slowest = atomic_load(&e->slowest_ns);
+    atomic_store(&e->slowest_ns, MAX(ns, slowest - slowest / 16));
+}
+
+void engine_pulse(const struct engine *e, struct engine_pulse *out)
+{
+    out->turned_ns = atomic_load(&e->turned_ns);
+    out->round_ns = atomic_load(&e->round_ns);
+    out->slowest_ns = atomic_load(&e->slowest_ns);
+}
+
 void engine_stats(const struct engine *e, struct engine_stats *out)
 {
     struct engine *shared = (struct engine *)(uintptr_t)e; /* the lock alone is written */

@@ -8,7 +8,7 @@
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT"
 TO=$ROOT/build-carry
-MODULES="libmicrohttpd libuv libcjson libpcre2-8"
+MODULES="libmicrohttpd gnutls libuv libcjson libpcre2-8"
 LIMIT_MB=64
 
 # shellcheck disable=SC2086
@@ -45,6 +45,7 @@ for module in $MODULES; do
     # Only the modules' own headers: the other machine's libc has its own.
     case $module in
     libmicrohttpd) cp "$include/microhttpd.h" "$TO/include/" ;;
+    gnutls) cp -r "$include/gnutls" "$TO/include/" ;;
     libuv) cp -r "$include/uv" "$include/uv.h" "$TO/include/" ;;
     libcjson) cp -r "$include/cjson" "$TO/include/" ;;
     libpcre2-8) cp "$include/pcre2.h" "$TO/include/" ;;

@@ -62,7 +62,7 @@ command -v ninja >/dev/null && GENERATOR=(-G Ninja)
 
 # The daemon's libraries: the system's, else those carried here.
 LIBRARIES=none
-if pkg-config --exists libmicrohttpd libuv libcjson libpcre2-8 2>/dev/null; then
+if pkg-config --exists libmicrohttpd gnutls libuv libcjson libpcre2-8 2>/dev/null; then
     LIBRARIES=installed
 elif [ -d "$CARRY/lib" ]; then
     LIBRARIES=carried

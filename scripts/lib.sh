@@ -5,9 +5,9 @@ CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/specd
 JOBS=${JOBS:-$(nproc)}
 
 BUILD_PACKAGES="build-essential cmake ninja-build pkg-config git ca-certificates
-  libmicrohttpd-dev libcjson-dev libuv1-dev libpcre2-dev"
+  libmicrohttpd-dev libgnutls28-dev libseccomp-dev libcjson-dev libuv1-dev libpcre2-dev"
 MODEL_PACKAGES="python3 python3-pip"
-TEST_PACKAGES="libcmocka-dev clang python3 python3-venv python3-pip"
+TEST_PACKAGES="libcmocka-dev openssl clang python3 python3-venv python3-pip"
 
 say() { printf '\033[1m== %3d:%02d %s\033[0m\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*" >&2; }
 die() {

@@ -110,6 +110,28 @@ static void answer_abandon(void *work)
     answer_cancel(work);
 }
 
+/* Of a request that was cut off, what there is. */
+static void answer_tally(void *work, struct tally *out)
+{
+    struct answer *a = work;
+    out->generates = a->n_choices > 0;
+    for (int i = 0; i < a->n_choices; i++) {
+        const struct choice *c = &a->choices[i];
+        struct request_output *o = &c->req->output;
+        uint64_t first_ns = c->first_ns;
+        pthread_mutex_lock(&o->lock);
+        out->prompt_tokens += c->is_sibling ? 0 : o->stats.n_prompt;
+        out->generated_tokens += (int64_t)o->n_tokens;
+        for (size_t t = 0; t < o->n_tokens; t++)
+            out->accepted_tokens += o->tokens[t].drafted;
+        if (first_ns == 0 && o->finish != FINISH_NONE && o->n_tokens > 0) /* not streamed */
+            first_ns = a->submitted_ns + o->stats.queued_ns + o->stats.prompt_ns;
+        pthread_mutex_unlock(&o->lock);
+        if (first_ns != 0 && (out->first_ns == 0 || first_ns < out->first_ns))
+            out->first_ns = first_ns;
+    }
+}
+
 /* ---- until there is something to send */
 
 /* Under the exchange's lock: is there something to do? */
@@ -137,7 +159,7 @@ static enum MHD_Result respond_whole(struct answer *a)
 
 static uint64_t headers_due(const struct answer *a)
 {
-    return a->submitted_ns + (uint64_t)a->exchange->server->config->ping_ms * 1000000;
+    return a->submitted_ns + (uint64_t)atomic_load(&a->exchange->server->limits.ping_ms) * 1000000;
 }
 
 static enum MHD_Result answer_resume(struct exchange *ex)
@@ -221,8 +243,8 @@ static void make_choices(struct answer *a)
 /* More than the server can ever hold is the client's mistake, not a full queue. */
 static int check_size(const struct answer *a, struct api_error *e)
 {
-    const struct engine_config *config = &a->exchange->server->config->engine;
-    int most = config->n_slots + config->max_queue;
+    const struct server *s = a->exchange->server;
+    int most = s->config->engine.n_slots + atomic_load(&s->limits.max_queue);
     if (a->n_choices <= most)
         return 0;
     const char *param = a->call.n > 1 ? "n" : "prompt";
@@ -231,7 +253,8 @@ static int check_size(const struct answer *a, struct api_error *e)
                     a->n_choices, most);
 }
 
-static const struct work_type answer_work = {answer_resume, answer_abandon, answer_free};
+static const struct work_type answer_work = {answer_resume, answer_abandon, answer_free,
+                                             answer_tally};
 
 static struct answer *answer_new(struct exchange *ex, const struct api_format *format)
 {

@@ -3,6 +3,7 @@
 #include "respond.h"
 #include "server.h"
 
+#include <stdio.h>
 #include <time.h>
 
 static enum MHD_Result status_ok(struct exchange *ex, const char *word)
@@ -12,16 +13,31 @@ static enum MHD_Result status_ok(struct exchange *ex, const char *word)
     return respond_json(ex, 200, &body);
 }
 
-/* Alive: a draining server is, one that lost its device is not. */
+static enum MHD_Result unavailable(struct exchange *ex, const char *why)
+{
+    struct api_error e = {.code = SPECD_ELOADING};
+    snprintf(e.message, sizeof e.message, "%s", why);
+    return respond_error(ex, &e);
+}
+
+/* A text without numbers: probes compare, the log has the details. */
+static const char *hang(const struct exchange *ex)
+{
+    const char *what;
+    return server_hangs(ex->server, &what) > 0 ? "the engine hangs" : NULL;
+}
+
+/* Alive: a draining server is, one that lost its device or hangs is not. */
 enum MHD_Result api_health(struct exchange *ex)
 {
+    const char *why = hang(ex);
+    if (why)
+        return unavailable(ex, why);
     switch (server_state(ex->server)) {
     case ENGINE_LOADING:
         return respond_code(ex, SPECD_ELOADING);
-    case ENGINE_FAILED: {
-        struct api_error e = {.code = SPECD_ELOADING, .message = "the engine has failed"};
-        return respond_error(ex, &e);
-    }
+    case ENGINE_FAILED:
+        return unavailable(ex, "the engine has failed");
     default:
         return status_ok(ex, "ok");
     }
@@ -30,6 +46,9 @@ enum MHD_Result api_health(struct exchange *ex)
 enum MHD_Result api_ready(struct exchange *ex)
 {
     enum engine_state state = server_state(ex->server);
+    const char *why = hang(ex);
+    if (why)
+        return unavailable(ex, why);
     if (state == ENGINE_READY)
         return status_ok(ex, "ready");
     return respond_code(ex, state == ENGINE_LOADING ? SPECD_ELOADING : SPECD_EDRAINING);

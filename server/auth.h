@@ -1,26 +1,43 @@
 /*
- * auth.h - API keys: read once at start, compared without telling by time how much was right.
+ * auth.h - API keys: kept as SHA-256 hashes, compared without telling by time how much was right.
  *
  * Keys come from a file (one a line, # comments) and from SPECD_API_KEY, never from the command
- * line, which other users can see. Immutable after auth_load; any thread may check.
+ * line, which other users can see. The text of a key is wiped as soon as it is hashed. A set of
+ * keys is immutable; SIGHUP puts another in its place, under the lock. Any thread may check.
  */
 #ifndef SPECD_SERVER_AUTH_H
 #define SPECD_SERVER_AUTH_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 
+#define KEY_HASH_BYTES 32
+
+struct keys {
+    unsigned char (*hashes)[KEY_HASH_BYTES];
+    size_t n;
+    size_t n_given; /* the first so many did not come from the file */
+};
+
 struct auth {
-    char **keys;
-    size_t n_keys;
+    pthread_mutex_t lock;
+    struct keys keys;
 };
 
 /* path and key may be NULL. SPECD_EFILE when the file can't be read or holds no key. */
-int auth_load(struct auth *a, const char *path, const char *key, char *err, size_t errlen);
+int keys_load(struct keys *k, const char *path, const char *key, char *err, size_t errlen);
+void keys_free(struct keys *k);
+
+void auth_init(struct auth *a);
+/* Takes the keys. Those of SPECD_API_KEY stay: its text is gone, so they can't be given again. */
+void auth_replace(struct auth *a, struct keys *k);
 void auth_free(struct auth *a);
+/* Would it be open to all without a file? */
+bool auth_needs_file(struct auth *a);
 
 /* authorization is the header's value ("Bearer KEY"), x_api_key the other header's; NULL when not
  * sent. True when no keys are configured. */
-bool auth_check(const struct auth *a, const char *authorization, const char *x_api_key);
+bool auth_check(struct auth *a, const char *authorization, const char *x_api_key);
 
 #endif

@@ -12,25 +12,36 @@
 #include <unistd.h>
 
 #define DEFAULT_MODEL "SmolLM2-135M-Instruct.Q4_1.gguf"
+#define PER_IP_LEAST 256 /* unless told otherwise */
 #define FILE_BYTES_MAX (1 << 20)
 
-/* The raw text of every option that was given, and where: the best source so far. */
-struct source {
-    char *text; /* NULL: not given */
-    char where[80];
-};
-
 struct loader {
-    struct source *given; /* (n_options) */
+    struct setting *given; /* (n_options): the best source so far */
     char *err;
     size_t errlen;
 };
 
-static void give(struct loader *l, const struct option *o, const char *text, const char *where)
+/* What an option holds may be a key. */
+static void wipe(char *text)
 {
-    struct source *s = &l->given[o - options];
+    if (text)
+        explicit_bzero(text, strlen(text));
+}
+
+static void setting_clear(struct setting *s)
+{
+    wipe(s->text);
     free(s->text);
+    s->text = NULL;
+}
+
+static void give(struct loader *l, const struct option *o, const char *text, enum origin from,
+                 const char *where)
+{
+    struct setting *s = &l->given[o - options];
+    setting_clear(s);
     s->text = xstrdup(text);
+    s->from = from;
     snprintf(s->where, sizeof s->where, "%s", where);
 }
 
@@ -63,11 +74,11 @@ static int read_argument(struct loader *l, int argc, char **argv, int *i)
     char where[80];
     snprintf(where, sizeof where, "--%s", o->name);
     if (equals)
-        give(l, o, equals + 1, where);
+        give(l, o, equals + 1, FROM_ARGS, where);
     else if (o->kind == OPTION_FLAG)
-        give(l, o, "true", where);
+        give(l, o, "true", FROM_ARGS, where);
     else if (*i + 1 < argc)
-        give(l, o, argv[++*i], where);
+        give(l, o, argv[++*i], FROM_ARGS, where);
     else
         return fail(SPECD_EINVAL, l->err, l->errlen, "%s needs a value: %s", where, o->value);
     return 0;
@@ -103,6 +114,19 @@ static const struct option *env_option(const char *name, size_t len)
     return NULL;
 }
 
+static void warn_unknown(const char *name, size_t len)
+{
+    char option[64], nearest[80];
+    size_t n = MIN(len - strlen("SPECD_"), sizeof option);
+    for (size_t i = 0; i < n; i++) {
+        char c = name[strlen("SPECD_") + i];
+        option[i] = c == '_' ? '-' : (char)tolower((unsigned char)c);
+    }
+    env_name(option_nearest(option, n), nearest, sizeof nearest);
+    log_warn("%.*s in the environment is not an option; did you mean %s?", (int)MIN(len, 80), name,
+             nearest);
+}
+
 /* Kubernetes describes a service named specd in SPECD_PORT, SPECD_SERVICE_HOST and so on: such
  * variables, and unknown ones, must not keep the server from starting. */
 static void read_environment(struct loader *l, char **environment)
@@ -115,10 +139,10 @@ static void read_environment(struct loader *l, char **environment)
         const struct option *o = env_option(*v, len);
         char where[80];
         if (!o) {
-            log_warn("%.*s in the environment is not an option", (int)MIN(len, 80), *v);
+            warn_unknown(*v, len);
         } else if (!is_given(l, o)) {
             env_name(o, where, sizeof where);
-            give(l, o, equals + 1, where);
+            give(l, o, equals + 1, FROM_ENV, where);
         }
     }
 }
@@ -173,19 +197,20 @@ static int read_member(struct loader *l, const char *path, const struct json *m)
     if (json_type(m) == JSON_NULL || is_given(l, o))
         return 0;
     if (json_type(m) == JSON_STRING)
-        give(l, o, json_string(m), where);
+        give(l, o, json_string(m), FROM_FILE, where);
     else if (member_text(m, text, sizeof text))
-        give(l, o, text, where);
+        give(l, o, text, FROM_FILE, where);
     else
         return fail(SPECD_EINVAL, l->err, l->errlen, "%s must be a string, number or boolean",
                     where);
     return 0;
 }
 
-static int read_members(struct loader *l, const char *path, const struct buf *text)
+static int read_members(struct loader *l, const char *path, struct buf *text)
 {
     struct json *doc;
     char why[200];
+    json_blank_comments(text->data, text->len);
     int rc = json_parse(&doc, text->data, text->len, why, sizeof why);
     if (rc < 0)
         return fail(SPECD_EINVAL, l->err, l->errlen, "%s: %s", path, why);
@@ -215,7 +240,7 @@ static int read_file(struct loader *l)
 static int apply(struct loader *l, struct config *c)
 {
     for (size_t i = 0; i < n_options; i++) {
-        const struct source *s = &l->given[i];
+        const struct setting *s = &l->given[i];
         const char *text = s->text ? s->text : options[i].fallback;
         char why[256];
         if (!text)
@@ -233,17 +258,24 @@ static int check_together(struct config *c, char *err, size_t errlen)
     if (e->draft_min > e->draft_max)
         return fail(SPECD_EINVAL, err, errlen, "--draft-min %d is above --draft-max %d",
                     e->draft_min, e->draft_max);
+    if (!c->tls_cert != !c->tls_key)
+        return fail(SPECD_EINVAL, err, errlen, "--tls-cert and --tls-key need each other");
+    if (c->tls_cert && strncmp(c->host, "unix:", 5) == 0)
+        return fail(SPECD_EINVAL, err, errlen, "--tls-cert: a unix socket has no TLS");
     e->model_path = c->model;
     e->alias = c->alias;
     e->request_timeout_ms = c->request_timeout_ms;
+    if (c->max_connections_per_ip < 0)
+        c->max_connections_per_ip = MAX(PER_IP_LEAST, c->max_connections / 2);
     return 0;
 }
 
 int config_load(struct config *c, int argc, char **argv, char **environment, char *err,
                 size_t errlen)
 {
-    struct loader l = {xcalloc(n_options, sizeof(struct source)), err, errlen};
-    c->engine.draft_fixed = -1;
+    struct loader l = {xcalloc(n_options, sizeof(struct setting)), err, errlen};
+    c->settings = l.given;
+    c->engine.draft_fixed = c->max_connections_per_ip = -1;
     c->engine.synthetic_acceptance = -1;
     int rc = read_arguments(&l, argc, argv);
     if (rc == 0) {
@@ -254,9 +286,6 @@ int config_load(struct config *c, int argc, char **argv, char **environment, cha
         rc = apply(&l, c);
     if (rc == 0)
         rc = check_together(c, err, errlen);
-    for (size_t i = 0; i < n_options; i++)
-        free(l.given[i].text);
-    free(l.given);
     return rc;
 }
 
@@ -305,32 +334,29 @@ int config_resolve(struct config *c, char *err, size_t errlen)
     return rc;
 }
 
+void config_wipe_key(struct config *c, char **environment)
+{
+    static const char name[] = "SPECD_API_KEY=";
+    setting_clear(&c->settings[option_find("api-key", 7, false) - options]);
+    wipe(c->api_key);
+    free(c->api_key);
+    c->api_key = NULL;
+    for (char **v = environment; *v; v++)
+        if (strncmp(*v, name, sizeof name - 1) == 0)
+            wipe(*v);
+}
+
 void config_free(struct config *c)
 {
-    for (size_t i = 0; i < n_options; i++)
+    wipe(c->api_key);
+    for (size_t i = 0; i < n_options; i++) {
         if (options[i].kind == OPTION_STRING)
             free(*(char **)((char *)c + options[i].offset));
+        if (c->settings)
+            setting_clear(&c->settings[i]);
+    }
+    free(c->settings);
     free(c->draft_path);
     free(c->chat_template);
     *c = (struct config){0};
-}
-
-void config_help(struct buf *out)
-{
-    buf_puts(out, "usage: specd [options]\n\nServes a language model over HTTP, decoding by "
-                  "speculative sampling.\nEach option is also a variable SPECD_NAME and a key of "
-                  "the file given by --config.\n\n");
-    for (size_t i = 0; i < n_options; i++) {
-        const struct option *o = &options[i];
-        char left[64];
-        if (o->flags & NOT_IN_ARGS)
-            continue;
-        snprintf(left, sizeof left, "%s%s%s--%s %s", o->letter ? "-" : "",
-                 o->letter ? o->letter : "", o->letter ? ", " : "", o->name,
-                 o->value ? o->value : "");
-        buf_printf(out, "  %-28s %s", left, o->help);
-        if (o->fallback && o->kind != OPTION_FLAG)
-            buf_printf(out, " (default: %s)", o->fallback);
-        buf_puts(out, "\n");
-    }
 }

@@ -125,7 +125,7 @@ static bool add(struct errands *s, struct errand *r)
 
 enum MHD_Result errand_start(struct exchange *ex, const struct errand *e)
 {
-    static const struct work_type type = {resume, abandon, release};
+    static const struct work_type type = {resume, abandon, release, NULL};
     struct errand *r = xcalloc(1, sizeof *r);
     *r = (struct errand){.exchange = ex,
                          .engine = atomic_load(&ex->server->engine),

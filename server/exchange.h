@@ -23,6 +23,7 @@
 
 struct server;
 struct peer;
+struct tally;
 struct route;
 
 struct exchange;
@@ -32,6 +33,7 @@ struct work_type {
     enum MHD_Result (*resume)(struct exchange *ex); /* woken, and no response is queued yet */
     void (*abandon)(void *work);                    /* the connection is done with it */
     void (*free)(void *work);                       /* with the last reference; any thread */
+    void (*tally)(void *work, struct tally *out);   /* for the access log; or NULL */
 };
 
 #define REQUEST_ID_MAX 128
@@ -47,6 +49,7 @@ struct exchange {
     size_t received; /* bytes of body, kept or not */
     int reject;      /* 0, or the SPECD_E* to answer once the body is in: it is not kept */
     int status;      /* what was answered; 0 as yet */
+    uint64_t sent;   /* bytes of the answer's body, as far as libmicrohttpd took them */
     uint64_t started_ns;
     const struct work_type *work_type; /* set together with work */
     void *work;                        /* what the route's handler keeps while it waits */

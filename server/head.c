@@ -106,7 +106,7 @@ uint64_t head_content_length(const struct exchange *ex)
 int head_check(const struct exchange *ex)
 {
     const struct route *r = ex->route;
-    const struct server *s = ex->server;
+    struct server *s = ex->server;
     if (!r)
         return SPECD_ENOTFOUND;
     if (!method_fits(r, ex->method))
@@ -117,5 +117,5 @@ int head_check(const struct exchange *ex)
         return SPECD_EAUTH;
     if (!preflight && r->flags & ROUTE_POST && !is_json(ex))
         return SPECD_ETYPE;
-    return head_content_length(ex) > s->config->max_body ? SPECD_ETOOBIG : 0;
+    return head_content_length(ex) > atomic_load(&s->limits.max_body) ? SPECD_ETOOBIG : 0;
 }

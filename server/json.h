@@ -41,4 +41,9 @@ size_t json_count(const struct json *v);
 /* The walk over the text: 0 when it is one JSON value. Exposed for tests. */
 int json_scan(const char *text, size_t len, char *err, size_t errlen);
 
+/* Overwrites comments, from // or # to the end of the line, with blanks, so that offsets in
+ * messages stay true. Not inside strings. For configuration files; json_parse itself knows no
+ * comments. */
+void json_blank_comments(char *text, size_t len);
+
 #endif

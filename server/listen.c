@@ -98,8 +98,8 @@ static int bound_port(int fd)
     return ntohs(((struct sockaddr_in *)&addr)->sin_port);
 }
 
-int listen_open(int *fd, const char *host, int port, char *url, size_t url_cap, char *err,
-                size_t errlen)
+int listen_open(int *fd, const char *host, int port, const char *scheme, char *url, size_t url_cap,
+                char *err, size_t errlen)
 {
     const char *path = unix_path(host);
     int rc = path ? open_unix(fd, path, err, errlen) : open_tcp(fd, host, port, err, errlen);
@@ -108,7 +108,7 @@ int listen_open(int *fd, const char *host, int port, char *url, size_t url_cap, 
     if (path)
         snprintf(url, url_cap, "%s", host);
     else
-        snprintf(url, url_cap, strchr(host, ':') ? "http://[%s]:%d" : "http://%s:%d", host,
+        snprintf(url, url_cap, strchr(host, ':') ? "%s://[%s]:%d" : "%s://%s:%d", scheme, host,
                  bound_port(*fd));
     return 0;
 }

@@ -12,18 +12,19 @@ extern char **environ;
 
 static int print(const struct config *config)
 {
-    if (config->help) {
-        struct buf text = {0};
+    struct buf text = {0};
+    if (config->help)
         config_help(&text);
-        fputs(text.data, stdout);
-        buf_free(&text);
-    } else {
-        puts("specd " SPECD_VERSION);
-    }
+    else if (config->version)
+        buf_puts(&text, "specd " SPECD_VERSION "\n");
+    else
+        config_print(config, &text);
+    fputs(text.data, stdout);
+    buf_free(&text);
     return EXIT_CLEAN;
 }
 
-static int start(struct config *config)
+static int start(struct config *config, const struct config_sources *sources)
 {
     char err[512];
     log_set(config->log_level, config->log_format == LOG_JSON);
@@ -31,7 +32,7 @@ static int start(struct config *config)
         log_error("%s", err);
         return EXIT_START;
     }
-    return serve(config);
+    return serve(config, sources);
 }
 
 int main(int argc, char **argv)
@@ -41,14 +42,15 @@ int main(int argc, char **argv)
     int code;
     engine_config_init(&config.engine);
     int rc = config_load(&config, argc, argv, environ, err, sizeof err);
-    bool prints = config.help || config.version;
+    bool prints = config.help || config.version || config.print_config;
     if (rc == 0 && !prints)
         rc = devices_choose(&config, err, sizeof err);
     if (rc < 0) {
         fprintf(stderr, "specd: %s\nTry specd --help.\n", err);
         code = EXIT_USAGE;
     } else {
-        code = prints ? print(&config) : start(&config);
+        code =
+            prints ? print(&config) : start(&config, &(struct config_sources){argc, argv, environ});
     }
     config_free(&config);
     return code;

@@ -17,7 +17,12 @@ enum option_kind {
     OPTION_CUSTOM,
 };
 
-enum option_flags { NOT_IN_ARGS = 1, NOT_IN_ENV = 2, NOT_IN_FILE = 4 };
+enum option_flags {
+    NOT_IN_ARGS = 1,
+    NOT_IN_ENV = 2,
+    NOT_IN_FILE = 4,
+    RELOADS = 8, /* SIGHUP takes its new value */
+};
 
 struct option {
     const char *name, *letter; /* letter: its short form without the dash, or NULL */

@@ -4,6 +4,8 @@
 #include "respond.h"
 #include "server.h"
 
+#include <string.h>
+
 /* Open, and there while the model loads: it says so, and takes the key itself. */
 enum MHD_Result api_page(struct exchange *ex)
 {
@@ -20,5 +22,6 @@ enum MHD_Result api_page(struct exchange *ex)
         MHD_create_response_from_buffer(page_html_bytes, (void *)page_html, MHD_RESPMEM_PERSISTENT);
     for (size_t i = 0; r && i < COUNT_OF(headers); i++)
         MHD_add_response_header(r, headers[i].name, headers[i].value);
+    ex->sent = strcmp(ex->method, "HEAD") == 0 ? 0 : page_html_bytes;
     return respond_queue(ex, 200, r);
 }

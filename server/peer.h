@@ -13,6 +13,8 @@
 #ifndef SPECD_SERVER_PEER_H
 #define SPECD_SERVER_PEER_H
 
+#include "addresses.h"
+
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,6 +23,8 @@ struct exchange;
 
 struct peer {
     int fd;
+    uint64_t address_key; /* see addresses.h */
+    char address[ADDRESS_TEXT_MAX];
     uint64_t deadline_ns;      /* 0: none */
     struct exchange *exchange; /* the request in progress, borrowed; or NULL */
     bool answering;            /* the request is complete */

@@ -5,6 +5,7 @@
 #include "server.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define RETRY_AFTER_S "1"
 
@@ -47,6 +48,7 @@ enum MHD_Result respond_body(struct exchange *ex, int status, const char *conten
                              struct buf *body)
 {
     size_t len = body->len;
+    ex->sent = strcmp(ex->method, "HEAD") == 0 ? 0 : len;
     struct MHD_Response *r =
         MHD_create_response_from_buffer(len, buf_take(body), MHD_RESPMEM_MUST_FREE);
     if (r && content_type)

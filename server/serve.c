@@ -2,6 +2,7 @@
 
 #include "http.h"
 #include "notify.h"
+#include "sandbox.h"
 #include "specd/error.h"
 
 #include <errno.h>
@@ -12,6 +13,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#define LOOK_MS 1000 /* how often to see whether the engine hangs */
 /* Clients still reading after the last request has ended get what is left of the drain, at least
  * this; a second signal is looked for between slices. */
 #define FLUSH_MS 1000
@@ -20,14 +22,15 @@
 
 struct daemon {
     struct config *config;
+    const struct config_sources *sources;
     struct server *http;
     struct engine *engine;
-    int signal_fd; /* SIGTERM and SIGINT */
+    int signal_fd; /* SIGTERM, SIGINT, SIGHUP */
     int state_fd;  /* written by on_state */
     bool was_ready, draining;
     uint64_t drain_ends_ns;
-    int watchdog_ms;            /* -1: none */
-    uint64_t host_ns, n_rounds; /* of the engine, at the watchdog's last look */
+    int watchdog_ms; /* how often it wants to be fed; -1: none */
+    bool hangs;      /* as of the last look */
 };
 
 static void on_state(void *arg)
@@ -38,11 +41,24 @@ static void on_state(void *arg)
     (void)n; /* fails only when the counter is full, and then the reader is awake */
 }
 
+/* NVIDIA's driver makes calls of its own; where it was tried, too, it may have left threads. */
+static void confine(const struct config *c)
+{
+    char err[200];
+    if (c->no_seccomp || strcmp(c->engine.device->name, "cuda") == 0 || !sandbox_built())
+        log_debug("system calls are not filtered");
+    else if (sandbox_enter(err, sizeof err) < 0)
+        log_warn("system calls are not filtered: %s", err);
+    else
+        log_debug("system calls are filtered from now on");
+}
+
 static void on_ready(struct daemon *d)
 {
     if (d->was_ready)
         return;
     d->was_ready = true;
+    confine(d->config);
     if (d->config->engine.synthetic_acceptance >= 0)
         log_warn("--synthetic-acceptance is on: the output is meaningless");
     log_info("ready: %s", http_url(d->http));
@@ -55,6 +71,10 @@ static void on_signal(struct daemon *d)
     ssize_t n = read(d->signal_fd, &info, sizeof info);
     if (n != (ssize_t)sizeof info)
         return;
+    if (info.ssi_signo == SIGHUP) {
+        reload(d->sources, d->config, d->http, d->engine);
+        return;
+    }
     if (d->draining || engine_state(d->engine) == ENGINE_LOADING) {
         log_info("ended by a signal");
         /* Nothing to finish, or told not to. A half-loaded model is no reason to wait. */
@@ -70,20 +90,18 @@ static void on_signal(struct daemon *d)
     engine_drain(d->engine, d->config->drain_timeout_ms);
 }
 
-/* All is well when the engine's loop turns, idle or not, which its host time shows, and rounds come
- * back from the device while there is work. */
-static void feed_watchdog(struct daemon *d)
+/* systemd hears nothing while the engine hangs. */
+static void feel_pulse(struct daemon *d)
 {
-    struct engine_stats stats;
-    if (d->watchdog_ms < 0)
-        return;
-    engine_stats(d->engine, &stats);
-    bool turns = stats.host_ns != d->host_ns;
-    bool works = stats.running == 0 || stats.rounds != d->n_rounds;
-    if (turns && works)
+    const char *what;
+    int64_t ms = http_hangs(d->http, &what);
+    if (ms > 0 && !d->hangs)
+        log_error("the engine hangs: %s has taken %.1f s", what, (double)ms / 1000);
+    else if (ms == 0 && d->hangs)
+        log_info("the engine works again");
+    d->hangs = ms > 0;
+    if (ms == 0 && d->watchdog_ms > 0)
         notify_supervisor("WATCHDOG=1");
-    d->host_ns = stats.host_ns;
-    d->n_rounds = stats.rounds;
 }
 
 /* Until the engine has stopped or failed. */
@@ -97,9 +115,10 @@ static enum engine_state wait_for_end(struct daemon *d)
             return state;
         if (state == ENGINE_READY)
             on_ready(d);
-        if (poll(fds, COUNT_OF(fds), d->watchdog_ms) < 0 && errno != EINTR)
+        int look_ms = d->watchdog_ms > 0 ? MIN(d->watchdog_ms, LOOK_MS) : LOOK_MS;
+        if (poll(fds, COUNT_OF(fds), look_ms) < 0 && errno != EINTR)
             return ENGINE_FAILED;
-        feed_watchdog(d);
+        feel_pulse(d);
         if (fds[0].revents & POLLIN)
             on_signal(d);
         if (fds[1].revents & POLLIN) {
@@ -151,20 +170,22 @@ static int open_descriptors(struct daemon *d)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
     d->state_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return d->signal_fd < 0 || d->state_fd < 0 ? SPECD_EINTERNAL : 0;
 }
 
-int serve(struct config *config)
+int serve(struct config *config, const struct config_sources *sources)
 {
-    struct daemon d = {.config = config, .watchdog_ms = notify_watchdog_ms()};
+    struct daemon d = {.config = config, .sources = sources, .watchdog_ms = notify_watchdog_ms()};
     char err[512] = "can't open a descriptor";
     if (open_descriptors(&d) < 0 || http_open(&d.http, config, err, sizeof err) < 0) {
         log_error("%s", err);
         return EXIT_START;
     }
+    config_wipe_key(config, sources->environment);
     log_info("listening: %s", http_url(d.http));
     config->engine.on_state = on_state;
     config->engine.on_state_arg = &d;

@@ -2,16 +2,16 @@
  * serve.h - the life of the daemon on the main thread: open, wait, drain, close.
  *
  * Listening comes first, so that a supervisor's probes are answered while the model loads. The
- * first SIGTERM or SIGINT drains; a second one ends the process at once.
+ * first SIGTERM or SIGINT drains; a second one ends the process at once. SIGHUP: see reload.h.
  */
 #ifndef SPECD_SERVER_SERVE_H
 #define SPECD_SERVER_SERVE_H
 
-#include "config.h"
+#include "reload.h"
 
 enum exit_code { EXIT_CLEAN = 0, EXIT_START = 1, EXIT_USAGE = 2, EXIT_DEVICE = 70 };
 
-/* Returns the exit code of the process. Blocks the two signals for the threads it starts. */
-int serve(struct config *config);
+/* Returns the exit code of the process. Blocks the three signals for the threads it starts. */
+int serve(struct config *config, const struct config_sources *sources);
 
 #endif

@@ -8,11 +8,14 @@
 #ifndef SPECD_SERVER_SERVER_H
 #define SPECD_SERVER_SERVER_H
 
+#include "access.h"
+#include "addresses.h"
 #include "auth.h"
 #include "config.h"
 #include "errands.h"
 #include "exchange.h"
 #include "fields.h"
+#include "live_limits.h"
 #include "peer.h"
 
 #include "specd/engine.h"
@@ -20,9 +23,13 @@
 #include <stdatomic.h>
 
 struct server {
-    const struct config *config;
+    const struct config *config;     /* as it was at the start: what SIGHUP changes is in limits */
     _Atomic(struct engine *) engine; /* NULL until it is opened: that is LOADING */
+    struct limits limits;
     struct auth auth;
+    struct access_log access;
+    struct addresses addresses; /* HTTP thread */
+    uint64_t refused_told_ns;   /* HTTP thread: when the log last told of a refused connection */
     struct peers peers;
     struct errands errands;
     struct MHD_Daemon *daemon;
@@ -34,6 +41,8 @@ struct server {
 
 /* ENGINE_LOADING while there is no engine; ENGINE_DRAINING as soon as the server drains. */
 enum engine_state server_state(const struct server *s);
+/* Since how many milliseconds the engine has hung, and in what: see pulse.h. 0: it does not. */
+int64_t server_hangs(const struct server *s, const char **what);
 
 enum route_flags {
     ROUTE_POST = 1, /* else GET and HEAD */
@@ -46,6 +55,16 @@ struct route {
     /* HTTP thread, with the complete body. Queues a response, or suspends and sets ex->resume. */
     enum MHD_Result (*handle)(struct exchange *ex);
 };
+
+/* ---- http.c: libmicrohttpd's callbacks; cls is the server */
+enum MHD_Result http_on_connect(void *cls, const struct sockaddr *addr, socklen_t len);
+enum MHD_Result http_on_request(void *cls, struct MHD_Connection *conn, const char *url,
+                                const char *method, const char *version, const char *data,
+                                size_t *size, void **con_cls);
+void http_on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
+                       enum MHD_RequestTerminationCode code);
+void http_on_connection(void *cls, struct MHD_Connection *conn, void **socket_context,
+                        enum MHD_ConnectionNotificationCode code);
 
 /* ---- handlers */
 enum MHD_Result api_health(struct exchange *ex);

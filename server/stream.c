@@ -144,7 +144,7 @@ static void write_events(struct answer *a)
 
 static uint64_t ping_due(const struct answer *a)
 {
-    return a->last_write_ns + (uint64_t)a->exchange->server->config->ping_ms * 1000000;
+    return a->last_write_ns + (uint64_t)atomic_load(&a->exchange->server->limits.ping_ms) * 1000000;
 }
 
 static size_t take(struct answer *a, char *to, size_t max)
@@ -152,6 +152,7 @@ static size_t take(struct answer *a, char *to, size_t max)
     size_t n = MIN(a->out.len - a->out_at, max);
     memcpy(to, a->out.data + a->out_at, n);
     a->out_at += n;
+    a->exchange->sent += n;
     a->last_write_ns = clock_ns();
     return n;
 }

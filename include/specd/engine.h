@@ -87,6 +87,13 @@ enum engine_state engine_state(const struct engine *e);
 const char *engine_failure(const struct engine *e, int *exit_code);
 const struct engine_info *engine_info(const struct engine *e); /* NULL before READY */
 void engine_stats(const struct engine *e, struct engine_stats *out);
+/* Does it still work? Each value is right, together they may be a moment apart. */
+struct engine_pulse {
+    uint64_t turned_ns; /* clock_ns when the loop last turned; 0: not yet */
+    uint64_t round_ns;  /* since when the device has the oldest round in flight; 0: there is none */
+    uint64_t slowest_ns; /* how long rounds of late took at most */
+};
+void engine_pulse(const struct engine *e, struct engine_pulse *out);
 /* The bytes of a token, special ones by their text; not NUL-terminated, the engine's. READY only.
  */
 const char *engine_token_bytes(const struct engine *e, int32_t id, size_t *len);
@@ -107,6 +114,8 @@ const char *engine_chat_template(const struct engine *e);
 /* Takes a reference of its own. 0, EBUSY (queue full), ELOADING or EDRAINING; later failures
  * arrive as output. Requests end with output.finish set, always. */
 int engine_submit(struct engine *e, struct request *req);
+/* Changes two limits of the configuration for requests that come from now on. */
+void engine_limits(struct engine *e, int max_queue, int request_timeout_ms);
 /* Idempotent; allowed at any time after submit. The output ends with ECANCELED. */
 void engine_cancel(struct engine *e, struct request *req);
 /* No new work; what runs may finish until the deadline, then it is ended with EDRAINING. */

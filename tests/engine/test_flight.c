@@ -41,6 +41,53 @@ static const enum drafter_type by_model[2] = {DRAFT_MODEL};
 static const enum drafter_type by_lookup[2] = {DRAFT_LOOKUP};
 static const enum drafter_type by_both[2] = {DRAFT_LOOKUP, DRAFT_MODEL};
 
+/* ---- what the engine says of itself ---------------------------------------------------------- */
+
+struct look {
+    struct engine *engine;
+    atomic_bool stop;
+    int in_flight, ahead; /* how often a round was seen in flight; and a time that is yet to come */
+};
+
+static void *look_on(void *arg)
+{
+    struct look *l = arg;
+    while (!atomic_load(&l->stop)) {
+        struct engine_pulse p;
+        engine_pulse(l->engine, &p);
+        uint64_t now = clock_ns();
+        l->in_flight += p.round_ns != 0;
+        l->ahead += p.round_ns > now || p.turned_ns > now;
+        usleep(20);
+    }
+    return NULL;
+}
+
+static void test_pulse(void **state)
+{
+    struct engine *e = start(2, by_model, 1);
+    struct look l = {.engine = e};
+    struct engine_pulse p, later;
+    struct tokens got;
+    pthread_t thread;
+    (void)state;
+    assert_int_equal(pthread_create(&thread, NULL, look_on, &l), 0);
+    for (int i = 0; i < 3; i++)
+        generate(e, prompt_request(1, PROMPT, ANSWER, false), &got);
+    atomic_store(&l.stop, true);
+    pthread_join(thread, NULL);
+    assert_true(l.in_flight > 0);
+    assert_int_equal(l.ahead, 0);
+    usleep(300000); /* idle: nothing in flight, and the loop turns by its timer */
+    engine_pulse(e, &p);
+    usleep(300000);
+    engine_pulse(e, &later);
+    assert_true(p.round_ns == 0 && later.round_ns == 0);
+    assert_true(p.turned_ns > 0 && later.turned_ns > p.turned_ns);
+    assert_true(p.slowest_ns > 0 && p.slowest_ns < 10000000000u);
+    engine_close(e);
+}
+
 /* ---- whether they overlap -------------------------------------------------------------------- */
 
 static struct deferred_counts counts_of(const enum drafter_type drafters[2], int n_drafters, int k)
@@ -327,6 +374,7 @@ static void test_faults(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pulse),
         cmocka_unit_test(test_rounds_overlap),
         cmocka_unit_test(test_lookup_waits),
         cmocka_unit_test(test_ended_meanwhile),

@@ -10,6 +10,7 @@
  *   fail_after=N            the request fails as a broken device would make it, after N tokens
  *   numeric=1               the request fails before its first token
  *   say=TEXT                the answer is the rest of the prompt, three bytes a token, and its end
+ *   hang_ms=N               the device, and everything behind it, hangs that long
  *   crash_after=N           the whole engine fails after N tokens of this request
  * The environment: FAKE_LOAD_MS, how long loading takes; FAKE_LOAD_FAIL, that it fails.
  *
@@ -35,7 +36,7 @@
 struct job {
     struct request *req;
     int fd;
-    int64_t first_ms, token_ms, burst, bytes, eos_after, fail_after, numeric, crash_after;
+    int64_t first_ms, token_ms, burst, bytes, eos_after, fail_after, numeric, crash_after, hang_ms;
     const char *say;
     int32_t limit, n; /* tokens to produce, and produced */
     uint64_t next_ns, deadline_ns, arrived_ns, first_ns;
@@ -49,9 +50,10 @@ struct engine {
     struct engine_info info;
     pthread_t thread;
     int epoll_fd, wake_fd;
-    atomic_int state, exit_code, n_live;
+    atomic_int state, exit_code, n_live, max_queue, request_timeout_ms;
     atomic_int drain_ms; /* -1: not asked */
     atomic_bool closing;
+    atomic_ullong turned_ns, round_ns;
     atomic_ullong n_disconnects, n_cancelled, n_finished;
     pthread_mutex_t lock;
     struct request *inbox, **inbox_tail; /* under lock */
@@ -189,10 +191,11 @@ static void job_start(struct engine *e, struct request *req)
         .eos_after = order(text, "eos_after", INT32_MAX),
         .fail_after = order(text, "fail_after", -1),
         .numeric = order(text, "numeric", 0),
+        .hang_ms = order(text, "hang_ms", 0),
         .crash_after = order(text, "crash_after", -1),
         .limit = p->max_tokens >= 0 ? p->max_tokens : 64,
         .arrived_ns = now,
-        .deadline_ns = now + (uint64_t)e->config.request_timeout_ms * MS,
+        .deadline_ns = now + (uint64_t)atomic_load(&e->request_timeout_ms) * MS,
         .next = e->jobs,
     };
     j->say = text ? strstr(text, "say=") : NULL;
@@ -392,6 +395,21 @@ static void job_turn(struct engine *e, struct job *j, uint64_t now, int *slots)
 
 /* ---- the thread */
 
+void engine_pulse(const struct engine *e, struct engine_pulse *out)
+{
+    *out = (struct engine_pulse){.turned_ns = atomic_load(&e->turned_ns),
+                                 .round_ns = atomic_load(&e->round_ns)};
+}
+
+/* As a device that hangs would, and a loop that waits for it. */
+static void hang(struct engine *e, struct job *j)
+{
+    atomic_store(&e->round_ns, clock_ns());
+    usleep((useconds_t)j->hang_ms * 1000);
+    atomic_store(&e->round_ns, 0);
+    j->hang_ms = 0;
+}
+
 static void take_inbox(struct engine *e)
 {
     pthread_mutex_lock(&e->lock);
@@ -455,6 +473,7 @@ static void load(struct engine *e)
         atomic_store(&e->exit_code, 1);
         set_state(e, ENGINE_FAILED);
     } else {
+        atomic_store(&e->turned_ns, clock_ns());
         set_state(e, ENGINE_READY);
     }
 }
@@ -462,15 +481,19 @@ static void load(struct engine *e)
 static void *run(void *arg)
 {
     struct engine *e = arg;
+    pthread_setname_np(pthread_self(), "engine");
     load(e);
     while (!atomic_load(&e->closing)) {
         uint64_t now = clock_ns();
+        atomic_store(&e->turned_ns, now);
         int slots = e->config.n_slots;
         poll_events(e, next_timeout(e, now));
         take_inbox(e);
         now = clock_ns();
         for (struct job *j = e->jobs; j; j = j->next)
-            if (!j->gone)
+            if (j->hang_ms > 0)
+                hang(e, j);
+            else if (!j->gone)
                 job_turn(e, j, now, &slots);
         free_gone(e);
         check_drain(e);
@@ -503,6 +526,7 @@ int engine_open(struct engine **out, const struct engine_config *config, char *e
     snprintf(e->info.model_id, sizeof e->info.model_id, "%s",
              config->alias ? config->alias : "fake");
     e->inbox_tail = &e->inbox;
+    engine_limits(e, config->max_queue, config->request_timeout_ms);
     atomic_init(&e->drain_ms, -1);
     pthread_mutex_init(&e->lock, NULL);
     e->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -539,6 +563,12 @@ void engine_stats(const struct engine *e, struct engine_stats *out)
                                  .finished_length = atomic_load(&e->n_finished)};
 }
 
+void engine_limits(struct engine *e, int max_queue, int request_timeout_ms)
+{
+    atomic_store(&e->max_queue, max_queue);
+    atomic_store(&e->request_timeout_ms, request_timeout_ms);
+}
+
 int engine_submit(struct engine *e, struct request *req)
 {
     enum engine_state state = engine_state(e);
@@ -546,7 +576,7 @@ int engine_submit(struct engine *e, struct request *req)
         return state == ENGINE_LOADING  ? SPECD_ELOADING
                : state == ENGINE_FAILED ? SPECD_EDEVICE
                                         : SPECD_EDRAINING;
-    if (atomic_fetch_add(&e->n_live, 1) >= e->config.n_slots + e->config.max_queue) {
+    if (atomic_fetch_add(&e->n_live, 1) >= e->config.n_slots + atomic_load(&e->max_queue)) {
         atomic_fetch_sub(&e->n_live, 1);
         return SPECD_EBUSY;
     }

@@ -33,6 +33,7 @@ class Server:
     def __init__(self, *args, env=None, wait="ready", unix=None, prefix=()):
         where = ["--host", "unix:" + unix] if unix else ["--port", "0"]
         self.unix = unix
+        self.tls = None  # an ssl.SSLContext: connections are wrapped in it
         self.log = []
         self.lines = queue.Queue()
         self.process = subprocess.Popen(
@@ -47,7 +48,7 @@ class Server:
         self.reader.start()
         if wait:
             line = self.wait_log(wait + ": (.*)")
-            self.port = None if unix else int(line.group(1).rsplit(":", 1)[1])
+            self.port = None if unix else int(re.search(r"\d+", line.group(1).rsplit(":", 1)[1]).group())
 
     def _read_log(self):
         for line in self.process.stderr:
@@ -77,7 +78,7 @@ class Server:
             return s
         s = socket.create_connection(("127.0.0.1", self.port), timeout * SLOW)
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # http.client sends in two pieces
-        return s
+        return self.tls.wrap_socket(s, server_hostname="localhost") if self.tls else s
 
     def request(self, method, path, body=None, headers=None, conn=None):
         """A Reply. body may be bytes, or anything that json.dumps takes."""

@@ -1,6 +1,8 @@
 """Time and trouble: cancelling, slow readers, full queues, draining, failing, 200 streams."""
 
+import ctypes
 import json
+import os
 import select
 import signal
 import socket
@@ -32,6 +34,91 @@ def open_stream(server, request):
         assert more, data
         data += more
     return s
+
+
+class Hanging(SingleCase):
+    def health(self, server, status, seconds):
+        end = time.monotonic() + seconds * SLOW
+        while (r := server.get("/health")).status != status:
+            self.assertLess(time.monotonic(), end, r.body)
+            time.sleep(0.02)
+        return r
+
+    @fake_only
+    def test_a_round(self):
+        """Probes hear of it while it lasts, and no longer."""
+        server = self.start("--hang-timeout", "0.3")
+        with server.connect() as s:
+            began = time.monotonic()
+            s.sendall(raw_request(json.dumps(body("hang_ms=2000")).encode()))
+            r = self.health(server, 503, 2)
+            self.assertGreater(time.monotonic() - began, 0.25)
+            self.assertIn("hangs", r.json()["error"]["message"])
+            self.assertEqual(server.get("/ready").status, 503)
+            server.wait_log("hangs: a round has taken")
+            self.assertEqual(read_reply(s)[0], 200)
+        self.health(server, 200, 5)
+        self.assertEqual(server.get("/ready").status, 200)
+        server.wait_log("works again")
+
+    @fake_only
+    def test_patience(self):
+        server = self.start("--hang-timeout", "20")
+        with server.connect() as s:
+            s.sendall(raw_request(json.dumps(body("hang_ms=1000")).encode()))
+            s.setblocking(False)
+            while not select.select([s], [], [], 0.05)[0]:
+                self.assertEqual(server.get("/health").status, 200)
+
+    def test_the_loop(self):
+        """The engine's thread alone is stopped, by ptrace: all others go on answering."""
+        server = self.start("--hang-timeout", "0.3", clean=False)
+        pid = server.process.pid
+        libc = ctypes.CDLL(None)
+        libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+        seize, interrupt, detach, wall = 0x4206, 0x4207, 17, 0x40000000
+        for thread in map(int, os.listdir(f"/proc/{pid}/task")):
+            with open(f"/proc/{pid}/task/{thread}/comm") as f:
+                if f.read() == "engine\n":
+                    break
+        else:
+            self.fail("no thread is called engine")
+        if libc.ptrace(seize, thread, None, None) != 0:
+            self.skipTest("threads cannot be traced here")
+        libc.ptrace(interrupt, thread, None, None)
+        os.waitpid(thread, wall)
+        try:
+            self.health(server, 503, 5)
+            server.wait_log("hangs: the loop has taken")
+        finally:
+            libc.ptrace(detach, thread, None, None)
+        self.health(server, 200, 5)
+        server.wait_log("works again")
+
+
+class Confined(SingleCase):
+    """The other tests run behind the filter on system calls; that it is there is seen here."""
+
+    def filters(self, server):
+        pid = server.process.pid
+        found = set()
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/status") as f:
+                found.add(f.read().split("Seccomp:")[1].split()[0])
+        return found
+
+    def test_filter(self):
+        open_one = self.start("--no-seccomp", "--log-level", "debug")
+        before = self.filters(open_one)
+        server = self.start("--log-level", "debug")
+        log = "".join(server.log)
+        if "are filtered from now on" not in log:
+            self.assertIn("not filtered", log)
+            self.skipTest("no filter in this build or kernel")
+        self.assertEqual(self.filters(server), {"2"})
+        self.assertEqual(before, self.filters(open_one))
+        self.assertEqual(server.post(COMPLETION, body()).status, 200)
+        self.assertEqual(self.filters(server), {"2"})  # threads that came later, too
 
 
 class Cancel(ServerCase):

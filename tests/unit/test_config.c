@@ -274,6 +274,68 @@ static void test_file(void **state)
     unlink(path);
 }
 
+static void test_comments(void **state)
+{
+    char path[64], words[128];
+    (void)state;
+    write_file(path, "// one\n{\"port\": 7, # two\n \"model\": \"a//b#c\"} // three");
+    snprintf(words, sizeof words, "--config %s", path);
+    struct config c = good(words);
+    assert_int_equal(c.port, 7);
+    assert_string_equal(c.model, "a//b#c");
+    config_free(&c);
+    unlink(path);
+}
+
+/* The line of a member says where it is from. */
+static void printed(const struct buf *text, const char *member, const char *origin)
+{
+    const char *at = strstr(text->data, member), *end = at ? strchr(at + 1, '\n') : NULL;
+    size_t n = strlen(origin);
+    if (!end || (size_t)(end - at) < n || memcmp(end - n, origin, n) != 0)
+        fail_msg("'%s ... %s' is not in:\n%s", member, origin, text->data);
+}
+
+/* What is printed says every source, holds no key, and reads as the same configuration. */
+static void test_print(void **state)
+{
+    char path[64], words[160], err[512], line[160];
+    char *environment[] = {"SPECD_PARALLEL=3", "SPECD_API_KEY=secret", NULL};
+    struct buf text = {0}, again = {0};
+    struct config c;
+    (void)state;
+    write_file(path, "{\"ctx-size\": 2048, \"drain-timeout\": 0.5, \"alias\": \"a\\\"b\"}");
+    snprintf(words, sizeof words, "--config %s --port 6 --no-ui --print-config", path);
+    assert_int_equal(load(&c, words, environment, err, sizeof err), 0);
+    config_print(&c, &text);
+    snprintf(line, sizeof line, "// file %s", path);
+    printed(&text, "\n  \"port\": 6, ", "// command line");
+    printed(&text, "\n  \"parallel\": 3, ", "// environment SPECD_PARALLEL");
+    printed(&text, "\n  \"ctx-size\": 2048, ", line);
+    printed(&text, "\n  \"drain-timeout\": 0.5, ", line);
+    printed(&text, "\n  \"alias\": \"a\\\"b\", ", line);
+    printed(&text, "\n  \"model\": null, ", "// default");
+    printed(&text, "\n  \"max-body\": \"4M\", ", "// default");
+    printed(&text, "\n  \"no-ui\": true", "// command line");
+    printed(&text, "\n  // \"api-key\": not shown ", "// environment SPECD_API_KEY");
+    assert_null(strstr(text.data, "secret"));
+    config_free(&c);
+    unlink(path);
+
+    write_file(path, text.data);
+    snprintf(words, sizeof words, "--config %s", path);
+    c = good(words);
+    config_print(&c, &again);
+    snprintf(line, sizeof line, "// file %s", path);
+    printed(&again, "\n  \"parallel\": 3, ", line);
+    printed(&again, "\n  \"drain-timeout\": 0.5, ", line);
+    assert_true(c.no_ui);
+    config_free(&c);
+    unlink(path);
+    buf_free(&text);
+    buf_free(&again);
+}
+
 static void test_bad_files(void **state)
 {
     static const struct {
@@ -354,6 +416,8 @@ int main(void)
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_environment),
         cmocka_unit_test(test_file),
+        cmocka_unit_test(test_comments),
+        cmocka_unit_test(test_print),
         cmocka_unit_test(test_bad_files),
         cmocka_unit_test(test_default_model),
         cmocka_unit_test(test_help_names_every_option),

@@ -1,0 +1,300 @@
+"""Configuration: --print-config, the examples in configs/, and SIGHUP."""
+
+import glob
+import json
+import os
+import signal
+import subprocess
+import time
+import unittest
+
+from specd_client import BIN, SLOW, Connection, SingleCase, fake_only
+from test_life import open_stream
+
+CONFIGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "configs")
+COMPLETION = "/v1/completions"
+
+
+def run(*args, env=None):
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("SPECD_")}
+    return subprocess.run([BIN, *args], capture_output=True, text=True, env={**clean, **(env or {})})
+
+
+def parse(text):
+    """The members of what --print-config prints, and their origins."""
+    values, origins = {}, {}
+    for line in text.splitlines():
+        member, comment, origin = line.rpartition(" // ")
+        if comment and not member.lstrip().startswith("//"):
+            pair = json.loads("{" + member.strip().rstrip(",") + "}")
+            values.update(pair)
+            origins.update({k: origin for k in pair})
+    return values, origins
+
+
+class Print(SingleCase):
+    def test_examples(self):
+        paths = glob.glob(CONFIGS + "/*.json")
+        self.assertGreaterEqual(len(paths), 3)
+        for path in paths:
+            got = run("--config", path, "--print-config")
+            self.assertEqual(got.returncode, 0, got.stderr)
+            values, origins = parse(got.stdout)
+            mine = [k for k, origin in origins.items() if origin == "file " + path]
+            self.assertGreaterEqual(len(mine), 6, path)
+            with open(path) as f:
+                for key in mine:
+                    self.assertIn(f'"{key}": ', f.read())
+                    f.seek(0)
+
+    def test_precedence(self):
+        path = self.dir.name + "/c"
+        with open(path, "w") as f:
+            f.write('{"port": 1, "parallel": 2, "ctx-size": 64, "max-queue": 3} # end')
+        got = run("--config", path, "--print-config", "--port", "7",
+                  env={"SPECD_PARALLEL": "5", "SPECD_PORT": "6", "SPECD_API_KEY": "sesame"})
+        self.assertEqual(got.returncode, 0, got.stderr)
+        self.assertNotIn("sesame", got.stdout + got.stderr)
+        values, origins = parse(got.stdout)
+        for key, value, origin in (("port", 7, "command line"),
+                                   ("parallel", 5, "environment SPECD_PARALLEL"),
+                                   ("ctx-size", 64, "file " + path), ("batch-size", 512, "default"),
+                                   ("max-queue", 3, "file " + path), ("model", None, "default")):
+            self.assertEqual((values[key], origins[key]), (value, origin))
+        with open(path, "w") as f:
+            f.write(got.stdout)
+        again = run("--config", path, "--print-config")
+        self.assertEqual(parse(again.stdout)[0], values)
+
+    def test_nearest(self):
+        path = self.dir.name + "/c"
+        with open(path, "w") as f:
+            f.write('{"ctx-sise": 64}')
+        for args, word in ((["--config", path], "'ctx-size'"), (["--ctx-sise", "64"], "--ctx-size")):
+            got = run(*args)
+            self.assertEqual(got.returncode, 2)
+            self.assertIn("did you mean " + word, got.stderr)
+        got = run("--print-config", env={"SPECD_CTX_SISE": "64"})
+        self.assertEqual(got.returncode, 0)
+        self.assertIn("did you mean SPECD_CTX_SIZE", got.stderr)
+
+    def test_tls_needs_both(self):
+        for args in (["--tls-cert", "x"], ["--tls-key", "x"],
+                     ["--tls-cert", "x", "--tls-key", "x", "--host", "unix:/tmp/x"]):
+            got = run(*args)
+            self.assertEqual(got.returncode, 2, args)
+            self.assertIn("tls-cert", got.stderr)
+
+
+class Reload(SingleCase):
+    def write(self, name, text):
+        """A file that is there whole or not at all."""
+        path = f"{self.dir.name}/{name}"
+        with open(path + "~", "w") as f:
+            f.write(text)
+        os.rename(path + "~", path)
+        return path
+
+    def configure(self, **options):
+        return self.write("config", json.dumps(options) + " // comment")
+
+    def start_with(self, *args, **options):
+        return self.start("--config", self.configure(**options), *args)
+
+    def reload(self, server, says="is reloaded"):
+        server.signal(signal.SIGHUP)
+        return server.wait_log("SIGHUP: .*" + says + ".*").group(0)
+
+    def test_keys_while_streaming(self):
+        keys = self.write("keys", "# ours\nold\n")
+        server = self.start_with(**{"api-key-file": keys})
+        old, new = {"X-Api-Key": "old"}, {"Authorization": "Bearer new"}
+        self.assertEqual(server.get("/v1/models", headers=old).status, 200)
+        self.assertEqual(server.get("/v1/models", headers=new).status, 401)
+        request = json.dumps({"prompt": "token_ms=20", "max_tokens": 40, "stream": True,
+                              "ignore_eos": True}).encode()
+        with server.connect() as stream:
+            stream.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nX-Api-Key: old\r\n"
+                           b"Content-Type: application/json\r\nContent-Length: %d\r\n"
+                           b"Connection: close\r\n\r\n" % len(request) + request)
+            first = stream.recv(4096)
+            self.assertIn(b"200 OK", first)
+            self.write("keys", "new\n")
+            self.reload(server)
+            self.assertEqual(server.get("/v1/models", headers=old).status, 401)
+            self.assertEqual(server.get("/v1/models", headers=new).status, 200)
+            data = first
+            while more := stream.recv(65536):
+                data += more
+        self.assertIn(b"data: [DONE]", data)
+        self.assertEqual(data.count(b'"text"'), 41)
+
+    def test_limits(self):
+        server = self.start_with("-np", "1", **{"max-queue": 1, "max-body": "4M"})
+        body = {"prompt": "x", "max_tokens": 1, "pad": "x" * 3000}
+        self.assertEqual(server.post(COMPLETION, body).status, 200)
+        self.configure(**{"max-queue": 4, "max-body": "2K", "request-timeout": 0.3})
+        line = self.reload(server)
+        self.assertNotIn("restart", line)
+        self.assertEqual(server.post(COMPLETION, body).status, 413)
+
+    @fake_only
+    def test_queue_and_time_out(self):
+        server = self.start_with("-np", "1", **{"max-queue": 1})
+        self.configure(**{"max-queue": 4, "request-timeout": 0.3})
+        self.reload(server)
+        late = {"prompt": "first_ms=9000", "max_tokens": 1}
+        conns = [Connection(server) for _ in range(6)]  # one runs, four wait
+        for conn in conns:
+            conn.send("POST", COMPLETION, late)
+        statuses = sorted(conn.reply().status for conn in conns)
+        for conn in conns:
+            conn.close()
+        self.assertEqual(statuses, [429] + [504] * 5)
+
+    def test_log_level(self):
+        server = self.start_with(**{"log-level": "info"})
+        server.get("/health")
+        self.configure(**{"log-level": "debug", "log-format": "json"})
+        self.reload(server)
+        server.get("/health")
+        self.assertTrue(json.loads(server.wait_log(r'\{.*GET /health 200.*').group(0)))
+
+    def test_what_needs_a_restart(self):
+        server = self.start_with(parallel=2, alias="one")
+        self.configure(parallel=3, alias="two", **{"max-queue": 5})
+        line = self.reload(server)
+        self.assertRegex(line, "restart to change: parallel alias$")
+        self.assertEqual(server.get("/v1/models").json()["data"][0]["id"], "one")
+        self.configure(parallel=2, alias="one")
+        self.assertNotIn("restart", self.reload(server))
+
+    def test_bad_files_change_nothing(self):
+        keys = self.write("keys", "old\n")
+        good = {"api-key-file": keys, "max-body": "8K"}
+        server = self.start_with(**good)
+        headers = {"X-Api-Key": "old"}
+        body = {"prompt": "x", "max_tokens": 1, "pad": "x" * 6000}
+
+        def check(why):
+            line = self.reload(server, "nothing is changed")
+            self.assertIn(why, line)
+            self.assertEqual(server.post(COMPLETION, body, headers=headers).status, 200)
+            self.assertEqual(server.get("/v1/models").status, 401)
+            self.assertEqual(server.get("/v1/models", headers={"X-Api-Key": "new"}).status, 401)
+
+        for options, why in (({"max-body": "no"}, "must be a size"), ({"max-bodi": 1}, "max-body"),
+                             ({"api-key-file": "/nonexistent"}, "/nonexistent"),
+                             ({"access-log": "/nonexistent/x"}, "/nonexistent/x"),
+                             ({"tls-cert": keys, "tls-key": keys}, "restart")):
+            self.configure(**{**good, "max-body": "2K", **options})
+            check(why)
+        self.configure(**{"max-body": "2K"})
+        check("api-key-file")
+        self.write("config", "{")
+        check("invalid JSON")
+        os.unlink(self.dir.name + "/config")
+        check("No such file")
+        self.configure(**{**good, "max-body": "2K"})
+        self.write("keys", "# none\n")
+        check("holds no key")
+        self.write("keys", "new\n")
+        self.reload(server)
+        self.assertEqual(server.get("/v1/models", headers={"X-Api-Key": "new"}).status, 200)
+
+    def test_the_key_of_the_environment(self):
+        """It stays through SIGHUP, and nobody can read it from the process."""
+        server = self.start("--config", self.configure(), env={"SPECD_API_KEY": "sesame"})
+        with open(f"/proc/{server.process.pid}/environ", "rb") as f:
+            self.assertNotIn(b"sesame", f.read())
+        keys = self.write("keys", "other\n")
+        for options in ({}, {"api-key-file": keys}, {}):
+            self.configure(**options)
+            self.reload(server)
+            for key, status in (("sesame", 200), ("nope", 401),
+                                ("other", 200 if options else 401)):
+                r = server.get("/v1/models", headers={"X-Api-Key": key})
+                self.assertEqual(r.status, status, (options, key))
+
+
+class AccessLog(SingleCase):
+    def lines(self, path, n):
+        end = time.monotonic() + 5 * SLOW
+        while True:
+            with open(path) as f:
+                lines = f.read().splitlines()
+            if len(lines) >= n or time.monotonic() > end:
+                self.assertEqual(len(lines), n, lines)
+                return lines
+            time.sleep(0.02)
+
+    def test_json(self):
+        path = self.dir.name + "/log"
+        server = self.start("--access-log", path, "--log-format", "json",
+                            env={"SPECD_API_KEY": "sesame"})
+        key = {"X-Api-Key": "sesame"}
+        body = {"prompt": "a secret prompt", "max_tokens": 8, "ignore_eos": True}
+        r = server.post(COMPLETION, body, headers={**key, "X-Request-Id": 'a"b\\'})
+        stream = server.post(COMPLETION, {**body, "stream": True,
+                                          "stream_options": {"include_usage": True}}, headers=key)
+        server.get("/health")
+        server.get("/nowhere/secret?secret=1", headers=key)
+        server.get("/v1/models")
+        lines = self.lines(path, 5)
+        self.assertNotIn("secret", "".join(lines))
+        self.assertNotIn("sesame", "".join(lines))
+        one, two, three, four, five = map(json.loads, lines)
+        self.assertEqual(one["request_id"], 'a"b\\')
+        self.assertEqual(two["request_id"], stream.headers["X-Request-Id"])
+        for got, reply, usage in ((one, r, r.json()["usage"]),
+                                  (two, stream, stream.events()[-2]["usage"])):
+            accepted = usage["completion_tokens_details"]["accepted_prediction_tokens"]
+            self.assertEqual(got["client"], "127.0.0.1")
+            self.assertEqual((got["method"], got["route"], got["status"]), ("POST", COMPLETION, 200))
+            self.assertEqual(got["bytes_out"], len(reply.body))
+            self.assertEqual(got["prompt_tokens"], usage["prompt_tokens"])
+            self.assertEqual(got["generated_tokens"], 8)
+            self.assertEqual(got["accepted_tokens"], accepted)
+            self.assertGreaterEqual(got["ms"], got["first_ms"])
+            self.assertTrue(got["complete"])
+        self.assertEqual(one["bytes_in"], len(json.dumps(body)))
+        self.assertGreater(two["first_ms"], 0)
+        self.assertEqual((three["route"], three["status"]), ("/health", 200))
+        self.assertNotIn("prompt_tokens", three)
+        self.assertEqual((four["route"], four["status"]), ("?", 404))
+        self.assertEqual((five["route"], five["status"]), ("/v1/models", 401))
+
+    def test_text_and_reopening(self):
+        path = self.dir.name + "/log"
+        unix = self.dir.name + "/s"
+        server = self.start("--access-log", path, unix=unix)
+        server.get("/health", headers={"X-Request-Id": "x1"})
+        line = self.lines(path, 1)[0]
+        # On a unix socket a client that leaves at once may look as if it had left too early.
+        self.assertRegex(line, r"^\S+Z unix GET /health 200 in=0 out=15 ms=\d+\.\d+( cut_off)? id=x1$")
+        os.rename(path, path + ".1")
+        server.get("/health")
+        self.lines(path + ".1", 2)
+        server.signal(signal.SIGHUP)
+        server.wait_log("is reloaded")
+        server.post(COMPLETION, {"prompt": "x", "max_tokens": 4, "ignore_eos": True})
+        self.assertRegex(self.lines(path, 1)[0], r" prompt=\d+ generated=4 accepted=\d+ (cut_off )?id=")
+        self.lines(path + ".1", 2)
+
+    def test_cut_off(self):
+        path = self.dir.name + "/log"
+        server = self.start("--access-log", path)
+        open_stream(server, {"prompt": "token_ms=5", "max_tokens": 4000, "stream": True,
+                             "ignore_eos": True}).close()
+        self.assertRegex(self.lines(path, 1)[0], r" 200 .* generated=\d+ .* cut_off id=")
+
+    def test_stdout(self):
+        out = self.dir.name + "/out"
+        prefix = ["bash", "-c", f'exec "$@" >{out}', "bash"]
+        server = self.start("--access-log", "-", prefix=prefix)
+        server.get("/health")
+        self.assertIn(" GET /health 200 ", self.lines(out, 1)[0])
+
+
+if __name__ == "__main__":
+    unittest.main()
