@@ -5,12 +5,14 @@
 
 #include "machine.h"
 #include "specd/model_check.h"
+#include "specd/setup_check.h"
 #include "specd/util.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define THREADS_MAX 1024
+#define ROWS_MAX (1 << 20) /* of a pass */
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
@@ -61,58 +63,16 @@ static int threads_of(const struct device *dev, const struct device_setup *s)
     return MIN(s->threads > 0 ? s->threads : dev->cores, THREADS_MAX);
 }
 
-static int check_range(int value, int min, int max, const char *name, char *err, size_t errlen)
-{
-    if (value >= min && value <= max)
-        return 0;
-    return fail(SPECD_EINVAL, err, errlen, "%s is %d: %d to %d work", name, value, min, max);
-}
-
-static int check_self_layers(const struct device_setup *s, char *err, size_t errlen)
-{
-    const struct model *target = s->models[MODEL_TARGET];
-    if (s->n_self_layers == 0)
-        return 0;
-    if (s->models[MODEL_DRAFT])
-        return fail(SPECD_EINVAL, err, errlen, "a draft model and the target's own layers both");
-    for (uint32_t i = 0; i < s->n_self_layers; i++) {
-        if (s->self_layers[i] >= target->n_layers)
-            return fail(SPECD_EINVAL, err, errlen, "self layer %u: the model has %u layers",
-                        s->self_layers[i], target->n_layers);
-        if (i > 0 && s->self_layers[i] <= s->self_layers[i - 1])
-            return fail(SPECD_EINVAL, err, errlen, "self layers are not ascending at %u",
-                        s->self_layers[i]);
-    }
-    return 0;
-}
-
-static const char *role_name(int role)
-{
-    return role == MODEL_TARGET ? "target" : "draft";
-}
-
 static int setup_check(const struct device_setup *s, char *err, size_t errlen)
 {
-    int rc = 0;
-    if (!s->models[MODEL_TARGET])
-        return fail(SPECD_EINVAL, err, errlen, "no target model");
-    if (s->kv != KV_BF16 && s->kv != KV_F32)
+    int rc = device_setup_check(s, ROWS_MAX, err, errlen);
+    if (rc == 0 && s->kv != KV_BF16 && s->kv != KV_F32)
         return fail(SPECD_EINVAL, err, errlen, "the CPU keeps KV in bf16 or f32, not in fp8");
     for (int i = 0; rc == 0 && i < MODEL_ROLES; i++) {
         char why[256];
         if (s->models[i] && (rc = model_check(s->models[i], why, sizeof(why))) != 0)
-            fail(rc, err, errlen, "%s: %s", role_name(i), why);
+            fail(rc, err, errlen, "%s: %s", model_role_name(i), why);
     }
-    if (rc == 0)
-        rc = check_self_layers(s, err, errlen);
-    if (rc == 0)
-        rc = check_range(s->n_slots, 1, SPECD_SLOTS_MAX, "the number of slots", err, errlen);
-    if (rc == 0)
-        rc = check_range(s->n_ctx, 1, 1 << 24, "the context", err, errlen);
-    if (rc == 0)
-        rc = check_range(s->max_rows, 1, 1 << 20, "the rows of a pass", err, errlen);
-    if (rc == 0)
-        rc = check_range(s->k_max, 0, SPECD_K_MAX, "the draft length", err, errlen);
     return rc;
 }
 
@@ -128,7 +88,7 @@ static int layout_nets(const struct device_setup *s, struct net nets[MODEL_ROLES
         char why[256];
         int rc = net_layout(&nets[i], s->models[i], s->weights[i], &weights[i], why, sizeof(why));
         if (rc != 0)
-            return fail(rc, err, errlen, "%s: %s", role_name(i), why);
+            return fail(rc, err, errlen, "%s: %s", model_role_name(i), why);
     }
     if (s->n_self_layers > 0) {
         net_select(&nets[MODEL_DRAFT], &nets[MODEL_TARGET], s->self_layers, s->n_self_layers);
@@ -283,9 +243,9 @@ static int device_pool_create(struct device *dev, int32_t n_blocks, void (*on_do
     const struct net *nets[MODEL_ROLES];
     if (!dev->pool || dev->kv.n_blocks > 0)
         return fail(SPECD_EINVAL, err, errlen, "a KV pool comes after the models, once");
-    int rc = check_range(n_blocks, 1, INT32_MAX, "the number of blocks", err, errlen);
-    if (rc == 0)
-        rc = device_plan(dev, &dev->setup, &plan, err, errlen);
+    if (n_blocks < 1)
+        return fail(SPECD_EINVAL, err, errlen, "%d blocks of KV: at least 1", n_blocks);
+    int rc = device_plan(dev, &dev->setup, &plan, err, errlen);
     if (rc == 0)
         rc = open_rest(dev, &plan, n_blocks, err, errlen);
     if (rc != 0)

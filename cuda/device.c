@@ -3,6 +3,7 @@
  */
 #include "device_impl.h"
 
+#include "specd/setup_check.h"
 #include "specd/util.h"
 
 #include <stdio.h>
@@ -70,37 +71,6 @@ static void device_close(struct device *dev)
 
 /* ---- what can be run ------------------------------------------------------------------------- */
 
-static int check_range(int value, int min, int max, const char *name, char *err, size_t errlen)
-{
-    if (value >= min && value <= max)
-        return 0;
-    return fail(SPECD_EINVAL, err, errlen, "%s is %d: %d to %d work", name, value, min, max);
-}
-
-static int check_self_layers(const struct device_setup *s, char *err, size_t errlen)
-{
-    const struct model *target = s->models[MODEL_TARGET];
-
-    if (s->n_self_layers == 0)
-        return 0;
-    if (s->models[MODEL_DRAFT])
-        return fail(SPECD_EINVAL, err, errlen, "a draft model and the target's own layers both");
-    for (uint32_t i = 0; i < s->n_self_layers; i++) {
-        if (s->self_layers[i] >= target->n_layers)
-            return fail(SPECD_EINVAL, err, errlen, "self layer %u: the model has %u layers",
-                        s->self_layers[i], target->n_layers);
-        if (i > 0 && s->self_layers[i] <= s->self_layers[i - 1])
-            return fail(SPECD_EINVAL, err, errlen, "self layers are not ascending at %u",
-                        s->self_layers[i]);
-    }
-    return 0;
-}
-
-static const char *role_name(int role)
-{
-    return role == MODEL_TARGET ? "target" : "draft";
-}
-
 static int check_kv(const struct device *dev, const struct device_setup *s, int role, char *err,
                     size_t errlen)
 {
@@ -111,12 +81,12 @@ static int check_kv(const struct device *dev, const struct device_setup *s, int 
     kv.head_dim = (int32_t)s->models[role]->head_dim;
     if (!kv_layer_is_supported(&kv))
         return fail(SPECD_EINVAL, err, errlen, "%s: heads of %d elements cannot be kept in fp8 KV",
-                    role_name(role), kv.head_dim);
+                    model_role_name(role), kv.head_dim);
     if (attention_shared_bytes(&kv) > dev->machine.product.shared_block)
         return fail(SPECD_EINVAL, err, errlen,
                     "%s: attention of heads of %d elements takes %zu KiB of shared memory with "
                     "this KV, and the device has %zu",
-                    role_name(role), kv.head_dim, attention_shared_bytes(&kv) >> 10,
+                    model_role_name(role), kv.head_dim, attention_shared_bytes(&kv) >> 10,
                     dev->machine.product.shared_block >> 10);
     return 0;
 }
@@ -124,29 +94,17 @@ static int check_kv(const struct device *dev, const struct device_setup *s, int 
 static int setup_check(const struct device *dev, const struct device_setup *s, char *err,
                        size_t errlen)
 {
-    int rc = 0;
+    int rc = device_setup_check(s, ROWS_MAX, err, errlen);
 
-    if (!s->models[MODEL_TARGET])
-        return fail(SPECD_EINVAL, err, errlen, "no target model");
     for (int i = 0; rc == 0 && i < MODEL_ROLES; i++) {
         char why[256];
 
         if (s->models[i] &&
             (rc = gpu_net_check(s->models[i], s->weights[i], why, sizeof(why))) != 0)
-            fail(rc, err, errlen, "%s: %s", role_name(i), why);
+            fail(rc, err, errlen, "%s: %s", model_role_name(i), why);
         if (rc == 0)
             rc = check_kv(dev, s, i, err, errlen);
     }
-    if (rc == 0)
-        rc = check_self_layers(s, err, errlen);
-    if (rc == 0)
-        rc = check_range(s->n_slots, 1, SPECD_SLOTS_MAX, "the number of slots", err, errlen);
-    if (rc == 0)
-        rc = check_range(s->n_ctx, 1, 1 << 24, "the context", err, errlen);
-    if (rc == 0)
-        rc = check_range(s->max_rows, 1, ROWS_MAX, "the rows of a pass", err, errlen);
-    if (rc == 0)
-        rc = check_range(s->k_max, 0, SPECD_K_MAX, "the draft length", err, errlen);
     return rc;
 }
 
@@ -167,7 +125,7 @@ static int layout_nets(const struct device_setup *s, struct gpu_net nets[MODEL_R
                                 sizeof(why));
 
         if (rc != 0)
-            return fail(rc, err, errlen, "%s: %s", role_name(i), why);
+            return fail(rc, err, errlen, "%s: %s", model_role_name(i), why);
     }
     if (s->n_self_layers > 0) {
         gpu_net_select(&nets[MODEL_DRAFT], &nets[MODEL_TARGET], s->self_layers, s->n_self_layers);
@@ -461,10 +419,10 @@ static int device_pool_create(struct device *dev, int32_t n_blocks, void (*on_do
 
     if (!dev->has_models || dev->n_blocks > 0)
         return fail(SPECD_EINVAL, err, errlen, "a KV pool comes after the models, once");
-    int rc = check_range(n_blocks, 1, INT32_MAX, "the number of blocks", err, errlen);
+    if (n_blocks < 1)
+        return fail(SPECD_EINVAL, err, errlen, "%d blocks of KV: at least 1", n_blocks);
+    int rc = device_plan(dev, &dev->setup, &plan, err, errlen);
 
-    if (rc == 0)
-        rc = device_plan(dev, &dev->setup, &plan, err, errlen);
     if (rc != 0)
         return rc;
     dev->n_blocks = n_blocks;
