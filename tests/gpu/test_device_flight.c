@@ -1,13 +1,18 @@
 /*
- * Two rounds in flight over slots that come and go at random: every token and log-probability is
- * that of its sequence decoded alone, one token a round.
+ * As many rounds in flight as the device takes, over slots that come and go at random: every token
+ * and log-probability is that of its sequence decoded alone, one token a round.
  *
  * Mode coupled, so that a token depends on the seed and its position and not on drafts. Drafts are
  * the model's, or the host's and then right, wrong or no ids at all; slots end, reach their limit,
  * are set anew while rounds that name them run, lag behind with their draft's rows and catch up.
  */
 #include "device/rig.h"
+
+#ifdef SPECD_EMU
 #include "seeded.h"
+#else
+#define seeded_run(tests) (srand((unsigned)clock_ns()), cmocka_run_group_tests(tests, NULL, NULL))
+#endif
 
 #include <math.h>
 #include <setjmp.h>
@@ -251,12 +256,14 @@ static void run(bool eager)
 {
     struct device_setup setup = rig_setup(pair->target, pair->draft);
     struct play *p = xcalloc(1, sizeof(*p));
+    struct device_info info;
 
     setup.n_slots = SLOTS;
     setup.n_ctx = CTX;
     setup.k_max = MIN(K, SPECD_K_MAX);
     setup.eager = eager;
     p->r = rig_new(&setup, (uint64_t)rand());
+    p->r->ops->describe(p->r->dev, &info);
     for (int32_t i = 0; i < SLOTS; i++)
         rig_slot(p->r, i, &(struct sample_params){.n_logprobs = -1}, pair->prompts[0], 2, 3);
     for (int32_t i = 0; i < TEXTS; i++)
@@ -264,7 +271,7 @@ static void run(bool eager)
     for (int32_t i = 0; i < SLOTS; i++)
         renew(p, i);
     for (int32_t i = 0; i < 160; i++) {
-        if (p->n_submitted - p->n_collected < 2 && below(4) > 0)
+        if (p->n_submitted - p->n_collected < (uint64_t)info.rounds_in_flight && below(4) > 0)
             plan(p);
         else if (p->n_submitted > p->n_collected)
             collect(p);
