@@ -128,13 +128,15 @@ static inline bool walker_mask(struct walker *w, const struct grammar *g,
  */
 static inline uint32_t walker_pick(struct walker *w, bool closing)
 {
-    static const char closers[] = "\"}]0";
+    static const char closers[] = "}]}]}]0by";
     uint32_t end = (uint32_t)w->n_tokens - 1;
     bool marks = walker_below(w, 2) == 0;
     if (walker_allowed(w, end) && (closing || walker_below(w, 4) == 0))
         return end;
-    for (int tries = 0; closing && tries < 12; tries++) {
-        uint32_t id = (uint8_t)closers[walker_below(w, 4)];
+    if (closing && walker_below(w, 2) && walker_allowed(w, '"'))
+        return '"';
+    for (int tries = 0; closing && walker_below(w, 4) > 0 && tries < 4; tries++) {
+        uint32_t id = (uint8_t)closers[walker_below(w, sizeof closers - 1)];
         if (walker_allowed(w, id))
             return id;
     }
@@ -160,7 +162,7 @@ static inline bool walker_text(struct walker *w, const struct grammar *g, uint64
     struct grammar_state s;
     w->random = (seed + 1) * UINT64_C(0x9e3779b97f4a7c15);
     grammar_start(g, &s);
-    for (uint32_t i = 0; i < length + 3000; i++) {
+    for (uint32_t i = 0; i < length + 20000; i++) {
         if (!walker_mask(w, g, &s, walker_below(w, brute_every) == 0))
             return false;
         uint32_t id = walker_pick(w, i >= length);

@@ -15,13 +15,14 @@ struct kept_mask {
     struct grammar_state state;
 };
 
-/* What a walk knows after the bytes down to some depth. While the only stack is inside a string
- * that is two numbers: the state is then that of depth `base`, with these in its one head. */
+/* What a walk knows after the bytes down to some depth. While there is one stack, and only its head
+ * changes, because it is inside a string or goes from one reading node to the next, that head is
+ * enough: the state is then that of depth `base` with this head in place of its own. */
 struct level {
-    bool in_string;
+    bool light;
     uint8_t sub;
     uint16_t base;
-    uint32_t count;
+    uint32_t node, count;
 };
 
 struct grammar_masks {
@@ -74,12 +75,12 @@ static void find_level(struct grammar_masks *m, const struct grammar *g, uint32_
     const struct grammar_state *s = &m->states[depth];
     const struct grammar_frame *head = &s->frames[s->n_heads ? s->heads[0] : 0];
     struct level *l = &m->levels[depth];
-    l->in_string = s->n_heads == 1 && g->nodes[head->node].kind == NODE_STRING;
-    if (l->in_string)
-        *l = (struct level){true, head->sub, (uint16_t)depth, head->count};
+    l->light = s->n_heads == 1 && g->nodes[head->node].kind != NODE_SPACE;
+    if (l->light)
+        *l = (struct level){true, head->sub, (uint16_t)depth, head->node, head->count};
 }
 
-/* In a string, up to its quote: the same as grammar_step, on two numbers. */
+/* In a string, up to its quote: the same as grammar_step, on the head alone. */
 static bool read_in_string(const struct node *node, const struct level *from, uint8_t byte,
                            struct level *to)
 {
@@ -92,22 +93,59 @@ static bool read_in_string(const struct node *node, const struct level *from, ui
     return to->sub != CHARS_DEAD;
 }
 
+/* Along the edges of a node: 1 if a single one leads to a node that reads edges as well, in *to; 0
+ * if none fits; -1 if it takes a step of the whole state. */
+static int read_edge(const struct grammar *g, const struct level *from, uint8_t byte,
+                     uint8_t height_left, struct level *to)
+{
+    const struct node *node = &g->nodes[from->node];
+    const struct edge *e = &g->edges[node->edges], *found = NULL;
+    for (uint32_t i = 0; i < node->n; i++) {
+        if (byte < e[i].lo || e[i].hi < byte)
+            continue;
+        if (found)
+            return -1;
+        found = &e[i];
+    }
+    if (!found || g->nodes[found->to].height > height_left)
+        return 0;
+    if (g->nodes[found->to].kind != NODE_BYTES)
+        return -1;
+    *to = *from;
+    to->node = found->to;
+    return 1;
+}
+
+/* Gives the head of a light level a state of its own at that depth. */
+static void make_state(struct grammar_masks *m, uint32_t depth)
+{
+    const struct level *l = &m->levels[depth];
+    if (!l->light || l->base == depth)
+        return;
+    struct grammar_state *s = &m->states[depth];
+    grammar_state_copy(s, &m->states[l->base]);
+    struct grammar_frame *head = &s->frames[s->heads[0]];
+    head->node = l->node;
+    head->sub = l->sub;
+    head->count = l->count;
+}
+
 static bool read_byte(struct grammar_masks *m, const struct grammar *g, uint32_t depth,
                       uint8_t byte)
 {
     struct level *l = &m->levels[depth];
-    if (l->in_string) {
-        struct grammar_state *base = &m->states[l->base];
-        struct grammar_frame *head = &base->frames[base->heads[0]];
-        if (!(l->sub == CHARS_WHOLE && byte == '"'))
-            return read_in_string(&g->nodes[head->node], l, byte, &m->levels[depth + 1]);
-        if (l->base != depth) {
-            grammar_state_copy(&m->states[depth], base);
-            base = &m->states[depth];
-            head = &base->frames[base->heads[0]];
-            head->sub = l->sub;
-            head->count = l->count;
-        }
+    if (l->light) {
+        const struct grammar_state *base = &m->states[l->base];
+        uint8_t left = GRAMMAR_STACK_MAX - 1 - base->frames[base->heads[0]].depth;
+        const struct node *node = &g->nodes[l->node];
+        int read = -1;
+        if (node->kind == NODE_BYTES)
+            read = read_edge(g, l, byte, left, l + 1);
+        else if (!(l->sub == CHARS_WHOLE && byte == '"'))
+            read = read_in_string(node, l, byte, l + 1);
+        if (read >= 0)
+            return read == 1;
+        make_state(m, depth);
     }
     if (!grammar_step(g, &m->states[depth], byte, &m->states[depth + 1]))
         return false;

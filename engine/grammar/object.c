@@ -131,7 +131,7 @@ static uint32_t other_key(struct object *o, struct word *words, size_t n, size_t
             to = other_key(o, words + from, at - from, offset + 1, next, off);
         else if (!escape && byte != '\\' && next != CHARS_DEAD)
             to = off[next];
-        if (n_edges > 0 && edges[n_edges - 1].to == to)
+        if (n_edges > 0 && edges[n_edges - 1].to == to && edges[n_edges - 1].hi + 1 == byte)
             edges[n_edges - 1].hi = (uint8_t)byte;
         else if (to != NODE_OF_NOTHING)
             edges[n_edges++] = (struct edge){(uint8_t)byte, (uint8_t)byte, to};
