@@ -108,8 +108,7 @@ uint32_t compile_const(struct compiler *c, uint32_t at, uint32_t next)
     return network_byte(w, open, open, node);
 }
 
-/* Strings as one tree of words: none of them begins another, as they end in quotes. Numbers may (1
- * and 12) and stay apart. */
+/* Scalars as one tree of words, so that however many there are, one stack reads them. */
 uint32_t compile_enum(struct compiler *c, uint32_t list, unsigned kinds, uint32_t next)
 {
     const struct chat_value *v = &c->v[list];
@@ -127,7 +126,7 @@ uint32_t compile_enum(struct compiler *c, uint32_t list, unsigned kinds, uint32_
         enum chat_kind kind = c->v[at].kind;
         if (!(kinds >> kind & 1))
             continue;
-        if (kind == CHAT_STRING) {
+        if (!value_is_container(&c->v[at])) {
             struct buf *text = &texts[n_words];
             spell_scalar(c, &c->v[at], text);
             words[n_words++] = (struct word){.text = text->data, .len = text->len, .next = next};

@@ -152,11 +152,15 @@ static uint32_t tree(struct network *w, struct word *words, size_t n, size_t off
     while (same < words[0].len && same < words[n - 1].len &&
            words[0].text[same] == words[n - 1].text[same])
         same++;
-    if (same == words[0].len) /* the same word again */
-        return tail(w, &words[0], offset);
+    uint32_t whole = NODE_OF_NOTHING; /* words that end here: the same one again and again */
+    size_t from = 0;
+    for (; from < n && words[from].len == same; from++)
+        whole = words[from].next;
+    if (from == n)
+        return network_text(w, words[0].text + offset, same - offset, whole);
     struct edge edges[256];
     size_t n_edges = 0;
-    for (size_t from = 0, to; from < n && !w->full; from = to) {
+    for (size_t to; from < n && !w->full; from = to) {
         uint8_t byte = (uint8_t)words[from].text[same];
         for (to = from; to < n && (uint8_t)words[to].text[same] == byte; to++)
             ;
@@ -164,6 +168,8 @@ static uint32_t tree(struct network *w, struct word *words, size_t n, size_t off
             (struct edge){byte, byte, tree(w, words + from, to - from, same + 1, level + 1)};
     }
     uint32_t node = network_edges(w, NODE_BYTES, edges, n_edges);
+    if (whole != NODE_OF_NOTHING)
+        node = network_split(w, whole, node);
     return network_text(w, words[0].text + offset, same - offset, node);
 }
 

@@ -78,7 +78,7 @@ void network_set(struct network *w, uint32_t later, enum node_kind kind, const s
 uint32_t network_procedure(struct network *w);
 void network_define(struct network *w, uint32_t procedure, uint32_t start);
 
-/* A text that leads to a node. None may begin another. */
+/* A text that leads to a node. */
 struct word {
     const char *text;
     size_t len;

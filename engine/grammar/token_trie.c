@@ -107,8 +107,8 @@ void token_trie_init(struct token_trie *t, const struct token_bytes *tokens, siz
         bool is_end = false;
         for (size_t e = 0; e < n_ends; e++)
             is_end = is_end || ends[e] == tokens[i].id;
-        if (is_end || tokens[i].len == 0 || tokens[i].len > TOKEN_TRIE_LEN_MAX || tokens[i].id < 0 ||
-            (uint32_t)tokens[i].id >= n_vocab)
+        if (is_end || tokens[i].len == 0 || tokens[i].len > TOKEN_TRIE_LEN_MAX ||
+            tokens[i].id < 0 || (uint32_t)tokens[i].id >= n_vocab)
             continue;
         t->longest = MAX(t->longest, (uint32_t)tokens[i].len);
         kept[n_kept++] = tokens[i];

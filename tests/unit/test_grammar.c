@@ -191,6 +191,37 @@ static void test_depth(void **state)
     grammar_free(g);
 }
 
+/* As deep as the stack goes, in a schema whose values need frames of their own: there is a way on
+ * at every byte, and out again. */
+static void test_way_out(void **state)
+{
+    (void)state;
+    struct grammar *g = compile(
+        "{\"properties\": {\"n\": {\"anyOf\": [{\"type\": \"array\", \"items\": {\"$ref\": \"#\"},"
+        "\"minItems\": 1, \"maxItems\": 1}, {\"type\": \"integer\"}]}}, \"required\": [\"n\"],"
+        "\"additionalProperties\": false}");
+    struct grammar_state s, t;
+    static const char in[] = "{\"n\":[";
+    grammar_start(g, &s);
+    for (int depth = 0;; depth++) {
+        assert_in_range(depth, 0, 200);
+        bool ok = true;
+        for (size_t i = 0; i < 6 && ok; i++) {
+            ok = grammar_accept(g, &s, &in[i], 1);
+            bool way = false;
+            for (int byte = 0; byte < 256; byte++)
+                way = way || grammar_step(g, &s, (uint8_t)byte, &t);
+            assert_true(way);
+        }
+        if (!ok)
+            break;
+    }
+    assert_true(grammar_accept(g, &s, "7}", 2));
+    while (!grammar_is_over(&s))
+        assert_true(grammar_accept(g, &s, "]}", 2));
+    grammar_free(g);
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -208,6 +239,27 @@ static void test_refused(void **state)
     expect_refused("{\"type\": \"array\", \"items\": {\"$ref\": \"#\"}, \"minItems\": 1}",
                    "schema: no value satisfies it");
     expect_refused("{\"properties\": {\"\xff\": true}}", "schema: a text in it is not UTF-8");
+}
+
+/* However many constants there are, none is given up, nor one that begins another. */
+static void test_enum(void **state)
+{
+    (void)state;
+    struct buf schema = {0};
+    char text[20];
+    buf_puts(&schema, "{\"enum\": [0");
+    for (int i = 1; i < 1000; i++)
+        buf_printf(&schema, ",%d,\"%d\",%d", i, i, i);
+    buf_puts(&schema, "]}");
+    struct grammar *g = compile(schema.data);
+    for (int i = 0; i < 2000; i++) {
+        snprintf(text, sizeof text, "%d", i);
+        assert_int_equal(outcome(g, text) > 0, i < 1000);
+        snprintf(text, sizeof text, "\"%d\"", i);
+        assert_int_equal(outcome(g, text), i > 0 && i < 1000 ? 2 : -1);
+    }
+    grammar_free(g);
+    buf_free(&schema);
 }
 
 /* A schema that is nested, wide or repeated beyond its limits. */
@@ -308,7 +360,8 @@ int main(void)
         cmocka_unit_test(test_space),      cmocka_unit_test(test_strings),
         cmocka_unit_test(test_numbers),    cmocka_unit_test(test_integer_limits),
         cmocka_unit_test(test_properties), cmocka_unit_test(test_depth),
-        cmocka_unit_test(test_refused),    cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_refused),    cmocka_unit_test(test_way_out),
+        cmocka_unit_test(test_enum),       cmocka_unit_test(test_limits),
         cmocka_unit_test(test_states),     cmocka_unit_test(test_masks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
