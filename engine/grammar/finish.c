@@ -1,0 +1,174 @@
+/*
+ * What is found out about a whole network: the height of every node, and that none leads back to
+ * itself without reading a byte, which would keep a step from ending.
+ */
+#include "grammar/network.h"
+
+#include "specd/error.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Splits and calls one after another without a byte; a step follows them recursively. */
+#define CHAIN_MAX 100
+
+/* ---- heights --------------------------------------------------------------------------------- */
+
+static uint8_t higher(uint8_t height)
+{
+    return height < GRAMMAR_STACK_MAX - 1 ? height + 1 : HEIGHT_NEVER;
+}
+
+static uint8_t lowest(const struct network *w, const struct node *node)
+{
+    uint8_t best = HEIGHT_NEVER;
+    for (uint32_t i = 0; i < node->n; i++)
+        best = MIN(best, w->nodes[w->edges[node->edges + i].to].height);
+    return best;
+}
+
+static uint8_t height_of(const struct network *w, const struct node *node)
+{
+    uint8_t body, next;
+    switch (node->kind) {
+    case NODE_RETURN:
+        return 0;
+    case NODE_BYTES:
+    case NODE_SPLIT:
+        return lowest(w, node);
+    case NODE_STRING:
+    case NODE_SPACE:
+        return w->nodes[node->next].height;
+    }
+    body = w->nodes[node->body].height;
+    next = w->nodes[node->next].height;
+    if (node->kind == NODE_CALL && node->next == NODE_OF_RETURN)
+        return body; /* takes the place of its caller's frame */
+    if (node->kind == NODE_LOOP && node->min == 0)
+        return next;
+    return MAX(higher(body), next);
+}
+
+/* The i-th node that a node's height depends on; UINT32_MAX behind the last. */
+static uint32_t needs(const struct network *w, const struct node *node, uint32_t i)
+{
+    switch (node->kind) {
+    case NODE_RETURN:
+        return UINT32_MAX;
+    case NODE_BYTES:
+    case NODE_SPLIT:
+        return i < node->n ? w->edges[node->edges + i].to : UINT32_MAX;
+    case NODE_CALL:
+    case NODE_LOOP:
+        return i == 0 ? node->next : i == 1 ? node->body : UINT32_MAX;
+    default:
+        return i == 0 ? node->next : UINT32_MAX;
+    }
+}
+
+/* Who depends on whom: users of node n are users[first[n]] up to users[first[n + 1]]. */
+static uint32_t *list_users(const struct network *w, uint32_t *first)
+{
+    uint32_t to;
+    memset(first, 0, (w->n_nodes + 2) * sizeof *first);
+    for (uint32_t n = 0; n < w->n_nodes; n++)
+        for (uint32_t i = 0; (to = needs(w, &w->nodes[n], i)) != UINT32_MAX; i++)
+            first[to + 2]++;
+    for (uint32_t n = 2; n < w->n_nodes + 2; n++)
+        first[n] += first[n - 1];
+    uint32_t *users = xmalloc((first[w->n_nodes + 1] + 1) * sizeof *users);
+    for (uint32_t n = 0; n < w->n_nodes; n++)
+        for (uint32_t i = 0; (to = needs(w, &w->nodes[n], i)) != UINT32_MAX; i++)
+            users[first[to + 1]++] = n;
+    return users;
+}
+
+/* Heights only fall, from never to what it takes: each fall is passed on to the users. */
+static void find_heights(struct network *w)
+{
+    uint32_t size = w->n_nodes, head = 0, n_queued = 1;
+    uint32_t *first = xmalloc((size + 2) * sizeof *first), *queue = xmalloc(size * sizeof *queue);
+    uint32_t *users = list_users(w, first);
+    bool *queued = xcalloc(size, sizeof *queued);
+    for (uint32_t n = 0; n < size; n++)
+        w->nodes[n].height = HEIGHT_NEVER;
+    for (queue[0] = NODE_OF_RETURN; n_queued > 0; n_queued--) {
+        uint32_t at = queue[head];
+        head = (head + 1) % size;
+        queued[at] = false;
+        uint8_t height = height_of(w, &w->nodes[at]);
+        if (height >= w->nodes[at].height)
+            continue;
+        w->nodes[at].height = height;
+        for (uint32_t u = first[at]; u < first[at + 1]; u++) {
+            if (queued[users[u]])
+                continue;
+            queued[users[u]] = true;
+            queue[(head + n_queued - 1) % size] = users[u];
+            n_queued++;
+        }
+    }
+    free(queued);
+    free(users);
+    free(queue);
+    free(first);
+}
+
+/* ---- chains ---------------------------------------------------------------------------------- */
+
+enum { UNSEEN = 0, OPEN = 255 };
+
+/* How many nodes follow without a byte, at most; OPEN: too many, or without end. A call's next
+ * follows its body, which reads something. */
+static uint8_t chain(const struct network *w, uint32_t at, uint8_t *lengths, unsigned depth)
+{
+    const struct node *node = &w->nodes[at];
+    uint8_t longest = 0;
+    uint32_t to;
+    if (lengths[at] != UNSEEN)
+        return lengths[at];
+    if (depth > CHAIN_MAX)
+        return OPEN;
+    lengths[at] = OPEN;
+    for (uint32_t i = 0; (to = needs(w, node, i)) != UINT32_MAX; i++) {
+        if (node->kind == NODE_BYTES || node->kind == NODE_STRING ||
+            (node->kind == NODE_CALL && i == 0))
+            continue;
+        uint8_t length = chain(w, to, lengths, depth + 1);
+        if (length == OPEN)
+            return OPEN;
+        longest = MAX(longest, length);
+    }
+    if (longest >= CHAIN_MAX)
+        return OPEN;
+    return lengths[at] = (uint8_t)(longest + 1);
+}
+
+static bool chains_end(const struct network *w)
+{
+    uint8_t *lengths = xcalloc(w->n_nodes, 1);
+    bool ok = true;
+    for (uint32_t n = 0; n < w->n_nodes && ok; n++)
+        ok = chain(w, n, lengths, 0) != OPEN;
+    free(lengths);
+    return ok;
+}
+
+int network_finish(struct network *w, uint32_t root, char *err, size_t errlen)
+{
+    if (w->full)
+        return fail(SPECD_EINVAL, err, errlen, "schema: too large: more than %d states",
+                    GRAMMAR_NODES_MAX);
+    for (uint32_t n = 0; n < w->n_nodes; n++)
+        if (w->nodes[n].kind == NODE_CALL)
+            w->nodes[n].body = w->starts[w->nodes[n].body];
+    if (!chains_end(w))
+        return fail(SPECD_EINVAL, err, errlen,
+                    "schema: $ref leads back to itself without a value between, or more than %d "
+                    "alternatives lie within each other",
+                    CHAIN_MAX);
+    find_heights(w);
+    if (w->nodes[root].height == HEIGHT_NEVER)
+        return fail(SPECD_EINVAL, err, errlen, "schema: no value satisfies it");
+    return 0;
+}

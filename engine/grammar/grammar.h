@@ -1,0 +1,105 @@
+/*
+ * grammar.h - the texts that a JSON schema allows, as an automaton over bytes.
+ *
+ * A compiled grammar is a recursive transition network: nodes that read bytes, call other nodes and
+ * return (Woods 1970). A state is the set of stacks the network can be in after the bytes read so
+ * far. Two promises hold for every state that grammar_accept leaves behind: each of its stacks can
+ * still be completed (each node knows the stack height it needs to reach its end, Knuth's 1977
+ * generalisation of Dijkstra's algorithm, and is entered only where that much is left), and every
+ * text that ends where grammar_may_end holds is JSON (RFC 8259) that satisfies the schema.
+ *
+ * The schema is JSON Schema 2020-12 in this subset. Annotations (Validation 9, Core 8.3: title,
+ * description, default, examples, deprecated, readOnly, writeOnly, $schema, $id, $comment, x-...)
+ * are skipped; every other keyword is refused by its name and place.
+ *
+ *   true, false, {}        anything; nothing
+ *   type                   one or a list. Without it the keywords say which types are meant
+ *   enum, const            beside them only type
+ *   anyOf, oneOf           oneOf is read as anyOf: that no second schema fits is not enforced
+ *   allOf                  of one schema
+ *   $ref                   within the document, to a place by JSON pointer; may be recursive.
+ *                          None of these five stands beside other assertions
+ *   properties, required, additionalProperties
+ *   items, prefixItems, minItems, maxItems, uniqueItems: false
+ *   minLength, maxLength   in characters; not together with pattern or format
+ *   pattern                grammar/pattern.h
+ *   format                 date, time, date-time, uuid, ipv4, email
+ *   minimum, maximum, exclusiveMinimum, exclusiveMaximum
+ *                          of integers, exactly; of numbers only minimum: 0
+ *
+ * The texts are narrower than JSON where that keeps a model from running on for ever or from
+ * evading the schema:
+ *
+ * - Properties come in the schema's order, optional ones may be left out, additional ones follow. A
+ *   key that is not declared begins as no declared one does with an escape, so that none is spelled
+ *   in two ways. Additional keys may repeat.
+ * - White space: one space or line feed, or none, before the value; one space or none behind a
+ *   colon; behind an opening bracket or a comma and before a closing bracket nothing, one space, or
+ *   a line feed and up to GRAMMAR_INDENT_MAX spaces or GRAMMAR_TABS_MAX tabs. None elsewhere.
+ * - Integers have at most 18 digits unless the schema's own limits ask for more, numbers 18 before
+ *   and 18 behind the point, exponents 2.
+ * - Free strings may use every escape; surrogates only in pairs. Declared names, enum, const,
+ *   pattern and format are spelled one way: raw UTF-8, and \" \\ \b \f \n \r \t \u00xx (lower case)
+ *   for what must be escaped.
+ * - Values nest about GRAMMAR_STACK_MAX deep. Where more than GRAMMAR_HEADS_MAX alternatives are
+ *   open at once, the last of them are given up.
+ *
+ * A grammar is immutable: any thread may use it. A state is a plain value that belongs to its
+ * holder; nothing here allocates but grammar_compile.
+ */
+#ifndef SPECD_GRAMMAR_H
+#define SPECD_GRAMMAR_H
+
+#include "specd/request.h"
+
+#define GRAMMAR_STACK_MAX 64
+#define GRAMMAR_HEADS_MAX 64
+#define GRAMMAR_FRAMES_MAX 256
+#define GRAMMAR_INDENT_MAX 40
+#define GRAMMAR_TABS_MAX 16
+
+/* Limits of a schema. */
+#define GRAMMAR_DEPTH_MAX 64        /* levels of its own nesting */
+#define GRAMMAR_VALUES_MAX 200000   /* JSON values in it */
+#define GRAMMAR_ENUM_MAX 10000      /* entries of one enum */
+#define GRAMMAR_PROPERTIES_MAX 1000 /* names of one object */
+#define GRAMMAR_REFS_MAX 4096       /* different places that $ref names */
+#define GRAMMAR_NODES_MAX (1 << 18) /* of the network */
+
+struct grammar;
+
+/* schema NULL: any JSON object. SPECD_EINVAL with the place in the schema and the reason. */
+int grammar_compile(struct grammar **out, const struct chat_value *schema, char *err,
+                    size_t errlen);
+void grammar_free(struct grammar *g);
+uint64_t grammar_id(const struct grammar *g); /* no other grammar of this process has it */
+
+/* Stacks share their lower parts: a frame's parent is the frame below it. */
+struct grammar_frame {
+    uint32_t node, count;
+    uint16_t parent;
+    uint8_t sub, depth;
+};
+
+/* Compare, hash and copy with the functions below: only the used parts are set. */
+struct grammar_state {
+    uint16_t n_heads, n_frames;
+    bool may_end;
+    uint16_t heads[GRAMMAR_HEADS_MAX]; /* tops of the stacks */
+    struct grammar_frame frames[GRAMMAR_FRAMES_MAX];
+};
+
+void grammar_start(const struct grammar *g, struct grammar_state *s);
+/* false, and *s unchanged, if no text of the grammar goes on with these bytes. */
+bool grammar_accept(const struct grammar *g, struct grammar_state *s, const void *bytes, size_t n);
+/* One byte from one state to another; to's content is lost if false. They must differ. */
+bool grammar_step(const struct grammar *g, const struct grammar_state *from, uint8_t byte,
+                  struct grammar_state *to);
+bool grammar_may_end(const struct grammar_state *s); /* what was read is a whole text */
+bool grammar_is_over(const struct grammar_state *s); /* ... and nothing may follow */
+void grammar_state_copy(struct grammar_state *to, const struct grammar_state *from);
+/* Equal states go on alike; unequal ones may, too. */
+bool grammar_state_equal(const struct grammar_state *a, const struct grammar_state *b);
+uint64_t grammar_state_hash(const struct grammar_state *s);
+
+#endif

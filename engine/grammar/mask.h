@@ -1,0 +1,30 @@
+/*
+ * mask.h - which tokens of a vocabulary may come next: the trie and the automaton walked together.
+ *
+ * A mask that took long to find is kept by grammar and state, in a fixed amount of memory shared by
+ * all grammars of a vocabulary; most of the others take microseconds. One thread at a time.
+ */
+#ifndef SPECD_GRAMMAR_MASK_H
+#define SPECD_GRAMMAR_MASK_H
+
+#include "grammar/grammar.h"
+#include "grammar/token_trie.h"
+
+struct grammar_masks;
+
+/* trie is borrowed. cache_bytes: memory for kept masks; 0: none are kept. */
+struct grammar_masks *grammar_masks_create(const struct token_trie *trie, size_t cache_bytes);
+void grammar_masks_free(struct grammar_masks *m);
+
+/* Sets bit id % 32 of allowed[id / 32] for every token that may follow, and clears the others;
+ * mask_words(n_vocab) words. Returns how many may: 0 only if the vocabulary cannot spell any byte
+ * that may come. */
+uint32_t grammar_mask(struct grammar_masks *m, const struct grammar *g,
+                      const struct grammar_state *s, uint32_t *allowed);
+
+struct grammar_masks_stats {
+    uint64_t n_masks, n_kept, n_nodes; /* asked for; found among the kept; tree nodes walked */
+};
+struct grammar_masks_stats grammar_masks_stats(const struct grammar_masks *m);
+
+#endif

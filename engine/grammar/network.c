@@ -1,0 +1,182 @@
+#include "grammar/network.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void *grown(void *array, uint32_t n, uint32_t *cap, size_t size)
+{
+    if (n < *cap)
+        return array;
+    *cap = *cap ? *cap * 2 : 256;
+    return xrealloc(array, *cap * size);
+}
+
+static uint32_t put(struct network *w, struct node node)
+{
+    if (w->n_nodes >= GRAMMAR_NODES_MAX) {
+        w->full = true;
+        return NODE_OF_RETURN;
+    }
+    w->nodes = grown(w->nodes, w->n_nodes, &w->cap_nodes, sizeof *w->nodes);
+    w->nodes[w->n_nodes] = node;
+    return w->n_nodes++;
+}
+
+void network_init(struct network *w)
+{
+    *w = (struct network){0};
+    put(w, (struct node){.kind = NODE_RETURN});
+    put(w, (struct node){.kind = NODE_BYTES});
+}
+
+void network_free(struct network *w)
+{
+    free(w->nodes);
+    free(w->edges);
+    free(w->starts);
+    *w = (struct network){0};
+}
+
+static uint32_t put_edges(struct network *w, const struct edge *e, size_t n)
+{
+    uint32_t first = w->n_edges;
+    for (size_t i = 0; i < n; i++) {
+        w->edges = grown(w->edges, w->n_edges, &w->cap_edges, sizeof *w->edges);
+        w->edges[w->n_edges++] = e[i];
+    }
+    return first;
+}
+
+void network_set(struct network *w, uint32_t later, enum node_kind kind, const struct edge *e,
+                 size_t n)
+{
+    if (n > UINT16_MAX || w->n_edges + n > 4 * GRAMMAR_NODES_MAX)
+        w->full = true;
+    if (w->full)
+        return;
+    struct node *node = &w->nodes[later];
+    node->kind = (uint8_t)kind;
+    node->n = (uint16_t)n;
+    node->edges = put_edges(w, e, n);
+}
+
+uint32_t network_later(struct network *w)
+{
+    return put(w, (struct node){.kind = NODE_SPLIT});
+}
+
+uint32_t network_edges(struct network *w, enum node_kind kind, const struct edge *e, size_t n)
+{
+    uint32_t node = network_later(w);
+    network_set(w, node, kind, e, n);
+    return node;
+}
+
+uint32_t network_byte(struct network *w, uint8_t lo, uint8_t hi, uint32_t next)
+{
+    return network_edges(w, NODE_BYTES, &(struct edge){lo, hi, next}, 1);
+}
+
+uint32_t network_text(struct network *w, const char *text, size_t len, uint32_t next)
+{
+    while (len-- > 0)
+        next = network_byte(w, (uint8_t)text[len], (uint8_t)text[len], next);
+    return next;
+}
+
+uint32_t network_split(struct network *w, uint32_t a, uint32_t b)
+{
+    return network_edges(w, NODE_SPLIT, (struct edge[]){{.to = a}, {.to = b}}, 2);
+}
+
+uint32_t network_call(struct network *w, uint32_t procedure, uint32_t next)
+{
+    return put(w, (struct node){.kind = NODE_CALL, .body = procedure, .next = next});
+}
+
+uint32_t network_loop(struct network *w, uint32_t body, uint32_t min, uint32_t max, uint32_t next)
+{
+    return put(
+        w, (struct node){.kind = NODE_LOOP, .body = body, .next = next, .min = min, .max = max});
+}
+
+uint32_t network_string(struct network *w, uint8_t sub, uint32_t min, uint32_t max, uint32_t next)
+{
+    return put(w,
+               (struct node){.kind = NODE_STRING, .n = sub, .next = next, .min = min, .max = max});
+}
+
+uint32_t network_space(struct network *w, uint32_t next)
+{
+    return put(w, (struct node){.kind = NODE_SPACE, .next = next});
+}
+
+uint32_t network_procedure(struct network *w)
+{
+    w->starts = grown(w->starts, w->n_starts, &w->cap_starts, sizeof *w->starts);
+    w->starts[w->n_starts] = NODE_OF_NOTHING;
+    return w->n_starts++;
+}
+
+void network_define(struct network *w, uint32_t procedure, uint32_t start)
+{
+    w->starts[procedure] = start;
+}
+
+/* ---- words ----------------------------------------------------------------------------------- */
+
+static int by_text(const void *a, const void *b)
+{
+    const struct word *x = a, *y = b;
+    int order = memcmp(x->text, y->text, MIN(x->len, y->len));
+    return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
+}
+
+static uint32_t tail(struct network *w, const struct word *word, size_t offset)
+{
+    if (word->chain)
+        return word->chain[offset];
+    return network_text(w, word->text + offset, word->len - offset, word->next);
+}
+
+#define TREE_DEPTH_MAX 256 /* branches one after another */
+
+/* The common beginning is read byte by byte, too: a node a byte, and no recursion over it. */
+static uint32_t tree(struct network *w, struct word *words, size_t n, size_t offset, int level)
+{
+    if (level > TREE_DEPTH_MAX)
+        w->full = true;
+    if (n == 1 || w->full)
+        return tail(w, &words[0], offset);
+    size_t same = offset;
+    while (same < words[0].len && same < words[n - 1].len &&
+           words[0].text[same] == words[n - 1].text[same])
+        same++;
+    uint32_t whole = NODE_OF_NOTHING; /* words that end here: the same one again and again */
+    size_t from = 0;
+    for (; from < n && words[from].len == same; from++)
+        whole = words[from].next;
+    if (from == n)
+        return network_text(w, words[0].text + offset, same - offset, whole);
+    struct edge edges[256];
+    size_t n_edges = 0;
+    for (size_t to; from < n && !w->full; from = to) {
+        uint8_t byte = (uint8_t)words[from].text[same];
+        for (to = from; to < n && (uint8_t)words[to].text[same] == byte; to++)
+            ;
+        edges[n_edges++] =
+            (struct edge){byte, byte, tree(w, words + from, to - from, same + 1, level + 1)};
+    }
+    uint32_t node = network_edges(w, NODE_BYTES, edges, n_edges);
+    if (whole != NODE_OF_NOTHING)
+        node = network_split(w, whole, node);
+    return network_text(w, words[0].text + offset, same - offset, node);
+}
+
+uint32_t network_words(struct network *w, struct word *words, size_t n, size_t offset)
+{
+    if (n == 0)
+        return NODE_OF_NOTHING;
+    qsort(words, n, sizeof *words, by_text);
+    return tree(w, words, n, offset, 0);
+}

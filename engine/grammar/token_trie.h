@@ -1,0 +1,60 @@
+/*
+ * token_trie.h - a vocabulary's tokens by their bytes, for masks. Immutable: any thread may use it.
+ *
+ * The nodes lie in preorder, each with the index behind its subtree, so a walk that fails at a node
+ * skips what lies below it. Control, unknown and unused tokens and those without bytes are not in
+ * it. *Plain* tokens consist of whole characters that a JSON string may hold as they are: inside a
+ * string all of them are allowed, or all up to a length, without a walk; the others have a tree of
+ * their own for that case.
+ */
+#ifndef SPECD_TOKEN_TRIE_H
+#define SPECD_TOKEN_TRIE_H
+
+#include "text/tokenizer.h"
+
+struct trie_node {
+    uint32_t skip;         /* the index behind the node's subtree */
+    uint32_t first, n_ids; /* tokens that end here: ids[first..] */
+    uint16_t depth;        /* bytes before this one */
+    uint8_t byte;
+};
+
+struct token_tree {
+    struct trie_node *nodes;
+    int32_t *ids;
+    uint32_t n_nodes, n_ids;
+};
+
+struct token_trie {
+    struct token_tree all, others; /* others: without the plain ones */
+    uint32_t n_vocab, longest;     /* longest: bytes of a token */
+    uint32_t *plain;               /* bits of the plain ones */
+    int32_t *plain_ids;            /* by their characters: fewest first */
+    uint32_t *plain_upto; /* (plain_longest + 1) how many have at most so many characters */
+    uint32_t plain_longest;
+    int32_t *ends; /* end tokens */
+    uint32_t n_ends;
+};
+
+/* A token's bytes; len 0: not to be used. */
+struct token_bytes {
+    const char *data;
+    size_t len;
+    int32_t id;
+};
+
+/* n_vocab bits a mask; ends are allowed exactly where the text may end, and never as bytes. Tokens
+ * longer than TOKEN_TRIE_LEN_MAX bytes are left out. */
+#define TOKEN_TRIE_LEN_MAX 1024
+void token_trie_init(struct token_trie *t, const struct token_bytes *tokens, size_t n,
+                     uint32_t n_vocab, const int32_t *ends, size_t n_ends);
+/* Of a tokenizer, with the ends of its vocabulary. */
+void token_trie_of(struct token_trie *t, const struct tokenizer *tokenizer);
+void token_trie_fini(struct token_trie *t);
+
+static inline uint32_t mask_words(uint32_t n_vocab)
+{
+    return (n_vocab + 31) / 32;
+}
+
+#endif

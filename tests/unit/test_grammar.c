@@ -1,0 +1,368 @@
+/*
+ * Grammars: which bytes may come at which place, what is refused, states as values, and masks
+ * against brute force. Texts of many schemas are compared with the package jsonschema in
+ * tests/oracle/test_grammar.py.
+ *
+ * links: specd_grammar specd_text specd_model specd_base
+ */
+#include "chat_json.h"
+#include "grammar/chars.h"
+#include "grammar_walk.h"
+#include "specd/error.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct grammar *compile(const char *schema)
+{
+    struct chat_json j;
+    struct grammar *g = NULL;
+    char err[512] = "not JSON";
+    if (!schema) {
+        assert_int_equal(grammar_compile(&g, NULL, err, sizeof err), 0);
+        return g;
+    }
+    if (!chat_json_read(&j, schema) || grammar_compile(&g, j.values, err, sizeof err) != 0)
+        fail_msg("%s: %s", schema, err);
+    chat_json_free(&j);
+    return g;
+}
+
+static void expect_refused(const char *schema, const char *message)
+{
+    struct chat_json j;
+    struct grammar *g = NULL;
+    char err[512] = "";
+    assert_true(chat_json_read(&j, schema));
+    assert_int_equal(grammar_compile(&g, j.values, err, sizeof err), SPECD_EINVAL);
+    assert_null(g);
+    assert_string_equal(err, message);
+    chat_json_free(&j);
+}
+
+/* 2: a whole text, after which nothing may come; 1: a whole text; 0: a beginning; -1: none. */
+static int outcome(const struct grammar *g, const char *text)
+{
+    struct grammar_state s;
+    grammar_start(g, &s);
+    if (!grammar_accept(g, &s, text, strlen(text)))
+        return -1;
+    return grammar_is_over(&s) ? 2 : grammar_may_end(&s) ? 1 : 0;
+}
+
+static void expect(const char *schema, const char *text, int expected)
+{
+    struct grammar *g = compile(schema);
+    if (outcome(g, text) != expected)
+        fail_msg("%s: %s: %d, not %d", schema ? schema : "object", text, outcome(g, text),
+                 expected);
+    grammar_free(g);
+}
+
+static void test_space(void **state)
+{
+    (void)state;
+    expect(NULL, "{}", 2);
+    expect(NULL, " {}", 2);
+    expect(NULL, "\n{ }", 2);
+    expect(NULL, "\n\n", -1);
+    expect(NULL, "{} ", -1);
+    expect(NULL, "{  }", -1);
+    expect(NULL, "{\"a\": 1, \"b\":2}", 2);
+    expect(NULL, "{\"a\" :", -1);
+    expect(NULL, "{\"a\":  1", -1);
+    expect(NULL, "{\"a\":\n", -1);
+    expect(NULL, "{\n\t\t\"a\":[\n\t\t\t1\n\t\t]\n}", 2);
+    expect(NULL, "{\n \t", -1);
+    expect(NULL, "{\n\t ", -1);
+    expect(NULL, "{\n\n", -1);
+    expect(NULL, "{\n                                        ", 0); /* 40 */
+    expect(NULL, "{\n                                         ", -1);
+    expect(NULL, "{\n\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t", 0); /* 16 */
+    expect(NULL, "{\n\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t", -1);
+    expect(NULL, "[", -1);
+}
+
+static void test_strings(void **state)
+{
+    (void)state;
+    static const char *const whole[] = {"\"\"",
+                                        "\"a\\u0041\\n\\/\\\"\"",
+                                        "\"\\ud83d\\ude00\"",
+                                        "\"\\uD83D\\uDE00\"",
+                                        "\"\xc3\xa9\"",
+                                        "\"\xed\x9f\xbf\"",
+                                        "\"\xf4\x8f\xbf\xbf\"",
+                                        "\"\x7f\"",
+                                        "\"\\uFFFF\"",
+                                        "\"\\ud7ff\""};
+    static const char *const never[] = {
+        "\"\n",        "\"\x01",       "\"\\x",          "\"\\u00g",       "\"\\ude00",
+        "\"\\ud83d\"", "\"\\ud83d\\n", "\"\\ud83d\\u00", "\"\\ud83d\\ud8", "\"\xc0",
+        "\"\xc1",      "\"\xe0\x80",   "\"\xed\xa0",     "\"\xf0\x80",     "\"\xf4\x90",
+        "\"\xf5",      "\"\x80",       "\"\xc3\"",       "\"\xff",         "'"};
+    for (size_t i = 0; i < COUNT_OF(whole); i++)
+        expect("{\"type\": \"string\"}", whole[i], 2);
+    for (size_t i = 0; i < COUNT_OF(never); i++)
+        expect("{\"type\": \"string\"}", never[i], -1);
+    /* One character each: two bytes, four, a pair of escapes. */
+    expect("{\"type\": \"string\", \"maxLength\": 3}", "\"\xc3\xa9\xf0\x9f\x98\x80\\ud83d\\ude00\"",
+           2);
+    expect("{\"type\": \"string\", \"maxLength\": 2}", "\"\xc3\xa9\xf0\x9f\x98\x80\\", -1);
+    expect("{\"type\": \"string\", \"minLength\": 2}", "\"\xc3\xa9\"", -1);
+    expect("{\"pattern\": \"^\\\\s\\\\S$\"}", "\"\\n\\\"\"", 2);
+    expect("{\"pattern\": \"^\\\\s\\\\S$\"}", "\"\\n\xef\xbb\xbf", -1);
+    expect("{\"pattern\": \"^(?<name>a)\\\\x62{2}$\"}", "\"abb\"", 2);
+}
+
+static void test_numbers(void **state)
+{
+    (void)state;
+    static const char *const never[] = {"01",   "-01", "+1",   ".5", "1.e",
+                                        "1e+e", "--",  "1.2.", "0x", "1e123"};
+    for (size_t i = 0; i < COUNT_OF(never); i++)
+        expect("{\"type\": \"number\"}", never[i], -1);
+    expect("{\"type\": \"number\"}", "-0.5E+10", 2);
+    expect("{\"type\": \"number\"}", "1", 1);
+    expect("{\"type\": \"number\"}", "1.", 0);
+    expect("{\"type\": \"integer\"}", "-0", -1);
+    expect("{\"type\": \"integer\"}", "999999999999999999", 2);
+    expect("{\"type\": \"integer\"}", "1.", -1);
+    expect("{\"type\": \"integer\", \"minimum\": 0, \"maximum\": 150}", "150", 2);
+    expect("{\"type\": \"integer\", \"minimum\": 0, \"maximum\": 150}", "151", -1);
+    expect("{\"type\": \"integer\", \"minimum\": 0, \"maximum\": 150}", "-", -1);
+}
+
+/* Every integer near the limits, against the limits themselves. */
+static void test_integer_limits(void **state)
+{
+    (void)state;
+    for (int lo = -120; lo < 130; lo += 7)
+        for (int hi = lo; hi < 140; hi += 9) {
+            char schema[100], text[20];
+            snprintf(schema, sizeof schema, "{\"type\":\"integer\",\"minimum\":%d,\"maximum\":%d}",
+                     lo, hi);
+            struct grammar *g = compile(schema);
+            for (int v = -1300; v<1300; v += v> - 140 && v < 150 ? 1 : 13) {
+                snprintf(text, sizeof text, "%d", v);
+                if ((outcome(g, text) > 0) != (v >= lo && v <= hi))
+                    fail_msg("%s: %d", schema, v);
+            }
+            grammar_free(g);
+        }
+}
+
+static void test_properties(void **state)
+{
+    (void)state;
+    static const char open[] = "{\"properties\": {\"a\": {\"type\": \"integer\"}, \"ab\": true,"
+                               "\"\xc3\xa9\": true}, \"required\": [\"ab\"]}";
+    expect(open, "{\"a\": 1, \"ab\": 2, \"x\": 3}", 2);
+    expect(open, "{\"ab\": 2, \"a", 0); /* abc, perhaps */
+    expect(open, "{\"ab\": 2, \"a\"", -1);
+    expect(open, "{\"ab\": 2, \"ab\"", -1);
+    expect(open, "{\"ab\": 2, \"abc\":1}", 2);
+    expect(open, "{\"ab\": 2, \"\xc3\xa9\":1}", 2);
+    expect(open, "{\"ab\": 2, \"\xc3\xa8\":1, \"\xc3\xa9\"", -1);
+    expect(open, "{\"ab\": 2, \"\\u0061", -1); /* would be "a" in other letters */
+    expect(open, "{\"ab\": 2, \"x\\u0061\":1}", 2);
+    expect(open, "{\"a\": 1}", -1);
+    expect(open, "{}", -1);
+    expect(open, "{\"x\"", -1);
+}
+
+static void test_depth(void **state)
+{
+    (void)state;
+    struct grammar *g = compile("{\"type\": \"array\"}");
+    struct grammar_state s;
+    int depth = 0;
+    for (grammar_start(g, &s); grammar_accept(g, &s, "[", 1); depth++)
+        assert_true(depth < 200);
+    assert_in_range(depth, 32, GRAMMAR_STACK_MAX);
+    for (; depth > 0; depth--)
+        assert_true(grammar_accept(g, &s, "]", 1));
+    assert_true(grammar_is_over(&s));
+    grammar_free(g);
+}
+
+/* As deep as the stack goes, in a schema whose values need frames of their own: there is a way on
+ * at every byte, and out again. */
+static void test_way_out(void **state)
+{
+    (void)state;
+    struct grammar *g = compile(
+        "{\"properties\": {\"n\": {\"anyOf\": [{\"type\": \"array\", \"items\": {\"$ref\": \"#\"},"
+        "\"minItems\": 1, \"maxItems\": 1}, {\"type\": \"integer\"}]}}, \"required\": [\"n\"],"
+        "\"additionalProperties\": false}");
+    struct grammar_state s, t;
+    static const char in[] = "{\"n\":[";
+    grammar_start(g, &s);
+    for (int depth = 0;; depth++) {
+        assert_in_range(depth, 0, 200);
+        bool ok = true;
+        for (size_t i = 0; i < 6 && ok; i++) {
+            ok = grammar_accept(g, &s, &in[i], 1);
+            bool way = false;
+            for (int byte = 0; byte < 256; byte++)
+                way = way || grammar_step(g, &s, (uint8_t)byte, &t);
+            assert_true(way);
+        }
+        if (!ok)
+            break;
+    }
+    assert_true(grammar_accept(g, &s, "7}", 2));
+    while (!grammar_is_over(&s))
+        assert_true(grammar_accept(g, &s, "]}", 2));
+    grammar_free(g);
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    expect_refused("{\"properties\": {\"age\": {\"type\": \"int\"}}}",
+                   "schema.properties.age.type: must be null, boolean, string, integer, number, "
+                   "array or object, or a list");
+    expect_refused("{\"anyOf\": [true, {\"not\": {}}]}",
+                   "schema.anyOf[1]: the keyword \"not\" is not supported");
+    expect_refused(
+        "{\"$defs\": {\"d\": {\"pattern\": \"(\"}}, \"items\": {\"$ref\": \"#/$defs/d\"}}",
+        "schema.($ref).d: pattern: at byte 1: a group is not closed");
+    expect_refused("{\"$ref\": \"#\"}",
+                   "schema: $ref leads back to itself without a value between, or more than 100 "
+                   "alternatives lie within each other");
+    expect_refused("{\"type\": \"array\", \"items\": {\"$ref\": \"#\"}, \"minItems\": 1}",
+                   "schema: no value satisfies it");
+    expect_refused("{\"properties\": {\"\xff\": true}}", "schema: a text in it is not UTF-8");
+}
+
+/* However many constants there are, none is given up, nor one that begins another. */
+static void test_enum(void **state)
+{
+    (void)state;
+    struct buf schema = {0};
+    char text[20];
+    buf_puts(&schema, "{\"enum\": [0");
+    for (int i = 1; i < 1000; i++)
+        buf_printf(&schema, ",%d,\"%d\",%d", i, i, i);
+    buf_puts(&schema, "]}");
+    struct grammar *g = compile(schema.data);
+    for (int i = 0; i < 2000; i++) {
+        snprintf(text, sizeof text, "%d", i);
+        assert_int_equal(outcome(g, text) > 0, i < 1000);
+        snprintf(text, sizeof text, "\"%d\"", i);
+        assert_int_equal(outcome(g, text), i > 0 && i < 1000 ? 2 : -1);
+    }
+    grammar_free(g);
+    buf_free(&schema);
+}
+
+/* A schema that is nested, wide or repeated beyond its limits. */
+static void test_limits(void **state)
+{
+    (void)state;
+    struct buf deep = {0}, wide = {0};
+    for (int i = 0; i < 70; i++)
+        buf_puts(&deep, "{\"items\":");
+    buf_puts(&deep, "true");
+    for (int i = 0; i < 70; i++)
+        buf_puts(&deep, "}");
+    expect_refused(deep.data, "schema: nested more than 64 levels deep");
+    buf_puts(&wide, "{\"enum\": [0");
+    for (int i = 0; i < GRAMMAR_ENUM_MAX; i++)
+        buf_printf(&wide, ",%d", i);
+    buf_puts(&wide, "]}");
+    expect_refused(wide.data, "schema.enum: must be a list of 1 to 10000 values");
+    buf_clear(&wide);
+    buf_puts(&wide, "{\"enum\": [0");
+    for (int i = 1; i < 2000; i++)
+        buf_printf(&wide, ",\"%0200d\"", i);
+    buf_puts(&wide, "]}");
+    grammar_free(compile(wide.data));
+    buf_free(&deep);
+    buf_free(&wide);
+}
+
+static void test_states(void **state)
+{
+    (void)state;
+    struct grammar *g = compile("{\"type\": \"array\", \"items\": {\"type\": \"string\"}}");
+    struct grammar_state a, b, c;
+    grammar_start(g, &a);
+    assert_true(grammar_accept(g, &a, "[\"\",\"x", 6));
+    memset(&b, 0x55, sizeof b);
+    grammar_state_copy(&b, &a);
+    assert_true(grammar_state_equal(&a, &b));
+    assert_true(grammar_state_hash(&a) == grammar_state_hash(&b));
+    assert_false(grammar_accept(g, &b, "y\"}", 3)); /* and nothing of it */
+    assert_true(grammar_state_equal(&a, &b));
+    assert_true(grammar_accept(g, &b, "y\",\"z", 5));
+    assert_true(grammar_state_equal(&a, &b)); /* items are not counted */
+    memset(&c, 0xAA, sizeof c);
+    assert_true(grammar_step(g, &a, '"', &c));
+    assert_false(grammar_state_equal(&a, &c));
+    assert_false(grammar_may_end(&c));
+    grammar_free(g);
+}
+
+static const char *const schemas[] = {
+    NULL,
+    "{}",
+    "{\"type\": \"string\", \"maxLength\": 5}",
+    "{\"type\": \"string\", \"minLength\": 30, \"maxLength\": 40}",
+    "{\"type\": \"string\", \"pattern\": \"^[a-z ]+[0-9]{2,3}$\"}",
+    "{\"type\": \"array\", \"items\": {\"type\": [\"string\", \"number\"]}, \"maxItems\": 4}",
+    "{\"anyOf\": [{\"type\": \"string\", \"maxLength\": 4}, {\"pattern\": \"^[a-z]*$\"}]}",
+    "{\"anyOf\": [{\"type\": \"string\"}, {\"enum\": [\"a\", \"the\"]}]}",
+    "{\"properties\": {\"name\": true, \"na\": {\"type\": \"null\"}, \"id\": {\"$ref\": \"#\"}}}",
+    "{\"type\": \"array\", \"items\": {\"anyOf\": [{\"$ref\": \"#\"}, {\"format\": \"date\"}]}}",
+};
+
+static void walk_all(struct walker *w, uint64_t seeds)
+{
+    for (size_t i = 0; i < COUNT_OF(schemas); i++) {
+        struct grammar *g = compile(schemas[i]);
+        for (uint64_t seed = 0; seed < seeds; seed++) {
+            struct buf text = {0};
+            if (!walker_text(w, g, seed, (uint32_t)(seed * 3), 6, &text))
+                fail_msg("%s, seed %d: %.*s", schemas[i] ? schemas[i] : "object", (int)seed,
+                         (int)text.len, text.data);
+            assert_true(outcome(g, text.data) > 0);
+            buf_free(&text);
+        }
+        grammar_free(g);
+    }
+}
+
+/* Random texts through masks end, and masks are what trying every token says; kept or not. */
+static void test_masks(void **state)
+{
+    (void)state;
+    struct walker w;
+    for (size_t cache = 0; cache < 3; cache++) {
+        walker_init(&w, cache == 2 ? 6000 : 900, cache * 100000);
+        walk_all(&w, cache == 2 ? 8 : 16);
+        struct grammar_masks_stats stats = grammar_masks_stats(w.masks);
+        assert_true(stats.n_masks > 500);
+        assert_true(cache < 2 || stats.n_kept > 0);
+        walker_free(&w);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_space),      cmocka_unit_test(test_strings),
+        cmocka_unit_test(test_numbers),    cmocka_unit_test(test_integer_limits),
+        cmocka_unit_test(test_properties), cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_refused),    cmocka_unit_test(test_way_out),
+        cmocka_unit_test(test_enum),       cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_states),     cmocka_unit_test(test_masks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
