@@ -48,6 +48,8 @@ void request_unref(struct request *req)
     free(req->messages);
     free(req->chat_values);
     free(req->chat_text);
+    free(req->schema_values);
+    free(req->schema_text);
     free(req->params.bias_ids);
     free(req->params.bias);
     free(req->params.allowed_ids);

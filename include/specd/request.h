@@ -48,6 +48,13 @@ struct chat_options {
     bool continue_final; /* the prompt ends within the last message */
 };
 
+/* What the text of the answer must be: under a grammar no other can be drawn. */
+struct request_format {
+    bool json;
+    const struct chat_value *schema; /* that it follows (engine/grammar); NULL: any object */
+    const char *field; /* that said so, for messages: static string */
+};
+
 enum mode_choice { MODE_AUTO, MODE_RATIO, MODE_BLOCK, MODE_COUPLED };
 enum drafter_choice { DRAFTER_DEFAULT, DRAFTER_MODEL, DRAFTER_SELF, DRAFTER_LOOKUP };
 
@@ -155,6 +162,9 @@ struct request {
     struct chat_options chat;
     struct chat_value *chat_values; /* owned: what chat and messages point into */
     char *chat_text;                /* owned: the strings of chat_values */
+    struct request_format format;
+    struct chat_value *schema_values; /* owned: what format.schema points to */
+    char *schema_text;                /* owned: the strings of schema_values */
     bool stream;
     struct request_params params;
     struct buf storage; /* owned bytes that stops, messages and prompt may point into */
