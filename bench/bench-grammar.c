@@ -174,7 +174,7 @@ int main(int argc, char **argv)
     }
     uint64_t start = clock_ns();
     if (t)
-        token_trie_of(&trie, t);
+        token_trie_of(&trie, t, tokenizer_n_vocab(t));
     else
         make_up(&trie, &bytes);
     printf("%u tokens, %u nodes, %u without the plain ones; made in %.1f ms\n", trie.n_vocab,
@@ -191,8 +191,8 @@ int main(int argc, char **argv)
     measure(&trie, g, 32 << 20, 10, "schema, ten documents");
     measure(&trie, json, 0, 3, "any object, none kept");
     measure(&trie, json, 32 << 20, 1, "any object, first document");
-    grammar_free(g);
-    grammar_free(json);
+    grammar_unref(g);
+    grammar_unref(json);
     token_trie_fini(&trie);
     tokenizer_free(t);
     buf_free(&bytes);

@@ -279,13 +279,6 @@ static int device_slot_blocks(struct device *dev, int32_t slot, int32_t first, i
     return slots_stage_blocks(&dev->slots, slot, first, n, ids, dev->kv.n_blocks);
 }
 
-/* Only the removal of an automaton works: there are none yet. */
-static int device_grammar_set(struct device *dev, int32_t slot, const void *automaton, size_t bytes)
-{
-    (void)bytes;
-    return automaton || slot < 0 || slot >= dev->slots.n_slots ? SPECD_EINVAL : 0;
-}
-
 static int device_begin(struct device *dev, const struct round *round)
 {
     return dev->rounds.has_thread ? rounds_begin(&dev->rounds, round) : SPECD_EINVAL;
@@ -340,7 +333,6 @@ const struct device_ops cpu_device_ops = {
     .pool_create = device_pool_create,
     .slot_set = device_slot_set,
     .slot_blocks = device_slot_blocks,
-    .grammar_set = device_grammar_set,
     .begin = device_begin,
     .forward = device_forward,
     .draw = device_draw,

@@ -449,13 +449,6 @@ static int device_slot_blocks(struct device *dev, int32_t slot, int32_t first, i
                          : SPECD_EINVAL;
 }
 
-/* Only the removal of an automaton works: no kernel reads one. */
-static int device_grammar_set(struct device *dev, int32_t slot, const void *automaton, size_t bytes)
-{
-    (void)bytes;
-    return automaton || slot < 0 || slot >= dev->seats.n_slots ? SPECD_EINVAL : 0;
-}
-
 const struct device_ops cuda_device_ops = {
     .name = "cuda",
     .open = device_open,
@@ -466,7 +459,6 @@ const struct device_ops cuda_device_ops = {
     .pool_create = device_pool_create,
     .slot_set = device_slot_set,
     .slot_blocks = device_slot_blocks,
-    .grammar_set = device_grammar_set,
     .begin = gpu_begin,
     .forward = gpu_record_forward,
     .draw = gpu_record_draw,

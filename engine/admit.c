@@ -102,6 +102,36 @@ static bool may_share_evidence(const struct seq *s)
     return !s->req->params.has_seed || s->params.mode == VERIFY_COUPLED;
 }
 
+static bool server_drafts(const struct engine_config *c)
+{
+    return c->n_drafters > 0 && c->drafters[0] != DRAFT_NONE;
+}
+
+/* The masks of a grammar are made on the host, one for each drafted token: only drafts that the
+ * host knows can have them. Lookup is at hand wherever anything drafts. */
+static void set_drafters(struct engine *e, struct seq *s)
+{
+    const struct speculative_params *r = &s->req->params.spec;
+    const struct engine_config *c = &e->config;
+    if (s->req->format.json) {
+        if (r->enabled && server_drafts(c) && drafter_wanted(r->drafter, DRAFT_LOOKUP))
+            s->drafters[s->n_drafters++] = DRAFT_LOOKUP;
+        return;
+    }
+    for (int i = 0; i < c->n_drafters && r->enabled; i++) {
+        if (drafter_wanted(r->drafter, c->drafters[i]))
+            s->drafters[s->n_drafters++] = c->drafters[i];
+    }
+}
+
+static const char *why_no_drafter(const struct engine *e, const struct request *req)
+{
+    if (!server_drafts(&e->config))
+        return "the server has no drafter";
+    return req->format.json ? "under a JSON format only lookup can draft"
+                            : "the server has no drafter of this kind";
+}
+
 static void set_drafting(struct engine *e, struct seq *s)
 {
     const struct speculative_params *r = &s->req->params.spec;
@@ -112,15 +142,11 @@ static void set_drafting(struct engine *e, struct seq *s)
     s->k_fixed = MIN(r->fixed >= 0 ? r->fixed : c->draft_fixed, k_max);
     if (r->fixed < 0 && r->max >= 0) /* the request bounds the server's fixed K */
         s->k_fixed = MIN(s->k_fixed, r->max);
-    for (int i = 0; i < c->n_drafters && r->enabled; i++) {
-        if (drafter_wanted(r->drafter, c->drafters[i]))
-            s->drafters[s->n_drafters++] = c->drafters[i];
-    }
+    set_drafters(e, s);
     if (!r->enabled)
         s->no_draft = "the request disabled it";
     else if (s->n_drafters == 0)
-        s->no_draft = r->drafter == DRAFTER_DEFAULT ? "the server has no drafter"
-                                                    : "the server has no drafter of this kind";
+        s->no_draft = why_no_drafter(e, s->req);
     else if (s->k_max == 0 || s->k_fixed == 0)
         s->no_draft = "the request or the server set K to 0";
     if (s->n_drafters == 0)

@@ -16,6 +16,7 @@
 struct commit {
     int32_t id, k; /* k: drafted in its round */
     bool drafted, is_end, is_last;
+    bool is_whole; /* what was asked for is complete with it, and nothing may follow */
     const struct token_logprob *own, *top; /* or NULL */
 };
 
@@ -92,8 +93,8 @@ static enum finish_reason commit_token(struct engine *e, struct seq *s, const st
         s->req->output.stop_text = s->req->params.stops[stop_index];
         return FINISH_STOP;
     }
-    push_token(s, c, c->is_last ? flush_text(s) : n);
-    return c->is_last ? FINISH_LENGTH : FINISH_NONE;
+    push_token(s, c, c->is_last || c->is_whole ? flush_text(s) : n);
+    return c->is_whole ? FINISH_STOP : c->is_last ? FINISH_LENGTH : FINISH_NONE;
 }
 
 /* ---- the end of a sequence ------------------------------------------------------------------- */
@@ -230,6 +231,17 @@ static void take_tokens(struct engine *e, struct seq *s, const struct seq_result
     sched_commit(&e->sched, s, !s->draft_kv);
 }
 
+/* The grammar's view of a round. False if no token may follow: what the text must be and what may
+ * be drawn contradict each other. */
+static bool advance_constraint(struct seq *s, const struct seq_result *r)
+{
+    if (!s->constraint || r->flags & SEQ_END)
+        return true;
+    return constraint_advance(s->constraint, r->tokens, r->n_tokens) &&
+           (constraint_is_over(s->constraint) || s->len >= s->limit ||
+            constraint_ready(s->constraint, s->len));
+}
+
 static void stamp(struct engine *e, struct seq *s, int32_t n_tokens, uint64_t now)
 {
     e->stats.generation_tokens += (uint64_t)n_tokens;
@@ -257,7 +269,8 @@ static enum finish_reason deliver(struct engine *e, struct seq *s, int32_t k,
                            .k = k,
                            .drafted = i < r->n_accepted,
                            .is_end = last && (r->flags & SEQ_END),
-                           .is_last = last && r->len >= s->limit};
+                           .is_last = last && r->len >= s->limit,
+                           .is_whole = last && s->constraint && constraint_is_over(s->constraint)};
         if (r->own) {
             c.own = r->own + i;
             c.top = r->top + (ptrdiff_t)i * s->params.n_logprobs;
@@ -288,6 +301,14 @@ bool seq_reader_drained(struct seq *s)
     return unread < STALL_BYTES / 4;
 }
 
+static void finish_stuck(struct engine *e, struct seq *s)
+{
+    char why[160];
+    snprintf(why, sizeof why, "%s: no token that is allowed may follow the text so far",
+             s->req->format.field);
+    seq_finish(e, s, FINISH_ERROR, SPECD_EINVAL, why);
+}
+
 static void commit_seq(struct engine *e, struct seq *s, const struct seq_turn *t,
                        const struct seq_result *r, uint64_t now)
 {
@@ -298,6 +319,7 @@ static void commit_seq(struct engine *e, struct seq *s, const struct seq_turn *t
     }
     observe_draft(s, t, r);
     take_tokens(e, s, r);
+    bool may_go_on = advance_constraint(s, r);
     if (s->stats.n_generated == 0)
         intake_release(e, s);
 
@@ -315,6 +337,10 @@ static void commit_seq(struct engine *e, struct seq *s, const struct seq_turn *t
     if (reason != FINISH_NONE) {
         count_finish(e, s, reason, 0);
         retire(e, s);
+        return;
+    }
+    if (!may_go_on) {
+        finish_stuck(e, s);
         return;
     }
     if (lags)

@@ -7,6 +7,7 @@
 #ifndef SPECD_ENGINE_IMPL_H
 #define SPECD_ENGINE_IMPL_H
 
+#include "constraint.h"
 #include "kv.h"
 #include "mailbox.h"
 #include "model/model_file.h"
@@ -49,6 +50,7 @@ struct engine {
     struct tokenizer *tokenizer;
     struct chat_template *chat;
     struct prepare_tables prepare;
+    struct constraint_tables constraints; /* the engine thread's */
 
     /* engine thread */
     uv_loop_t loop;

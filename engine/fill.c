@@ -110,6 +110,8 @@ static int32_t propose(const struct sched *s, const struct seq *q, struct seq_tu
         t->drafter = q->drafters[i];
         if (t->drafter == DRAFT_LOOKUP) {
             int32_t n = lookup_draft(q->lookup, room, rs->host_draft, &t->match);
+            if (q->constraint)
+                n = constraint_cut(q->constraint, rs->host_draft, n);
             rs->source = DRAFT_FROM_HOST;
             if (n > 0)
                 return n;
@@ -159,6 +161,13 @@ static bool catch_up(struct sched *s, struct round *r, struct budget *b, struct 
     return q->k_fixed < 0;
 }
 
+/* The masks of a round go no further than a token may follow. */
+static void constrain(struct seq *q, struct seq_turn *t, struct round_seq *rs)
+{
+    t->k = constraint_draft(q->constraint, rs->host_draft, t->k);
+    rs->masks = constraint_masks(q->constraint);
+}
+
 static void draft(struct sched *s, struct round *r, struct budget *b, uint64_t turn)
 {
     struct pace_seq pace[SPECD_SLOTS_MAX];
@@ -171,6 +180,7 @@ static void draft(struct sched *s, struct round *r, struct budget *b, uint64_t t
         struct round_seq *rs = &r->seqs[i];
         rs->slot = q->slot;
         rs->source = DRAFT_FROM_MODEL;
+        rs->masks = NULL;
         seqs[i] = q;
         pace[i] = pace_entry(q, t, propose(s, q, t, rs));
     }
@@ -181,6 +191,8 @@ static void draft(struct sched *s, struct round *r, struct budget *b, uint64_t t
         t->k = pace[i].k;
         if (!catch_up(s, r, b, seqs[i], t))
             continue;
+        if (seqs[i]->constraint)
+            constrain(seqs[i], t, &r->seqs[i]);
         t->decodes = true;
         r->seqs[n] = r->seqs[i];
         r->seqs[n++].k = t->k;

@@ -92,6 +92,18 @@ static void set_prompt(struct engine *e, struct seq *s, const int32_t *ids, int3
     pthread_mutex_unlock(&s->req->output.lock);
 }
 
+/* The first token. */
+static int check_draw(const struct engine *e, const struct seq *s, char *err, size_t errlen)
+{
+    if (!can_draw(e, s))
+        return fail(SPECD_EINVAL, err, errlen, "%s: all bans together leave no token to draw",
+                    s->params.allowed ? "allowed_token_ids" : "logit_bias");
+    if (s->constraint && !constraint_ready(s->constraint, s->len))
+        return fail(SPECD_EINVAL, err, errlen, "%s: no token that is allowed begins such a text",
+                    s->req->format.field);
+    return 0;
+}
+
 /* The sequence becomes ready to run, or ends here. */
 static void enter_prompt(struct engine *e, struct seq *s, const struct prepared *prompt)
 {
@@ -99,9 +111,10 @@ static void enter_prompt(struct engine *e, struct seq *s, const struct prepared 
     int rc = check_length(e, s->req, prompt->n_ids, err, sizeof err);
     if (rc == 0) {
         set_prompt(e, s, prompt->ids, (int32_t)prompt->n_ids);
-        if (!can_draw(e, s))
-            rc = fail(SPECD_EINVAL, err, sizeof err, "%s: all bans together leave no token to draw",
-                      s->params.allowed ? "allowed_token_ids" : "logit_bias");
+        if (prompt->grammar)
+            s->constraint =
+                constraint_create(&e->constraints, prompt->grammar, &s->params, s->k_max);
+        rc = check_draw(e, s, err, sizeof err);
     }
     if (rc != 0) {
         seq_finish(e, s, FINISH_ERROR, rc, err);
@@ -173,7 +186,7 @@ static void on_prepared(uv_work_t *work, int status)
     s->preparing_on_pool = false;
     if (s->state == SEQ_DONE)
         seq_free(s);
-    free(p->prompt.ids);
+    prepared_free(&p->prompt);
     free(p);
     e->turn_began_ns = clock_ns();
     engine_turn(e);
@@ -211,7 +224,12 @@ void engine_intake(struct engine *e, struct seq *s)
     s->leader = leader;
     if (leader->state == SEQ_PREPARING)
         return; /* hand_on comes back to it */
-    struct prepared p = {leader->tokens, (size_t)leader->n_prompt, leader->bos_added};
+    struct prepared p = {
+        .ids = leader->tokens,
+        .n_ids = (size_t)leader->n_prompt,
+        .bos_added = leader->bos_added,
+        .grammar = leader->constraint ? constraint_grammar(leader->constraint) : NULL,
+    };
     if (leader->stats.n_generated > 0)
         s->leader = NULL;
     enter_prompt(e, s, &p);

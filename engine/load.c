@@ -54,7 +54,9 @@ static int open_text(struct engine *e, char *err, size_t errlen)
         if (rc != 0) /* the model still completes text */
             log_warn("the model's chat template is unusable, chat is off: %s", why);
     }
-    e->prepare = (struct prepare_tables){.tokenizer = e->tokenizer, .chat = e->chat};
+    e->prepare = (struct prepare_tables){
+        .tokenizer = e->tokenizer, .chat = e->chat, .grammars = grammar_cache_create()};
+    constraint_tables_init(&e->constraints, e->tokenizer, e->target_file->model.n_vocab);
     return 0;
 }
 
@@ -335,6 +337,8 @@ void engine_unload(struct engine *e)
         e->ops->close(e->dev);
     kv_free(e->kv);
     free(e->cost);
+    constraint_tables_fini(&e->constraints);
+    grammar_cache_free(e->prepare.grammars);
     chat_template_free(e->chat);
     tokenizer_free(e->tokenizer);
     model_file_close(e->draft_file);

@@ -61,10 +61,9 @@ static int encode(const struct prepare_tables *t, const struct request *req, con
     return rc;
 }
 
-int prepare_prompt(const struct prepare_tables *t, const struct request *req, struct prepared *out,
-                   char *err, size_t errlen)
+static int prepare_ids(const struct prepare_tables *t, const struct request *req,
+                       struct prepared *out, char *err, size_t errlen)
 {
-    *out = (struct prepared){0};
     if (req->kind == PROMPT_TOKENS)
         return copy_ids(t->tokenizer, req, out, err, errlen);
     if (req->kind == PROMPT_TEXT)
@@ -76,4 +75,26 @@ int prepare_prompt(const struct prepare_tables *t, const struct request *req, st
                     chat_flags(tokenizer_vocab(t->tokenizer), &text), out);
     buf_free(&text);
     return rc;
+}
+
+static int prepare_grammar(const struct prepare_tables *t, const struct request *req,
+                           struct prepared *out, char *err, size_t errlen)
+{
+    char why[224];
+    int rc = grammar_cache_get(t->grammars, &out->grammar, req->format.schema, why, sizeof why);
+    return rc == 0 ? 0 : fail(rc, err, errlen, "%s: %s", req->format.field, why);
+}
+
+int prepare_prompt(const struct prepare_tables *t, const struct request *req, struct prepared *out,
+                   char *err, size_t errlen)
+{
+    *out = (struct prepared){0};
+    int rc = req->format.json ? prepare_grammar(t, req, out, err, errlen) : 0;
+    return rc == 0 ? prepare_ids(t, req, out, err, errlen) : rc;
+}
+
+void prepared_free(struct prepared *p)
+{
+    free(p->ids);
+    grammar_unref(p->grammar);
 }

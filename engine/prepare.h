@@ -1,12 +1,15 @@
 /*
- * prepare.h - from a request's prompt to token ids: template, then tokenizer.
+ * prepare.h - from a request's prompt to token ids: template, then tokenizer; and from its schema
+ * to a grammar.
  *
- * A pure function of immutable tables and of the request's read-only fields: the engine runs it on
- * libuv's thread pool, so that a long prompt stalls neither the loop nor the HTTP thread.
+ * A function of tables that any thread may use and of the request's read-only fields: the engine
+ * runs it on libuv's thread pool, so that a long prompt stalls neither the loop nor the HTTP
+ * thread.
  */
 #ifndef SPECD_PREPARE_H
 #define SPECD_PREPARE_H
 
+#include "grammar/cache.h"
 #include "specd/request.h"
 #include "text/chat.h"
 #include "text/tokenizer.h"
@@ -14,13 +17,16 @@
 struct prepare_tables {
     const struct tokenizer *tokenizer;
     const struct chat_template *chat; /* NULL: the model has none */
+    struct grammar_cache *grammars;
 };
 
 struct prepared {
     int32_t *ids; /* malloc'd */
     size_t n_ids;
-    bool bos_added; /* the first is a BOS that the text does not spell */
+    bool bos_added;          /* the first is a BOS that the text does not spell */
+    struct grammar *grammar; /* of the answer: a reference, or NULL */
 };
+void prepared_free(struct prepared *p);
 
 /* EINVAL names the field; ECANCELED when req->cancelled became true. */
 int prepare_prompt(const struct prepare_tables *t, const struct request *req, struct prepared *out,

@@ -196,6 +196,7 @@ static void admit(struct sched *s, uint64_t now)
  * Whether a round may be planned while another is in flight. It must not where the host is needed
  * between the two:
  *   - lookup drafts from the text that the round in flight commits;
+ *   - under a grammar that text says what may follow;
  *   - at the end of the draft model's context K follows from the exact length;
  *   - where the pool would have to be emptied for it, better wait than preempt on an upper bound.
  */
@@ -207,6 +208,8 @@ static bool may_follow(const struct sched *s)
             continue;
         int32_t k = flight_k_bound(&s->flight, q), end = flight_end(&s->flight, q, k);
         blocks += MAX(blocks_for(end) - q->n_blocks, 0);
+        if (q->constraint && flight_decodes(&s->flight, q))
+            return false;
         if (k == 0 || !flight_decodes(&s->flight, q))
             continue;
         bool at_draft_end = end > s->draft_ctx && flight_len_least(&s->flight, q) < s->draft_ctx;

@@ -20,6 +20,7 @@ void seq_free(struct seq *s)
     free(s->blocks);
     free(s->allowed);
     lookup_free(s->lookup);
+    constraint_free(s->constraint);
     stop_matcher_free(s->stop);
     buf_free(&s->pending);
     request_unref(s->req);

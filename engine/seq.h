@@ -14,6 +14,7 @@
 #ifndef SPECD_SEQ_H
 #define SPECD_SEQ_H
 
+#include "constraint.h"
 #include "lookup.h"
 #include "pace.h"
 #include "specd/engine.h"
@@ -71,6 +72,8 @@ struct seq {
     struct lookup *lookup; /* NULL unless lookup is among the drafters */
     bool used[4];          /* drafters whose tokens were verified, by drafter_type */
     const char *no_draft;  /* why there are no drafters; static string or NULL */
+
+    struct constraint *constraint; /* what the text must be, or NULL */
 
     /* text */
     struct decoder decoder;

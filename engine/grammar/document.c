@@ -92,13 +92,22 @@ static uint32_t nth(const struct compiler *c, uint32_t list, const char *name)
     return i;
 }
 
-uint32_t value_at_pointer(const struct compiler *c, const char *pointer)
+/* "#name" was an anchor in older drafts. */
+bool value_is_resource(const struct compiler *c, uint32_t schema)
+{
+    uint32_t id = value_get(c, schema, "$id");
+    return id != NO_VALUE && c->v[id].kind == CHAT_STRING && c->v[id].s[0] != '#';
+}
+
+uint32_t value_at_pointer(const struct compiler *c, const char *pointer, uint32_t *resource)
 {
     struct buf name = {0};
-    uint32_t at = 0;
+    uint32_t at = *resource;
     while (*pointer == '/' && at != NO_VALUE) {
         pointer = read_name(pointer + 1, &name);
         at = c->v[at].kind == CHAT_LIST ? nth(c, at, name.data) : value_get(c, at, name.data);
+        if (at != NO_VALUE && value_is_resource(c, at))
+            *resource = at;
     }
     buf_free(&name);
     return *pointer ? NO_VALUE : at;

@@ -17,7 +17,8 @@
  *   enum, const            beside them only type
  *   anyOf, oneOf           oneOf is read as anyOf: that no second schema fits is not enforced
  *   allOf                  of one schema
- *   $ref                   within the document, to a place by JSON pointer; may be recursive.
+ *   $ref                   within the document, to a place by JSON pointer, from the innermost
+ *                          schema with an $id or the root; may be recursive.
  *                          None of these five stands beside other assertions
  *   properties, required, additionalProperties
  *   items, prefixItems, minItems, maxItems, uniqueItems: false
@@ -44,7 +45,7 @@
  * - Values nest about GRAMMAR_STACK_MAX deep. Where more than GRAMMAR_HEADS_MAX alternatives are
  *   open at once, the last of them are given up.
  *
- * A grammar is immutable: any thread may use it. A state is a plain value that belongs to its
+ * A grammar is immutable but for its count of references: any thread may use it. A state is a plain value that belongs to its
  * holder; nothing here allocates but grammar_compile.
  */
 #ifndef SPECD_GRAMMAR_H
@@ -68,10 +69,12 @@
 
 struct grammar;
 
-/* schema NULL: any JSON object. SPECD_EINVAL with the place in the schema and the reason. */
+/* schema NULL: any JSON object. *out is one reference. SPECD_EINVAL with the place in the schema and
+ * the reason. */
 int grammar_compile(struct grammar **out, const struct chat_value *schema, char *err,
                     size_t errlen);
-void grammar_free(struct grammar *g);
+struct grammar *grammar_ref(struct grammar *g); /* returns g */
+void grammar_unref(struct grammar *g);          /* frees it with the last reference; NULL is fine */
 uint64_t grammar_id(const struct grammar *g); /* no other grammar of this process has it */
 
 /* Stacks share their lower parts: a frame's parent is the frame below it. */

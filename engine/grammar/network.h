@@ -10,6 +10,8 @@
 
 #include "grammar/grammar.h"
 
+#include <stdatomic.h>
+
 enum node_kind {
     NODE_RETURN, /* back to the frame below; without one the text is whole */
     NODE_BYTES,  /* reads a byte along an edge; nothing if it has no edges */
@@ -42,7 +44,8 @@ struct edge {
 struct grammar {
     struct node *nodes;
     struct edge *edges;
-    uint32_t root;
+    atomic_int refs;
+    uint32_t n_nodes, root;
     uint64_t id;
 };
 

@@ -105,10 +105,10 @@ static unsigned classify(struct compiler *c, uint32_t s, uint32_t *leading)
 
 /* ---- $ref ------------------------------------------------------------------------------------ */
 
-static uint32_t place_procedure(struct compiler *c, uint32_t schema)
+static uint32_t place_procedure(struct compiler *c, uint32_t schema, uint32_t resource)
 {
     for (uint32_t i = 0; i < c->n_places; i++)
-        if (c->places[i].schema == schema)
+        if (c->places[i].schema == schema && c->places[i].resource == resource)
             return c->places[i].procedure;
     if (c->n_places == GRAMMAR_REFS_MAX) {
         compile_error(c, "more than %d places that $ref names", GRAMMAR_REFS_MAX);
@@ -119,7 +119,7 @@ static uint32_t place_procedure(struct compiler *c, uint32_t schema)
         c->places = xrealloc(c->places, c->cap_places * sizeof *c->places);
     }
     uint32_t procedure = network_procedure(&c->net);
-    c->places[c->n_places++] = (struct place_procedure){schema, procedure};
+    c->places[c->n_places++] = (struct place_procedure){schema, resource, procedure};
     return procedure;
 }
 
@@ -130,12 +130,13 @@ static uint32_t compile_ref(struct compiler *c, uint32_t ref, uint32_t next)
         compile_error(c, "$ref must be a string");
         return next;
     }
-    uint32_t place = v->s[0] == '#' ? value_at_pointer(c, v->s + 1) : NO_VALUE;
+    uint32_t resource = c->resource;
+    uint32_t place = v->s[0] == '#' ? value_at_pointer(c, v->s + 1, &resource) : NO_VALUE;
     if (place == NO_VALUE) {
         compile_error(c, "$ref \"%.80s\" names no place in this schema", v->s);
         return next;
     }
-    return network_call(&c->net, place_procedure(c, place), next);
+    return network_call(&c->net, place_procedure(c, place, resource), next);
 }
 
 /* Compiled one after another, not within each other: chains of $ref may be long. */
@@ -146,6 +147,7 @@ static void compile_places(struct compiler *c)
         size_t mark = path_in(c, "($ref)");
         if (c->v[p.schema].key)
             path_in(c, c->v[p.schema].key);
+        c->resource = p.resource;
         network_define(&c->net, p.procedure, compile_schema(c, p.schema, NODE_OF_RETURN));
         path_out(c, mark);
     }
@@ -279,17 +281,9 @@ static uint32_t compile_leading(struct compiler *c, uint32_t s, uint32_t leading
     return kinds >> c->v[leading].kind & 1 ? compile_const(c, leading, next) : NODE_OF_NOTHING;
 }
 
-uint32_t compile_schema(struct compiler *c, uint32_t s, uint32_t next)
+static uint32_t compile_dict(struct compiler *c, uint32_t s, uint32_t next)
 {
     uint32_t leading;
-    if (c->rc != 0 || c->net.full)
-        return next;
-    if (c->v[s].kind == CHAT_BOOL)
-        return c->v[s].b ? compile_common(c, COMMON_VALUE, next) : NODE_OF_NOTHING;
-    if (c->v[s].kind != CHAT_DICT) {
-        compile_error(c, "a schema must be an object, true or false");
-        return next;
-    }
     unsigned found = classify(c, s, &leading);
     if (c->rc != 0)
         return next;
@@ -299,6 +293,24 @@ uint32_t compile_schema(struct compiler *c, uint32_t s, uint32_t next)
     if (c->rc != 0)
         return next;
     return types == 0 ? compile_common(c, COMMON_VALUE, next) : compile_types(c, s, types, next);
+}
+
+uint32_t compile_schema(struct compiler *c, uint32_t s, uint32_t next)
+{
+    if (c->rc != 0 || c->net.full)
+        return next;
+    if (c->v[s].kind == CHAT_BOOL)
+        return c->v[s].b ? compile_common(c, COMMON_VALUE, next) : NODE_OF_NOTHING;
+    if (c->v[s].kind != CHAT_DICT) {
+        compile_error(c, "a schema must be an object, true or false");
+        return next;
+    }
+    uint32_t outer = c->resource;
+    if (value_is_resource(c, s))
+        c->resource = s;
+    uint32_t first = compile_dict(c, s, next);
+    c->resource = outer;
+    return first;
 }
 
 static int compile(struct compiler *c, uint32_t *root)
@@ -326,7 +338,9 @@ int grammar_compile(struct grammar **out, const struct chat_value *schema, char 
     int rc = compile(&c, &root);
     if (rc == 0) {
         struct grammar *g = xmalloc(sizeof *g);
-        *g = (struct grammar){.nodes = c.net.nodes, .edges = c.net.edges, .root = root};
+        *g = (struct grammar){
+            .nodes = c.net.nodes, .edges = c.net.edges, .n_nodes = c.net.n_nodes, .root = root};
+        atomic_init(&g->refs, 1);
         g->id = atomic_fetch_add(&last_id, 1) + 1;
         c.net.nodes = NULL;
         c.net.edges = NULL;
@@ -342,9 +356,15 @@ int grammar_compile(struct grammar **out, const struct chat_value *schema, char 
     return rc;
 }
 
-void grammar_free(struct grammar *g)
+struct grammar *grammar_ref(struct grammar *g)
 {
-    if (!g)
+    atomic_fetch_add_explicit(&g->refs, 1, memory_order_relaxed);
+    return g;
+}
+
+void grammar_unref(struct grammar *g)
+{
+    if (!g || atomic_fetch_sub_explicit(&g->refs, 1, memory_order_acq_rel) > 1)
         return;
     free(g->nodes);
     free(g->edges);

@@ -14,7 +14,7 @@
 
 /* A procedure for something that is compiled once: a place that $ref names, a pattern. */
 struct place_procedure {
-    uint32_t schema, procedure;
+    uint32_t schema, resource, procedure;
 };
 struct pattern_procedure {
     char *pattern;
@@ -28,6 +28,7 @@ struct compiler {
     const struct chat_value *v; /* the document; NULL without */
     uint32_t *end;              /* (n_values) the index behind a value and its children */
     uint32_t n_values;
+    uint32_t resource; /* the schema with an $id, or the root, that is being compiled */
     struct place_procedure *places;
     uint32_t n_places, cap_places, n_places_done;
     struct pattern_procedure *patterns;
@@ -57,8 +58,11 @@ static inline bool value_is_container(const struct chat_value *v)
     return v->kind == CHAT_LIST || v->kind == CHAT_DICT;
 }
 uint32_t value_get(const struct compiler *c, uint32_t dict, const char *key); /* or NO_VALUE */
-/* The place a JSON pointer (RFC 6901) in a URI fragment leads to, or NO_VALUE. */
-uint32_t value_at_pointer(const struct compiler *c, const char *pointer);
+/* Whether a schema has an $id: pointers within it begin there (JSON Schema core 8.2.1). */
+bool value_is_resource(const struct compiler *c, uint32_t schema);
+/* The place a JSON pointer (RFC 6901) in a URI fragment leads to from *resource, or NO_VALUE;
+ * *resource becomes the one the place is in. */
+uint32_t value_at_pointer(const struct compiler *c, const char *pointer, uint32_t *resource);
 /* Keeps the first error; the path is put before it. */
 void compile_error(struct compiler *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* path_in returns what path_out needs to take the name off again. */

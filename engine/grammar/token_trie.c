@@ -123,18 +123,18 @@ void token_trie_init(struct token_trie *t, const struct token_bytes *tokens, siz
     free(kept);
 }
 
-void token_trie_of(struct token_trie *t, const struct tokenizer *tokenizer)
+void token_trie_of(struct token_trie *t, const struct tokenizer *tokenizer, uint32_t n_vocab)
 {
     const struct vocab *v = tokenizer_vocab(tokenizer);
-    uint32_t n_vocab = tokenizer_n_vocab(tokenizer);
-    struct token_bytes *tokens = xcalloc(n_vocab, sizeof *tokens);
-    for (uint32_t id = 0; id < n_vocab; id++) {
+    uint32_t n = tokenizer_n_vocab(tokenizer);
+    struct token_bytes *tokens = xcalloc(n, sizeof *tokens);
+    for (uint32_t id = 0; id < n; id++) {
         enum token_type type = v->tokens[id].type;
         tokens[id].id = (int32_t)id;
         if (type == TOKEN_NORMAL || type == TOKEN_BYTE || type == TOKEN_USER_DEFINED)
             tokens[id].data = tokenizer_piece(tokenizer, (int32_t)id, false, &tokens[id].len);
     }
-    token_trie_init(t, tokens, n_vocab, n_vocab, v->eog, (size_t)v->n_eog);
+    token_trie_init(t, tokens, n, n_vocab, v->eog, (size_t)v->n_eog);
     free(tokens);
 }
 

@@ -48,8 +48,8 @@ struct token_bytes {
 #define TOKEN_TRIE_LEN_MAX 1024
 void token_trie_init(struct token_trie *t, const struct token_bytes *tokens, size_t n,
                      uint32_t n_vocab, const int32_t *ends, size_t n_ends);
-/* Of a tokenizer, with the ends of its vocabulary. */
-void token_trie_of(struct token_trie *t, const struct tokenizer *tokenizer);
+/* Of a tokenizer, with the ends of its vocabulary. n_vocab: ids that the model has. */
+void token_trie_of(struct token_trie *t, const struct tokenizer *tokenizer, uint32_t n_vocab);
 void token_trie_fini(struct token_trie *t);
 
 static inline uint32_t mask_words(uint32_t n_vocab)

@@ -245,7 +245,6 @@ struct device_ops {
     int (*slot_set)(struct device *dev, int32_t slot, const struct slot_config *config);
     int (*slot_blocks)(struct device *dev, int32_t slot, int32_t first, int32_t n,
                        const int32_t *ids);
-    int (*grammar_set)(struct device *dev, int32_t slot, const void *automaton, size_t bytes);
 
     int (*begin)(struct device *dev, const struct round *round); /* copies it */
     int (*forward)(struct device *dev, enum model_role role, enum row_set rows, int step);

@@ -197,8 +197,6 @@ static void test_calls_that_do_not_fit(void **state)
     assert_int_equal(ops->slot_blocks(r->dev, 0, 512 / SPECD_BLOCK_TOKENS, 1, &block),
                      SPECD_EINVAL);
     assert_int_equal(ops->slot_blocks(r->dev, 0, 0, 1, &block), 0);
-    assert_int_equal(ops->grammar_set(r->dev, 0, NULL, 0), 0);
-    assert_int_equal(ops->grammar_set(r->dev, 0, &block, 4), SPECD_EINVAL);
     assert_int_equal(ops->model_load(r->dev, &setup, NULL, NULL, err, sizeof(err)), SPECD_EINVAL);
     rig_free(r);
 }

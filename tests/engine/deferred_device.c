@@ -476,11 +476,6 @@ static int device_slot_blocks(struct device *d, int32_t slot, int32_t first, int
     return 0;
 }
 
-static int device_grammar_set(struct device *d, int32_t slot, const void *automaton, size_t bytes)
-{
-    return cpu_device_ops.grammar_set(d->inner, slot, automaton, bytes);
-}
-
 static int device_begin(struct device *d, const struct round *round)
 {
     if (d->n_in_flight == d->depth || faulty(FAULT_BEGIN))
@@ -577,7 +572,6 @@ const struct device_ops deferred_device_ops = {
     .pool_create = device_pool_create,
     .slot_set = device_slot_set,
     .slot_blocks = device_slot_blocks,
-    .grammar_set = device_grammar_set,
     .begin = device_begin,
     .forward = device_forward,
     .draw = device_draw,

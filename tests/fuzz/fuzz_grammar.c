@@ -53,7 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             grammar_start(g, &s);
             for (size_t i = n + 1; i < size && grammar_accept(g, &s, data + i, 1); i++)
                 ASSERT(grammar_may_end(&s) || s.n_heads > 0);
-            grammar_free(g);
+            grammar_unref(g);
         }
     }
     chat_json_free(&j);

@@ -14,7 +14,7 @@ static void read_schema(struct grammar **g, const char *text)
 {
     struct chat_json j;
     char err[512] = "not JSON";
-    grammar_free(*g);
+    grammar_unref(*g);
     *g = NULL;
     if (chat_json_read(&j, text) && grammar_compile(g, j.values, err, sizeof err) == 0)
         puts("ok");
@@ -67,7 +67,7 @@ int main(void)
         fflush(stdout);
     }
     free(line);
-    grammar_free(g);
+    grammar_unref(g);
     walker_free(&w);
     return 0;
 }

@@ -6,6 +6,7 @@
  * links: specd_grammar specd_text specd_model specd_base
  */
 #include "chat_json.h"
+#include "grammar/cache.h"
 #include "grammar/chars.h"
 #include "grammar_walk.h"
 #include "specd/error.h"
@@ -61,7 +62,7 @@ static void expect(const char *schema, const char *text, int expected)
     if (outcome(g, text) != expected)
         fail_msg("%s: %s: %d, not %d", schema ? schema : "object", text, outcome(g, text),
                  expected);
-    grammar_free(g);
+    grammar_unref(g);
 }
 
 static void test_space(void **state)
@@ -153,7 +154,7 @@ static void test_integer_limits(void **state)
                 if ((outcome(g, text) > 0) != (v >= lo && v <= hi))
                     fail_msg("%s: %d", schema, v);
             }
-            grammar_free(g);
+            grammar_unref(g);
         }
 }
 
@@ -188,7 +189,7 @@ static void test_depth(void **state)
     for (; depth > 0; depth--)
         assert_true(grammar_accept(g, &s, "]", 1));
     assert_true(grammar_is_over(&s));
-    grammar_free(g);
+    grammar_unref(g);
 }
 
 /* As deep as the stack goes, in a schema whose values need frames of their own: there is a way on
@@ -219,7 +220,84 @@ static void test_way_out(void **state)
     assert_true(grammar_accept(g, &s, "7}", 2));
     while (!grammar_is_over(&s))
         assert_true(grammar_accept(g, &s, "]}", 2));
-    grammar_free(g);
+    grammar_unref(g);
+}
+
+/* A pointer begins at the innermost schema with an $id: documents may be put into one another. */
+static void test_resources(void **state)
+{
+    (void)state;
+    static const char schema[] =
+        "{\"$defs\": {\"n\": {\"const\": 1}, \"in\": {\"$id\": \"x:in\", \"items\": {\"$ref\": "
+        "\"#/$defs/n\"}, \"$defs\": {\"n\": {\"const\": 2}, \"anchor\": {\"$id\": \"#a\", "
+        "\"$ref\": \"#/$defs/n\"}}}}, \"prefixItems\": [{\"$ref\": \"#/$defs/n\"}, {\"$ref\": "
+        "\"#/$defs/in\"}, {\"$ref\": \"#/$defs/in/$defs/n\"}, {\"$ref\": "
+        "\"#/$defs/in/$defs/anchor\"}, {\"$ref\": \"#/$defs/n\"}], \"items\": false}";
+    expect(schema, "[1,[2,2],2,2,1]", 2);
+    expect(schema, "[2", -1);
+    expect(schema, "[1,[1", -1);
+    expect(schema, "[1,[2],1", -1);
+    expect(schema, "[1,[2],2,1", -1);
+}
+
+static struct grammar *get(struct grammar_cache *c, const char *schema)
+{
+    struct chat_json j;
+    struct grammar *g;
+    char err[256];
+    assert_true(chat_json_read(&j, schema));
+    assert_int_equal(grammar_cache_get(c, &g, j.values, err, sizeof err), 0);
+    chat_json_free(&j);
+    return g;
+}
+
+static void test_cache(void **state)
+{
+    (void)state;
+    static const char *const schemas[] = {"{}",
+                                          "{\"type\": \"string\"}",
+                                          "{\"type\": [\"string\"]}",
+                                          "{\"minLength\": 1}",
+                                          "{\"minLength\": 2}",
+                                          "{\"const\": [1, [2]]}",
+                                          "{\"const\": [1, 2, []]}",
+                                          "{\"const\": [[1], 2]}",
+                                          "{\"const\": {\"a\": \"b\"}}",
+                                          "{\"const\": {\"ab\": \"\"}}",
+                                          "{\"const\": true}",
+                                          "{\"const\": false}",
+                                          "{\"const\": null}",
+                                          "{\"const\": 0.5}"};
+    struct grammar_cache *c = grammar_cache_create();
+    uint64_t ids[COUNT_OF(schemas)];
+    for (size_t i = 0; i < COUNT_OF(schemas); i++) {
+        struct grammar *g = get(c, schemas[i]);
+        ids[i] = grammar_id(g);
+        for (size_t k = 0; k < i; k++)
+            assert_int_not_equal(ids[i], ids[k]);
+        grammar_unref(g);
+    }
+    struct grammar *held = get(c, schemas[1]);
+    assert_int_equal(grammar_id(held), ids[1]);
+    for (int i = 0; i < 2 * GRAMMAR_CACHE_MAX; i++) { /* others take its place */
+        char schema[64];
+        snprintf(schema, sizeof schema, "{\"const\": %d}", i);
+        grammar_unref(get(c, schema));
+    }
+    struct grammar *again = get(c, schemas[1]), *any, *same;
+    assert_int_not_equal(grammar_id(again), ids[1]);
+    char err[64];
+    assert_int_equal(grammar_cache_get(c, &any, NULL, err, sizeof err), 0);
+    assert_int_equal(grammar_cache_get(c, &same, NULL, err, sizeof err), 0);
+    assert_ptr_equal(any, same);
+    grammar_cache_free(c);
+    struct grammar_state s;
+    grammar_start(held, &s);
+    assert_true(grammar_accept(held, &s, "\"x\"", 3));
+    grammar_unref(held);
+    grammar_unref(again);
+    grammar_unref(any);
+    grammar_unref(same);
 }
 
 static void test_refused(void **state)
@@ -258,7 +336,7 @@ static void test_enum(void **state)
         snprintf(text, sizeof text, "\"%d\"", i);
         assert_int_equal(outcome(g, text), i > 0 && i < 1000 ? 2 : -1);
     }
-    grammar_free(g);
+    grammar_unref(g);
     buf_free(&schema);
 }
 
@@ -283,7 +361,7 @@ static void test_limits(void **state)
     for (int i = 1; i < 2000; i++)
         buf_printf(&wide, ",\"%0200d\"", i);
     buf_puts(&wide, "]}");
-    grammar_free(compile(wide.data));
+    grammar_unref(compile(wide.data));
     buf_free(&deep);
     buf_free(&wide);
 }
@@ -307,7 +385,7 @@ static void test_states(void **state)
     assert_true(grammar_step(g, &a, '"', &c));
     assert_false(grammar_state_equal(&a, &c));
     assert_false(grammar_may_end(&c));
-    grammar_free(g);
+    grammar_unref(g);
 }
 
 static const char *const schemas[] = {
@@ -335,7 +413,7 @@ static void walk_all(struct walker *w, uint64_t seeds)
             assert_true(outcome(g, text.data) > 0);
             buf_free(&text);
         }
-        grammar_free(g);
+        grammar_unref(g);
     }
 }
 
@@ -363,6 +441,7 @@ int main(void)
         cmocka_unit_test(test_refused),    cmocka_unit_test(test_way_out),
         cmocka_unit_test(test_enum),       cmocka_unit_test(test_limits),
         cmocka_unit_test(test_states),     cmocka_unit_test(test_masks),
+        cmocka_unit_test(test_resources),  cmocka_unit_test(test_cache),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -249,20 +249,6 @@ static void test_little_shared_memory(void **state)
     cuda_device_ops.close(dev);
 }
 
-/* As on the CPU: only the removal of an automaton works. */
-static void test_grammar(void **state)
-{
-    struct device_setup setup = setup_make();
-    struct rig *r = rig_new(&setup, 1);
-
-    (void)state;
-    assert_int_equal(r->ops->grammar_set(r->dev, 0, NULL, 0), 0);
-    assert_int_equal(r->ops->grammar_set(r->dev, 0, &setup, 4), SPECD_EINVAL);
-    assert_int_equal(r->ops->grammar_set(r->dev, setup.n_slots, NULL, 0), SPECD_EINVAL);
-    assert_int_equal(r->ops->grammar_set(r->dev, -1, NULL, 0), SPECD_EINVAL);
-    rig_free(r);
-}
-
 /* ---- faults ---------------------------------------------------------------------------------- */
 
 struct outcome {
@@ -486,7 +472,6 @@ int main(void)
         cmocka_unit_test(test_load_again),
         cmocka_unit_test(test_open_without_memory),
         cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_grammar),
         cmocka_unit_test(test_rounds_take_nothing),
         cmocka_unit_test(test_little_shared_memory),
         cmocka_unit_test(test_clock_set_back),

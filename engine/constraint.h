@@ -1,0 +1,48 @@
+/*
+ * constraint.h - what a sequence's text must be, and where in it the text is.
+ *
+ * Holds the state of the grammar's automaton behind the committed text and the masks of the
+ * sequence's next round: row i says which tokens may follow the committed text and i drafted ones
+ * (round_seq.masks). A row also takes away what the request's own bans do, so that a row without a
+ * token is seen before a device draws from nothing.
+ *
+ * One per sequence; engine thread. Nothing is allocated after creation.
+ */
+#ifndef SPECD_CONSTRAINT_H
+#define SPECD_CONSTRAINT_H
+
+#include "grammar/mask.h"
+#include "specd/device.h"
+
+/* What the constraints of an engine share. */
+struct constraint_tables {
+    const struct tokenizer *tokenizer;
+    struct token_trie trie;
+    struct grammar_masks *masks;
+};
+void constraint_tables_init(struct constraint_tables *t, const struct tokenizer *tokenizer,
+                            uint32_t n_vocab);
+void constraint_tables_fini(struct constraint_tables *t);
+
+struct constraint;
+
+/* Of a text that begins with the next token. g: takes a reference of its own. params and t are
+ * borrowed. k_max: most tokens that will be drafted in a round. */
+struct constraint *constraint_create(struct constraint_tables *t, struct grammar *g,
+                                     const struct sample_params *params, int32_t k_max);
+void constraint_free(struct constraint *c); /* NULL is fine */
+struct grammar *constraint_grammar(const struct constraint *c);
+
+/* Committed tokens, ends excepted. false: the grammar does not allow them. */
+bool constraint_advance(struct constraint *c, const int32_t *ids, int32_t n);
+bool constraint_is_over(const struct constraint *c); /* the text is whole, nothing may follow */
+/* Finds row 0 for a text of len tokens, prompt included. false: no token may be drawn. */
+bool constraint_ready(struct constraint *c, int32_t len);
+
+/* How many of the drafted tokens the grammar goes along with, short of the text's end. */
+int32_t constraint_cut(struct constraint *c, const int32_t *draft, int32_t n);
+/* Finds rows 1..k behind row 0. Returns k, or less where no token may follow. */
+int32_t constraint_draft(struct constraint *c, const int32_t *draft, int32_t k);
+const uint32_t *constraint_masks(const struct constraint *c); /* (k + 1, words) */
+
+#endif
