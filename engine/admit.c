@@ -108,7 +108,8 @@ static bool server_drafts(const struct engine_config *c)
 }
 
 /* The masks of a grammar are made on the host, one for each drafted token: only drafts that the
- * host knows can have them. Lookup is at hand wherever anything drafts. */
+ * host knows can have them. Lookup is at hand wherever anything drafts, and so is the text that the
+ * grammar leaves no choice about. */
 static void set_drafters(struct engine *e, struct seq *s)
 {
     const struct speculative_params *r = &s->req->params.spec;
@@ -116,6 +117,8 @@ static void set_drafters(struct engine *e, struct seq *s)
     if (s->req->format.json) {
         if (r->enabled && server_drafts(c) && drafter_wanted(r->drafter, DRAFT_LOOKUP))
             s->drafters[s->n_drafters++] = DRAFT_LOOKUP;
+        if (s->n_drafters > 0 && r->drafter == DRAFTER_DEFAULT)
+            s->drafters[s->n_drafters++] = DRAFT_GRAMMAR;
         return;
     }
     for (int i = 0; i < c->n_drafters && r->enabled; i++) {

@@ -101,10 +101,10 @@ static enum finish_reason commit_token(struct engine *e, struct seq *s, const st
 
 static const char *drafter_name(const struct seq *s)
 {
-    static const char *const names[] = {"none", "model", "self", "lookup"};
+    static const char *const names[] = {"none", "model", "self", "lookup", "grammar"};
     const char *name = names[DRAFT_NONE];
     int used = 0;
-    for (int d = DRAFT_MODEL; d <= DRAFT_LOOKUP; d++) {
+    for (int d = DRAFT_MODEL; d <= DRAFT_GRAMMAR; d++) {
         if (s->used[d]) {
             name = names[d];
             used++;
@@ -193,8 +193,8 @@ void seq_finish(struct engine *e, struct seq *s, enum finish_reason reason, int 
 static void observe_draft(struct seq *s, const struct seq_turn *t, const struct seq_result *r)
 {
     if (r->n_drafted > 0)
-        pace_observe(&s->pace, t->drafter == DRAFT_LOOKUP ? PACE_LOOKUP : PACE_MODEL, t->match,
-                     r->overlap, MIN(r->n_accepted + 1, r->n_drafted));
+        pace_observe(&s->pace, seq_pace(t->drafter), t->match, r->overlap,
+                     MIN(r->n_accepted + 1, r->n_drafted));
 }
 
 /* Counters speak of tokens that reached the client: a stop in mid-round drops the rest. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #define KEPT_MASKS_BYTES ((size_t)16 << 20)
+#define FORCED_MAX 64 /* bytes that are looked ahead */
 
 struct constraint {
     struct constraint_tables *tables;
@@ -148,6 +149,27 @@ int32_t constraint_cut(struct constraint *c, const int32_t *draft, int32_t n)
            !grammar_is_over(&c->ahead))
         i++;
     return i;
+}
+
+int32_t constraint_forced(struct constraint *c, int32_t *out, int32_t max)
+{
+    char text[FORCED_MAX];
+    size_t len = 0, at = 0, used;
+    int32_t n = 0;
+    int byte;
+    grammar_state_copy(&c->ahead, &c->state);
+    while (len < sizeof text && (byte = grammar_forced(c->grammar, &c->ahead)) >= 0) {
+        text[len] = (char)byte;
+        if (!grammar_accept(c->grammar, &c->ahead, text + len, 1))
+            break;
+        len++;
+    }
+    while (n < max && at < len &&
+           (out[n] = token_trie_longest(&c->tables->trie, text + at, len - at, &used)) >= 0) {
+        at += used;
+        n++;
+    }
+    return constraint_cut(c, out, n);
 }
 
 int32_t constraint_draft(struct constraint *c, const int32_t *draft, int32_t k)

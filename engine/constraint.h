@@ -41,6 +41,8 @@ bool constraint_ready(struct constraint *c, int32_t len);
 
 /* How many of the drafted tokens the grammar goes along with, short of the text's end. */
 int32_t constraint_cut(struct constraint *c, const int32_t *draft, int32_t n);
+/* Drafts what must follow, as the longest tokens that spell it: up to max, or none. */
+int32_t constraint_forced(struct constraint *c, int32_t *out, int32_t max);
 /* Finds rows 1..k behind row 0. Returns k, or less where no token may follow. */
 int32_t constraint_draft(struct constraint *c, const int32_t *draft, int32_t k);
 const uint32_t *constraint_masks(const struct constraint *c); /* (k + 1, words) */

@@ -21,6 +21,7 @@
 static const double prior[PACE_DRAFTERS][PACE_BUCKETS] = {
     [PACE_MODEL] = {0.7},
     [PACE_LOOKUP] = {0.3, 0.4, 0.5, 0.6, 0.7, 0.8},
+    [PACE_GRAMMAR] = {0.8}, /* no other text may follow, but other tokens may spell it */
 };
 
 /* ---- acceptance ------------------------------------------------------------------------------ */

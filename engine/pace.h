@@ -6,8 +6,9 @@
  * earlier rounds showed, and T comes from pass times measured at start-up and since (Leviathan et
  * al. 2211.17192 for the objective; SmartSpec, 2406.14066, for the batch):
  *   T = base + fixed + sum_{k=1..max K} draft(slots still drafting at k) + verify(sum_i (K_i + 1))
- * Proposals that the host makes (lookup) cost no draft step; what tells whether one will stand is
- * how far the text agreed with its earlier occurrence, which grows with each accepted token.
+ * Proposals that the host makes (lookup, a grammar's) cost no draft step; what tells whether one
+ * will stand is how far the text agreed with its earlier occurrence, which grows with each accepted
+ * token.
  *
  * Exactness (DESIGN rule 5): K of a round is a function of earlier rounds alone, and of those only
  * positions up to and including the first rejection; no drafted token of this round is looked at.
@@ -66,10 +67,10 @@ int pace_cost_load(struct pace_cost *cost, const char *path, const char *key);
 
 /* ---- acceptance ------------------------------------------------------------------------------ */
 
-enum pace_drafter { PACE_MODEL, PACE_LOOKUP, PACE_DRAFTERS };
+enum pace_drafter { PACE_MODEL, PACE_LOOKUP, PACE_GRAMMAR, PACE_DRAFTERS };
 
-/* Of the model by position, of lookup by the number of tokens that agreed before the position, less
- * one: 1, 2, 3-4, 5-8, 9-16, more. */
+/* Of the model and of a grammar by position, of lookup by the number of tokens that agreed before
+ * the position, less one: 1, 2, 3-4, 5-8, 9-16, more. */
 #define PACE_BUCKETS 6
 
 /* Decayed sums of observed acceptance. */

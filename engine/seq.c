@@ -54,6 +54,11 @@ bool seq_uses(const struct seq *s, enum drafter_type d)
     return false;
 }
 
+enum pace_drafter seq_pace(enum drafter_type d)
+{
+    return d == DRAFT_LOOKUP ? PACE_LOOKUP : d == DRAFT_GRAMMAR ? PACE_GRAMMAR : PACE_MODEL;
+}
+
 bool seq_wants_draft_kv(const struct seq *s)
 {
     return seq_uses(s, DRAFT_MODEL) || seq_uses(s, DRAFT_SELF);

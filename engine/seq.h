@@ -69,9 +69,9 @@ struct seq {
     int n_drafters;
     int32_t k_min, k_max, k_fixed; /* k_fixed -1: adapt */
     struct pace pace;
-    struct lookup *lookup; /* NULL unless lookup is among the drafters */
-    bool used[4];          /* drafters whose tokens were verified, by drafter_type */
-    const char *no_draft;  /* why there are no drafters; static string or NULL */
+    struct lookup *lookup;        /* NULL unless lookup is among the drafters */
+    bool used[DRAFT_GRAMMAR + 1]; /* drafters whose tokens were verified, by drafter_type */
+    const char *no_draft;         /* why there are no drafters; static string or NULL */
 
     struct constraint *constraint; /* what the text must be, or NULL */
 
@@ -95,6 +95,8 @@ void seq_free(struct seq *s);             /* drops it */
 void seq_set_prompt(struct seq *s, const int32_t *ids, int32_t n);
 void seq_append(struct seq *s, const int32_t *ids, int32_t n);
 bool seq_uses(const struct seq *s, enum drafter_type d);
+/* As whose drafts K is chosen for these. */
+enum pace_drafter seq_pace(enum drafter_type d);
 /* Whether the draft model's KV matters to this sequence. */
 bool seq_wants_draft_kv(const struct seq *s);
 

@@ -45,8 +45,8 @@
  * - Values nest about GRAMMAR_STACK_MAX deep. Where more than GRAMMAR_HEADS_MAX alternatives are
  *   open at once, the last of them are given up.
  *
- * A grammar is immutable but for its count of references: any thread may use it. A state is a plain value that belongs to its
- * holder; nothing here allocates but grammar_compile.
+ * A grammar is immutable but for its count of references: any thread may use it. A state is a plain
+ * value that belongs to its holder; nothing here allocates but grammar_compile.
  */
 #ifndef SPECD_GRAMMAR_H
 #define SPECD_GRAMMAR_H
@@ -69,13 +69,13 @@
 
 struct grammar;
 
-/* schema NULL: any JSON object. *out is one reference. SPECD_EINVAL with the place in the schema and
- * the reason. */
+/* schema NULL: any JSON object. *out is one reference. SPECD_EINVAL with the place in the schema
+ * and the reason. */
 int grammar_compile(struct grammar **out, const struct chat_value *schema, char *err,
                     size_t errlen);
 struct grammar *grammar_ref(struct grammar *g); /* returns g */
 void grammar_unref(struct grammar *g);          /* frees it with the last reference; NULL is fine */
-uint64_t grammar_id(const struct grammar *g); /* no other grammar of this process has it */
+uint64_t grammar_id(const struct grammar *g);   /* no other grammar of this process has it */
 
 /* Stacks share their lower parts: a frame's parent is the frame below it. */
 struct grammar_frame {
@@ -101,6 +101,9 @@ bool grammar_step(const struct grammar *g, const struct grammar_state *from, uin
 bool grammar_may_end(const struct grammar_state *s); /* what was read is a whole text */
 bool grammar_is_over(const struct grammar_state *s); /* ... and nothing may follow */
 void grammar_state_copy(struct grammar_state *to, const struct grammar_state *from);
+/* The only byte that may come next, and the text may not end; -1: there are others, or it is not
+ * plain that there are none. */
+int grammar_forced(const struct grammar *g, const struct grammar_state *s);
 /* Equal states go on alike; unequal ones may, too. */
 bool grammar_state_equal(const struct grammar_state *a, const struct grammar_state *b);
 uint64_t grammar_state_hash(const struct grammar_state *s);

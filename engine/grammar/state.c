@@ -280,6 +280,24 @@ bool grammar_accept(const struct grammar *g, struct grammar_state *s, const void
 
 /* ---- states ---------------------------------------------------------------------------------- */
 
+/* Strings and white space always leave a choice. */
+int grammar_forced(const struct grammar *g, const struct grammar_state *s)
+{
+    int only = -1;
+    for (uint16_t i = 0; i < s->n_heads; i++) {
+        const struct node *node = &g->nodes[s->frames[s->heads[i]].node];
+        const struct edge *e = &g->edges[node->edges];
+        if (node->kind != NODE_BYTES)
+            return -1;
+        for (uint32_t k = 0; k < node->n; k++) {
+            if (e[k].lo != e[k].hi || (only >= 0 && only != e[k].lo))
+                return -1;
+            only = e[k].lo;
+        }
+    }
+    return s->may_end ? -1 : only;
+}
+
 bool grammar_may_end(const struct grammar_state *s)
 {
     return s->may_end;

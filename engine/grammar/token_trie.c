@@ -150,3 +150,25 @@ void token_trie_fini(struct token_trie *t)
     free(t->ends);
     *t = (struct token_trie){0};
 }
+
+int32_t token_trie_longest(const struct token_trie *t, const void *text, size_t n, size_t *len)
+{
+    const uint8_t *bytes = text;
+    uint32_t i = 0, end = t->all.n_nodes;
+    int32_t found = -1;
+    for (size_t depth = 0; depth < n && i < end;) {
+        const struct trie_node *node = &t->all.nodes[i];
+        if (node->byte != bytes[depth]) {
+            i = node->skip; /* its next sibling */
+            continue;
+        }
+        depth++;
+        if (node->n_ids > 0) {
+            found = t->all.ids[node->first];
+            *len = depth;
+        }
+        end = node->skip;
+        i++;
+    }
+    return found;
+}

@@ -52,6 +52,9 @@ void token_trie_init(struct token_trie *t, const struct token_bytes *tokens, siz
 void token_trie_of(struct token_trie *t, const struct tokenizer *tokenizer, uint32_t n_vocab);
 void token_trie_fini(struct token_trie *t);
 
+/* The longest token that a text begins with, its bytes in *len; -1: none. */
+int32_t token_trie_longest(const struct token_trie *t, const void *text, size_t n, size_t *len);
+
 static inline uint32_t mask_words(uint32_t n_vocab)
 {
     return (n_vocab + 31) / 32;

@@ -13,7 +13,8 @@
 
 struct engine;
 
-enum drafter_type { DRAFT_NONE, DRAFT_MODEL, DRAFT_SELF, DRAFT_LOOKUP };
+/* GRAMMAR stands in no configuration: under a schema, what must follow is drafted. */
+enum drafter_type { DRAFT_NONE, DRAFT_MODEL, DRAFT_SELF, DRAFT_LOOKUP, DRAFT_GRAMMAR };
 #define ENGINE_DRAFTERS_MAX 4
 
 struct engine_config {

@@ -188,6 +188,25 @@ static void test_drafts_change_nothing(void **state)
     engine_close(e);
 }
 
+/* Names of members need no model and no earlier text. */
+static void test_what_must_follow_is_drafted(void **state)
+{
+    (void)state;
+    struct engine *e = start(DRAFT_MODEL);
+    use_schema(record);
+    struct request *req = answer(1, 1), *plain = plain_answer(1, 1);
+    req->params.spec.fixed = 3;
+    run(e, req);
+    run(e, plain);
+    assert_same_text(req, plain);
+    assert_true(req->output.stats.n_accepted > 0);
+    if (strcmp(req->output.stats.drafter, "mixed") != 0)
+        assert_string_equal(req->output.stats.drafter, "grammar");
+    request_unref(req);
+    request_unref(plain);
+    engine_close(e);
+}
+
 /* Drafts of a model are out of the host's sight: lookup stands in, or nothing. */
 static void test_draft_models_stand_back(void **state)
 {
@@ -317,6 +336,7 @@ int main(void)
         cmocka_unit_test(test_whole_answers_end),
         cmocka_unit_test(test_drafts_change_nothing),
         cmocka_unit_test(test_draft_models_stand_back),
+        cmocka_unit_test(test_what_must_follow_is_drafted),
         cmocka_unit_test(test_beside_others),
         cmocka_unit_test(test_siblings),
         cmocka_unit_test(test_refused),

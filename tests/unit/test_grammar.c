@@ -240,6 +240,61 @@ static void test_resources(void **state)
     expect(schema, "[1,[2],2,1", -1);
 }
 
+/* What must follow a beginning, up to where there is a choice. */
+static void expect_forced(const char *schema, const char *before, const char *forced)
+{
+    struct grammar *g = compile(schema);
+    struct grammar_state s;
+    grammar_start(g, &s);
+    assert_true(grammar_accept(g, &s, before, strlen(before)));
+    for (; *forced; forced++) {
+        assert_int_equal(grammar_forced(g, &s), (uint8_t)*forced);
+        assert_true(grammar_accept(g, &s, forced, 1));
+    }
+    assert_int_equal(grammar_forced(g, &s), -1);
+    grammar_unref(g);
+}
+
+static void test_forced(void **state)
+{
+    (void)state;
+    static const char pair[] =
+        "{\"required\": [\"height\"], \"properties\": {\"height\": {\"type\": "
+        "\"number\"}, \"help\": {}}, \"additionalProperties\": false}";
+    expect_forced(pair, "", "");
+    expect_forced(pair, "{\"", "height\":");
+    expect_forced(pair, "{\"height\":1,\"", "help\":");
+    expect_forced("{\"properties\": {\"height\": {}, \"help\": {}}}", "{\"", "");
+    expect_forced("{\"enum\": [\"red\", \"rest\", 10]}", "\"", "re");
+    expect_forced("{\"enum\": [\"red\", \"rest\", 10]}", "\"res", "t\"");
+    expect_forced("{\"enum\": [1, 10]}", "1", ""); /* the end is a choice, too */
+    expect_forced("{\"type\": \"string\", \"maxLength\": 0}", "\"", "");
+    expect_forced("{\"type\": \"null\"}", "n", "ull");
+}
+
+static void test_longest_tokens(void **state)
+{
+    (void)state;
+    static const struct token_bytes tokens[] = {
+        {"a", 1, 3}, {"abc", 3, 5}, {"abd", 3, 1}, {"b", 1, 0}, {"\xff", 1, 4}};
+    static const struct {
+        const char *text;
+        int32_t id;
+        size_t len;
+    } cases[] = {{"abcd", 5, 3}, {"abx", 3, 1}, {"ab", 3, 1},       {"abd", 1, 3},
+                 {"b", 0, 1},    {"c", -1, 0},  {"\xff\xff", 4, 1}, {"", -1, 0}};
+    static const int32_t no_end;
+    struct token_trie trie;
+    token_trie_init(&trie, tokens, COUNT_OF(tokens), 6, &no_end, 0);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        size_t len = 0;
+        assert_int_equal(token_trie_longest(&trie, cases[i].text, strlen(cases[i].text), &len),
+                         cases[i].id);
+        assert_int_equal(len, cases[i].len);
+    }
+    token_trie_fini(&trie);
+}
+
 static struct grammar *get(struct grammar_cache *c, const char *schema)
 {
     struct chat_json j;
@@ -435,13 +490,14 @@ static void test_masks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_space),      cmocka_unit_test(test_strings),
-        cmocka_unit_test(test_numbers),    cmocka_unit_test(test_integer_limits),
-        cmocka_unit_test(test_properties), cmocka_unit_test(test_depth),
-        cmocka_unit_test(test_refused),    cmocka_unit_test(test_way_out),
-        cmocka_unit_test(test_enum),       cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_states),     cmocka_unit_test(test_masks),
-        cmocka_unit_test(test_resources),  cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_space),          cmocka_unit_test(test_strings),
+        cmocka_unit_test(test_numbers),        cmocka_unit_test(test_integer_limits),
+        cmocka_unit_test(test_properties),     cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_refused),        cmocka_unit_test(test_way_out),
+        cmocka_unit_test(test_enum),           cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_states),         cmocka_unit_test(test_masks),
+        cmocka_unit_test(test_resources),      cmocka_unit_test(test_forced),
+        cmocka_unit_test(test_longest_tokens), cmocka_unit_test(test_cache),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
