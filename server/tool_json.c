@@ -126,11 +126,11 @@ static bool read_list(const struct json *list, struct json_span text, const stru
 bool tool_json_read(const char *text, size_t len, const struct buf *offered, int room,
                     struct tool_output *out)
 {
-    char *copy = xstrndup(text, len), why[64]; /* json_parse wants the NUL */
+    char *copy = xstrndup(text, len), why[64]; /* the NUL is wanted */
     struct json_span span = {copy, len};
     struct json *doc = NULL;
     int before = out->n_calls;
-    bool good = json_parse(&doc, copy, len, why, sizeof why) == 0;
+    bool good = json_parse_lax(&doc, copy, len, why, sizeof why) == 0;
     if (good && json_type(doc) == JSON_ARRAY)
         good = read_list(doc, span, offered, out);
     else if (good)
@@ -145,7 +145,7 @@ bool tool_json_named(const char *name, size_t name_len, const char *text, size_t
                      struct tool_output *out)
 {
     char *copy = xstrndup(text, len), why[64];
-    bool good = json_scan(copy, len, why, sizeof why) == 0;
+    bool good = json_scan_lax(copy, len, why, sizeof why) == 0;
     if (good && room > 0)
         add_call(out, xstrndup(name, name_len), copy);
     else

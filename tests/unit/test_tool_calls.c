@@ -81,6 +81,11 @@ static void test_shapes(void **state)
          "\nadd {\"a\": 1}\nget_weather {\"city\": \"Bern\"}"},
         {"{\"type\":\"function\",\"function\":{\"name\":\"add\",\"arguments\":{\"a\": 1 }}}",
          "\nadd {\"a\": 1 }"},
+        /* what a grammar lets a model write, and a strict reader would refuse */
+        {"\n{\n  \"name\": \"add\",\n  \"parameters\": {\"a\": 1, \"a\": \"\\u0000\"}\n}",
+         "\nadd {\"a\": 1, \"a\": \"\\u0000\"}"},
+        {"[ {\"name\":\"add\",\"parameters\":{}},\n\t{\"name\":\"add\",\"arguments\":{\"}\":0}} ]",
+         "\nadd {}\nadd {\"}\":0}"},
     };
     (void)state;
     for (size_t i = 0; i < COUNT_OF(rows); i++)
