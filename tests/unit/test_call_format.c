@@ -2,9 +2,10 @@
  * From a body to what the answer must be: response_format, json_schema and forced tools. Bodies are
  * written with ' for ", as print_value prints strings.
  *
- * links: specd_server specd_fake specd_base
+ * links: specd_server specd_fake specd_grammar specd_text specd_model specd_base
  */
 #include "call_bodies.h"
+#include "grammar/grammar.h"
 
 #define USER "'messages':[{'role':'user','content':'x'}]"
 #define F "{'type':'function','function':{'name':'f'}}"
@@ -188,6 +189,42 @@ static void test_offered(void **state)
     buf_free(&body);
 }
 
+/* A call alone, and behind another in a list. */
+static void expect_accepted(const struct grammar *g, int i, const char *key)
+{
+    static const char *const shapes[][3] = {
+        {"{\"name\": \"", "\", \"", "\": {}}"},
+        {"[{\"name\":\"f1\",\"arguments\":{}},{\"name\":\"", "\",\"", "\":{}}]"},
+        {"\n[\n  {\n    \"name\": \"f1\",\n    \"arguments\": {\n    }\n  },\n  {\n    \"name\": "
+         "\"",
+         "\",\n    \"", "\": {\n      \"x\": 1\n    }\n  }\n]"},
+    };
+    for (size_t n = 0; n < COUNT_OF(shapes); n++) {
+        struct buf text = {0};
+        struct grammar_state s;
+        buf_printf(&text, "%sf%d%s%s%s", shapes[n][0], i, shapes[n][1], key, shapes[n][2]);
+        grammar_start(g, &s);
+        if (!grammar_accept(g, &s, text.data, text.len) || !grammar_is_over(&s))
+            fail_msg("not accepted: %s", text.data);
+        buf_free(&text);
+    }
+}
+
+/* Each of n tools can be called, though all are open until the name is there. */
+static void expect_reachable(const struct chat_value *schema, int n)
+{
+    struct grammar *g;
+    char err[256] = "";
+    if (grammar_compile(&g, schema, err, sizeof err) < 0)
+        fail_msg("%d tools: %s", n, err);
+    for (int i = 1; i < n; i++) {
+        expect_accepted(g, i, "arguments");
+        if (n <= FORCED_BOTH_KEYS_MAX)
+            expect_accepted(g, i, "parameters");
+    }
+    grammar_free(g);
+}
+
 /* Above one limit a single key is offered, above the other nothing is promised. */
 static void test_many_tools(void **state)
 {
@@ -203,6 +240,7 @@ static void test_many_tools(void **state)
         buf_clear(&out);
         print_value(req->format.schema, &out);
         assert_int_equal(strstr(out.data, "parameters") != NULL, n <= FORCED_BOTH_KEYS_MAX);
+        expect_reachable(req->format.schema, n);
         request_unref(req);
     }
     members.len--;
