@@ -275,7 +275,9 @@ class Params(Refusals):
                 ("allowed_token_ids", [1] * 900000 + [-1]), ("prompt", [1] * 900000 + [-1]),
                 ("prompt", ["x"] * 800000), ("prompt", [[1]] * 450000), ("model", [1] * 900000),
                 ("speculative.mode", "x" * 4000000), ("temperature", "9" * 4000000),
-                ("response_format", {"type": "x" * 4000000}), ("stream_options", [{}] * 900000)):
+                ("response_format", {"type": "x" * 4000000}),
+                ("response_format", {"type": "json_object", "schema": {"enum": [1] * 900000}}),
+                ("json_schema", {"anyOf": [{}] * 900000}), ("stream_options", [{}] * 900000)):
             self.refuse(COMPLETION, name, value)
         many = [{"role": "user", "content": "x"}] * 110000
         self.assert_error(self.ask(CHAT, {"messages": many}, "messages"), 400, "messages")

@@ -283,7 +283,7 @@ class Formats(SchemaCase):
 
     def say(self, path, body):
         """The choice and its text."""
-        fields = {**test_params.base(path), "max_tokens": 1500, **body}
+        fields = {**test_params.base(path), "max_tokens": 900, **body}
         whole = self.ask("POST", path, fields).json()
         choice = whole if path == NATIVE else whole["choices"][0]
         text = (choice["content"] if path == NATIVE else choice["text"] if path == COMPLETION
@@ -324,7 +324,7 @@ class Formats(SchemaCase):
                 self.assertIn(call["function"]["name"], ("at", "also"))
                 self.assertIn(json.loads(call["function"]["arguments"])["unit"], ("C", "F"))
                 *_, finish, done = self.ask("POST", CHAT, {
-                    **test_params.base(CHAT), "max_tokens": 1500, "stream": True,
+                    **test_params.base(CHAT), "max_tokens": 900, "stream": True,
                     **body}).events()
                 self.assertEqual(finish["choices"][0]["finish_reason"], "tool_calls")
 

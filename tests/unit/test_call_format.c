@@ -222,7 +222,7 @@ static void expect_reachable(const struct chat_value *schema, int n)
         if (n <= FORCED_BOTH_KEYS_MAX)
             expect_accepted(g, i, "parameters");
     }
-    grammar_free(g);
+    grammar_unref(g);
 }
 
 /* Above one limit a single key is offered, above the other nothing is promised. */
