@@ -69,6 +69,15 @@ static const struct json *string_member(const struct json *object, const char *k
     return v && json_type(v) == JSON_STRING ? v : NULL;
 }
 
+/* Of a string that is the text of an object, or empty. */
+static char *unwrap(const char *s)
+{
+    char why[64];
+    if (*s == '\0')
+        return xstrdup("{}");
+    return *s == '{' && json_scan_lax(s, strlen(s), why, sizeof why) == 0 ? xstrdup(s) : NULL;
+}
+
 /* The text of the arguments, which some models wrap into a string; {} when there are none. */
 static char *arguments_of(const struct json *call, struct json_span text)
 {
@@ -77,7 +86,7 @@ static char *arguments_of(const struct json *call, struct json_span text)
         const struct json *v = json_get(call, keys[i]);
         struct json_span span;
         if (v && json_type(v) == JSON_STRING)
-            return xstrdup(json_string(v));
+            return unwrap(json_string(v));
         if (v && json_type(v) == JSON_OBJECT && json_span_member(text.at, text.len, keys[i], &span))
             return xstrndup(span.at, span.len);
         if (v && json_type(v) != JSON_NULL)
