@@ -302,6 +302,16 @@ class Formats(SchemaCase):
                     check.validate(json.loads(text))
 
     @unittest.skipIf(FAKE, "needs a grammar")
+    def test_several_choices(self):
+        check = jsonschema.Draft202012Validator(self.SCHEMA)
+        body = {"prompt": ["x", "y"], "n": 3, "seed": 5, "max_tokens": 900,
+                "json_schema": self.SCHEMA}
+        texts = [c["text"] for c in self.ask("POST", COMPLETION, body).json()["choices"]]
+        self.assertEqual(len(texts), 6)
+        for text in texts:
+            check.validate(json.loads(text))
+
+    @unittest.skipIf(FAKE, "needs a grammar")
     def test_any_object(self):
         """An answer that is cut off is the beginning of one."""
         for path, seed in itertools.product((COMPLETION, CHAT, NATIVE), range(3)):
