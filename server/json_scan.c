@@ -2,7 +2,7 @@
  * json_scan.c - is this text one JSON value of RFC 8259 in valid UTF-8, within our limits?
  *
  * A recursive descent that builds nothing. Stricter than the RFC in one place: \u0000 is refused,
- * because strings are handed on as C strings.
+ * because strings are handed on as C strings. Only what a model wrote may hold it (json_scan_lax).
  */
 #include "json.h"
 
