@@ -41,13 +41,19 @@ static int check_together(struct call *c, struct api_error *e)
     return 0;
 }
 
+static void add_name(struct call *c, const struct json *tool)
+{
+    const char *name = tool_name(tool);
+    buf_add(&c->tool_names, name, strlen(name) + 1);
+}
+
 static void list_tools(struct call *c)
 {
     const struct json *v = c->tools && c->tool_choice == TOOLS_AUTO ? json_first(c->tools) : NULL;
-    for (; v; v = json_next(v)) {
-        const char *name = json_string(json_get(json_get(v, "function"), "name"));
-        buf_add(&c->tool_names, name, strlen(name) + 1);
-    }
+    for (; v; v = json_next(v))
+        add_name(c, v);
+    for (size_t i = 0; i < c->forced.n; i++)
+        add_name(c, c->forced.tools[i]);
 }
 
 int call_parse(struct call *c, enum call_route route, const struct engine_info *info,
@@ -63,6 +69,8 @@ int call_parse(struct call *c, enum call_route route, const struct engine_info *
     rc = call_read_fields(c, e);
     if (rc == 0)
         rc = check_together(c, e);
+    if (rc == 0)
+        rc = call_force_tools(c, e);
     if (rc < 0)
         return rc;
     list_tools(c);
@@ -80,7 +88,9 @@ void call_drop_document(struct call *c)
     c->doc = NULL;
     c->params.n_stops = 0;
     c->cache_salt = NULL;
-    c->tools = c->kwargs = NULL;
+    c->tools = c->kwargs = c->format.schema = NULL;
+    c->tool_name = NULL;
+    c->forced.n = 0;
 }
 
 void call_free(struct call *c)
@@ -131,6 +141,7 @@ struct request *call_request(const struct call *c, size_t i, int sibling)
                                          sizeof *req->params.allowed_ids);
     if (c->cache_salt)
         req->cache_salt = xstrdup(c->cache_salt);
+    call_build_format(c, req);
     add_stops(req, stops);
     if (p->kind == PROMPT_TOKENS) {
         req->prompt_ids = copy_array(p->ids, p->n_ids, sizeof *p->ids);

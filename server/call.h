@@ -9,6 +9,7 @@
 
 #include "fields.h"
 #include "messages.h"
+#include "tool_schema.h"
 
 #include "specd/engine.h"
 
@@ -21,7 +22,7 @@
 /* Bits: a field may exist on some of them only. */
 enum call_route { CALL_COMPLETION = 1, CALL_CHAT = 2, CALL_NATIVE = 4 };
 
-enum tool_choice { TOOLS_AUTO, TOOLS_NONE };
+enum tool_choice { TOOLS_AUTO, TOOLS_NONE, TOOLS_REQUIRED, TOOLS_NAMED };
 
 struct prompt {
     enum prompt_kind kind;
@@ -42,9 +43,16 @@ struct call {
     bool return_tokens, timings_per_token, logprobs;
     int32_t n, top_logprobs, n_probs;
     const char *cache_salt;
+    struct {
+        bool json;                 /* the answer must be JSON */
+        const struct json *schema; /* that it follows, or NULL; of the document */
+        const char *field;         /* static string: who said so */
+    } format;
     /* chat: borrowed from the document, NULL when not given */
     const struct json *tools, *kwargs;
     enum tool_choice tool_choice;
+    const char *tool_name; /* TOOLS_NAMED */
+    struct forced_tools forced;
     bool parallel_tools, add_generation, continue_final;
     struct buf tool_names; /* the tools that may be called, each with its NUL */
 };
@@ -71,6 +79,12 @@ void call_drop_document(struct call *c);
 /* ---- call_fields.c: the table of request fields */
 int call_read_fields(struct call *c, struct api_error *e);
 const struct field *call_table(size_t *n);
+
+/* ---- call_format.c: what the answer must be */
+/* Which calls tool_choice forces, once all fields are read. */
+int call_force_tools(struct call *c, struct api_error *e);
+/* Fills format of req. */
+void call_build_format(const struct call *c, struct request *req);
 
 /* ---- prompts.c: prompt and messages */
 int prompts_read(struct call *c, struct api_error *e);

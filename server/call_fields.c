@@ -17,6 +17,7 @@
 
 #define STRING_SCHEMA "\"type\":\"string\""
 #define OBJECT_SCHEMA "\"type\":\"object\""
+#define REF_SCHEMA(name) "\"$ref\":\"#/components/schemas/" name "\""
 #define IDS_SCHEMA "\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":0}"
 
 static const struct field stream_fields[] = {
@@ -72,8 +73,8 @@ static const struct field call_fields[] = {
     {CUSTOM("messages", parse_nothing), .routes = CALL_CHAT, .flags = FIELD_REQUIRED,
      .fallback = "required", .range = "1 … 4096 [messages](#messages)",
      .about = "the conversation, for the model's chat template",
-     .schema = "\"type\":\"array\",\"minItems\":1,\"maxItems\":4096,\"items\":"
-               "{\"$ref\":\"#/components/schemas/Message\"}"},
+     .schema = "\"type\":\"array\",\"minItems\":1,\"maxItems\":4096,"
+               "\"items\":{" REF_SCHEMA("Message") "}"},
     {CUSTOM("max_tokens", parse_max_tokens), .alias1 = "max_completion_tokens",
      .alias2 = "n_predict", .write = write_max_tokens,
      .fallback = "16 on `/v1/completions`, else the room left in the context",
@@ -146,14 +147,14 @@ static const struct field call_fields[] = {
      .range = "up to 128 of `{\"type\":\"function\",\"function\":{\"name\",\"description\","
               "\"parameters\"}}`",
      .about = "[tools](#tools) that the model may call",
-     .schema = "\"type\":\"array\",\"maxItems\":128,\"items\":"
-               "{\"$ref\":\"#/components/schemas/Tool\"}"},
+     .schema = "\"type\":\"array\",\"maxItems\":128,\"items\":{" REF_SCHEMA("Tool") "}"},
     {CUSTOM("tool_choice", parse_tool_choice), .routes = CALL_CHAT, .fallback = "auto",
-     .range = "`auto` or `none`",
-     .about = "`none`: as if there were no tools; `required` and a named function are refused",
-     .schema = "\"enum\":[\"auto\",\"none\"]"},
+     .range = "`auto`, `none`, `required`, or `{\"type\":\"function\",\"function\":{\"name\"}}`",
+     .about = "`none`: as if there were no tools; `required`, or a tool by name: the answer is "
+              "[a call](#forced-calls)",
+     .schema = REF_SCHEMA("ToolChoice")},
     {BOOLEAN("parallel_tool_calls", parallel_tools), .routes = CALL_CHAT,
-     .about = "false: only the first call of an answer counts"},
+     .about = "false: only the first call of an answer counts, and `required` forces one alone"},
     {BOOLEAN("add_generation_prompt", add_generation), .routes = CALL_CHAT,
      .about = "the prompt ends with the beginning of an answer"},
     {BOOLEAN("continue_final_message", continue_final), .routes = CALL_CHAT,
@@ -162,14 +163,18 @@ static const struct field call_fields[] = {
     {CUSTOM("chat_template_kwargs", parse_kwargs), .routes = CALL_CHAT, .fallback = "none",
      .range = "an object", .about = "more variables for the chat template",
      .schema = OBJECT_SCHEMA},
-    {CUSTOM("response_format", parse_format), .fallback = "text", .range = "`{\"type\":\"text\"}`",
-     .about = "`json_object` and `json_schema` are refused: not supported yet",
-     .schema = OBJECT_SCHEMA ",\"required\":[\"type\"],\"properties\":{\"type\":{\"enum\":"
-                             "[\"text\"]}}"},
-    {CUSTOM("json_schema", parse_later), .fallback = "none", .range = "none",
-     .about = "refused: not supported yet", .schema = "\"type\":\"null\""},
-    {CUSTOM("grammar", parse_later), .fallback = "none", .range = "none",
-     .about = "refused: not supported yet", .schema = "\"type\":\"null\""},
+    {CUSTOM("response_format", parse_format), .fallback = "text",
+     .range = "`{\"type\":\"text\"}`, `{\"type\":\"json_object\"}` or "
+              "`{\"type\":\"json_schema\",\"json_schema\":{\"name\",\"schema\"}}`",
+     .about = "what the answer must be: any text, or [JSON](#json-output)",
+     .schema = REF_SCHEMA("ResponseFormat")},
+    {CUSTOM("json_schema", parse_schema), .fallback = "none", .range = "a JSON Schema, an object",
+     .about = "llama.cpp's name for it: the answer is [JSON](#json-output) that follows the schema",
+     .schema = OBJECT_SCHEMA},
+    {CUSTOM("grammar", parse_grammar), .fallback = "none", .range = "none",
+     .about =
+         "refused: GBNF is not supported; `json_schema` and `response_format` take JSON Schema",
+     .schema = "\"type\":\"null\""},
     {OBJECT("speculative", spec_fields), .fallback = "none", .about = "see below"},
 };
 

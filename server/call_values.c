@@ -178,32 +178,6 @@ int parse_nothing(void *into, const char *name, const struct json *v, struct api
     return 0;
 }
 
-int parse_later(void *into, const char *name, const struct json *v, struct api_error *e)
-{
-    (void)into;
-    (void)v;
-    return api_fail(e, SPECD_EINVAL, name,
-                    "'%s' is not supported yet: it needs decoding under a grammar", name);
-}
-
-int parse_format(void *into, const char *name, const struct json *v, struct api_error *e)
-{
-    (void)into;
-    const struct json *type = json_type(v) == JSON_OBJECT ? json_get(v, "type") : NULL;
-    int i = type && json_type(type) == JSON_STRING
-                ? enum_index("text|json_object|json_schema", json_string(type))
-                : -1;
-    if (i < 0)
-        return api_fail(e, SPECD_EINVAL, name,
-                        "'%s' must be an object with \"type\" one of text|json_object|json_schema",
-                        name);
-    if (i > 0)
-        return api_fail(e, SPECD_EINVAL, name,
-                        "'%s': \"%s\" is not supported yet: it needs decoding under a grammar",
-                        name, json_string(type));
-    return 0;
-}
-
 /* ---- tools */
 
 int parse_tools(void *into, const char *name, const struct json *v, struct api_error *e)
@@ -216,23 +190,6 @@ int parse_kwargs(void *into, const char *name, const struct json *v, struct api_
 {
     ((struct call *)into)->kwargs = v;
     return kwargs_check(name, v, e);
-}
-
-/* A call can't be forced without a grammar, and a client that asks for one relies on it. */
-int parse_tool_choice(void *into, const char *name, const struct json *v, struct api_error *e)
-{
-    struct call *c = into;
-    bool text = json_type(v) == JSON_STRING;
-    int i = text ? enum_index("auto|none|required", json_string(v)) : -1;
-    if (i < 0 && json_type(v) != JSON_OBJECT)
-        return api_fail(e, SPECD_EINVAL, name, "'%s' must be \"auto\" or \"none\"", name);
-    if (i == 2 || !text)
-        return api_fail(e, SPECD_EINVAL, name,
-                        "'%s' may be \"auto\" or \"none\": forcing a call is not supported yet, it "
-                        "needs decoding under a grammar",
-                        name);
-    c->tool_choice = i == 0 ? TOOLS_AUTO : TOOLS_NONE;
-    return 0;
 }
 
 /* ---- values that are told */

@@ -10,9 +10,12 @@
 #include "call.h"
 
 field_parse parse_text, parse_max_tokens, parse_seed, parse_stop, parse_stop_ids, parse_allowed,
-    parse_bias, parse_salt, parse_format, parse_tools, parse_tool_choice, parse_kwargs;
+    parse_bias, parse_salt, parse_tools, parse_kwargs;
 field_parse parse_nothing; /* read elsewhere */
-field_parse parse_later;   /* known, and refused */
+
+/* ---- call_format.c */
+field_parse parse_format, parse_schema, parse_tool_choice;
+field_parse parse_grammar; /* known, and refused */
 
 field_write write_max_tokens, write_seed, write_stop;
 

@@ -40,38 +40,49 @@ static const char *duplicate_key(const cJSON *object)
     return found;
 }
 
-static int check_tree(const cJSON *v, char *err, size_t errlen)
+static int check_tree(const cJSON *v, bool lax, char *err, size_t errlen)
 {
     if (cJSON_IsNumber(v) && !isfinite(v->valuedouble))
         return fail(SPECD_EJSON, err, errlen, "invalid JSON: number out of range");
-    if (cJSON_IsObject(v)) {
+    if (cJSON_IsObject(v) && !lax) {
         const char *name = duplicate_key(v);
         if (name)
             return fail(SPECD_EJSON, err, errlen, "invalid JSON: duplicate key '%.64s'", name);
     }
     for (const cJSON *c = v->child; c; c = c->next) {
-        int rc = check_tree(c, err, errlen);
+        int rc = check_tree(c, lax, err, errlen);
         if (rc < 0)
             return rc;
     }
     return 0;
 }
 
-int json_parse(struct json **out, const char *text, size_t len, char *err, size_t errlen)
+static int parse(struct json **out, const char *text, size_t len, bool lax, char *err,
+                 size_t errlen)
 {
-    int rc = json_scan(text, len, err, errlen);
+    int rc = (lax ? json_scan_lax : json_scan)(text, len, err, errlen);
     if (rc < 0)
         return rc;
     cJSON *doc = cJSON_ParseWithLength(text, len + 1);
     if (!doc)
         return fail(SPECD_EJSON, err, errlen, "invalid JSON");
-    rc = check_tree(doc, err, errlen);
+    rc = check_tree(doc, lax, err, errlen);
     if (rc < 0) {
         cJSON_Delete(doc);
         return rc;
     }
     *out = (struct json *)doc;
     return 0;
+}
+
+int json_parse(struct json **out, const char *text, size_t len, char *err, size_t errlen)
+{
+    return parse(out, text, len, false, err, errlen);
+}
+
+int json_parse_lax(struct json **out, const char *text, size_t len, char *err, size_t errlen)
+{
+    return parse(out, text, len, true, err, errlen);
 }
 
 void json_free(struct json *doc)

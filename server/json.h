@@ -25,6 +25,9 @@ enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSO
 
 /* text[len] must be readable and NUL. SPECD_EJSON with reason and byte offset. */
 int json_parse(struct json **out, const char *text, size_t len, char *err, size_t errlen);
+/* What a model wrote: keys may repeat, of which json_get finds the first, and strings may hold
+ * \u0000, where their value ends. */
+int json_parse_lax(struct json **out, const char *text, size_t len, char *err, size_t errlen);
 void json_free(struct json *doc);
 
 enum json_type json_type(const struct json *v);
@@ -40,6 +43,7 @@ size_t json_count(const struct json *v);
 
 /* The walk over the text: 0 when it is one JSON value. Exposed for tests. */
 int json_scan(const char *text, size_t len, char *err, size_t errlen);
+int json_scan_lax(const char *text, size_t len, char *err, size_t errlen); /* \u0000 may come */
 
 /* Overwrites comments, from // or # to the end of the line, with blanks, so that offsets in
  * messages stay true. Not inside strings. For configuration files; json_parse itself knows no

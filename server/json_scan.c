@@ -2,7 +2,7 @@
  * json_scan.c - is this text one JSON value of RFC 8259 in valid UTF-8, within our limits?
  *
  * A recursive descent that builds nothing. Stricter than the RFC in one place: \u0000 is refused,
- * because strings are handed on as C strings.
+ * because strings are handed on as C strings. Only what a model wrote may hold it (json_scan_lax).
  */
 #include "json.h"
 
@@ -17,6 +17,7 @@
 struct scan {
     const unsigned char *start, *p, *end;
     size_t n_values;
+    bool lax;        /* \u0000 may come */
     const char *why; /* set once, with p where it went wrong */
 };
 
@@ -93,7 +94,7 @@ static bool unicode_escape(struct scan *s)
     int c = hex4(s);
     if (c < 0)
         return bad(s, "malformed \\u escape");
-    if (c == 0)
+    if (c == 0 && !s->lax)
         return bad(s, "\\u0000 is not allowed");
     if (c >= 0xdc00 && c <= 0xdfff)
         return bad(s, "lone surrogate");
@@ -214,10 +215,10 @@ static bool value(struct scan *s, int depth)
     }
 }
 
-int json_scan(const char *text, size_t len, char *err, size_t errlen)
+static int scan_text(const char *text, size_t len, bool lax, char *err, size_t errlen)
 {
     const unsigned char *bytes = (const unsigned char *)text;
-    struct scan s = {.start = bytes, .p = bytes, .end = bytes + len};
+    struct scan s = {.start = bytes, .p = bytes, .end = bytes + len, .lax = lax};
     skip_space(&s);
     if (value(&s, 0)) {
         skip_space(&s);
@@ -228,4 +229,14 @@ int json_scan(const char *text, size_t len, char *err, size_t errlen)
         return 0;
     return fail(SPECD_EJSON, err, errlen, "invalid JSON at byte %zu: %s", (size_t)(s.p - s.start),
                 s.why);
+}
+
+int json_scan(const char *text, size_t len, char *err, size_t errlen)
+{
+    return scan_text(text, len, false, err, errlen);
+}
+
+int json_scan_lax(const char *text, size_t len, char *err, size_t errlen)
+{
+    return scan_text(text, len, true, err, errlen);
 }

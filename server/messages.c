@@ -1,5 +1,7 @@
 #include "messages.h"
 
+#include "values.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,25 +16,6 @@ static bool is_a(const struct json *v, enum json_type type)
 static bool is_given(const struct json *v)
 {
     return v && json_type(v) != JSON_NULL;
-}
-
-/* All values within v and itself, as far as there are no more than CALL_VALUES_MAX. */
-static size_t count_values(const struct json *v)
-{
-    size_t n = 1;
-    bool nested = json_type(v) == JSON_ARRAY || json_type(v) == JSON_OBJECT;
-    for (const struct json *m = nested ? json_first(v) : NULL; m && n <= CALL_VALUES_MAX;
-         m = json_next(m))
-        n += count_values(m);
-    return n;
-}
-
-static int check_size(const char *name, size_t n_values, struct api_error *e)
-{
-    if (n_values <= CALL_VALUES_MAX)
-        return 0;
-    return api_fail(e, SPECD_EINVAL, name, "'%s' must hold at most %d values", name,
-                    CALL_VALUES_MAX);
 }
 
 /* null says nothing, and templates take an empty list of calls for calls. */
@@ -131,9 +114,9 @@ int messages_check(const struct json *messages, struct api_error *e)
             return rc;
         for (const struct json *v = json_first(m); v && n_values <= CALL_VALUES_MAX;
              v = json_next(v))
-            n_values += is_member(v) ? count_values(v) : 0;
+            n_values += is_member(v) ? values_count(v) : 0;
     }
-    return check_size("messages", n_values, e);
+    return values_check("messages", n_values, e);
 }
 
 /* ---- tools and kwargs */
@@ -170,7 +153,7 @@ int tools_check(const char *name, const struct json *tools, struct api_error *e)
                             "\"description\":...,\"parameters\":{...}}}, with a name of 1..%d "
                             "letters, digits, _, - or .",
                             name, at, CALL_TOOL_NAME_MAX);
-    return check_size(name, count_values(tools), e);
+    return values_check(name, values_count(tools), e);
 }
 
 int kwargs_check(const char *name, const struct json *kwargs, struct api_error *e)
@@ -183,31 +166,14 @@ int kwargs_check(const char *name, const struct json *kwargs, struct api_error *
         if (json_get(kwargs, own[i]))
             return api_fail(e, SPECD_EINVAL, name, "'%s' can't set '%s', which has its own field",
                             name, own[i]);
-    return check_size(name, count_values(kwargs), e);
+    return values_check(name, values_count(kwargs), e);
 }
 
 /* ---- into a request */
 
-/* Written twice: without values and text it only counts what they will hold. */
-struct values {
-    struct chat_value *values;
-    char *text;
-    size_t n, len;
-};
-
 /* Where in a message a value stands: arguments of calls come as text, and templates want what it
  * says. */
 enum place { ELSEWHERE, IN_MESSAGE, IN_CALLS, IN_CALL, IN_FUNCTION };
-
-static const char *put_text(struct values *t, const char *s)
-{
-    size_t n = strlen(s) + 1;
-    char *at = t->text ? t->text + t->len : NULL;
-    if (at)
-        memcpy(at, s, n);
-    t->len += n;
-    return at;
-}
 
 static enum place place_of(enum place parent, const char *key)
 {
@@ -218,25 +184,6 @@ static enum place place_of(enum place parent, const char *key)
     return parent == IN_CALL && strcmp(key, "function") == 0 ? IN_FUNCTION : ELSEWHERE;
 }
 
-static void put(struct values *t, const char *key, const struct json *v, enum place place);
-
-static struct chat_value scalar(struct values *t, const struct json *v)
-{
-    int64_t i;
-    switch (json_type(v)) {
-    case JSON_BOOL:
-        return (struct chat_value){.kind = CHAT_BOOL, .b = json_bool(v)};
-    case JSON_NUMBER:
-        if (json_integer(v, &i))
-            return (struct chat_value){.kind = CHAT_INT, .i = i};
-        return (struct chat_value){.kind = CHAT_FLOAT, .d = json_number(v)};
-    case JSON_STRING:
-        return (struct chat_value){.kind = CHAT_STRING, .s = put_text(t, json_string(v))};
-    default:
-        return (struct chat_value){.kind = CHAT_NULL};
-    }
-}
-
 /* false: s is no JSON object, or a huge one, and stays text. */
 static bool put_parsed(struct values *t, const char *key, const char *s)
 {
@@ -244,9 +191,9 @@ static bool put_parsed(struct values *t, const char *key, const char *s)
     char why[8];
     if (json_parse(&doc, s, strlen(s), why, sizeof why) < 0)
         return false;
-    bool object = json_type(doc) == JSON_OBJECT && t->n + count_values(doc) <= 2 * CALL_VALUES_MAX;
+    bool object = json_type(doc) == JSON_OBJECT && t->n + values_count(doc) <= 2 * CALL_VALUES_MAX;
     if (object)
-        put(t, key, doc, ELSEWHERE);
+        values_json(t, key, doc);
     json_free(doc);
     return object;
 }
@@ -254,17 +201,12 @@ static bool put_parsed(struct values *t, const char *key, const char *s)
 static void put(struct values *t, const char *key, const struct json *v, enum place place)
 {
     bool list = json_type(v) == JSON_ARRAY, dict = json_type(v) == JSON_OBJECT;
-    size_t at = t->n++;
-    struct chat_value value;
-    if (list || dict)
-        value =
-            (struct chat_value){.kind = list ? CHAT_LIST : CHAT_DICT, .n = (uint32_t)json_count(v)};
-    else
-        value = scalar(t, v);
-    value.key = key ? put_text(t, key) : NULL;
-    if (t->values)
-        t->values[at] = value;
-    for (const struct json *m = list || dict ? json_first(v) : NULL; m; m = json_next(m)) {
+    if (place == ELSEWHERE || (!list && !dict)) {
+        values_json(t, key, v);
+        return;
+    }
+    (list ? values_list : values_dict)(t, key, json_count(v));
+    for (const struct json *m = json_first(v); m; m = json_next(m)) {
         const char *name = dict ? json_key(m) : NULL;
         bool text = place == IN_FUNCTION && json_type(m) == JSON_STRING;
         if (!(text && strcmp(name, "arguments") == 0 && put_parsed(t, name, json_string(m))))
@@ -280,9 +222,8 @@ static size_t put_members(struct values *t, const struct json *message)
         n += is_member(m);
     if (n == 0)
         return 0;
-    size_t at = t->n++;
-    if (t->values)
-        t->values[at] = (struct chat_value){.kind = CHAT_DICT, .n = n};
+    size_t at = t->n;
+    values_dict(t, NULL, n);
     for (const struct json *m = json_first(message); m; m = json_next(m))
         if (is_member(m))
             put(t, json_key(m), m, place_of(IN_MESSAGE, json_key(m)));
@@ -294,19 +235,19 @@ static const char *put_content(struct values *t, const struct json *message)
 {
     const struct json *content = json_get(message, "content"), *calls;
     if (is_a(content, JSON_STRING))
-        return put_text(t, json_string(content));
+        return values_text(t, json_string(content));
     calls = json_get(message, "tool_calls");
     if (!is_given(content) && is_a(calls, JSON_ARRAY) && json_first(calls))
         return NULL;
     char *at = t->text ? t->text + t->len : NULL;
     const struct json *part = is_a(content, JSON_ARRAY) ? json_first(content) : NULL;
     for (; part; part = json_next(part)) {
-        put_text(t, json_string(json_get(part, "text")));
+        values_text(t, json_string(json_get(part, "text")));
         if (json_next(part) && t->text)
             t->text[t->len - 1] = '\n';
         t->len -= !json_next(part); /* the end is written below */
     }
-    put_text(t, "");
+    values_text(t, "");
     return at;
 }
 
@@ -317,17 +258,17 @@ static void put_all(struct values *t, struct request *req, const struct json *me
     t->n = 1; /* 0: none */
     for (const struct json *m = json_first(messages); m; m = json_next(m), i++) {
         struct chat_message *to = &req->messages[i];
-        to->role = put_text(t, json_string(json_get(m, "role")));
+        to->role = values_text(t, json_string(json_get(m, "role")));
         to->content = put_content(t, m);
         size_t at = put_members(t, m);
         to->members = t->values && at ? t->values + at : NULL;
     }
     req->chat.tools = tools && t->values ? t->values + t->n : NULL;
     if (tools)
-        put(t, NULL, tools, ELSEWHERE);
+        values_json(t, NULL, tools);
     req->chat.kwargs = kwargs && t->values ? t->values + t->n : NULL;
     if (kwargs)
-        put(t, NULL, kwargs, ELSEWHERE);
+        values_json(t, NULL, kwargs);
 }
 
 void messages_build(struct request *req, const struct json *messages, const struct json *tools,
@@ -337,8 +278,8 @@ void messages_build(struct request *req, const struct json *messages, const stru
     req->n_messages = json_count(messages);
     req->messages = xcalloc(req->n_messages, sizeof *req->messages);
     put_all(&t, req, messages, tools, kwargs);
-    req->chat_values = t.values = xcalloc(t.n, sizeof *t.values);
-    req->chat_text = t.text = xmalloc(t.len);
-    t.len = 0;
+    values_alloc(&t);
+    req->chat_values = t.values;
+    req->chat_text = t.text;
     put_all(&t, req, messages, tools, kwargs);
 }

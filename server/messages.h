@@ -14,7 +14,6 @@
 #define CALL_MESSAGES_MAX 4096
 #define CALL_TOOLS_MAX 128
 #define CALL_TOOL_NAME_MAX 64
-#define CALL_VALUES_MAX 50000 /* of all that a template gets beside roles and contents */
 
 /* 0, or the error that names the message and its member. */
 int messages_check(const struct json *messages, struct api_error *e);

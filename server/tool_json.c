@@ -69,6 +69,15 @@ static const struct json *string_member(const struct json *object, const char *k
     return v && json_type(v) == JSON_STRING ? v : NULL;
 }
 
+/* Of a string that is the text of an object, or empty. */
+static char *unwrap(const char *s)
+{
+    char why[64];
+    if (*s == '\0')
+        return xstrdup("{}");
+    return *s == '{' && json_scan_lax(s, strlen(s), why, sizeof why) == 0 ? xstrdup(s) : NULL;
+}
+
 /* The text of the arguments, which some models wrap into a string; {} when there are none. */
 static char *arguments_of(const struct json *call, struct json_span text)
 {
@@ -77,7 +86,7 @@ static char *arguments_of(const struct json *call, struct json_span text)
         const struct json *v = json_get(call, keys[i]);
         struct json_span span;
         if (v && json_type(v) == JSON_STRING)
-            return xstrdup(json_string(v));
+            return unwrap(json_string(v));
         if (v && json_type(v) == JSON_OBJECT && json_span_member(text.at, text.len, keys[i], &span))
             return xstrndup(span.at, span.len);
         if (v && json_type(v) != JSON_NULL)
@@ -126,11 +135,11 @@ static bool read_list(const struct json *list, struct json_span text, const stru
 bool tool_json_read(const char *text, size_t len, const struct buf *offered, int room,
                     struct tool_output *out)
 {
-    char *copy = xstrndup(text, len), why[64]; /* json_parse wants the NUL */
+    char *copy = xstrndup(text, len), why[64]; /* the NUL is wanted */
     struct json_span span = {copy, len};
     struct json *doc = NULL;
     int before = out->n_calls;
-    bool good = json_parse(&doc, copy, len, why, sizeof why) == 0;
+    bool good = json_parse_lax(&doc, copy, len, why, sizeof why) == 0;
     if (good && json_type(doc) == JSON_ARRAY)
         good = read_list(doc, span, offered, out);
     else if (good)
@@ -145,7 +154,7 @@ bool tool_json_named(const char *name, size_t name_len, const char *text, size_t
                      struct tool_output *out)
 {
     char *copy = xstrndup(text, len), why[64];
-    bool good = json_scan(copy, len, why, sizeof why) == 0;
+    bool good = json_scan_lax(copy, len, why, sizeof why) == 0;
     if (good && room > 0)
         add_call(out, xstrndup(name, name_len), copy);
     else

@@ -109,16 +109,27 @@ class Tools(unittest.TestCase):
         answer = self.create(SAID["hermes"], tool_choice="none").choices[0]
         self.assertEqual(answer.message.content, SAID["hermes"])
 
-    def test_what_can_not_be_promised(self):
-        named = {"type": "function", "function": {"name": "add"}}
-        schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}
-        for fields, param in (({"tool_choice": "required"}, "tool_choice"),
-                              ({"tool_choice": named}, "tool_choice"),
-                              ({"response_format": schema}, "response_format")):
+    def test_forced(self):
+        """As a grammar makes them: an object, or a list of those."""
+        named = {"type": "function", "function": {"name": "get_weather"}}
+        for key in "arguments", "parameters":
+            said = ['{"name": "%s", "%s": %s}' % (name, key, json.dumps(arguments))
+                    for name, arguments in CALLS]
+            for text, choice, calls in ((said[0], named, CALLS[:1]),
+                                        (said[1], "required", CALLS[1:]),
+                                        ("[%s, %s]" % tuple(said), "required", CALLS)):
+                answer = self.create(text, tool_choice=choice).choices[0]
+                self.assertEqual((answer.message.content, answer.finish_reason),
+                                 (None, "tool_calls"))
+                self.assertEqual([(c.function.name, json.loads(c.function.arguments))
+                                  for c in answer.message.tool_calls], calls)
+
+    def test_choices_of_nothing(self):
+        named = {"type": "function", "function": {"name": "nobody"}}
+        for fields in {"tool_choice": named}, {"tool_choice": "required", "tools": []}:
             with self.assertRaises(openai.BadRequestError) as caught:
                 self.create("x", **fields)
-            self.assertEqual(caught.exception.param, param)
-            self.assertIn("grammar", caught.exception.message)
+            self.assertEqual(caught.exception.param, "tool_choice")
 
 
 if __name__ == "__main__":

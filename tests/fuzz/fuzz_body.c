@@ -12,12 +12,28 @@
 
 static const enum call_route routes[] = {CALL_COMPLETION, CALL_CHAT, CALL_NATIVE};
 
+/* Returns what is behind it. */
+static const struct chat_value *touch_value(const struct chat_value *v, volatile size_t *sink)
+{
+    const struct chat_value *next = v + 1;
+    *sink += (v->key ? strlen(v->key) : 0) + (v->kind == CHAT_STRING ? strlen(v->s) : 0);
+    for (uint32_t i = 0; (v->kind == CHAT_LIST || v->kind == CHAT_DICT) && i < v->n; i++) {
+        ASSERT((v->kind == CHAT_DICT) == (next->key != NULL));
+        next = touch_value(next, sink);
+    }
+    return next;
+}
+
 /* What a request holds must be there, and end. */
 static void touch(const struct request *req)
 {
     volatile size_t sink = req->prompt_len ? strlen(req->prompt) : 0;
     for (size_t i = 0; i < req->n_messages; i++)
-        sink += strlen(req->messages[i].role) + strlen(req->messages[i].content);
+        sink += strlen(req->messages[i].role) +
+                strlen(req->messages[i].content ? req->messages[i].content : "");
+    ASSERT(req->format.json ? req->format.field != NULL : req->format.schema == NULL);
+    if (req->format.schema)
+        touch_value(req->format.schema, &sink);
     for (int32_t i = 0; i < req->params.n_stops; i++)
         ASSERT(strlen(req->params.stops[i]) == req->params.stop_lens[i]);
     for (size_t i = 0; i < req->n_prompt_ids; i++)
@@ -62,6 +78,18 @@ bool fuzz_seed(int i, struct buf *out)
         "\"content\":[{\"type\":\"text\",\"text\":\"\xf0\x9f\x98\x80\"}]}],\"stop\":\"end\"}",
         "2{\"prompt\":[4,5],\"n_predict\":-1,\"repeat_penalty\":1.0,\"logit_bias\":{},"
         "\"cache_salt\":\"s\",\"response_format\":{\"type\":\"text\"},\"user\":null}",
+        "0{\"prompt\":\"x\",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{"
+        "\"name\":\"n\",\"strict\":true,\"schema\":{\"type\":\"object\",\"properties\":{"
+        "\"a\":{\"enum\":[1,2.5,null]}},\"required\":[\"a\"],\"additionalProperties\":false}}}}",
+        "0{\"prompt\":\"x\",\"response_format\":{\"type\":\"json_object\",\"schema\":{}}}",
+        "2{\"prompt\":\"x\",\"json_schema\":{\"$ref\":\"#/$defs/a\",\"$defs\":{\"a\":true}}}",
+        "1{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{\"type\":\"function\","
+        "\"function\":{\"name\":\"f\",\"parameters\":{\"properties\":{\"x\":{}}}}},"
+        "{\"type\":\"function\",\"function\":{\"name\":\"g\"}}],\"tool_choice\":\"required\"}",
+        "1{\"messages\":[{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"function\":{"
+        "\"name\":\"f\",\"arguments\":\"{}\"}}]}],\"tools\":[{\"type\":\"function\",\"function\":{"
+        "\"name\":\"f\"}}],\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}},"
+        "\"parallel_tool_calls\":false}",
     };
     if (i >= (int)COUNT_OF(seeds))
         return false;

@@ -10,6 +10,7 @@
  *   fail_after=N            the request fails as a broken device would make it, after N tokens
  *   numeric=1               the request fails before its first token
  *   say=TEXT                the answer is the rest of the prompt, three bytes a token, and its end
+ *   format=1                the answer is what the answer must be: the field that said so, schema
  *   hang_ms=N               the device, and everything behind it, hangs that long
  *   crash_after=N           the whole engine fails after N tokens of this request
  * The environment: FAKE_LOAD_MS, how long loading takes; FAKE_LOAD_FAIL, that it fails.
@@ -37,7 +38,8 @@ struct job {
     struct request *req;
     int fd;
     int64_t first_ms, token_ms, burst, bytes, eos_after, fail_after, numeric, crash_after, hang_ms;
-    const char *say;
+    const char *say;  /* NULL: canned tokens */
+    struct buf told;  /* format=1: what is said */
     int32_t limit, n; /* tokens to produce, and produced */
     uint64_t next_ns, deadline_ns, arrived_ns, first_ns;
     struct buf held; /* text that may become a stop string */
@@ -175,6 +177,39 @@ static void echo_prompt(struct request *req)
     echo->n_tokens = echo->n_scored = 1;
 }
 
+/* A schema as JSON, strings as they are; returns what is behind it. */
+static const struct chat_value *tell_value(const struct chat_value *v, struct buf *out)
+{
+    bool dict = v->kind == CHAT_DICT, nested = dict || v->kind == CHAT_LIST;
+    const struct chat_value *next = v + 1;
+    if (v->key)
+        buf_printf(out, "\"%s\":", v->key);
+    if (v->kind == CHAT_STRING)
+        buf_printf(out, "\"%s\"", v->s);
+    else if (v->kind == CHAT_INT)
+        buf_printf(out, "%lld", (long long)v->i);
+    else if (v->kind == CHAT_FLOAT)
+        buf_printf(out, "%.17g", v->d);
+    else if (v->kind == CHAT_BOOL)
+        buf_puts(out, v->b ? "true" : "false");
+    else
+        buf_puts(out, dict ? "{" : nested ? "[" : "null");
+    for (uint32_t i = 0; nested && i < v->n; i++) {
+        buf_puts(out, i > 0 ? "," : "");
+        next = tell_value(next, out);
+    }
+    buf_puts(out, dict ? "}" : nested ? "]" : "");
+    return next;
+}
+
+static void tell_format(const struct request_format *f, struct buf *out)
+{
+    buf_puts(out, f->json ? f->field : "none");
+    buf_puts(out, " ");
+    if (f->schema)
+        tell_value(f->schema, out);
+}
+
 static void job_start(struct engine *e, struct request *req)
 {
     struct job *j = xcalloc(1, sizeof *j);
@@ -199,10 +234,14 @@ static void job_start(struct engine *e, struct request *req)
         .next = e->jobs,
     };
     j->say = text ? strstr(text, "say=") : NULL;
-    if (j->say) {
+    if (j->say)
         j->say += 4;
-        j->eos_after = (int64_t)(strlen(j->say) + 2) / 3;
+    if (order(text, "format", 0)) {
+        tell_format(&req->format, &j->told);
+        j->say = j->told.data;
     }
+    if (j->say)
+        j->eos_after = (int64_t)(strlen(j->say) + 2) / 3;
     req->client_fd = -1;
     j->next_ns = now + (uint64_t)j->first_ms * MS;
     e->jobs = j;
@@ -271,6 +310,7 @@ static void free_gone(struct engine *e)
         *at = j->next;
         request_unref(j->req);
         buf_free(&j->held);
+        buf_free(&j->told);
         free(j);
     }
 }

@@ -141,15 +141,11 @@ class Completions(ServerCase):
         a = self.server.post(COMPLETION, completion(**nulls, unheard_of=[1, {"x": None}]))
         self.assertEqual(a.status, 200, a.body)
 
-    def test_neutral_values_of_what_comes_later(self):
-        a = self.server.post(COMPLETION, completion(
-            tools=[], response_format={"type": "text"}))
-        self.assertEqual(a.status, 200, a.body)
-
     def test_neutral_values(self):
         a = self.server.post(COMPLETION, completion(
             presence_penalty=0, frequency_penalty=0.0, repetition_penalty=1.0, n=1, echo=False,
-            min_tokens=0, logit_bias={}, stop_token_ids=[]))
+            min_tokens=0, logit_bias={}, stop_token_ids=[], tools=[],
+            response_format={"type": "text"}))
         self.assertEqual(a.status, 200, a.body)
 
     def test_aliases(self):

@@ -59,7 +59,12 @@ BIAS = [
 
 STOP = [0, 1.5, True, {}, {"a": 1}, "", "x" * 1025, [""], ["x", ""], [1], [None], [["x"]], [{}],
         ["x"] * 17, ["x"] * 100000, ["x" * 1025]]
-FORMAT = [*NOT_AN_OBJECT, {}, {"type": None}, {"type": 1}, {"type": "xml"}, {"type": ["text"]}]
+FORMAT = [*NOT_AN_OBJECT, {}, {"type": None}, {"type": 1}, {"type": "xml"}, {"type": ["text"]},
+          {"type": "json_object", "schema": True}, {"type": "json_object", "schema": []},
+          {"type": "json_schema"}, {"type": "json_schema", "schema": None},
+          {"type": "json_schema", "schema": False}, {"type": "json_schema", "json_schema": True},
+          {"type": "json_schema", "json_schema": {"name": 1, "schema": {}}},
+          {"type": "json_schema", "json_schema": {"name": "x", "schema": False}}]
 SPEC_K = numbers(0, 16, whole=True)
 
 FIELDS = {  # name: values that are refused; (name, routes) where they differ
@@ -74,12 +79,13 @@ FIELDS = {  # name: values that are refused; (name, routes) where they differ
     "n": numbers(1, 16, whole=True), "n_cmpl": numbers(1, 16, whole=True),
     ("tools", (CHAT,)): [*NOT_A_LIST, [1], [None], [[]], [{}], [{"type": "function"}],
                          [{"type": "function", "function": {"name": "a b"}}]],
-    ("tool_choice", (CHAT,)): [0, 1.5, True, "", "any", "required", [], {},
-                               {"type": "function", "function": {"name": "f"}}],
+    ("tool_choice", (CHAT,)): [0, 1.5, True, "", "any", "Required", [], {}, {"type": "function"},
+                               {"type": "tool", "name": "f"}, {"type": "function", "name": 1},
+                               {"type": "function", "function": {}}, {"name": "f"}],
     ("chat_template_kwargs", (CHAT,)): [*NOT_AN_OBJECT, {"messages": 1}, {"bos_token": "x"}],
     **{(name, (CHAT,)): NOT_A_BOOL for name in (
         "parallel_tool_calls", "add_generation_prompt", "continue_final_message")},
-    "grammar": ["", "root ::= x", 0, False, [], {}], "json_schema": ["", 0, False, [], {}],
+    "grammar": ["", "root ::= x", 0, False, [], {}], "json_schema": NOT_AN_OBJECT,
     "stop": STOP, "stop_token_ids": ids(64), "allowed_token_ids": [[], *ids()],
     "logit_bias": BIAS,
     "stream": NOT_A_BOOL, "ignore_eos": NOT_A_BOOL, "return_tokens": NOT_A_BOOL,
@@ -269,7 +275,9 @@ class Params(Refusals):
                 ("allowed_token_ids", [1] * 900000 + [-1]), ("prompt", [1] * 900000 + [-1]),
                 ("prompt", ["x"] * 800000), ("prompt", [[1]] * 450000), ("model", [1] * 900000),
                 ("speculative.mode", "x" * 4000000), ("temperature", "9" * 4000000),
-                ("response_format", {"type": "x" * 4000000}), ("stream_options", [{}] * 900000)):
+                ("response_format", {"type": "x" * 4000000}),
+                ("response_format", {"type": "json_object", "schema": {"enum": [1] * 900000}}),
+                ("json_schema", {"anyOf": [{}] * 900000}), ("stream_options", [{}] * 900000)):
             self.refuse(COMPLETION, name, value)
         many = [{"role": "user", "content": "x"}] * 110000
         self.assert_error(self.ask(CHAT, {"messages": many}, "messages"), 400, "messages")

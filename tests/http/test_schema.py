@@ -2,6 +2,7 @@
 schemas, which allow no member that is not listed; and what the server refuses, the schemas refuse.
 """
 
+import itertools
 import json
 import os
 import sys
@@ -14,7 +15,7 @@ except ImportError:
     sys.exit(77)
 
 import test_params
-from specd_client import ServerCase, SingleCase, fake_only, raw_request, read_reply
+from specd_client import FAKE, ServerCase, SingleCase, fake_only, raw_request, read_reply
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 with open(os.path.join(HERE, "..", "..", "docs", "openapi.json")) as f:
@@ -192,6 +193,162 @@ class Requests(SchemaCase):
                     r = self.server.post(path, body)
                     if r.status != 200:
                         self.fail(f"{path} {field} {value}: {r.body}")
+
+
+def function(name, **parameters):
+    return {"type": "function", "function": {"name": name, **parameters}}
+
+
+class Formats(SchemaCase):
+    """What the answer must be: as the engine gets it, and as its answers are."""
+
+    SCHEMA = {
+        "type": "object",
+        "properties": {
+            "kind": {"enum": ["sun", "rain", None]}, "mild": {"type": "boolean"},
+            "degrees": {"type": "integer", "minimum": -40, "maximum": 60},
+            "tags": {"type": "array", "items": {"$ref": "#/$defs/tag"}, "maxItems": 2}},
+        "required": ["kind", "mild", "degrees"], "additionalProperties": False,
+        "$defs": {"tag": {"type": "string", "pattern": "^[a-z]{1,4}$"}}}
+    TOOLS = [
+        function("none"),
+        function("open", parameters={}),
+        function("at", parameters={"type": "object", "additionalProperties": False,
+                                   "required": ["unit"],
+                                   "properties": {"unit": {"$ref": "#/$defs/unit"}},
+                                   "$defs": {"unit": {"enum": ["C", "F"]}}})]
+
+    def forms(self, schema):
+        """The ways to ask for it, and the field that is at fault if it can't be had."""
+        named = {"name": "weather", "description": "x", "strict": True, "schema": schema}
+        for form in ({"type": "json_schema", "json_schema": named},
+                     {"type": "json_schema", "schema": schema},
+                     {"type": "json_object", "schema": schema}):
+            yield "response_format", {"response_format": form}
+        yield "json_schema", {"json_schema": schema}
+
+    def told(self, path, **fields):
+        """The field and the schema as the fake engine got them."""
+        order = "format=1"
+        body = {"messages": [{"role": "user", "content": order}]} if path == CHAT else {
+            "prompt": order}
+        answer = self.ask("POST", path, {**body, "max_tokens": 9000, **fields}).json()
+        if path == NATIVE:
+            text = answer["content"]
+        else:
+            choice = answer["choices"][0]
+            text = choice["text"] if path == COMPLETION else choice["message"]["content"]
+        field, schema = text.split(" ", 1)
+        return field, json.loads(schema) if schema else None
+
+    @fake_only
+    def test_what_arrives(self):
+        for path in COMPLETION, CHAT, NATIVE:
+            self.assertEqual(self.told(path), ("none", None))
+            self.assertEqual(self.told(path, response_format={"type": "text"}), ("none", None))
+            for schema in self.SCHEMA, {}, {"enum": [1, 2.5, "x", None, True, [{}]]}:
+                for field, fields in self.forms(schema):
+                    self.assertEqual(self.told(path, **fields), (field, schema))
+            for form in ({"type": "json_object"}, {"type": "json_schema", "json_schema": {}},
+                         {"type": "json_object", "schema": None}):
+                self.assertEqual(self.told(path, response_format=form), ("response_format", None))
+
+    @fake_only
+    def test_forced_calls_arrive(self):
+        """The composed schema allows calls of the tools and nothing else."""
+        def calls(name, arguments):
+            return [{"name": name, key: arguments} for key in ("arguments", "parameters")]
+        good = [*calls("none", {}), *calls("none", {"x": 1}), *calls("open", {"a": []}),
+                *calls("at", {"unit": "C"})]
+        bad = [*calls("at", {"unit": "K"}), *calls("at", {}), *calls("at", {"unit": "C", "x": 1}),
+               *calls("open", 1), *calls("open", "x"), *calls("nobody", {}), {"name": "none"},
+               {"arguments": {}}, {}, 1, "none", None, {**good[0], "x": 1}, {**good[0], **good[1]}]
+        for fields, only, lists in (
+                ({"tool_choice": "required"}, None, True),
+                ({"tool_choice": "required", "parallel_tool_calls": False}, None, False),
+                ({"tool_choice": function("at")}, "at", False),
+                ({"tool_choice": {"type": "function", "name": "open"}}, "open", False)):
+            field, schema = self.told(CHAT, tools=self.TOOLS, json_schema=self.SCHEMA, **fields)
+            self.assertEqual(field, "tools")
+            jsonschema.Draft202012Validator.check_schema(schema)
+            check = jsonschema.Draft202012Validator(schema).is_valid
+            for call in good:
+                self.assertEqual(check(call), only in (None, call["name"]), call)
+            for call in bad:
+                self.assertFalse(check(call), call)
+            self.assertEqual(check(good), lists)
+            self.assertEqual(check(good[:1] * 128), lists)
+            for several in [], good[:1] * 129, [good[0], bad[0]], [good]:
+                self.assertFalse(check(several))
+
+    def say(self, path, body):
+        """The choice and its text."""
+        fields = {**test_params.base(path), "max_tokens": 900, **body}
+        whole = self.ask("POST", path, fields).json()
+        choice = whole if path == NATIVE else whole["choices"][0]
+        text = (choice["content"] if path == NATIVE else choice["text"] if path == COMPLETION
+                else choice["message"]["content"])
+        return choice, text
+
+    @unittest.skipIf(FAKE, "needs a grammar")
+    def test_answers(self):
+        check = jsonschema.Draft202012Validator(self.SCHEMA)
+        for i, (path, (_, fields)) in enumerate(itertools.product(
+                (COMPLETION, CHAT, NATIVE), self.forms(self.SCHEMA))):
+            for spec in {"enabled": False}, {"fixed": 3}, {"fixed": 2, "mode": "block"}:
+                with self.subTest(path=path, fields=list(fields), spec=spec):
+                    choice, text = self.say(path, {**fields, "seed": i, "speculative": spec})
+                    self.assertEqual(choice.get("finish_reason", "stop"), "stop")
+                    check.validate(json.loads(text))
+
+    @unittest.skipIf(FAKE, "needs a grammar")
+    def test_several_choices(self):
+        check = jsonschema.Draft202012Validator(self.SCHEMA)
+        body = {"prompt": ["x", "y"], "n": 3, "seed": 5, "max_tokens": 900,
+                "json_schema": self.SCHEMA}
+        texts = [c["text"] for c in self.ask("POST", COMPLETION, body).json()["choices"]]
+        self.assertEqual(len(texts), 6)
+        for text in texts:
+            check.validate(json.loads(text))
+
+    @unittest.skipIf(FAKE, "needs a grammar")
+    def test_any_object(self):
+        """An answer that is cut off is the beginning of one."""
+        for path, seed in itertools.product((COMPLETION, CHAT, NATIVE), range(3)):
+            _, text = self.say(path, {"response_format": {"type": "json_object"}, "seed": seed,
+                                      "max_tokens": 40})
+            self.assertEqual(text.lstrip()[:1], "{")
+
+    @unittest.skipIf(FAKE, "needs a grammar")
+    def test_forced_calls(self):
+        at, many = self.TOOLS[2], {**self.TOOLS[2]["function"], "name": "also"}
+        tools = [at, {"type": "function", "function": many}]
+        for seed in range(4):
+            for fields in ({"tools": [at, self.TOOLS[0]], "tool_choice": function("at")},
+                           {"tools": tools, "tool_choice": "required",
+                            "parallel_tool_calls": False}):
+                body = {**fields, "seed": seed}
+                choice, text = self.say(CHAT, body)
+                self.assertEqual((choice["finish_reason"], text), ("tool_calls", None))
+                call, = choice["message"]["tool_calls"]
+                self.assertIn(call["function"]["name"], ("at", "also"))
+                self.assertIn(json.loads(call["function"]["arguments"])["unit"], ("C", "F"))
+                *_, finish, done = self.ask("POST", CHAT, {
+                    **test_params.base(CHAT), "max_tokens": 900, "stream": True,
+                    **body}).events()
+                self.assertEqual(finish["choices"][0]["finish_reason"], "tool_calls")
+
+    @unittest.skipIf(FAKE, "needs a grammar")
+    def test_what_can_not_be_followed(self):
+        for schema in {"not": {}}, {"type": "strange"}, {"$ref": "#/nowhere"}:
+            for path in COMPLETION, CHAT, NATIVE:
+                for field, fields in self.forms(schema):
+                    r = self.server.post(path, {**test_params.base(path), **fields})
+                    self.assert_error(r, 400, field)
+        tools = [function("f", parameters={"type": "object", "not": {}})]
+        r = self.server.post(CHAT, {**test_params.base(CHAT), "tools": tools,
+                                    "tool_choice": "required"})
+        self.assert_error(r, 400, "tools")
 
 
 class Keys(SchemaCase):

@@ -72,6 +72,24 @@ class Tools(ServerCase):
                               for c in message["tool_calls"]], calls)
 
     @fake_only
+    def test_forced(self):
+        """The shapes that a forced call may have; of a named tool no other name is one."""
+        named = {"type": "function", "function": {"name": "add"}}
+        for key in "arguments", "parameters":
+            call = '{"name": "add", "%s": {"a": "}"}}' % key
+            other = '{"name":"get_weather","%s":{"a":1,"a":2}}' % key
+            for text, choice, names in (
+                    (call, "required", ["add"]), (call, named, ["add"]),
+                    ("\n" + call, {"type": "function", "name": "add"}, ["add"]),
+                    (f"[{call},\n  {other}]", "required", ["add", "get_weather"]),
+                    (f" [ {other} ]", "required", ["get_weather"])):
+                message, reason = self.say(text, tool_choice=choice)
+                self.assertEqual((message["content"], reason), (None, "tool_calls"))
+                self.assertEqual([c["function"]["name"] for c in message["tool_calls"]], names)
+            message, reason = self.say(other, tool_choice=named)
+            self.assertEqual((message["content"], reason), (other, "stop"))
+
+    @fake_only
     def test_text(self):
         for text in ("Just words.", '{"answer": 42}', "a < b <tool", "[1, 2]",
                      '<tool_call>{"name": "add"'):
@@ -122,17 +140,28 @@ class Tools(ServerCase):
                           [{"type": "function"}], [{"type": "function", "function": {}}],
                           [tool("")], [tool("x" * 65)], [tool("a b")], [tool("f")] * 129,
                           [{"type": "function", "function": {"name": "f", "parameters": []}}]),
-                "tool_choice": ("required", "x", 1, [], True,
-                                {"type": "function", "function": {"name": "add"}}),
+                "tool_choice": ("any", 1, [], True, {"type": "function"},
+                                {"type": "function", "function": {"name": "nobody"}},
+                                {"type": "function", "name": "nobody"}),
                 "parallel_tool_calls": (1, "x"),
                 "add_generation_prompt": (1,), "continue_final_message": ("x",),
                 "chat_template_kwargs": (1, [], "x", {"messages": []}, {"tools": None}),
-                "response_format": ({"type": "json_object"}, {"type": "json_schema"}),
-                "grammar": ("root ::= x",), "json_schema": ({},)}.items():
+                "response_format": ({"type": "json_schema"}, {"type": "json_object", "schema": 1}),
+                "grammar": ("root ::= x",), "json_schema": (True, "{}")}.items():
             for value in values:
                 with self.subTest(field=field, value=str(value)[:60]):
                     r = self.server.post(CHAT, chat(**{"tools": TOOLS, field: value}))
                     self.assert_error(r, 400, field)
+        for fields in {}, {"tools": []}, {"tools": None}:
+            for choice in "required", {"type": "function", "function": {"name": "add"}}:
+                r = self.server.post(CHAT, chat(tool_choice=choice, **fields))
+                self.assert_error(r, 400, "tool_choice")
+        no_object = {"type": "function", "function": {"name": "f",
+                                                      "parameters": {"type": "string"}}}
+        r = self.server.post(CHAT, chat(tools=[no_object], tool_choice="required"))
+        self.assert_error(r, 400, "tools")
+        r = self.server.post(CHAT, chat(json_schema={}, response_format={"type": "json_object"}))
+        self.assert_error(r, 400, "json_schema")
         for message in ({**CALLED, "tool_calls": 1}, {**CALLED, "tool_calls": [1]},
                         {**CALLED, "tool_calls": [{"function": {"name": 1}}]},
                         {**CALLED, "tool_calls": [{"function": {"name": "f", "arguments": 1}}]},

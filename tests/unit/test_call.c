@@ -4,35 +4,7 @@
  *
  * links: specd_server specd_fake specd_base
  */
-#include "call.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-static const struct engine_info info = {.n_vocab = 1000, .n_ctx = 4096};
-
-static struct call parsed(enum call_route route, const char *body)
-{
-    struct call c;
-    struct api_error e;
-    if (call_parse(&c, route, &info, body, strlen(body), &e) != 0)
-        fail_msg("%s: %s", body, e.message);
-    return c;
-}
-
-/* The request of prompt i after its call is gone. */
-static struct request *only_request(enum call_route route, const char *body, size_t i)
-{
-    struct call c = parsed(route, body);
-    struct request *req = call_request(&c, i, 0);
-    call_drop_document(&c);
-    call_free(&c);
-    return req;
-}
+#include "call_bodies.h"
 
 static void test_chat(void **state)
 {
@@ -57,41 +29,6 @@ static void test_chat(void **state)
     assert_true(req->stream);
     assert_int_equal(req->params.max_tokens, -1);
     request_unref(req);
-}
-
-/* A flat tree, in the words of JSON. Returns what is behind it. */
-static const struct chat_value *print_value(const struct chat_value *v, struct buf *out)
-{
-    const struct chat_value *at = v + 1;
-    static const char *const words[] = {[CHAT_NULL] = "null", [CHAT_LIST] = "[", [CHAT_DICT] = "{"};
-    if (v->key)
-        buf_printf(out, "%s:", v->key);
-    if (v->kind == CHAT_BOOL)
-        buf_puts(out, v->b ? "true" : "false");
-    else if (v->kind == CHAT_INT)
-        buf_printf(out, "%lld", (long long)v->i);
-    else if (v->kind == CHAT_FLOAT)
-        buf_printf(out, "%g", v->d);
-    else if (v->kind == CHAT_STRING)
-        buf_printf(out, "'%s'", v->s);
-    else
-        buf_puts(out, words[v->kind]);
-    bool nested = v->kind == CHAT_LIST || v->kind == CHAT_DICT;
-    for (uint32_t i = 0; nested && i < v->n; i++) {
-        buf_puts(out, i ? "," : "");
-        at = print_value(at, out);
-    }
-    buf_puts(out, v->kind == CHAT_LIST ? "]" : v->kind == CHAT_DICT ? "}" : "");
-    return at;
-}
-
-static void expect_tree(const struct chat_value *v, const char *expected)
-{
-    struct buf out = {0};
-    assert_non_null(v);
-    print_value(v, &out);
-    assert_string_equal(out.data, expected);
-    buf_free(&out);
 }
 
 static void test_tools(void **state)
@@ -182,15 +119,6 @@ static void test_one_or_many(void **state)
         assert_int_equal(c.many, rows[i].many);
         call_free(&c);
     }
-}
-
-static void refuse(enum call_route route, const char *body, const char *param)
-{
-    struct call c;
-    struct api_error e;
-    assert_true(call_parse(&c, route, &info, body, strlen(body), &e) < 0);
-    assert_string_equal(e.param, param);
-    call_free(&c);
 }
 
 /* One flag of the table says that a field is for later; its range is checked all the same. */

@@ -102,6 +102,24 @@ static void test_refused(void **state)
     refuse("1\0", 2, "more than one value");
 }
 
+/* Keys may repeat and \u0000 may stand in a string; what is no JSON is refused all the same. */
+static void test_lax(void **state)
+{
+    static const char text[] = "{\"a\":1,\"a\":\"x\\u0000y\",\"b\":{\"c\":0,\"c\":0}}";
+    static const char *const bad[] = {"{\"a\":1,}", "\"\\ud800\"", "1e400", "{} {}", ""};
+    struct json *doc = NULL;
+    char why[128];
+    (void)state;
+    assert_int_equal(json_parse_lax(&doc, text, strlen(text), why, sizeof why), 0);
+    assert_int_equal(json_count(doc), 3);
+    assert_true(json_number(json_get(doc, "a")) == 1);
+    assert_string_equal(json_string(json_next(json_first(doc))), "x");
+    json_free(doc);
+    for (size_t i = 0; i < COUNT_OF(bad); i++)
+        assert_int_equal(json_parse_lax(&doc, bad[i], strlen(bad[i]), why, sizeof why),
+                         SPECD_EJSON);
+}
+
 /* Nothing is read beyond the length, though the text goes on. */
 static void test_length_bounds(void **state)
 {
@@ -247,10 +265,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_accepted),      cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_length_bounds), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_values),        cmocka_unit_test(test_integers),
-        cmocka_unit_test(test_write_strings), cmocka_unit_test(test_write_numbers),
-        cmocka_unit_test(test_write_invalid),
+        cmocka_unit_test(test_lax),           cmocka_unit_test(test_length_bounds),
+        cmocka_unit_test(test_limits),        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_integers),      cmocka_unit_test(test_write_strings),
+        cmocka_unit_test(test_write_numbers), cmocka_unit_test(test_write_invalid),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,6 +66,7 @@ static void test_shapes(void **state)
         {"<tool_call>{\"name\":\"add\",\"arguments\":{}}\n{\"name\":\"add\"}</tool_call> done",
          "done\nadd {}\nadd {}"},
         {"<tool_call>{\"name\":\"add\",\"arguments\":\"{\\\"a\\\": 1}\"}", "\nadd {\"a\": 1}"},
+        {"<tool_call>{\"name\":\"add\",\"arguments\":\"\"}", "\nadd {}"},
         {"{\"name\": \"get_weather\", \"parameters\": {\"id\": 12345678901234567890}}",
          "\nget_weather {\"id\": 12345678901234567890}"},
         {"\n {\"type\": \"function\", \"name\": \"add\", \"parameters\": {\"a\": \"1\"}}; "
@@ -81,6 +82,11 @@ static void test_shapes(void **state)
          "\nadd {\"a\": 1}\nget_weather {\"city\": \"Bern\"}"},
         {"{\"type\":\"function\",\"function\":{\"name\":\"add\",\"arguments\":{\"a\": 1 }}}",
          "\nadd {\"a\": 1 }"},
+        /* what a grammar lets a model write, and a strict reader would refuse */
+        {"\n{\n  \"name\": \"add\",\n  \"parameters\": {\"a\": 1, \"a\": \"\\u0000\"}\n}",
+         "\nadd {\"a\": 1, \"a\": \"\\u0000\"}"},
+        {"[ {\"name\":\"add\",\"parameters\":{}},\n\t{\"name\":\"add\",\"arguments\":{\"}\":0}} ]",
+         "\nadd {}\nadd {\"}\":0}"},
     };
     (void)state;
     for (size_t i = 0; i < COUNT_OF(rows); i++)
@@ -106,6 +112,8 @@ static void test_text(void **state)
         "<tool_call>not JSON</tool_call>",
         "<tool_call>{\"name\": \"add\", \"arguments\": [1]}</tool_call>",
         "<tool_call>{\"name\": 3}</tool_call>",
+        "<tool_call>{\"name\": \"add\", \"arguments\": \"a\"}</tool_call>",
+        "<tool_call>{\"name\": \"add\", \"arguments\": \"{\\\"a\\\": 1\"}</tool_call>",
         "<tool_call>{'name': 'add'}</tool_call>",
         "<|python_tag|>print(1)",
         "An object: {\"name\": \"add\", \"parameters\": {}}",

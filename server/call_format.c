@@ -1,0 +1,156 @@
+/*
+ * call_format.c - fields that say what the answer must be: response_format, json_schema, grammar,
+ * tool_choice.
+ *
+ * Whether a schema is one that can be followed is the engine's to say, before the first token.
+ */
+#include "call_values.h"
+
+#include <string.h>
+
+static bool is_given(const struct json *v)
+{
+    return v && json_type(v) != JSON_NULL;
+}
+
+static bool is_string_if_given(const struct json *v)
+{
+    return !is_given(v) || json_type(v) == JSON_STRING;
+}
+
+/* ---- response_format, json_schema */
+
+/* field: a static string. schema: null or none for any object. */
+static int set_format(struct call *c, const char *field, const struct json *schema,
+                      struct api_error *e)
+{
+    if (is_given(schema) && json_type(schema) != JSON_OBJECT)
+        return api_fail(e, SPECD_EINVAL, field, "'%s': a schema must be an object", field);
+    int rc = is_given(schema) ? values_check(field, values_count(schema), e) : 0;
+    if (rc < 0)
+        return rc;
+    if (c->format.json)
+        return api_fail(e, SPECD_EINVAL, "json_schema",
+                        "'json_schema' and 'response_format' both say what the answer must be");
+    c->format.json = true;
+    c->format.schema = is_given(schema) ? schema : NULL;
+    c->format.field = field;
+    return 0;
+}
+
+/* OpenAI's {"json_schema": {"name", "schema"}}, or llama.cpp's {"schema"}. */
+static int parse_schema_of(struct call *c, const struct json *v, struct api_error *e)
+{
+    const struct json *inner = json_get(v, "json_schema"), *schema = json_get(v, "schema");
+    if (is_given(inner)) {
+        if (json_type(inner) != JSON_OBJECT || !is_string_if_given(json_get(inner, "name")))
+            return api_fail(e, SPECD_EINVAL, "response_format",
+                            "'response_format.json_schema' must be an object with a string "
+                            "\"name\" and a \"schema\"");
+        schema = json_get(inner, "schema");
+    } else if (!is_given(schema)) {
+        return api_fail(e, SPECD_EINVAL, "response_format",
+                        "'response_format' of type \"json_schema\" needs \"json_schema\"");
+    }
+    return set_format(c, "response_format", schema, e);
+}
+
+int parse_format(void *into, const char *name, const struct json *v, struct api_error *e)
+{
+    const struct json *type = json_type(v) == JSON_OBJECT ? json_get(v, "type") : NULL;
+    int i = type && json_type(type) == JSON_STRING
+                ? enum_index("text|json_object|json_schema", json_string(type))
+                : -1;
+    if (i < 0)
+        return api_fail(e, SPECD_EINVAL, name,
+                        "'%s' must be an object with \"type\" one of text|json_object|json_schema",
+                        name);
+    if (i == 0)
+        return 0;
+    return i == 1 ? set_format(into, "response_format", json_get(v, "schema"), e)
+                  : parse_schema_of(into, v, e);
+}
+
+int parse_schema(void *into, const char *name, const struct json *v, struct api_error *e)
+{
+    (void)name;
+    return set_format(into, "json_schema", v, e);
+}
+
+int parse_grammar(void *into, const char *name, const struct json *v, struct api_error *e)
+{
+    (void)into;
+    (void)v;
+    return api_fail(e, SPECD_EINVAL, name,
+                    "'%s' (GBNF) is not supported: 'json_schema' and 'response_format' take JSON "
+                    "Schema",
+                    name);
+}
+
+/* ---- tool_choice */
+
+/* {"type": "function", "function": {"name": ...}}, or the name beside the type. */
+static const char *named_function(const struct json *v)
+{
+    const struct json *type = json_type(v) == JSON_OBJECT ? json_get(v, "type") : NULL;
+    if (!type || json_type(type) != JSON_STRING || strcmp(json_string(type), "function") != 0)
+        return NULL;
+    const struct json *f = json_get(v, "function");
+    const struct json *name = json_get(f && json_type(f) == JSON_OBJECT ? f : v, "name");
+    return name && json_type(name) == JSON_STRING ? json_string(name) : NULL;
+}
+
+int parse_tool_choice(void *into, const char *name, const struct json *v, struct api_error *e)
+{
+    struct call *c = into;
+    int i = json_type(v) == JSON_STRING ? enum_index("auto|none|required", json_string(v)) : -1;
+    c->tool_name = i < 0 ? named_function(v) : NULL;
+    if (i < 0 && !c->tool_name)
+        return api_fail(e, SPECD_EINVAL, name,
+                        "'%s' must be \"auto\", \"none\", \"required\" or "
+                        "{\"type\":\"function\",\"function\":{\"name\":...}}",
+                        name);
+    c->tool_choice = c->tool_name ? TOOLS_NAMED : (enum tool_choice)i;
+    return 0;
+}
+
+int call_force_tools(struct call *c, struct api_error *e)
+{
+    if (c->tool_choice != TOOLS_REQUIRED && c->tool_choice != TOOLS_NAMED)
+        return 0;
+    if (!c->tools || !json_first(c->tools))
+        return api_fail(e, SPECD_EINVAL, "tool_choice",
+                        "'tool_choice' asks for a call: there must be 'tools'");
+    forced_tools_pick(&c->forced, c->tools, c->tool_name,
+                      c->tool_choice == TOOLS_REQUIRED && c->parallel_tools);
+    if (c->forced.n == 0)
+        return api_fail(e, SPECD_EINVAL, "tool_choice",
+                        "'tool_choice' names a function that is not among the 'tools'");
+    return forced_tools_check(&c->forced, e);
+}
+
+/* ---- into a request */
+
+static void put_schema(const struct call *c, struct values *t)
+{
+    if (c->forced.n > 0)
+        forced_tools_schema(&c->forced, t);
+    else
+        values_json(t, NULL, c->format.schema);
+}
+
+/* An answer that must be a call has no content for a format to be about. */
+void call_build_format(const struct call *c, struct request *req)
+{
+    bool forced = c->forced.n > 0;
+    struct values t = {0};
+    req->format.json = forced || c->format.json;
+    req->format.field = forced ? "tools" : c->format.field;
+    if (!forced && !c->format.schema)
+        return;
+    put_schema(c, &t);
+    values_alloc(&t);
+    put_schema(c, &t);
+    req->format.schema = req->schema_values = t.values;
+    req->schema_text = t.text;
+}

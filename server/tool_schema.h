@@ -1,0 +1,38 @@
+/*
+ * tool_schema.h - calls of tools that an answer must make, and the schema that says so.
+ *
+ * The calls are the bare objects of tool_calls.h: {"name", "arguments"} or {"name", "parameters"},
+ * as families of models differ in the second name and each keeps to its own. The parameters of each
+ * tool stand once, in $defs, as a schema of their own with an $id, so that a $ref within resolves
+ * within (JSON Schema Core 8.2.1, 9.2.1).
+ *
+ * The tools are borrowed from a document of JSON that tools_check has passed.
+ */
+#ifndef SPECD_SERVER_TOOL_SCHEMA_H
+#define SPECD_SERVER_TOOL_SCHEMA_H
+
+#include "messages.h"
+#include "values.h"
+
+/* While a model writes the name, all tools are open at once, and a grammar follows so many
+ * alternatives only (GRAMMAR_HEADS_MAX). Above the first limit "arguments" alone is offered. */
+#define FORCED_BOTH_KEYS_MAX 16
+#define FORCED_TOOLS_MAX 32
+
+struct forced_tools {
+    const struct json *tools[CALL_TOOLS_MAX]; /* that may be called */
+    size_t n;                                 /* 0: nothing is forced */
+    bool many;                                /* a list of calls may come as well */
+};
+
+const char *tool_name(const struct json *tool);
+
+/* Picks those called only, or all if it is NULL; of several with one name the first counts. */
+void forced_tools_pick(struct forced_tools *f, const struct json *tools, const char *only,
+                       bool many);
+/* Can they be forced? 0, or the error by the field at fault. */
+int forced_tools_check(const struct forced_tools *f, struct api_error *e);
+/* Writes the schema: twice, as values.h says. */
+void forced_tools_schema(const struct forced_tools *f, struct values *t);
+
+#endif

@@ -1,0 +1,292 @@
+/*
+ * From a body to what the answer must be: response_format, json_schema and forced tools. Bodies are
+ * written with ' for ", as print_value prints strings.
+ *
+ * links: specd_server specd_fake specd_grammar specd_text specd_model specd_base
+ */
+#include "call_bodies.h"
+#include "grammar/grammar.h"
+
+#define USER "'messages':[{'role':'user','content':'x'}]"
+#define F "{'type':'function','function':{'name':'f'}}"
+
+/* {PROMPT,members} with quotes, in place. */
+static const char *body_of(struct buf *b, const char *prompt, const char *members)
+{
+    buf_clear(b);
+    buf_printf(b, "{%s,%s}", prompt, members);
+    for (size_t i = 0; i < b->len; i++)
+        if (b->data[i] == '\'')
+            b->data[i] = '"';
+    return b->data;
+}
+
+static void expect_format(enum call_route route, const char *members, const char *field,
+                          const char *schema)
+{
+    struct buf body = {0};
+    const char *prompt = route == CALL_CHAT ? USER : "'prompt':'x'";
+    struct request *req = only_request(route, body_of(&body, prompt, members), 0);
+    assert_true(req->format.json);
+    assert_string_equal(req->format.field, field);
+    if (schema)
+        expect_tree(req->format.schema, schema);
+    else
+        assert_null(req->format.schema);
+    request_unref(req);
+    buf_free(&body);
+}
+
+static void refuse_format(enum call_route route, const char *members, const char *param)
+{
+    struct buf body = {0};
+    refuse(route, body_of(&body, route == CALL_CHAT ? USER : "'prompt':'x'", members), param);
+    buf_free(&body);
+}
+
+static void test_formats(void **state)
+{
+    static const enum call_route routes[] = {CALL_COMPLETION, CALL_CHAT, CALL_NATIVE};
+    static const struct {
+        const char *members, *field, *schema;
+    } rows[] = {
+        {"'response_format':{'type':'json_object'}", "response_format", NULL},
+        {"'response_format':{'type':'json_object','schema':null}", "response_format", NULL},
+        {"'response_format':{'type':'json_object','schema':{'maximum':2.5}}", "response_format",
+         "{maximum:2.5}"},
+        {"'response_format':{'type':'json_schema','json_schema':{'name':'n','strict':true,"
+         "'schema':{'enum':[1,'a',null,true]}}}",
+         "response_format", "{enum:[1,'a',null,true]}"},
+        {"'response_format':{'type':'json_schema','json_schema':{'schema':{}}}", "response_format",
+         "{}"},
+        {"'response_format':{'type':'json_schema','json_schema':{'name':null}}", "response_format",
+         NULL},
+        {"'response_format':{'type':'json_schema','schema':{'type':'object'}}", "response_format",
+         "{type:'object'}"},
+        {"'json_schema':{'items':{}},'response_format':{'type':'text'}", "json_schema",
+         "{items:{}}"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows) * COUNT_OF(routes); i++) {
+        size_t row = i / COUNT_OF(routes);
+        expect_format(routes[i % COUNT_OF(routes)], rows[row].members, rows[row].field,
+                      rows[row].schema);
+    }
+}
+
+static void test_no_format(void **state)
+{
+    struct buf body = {0};
+    struct request *req = only_request(
+        CALL_CHAT, body_of(&body, USER, "'response_format':{'type':'text'},'json_schema':null"), 0);
+    (void)state;
+    assert_false(req->format.json);
+    assert_null(req->format.schema);
+    request_unref(req);
+    buf_free(&body);
+}
+
+static void test_bad_formats(void **state)
+{
+    static const char *const bad[] = {
+        "{}",
+        "'json_object'",
+        "{'type':'xml'}",
+        "{'type':'json_schema'}",
+        "{'type':'json_schema','json_schema':true}",
+        "{'type':'json_schema','json_schema':{'name':1,'schema':{}}}",
+        "{'type':'json_schema','json_schema':{'schema':true}}",
+        "{'type':'json_schema','schema':false}",
+        "{'type':'json_object','schema':[]}",
+    };
+    struct buf members = {0};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        buf_clear(&members);
+        buf_printf(&members, "'response_format':%s", bad[i]);
+        refuse_format(CALL_COMPLETION, members.data, "response_format");
+    }
+    refuse_format(CALL_NATIVE, "'json_schema':true", "json_schema");
+    refuse_format(CALL_NATIVE, "'grammar':'root ::= x'", "grammar");
+    refuse_format(CALL_NATIVE, "'json_schema':{},'response_format':{'type':'json_object'}",
+                  "json_schema");
+    refuse_format(CALL_NATIVE, "'response_format':{'type':'json_object'},'json_schema':{}",
+                  "json_schema");
+    buf_clear(&members);
+    buf_puts(&members, "'json_schema':{'enum':[0");
+    for (int i = 0; i < CALL_VALUES_MAX; i++)
+        buf_puts(&members, ",0");
+    buf_puts(&members, "]}");
+    refuse_format(CALL_COMPLETION, members.data, "json_schema");
+    buf_free(&members);
+}
+
+/* ---- forced tools */
+
+#define CALL_WITH(name, key)                                                               \
+    "{type:'object',properties:{name:{const:'" name "'}," key ":{$ref:'#/$defs/tool:" name \
+    "'}},required:['name','" key "'],additionalProperties:false}"
+#define CALLS_OF(name) CALL_WITH(name, "arguments") "," CALL_WITH(name, "parameters")
+#define ONE "{$ref:'#/$defs/call'}"
+#define ONE_OR_MORE ONE ",{type:'array',minItems:1,maxItems:128,items:" ONE "}"
+
+/* A reference of its own, no parameters, an $id, and a name that was there before. */
+#define TOOLS                                                                                      \
+    "'tools':[{'type':'function','function':{'name':'f','parameters':{'properties':{'a':{'$ref':"  \
+    "'#/$defs/x'}},'$defs':{'x':{}}}}},{'type':'function','function':{'name':'g'}},"               \
+    "{'type':'function','function':{'name':'h.1','parameters':{'$id':'mine','type':'object'}}}," F \
+    "]"
+#define F_PARAMETERS \
+    "tool:f:{$id:'tool:f',type:'object',properties:{a:{$ref:'#/$defs/x'}},$defs:{x:{}}}"
+#define ONLY_F "{anyOf:[" ONE "],$defs:{call:{anyOf:[" CALLS_OF("f") "]}," F_PARAMETERS "}}"
+
+static void test_required(void **state)
+{
+    (void)state;
+    expect_format(CALL_CHAT, TOOLS ",'tool_choice':'required'", "tools",
+                  "{anyOf:[" ONE_OR_MORE "],$defs:{call:{anyOf:[" CALLS_OF("f") "," CALLS_OF(
+                      "g") "," CALLS_OF("h.1") "]}," F_PARAMETERS
+                                               ",tool:g:{$id:'tool:g',type:'object'},"
+                                               "tool:h.1:{$id:'mine',type:'object'}}}");
+    expect_format(
+        CALL_CHAT, "'tools':[" F "],'tool_choice':'required','parallel_tool_calls':false", "tools",
+        "{anyOf:[" ONE
+        "],$defs:{call:{anyOf:[" CALLS_OF("f") "]},tool:f:{$id:'tool:f',type:'object'}}}");
+}
+
+static void test_named(void **state)
+{
+    (void)state;
+    expect_format(CALL_CHAT, TOOLS ",'tool_choice':{'type':'function','function':{'name':'f'}}",
+                  "tools", ONLY_F);
+    expect_format(CALL_CHAT, TOOLS ",'tool_choice':{'type':'function','name':'f'}", "tools",
+                  ONLY_F);
+    expect_format(CALL_CHAT,
+                  "'response_format':{'type':'json_object'}," TOOLS
+                  ",'tool_choice':{'type':'function','name':'f'}",
+                  "tools", ONLY_F);
+}
+
+/* The template gets all tools, the parser looks for those that may be called. */
+static void test_offered(void **state)
+{
+    static const char required[] = "f\0g\0h.1";
+    struct buf body = {0};
+    struct call c = parsed(CALL_CHAT, body_of(&body, USER, TOOLS ",'tool_choice':'required'"));
+    (void)state;
+    assert_int_equal(c.tool_names.len, sizeof required);
+    assert_memory_equal(c.tool_names.data, required, sizeof required);
+    call_free(&c);
+    body_of(&body, USER, TOOLS ",'tool_choice':{'type':'function','name':'f'}");
+    c = parsed(CALL_CHAT, body.data);
+    assert_true(call_wants_tools(&c));
+    assert_int_equal(c.tool_names.len, sizeof "f");
+    assert_string_equal(c.tool_names.data, "f");
+    call_free(&c);
+    struct request *req = only_request(CALL_CHAT, body.data, 0);
+    assert_int_equal(req->chat.tools->n, 4);
+    request_unref(req);
+    buf_free(&body);
+}
+
+/* A call alone, and behind another in a list. */
+static void expect_accepted(const struct grammar *g, int i, const char *key)
+{
+    static const char *const shapes[][3] = {
+        {"{\"name\": \"", "\", \"", "\": {}}"},
+        {"[{\"name\":\"f1\",\"arguments\":{}},{\"name\":\"", "\",\"", "\":{}}]"},
+        {"\n[\n  {\n    \"name\": \"f1\",\n    \"arguments\": {\n    }\n  },\n  {\n    \"name\": "
+         "\"",
+         "\",\n    \"", "\": {\n      \"x\": 1\n    }\n  }\n]"},
+    };
+    for (size_t n = 0; n < COUNT_OF(shapes); n++) {
+        struct buf text = {0};
+        struct grammar_state s;
+        buf_printf(&text, "%sf%d%s%s%s", shapes[n][0], i, shapes[n][1], key, shapes[n][2]);
+        grammar_start(g, &s);
+        if (!grammar_accept(g, &s, text.data, text.len) || !grammar_is_over(&s))
+            fail_msg("not accepted: %s", text.data);
+        buf_free(&text);
+    }
+}
+
+/* Each of n tools can be called, though all are open until the name is there. */
+static void expect_reachable(const struct chat_value *schema, int n)
+{
+    struct grammar *g;
+    char err[256] = "";
+    if (grammar_compile(&g, schema, err, sizeof err) < 0)
+        fail_msg("%d tools: %s", n, err);
+    for (int i = 1; i < n; i++) {
+        expect_accepted(g, i, "arguments");
+        if (n <= FORCED_BOTH_KEYS_MAX)
+            expect_accepted(g, i, "parameters");
+    }
+    grammar_unref(g);
+}
+
+/* Above one limit a single key is offered, above the other nothing is promised. */
+static void test_many_tools(void **state)
+{
+    struct buf members = {0}, body = {0}, out = {0};
+    (void)state;
+    for (int n = FORCED_BOTH_KEYS_MAX; n <= FORCED_TOOLS_MAX; n++) {
+        buf_clear(&members);
+        buf_puts(&members, "'tool_choice':'required','tools':[" F);
+        for (int i = 1; i < n; i++)
+            buf_printf(&members, ",{'type':'function','function':{'name':'f%d'}}", i);
+        buf_puts(&members, "]");
+        struct request *req = only_request(CALL_CHAT, body_of(&body, USER, members.data), 0);
+        buf_clear(&out);
+        print_value(req->format.schema, &out);
+        assert_int_equal(strstr(out.data, "parameters") != NULL, n <= FORCED_BOTH_KEYS_MAX);
+        expect_reachable(req->format.schema, n);
+        request_unref(req);
+    }
+    members.len--;
+    buf_puts(&members, ",{'type':'function','function':{'name':'more'}}]");
+    refuse_format(CALL_CHAT, members.data, "tool_choice");
+    buf_free(&members);
+    buf_free(&body);
+    buf_free(&out);
+}
+
+static void test_bad_choices(void **state)
+{
+    static const char *const bad[] = {
+        "'any'",
+        "1",
+        "{}",
+        "{'type':'function'}",
+        "{'type':'tool','name':'f'}",
+        "{'type':'function','function':{}}",
+        "{'type':'function','name':1}",
+        "{'type':'function','function':{'name':'other'}}",
+    };
+    struct buf members = {0};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        buf_clear(&members);
+        buf_printf(&members, "'tools':[" F "],'tool_choice':%s", bad[i]);
+        refuse_format(CALL_CHAT, members.data, "tool_choice");
+    }
+    refuse_format(CALL_CHAT, "'tool_choice':'required'", "tool_choice");
+    refuse_format(CALL_CHAT, "'tools':[],'tool_choice':'required'", "tool_choice");
+    refuse_format(CALL_CHAT, "'tool_choice':{'type':'function','name':'f'}", "tool_choice");
+    refuse_format(CALL_CHAT,
+                  "'tool_choice':'required','tools':[{'type':'function','function':{'name':'f',"
+                  "'parameters':{'type':'string'}}}]",
+                  "tools");
+    buf_free(&members);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_formats),     cmocka_unit_test(test_no_format),
+        cmocka_unit_test(test_bad_formats), cmocka_unit_test(test_required),
+        cmocka_unit_test(test_named),       cmocka_unit_test(test_offered),
+        cmocka_unit_test(test_many_tools),  cmocka_unit_test(test_bad_choices),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
