@@ -52,6 +52,24 @@ class Serving(ServerCase):
             self.assertGreater(done["draft_tokens"], done["accepted_tokens"] - 1)
             self.assertGreater(done["accepted_tokens"], 0)
 
+    def test_schema(self):
+        """Masks of a grammar, for drafts of the host and without any."""
+        schema = {"type": "object", "additionalProperties": False, "required": ["color", "n"],
+                  "properties": {"color": {"enum": ["red", "green"]},
+                                 "n": {"type": "integer", "minimum": 0, "maximum": 99}}}
+        texts = set()
+        for seed in (1, 2):
+            asked = body(json_schema=schema, max_tokens=100, temperature=1, seed=seed)
+            plain, fixed = (self.server.post(COMPLETION, {**asked, "speculative": way}).json()
+                            for way in ({"enabled": False}, {"fixed": 3}))
+            choice = fixed["choices"][0]
+            self.assertEqual(choice, plain["choices"][0])
+            self.assertEqual(choice["finish_reason"], "stop")
+            self.assertIn(json.loads(choice["text"])["color"], ("red", "green"))
+            self.assertGreater(fixed["speculative"]["accepted_tokens"], 0)
+            texts.add(choice["text"])
+        self.assertEqual(len(texts), 2)
+
     def test_together(self):
         """Four streams at once, each what it is alone."""
         requests = [body(prompt=PROMPT[i:], seed=i, temperature=i % 2) for i in range(4)]
