@@ -8,6 +8,7 @@
 #   http        the server over an engine that answers at once
 #   tiny        a tiny synthetic model
 #   serve       the default model with 1, 4, 16 and 64 clients, speculation on and off
+#   json        masks of a schema, and the default model under one
 #   acceptance  tokens per round of each mode of verification
 #   load        thousands of connections, vanishing and hostile clients, bodies (tests/load)
 # All parts take half an hour on two cores. Nothing else should run meanwhile.
@@ -15,14 +16,14 @@
 cd "$ROOT"
 NAME=${1:?usage: scripts/bench.sh NAME [PART...]}
 shift
-PARTS=(matmul device http tiny serve acceptance load)
+PARTS=(matmul device http tiny serve json acceptance load)
 [ $# -eq 0 ] || PARTS=("$@")
 PORT=${SPECD_PORT:-8123}
 
 # shellcheck disable=SC2086
 install_packages $BUILD_PACKAGES $TEST_PACKAGES $MODEL_PACKAGES curl
 build "$ROOT/build-bench" specd specd-fake synth-model bench-matmul bench-device bench-serve \
-    bench-acceptance bench-parse test-models --
+    bench-acceptance bench-parse bench-grammar test-models --
 MODEL=$("$ROOT/scripts/get-model.sh")
 B=$ROOT/build-bench
 work=$(mktemp -d)
@@ -87,6 +88,30 @@ part_serve() {
     start specd -m "$MODEL" -md lookup -c 1024
     serve --clients 1,4,16,64 --requests 32 --max-tokens 64 --route chat \
         --prompt-file "$ROOT/bench/prompt.txt" --speculative on,off
+    stop
+}
+
+part_json() {
+    local format
+    format="\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"schema\":$(cat bench/schema.json)}}"
+    title json "Answers under a JSON schema"
+    echo "## Masks, on one core: the default model's vocabulary, and one as large as today's"
+    echo
+    echo '```'
+    "$B/bench-grammar" "$MODEL"
+    "$B/bench-grammar"
+    echo '```'
+    start specd -m "$MODEL" -md lookup -c 1024
+    echo
+    echo "## The default model, a list of people out of a text (bench/schema.json)"
+    echo
+    serve --clients 1,4 --requests 32 --max-tokens 256 --route chat --stop-at-eos \
+        --prompt-file "$ROOT/bench/prompt-json.txt" --speculative on,off --fields "$format"
+    echo
+    echo "## The same without a schema"
+    echo
+    serve --clients 1,4 --requests 32 --max-tokens 256 --route chat --stop-at-eos \
+        --prompt-file "$ROOT/bench/prompt-json.txt" --speculative on,off
     stop
 }
 
