@@ -99,12 +99,13 @@ bool value_is_resource(const struct compiler *c, uint32_t schema)
     return id != NO_VALUE && c->v[id].kind == CHAT_STRING && c->v[id].s[0] != '#';
 }
 
-uint32_t value_at_pointer(const struct compiler *c, const char *pointer, uint32_t *resource)
+uint32_t value_at_pointer(struct compiler *c, const char *pointer, uint32_t *resource)
 {
     struct buf name = {0};
     uint32_t at = *resource;
     while (*pointer == '/' && at != NO_VALUE) {
         pointer = read_name(pointer + 1, &name);
+        c->net.work += c->v[at].n + 1;
         at = c->v[at].kind == CHAT_LIST ? nth(c, at, name.data) : value_get(c, at, name.data);
         if (at != NO_VALUE && value_is_resource(c, at))
             *resource = at;

@@ -59,7 +59,11 @@ struct network {
     uint32_t *starts; /* of the procedures */
     uint32_t n_starts, cap_starts;
     bool full;
+    uint64_t work; /* done so far */
 };
+/* Steps of making patterns' automata and of following pointers, in the whole schema: about 100 ms,
+ * where short schemas could ask for hours. */
+#define NETWORK_WORK_MAX 20000000
 
 void network_init(struct network *w);
 void network_free(struct network *w);

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define NONE UINT32_MAX
-#define WORK_MAX 20000000 /* edges looked at while states are made */
+#define PATTERN_WORK 4096 /* of any pattern, however short */
 #define MATCH 0u          /* the node at which the text has matched */
 
 /* ---- Thompson's automaton -------------------------------------------------------------------- */
@@ -26,6 +26,7 @@ struct thompson {
     struct link *links;
     uint32_t n_spots, n_links, cap_links;
     bool full;
+    uint64_t *work; /* of the whole schema */
 };
 
 static uint32_t spot(struct thompson *t, bool split, uint32_t a, uint32_t b)
@@ -173,6 +174,8 @@ static uint32_t emit(struct thompson *t, uint32_t at, uint32_t next)
 {
     const struct part *part = &t->p->parts[at];
     uint32_t node = next;
+    if (++*t->work > NETWORK_WORK_MAX) /* nothing at all can be repeated for ever */
+        t->full = true;
     if (t->full)
         return MATCH;
     switch (part->kind) {
@@ -211,7 +214,7 @@ struct subsets {
     uint32_t *stack; /* scratch of the closure */
     bool *on_stack;
     uint32_t *marked; /* those of on_stack */
-    uint64_t work;
+    uint64_t *work;
 };
 
 static void close_over(struct subsets *s, uint64_t *set, uint32_t at)
@@ -231,7 +234,7 @@ static void close_over(struct subsets *s, uint64_t *set, uint32_t at)
         s->stack[n++] = s->t->spots[i].to[1];
         s->stack[n++] = s->t->spots[i].to[0];
     }
-    s->work += n_marked;
+    *s->work += n_marked;
     while (n_marked > 0)
         s->on_stack[s->marked[--n_marked]] = false;
 }
@@ -248,7 +251,7 @@ static uint32_t intern(struct subsets *s)
         h = (h ^ set[i]) * UINT64_C(0x9E3779B97F4A7C15);
         h ^= h >> 29;
     }
-    s->work += s->words / 4;
+    *s->work += s->words / 4;
     for (uint64_t i = h;; i++) {
         uint32_t *slot = &s->table[i % TABLE_SIZE];
         if (*slot == 0) {
@@ -303,11 +306,11 @@ static bool follow(struct subsets *s, uint32_t state, struct link *links, struct
                 close_over(s, set, links[i].to);
                 any = true;
             }
-        s->work += n + 1;
+        *s->work += n + 1;
         if (!any)
             continue;
         uint32_t to = intern(s);
-        if (to == NONE || s->work > WORK_MAX)
+        if (to == NONE || *s->work > NETWORK_WORK_MAX)
             return false;
         edges[(*n_edges)++] = (struct edge){(uint8_t)lo, (uint8_t)hi, to};
     }
@@ -344,12 +347,14 @@ static bool build(struct subsets *s, struct network *w, uint32_t start, uint32_t
 int pattern_network(const struct pattern *p, struct network *w, uint32_t next, uint32_t *start,
                     char *err, size_t errlen)
 {
-    struct thompson t = {.p = p, .spots = xmalloc(PATTERN_PARTS_MAX * sizeof *t.spots)};
+    struct thompson t = {
+        .p = p, .spots = xmalloc(PATTERN_PARTS_MAX * sizeof *t.spots), .work = &w->work};
+    w->work += PATTERN_WORK;
     spot(&t, false, 0, 0);
     uint32_t first = emit(&t, p->root, MATCH);
     bool ok = !t.full;
     if (ok) {
-        struct subsets s = {.t = &t, .words = (t.n_spots + 63) / 64};
+        struct subsets s = {.t = &t, .words = (t.n_spots + 63) / 64, .work = &w->work};
         uint32_t *nodes = xmalloc(PATTERN_STATES_MAX * sizeof *nodes);
         s.table = xcalloc(TABLE_SIZE, sizeof *s.table);
         s.stack = xmalloc((2 * t.n_spots + 2) * sizeof *s.stack);
@@ -366,5 +371,7 @@ int pattern_network(const struct pattern *p, struct network *w, uint32_t next, u
     }
     free(t.links);
     free(t.spots);
-    return ok ? 0 : fail(SPECD_EINVAL, err, errlen, "its automaton is too large");
+    return ok ? 0
+              : fail(SPECD_EINVAL, err, errlen,
+                     "its automaton is too large, itself or with those before it");
 }

@@ -132,6 +132,10 @@ static uint32_t compile_ref(struct compiler *c, uint32_t ref, uint32_t next)
     }
     uint32_t resource = c->resource;
     uint32_t place = v->s[0] == '#' ? value_at_pointer(c, v->s + 1, &resource) : NO_VALUE;
+    if (c->net.work > NETWORK_WORK_MAX) {
+        compile_error(c, "too many $ref to places among many others, or too large patterns");
+        return next;
+    }
     if (place == NO_VALUE) {
         compile_error(c, "$ref \"%.80s\" names no place in this schema", v->s);
         return next;

@@ -62,7 +62,7 @@ uint32_t value_get(const struct compiler *c, uint32_t dict, const char *key); /*
 bool value_is_resource(const struct compiler *c, uint32_t schema);
 /* The place a JSON pointer (RFC 6901) in a URI fragment leads to from *resource, or NO_VALUE;
  * *resource becomes the one the place is in. */
-uint32_t value_at_pointer(const struct compiler *c, const char *pointer, uint32_t *resource);
+uint32_t value_at_pointer(struct compiler *c, const char *pointer, uint32_t *resource);
 /* Keeps the first error; the path is put before it. */
 void compile_error(struct compiler *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* path_in returns what path_out needs to take the name off again. */

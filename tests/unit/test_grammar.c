@@ -421,6 +421,35 @@ static void test_limits(void **state)
     buf_free(&wide);
 }
 
+/* Short schemas that would take minutes, or for ever, to compile. */
+static void test_work(void **state)
+{
+    (void)state;
+    struct buf many = {0};
+    expect_refused("{\"pattern\": \"^(((((){1000}){1000}){1000}){1000}){1000}$\"}",
+                   "schema: pattern: its automaton is too large, itself or with those before it");
+    expect_refused("{\"pattern\": \"^(((((a{0}){1000}){1000}){1000}){1000}){1000}$\"}",
+                   "schema: pattern: its automaton is too large, itself or with those before it");
+    grammar_unref(compile("{\"pattern\": \"^(((a?){800}){3})*$\"}"));
+    buf_puts(&many, "{\"prefixItems\": [true");
+    for (int i = 0; i < 100; i++)
+        buf_printf(&many, ",{\"pattern\": \"^(((a?){%d}){3})*$\"}", 800 - i);
+    buf_puts(&many, "]}");
+    expect_refused(many.data, "schema.prefixItems[98]: pattern: its automaton is too large, itself "
+                              "or with those before it");
+    buf_clear(&many);
+    buf_puts(&many, "{\"$defs\": {\"0\": true");
+    for (int i = 1; i < 10000; i++)
+        buf_printf(&many, ",\"%d\": true", i);
+    buf_puts(&many, "}, \"anyOf\": [true");
+    for (int i = 1; i < 5000; i++)
+        buf_puts(&many, ",{\"$ref\": \"#/$defs/9999\"}");
+    buf_puts(&many, "]}");
+    expect_refused(many.data, "schema.anyOf[2000]: too many $ref to places among many others, or "
+                              "too large patterns");
+    buf_free(&many);
+}
+
 static void test_states(void **state)
 {
     (void)state;
@@ -498,6 +527,7 @@ int main(void)
         cmocka_unit_test(test_states),         cmocka_unit_test(test_masks),
         cmocka_unit_test(test_resources),      cmocka_unit_test(test_forced),
         cmocka_unit_test(test_longest_tokens), cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
