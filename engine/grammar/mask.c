@@ -8,6 +8,7 @@
 
 #define WORTH_KEEPING 2000 /* nodes walked: about 50 us */
 #define WAYS 4             /* places in which a mask may be kept */
+#define STEPS_MAX 1500000  /* stacks moved on for one mask: about 50 ms */
 
 struct kept_mask {
     uint64_t grammar, hash, used; /* grammar 0: empty */
@@ -35,6 +36,7 @@ struct grammar_masks {
     struct grammar_masks_stats stats;
     struct grammar_state *states; /* (longest + 1) by bytes read */
     struct level *levels;         /* likewise */
+    uint64_t steps;               /* of this mask */
 };
 
 struct grammar_masks *grammar_masks_create(const struct token_trie *trie, size_t cache_bytes)
@@ -147,16 +149,20 @@ static bool read_byte(struct grammar_masks *m, const struct grammar *g, uint32_t
             return read == 1;
         make_state(m, depth);
     }
+    m->steps += m->states[depth].n_heads;
     if (!grammar_step(g, &m->states[depth], byte, &m->states[depth + 1]))
         return false;
     find_level(m, g, depth + 1);
     return true;
 }
 
+/* Where many stacks go along with most tokens, a walk to the end would take seconds. One that has
+ * taken too long goes no deeper: what is left are short tokens, which still spell every text. */
 static void walk(struct grammar_masks *m, const struct grammar *g, const struct token_tree *tree,
                  uint32_t *allowed)
 {
     uint64_t visits = 0;
+    m->steps = 0;
     for (uint32_t i = 0; i < tree->n_nodes; visits++) {
         const struct trie_node *node = &tree->nodes[i];
         if (!read_byte(m, g, node->depth, node->byte)) {
@@ -165,7 +171,7 @@ static void walk(struct grammar_masks *m, const struct grammar *g, const struct 
         }
         for (uint32_t k = node->first; k < node->first + node->n_ids; k++)
             allowed[tree->ids[k] / 32] |= 1u << tree->ids[k] % 32;
-        i++;
+        i = m->steps < STEPS_MAX ? i + 1 : node->skip;
     }
     m->stats.n_nodes += visits;
 }

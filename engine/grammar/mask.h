@@ -18,7 +18,8 @@ void grammar_masks_free(struct grammar_masks *m);
 
 /* Sets bit id % 32 of allowed[id / 32] for every token that may follow, and clears the others;
  * mask_words(n_vocab) words. Returns how many may: 0 only if the vocabulary cannot spell any byte
- * that may come. */
+ * that may come. Where dozens of alternatives are open at once and go along with most tokens, of
+ * the long tokens some are left out, which depends on the state alone. */
 uint32_t grammar_mask(struct grammar_masks *m, const struct grammar *g,
                       const struct grammar_state *s, uint32_t *allowed);
 

@@ -516,6 +516,39 @@ static void test_masks(void **state)
     }
 }
 
+/* Sixty patterns at once over many tokens: the walk is cut, and what is left still spells all. */
+static void test_long_walk(void **state)
+{
+    (void)state;
+    struct walker w;
+    struct buf schema = {0};
+    struct grammar_state s;
+    buf_puts(&schema, "{\"anyOf\": [false");
+    for (int i = 0; i < 60; i++)
+        buf_printf(&schema, ",{\"pattern\": \"^[^%c]{0,%d}$\"}", 'A' + i % 26, 30 + i);
+    buf_puts(&schema, "]}");
+    struct grammar *g = compile(schema.data);
+    walker_init(&w, 80000, 0);
+    grammar_start(g, &s);
+    assert_true(grammar_accept(g, &s, "\"", 1));
+    uint32_t found = 0, fitting = 0;
+    grammar_mask(w.masks, g, &s, w.allowed);
+    for (size_t i = 0; i < w.n_tokens - 1; i += i < 256 ? 1 : 8) {
+        struct grammar_state after;
+        grammar_state_copy(&after, &s);
+        bool fits = grammar_accept(g, &after, w.tokens[i].data, w.tokens[i].len);
+        bool allowed = w.allowed[i / 32] >> i % 32 & 1;
+        found += allowed;
+        fitting += fits;
+        assert_true(fits || !allowed);
+        assert_true(w.tokens[i].len > 1 || fits == allowed);
+    }
+    assert_true(found < fitting);
+    walker_free(&w);
+    grammar_unref(g);
+    buf_free(&schema);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -527,7 +560,7 @@ int main(void)
         cmocka_unit_test(test_states),         cmocka_unit_test(test_masks),
         cmocka_unit_test(test_resources),      cmocka_unit_test(test_forced),
         cmocka_unit_test(test_longest_tokens), cmocka_unit_test(test_cache),
-        cmocka_unit_test(test_work),
+        cmocka_unit_test(test_work),           cmocka_unit_test(test_long_walk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
