@@ -62,6 +62,7 @@ void request_unref(struct request *req)
     free(req->output.echo.tokens);
     free(req->output.echo.logprobs);
     request_unref(req->leader);
+    request_unref(req->lender);
     pthread_mutex_destroy(&req->output.lock);
     free(req);
 }

@@ -231,6 +231,7 @@ static void make_choices(struct answer *a)
         *c = (struct choice){.answer = a, .index = i, .is_sibling = i % n > 0};
         c->req = call_request(&a->call, (size_t)(i / n), i % n);
         snprintf(c->req->id, sizeof c->req->id, "%s", a->id);
+        a->call.lender = a->choices[0].req;
         if (call_wants_tools(&a->call))
             c->tools = tool_parser_new(&a->call.tool_names, !a->call.parallel_tools);
         if (c->is_sibling) {
@@ -245,12 +246,13 @@ static int check_size(const struct answer *a, struct api_error *e)
 {
     const struct server *s = a->exchange->server;
     int most = s->config->engine.n_slots + atomic_load(&s->limits.max_queue);
-    if (a->n_choices <= most)
+    int n = (int)a->call.n_prompts * a->call.n;
+    if (n <= most)
         return 0;
     const char *param = a->call.n > 1 ? "n" : "prompt";
     return api_fail(e, SPECD_EINVAL, param,
-                    "'%s': %d completions in one call, and the server holds at most %d", param,
-                    a->n_choices, most);
+                    "'%s': %d completions in one call, and the server holds at most %d", param, n,
+                    most);
 }
 
 static const struct work_type answer_work = {answer_resume, answer_abandon, answer_free,
@@ -271,9 +273,10 @@ static int prepare(struct answer *a, const struct buf *body, struct api_error *e
 {
     const struct engine_info *info = engine_info(answer_engine(a));
     int rc = call_parse(&a->call, a->format->route, info, body->data, body->len, e);
+    if (rc == 0)
+        rc = check_size(a, e);
     if (rc == 0) {
         make_choices(a);
-        rc = check_size(a, e);
         write_head(a);
     }
     call_drop_document(&a->call);

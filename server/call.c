@@ -90,6 +90,7 @@ void call_drop_document(struct call *c)
     c->cache_salt = NULL;
     c->tools = c->kwargs = c->format.schema = NULL;
     c->tool_name = NULL;
+    c->lender = NULL;
     c->forced.n = 0;
 }
 

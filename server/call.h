@@ -48,6 +48,7 @@ struct call {
         const struct json *schema; /* that it follows, or NULL; of the document */
         const char *field;         /* static string: who said so */
     } format;
+    struct request *lender; /* borrowed: whose copy of the schema serves the others, too; or NULL */
     /* chat: borrowed from the document, NULL when not given */
     const struct json *tools, *kwargs;
     enum tool_choice tool_choice;

@@ -144,6 +144,12 @@ void call_build_format(const struct call *c, struct request *req)
 {
     bool forced = c->forced.n > 0;
     struct values t = {0};
+    if (c->lender) {
+        req->format = c->lender->format;
+        req->lender = c->lender;
+        request_ref(req->lender);
+        return;
+    }
     req->format.json = forced || c->format.json;
     req->format.field = forced ? "tools" : c->format.field;
     if (!forced && !c->format.schema)

@@ -165,6 +165,7 @@ struct request {
     struct request_format format;
     struct chat_value *schema_values; /* owned: what format.schema points to */
     char *schema_text;                /* owned: the strings of schema_values */
+    struct request *lender; /* whose schema_values are pointed to instead: a reference, or NULL */
     bool stream;
     struct request_params params;
     struct buf storage; /* owned bytes that stops, messages and prompt may point into */

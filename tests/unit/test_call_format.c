@@ -280,6 +280,27 @@ static void test_bad_choices(void **state)
     buf_free(&members);
 }
 
+/* Choices share one copy, which lasts as long as any of them. */
+static void test_shared(void **state)
+{
+    (void)state;
+    struct buf body = {0};
+    struct call c = parsed(CALL_COMPLETION,
+                           body_of(&body, "'prompt':['x','y']", "'json_schema':{'enum':['a']}"));
+    struct request *first = call_request(&c, 0, 0);
+    c.lender = first;
+    struct request *second = call_request(&c, 1, 0);
+    call_free(&c);
+    assert_null(second->schema_values);
+    assert_ptr_equal(second->format.schema, first->format.schema);
+    assert_true(second->format.json);
+    assert_string_equal(second->format.field, "json_schema");
+    request_unref(first);
+    expect_tree(second->format.schema, "{enum:['a']}");
+    request_unref(second);
+    buf_free(&body);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -287,6 +308,7 @@ int main(void)
         cmocka_unit_test(test_bad_formats), cmocka_unit_test(test_required),
         cmocka_unit_test(test_named),       cmocka_unit_test(test_offered),
         cmocka_unit_test(test_many_tools),  cmocka_unit_test(test_bad_choices),
+        cmocka_unit_test(test_shared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
