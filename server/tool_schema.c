@@ -121,11 +121,19 @@ static bool leaves_type_open(const struct json *parameters)
     return true;
 }
 
+/* An $id that makes a schema one of its own: not a mere anchor, as in older drafts. */
+static bool has_id(const struct json *parameters)
+{
+    const struct json *id = parameters ? json_get(parameters, "$id") : NULL;
+    return id && json_type(id) == JSON_STRING && json_string(id)[0] != '#';
+}
+
+/* Where a name stands twice, the first counts. */
 static void put_parameters(struct values *t, const struct json *tool)
 {
     const struct json *p = parameters_of(tool), *m = p ? json_first(p) : NULL;
     struct place place = place_of(tool);
-    bool named = p && json_get(p, "$id"), open = leaves_type_open(p);
+    bool named = has_id(p), open = leaves_type_open(p);
     values_dict(t, place.id, (p ? json_count(p) : 0) + !named + open);
     if (!named)
         values_string(t, "$id", place.id);

@@ -280,6 +280,30 @@ static void test_bad_choices(void **state)
     buf_free(&members);
 }
 
+/* Whatever a tool calls its parameters, a $ref in them stays in them. */
+static void test_ids(void **state)
+{
+    static const char *const ids[] = {"'u:x'", "'#x'", "''", "null", "5"};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(ids); i++) {
+        struct buf members = {0}, body = {0};
+        struct grammar *g;
+        char err[256] = "";
+        buf_printf(&members,
+                   "'tool_choice':'required','tools':[{'type':'function','function':{'name':'f',"
+                   "'parameters':{'$id':%s,'type':'object','properties':{'a':{'$ref':'#/$defs/n'}},"
+                   "'$defs':{'n':{'type':'integer'}}}}}]",
+                   ids[i]);
+        struct request *req = only_request(CALL_CHAT, body_of(&body, USER, members.data), 0);
+        if (grammar_compile(&g, req->format.schema, err, sizeof err) < 0)
+            fail_msg("%s: %s", ids[i], err);
+        grammar_unref(g);
+        request_unref(req);
+        buf_free(&members);
+        buf_free(&body);
+    }
+}
+
 /* Choices share one copy, which lasts as long as any of them. */
 static void test_shared(void **state)
 {
@@ -308,7 +332,7 @@ int main(void)
         cmocka_unit_test(test_bad_formats), cmocka_unit_test(test_required),
         cmocka_unit_test(test_named),       cmocka_unit_test(test_offered),
         cmocka_unit_test(test_many_tools),  cmocka_unit_test(test_bad_choices),
-        cmocka_unit_test(test_shared),
+        cmocka_unit_test(test_shared),      cmocka_unit_test(test_ids),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
