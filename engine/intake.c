@@ -112,8 +112,8 @@ static void enter_prompt(struct engine *e, struct seq *s, const struct prepared 
     if (rc == 0) {
         set_prompt(e, s, prompt->ids, (int32_t)prompt->n_ids);
         if (prompt->grammar)
-            s->constraint =
-                constraint_create(&e->constraints, prompt->grammar, &s->params, s->k_max);
+            s->constraint = constraint_create(&e->constraints, prompt->grammar, &s->params,
+                                              MAX(s->k_max, s->k_fixed));
         rc = check_draw(e, s, err, sizeof err);
     }
     if (rc != 0) {

@@ -195,14 +195,19 @@ static void test_what_must_follow_is_drafted(void **state)
     struct engine *e = start(DRAFT_MODEL);
     use_schema(record);
     struct request *req = answer(1, 1), *plain = plain_answer(1, 1);
-    req->params.spec.fixed = 3;
+    struct request *bounded = answer(1, 1);
+    req->params.spec.fixed = bounded->params.spec.fixed = 3;
+    bounded->params.spec.max = 1; /* which a fixed K is above, as without a schema */
     run(e, req);
+    run(e, bounded);
     run(e, plain);
     assert_same_text(req, plain);
+    assert_int_equal(bounded->output.stats.rounds, req->output.stats.rounds);
     assert_true(req->output.stats.n_accepted > 0);
     if (strcmp(req->output.stats.drafter, "mixed") != 0)
         assert_string_equal(req->output.stats.drafter, "grammar");
     request_unref(req);
+    request_unref(bounded);
     request_unref(plain);
     engine_close(e);
 }
