@@ -116,6 +116,8 @@ uint32_t value_at_pointer(struct compiler *c, const char *pointer, uint32_t *res
 
 /* ---- errors ---------------------------------------------------------------------------------- */
 
+#define PATH_SHOWN 80 /* bytes of its end: the reason must fit in behind it */
+
 void compile_error(struct compiler *c, const char *fmt, ...)
 {
     char reason[256];
@@ -125,8 +127,10 @@ void compile_error(struct compiler *c, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(reason, sizeof reason, fmt, args);
     va_end(args);
-    c->rc = fail(SPECD_EINVAL, c->err, c->errlen, "schema%s: %s", c->path.len ? c->path.data : "",
-                 reason);
+    const char *path = c->path.len ? c->path.data : "";
+    bool whole = c->path.len <= PATH_SHOWN;
+    c->rc = fail(SPECD_EINVAL, c->err, c->errlen, "schema%s%s: %s", whole ? "" : "...",
+                 whole ? path : path + c->path.len - PATH_SHOWN, reason);
 }
 
 size_t path_in(struct compiler *c, const char *name)

@@ -355,6 +355,8 @@ static void test_cache(void **state)
     grammar_unref(same);
 }
 
+#define LONG_NAME "0123456789012345678901234567890123456789"
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -366,6 +368,8 @@ static void test_refused(void **state)
     expect_refused(
         "{\"$defs\": {\"d\": {\"pattern\": \"(\"}}, \"items\": {\"$ref\": \"#/$defs/d\"}}",
         "schema.($ref).d: pattern: at byte 1: a group is not closed");
+    expect_refused("{\"properties\": {\"" LONG_NAME LONG_NAME LONG_NAME "\": {\"not\": {}}}}",
+                   "schema..." LONG_NAME LONG_NAME ": the keyword \"not\" is not supported");
     expect_refused("{\"$ref\": \"#\"}",
                    "schema: $ref leads back to itself without a value between, or more than 100 "
                    "alternatives lie within each other");
