@@ -231,17 +231,6 @@ static void take_tokens(struct engine *e, struct seq *s, const struct seq_result
     sched_commit(&e->sched, s, !s->draft_kv);
 }
 
-/* The grammar's view of a round. False if no token may follow: what the text must be and what may
- * be drawn contradict each other. */
-static bool advance_constraint(struct seq *s, const struct seq_result *r)
-{
-    if (!s->constraint || r->flags & SEQ_END)
-        return true;
-    return constraint_advance(s->constraint, r->tokens, r->n_tokens) &&
-           (constraint_is_over(s->constraint) || s->len >= s->limit ||
-            constraint_ready(s->constraint, s->len));
-}
-
 static void stamp(struct engine *e, struct seq *s, int32_t n_tokens, uint64_t now)
 {
     e->stats.generation_tokens += (uint64_t)n_tokens;
@@ -301,12 +290,11 @@ bool seq_reader_drained(struct seq *s)
     return unread < STALL_BYTES / 4;
 }
 
-static void finish_stuck(struct engine *e, struct seq *s)
+/* A drawn token that the grammar refuses: host and device disagree about a mask. */
+static void finish_astray(struct engine *e, struct seq *s)
 {
-    char why[160];
-    snprintf(why, sizeof why, "%s: no token that is allowed may follow the text so far",
-             s->req->format.field);
-    seq_finish(e, s, FINISH_ERROR, SPECD_EINVAL, why);
+    log_error("a token was drawn that the grammar does not allow");
+    seq_finish(e, s, FINISH_ERROR, SPECD_EINTERNAL, NULL);
 }
 
 static void commit_seq(struct engine *e, struct seq *s, const struct seq_turn *t,
@@ -319,7 +307,11 @@ static void commit_seq(struct engine *e, struct seq *s, const struct seq_turn *t
     }
     observe_draft(s, t, r);
     take_tokens(e, s, r);
-    bool may_go_on = advance_constraint(s, r);
+    if (s->constraint && !(r->flags & SEQ_END) &&
+        !constraint_advance(s->constraint, r->tokens, r->n_tokens)) {
+        finish_astray(e, s);
+        return;
+    }
     if (s->stats.n_generated == 0)
         intake_release(e, s);
 
@@ -337,10 +329,6 @@ static void commit_seq(struct engine *e, struct seq *s, const struct seq_turn *t
     if (reason != FINISH_NONE) {
         count_finish(e, s, reason, 0);
         retire(e, s);
-        return;
-    }
-    if (!may_go_on) {
-        finish_stuck(e, s);
         return;
     }
     if (lags)

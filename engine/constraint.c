@@ -12,7 +12,8 @@ struct constraint {
     const struct sample_params *params;
     int32_t len, k_max;
     uint32_t words;
-    uint32_t *masks;                   /* (k_max + 1, words) */
+    enum { ROW_UNKNOWN, ROW_WAITS, ROW_READY, ROW_EMPTY } row; /* row 0 */
+    uint32_t *masks;                   /* (k_max + 1, words); NULL before the first round */
     struct grammar_state state, ahead; /* behind the committed text; behind drafted tokens */
 };
 
@@ -30,6 +31,22 @@ void constraint_tables_fini(struct constraint_tables *t)
     token_trie_fini(&t->trie);
 }
 
+static uint64_t work_done(const struct constraint_tables *t)
+{
+    struct grammar_masks_stats stats = grammar_masks_stats(t->masks);
+    return stats.n_nodes + stats.n_steps;
+}
+
+void constraint_tables_turn(struct constraint_tables *t)
+{
+    t->turn_began = work_done(t);
+}
+
+static bool budget_is_spent(const struct constraint_tables *t)
+{
+    return work_done(t) - t->turn_began >= CONSTRAINT_TURN_WORK;
+}
+
 struct constraint *constraint_create(struct constraint_tables *t, struct grammar *g,
                                      const struct sample_params *params, int32_t k_max)
 {
@@ -39,7 +56,6 @@ struct constraint *constraint_create(struct constraint_tables *t, struct grammar
     c->params = params;
     c->k_max = k_max;
     c->words = mask_words(t->trie.n_vocab);
-    c->masks = xcalloc((size_t)(k_max + 1) * c->words, sizeof *c->masks);
     grammar_start(g, &c->state);
     return c;
 }
@@ -83,6 +99,7 @@ static bool is_end(const struct constraint *c, int32_t id)
 
 bool constraint_advance(struct constraint *c, const int32_t *ids, int32_t n)
 {
+    c->row = ROW_UNKNOWN;
     for (int32_t i = 0; i < n; i++) {
         if (!accept_token(c, &c->state, ids[i]))
             return false;
@@ -135,10 +152,33 @@ static bool find_row(struct constraint *c, const struct grammar_state *s, int32_
     return left != 0;
 }
 
-bool constraint_ready(struct constraint *c, int32_t len)
+void constraint_find(struct constraint *c, int32_t len)
 {
+    if (c->row == ROW_READY || c->row == ROW_EMPTY)
+        return;
+    if (budget_is_spent(c->tables)) {
+        c->row = ROW_WAITS;
+        return;
+    }
+    if (!c->masks)
+        c->masks = xcalloc((size_t)(c->k_max + 1) * c->words, sizeof *c->masks);
     c->len = len;
-    return find_row(c, &c->state, 0);
+    c->row = find_row(c, &c->state, 0) ? ROW_READY : ROW_EMPTY;
+}
+
+bool constraint_is_ready(const struct constraint *c)
+{
+    return c->row == ROW_READY;
+}
+
+bool constraint_waits(const struct constraint *c)
+{
+    return c->row == ROW_WAITS;
+}
+
+bool constraint_is_stuck(const struct constraint *c)
+{
+    return c->row == ROW_EMPTY;
 }
 
 int32_t constraint_cut(struct constraint *c, const int32_t *draft, int32_t n)
@@ -172,10 +212,12 @@ int32_t constraint_forced(struct constraint *c, int32_t *out, int32_t max)
     return constraint_cut(c, out, n);
 }
 
-int32_t constraint_draft(struct constraint *c, const int32_t *draft, int32_t k)
+int32_t constraint_draft(struct constraint *c, const int32_t *draft, int32_t k, bool fixed)
 {
     grammar_state_copy(&c->ahead, &c->state);
     for (int32_t i = 0; i < k; i++) {
+        if (!fixed && budget_is_spent(c->tables))
+            return i;
         if (!accept_token(c, &c->ahead, draft[i]) || !find_row(c, &c->ahead, i + 1))
             return i;
     }

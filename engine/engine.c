@@ -84,6 +84,21 @@ static void reap(struct engine *e, uint64_t now)
     }
 }
 
+/* What the text must be and what may be drawn contradict each other. */
+static void end_stuck(struct engine *e)
+{
+    struct seq *next;
+    for (struct seq *s = e->sched.first; s; s = next) {
+        next = s->next;
+        if (!s->constraint || !constraint_is_stuck(s->constraint))
+            continue;
+        char why[128];
+        snprintf(why, sizeof why, "%s: no token that is allowed %s", s->req->format.field,
+                 s->stats.n_generated == 0 ? "begins such a text" : "may follow the text so far");
+        seq_finish(e, s, FINISH_ERROR, SPECD_EINVAL, why);
+    }
+}
+
 static int send_slot(struct engine *e, struct seq *s)
 {
     int rc = 0;
@@ -135,6 +150,7 @@ static void turn(struct engine *e, bool after_round)
         return;
     uint64_t now = clock_ns();
     reap(e, now);
+    constraint_tables_turn(&e->constraints);
     while (flight_count(f) < e->device_info.rounds_in_flight) {
         bool follows = after_round || flight_count(f) > 0;
         if (!sched_plan(&e->sched, &e->round, now))
@@ -144,6 +160,7 @@ static void turn(struct engine *e, bool after_round)
             return;
         }
     }
+    end_stuck(e);
 #ifdef SPECD_CHECKS
     ASSERT(sched_is_valid(&e->sched));
 #endif

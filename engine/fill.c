@@ -180,10 +180,22 @@ static bool catch_up(struct sched *s, struct round *r, struct budget *b, struct 
     return q->k_fixed < 0;
 }
 
+/* What may come next under grammars: first of those that waited for it in the turn before. */
+static void find_masks(struct sched *s)
+{
+    for (int pass = 0; pass < 2; pass++) {
+        for (struct seq *q = s->first; q; q = q->next) {
+            if (q->constraint && flight_can_decode(&s->flight, q) &&
+                (pass > 0 || constraint_waits(q->constraint)))
+                constraint_find(q->constraint, q->len);
+        }
+    }
+}
+
 /* The masks of a round go no further than a token may follow. */
 static void constrain(struct seq *q, struct seq_turn *t, struct round_seq *rs)
 {
-    t->k = constraint_draft(q->constraint, rs->host_draft, t->k);
+    t->k = constraint_draft(q->constraint, rs->host_draft, t->k, q->k_fixed >= 0);
     rs->masks = constraint_masks(q->constraint);
 }
 
@@ -191,8 +203,10 @@ static void draft(struct sched *s, struct round *r, struct budget *b, uint64_t t
 {
     struct pace_seq pace[SPECD_SLOTS_MAX];
     struct seq *seqs[SPECD_SLOTS_MAX];
+    find_masks(s);
     for (struct seq *q = s->first; q; q = q->next) {
-        if (!flight_can_decode(&s->flight, q))
+        if (!flight_can_decode(&s->flight, q) ||
+            (q->constraint && !constraint_is_ready(q->constraint)))
             continue;
         struct seq_turn *t = flight_plan_turn(&s->flight, q);
         int32_t i = r->n_seqs++;

@@ -92,18 +92,6 @@ static void set_prompt(struct engine *e, struct seq *s, const int32_t *ids, int3
     pthread_mutex_unlock(&s->req->output.lock);
 }
 
-/* The first token. */
-static int check_draw(const struct engine *e, const struct seq *s, char *err, size_t errlen)
-{
-    if (!can_draw(e, s))
-        return fail(SPECD_EINVAL, err, errlen, "%s: all bans together leave no token to draw",
-                    s->params.allowed ? "allowed_token_ids" : "logit_bias");
-    if (s->constraint && !constraint_ready(s->constraint, s->len))
-        return fail(SPECD_EINVAL, err, errlen, "%s: no token that is allowed begins such a text",
-                    s->req->format.field);
-    return 0;
-}
-
 /* The sequence becomes ready to run, or ends here. */
 static void enter_prompt(struct engine *e, struct seq *s, const struct prepared *prompt)
 {
@@ -114,7 +102,9 @@ static void enter_prompt(struct engine *e, struct seq *s, const struct prepared 
         if (prompt->grammar)
             s->constraint = constraint_create(&e->constraints, prompt->grammar, &s->params,
                                               MAX(s->k_max, s->k_fixed));
-        rc = check_draw(e, s, err, sizeof err);
+        if (!can_draw(e, s))
+            rc = fail(SPECD_EINVAL, err, sizeof err, "%s: all bans together leave no token to draw",
+                      s->params.allowed ? "allowed_token_ids" : "logit_bias");
     }
     if (rc != 0) {
         seq_finish(e, s, FINISH_ERROR, rc, err);

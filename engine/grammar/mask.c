@@ -174,6 +174,7 @@ static void walk(struct grammar_masks *m, const struct grammar *g, const struct 
         i = m->steps < STEPS_MAX ? i + 1 : node->skip;
     }
     m->stats.n_nodes += visits;
+    m->stats.n_steps += m->steps;
 }
 
 /* The plain tokens that an open string lets through, when that settles all plain tokens: a stack

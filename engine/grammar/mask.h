@@ -24,7 +24,8 @@ uint32_t grammar_mask(struct grammar_masks *m, const struct grammar *g,
                       const struct grammar_state *s, uint32_t *allowed);
 
 struct grammar_masks_stats {
-    uint64_t n_masks, n_kept, n_nodes; /* asked for; found among the kept; tree nodes walked */
+    uint64_t n_masks, n_kept;  /* asked for; found among the kept */
+    uint64_t n_nodes, n_steps; /* tree nodes walked; stacks moved on: some 30 ns each */
 };
 struct grammar_masks_stats grammar_masks_stats(const struct grammar_masks *m);
 
