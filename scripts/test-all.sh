@@ -10,6 +10,8 @@ cd "$ROOT"
 . "$ROOT/scripts/test-env.sh"
 "$ROOT/scripts/test-exact.sh" --full --out "$ROOT/build-test/exactness.md"
 SPECD_LONG=1 run release -L engine -LE exact -- # every prompt
+run release -L emu --
+run sanitize -R smollm2 -LE oracle -- "-DSPECD_SANITIZE=address;undefined"
 # What scripts/test.sh left out. Not the real model: a hundred times slower, and threads do there what
 # they do with small ones.
 run thread -L "unit|device|engine|http" -LE "oracle|thread" -E smollm2 -- -DSPECD_SANITIZE=thread
