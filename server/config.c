@@ -266,7 +266,7 @@ static int check_together(struct config *c, char *err, size_t errlen)
     e->alias = c->alias;
     e->request_timeout_ms = c->request_timeout_ms;
     if (c->max_connections_per_ip < 0)
-        c->max_connections_per_ip = MAX(PER_IP_LEAST, c->max_connections / 2);
+        c->max_connections_per_ip = MAX(PER_IP_LEAST, c->max_connections / 4 * 3);
     return 0;
 }
 

@@ -169,8 +169,8 @@ const struct option options[] = {
     {INT("max-connections", max_connections), .min = 1, .max = 1 << 20, .fallback = "4096",
      .help = "connections open at once; beyond that clients wait"},
     {INT("max-connections-per-ip", max_connections_per_ip), .flags = RELOADS, .max = 1 << 20,
-     .help = "connections of one client address; 0: any number (default: half of all, at least "
-             "256; an IPv6 /64 counts as one address, unix sockets are not counted)"},
+     .help = "connections of one client address; 0: any number (default: three quarters of all, at "
+             "least 256; an IPv6 /64 counts as one address, unix sockets are not counted)"},
     {STRING("cors-origin", cors_origin), .value = "ORIGIN",
      .help = "allow web pages of this origin, or * (default: none)"},
     {STRING("access-log", access_log), .flags = RELOADS, .value = "FILE",
