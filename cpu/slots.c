@@ -41,7 +41,7 @@ void slots_layout(struct slots *s, const struct device_setup *setup, int32_t n_v
     };
     size_t n = (size_t)s->n_slots, n_ctx = (size_t)s->n_ctx, blocks = (size_t)s->n_blocks_of_slot;
     size_t counts = (size_t)(s->k_max + 1) * (size_t)n_vocab;
-    s->n_allowed_words = (n_vocab - 1) / 32 + 1;
+    s->n_allowed_words = mask_words(n_vocab);
     s->slots = arena_take(a, n, sizeof(*s->slots));
     s->stage = arena_take(a, n, sizeof(*s->stage));
     for (size_t i = 0; i < n; i++) {

@@ -15,7 +15,7 @@ void turns_layout(struct turns *t, const struct device_setup *setup, int n_vocab
         /* Models of one family may pad their vocabularies differently; padding is never drafted. */
         .n_vocab_draft = MIN(n_vocab, n_vocab_draft),
         .k_max = setup->k_max,
-        .n_mask_words = (n_vocab - 1) / 32 + 1,
+        .n_mask_words = mask_words(n_vocab),
         .target_stride = row_stride(n_vocab),
         .draft_stride = row_stride(n_vocab_draft),
         .scratch_stride = row_stride(n_vocab),

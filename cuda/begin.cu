@@ -55,7 +55,7 @@ DEVICE void slot_start(const struct device_state &s, const struct slot_change *c
     bring((int32_t *)p->bias_ids, c->bias_ids, p->n_bias);
     bring((float *)p->bias, c->bias, p->n_bias);
     if (c->allowed)
-        bring((uint32_t *)p->allowed, c->allowed, (s.n_vocab - 1) / 32 + 1);
+        bring((uint32_t *)p->allowed, c->allowed, mask_words(s.n_vocab));
     if (threadIdx.x == 0)
         s.slots[c->slot] = *start;
     if (!start->counting)

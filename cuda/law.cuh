@@ -25,7 +25,7 @@ struct part {
 
 static inline int32_t part_groups(int32_t n_vocab, int parts)
 {
-    int32_t words = (n_vocab + 31) / 32;
+    int32_t words = mask_words(n_vocab);
 
     return (words + parts - 1) / parts * GROUPS_OF_WORD;
 }
@@ -55,7 +55,7 @@ DEVICE struct part part_start(const struct team &t, int32_t n_vocab,
                               const struct sample_params *params)
 {
     DYNAMIC_SHARED(uint32_t, marks);
-    int32_t words = (n_vocab + 31) / 32, words_of_part = (words + t.size - 1) / t.size;
+    int32_t words = mask_words(n_vocab), words_of_part = (words + t.size - 1) / t.size;
     struct part part;
 
     part.first = MIN(t.rank * words_of_part, words) * GROUPS_OF_WORD;

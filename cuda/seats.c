@@ -46,7 +46,7 @@ void seats_layout(struct seats *s, const struct device_setup *setup, int32_t n_v
         .n_ctx = setup->n_ctx,
         .n_blocks_of_slot = (setup->n_ctx - 1) / SPECD_BLOCK_TOKENS + 1,
         .n_vocab = n_vocab,
-        .n_allowed_words = (n_vocab - 1) / 32 + 1,
+        .n_allowed_words = mask_words(n_vocab),
         .k_max = setup->k_max,
     };
     size_t counts = (size_t)(s->k_max + 1) * (size_t)n_vocab;

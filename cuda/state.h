@@ -16,7 +16,6 @@
 
 #include "cudart.h"
 #include "specd/device.h"
-#include "specd/hostdevice.h"
 
 #include <stdbool.h>
 
@@ -68,12 +67,6 @@ struct device_state {
     int32_t n_vocab,
         n_vocab_draft; /* the target's; ids that the draft may propose, 0 without one */
 };
-
-/* Words of a mask over the vocabulary. */
-SPECD_HD int32_t mask_words(int32_t n_vocab)
-{
-    return (n_vocab - 1) / 32 + 1;
-}
 
 struct pass_row {
     int32_t slot, pos; /* slot -1: padding */

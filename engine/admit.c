@@ -51,7 +51,7 @@ static uint32_t *allowed_mask(const struct request_params *r, uint32_t n_vocab)
 {
     if (r->n_allowed == 0)
         return NULL;
-    uint32_t *mask = xcalloc(n_vocab / 32 + 1, sizeof *mask);
+    uint32_t *mask = xcalloc((size_t)mask_words((int32_t)n_vocab), sizeof *mask);
     for (int32_t i = 0; i < r->n_allowed; i++) {
         uint32_t id = (uint32_t)r->allowed_ids[i];
         if (id < n_vocab)

@@ -55,7 +55,7 @@ struct constraint *constraint_create(struct constraint_tables *t, struct grammar
     c->grammar = grammar_ref(g);
     c->params = params;
     c->k_max = k_max;
-    c->words = mask_words(t->trie.n_vocab);
+    c->words = (uint32_t)mask_words((int32_t)t->trie.n_vocab);
     grammar_start(g, &c->state);
     return c;
 }

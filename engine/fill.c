@@ -107,9 +107,7 @@ static int32_t k_below(const struct sched *s, const struct seq *q, int32_t k, in
  * that must follow unless it goes further. */
 static int32_t propose_on_host(const struct seq *q, struct seq_turn *t, int32_t *out, int32_t room)
 {
-    int32_t n = 0, forced[SPECD_K_MAX];
-    if (q->lookup)
-        n = lookup_draft(q->lookup, room, out, &t->match);
+    int32_t n = lookup_draft(q->lookup, room, out, &t->match), forced[SPECD_K_MAX];
     if (!q->constraint)
         return n;
     n = constraint_cut(q->constraint, out, n);

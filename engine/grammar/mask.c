@@ -43,7 +43,7 @@ struct grammar_masks *grammar_masks_create(const struct token_trie *trie, size_t
 {
     struct grammar_masks *m = xcalloc(1, sizeof *m);
     m->trie = trie;
-    m->words = mask_words(trie->n_vocab);
+    m->words = (uint32_t)mask_words((int32_t)trie->n_vocab);
     m->states = xmalloc((trie->longest + 1) * sizeof *m->states);
     m->levels = xmalloc((trie->longest + 1) * sizeof *m->levels);
     m->n_sets = cache_bytes / (WAYS * (sizeof *m->kept + m->words * sizeof(uint32_t)));

@@ -73,7 +73,7 @@ static uint32_t plain_characters(const struct token_bytes *token)
 static void list_plain(struct token_trie *t, const struct token_bytes *tokens, size_t n)
 {
     uint32_t total = 0;
-    t->plain = xcalloc(mask_words(t->n_vocab) + 1, sizeof *t->plain);
+    t->plain = xcalloc((size_t)mask_words((int32_t)t->n_vocab) + 1, sizeof *t->plain);
     for (size_t i = 0; i < n; i++)
         t->plain_longest = MAX(t->plain_longest, plain_characters(&tokens[i]));
     t->plain_upto = xcalloc(t->plain_longest + 2, sizeof *t->plain_upto);

@@ -10,6 +10,7 @@
 #ifndef SPECD_TOKEN_TRIE_H
 #define SPECD_TOKEN_TRIE_H
 
+#include "specd/device.h"
 #include "text/tokenizer.h"
 
 struct trie_node {
@@ -54,10 +55,5 @@ void token_trie_fini(struct token_trie *t);
 
 /* The longest token that a text begins with, its bytes in *len; -1: none. */
 int32_t token_trie_longest(const struct token_trie *t, const void *text, size_t n, size_t *len);
-
-static inline uint32_t mask_words(uint32_t n_vocab)
-{
-    return (n_vocab + 31) / 32;
-}
 
 #endif

@@ -39,6 +39,7 @@
 #define SPECD_DEVICE_H
 
 #include "specd/error.h"
+#include "specd/hostdevice.h"
 #include "specd/limits.h"
 #include "specd/model.h"
 
@@ -113,6 +114,12 @@ struct end_token {
     int32_t id, from;
 };
 
+/* Words of a mask over the vocabulary: bit i % 32 of word i / 32 is that of id i. */
+SPECD_HD int32_t mask_words(int32_t n_vocab)
+{
+    return (n_vocab + 31) / 32;
+}
+
 struct sample_params {
     struct law_params target, draft;
     uint64_t seed;
@@ -122,8 +129,8 @@ struct sample_params {
     int32_t n_bias;          /* logit_bias, 0..SPECD_BIAS_MAX; copied by slot_set */
     const int32_t *bias_ids; /* (n_bias), each once */
     const float *bias;       /* (n_bias), -INFINITY bans */
-    const uint32_t *allowed; /* (ceil(V / 32)) bit i % 32 of word i / 32: id i may be drawn; NULL:
-                                all may. Copied by slot_set */
+    const uint32_t *allowed; /* (mask_words(V)) ids that may be drawn; NULL: all may. Copied by
+                                slot_set */
     int32_t n_logprobs;      /* -1: none; 0..20: that many alternatives beside the token's own */
 };
 
@@ -150,7 +157,7 @@ struct round_seq {
     int32_t k;
     enum draft_source source;
     int32_t host_draft[SPECD_K_MAX]; /* DRAFT_FROM_HOST: x~_1..x~_k, a point-mass proposal */
-    /* (k + 1, ceil(V / 32)) or NULL: bits as in sample_params.allowed. Row i says what may follow
+    /* (k + 1, mask_words(V)) or NULL, as sample_params.allowed. Row i says what may follow
      * the committed text and i drafted tokens, beside all that params say: a grammar's word, known
      * where the drafts are the host's, or there are none; SPECD_EINVAL elsewhere. */
     const uint32_t *masks;

@@ -124,7 +124,7 @@ static struct slot_config *config_copy(const struct slot_config *from, uint32_t 
         copy(from->params.bias_ids, (size_t)from->params.n_bias, sizeof *from->params.bias_ids);
     c->params.bias = copy(from->params.bias, (size_t)from->params.n_bias, sizeof(float));
     if (from->params.allowed)
-        c->params.allowed = copy(from->params.allowed, n_vocab / 32 + 1, sizeof(uint32_t));
+        c->params.allowed = copy(from->params.allowed, mask_words(n_vocab), sizeof(uint32_t));
     return c;
 }
 
