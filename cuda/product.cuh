@@ -251,15 +251,13 @@ static __global__ void __launch_bounds__(PRODUCT_WARPS *WARP, NT == 1 ? 2 : 1)
         return;
     struct product_walk walk = walk_start<TYPE, MT, NT>(p, part);
     NO_UNROLL
-    for (int s = 0; s < p.stages - 1; s++)
+    for (int s = 0; s < p.stages - 1; s++) { /* a group each: the first step waits for one stage */
         weights_copy<TYPE, MT, NT>(p, part, walk, memory + s * stage_bytes);
-    part.live = rows_live(p);
-    part.row_tiles = MIN(NT, (part.live - part.row0 + ROW_TILE - 1) / ROW_TILE);
-    NO_UNROLL
-    for (int s = 0; s < p.stages - 1; s++) {
-        x_copy<TYPE, MT, NT>(p, part, walk, memory + s * stage_bytes);
         copy_commit();
     }
+    part.live = rows_live(p);
+    part.row_tiles = MIN(NT, (part.live - part.row0 + ROW_TILE - 1) / ROW_TILE);
+    x_bring<TYPE, MT, NT>(p, part, walk, memory, stage_bytes);
     if (part.live <= 0) {
         copy_wait<0>();
         return;

@@ -13,6 +13,7 @@
 #include "product_weights.cuh"
 
 #define ROW_TILE 8
+#define X_AT_ONCE 4 /* stages whose x is on its way together before the first step */
 
 /* ---- where a warp works ---------------------------------------------------------------------- */
 
@@ -129,6 +130,66 @@ DEVICE void weights_copy(const struct product_args &p, const struct product_part
     w.weights += ring::UNIT;
 }
 
+/* The first n of eight bf16; the others are zero. */
+DEVICE uint4 first_of_eight(const uint4 &v, int n)
+{
+    uint32_t word[4] = {v.x, v.y, v.z, v.w};
+
+    UNROLL
+    for (int i = 0; i < 4; i++)
+        word[i] = n >= 2 * i + 2 ? word[i] : n == 2 * i + 1 ? word[i] & 0xffffu : 0;
+    return {word[0], word[1], word[2], word[3]};
+}
+
+/* x of X_AT_ONCE stages, or of n_stages if those are fewer: a lane's eight k of each half of a
+ * unit. All loads come first, so that they wait together. */
+template <int NT>
+DEVICE void x_bring_tile(const uint16_t *from, bool is_live, int k_left, int n_stages,
+                         unsigned char *to, int stage_bytes)
+{
+    uint4 x[X_AT_ONCE][2];
+
+    UNROLL
+    for (int i = 0; i < 2 * X_AT_ONCE; i++) {
+        int k = i / 2 * PRODUCT_UNIT + i % 2 * 32;
+        x[i / 2][i % 2] = {0, 0, 0, 0};
+        if (is_live && i / 2 < n_stages && k < k_left)
+            x[i / 2][i % 2] = first_of_eight(load_l2((const uint4 *)(from + k)), k_left - k);
+    }
+    UNROLL
+    for (int i = 0; i < 2 * X_AT_ONCE; i++) {
+        if (i / 2 < n_stages)
+            *(uint4 *)(to + i / 2 * stage_bytes + i % 2 * NT * PRODUCT_PIECE) = x[i / 2][i % 2];
+    }
+}
+
+/* x of all stages but the last, to begin with, and by loads: asynchronous copies end in the order
+ * in which they were asked for, so as copies they would arrive behind the weights of the whole
+ * ring. Lanes have the places that x_copy gives them. */
+template <enum product_type TYPE, int MT, int NT>
+DEVICE void x_bring(const struct product_args &p, const struct product_part &part,
+                    struct product_walk &w, unsigned char *memory, int stage_bytes)
+{
+    typedef product_ring<TYPE, MT, NT> ring;
+    int n_stages = MIN(p.stages - 1, w.x_left);
+
+    memory += ring::WEIGHTS + part.slice_warp * ring::X + 16 * part.lane;
+    NO_UNROLL
+    for (int s = 0; s < n_stages; s += X_AT_ONCE) {
+        NO_UNROLL
+        for (int c = part.channel_warp; c < part.row_tiles; c += p.channel_warps) {
+            int row = ROW_TILE * (c - part.channel_warp);
+            x_bring_tile<NT>(w.x + (size_t)row * (size_t)p.x_stride + s * PRODUCT_UNIT,
+                             part.row0 + ROW_TILE * c + part.lane / 4 < part.live,
+                             w.k_left - s * PRODUCT_UNIT, n_stages - s,
+                             memory + s * stage_bytes + c * PRODUCT_PIECE, stage_bytes);
+        }
+    }
+    w.x += n_stages * PRODUCT_UNIT;
+    w.k_left -= n_stages * PRODUCT_UNIT;
+    w.x_left -= n_stages;
+}
+
 /* A warp takes 8 rows at a time, a lane 8 k of one in each half. What lies beyond the rows or
  * beyond K is zero. */
 template <enum product_type TYPE, int MT, int NT>
@@ -149,7 +210,7 @@ DEVICE void x_copy(const struct product_args &p, const struct product_part &part
         for (int h = 0; h < 2; h++) {
             bool there = row < part.live && bytes[h] > 0;
             copy_async(to + (h * NT + c) * PRODUCT_PIECE, there ? from + 32 * h : p.x,
-                    there ? bytes[h] : 0);
+                       there ? bytes[h] : 0);
         }
         row += ROW_TILE * p.channel_warps;
         from += (size_t)(ROW_TILE * p.channel_warps) * (size_t)p.x_stride;

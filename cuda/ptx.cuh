@@ -261,6 +261,20 @@ DEVICE uint2 bf16_of_fp8(uint32_t four)
     return r;
 }
 
+/* ---- loads that pass by L1: of what other processors write while this kernel waits for them --- */
+
+#ifdef SPECD_EMU
+DEVICE uint4 load_l2(const uint4 *from)
+{
+    return *from;
+}
+#else
+DEVICE uint4 load_l2(const uint4 *from)
+{
+    return __ldcg(from);
+}
+#endif
+
 /* ---- asynchronous copies, global to shared memory -------------------------------------------- */
 
 /* 16 bytes, both ends aligned; of the source only the first `bytes` are read, zeros follow. A
