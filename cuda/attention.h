@@ -62,8 +62,9 @@ struct attention_input {
     const uint16_t *q; /* (T, H, D) bf16, rotated and scaled by 1 / sqrt(D); 16-byte aligned */
     uint16_t *out;     /* (T, H, D) bf16; 8-byte aligned */
     struct kv_layer kv;
-    int32_t group;  /* H / G, >= 1 */
-    float *partial; /* attention_partial_floats(...) of them; unused if pass.max_partials is 0 */
+    int32_t group;    /* H / G, >= 1 */
+    int32_t capacity; /* rows the pass was made for: no more of them wait for a merge */
+    float *partial;   /* attention_partial_floats(...) of them; unused if pass.max_partials is 0 */
 };
 
 /* Room for n results of one row and one tile. */

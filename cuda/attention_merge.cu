@@ -51,8 +51,9 @@ DEVICE void merge_run(const struct attention_input &in, const struct attention_m
         bf16_pair_of(y0 / sum, y1 / sum);
 }
 
-/* grid: any   block: THREADS; a warp has CHUNK elements of a head */
-static __global__ void __launch_bounds__(THREADS)
+/* grid: any   block: THREADS; a warp has CHUNK elements of a head. At most 64 registers a thread,
+ * so that blocks of the product behind it, which start early, find room beside. */
+static __global__ void __launch_bounds__(THREADS, 8)
     merge_kernel(struct attention_input in, struct pass p)
 {
     grid_release();
@@ -72,8 +73,14 @@ static __global__ void __launch_bounds__(THREADS)
 int launch_merge(const struct pass *pass, const struct attention_input *in, int n_blocks,
                  cudaStream_t stream)
 {
+    int dim = in->kv.head_dim, n_heads = in->kv.n_kv_heads * in->group;
+    int chunks = (dim + CHUNK - 1) / CHUNK;
+    int64_t warps = (int64_t)MIN(in->capacity, pass->max_partials) * n_heads * chunks;
+
     if (pass->max_partials == 0)
         return 0;
-    LAUNCH(merge_kernel, (unsigned)n_blocks, THREADS, 0, stream, *in, *pass);
+    /* No more blocks than can have work: idle ones would keep the product behind from starting. */
+    LAUNCH(merge_kernel, (unsigned)MIN((warps + WARPS - 1) / WARPS, n_blocks), THREADS, 0, stream,
+           *in, *pass);
     return LAUNCH_RESULT();
 }

@@ -211,6 +211,7 @@ static int attention(const struct run *r, int layer)
         .out = f->attn,
         .kv = f->kv->layers[r->p->role][layer],
         .group = r->net->n_heads / r->net->n_kv_heads,
+        .capacity = r->p->capacity,
         .partial = f->partials,
     };
     int sms = f->machine.n_multiprocessors;
