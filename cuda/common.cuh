@@ -57,15 +57,21 @@ extern "C" {
     type *name = (type *)specd_dynamic_shared
 
 #define LAUNCH(kernel, grid, block, smem, stream, ...) \
-    launch_teams(kernel, 1, grid, block, smem, stream, __VA_ARGS__)
+    launch_teams<kernel>(1, grid, block, smem, stream, __VA_ARGS__)
 
 /* grid.x is a multiple of `size`, the blocks of a team. */
-template <class... P, class... A>
-static void launch_teams(void (*kernel)(P...), int size, dim3 grid, dim3 block, size_t smem,
-                         cudaStream_t stream, A &&...args)
+template <auto KERNEL, class... A>
+static void launch_teams(int size, dim3 grid, dim3 block, size_t smem, cudaStream_t stream,
+                         A &&...args)
 {
+    /* A multiprocessor that runs one kernel divides L1 and shared memory anew for another only when
+     * it is empty. With one division for all, small kernels start beside what a product leaves. */
+    static const cudaError_t divided = cudaFuncSetAttribute(
+        KERNEL, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
     cudaLaunchAttribute attrs[2] = {};
     cudaLaunchConfig_t config = {};
+
+    (void)divided; /* a preference: a launch that fails says so itself */
 
     config.gridDim = grid;
     config.blockDim = block;
@@ -83,10 +89,10 @@ static void launch_teams(void (*kernel)(P...), int size, dim3 grid, dim3 block, 
         overlap->id = cudaLaunchAttributeProgrammaticStreamSerialization;
         overlap->val.programmaticStreamSerializationAllowed = 1;
     }
-    (void)cudaLaunchKernelEx(&config, kernel, static_cast<A &&>(args)...);
+    (void)cudaLaunchKernelEx(&config, KERNEL, static_cast<A &&>(args)...);
 }
 #define LAUNCH_TEAMS(kernel, size, grid, block, smem, stream, ...) \
-    launch_teams(kernel, size, grid, block, smem, stream, __VA_ARGS__)
+    launch_teams<kernel>(size, grid, block, smem, stream, __VA_ARGS__)
 
 #endif
 
