@@ -7,9 +7,10 @@
 
 #define THREADS 512
 #define AT_ONCE 8 /* loads of 16 bytes in flight for each thread */
+#define BLOCKS 3  /* of a multiprocessor: as many as its registers hold, all there at once */
 
-/* grid: any   block: THREADS */
-static __global__ void __launch_bounds__(THREADS)
+/* grid: BLOCKS for each multiprocessor   block: THREADS */
+static __global__ void __launch_bounds__(THREADS, BLOCKS)
     read_kernel(const uint4 *data, int64_t n /* of 16 bytes */, uint32_t *sum)
 {
     grid_wait();
@@ -32,7 +33,7 @@ static __global__ void __launch_bounds__(THREADS)
 int launch_read(const void *data, size_t bytes, uint32_t *sum, int n_multiprocessors,
                 cudaStream_t stream)
 {
-    LAUNCH(read_kernel, (unsigned)(4 * n_multiprocessors), THREADS, 0, stream, (const uint4 *)data,
-           (int64_t)(bytes / 16), sum);
+    LAUNCH(read_kernel, (unsigned)(BLOCKS * n_multiprocessors), THREADS, 0, stream,
+           (const uint4 *)data, (int64_t)(bytes / 16), sum);
     return LAUNCH_RESULT();
 }
