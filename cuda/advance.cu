@@ -27,7 +27,7 @@ static __global__ void __launch_bounds__(THREADS)
     grid_wait();
     const struct round *round = &s.round->round;
 
-    clock_stamp(s.clock, &device_clock::prompt_ns);
+    clock_end(s, &device_clock::prompt_ns);
     for (int i = (int)threadIdx.x; i < round->n_chunks; i += THREADS) {
         const struct round_chunk *c = &round->chunks[i];
         struct device_slot *slot = &s.slots[c->slot];
@@ -302,7 +302,7 @@ static __global__ void __launch_bounds__(THREADS)
     grid_wait();
     int i = (int)threadIdx.x;
 
-    clock_stamp(s.clock, &device_clock::sample_ns);
+    clock_end(s, &device_clock::sample_ns);
     if (i >= s.round->round.n_seqs)
         return;
     const struct round_turn *t = &s.turns[i];
@@ -321,6 +321,8 @@ static __global__ void __launch_bounds__(THREADS)
     out->len = slot->len;
     out->target_len = slot->target_len;
     out->draft_len = slot->draft_len;
+    if (s.round->results)
+        s.round->results[i] = *out;
 }
 
 /* ---- launchers ------------------------------------------------------------------------------- */

@@ -28,6 +28,8 @@ DEVICE void bring_round(struct device_round *to, const struct device_round *from
     to->round.n_chunks = from->round.n_chunks;
     to->round.synthetic_acceptance = from->round.synthetic_acceptance;
     to->n_steps = from->n_steps;
+    to->results = from->results;
+    to->clock = from->clock;
 }
 
 /* A thread counts the ids that are its own, so that no two meet. */

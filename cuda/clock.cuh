@@ -35,4 +35,12 @@ DEVICE void clock_stamp(struct device_clock *c, uint64_t device_clock::*part)
     c->last_ns = now;
 }
 
+/* The same in a kernel that may be the round's last: then the host gets to know. */
+DEVICE void clock_end(const struct device_state &s, uint64_t device_clock::*part)
+{
+    clock_stamp(s.clock, part);
+    if (s.clock && s.round->clock && threadIdx.x == 0)
+        *s.round->clock = *s.clock;
+}
+
 #endif

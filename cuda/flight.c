@@ -37,6 +37,8 @@ int gpu_flight_open(struct gpu_flight *f, const struct seats *seats, int32_t k_m
         cudaEventCreateWithFlags(&f->done, cudaEventBlockingSync | cudaEventDisableTiming) !=
             cudaSuccess)
         return SPECD_ENOMEM;
+    f->input->round.results = f->results;
+    f->input->round.clock = f->clock;
     f->own = xcalloc(rows, sizeof(*f->own));
     f->top = xcalloc(rows, SPECD_LOGPROBS_MAX * sizeof(*f->top));
     f->score_own = xcalloc(SPECD_SCORE_ROWS, sizeof(*f->score_own));
@@ -80,12 +82,8 @@ int gpu_flight_read(struct gpu_flight *f, const struct gpu_rounds *r, cudaStream
 {
     size_t n_seqs = (size_t)f->input->round.round.n_seqs;
     size_t rows = f->wants_logprobs ? n_seqs * ((size_t)f->k_max + 1) : 0;
-    int rc = read(f->clock, r->state.clock, 1, sizeof(*f->clock), stream);
+    int rc = read(f->logprobs, r->logprobs, rows, sizeof(*f->logprobs), stream);
 
-    if (rc == 0)
-        rc = read(f->results, r->advance.results, n_seqs, sizeof(*f->results), stream);
-    if (rc == 0)
-        rc = read(f->logprobs, r->logprobs, rows, sizeof(*f->logprobs), stream);
     if (rc == 0)
         rc = read(f->scores, r->scores, (size_t)f->n_score_rows, sizeof(*f->scores), stream);
     return rc;

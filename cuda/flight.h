@@ -38,9 +38,10 @@ struct gpu_flight {
 int gpu_flight_open(struct gpu_flight *f, const struct seats *seats, int32_t k_max);
 void gpu_flight_close(struct gpu_flight *f); /* of a zero-initialised one too */
 
-/* Enqueues the copies of what the round left. SPECD_EDEVICE */
+/* Enqueues the copies of log-probabilities and scores, where somebody asked for some: the rest the
+ * round's last kernel writes where it is read. SPECD_EDEVICE */
 int gpu_flight_read(struct gpu_flight *f, const struct gpu_rounds *r, cudaStream_t stream);
-/* When the copies have arrived: the result as the engine wants it; seats learn their lengths. */
+/* When the round has ended: the result as the engine wants it; seats learn their lengths. */
 void gpu_flight_collect(struct gpu_flight *f, struct seats *seats, struct round_result *out);
 
 #endif

@@ -3,9 +3,9 @@
  * is being run, and the pass of a model that is being put together.
  *
  * Kernels take the structures of pointers below by value, when a graph is captured; what changes
- * from round to round is behind the pointers. The host writes slots and the round by copies on the
- * stream, everything else is written by kernels (rows.cu, advance.cu). Arrays are sized by
- * capacity, and a kernel finds out from memory how much of them is live.
+ * from round to round is behind the pointers. A round's first kernel brings slots and the round
+ * from the host (begin.cu), everything else is written by kernels (rows.cu, advance.cu). Arrays are
+ * sized by capacity, and a kernel finds out from memory how much of them is live.
  *
  * A pass is rows, each a (slot, position), in spans of one slot's consecutive positions. Rows from
  * n_rows to the capacity are padding, with slot -1: they belong to nobody, and no kernel reads or
@@ -36,12 +36,6 @@ struct device_slot {
     uint16_t *counts_generated, *counts_all; /* (k_max + 1, V), as on the CPU */
 };
 
-/* What begin was told. */
-struct device_round {
-    struct round round;
-    int32_t n_steps; /* draft steps that will run: no model draft is longer */
-};
-
 /* A sequence's part in the round, once launch_turns_begin has looked at its slot. */
 struct round_turn {
     int32_t slot;
@@ -55,6 +49,16 @@ struct device_clock {
     uint64_t last_ns; /* of the last stamp */
     uint64_t idle_ns; /* before the round */
     uint64_t prompt_ns, draft_ns, verify_ns, sample_ns;
+};
+
+/* What begin was told. */
+struct device_round {
+    struct round round;
+    int32_t n_steps; /* draft steps that will run: no model draft is longer */
+    /* Pinned host memory, which the round's last kernel writes: a copy behind it would be one more
+     * thing that the next round waits for. The host reads them when the round has ended. */
+    struct seq_result *results; /* (n_seqs), as round.seqs; NULL: nobody reads */
+    struct device_clock *clock; /* NULL: nobody reads */
 };
 
 struct device_state {

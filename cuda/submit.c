@@ -176,6 +176,7 @@ int gpu_begin(struct device *dev, const struct round *round)
     if (rc != 0)
         return rc;
     f->input->round.round = *round;
+    *f->clock = (struct device_clock){0}; /* an empty round has no kernel that writes it */
     keep_masks(dev, f);
     dev->recording.round = &f->input->round.round;
     dev->recording.shape.n_seqs = round->n_seqs;

@@ -358,6 +358,40 @@ static void test_clock_set_back(void **state)
     rig_free(r);
 }
 
+/* ---- the way back ---------------------------------------------------------------------------- */
+
+/* A copy behind a round would keep the next one waiting: the last kernel writes the results where
+ * the host reads them, and only log-probabilities are copied. */
+static void test_copies_to_host(void **state)
+{
+    struct device_setup setup = setup_make();
+    struct sample_params params = rig_params();
+    struct rig *r = rig_new(&setup, 2);
+
+    (void)state;
+    for (int32_t i = 0; i < 2; i++) {
+        params.n_logprobs = i == 0 ? -1 : 2;
+        rig_slot(r, i, &params, pair->prompts[i], PROMPT, 90);
+    }
+    uint64_t before = emu_copies_to_host();
+
+    for (int32_t i = 0; i < 2; i++)
+        rig_prefill(r, i, MODEL_TARGET, 0, PROMPT - 1, 64);
+    for (int32_t k = 0; k < 3; k++) {
+        rig_clear(r);
+        rig_seq(r, 0, k);
+        rig_run(r);
+        assert_true(r->result.seqs[0].n_tokens > 0 && r->result.verify_ns > 0);
+    }
+    assert_int_equal(emu_copies_to_host(), before);
+    rig_clear(r);
+    rig_seq(r, 0, 1);
+    rig_seq(r, 1, 1);
+    rig_run(r);
+    assert_int_equal(emu_copies_to_host(), before + 1);
+    rig_free(r);
+}
+
 /* ---- two rounds in flight -------------------------------------------------------------------- */
 
 static void submit(struct rig *r, int32_t k)
@@ -475,6 +509,7 @@ int main(void)
         cmocka_unit_test(test_rounds_take_nothing),
         cmocka_unit_test(test_little_shared_memory),
         cmocka_unit_test(test_clock_set_back),
+        cmocka_unit_test(test_copies_to_host),
         cmocka_unit_test(test_set_between_begin_and_end),
         cmocka_unit_test(test_shapes_of_few_rows),
     };
