@@ -31,7 +31,7 @@ static const struct {
 };
 
 static const int32_t all_n[] = {1, 8, 15, 16, 17, 64, 320};
-static const int32_t all_k[] = {32, 64, 96, 160, 576, 1536};
+static const int32_t all_k[] = {32, 45, 64, 96, 160, 333, 576, 1536};
 static const int32_t all_rows[] = {1, 2, 3, 5, 8, 9, 16, 17, 33, 64, 130};
 
 /* ---- the reference --------------------------------------------------------------------------- */
@@ -122,7 +122,12 @@ static void check_shape(size_t kind, int32_t n, int32_t k, int32_t rows, bool us
 /* K a whole number of the type's groups. */
 static int32_t k_fit(size_t kind, int32_t k)
 {
-    return kinds[kind].type == PRODUCT_INT4_K ? (k + 255) / 256 * 256 : k;
+    enum product_type type = kinds[kind].type;
+    int32_t group = type == PRODUCT_BF16 || type == PRODUCT_FP8 ? 1
+                    : type == PRODUCT_INT4_K                    ? 256
+                                                                : 32;
+
+    return (k + group - 1) / group * group;
 }
 
 /* Every channel count with every length of rows for each type, few rows; large ones are thinned. */
