@@ -2,8 +2,8 @@
  * attention.cu - attention of few rows over long contexts, with plain fused multiply-adds.
  *
  * A block works on one item: some queries of a span that share a kv head, and one tile or all. Keys
- * of 64 positions at a time come through shared memory, then values, each piece on its way while
- * the one before is used; every warp has queries of its own, so within a tile nothing moves between
+ * of 64 positions at a time come through shared memory, then values, the next pieces on their way
+ * while one is used; every warp has queries of its own, so within a tile nothing moves between
  * warps. A lane has two positions of a piece for scores, two neighbours of every 64 elements of a
  * head for values.
  *
@@ -15,8 +15,9 @@
  * Positions past a query's own are not multiplied by zero but left out: what is stored there, in
  * the same slot, may be anything.
  *
- * KV_FP8 waits in shared memory as it is in the pool while the piece before is used, and is widened
- * when all have done with that one: a barrier more for each piece, and less room than bf16 takes.
+ * KV_FP8 waits in shared memory as it is in the pool while the pieces before are used, and is
+ * widened when all have done with those: a barrier more for each piece, and less room than bf16
+ * takes.
  *
  * K and V are read once for up to 32 queries (5 rows of a group of 4 are 20). Predicted on an H100,
  * not measured, Llama-3.1-8B (G = 8, D = 128): 4 KB a position and layer. One slot at 1024
@@ -83,7 +84,7 @@ DEVICE float2 two_load(const float *from)
 
 template <int NQ> struct room {
     float *q, *result, *scores; /* (WARPS * NQ, D), the same, (WARPS * NQ, ATTENTION_TILE) */
-    char *pieces;               /* two; or one, and the next one's bytes */
+    char *pieces;               /* all that are held; or one, and the others' bytes */
     char *stage;                /* these */
     int32_t *ids;               /* (BLOCKS_OF_TILE) */
 };
@@ -94,19 +95,19 @@ template <class KV> static __host__ __device__ inline int piece_bytes(int dim)
     return PIECE * piece_stride(dim, sizeof(typename in_shared<KV>::type));
 }
 
-/* Of it and the next. */
-template <class KV> static __host__ __device__ inline int pieces_bytes(int dim)
+/* Of it and those on their way. */
+template <class KV> static __host__ __device__ inline int pieces_bytes(int dim, int held)
 {
-    return piece_bytes<KV>(dim) + (IS_STAGED(KV) ? PIECE * dim : piece_bytes<KV>(dim));
+    return piece_bytes<KV>(dim) + (held - 1) * (IS_STAGED(KV) ? PIECE * dim : piece_bytes<KV>(dim));
 }
 
-template <class KV, int NQ> static size_t room_bytes(int dim)
+template <class KV, int NQ> static size_t room_bytes(int dim, int held)
 {
     return sizeof(float) * WARPS * NQ * (size_t)(2 * dim + ATTENTION_TILE) +
-           (size_t)pieces_bytes<KV>(dim) + sizeof(int32_t) * BLOCKS_OF_TILE;
+           (size_t)pieces_bytes<KV>(dim, held) + sizeof(int32_t) * BLOCKS_OF_TILE;
 }
 
-template <class KV, int NQ> DEVICE struct room<NQ> room_at(char *base, int dim) {
+template <class KV, int NQ> DEVICE struct room<NQ> room_at(char *base, int dim, int held) {
     struct room<NQ> r;
 
     r.q = (float *)base;
@@ -114,7 +115,7 @@ template <class KV, int NQ> DEVICE struct room<NQ> room_at(char *base, int dim) 
     r.scores = r.result + WARPS * NQ * dim;
     r.pieces = (char *)(r.scores + WARPS * NQ * ATTENTION_TILE);
     r.stage = r.pieces + piece_bytes<KV>(dim);
-    r.ids = (int32_t *)(r.pieces + pieces_bytes<KV>(dim));
+    r.ids = (int32_t *)(r.pieces + pieces_bytes<KV>(dim, held));
     return r;
 }
 
@@ -277,6 +278,13 @@ DEVICE void piece_values(struct queries<NQ, NC> &my, const struct room<NQ> &room
     }
 }
 
+/* Where piece i waits to be widened. */
+template <int NQ>
+DEVICE char *stage_of(const struct room<NQ> &room, const struct attention_input &in, int i)
+{
+    return room.stage + i % (in.pieces_held - 1) * PIECE * in.kv.head_dim;
+}
+
 /* The first n positions of a piece that starts at `first` are on their way. i: its number among the
  * tile's, keys then values. */
 template <class KV, int NQ>
@@ -286,11 +294,12 @@ DEVICE void piece_start(const struct room<NQ> &room, const struct attention_inpu
     int dim = in.kv.head_dim;
 
     if (IS_STAGED(KV))
-        piece_stage(room.stage, in.kv, room.ids, kv_head, values, first, n, dim, n, THREADS);
+        piece_stage(stage_of(room, in, i), in.kv, room.ids, kv_head, values, first, n, dim, n,
+                    THREADS);
     else
-        piece_copy(room.pieces + i % 2 * piece_bytes<KV>(dim), piece_stride(dim, sizeof(KV)), in.kv,
-                   room.ids, kv_head, values, first, n, n, THREADS);
-    copy_commit();
+        piece_copy(room.pieces + i % in.pieces_held * piece_bytes<KV>(dim),
+                   piece_stride(dim, sizeof(KV)), in.kv, room.ids, kv_head, values, first, n, n,
+                   THREADS);
 }
 
 /* All threads. n: positions of the tile that the item sees. */
@@ -300,29 +309,33 @@ DEVICE void tile_run(struct queries<NQ, NC> &my, const struct room<NQ> &room,
                      const struct device_state &s, int tile, int n)
 {
     typedef typename in_shared<KV>::type element;
-    int dim = in.kv.head_dim, pieces = (n + PIECE - 1) / PIECE;
+    int dim = in.kv.head_dim, pieces = (n + PIECE - 1) / PIECE, ahead = in.pieces_held - 1;
 
     __syncthreads(); /* the queries are there, and nobody uses ids and pieces any more */
     tile_ids(room.ids, s, work.span.slot, tile, n);
     __syncthreads();
     NO_UNROLL
-    for (int i = -1; i < 2 * pieces; i++) {
+    for (int i = -ahead; i < 2 * pieces; i++) {
         if (i >= 0) {
-            copy_wait<0>();
+            copy_wait_but(ahead - 1);
             __syncthreads();
             if (IS_STAGED(KV))
-                piece_widen(room.pieces, piece_stride(dim, sizeof(element)), room.stage, dim,
-                            MIN(PIECE, n - i % pieces * PIECE), THREADS);
+                piece_widen(room.pieces, piece_stride(dim, sizeof(element)), stage_of(room, in, i),
+                            dim, MIN(PIECE, n - i % pieces * PIECE), THREADS);
         }
-        if (i + 1 < 2 * pieces) {
-            int next = (i + 1) % pieces * PIECE;
-            piece_start<KV>(room, in, work.kv_head, i + 1, i + 1 >= pieces, next,
+        if (i + ahead < 2 * pieces) {
+            int next = (i + ahead) % pieces * PIECE;
+            piece_start<KV>(room, in, work.kv_head, i + ahead, i + ahead >= pieces, next,
                             MIN(PIECE, n - next));
         }
+        copy_commit(); /* empty groups, too: how many may be left is a count of groups */
+        if (i < 0)
+            continue;
         if (IS_STAGED(KV))
             __syncthreads();
-        const char *piece = room.pieces + (IS_STAGED(KV) ? 0 : (i & 1) * piece_bytes<KV>(dim));
-        if (i >= 0 && i < pieces)
+        const char *piece =
+            room.pieces + (IS_STAGED(KV) ? 0 : i % in.pieces_held * piece_bytes<KV>(dim));
+        if (i < pieces)
             piece_scores<element>(my, room, piece, dim, tile, i);
         if (i == pieces)
             tile_weights(my, room, tile, pieces * PIECE);
@@ -457,7 +470,7 @@ static __global__ void __launch_bounds__(THREADS, NQ > 2 ? 2 : 4)
     grid_release();
     grid_wait();
     DYNAMIC_SHARED(char, base);
-    struct room<NQ> room = room_at<KV, NQ>(base, in.kv.head_dim);
+    struct room<NQ> room = room_at<KV, NQ>(base, in.kv.head_dim, in.pieces_held);
     int n = p.counts->n_items * in.kv.n_kv_heads;
 
     NO_UNROLL
@@ -474,23 +487,26 @@ size_t attention_shared_bytes(const struct kv_layer *kv)
     const int NQ = ATTENTION_QUERIES_MANY / WARPS;
     int chunks = kv->head_dim <= CHUNK ? 1 : kv->head_dim <= 2 * CHUNK ? 2 : 4;
 
-    return kv->type == KV_F32 ? room_bytes<float, NQ>(CHUNK * chunks)
-                              : room_bytes<uint16_t, NQ>(CHUNK * chunks);
+    return kv->type == KV_F32 ? room_bytes<float, NQ>(CHUNK * chunks, ATTENTION_PIECES)
+                              : room_bytes<uint16_t, NQ>(CHUNK * chunks, ATTENTION_PIECES);
 }
 
 template <class KV, int NQ, int NC>
 static int launch_kernel(const struct device_state *state, const struct pass *pass,
                          const struct attention_input *in, int n_blocks, cudaStream_t stream)
 {
-    static const cudaError_t allowed = cudaFuncSetAttribute(
-        attention_kernel<KV, NQ, NC>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-        (int)room_bytes<KV, NQ>(CHUNK * NC));
-    int rc = CUDA_RESULT(allowed);
+    static size_t allowed;
+    size_t room = room_bytes<KV, NQ>(in->kv.head_dim, in->pieces_held);
 
-    if (rc != 0)
-        return rc;
-    LAUNCH((attention_kernel<KV, NQ, NC>), (unsigned)n_blocks, THREADS,
-           (room_bytes<KV, NQ>(in->kv.head_dim)), stream, *in, *state, *pass);
+    if (room > allowed) {
+        int rc = CUDA_RESULT(cudaFuncSetAttribute(
+            attention_kernel<KV, NQ, NC>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)room));
+        if (rc != 0)
+            return rc;
+        allowed = room;
+    }
+    LAUNCH((attention_kernel<KV, NQ, NC>), (unsigned)n_blocks, THREADS, room, stream, *in, *state,
+           *pass);
     return LAUNCH_RESULT();
 }
 
@@ -524,6 +540,7 @@ int launch_attention(const struct device_state *state, const struct pass *pass,
     ASSERT((queries == ATTENTION_QUERIES_FEW || queries == ATTENTION_QUERIES_MANY) && n_blocks > 0);
     if (!kv_layer_is_supported(&in->kv))
         return SPECD_EINVAL;
+    ASSERT(in->pieces_held >= 2 && in->pieces_held <= ATTENTION_PIECES_MAX);
     if (in->kv.type == KV_F32)
         rc = launch_type<float>(state, pass, in, queries, n_blocks, stream);
     else if (in->kv.type == KV_BF16)

@@ -36,6 +36,12 @@ extern "C" {
 #define ATTENTION_QUERIES_MANY 32
 #define ATTENTION_QUERIES_MATRIX 64
 
+/* Pieces of 64 positions' keys or values that launch_attention holds in shared memory, one in use
+ * and the others on their way: 2 .. 8, a whole tile's. The result does not depend on it. With 8
+ * memory's latency is met once a tile instead of 8 times; D = 128 in bf16 then takes 139 KB. */
+#define ATTENTION_PIECES 2
+#define ATTENTION_PIECES_MAX 8
+
 struct kv_layer {
     void *blocks; /* (n_blocks, 2, G, SPECD_BLOCK_TOKENS, D) of the type, 16-byte aligned */
     enum kv_type type;
@@ -62,9 +68,10 @@ struct attention_input {
     const uint16_t *q; /* (T, H, D) bf16, rotated and scaled by 1 / sqrt(D); 16-byte aligned */
     uint16_t *out;     /* (T, H, D) bf16; 8-byte aligned */
     struct kv_layer kv;
-    int32_t group;    /* H / G, >= 1 */
-    int32_t capacity; /* rows the pass was made for: no more of them wait for a merge */
-    float *partial;   /* attention_partial_floats(...) of them; unused if pass.max_partials is 0 */
+    int32_t group;       /* H / G, >= 1 */
+    int32_t capacity;    /* rows the pass was made for: no more of them wait for a merge */
+    int32_t pieces_held; /* ATTENTION_PIECES, or what is tried */
+    float *partial; /* attention_partial_floats(...) of them; unused if pass.max_partials is 0 */
 };
 
 /* Room for n results of one row and one tile. */

@@ -212,6 +212,7 @@ static int attention(const struct run *r, int layer)
         .kv = f->kv->layers[r->p->role][layer],
         .group = r->net->n_heads / r->net->n_kv_heads,
         .capacity = r->p->capacity,
+        .pieces_held = ATTENTION_PIECES,
         .partial = f->partials,
     };
     int sms = f->machine.n_multiprocessors;

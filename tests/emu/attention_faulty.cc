@@ -4,10 +4,10 @@
 
 enum attention_fault attention_fault;
 
-template <int N> static inline void wait_maybe(void)
+static inline void wait_maybe(int groups)
 {
     if (attention_fault != FAULT_NO_WAIT)
-        copy_wait<N>();
+        copy_wait_but(groups);
 }
 
 static inline void barrier_maybe(emu_site site)
@@ -21,7 +21,8 @@ static inline float fma_maybe(float a, float b, float c)
     return attention_fault == FAULT_OTHER_SUMS && gridDim.x > 1 ? a * b + c : fmaf(a, b, c);
 }
 
-#define copy_wait wait_maybe
+#undef copy_wait_but
+#define copy_wait_but wait_maybe
 #undef __syncthreads
 #define __syncthreads() barrier_maybe(EMU_SITE)
 #define fmaf(a, b, c) fma_maybe(a, b, c)

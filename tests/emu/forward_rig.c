@@ -319,6 +319,7 @@ static void run_make(struct attention_run *r, const struct attention_case *c)
         .kv = {.type = c->type, .n_kv_heads = c->n_kv_heads, .head_dim = c->dim},
         .group = c->group,
         .capacity = r->capacity,
+        .pieces_held = c->pieces_held ? c->pieces_held : ATTENTION_PIECES,
         .q = device_take((size_t)r->capacity * r->row * 2),
         .out = device_take((size_t)r->capacity * r->row * 2),
         .partial = device_take(

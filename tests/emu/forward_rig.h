@@ -42,6 +42,7 @@ struct attention_case {
     int32_t n_kv_heads, group, dim;
     enum kv_type type;
     int queries, n_blocks; /* of the launch */
+    int pieces_held;       /* 0: ATTENTION_PIECES */
     int32_t max_partials, spare_rows;
     bool matrix; /* launch_attention_matrix */
     /* Results of rows at odd positions lie between two numbers of bf16: which of them one is

@@ -67,17 +67,24 @@ static void check_matrix_close(struct attention_case *c)
 /* Of types that all tests run with: FP8, or one of the others. */
 static int fp8 = 1;
 
+/* Any number that a block's shared memory has room for. */
+static int pieces_any(int32_t dim, enum kv_type type)
+{
+    return dim > 128 || type == KV_F32 ? 2 : 2 + rand() % (ATTENTION_PIECES_MAX - 1);
+}
+
 static struct attention_case case_make(void *const *state, int32_t dim, int32_t group)
 {
-    enum kv_type wide = rand() % 4 ? KV_BF16 : KV_F32;
+    enum kv_type wide = rand() % 4 ? KV_BF16 : KV_F32, type = *state ? KV_FP8 : wide;
 
     return (struct attention_case){
         .n_kv_heads = 1 + rand() % 2,
         .group = group,
         .dim = dim,
-        .type = *state ? KV_FP8 : wide,
+        .type = type,
         .queries = rand() % 2 ? ATTENTION_QUERIES_FEW : ATTENTION_QUERIES_MANY,
         .n_blocks = 1 + rand() % 5,
+        .pieces_held = pieces_any(dim, type),
         .max_partials = rand() % 3 * 20,
         .spare_rows = rand() % 3,
     };
@@ -238,6 +245,7 @@ static struct attention_case relaunch(const struct attention_case *c, int n_othe
     struct attention_case other = *c;
 
     other.n_blocks = 1 + rand() % 9;
+    other.pieces_held = pieces_any(c->dim, c->type);
     other.spare_rows = rand() % 9;
     if (!c->matrix)
         other.queries = rand() % 2 ? ATTENTION_QUERIES_FEW : ATTENTION_QUERIES_MANY;
