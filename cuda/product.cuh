@@ -255,6 +255,7 @@ static __global__ void __launch_bounds__(PRODUCT_WARPS *WARP, NT == 1 ? 2 : 1)
         weights_copy<TYPE, MT, NT>(p, part, walk, memory + s * stage_bytes);
         copy_commit();
     }
+    weights_prefetch<TYPE, MT, NT>(p, part, walk);
     part.live = rows_live(p);
     part.row_tiles = MIN(NT, (part.live - part.row0 + ROW_TILE - 1) / ROW_TILE);
     x_bring<TYPE, MT, NT>(p, part, walk, memory, stage_bytes);

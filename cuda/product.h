@@ -135,6 +135,7 @@ struct product_tiling {
     int channel_warps, slice_warps; /* of a block: product PRODUCT_WARPS */
     int team;                       /* blocks that share the slices of the same channels */
     int stages;                     /* of the ring of units, 2 .. PRODUCT_STAGES_MAX */
+    int prefetch;                   /* units behind the ring that a warp asks L2 for at its start */
     int row_blocks, channel_blocks; /* of the grid */
     size_t shared;                  /* bytes of a block */
 };

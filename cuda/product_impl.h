@@ -50,7 +50,7 @@ struct product_args {
     const float *bias;
     int32_t x_stride, out_stride;
     int32_t n, k, tiles, units, slices;
-    int32_t channel_warps, slice_warps, team, stages;
+    int32_t channel_warps, slice_warps, team, stages, prefetch;
     enum product_end end;
 };
 

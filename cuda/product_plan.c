@@ -109,14 +109,28 @@ static void widen(const struct product_plan *p, struct product_tiling *t, int ro
     }
 }
 
-/* As many stages as there is use and room for, two blocks to a multiprocessor if the grid is large
- * enough and the kernel's registers allow it. */
+/* What passes of 1 to 8 rows choose freely, by type: this table is where numbers from a GPU go. */
+static const struct few_rows {
+    int narrow, wide; /* tiles of weights of a warp: in matrices of up to NARROW tiles, in others */
+    int blocks;       /* of a multiprocessor, 1 or 2, if the grid has that many */
+    int prefetch;     /* units */
+} few_rows[PRODUCT_TYPES] = {
+    [PRODUCT_BF16] = {1, 1, 2, 0}, /* 2 KB a unit: one tile fills the ring */
+    [PRODUCT_FP8] = {1, 2, 2, 0},    [PRODUCT_INT8] = {1, 2, 2, 0},
+    [PRODUCT_INT4] = {1, 2, 2, 0},   [PRODUCT_INT4_MIN] = {1, 2, 2, 0},
+    [PRODUCT_INT4_K] = {1, 2, 2, 0},
+};
+#define NARROW 128
+
+/* As many stages as there is use and room for. Kernels of more rows have registers for one block a
+ * multiprocessor. */
 static void fill(const struct product_plan *p, struct product_tiling *t,
                  const struct product_machine *m)
 {
     int blocks = blocks_across(p, t) * t->team * t->row_blocks;
-    size_t shared =
-        t->row_tiles == 1 && blocks > m->n_multiprocessors ? m->shared_all / 2 : m->shared_all;
+    int together =
+        t->row_tiles > 1 || blocks <= m->n_multiprocessors ? 1 : few_rows[p->type].blocks;
+    size_t shared = m->shared_all / (size_t)together;
     size_t room = MIN(m->shared_block, shared - 1024); /* the system's share of a block */
     int steps = t->slice_warps * t->team > 1 ? (p->units + p->slices - 1) / p->slices : p->units;
 
@@ -140,10 +154,14 @@ struct product_tiling product_tiling_of(const struct product_plan *p, int capaci
     while (t.row_tiles < 16 && 8 * t.row_tiles < capacity)
         t.row_tiles *= 2;
     t.row_blocks = (capacity + 8 * t.row_tiles - 1) / (8 * t.row_tiles);
-    /* A kernel for 128 rows has no registers for two tiles of weights; with 8 rows one is enough
-     * where it makes more blocks, or bf16's 2 KB a unit fill the ring anyway. */
-    if (t.row_tiles == 16 || (t.row_tiles == 1 && (p->type == PRODUCT_BF16 || p->tiles <= 128)))
+    if (t.row_tiles == 16) /* no registers for two tiles of weights */
         t.weight_tiles = 1;
+    if (t.row_tiles == 1) {
+        const struct few_rows *f = &few_rows[p->type];
+
+        t.weight_tiles = p->tiles <= NARROW ? f->narrow : f->wide;
+        t.prefetch = f->prefetch;
+    }
     walk_whole(&t);
     if (t.row_tiles == 1 || blocks_across(p, &t) * t.row_blocks < m->n_multiprocessors) {
         t.slice_warps = p->slices;
@@ -176,7 +194,7 @@ bool product_tiling_is_valid(const struct product_tiling *t, const struct produc
     return kernel && is_power(t->slice_warps, PRODUCT_WARPS) &&
            t->channel_warps * t->slice_warps == PRODUCT_WARPS && is_power(t->team, 8) &&
            (workers == 1 || workers == p->slices) && t->stages >= 2 &&
-           t->stages <= PRODUCT_STAGES_MAX && t->row_blocks >= 1 &&
+           t->stages <= PRODUCT_STAGES_MAX && t->prefetch >= 0 && t->row_blocks >= 1 &&
            t->channel_blocks >= blocks_across(p, t) && t->shared >= product_shared_bytes(p, t);
 }
 
@@ -227,6 +245,7 @@ int launch_product(const struct product_call *call, const struct product_tiling 
         .slice_warps = t->slice_warps,
         .team = t->team,
         .stages = t->stages,
+        .prefetch = t->prefetch,
         .end = call->end,
     };
 

@@ -130,6 +130,21 @@ DEVICE void weights_copy(const struct product_args &p, const struct product_part
     w.weights += ring::UNIT;
 }
 
+/* L2 fetches what of a warp's weights lies behind the ring, as far as the launch asks for it: for
+ * the time in which this kernel waits for the one ahead and memory would idle. */
+template <enum product_type TYPE, int MT, int NT>
+DEVICE void weights_prefetch(const struct product_args &p, const struct product_part &part,
+                             const struct product_walk &w)
+{
+    int units = MIN(p.prefetch, w.weights_left);
+
+    if (part.lane >= MT || part.first_tile + part.lane >= p.tiles || units <= 0)
+        return;
+    l2_prefetch(w.weights - 16 * part.lane +
+                    (size_t)part.lane * (size_t)p.units * PRODUCT_UNIT_BYTES(TYPE),
+                (uint32_t)units * PRODUCT_UNIT_BYTES(TYPE));
+}
+
 /* The first n of eight bf16; the others are zero. */
 DEVICE uint4 first_of_eight(const uint4 &v, int n)
 {

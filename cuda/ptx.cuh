@@ -261,17 +261,27 @@ DEVICE uint2 bf16_of_fp8(uint32_t four)
     return r;
 }
 
-/* ---- loads that pass by L1: of what other processors write while this kernel waits for them --- */
+/* ---- loads that pass by L1 -------------------------------------------------------------------- */
 
+/* load_l2: of what other processors write while this kernel waits for them. l2_prefetch: a hint, of
+ * one thread; `bytes` and the address are multiples of 16 (PTX ISA, cp.async.bulk.prefetch.L2).
+ * Devices before sm_90 do nothing. */
 #ifdef SPECD_EMU
 DEVICE uint4 load_l2(const uint4 *from)
 {
     return *from;
 }
+#define l2_prefetch(from, bytes) emu_l2_prefetch(EMU_SITE, from, bytes)
 #else
 DEVICE uint4 load_l2(const uint4 *from)
 {
     return __ldcg(from);
+}
+DEVICE void l2_prefetch(const void *from, uint32_t bytes)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes));
+#endif
 }
 #endif
 

@@ -295,6 +295,18 @@ static inline float __uint_as_float(unsigned u)
 [[noreturn]] void emu_trap(emu_site site, const char *what);
 #define __trap() emu_trap(EMU_SITE, "trap")
 
+/* PTX ISA, cp.async.bulk.prefetch.L2: address and size are multiples of 16. The ends are read, so
+ * that a sanitizer sees it when they are not there. */
+static inline void emu_l2_prefetch(emu_site site, const void *from, uint32_t bytes)
+{
+    const volatile char *at = (const volatile char *)from;
+
+    if ((uintptr_t)from % 16 || bytes % 16 || bytes == 0)
+        emu_trap(site, "a prefetch is not aligned");
+    (void)at[0];
+    (void)at[bytes - 1];
+}
+
 /* ---- launches -------------------------------------------------------------------------------- */
 
 struct emu_launch {

@@ -223,6 +223,7 @@ struct product_tiling tiling_random(const struct product_plan *p, int capacity)
     }
     t.channel_warps = PRODUCT_WARPS / t.slice_warps;
     t.stages = 2 + rand() % (PRODUCT_STAGES_MAX - 1);
+    t.prefetch = rand() % 2 ? rand() % 20 : 0;
     tiles = t.weight_tiles * t.channel_warps;
     t.channel_blocks = (p->tiles + tiles - 1) / tiles;
     t.row_blocks = (capacity + 8 * t.row_tiles - 1) / (8 * t.row_tiles);
