@@ -279,9 +279,9 @@ DEVICE uint2 bf16_of_fp8(uint32_t four)
 
 /* ---- loads that pass by L1 -------------------------------------------------------------------- */
 
-/* load_l2: of what other processors write while this kernel waits for them. l2_prefetch: a hint, of
- * one thread; `bytes` and the address are multiples of 16 (PTX ISA, cp.async.bulk.prefetch.L2).
- * Devices before sm_90 do nothing. */
+/* ISA: Data Movement and Conversion Instructions: ld (.cg), cp.async.bulk.prefetch.
+ * load_l2: of what other processors write while this kernel waits for them. l2_prefetch: a hint, of
+ * one thread; `bytes` and the address are multiples of 16. Devices before sm_90 do nothing. */
 #ifdef SPECD_EMU
 DEVICE uint4 load_l2(const uint4 *from)
 {

@@ -4,6 +4,7 @@
  */
 #include "child.h"
 #include "common.cuh"
+#include "sanitizer.h"
 #include "seeded.h"
 
 #include <setjmp.h>
@@ -660,6 +661,32 @@ static void test_no_alignment_by_luck(void **)
     assert_true((uintptr_t)odd.p % 512 != 0);
 }
 
+#ifdef EMU_ASAN /* comes with the sanitizer of undefined behaviour */
+template <int FIRST> static __global__ void wide_kernel(float *out)
+{
+    grid_wait();
+    SHARED_ARRAY(float4, all, 3);
+    const float *narrow = (const float *)all;
+
+    all[0] = all[1] = all[2] = {1, 1, 1, 1};
+    out[0] = ((const float4 *)(narrow + FIRST))->w;
+}
+
+template <int FIRST> static bool reads_wide(unsigned long)
+{
+    device_array<float> out(1);
+
+    LAUNCH(wide_kernel<FIRST>, 1, 1, 0, NULL, out.p);
+    return out.host()[0] == 1.0f;
+}
+
+static void test_misaligned_vectors(void **)
+{
+    assert_int_equal(child_run(reads_wide<4>, 1), CHILD_RIGHT);
+    assert_int_equal(child_run(reads_wide<2>, 1), CHILD_DIED);
+}
+#endif
+
 /* ---- asynchronous copies --------------------------------------------------------------------- */
 
 /* In two stages; waits for as many groups as it must, or for none.  grid: 1   block: 1 */
@@ -744,6 +771,9 @@ int main(void)
         cmocka_unit_test(test_misuse_ends_the_process),
         cmocka_unit_test(test_no_alignment_by_luck),
         cmocka_unit_test(test_copies_are_late),
+#ifdef EMU_ASAN
+        cmocka_unit_test(test_misaligned_vectors),
+#endif
         cmocka_unit_test(test_schedules_follow_the_seed),
     };
 
