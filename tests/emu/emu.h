@@ -250,6 +250,10 @@ static inline void __threadfence(void)
 {
     emu_yield();
 }
+static inline void __threadfence_system(void)
+{
+    emu_yield();
+}
 static inline void __threadfence_block(void) {}
 static inline void __nanosleep(unsigned)
 {

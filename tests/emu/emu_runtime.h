@@ -153,6 +153,9 @@ void emu_seed_print(void); /* to stderr: how to see this run again */
 void emu_fault_after(long n, cudaError_t error);
 size_t emu_memory_in_use(void);
 void emu_memory_limit(size_t bytes); /* of all device memory; at first 1 GiB */
+/* Copies from device to host memory that have run since the process began, also as part of graphs;
+ * what a kernel itself writes into host memory is none. */
+uint64_t emu_copies_to_host(void);
 
 #ifdef __cplusplus
 }

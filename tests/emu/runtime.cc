@@ -99,6 +99,7 @@ static struct {
     emu_stream null_stream;
     std::set<emu_stream *> streams; /* others */
     int n_captures = 0;
+    uint64_t n_to_host = 0; /* copies that have run */
 } g;
 
 static cudaError_t result(cudaError_t error)
@@ -732,7 +733,11 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, enum cudaM
 {
     LOCKED;
     TRY(bytes == 0 || copy_fits(dst, src, bytes, kind), cudaErrorInvalidValue);
-    return stream_put_work(stream, [=] { memmove(dst, src, bytes); });
+    bool to_host = bytes > 0 && on_device(src, bytes) && !on_device(dst, bytes);
+    return stream_put_work(stream, [=] {
+        memmove(dst, src, bytes);
+        g.n_to_host += to_host;
+    });
 }
 
 cudaError_t cudaMemsetAsync(void *dst, int value, size_t bytes, cudaStream_t stream)
@@ -769,6 +774,12 @@ void emu_memory_limit(size_t bytes)
 {
     LOCKED;
     g.memory_limit = bytes;
+}
+
+uint64_t emu_copies_to_host(void)
+{
+    LOCKED;
+    return g.n_to_host;
 }
 
 /* ---- the device ------------------------------------------------------------------------------ */

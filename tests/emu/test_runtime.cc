@@ -100,6 +100,44 @@ static void test_memory(void **)
     (void)cudaGetLastError();
 }
 
+/* What leaves the device is counted when it runs, eagerly or out of a graph; nothing else is. */
+static void test_copies_to_host_are_counted(void **)
+{
+    cudaStream_t s = stream_make();
+    int *p = device_int(3), *q = device_int(4), *pinned;
+    uint64_t before = emu_copies_to_host();
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+
+    OK(cudaHostAlloc(&pinned, sizeof(int), cudaHostAllocDefault));
+    OK(cudaMemcpyAsync(p, q, sizeof(int), cudaMemcpyDeviceToDevice, s));
+    OK(cudaMemcpyAsync(q, pinned, sizeof(int), cudaMemcpyHostToDevice, s));
+    LAUNCH(add_kernel, 1, 1, 0, s, pinned, 1); /* a kernel that writes there itself */
+    OK(cudaStreamSynchronize(s));
+    assert_int_equal(emu_copies_to_host(), before);
+    OK(cudaMemcpyAsync(pinned, p, sizeof(int), cudaMemcpyDeviceToHost, s));
+    OK(cudaMemcpyAsync(pinned, p, sizeof(int), cudaMemcpyDefault, s));
+    OK(cudaStreamSynchronize(s));
+    assert_int_equal(emu_copies_to_host(), before + 2);
+
+    OK(cudaStreamBeginCapture(s, cudaStreamCaptureModeThreadLocal));
+    OK(cudaMemcpyAsync(pinned, p, sizeof(int), cudaMemcpyDeviceToHost, s));
+    OK(cudaStreamEndCapture(s, &graph));
+    OK(cudaGraphInstantiate(&exec, graph, 0));
+    OK(cudaGraphDestroy(graph));
+    assert_int_equal(emu_copies_to_host(), before + 2);
+    OK(cudaGraphLaunch(exec, s));
+    OK(cudaGraphLaunch(exec, s));
+    OK(cudaStreamSynchronize(s));
+    assert_int_equal(emu_copies_to_host(), before + 4);
+
+    OK(cudaGraphExecDestroy(exec));
+    OK(cudaStreamDestroy(s));
+    OK(cudaFreeHost(pinned));
+    OK(cudaFree(p));
+    OK(cudaFree(q));
+}
+
 static __global__ void fill_shared(int *out, int n)
 {
     grid_wait();
@@ -352,6 +390,7 @@ int main(void)
         cmocka_unit_test(test_events_order_streams),   cmocka_unit_test(test_early_reuse_shows),
         cmocka_unit_test(test_queries_make_progress),  cmocka_unit_test(test_graph_replays),
         cmocka_unit_test(test_what_a_capture_forbids), cmocka_unit_test(test_a_fault_sticks),
+        cmocka_unit_test(test_copies_to_host_are_counted),
     };
 
     return seeded_result(cmocka_run_group_tests(tests, NULL, NULL));
