@@ -225,13 +225,21 @@ void emu_cluster_barrier(emu_site site)
 
 /* ---- the launch ahead ------------------------------------------------------------------------ */
 
+static bool wait_is_broken;
+
+void emu_grid_wait_broken(bool broken)
+{
+    wait_is_broken = broken;
+}
+
+/* ISA: griddepcontrol.wait. */
 void emu_grid_wait(emu_site site)
 {
     thread *self = run->current;
 
     self->waited = true;
     self->site = site;
-    if (!run->is_ahead)
+    if (!run->is_ahead || wait_is_broken)
         return;
     /* What is on its way may have been read by now. */
     for (auto &c : self->copies) {
@@ -390,7 +398,8 @@ static void cluster_go_on(emu_cluster *c)
                 make_ready(t);
         }
     }
-    cluster_go();
+    if (c->n_live > 0)
+        cluster_go();
     cluster_end();
 }
 
