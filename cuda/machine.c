@@ -1,5 +1,6 @@
 #include "machine.h"
 
+#include "overlap.h"
 #include "specd/util.h"
 
 #include <stdio.h>
@@ -144,5 +145,6 @@ int gpu_machine_open(struct gpu_machine *m, int index, struct device_info *info,
         return fail(SPECD_EDEVICE, err, errlen,
                     "the kernels cannot be loaded: this build has none for sm_%d%d", m->major,
                     m->minor);
+    launch_overlap_test();
     return 0;
 }

@@ -12,24 +12,50 @@
 
 enum child_end { CHILD_RIGHT, CHILD_WRONG, CHILD_DIED };
 
-/* How fn(seed) ends: it says whether its result was right, or its process is ended. Silent. */
-static inline enum child_end child_run(bool (*fn)(unsigned long seed), unsigned long seed)
+/* How fn(seed) ends: it says whether its result was right, or its process is ended. What it wrote
+ * to stderr is in `said`, as much as fits. */
+static inline enum child_end child_run_said(bool (*fn)(unsigned long seed), unsigned long seed,
+                                            char *said, size_t n)
 {
-    int status, null;
-    pid_t pid = fork();
+    int status, null, ends[2];
+    size_t length = 0;
+    char rest[256];
+    pid_t pid;
 
+    if (pipe(ends) != 0 || (pid = fork()) < 0)
+        abort();
     if (pid == 0) {
         null = open("/dev/null", O_WRONLY);
         dup2(null, 1);
-        dup2(null, 2);
+        dup2(ends[1], 2);
+        close(ends[0]);
+        close(ends[1]);
         alarm(60);
         _exit(fn(seed) ? 0 : 3);
     }
-    if (pid < 0 || waitpid(pid, &status, 0) != pid)
+    close(ends[1]);
+    for (;;) {
+        bool fits = length + 1 < n;
+        ssize_t got =
+            read(ends[0], fits ? said + length : rest, fits ? n - 1 - length : sizeof(rest));
+        if (got <= 0)
+            break;
+        length += fits ? (size_t)got : 0;
+    }
+    said[length] = 0;
+    close(ends[0]);
+    if (waitpid(pid, &status, 0) != pid)
         abort();
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return CHILD_RIGHT;
     return WIFEXITED(status) && WEXITSTATUS(status) == 3 ? CHILD_WRONG : CHILD_DIED;
+}
+
+static inline enum child_end child_run(bool (*fn)(unsigned long seed), unsigned long seed)
+{
+    char said[256];
+
+    return child_run_said(fn, seed, said, sizeof(said));
 }
 
 /* Of n seeds, how many end right. */

@@ -12,6 +12,7 @@
 #ifndef SPECD_EMU_RUNTIME_H
 #define SPECD_EMU_RUNTIME_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -68,7 +69,10 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attr, int dev
 cudaError_t cudaMemGetInfo(size_t *free, size_t *total);
 cudaError_t cudaDeviceSynchronize(void);
 
-enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+enum cudaFuncAttribute {
+    cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
+    cudaFuncAttributePreferredSharedMemoryCarveout = 9
+};
 cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute attr, int value);
 struct cudaFuncAttributes {
     int ptxVersion, binaryVersion;
@@ -151,6 +155,9 @@ void emu_seed_print(void); /* to stderr: how to see this run again */
  * on a real device. n = 0: never; also clears. At first: from SPECD_EMU_FAULT,
  * which may also be the path of a file: then the first operation after it appears. */
 void emu_fault_after(long n, cudaError_t error);
+/* A device on which kernels that overlap do not work: grid_wait returns at once, whatever is ahead.
+ */
+void emu_grid_wait_broken(bool broken);
 size_t emu_memory_in_use(void);
 void emu_memory_limit(size_t bytes); /* of all device memory; at first 1 GiB */
 /* Copies from device to host memory that have run since the process began, also as part of graphs;

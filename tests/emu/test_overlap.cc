@@ -159,6 +159,75 @@ static void test_ending_without_waiting_ends_the_process(void **)
     }
 }
 
+/* ---- a device where overlap does not work ---------------------------------------------------- */
+
+/* What the test at open makes of it, in a process of its own: right if nothing overlaps after it.
+ */
+static bool test_turns_off(unsigned long broken)
+{
+    emu_grid_wait_broken(broken);
+    launch_overlap_test();
+    return !launch_overlaps() && chain_runs<FINE, false>(1) && chain_runs<FINE, true>(1);
+}
+
+static void test_a_broken_wait_turns_overlap_off(void **)
+{
+    char said[1024];
+
+    for (int captured = 0; captured < 2; captured++)
+        assert_true(overlap_chain_is_right(60, captured));
+    assert_int_equal(child_run_said(test_turns_off, true, said, sizeof(said)), CHILD_RIGHT);
+    assert_non_null(strstr(said, "gave wrong numbers"));
+    assert_int_equal(child_run_said(test_turns_off, false, said, sizeof(said)), CHILD_WRONG);
+    assert_null(strstr(said, "wrong numbers"));
+}
+
+/* Each half of the test sees it by itself. */
+template <bool CAPTURED> static bool broken_chain(unsigned long seed)
+{
+    emu_seed_set(seed);
+    emu_grid_wait_broken(true);
+    return overlap_chain_is_right(300, CAPTURED);
+}
+
+static void test_the_chain_shows_it(void **)
+{
+    assert_int_equal(child_rights(broken_chain<false>, SEEDS), 0);
+    assert_int_equal(child_rights(broken_chain<true>, SEEDS), 0);
+}
+
+/* Nor is a device trusted on which the test cannot run. */
+static bool fault_turns_off(unsigned long n)
+{
+    emu_fault_after((long)n, cudaErrorLaunchFailure);
+    launch_overlap_test();
+    return !launch_overlaps();
+}
+
+static void test_a_fault_turns_overlap_off(void **)
+{
+    for (unsigned long n : {1, 100, 301, 303, 304}) /* of 300 launches, then one of a graph */
+        assert_int_equal(child_run(fault_turns_off, n), CHILD_RIGHT);
+    assert_int_equal(child_run(fault_turns_off, 1000), CHILD_WRONG);
+}
+
+/* SPECD_NO_OVERLAP: there is nothing to test. */
+static bool switched_off_at_start(unsigned long)
+{
+    setenv("SPECD_NO_OVERLAP", "1", 1);
+    emu_grid_wait_broken(true);
+    launch_overlap_test();
+    return !launch_overlaps();
+}
+
+static void test_no_overlap_is_not_tested(void **)
+{
+    char said[1024];
+
+    assert_int_equal(child_run_said(switched_off_at_start, 1, said, sizeof(said)), CHILD_RIGHT);
+    assert_int_equal(strlen(said), 0);
+}
+
 /* ---- where nothing overlaps ------------------------------------------------------------------ */
 
 static void test_switched_off(void **)
@@ -235,6 +304,10 @@ int main(void)
         cmocka_unit_test(test_what_waits_is_right),
         cmocka_unit_test(test_what_comes_early_shows),
         cmocka_unit_test(test_ending_without_waiting_ends_the_process),
+        cmocka_unit_test(test_no_overlap_is_not_tested), /* before anybody asked */
+        cmocka_unit_test(test_a_broken_wait_turns_overlap_off),
+        cmocka_unit_test(test_the_chain_shows_it),
+        cmocka_unit_test(test_a_fault_turns_overlap_off),
         cmocka_unit_test(test_switched_off),
         cmocka_unit_test(test_a_copy_orders_all),
         cmocka_unit_test(test_a_fault_leaves_no_trace),

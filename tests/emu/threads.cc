@@ -3,106 +3,21 @@
  * run drawn at random among those that wait for nothing. A cluster may also be left where all its
  * threads wait for the launch ahead, and go on when that has ended.
  */
-#include "emu.h"
-#include "emu_impl.h"
-#include "fiber.h"
+#include "cluster.h"
 
-#include <deque>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-#include <vector>
 
-#define WARP 32
 #ifdef __OPTIMIZE__
 #define STACK_BYTES (64u << 10)
 #else
 #define STACK_BYTES (256u << 10) /* of frames that are not optimised, under sanitizers */
 #endif
 
-namespace
-{
-
-/* What a thread waits for, or has come to. */
-enum wait { READY, AT_BLOCK_BARRIER, AT_CLUSTER_BARRIER, IN_WARP, AT_GRID_WAIT, EXITED };
-
-/* What a lane brings to a warp operation and where it wants what: one lane's value, or all. */
-struct lane {
-    uint64_t mine, *out;
-    unsigned mask;
-    int from; /* < 0: all 32 */
-};
-
-#define COPY_BYTES 16
-
-/* An asynchronous copy that has not arrived yet. */
-struct copy {
-    void *to;
-    const void *from;
-    int bytes, group;
-    bool was_read; /* already, into `read` */
-    char read[COPY_BYTES];
-};
-
-struct thread {
-    struct fiber fiber;
-    char *stack;
-    size_t stack_bytes;
-    struct emu_position here;
-    emu_block *block;
-    int index;   /* in the block */
-    bool slow;   /* runs only when no other can */
-    bool waited; /* for the launch ahead */
-    enum wait wait;
-    emu_site site; /* where it waits */
-    struct lane lane;
-    std::vector<copy> copies;
-    int n_groups; /* of copies that were committed */
-};
-
-struct shared {
-    const void *site;
-    char *memory;
-    size_t bytes;
-};
-
-/* Lanes that wait in a warp operation, and that have exited. */
-struct warp {
-    unsigned waiting, exited;
-};
-
-} // namespace
-
-struct emu_block {
-    std::vector<thread *> threads;
-    emu_site barrier; /* where those that wait do so */
-    int n_started, n_waiting, n_exited, n_true;
-    int result; /* of the last barrier */
-    std::vector<warp> warps;
-    std::vector<shared> shared_arrays;
-    shared dynamic;
-};
-
 const struct emu_position *emu_here;
 
-/* A cluster that runs, with the threads it is made of; used again for others. */
-struct emu_cluster {
-    const emu_launch *launch;
-    const emu_call *call;
-    uint32_t number; /* in the launch */
-    bool is_ahead;   /* of the end of the launch before */
-    std::vector<emu_block> blocks;
-    std::vector<thread *> ready, ready_slow;
-    std::deque<thread> threads; /* every one there ever was: their stacks are used again */
-    size_t n_used;
-    int n_at_cluster_barrier, n_live;
-    struct fiber host;
-    thread *current;
-    uint64_t random;
-    long long clock;
-};
-
-static emu_cluster *run;                             /* the one that runs, or ran last */
+emu_cluster *emu::run;
 static auto &idle = *new std::vector<emu_cluster *>; /* there to the very end */
 
 /* ---- failing --------------------------------------------------------------------------------- */
@@ -130,7 +45,7 @@ static void describe_waiting(void)
     }
 }
 
-[[noreturn]] static void fail(emu_site site, const char *what)
+void emu_trap(emu_site site, const char *what)
 {
     fprintf(stderr, "emulator: %s: %s at %s:%d\n", run->launch->name, what, base_name(site.file),
             site.line);
@@ -139,20 +54,15 @@ static void describe_waiting(void)
     abort();
 }
 
-void emu_trap(emu_site site, const char *what)
-{
-    fail(site, what);
-}
-
 /* ---- the schedule ---------------------------------------------------------------------------- */
 
-static uint32_t random_below(uint32_t n)
+uint32_t emu::random_below(uint32_t n)
 {
     run->random = run->random * 6364136223846793005u + 1442695040888963407u;
     return (uint32_t)((run->random >> 33) * n >> 31);
 }
 
-static void make_ready(thread *t)
+void emu::make_ready(thread *t)
 {
     t->wait = READY;
     (t->slow ? run->ready_slow : run->ready).push_back(t);
@@ -208,8 +118,7 @@ static void set_current(thread *t)
     run->clock++;
 }
 
-/* Gives way to a ready thread; comes back when somebody made this one ready and it was drawn. */
-static void give_way(void)
+void emu::give_way(void)
 {
     thread *self = run->current;
 
@@ -219,7 +128,7 @@ static void give_way(void)
         return;
     }
     if (nobody_ready())
-        fail(self->site, "deadlock: every thread waits");
+        emu_trap(self->site, "deadlock: every thread waits");
     thread *next = take_ready();
     if (next == self)
         return;
@@ -257,7 +166,7 @@ uint64_t emu_clock_ns(void)
 
 /* ---- barriers -------------------------------------------------------------------------------- */
 
-static bool same_site(emu_site a, emu_site b)
+bool emu::same_site(emu_site a, emu_site b)
 {
     return a.line == b.line && (a.file == b.file || strcmp(a.file, b.file) == 0);
 }
@@ -276,11 +185,11 @@ int emu_block_barrier(emu_site site, bool predicate)
     emu_block *b = self->block;
 
     if (b->n_exited > 0)
-        fail(site, "a thread of the block exited before this barrier");
+        emu_trap(site, "a thread of the block exited before this barrier");
     if (b->n_waiting == 0)
         b->barrier = site;
     else if (!same_site(b->barrier, site))
-        fail(site, "threads of a block wait at different barriers");
+        emu_trap(site, "threads of a block wait at different barriers");
     self->wait = AT_BLOCK_BARRIER;
     self->site = site;
     b->n_true += predicate;
@@ -299,14 +208,14 @@ void emu_cluster_barrier(emu_site site)
     run->n_at_cluster_barrier++;
     for (auto &b : run->blocks) {
         if (b.n_exited > 0)
-            fail(site, "a thread of the cluster exited before this barrier");
+            emu_trap(site, "a thread of the cluster exited before this barrier");
     }
     if (run->n_at_cluster_barrier == run->n_live) {
         run->n_at_cluster_barrier = 0;
         for (auto &b : run->blocks) {
             for (auto *t : b.threads) {
                 if (!same_site(t->site, site))
-                    fail(site, "threads of a cluster wait at different barriers");
+                    emu_trap(site, "threads of a cluster wait at different barriers");
                 make_ready(t);
             }
         }
@@ -314,190 +223,23 @@ void emu_cluster_barrier(emu_site site)
     give_way();
 }
 
-/* ---- warps ----------------------------------------------------------------------------------- */
-
-int emu_lane(void)
-{
-    return run->current->index % WARP;
-}
-
-/* The lane of the warp that starts at thread `first`, NULL if the block has no such thread. */
-static thread *lane_of(int first, int lane)
-{
-    emu_block *b = run->current->block;
-
-    return first + lane < (int)b->threads.size() ? b->threads[(size_t)(first + lane)] : nullptr;
-}
-
-/* All lanes of the mask have come: they take what they came for and go on. */
-static void warp_complete(emu_site site, unsigned mask, int first)
-{
-    uint64_t all[WARP] = {0};
-
-    for (int i = 0; i < WARP; i++) {
-        if (!(mask >> i & 1))
-            continue;
-        thread *t = lane_of(first, i);
-        if (t->lane.mask != mask || !same_site(t->site, site))
-            fail(site, "lanes of a mask are in different warp operations");
-        all[i] = t->lane.mine;
-    }
-    for (int i = 0; i < WARP; i++) {
-        if (!(mask >> i & 1))
-            continue;
-        thread *t = lane_of(first, i);
-        if (t->lane.from >= 0)
-            *t->lane.out = all[t->lane.from];
-        else
-            memcpy(t->lane.out, all, sizeof(all));
-        make_ready(t);
-    }
-}
-
-void emu_warp_exchange(emu_site site, unsigned mask, uint64_t mine, int from, uint64_t *out)
-{
-    thread *self = run->current;
-    int first = self->index / WARP * WARP, n = (int)self->block->threads.size() - first;
-    warp *w = &self->block->warps[(size_t)(first / WARP)];
-
-    if (!(mask >> (self->index % WARP) & 1))
-        fail(site, "the mask leaves out the lane that calls");
-    if (n < WARP && mask >> n)
-        fail(site, "the mask names a lane that does not exist");
-    if (mask & w->exited)
-        fail(site, "the mask names a lane that has exited");
-    self->wait = IN_WARP;
-    self->site = site;
-    self->lane = {mine, out, mask, from};
-    w->waiting |= 1u << (self->index % WARP);
-    if ((w->waiting & mask) == mask) {
-        w->waiting &= ~mask;
-        warp_complete(site, mask, first);
-    }
-    give_way();
-}
-
-unsigned emu_ballot(emu_site site, unsigned mask, bool predicate)
-{
-    uint64_t all[WARP];
-    unsigned bits = 0;
-
-    emu_warp_exchange(site, mask, predicate, -1, all);
-    for (int i = 0; i < WARP; i++)
-        bits |= (unsigned)(all[i] & 1) << i;
-    return bits;
-}
-
-/* ---- shared memory --------------------------------------------------------------------------- */
-
-static shared shared_make(const void *site, size_t bytes)
-{
-    return {site, (char *)emu_allocate(128, bytes, run->random), bytes};
-}
-
-/* The hardware knows before the launch; here a declaration is known when a thread comes to it. */
-static void check_shared_size(const emu_block *b)
-{
-    size_t fixed = 0, all;
-
-    for (auto &s : b->shared_arrays)
-        fixed += s.bytes;
-    all = fixed + b->dynamic.bytes;
-    if (fixed > SHARED_PLAIN || all > SHARED_MAX)
-        fail({"shared memory", 0}, "more shared memory than there is");
-    if (all > SHARED_PLAIN && b->dynamic.bytes > run->launch->shared_allowed)
-        fail({"shared memory", 0}, "more than 48 KB of it without cudaFuncSetAttribute");
-}
-
-/* A block may ask for a peer's array before the peer has come to the declaration. */
-static char *shared_of(emu_block *b, const void *site, size_t bytes)
-{
-    for (auto &s : b->shared_arrays) {
-        if (s.site == site)
-            return s.memory;
-    }
-    b->shared_arrays.push_back(shared_make(site, bytes));
-    check_shared_size(b);
-    return b->shared_arrays.back().memory;
-}
-
-void *emu_shared(const void *site, size_t bytes)
-{
-    return shared_of(run->current->block, site, bytes);
-}
-
-void *emu_dynamic_shared(void)
-{
-    return run->current->block->dynamic.memory;
-}
-
-static bool lies_in(const shared &s, const char *p)
-{
-    return p >= s.memory && p <= s.memory + s.bytes;
-}
-
-void *emu_peer(void *mine, int rank)
-{
-    emu_block *b = run->current->block, *peer = &run->blocks.at((size_t)rank);
-    char *p = (char *)mine;
-
-    if (peer->n_started == 0)
-        fail(run->current->site, "the shared memory of a block that may not have started");
-    if (peer->n_exited == (int)peer->threads.size())
-        fail(run->current->site, "the shared memory of a block that has exited");
-    for (auto &s : b->shared_arrays) {
-        if (lies_in(s, p))
-            return shared_of(peer, s.site, s.bytes) + (p - s.memory);
-    }
-    if (lies_in(b->dynamic, p))
-        return peer->dynamic.memory + (p - b->dynamic.memory);
-    fail(run->current->site, "a peer's address was asked for what is not shared memory");
-}
-
-/* ---- asynchronous copies ----------------------------------------------------------------------
- */
-
-void emu_copy_async(void *to, const void *from, int bytes)
-{
-    thread *self = run->current;
-
-    if ((uintptr_t)to % COPY_BYTES || (uintptr_t)from % COPY_BYTES || bytes < 0 ||
-        bytes > COPY_BYTES)
-        fail(self->site, "an asynchronous copy is not aligned");
-    memset(to, 0xff, COPY_BYTES);
-    self->copies.push_back({to, from, bytes, self->n_groups, false, {}});
-}
-
-void emu_copy_commit(void)
-{
-    run->current->n_groups++;
-}
-
-void emu_copy_wait(int groups_left)
-{
-    thread *self = run->current;
-    std::vector<copy> later;
-
-    for (auto &c : self->copies) {
-        if (c.group >= self->n_groups - groups_left) {
-            later.push_back(c);
-            continue;
-        }
-        memset(c.to, 0, COPY_BYTES);
-        memcpy(c.to, c.was_read ? c.read : c.from, (size_t)c.bytes);
-    }
-    self->copies.swap(later);
-}
-
 /* ---- the launch ahead ------------------------------------------------------------------------ */
 
+static bool wait_is_broken;
+
+void emu_grid_wait_broken(bool broken)
+{
+    wait_is_broken = broken;
+}
+
+/* ISA: griddepcontrol.wait. */
 void emu_grid_wait(emu_site site)
 {
     thread *self = run->current;
 
     self->waited = true;
     self->site = site;
-    if (!run->is_ahead)
+    if (!run->is_ahead || wait_is_broken)
         return;
     /* What is on its way may have been read by now. */
     for (auto &c : self->copies) {
@@ -518,7 +260,7 @@ static void warp_exits(emu_block *b, int index)
     for (int i = 0; i < WARP; i++) {
         thread *t = w->waiting >> i & 1 ? lane_of(index / WARP * WARP, i) : nullptr;
         if (t && t->lane.mask & w->exited)
-            fail(t->site, "the mask names a lane that has exited");
+            emu_trap(t->site, "the mask names a lane that has exited");
     }
 }
 
@@ -527,19 +269,19 @@ static void thread_exits(thread *self)
     emu_block *b = self->block;
 
     if (run->launch->overlaps && !self->waited)
-        fail(self->site, "a thread ended without grid_wait");
+        emu_trap(self->site, "a thread ended without grid_wait");
     self->wait = EXITED;
     b->n_exited++;
     run->n_live--;
     if (b->n_waiting > 0 || run->n_at_cluster_barrier > 0)
-        fail(self->site, "a thread exits while others wait at a barrier");
+        emu_trap(self->site, "a thread exits while others wait at a barrier");
     warp_exits(b, self->index);
     if (run->n_live == 0) {
         set_current(nullptr);
         fiber_leave(&self->fiber, &run->host);
     }
     if (nobody_ready())
-        fail(self->site, "deadlock: every thread waits");
+        emu_trap(self->site, "deadlock: every thread waits");
     thread *next = take_ready();
     set_current(next);
     fiber_leave(&self->fiber, &next->fiber);
@@ -581,7 +323,7 @@ static void block_start(emu_block *b, unsigned x, unsigned y, unsigned z, int ra
     b->threads.clear();
     b->warps.assign((n + WARP - 1) / WARP, warp());
     b->n_started = b->n_waiting = b->n_exited = b->n_true = 0;
-    b->dynamic = shared_make(nullptr, l->dynamic_shared);
+    b->dynamic = shared_make(nullptr, 16, l->dynamic_shared);
     for (unsigned i = 0; i < n; i++) {
         thread *t = thread_take();
         t->block = b;
@@ -600,12 +342,6 @@ static void block_start(emu_block *b, unsigned x, unsigned y, unsigned z, int ra
         t->slow = t->waited = false;
         b->threads.push_back(t);
     }
-}
-
-static void shared_free(const shared &s)
-{
-    if (!emu_release(s.memory, s.bytes))
-        fail({"shared memory", 0}, "something was written behind an array");
 }
 
 static void block_end(emu_block *b)
@@ -662,7 +398,8 @@ static void cluster_go_on(emu_cluster *c)
                 make_ready(t);
         }
     }
-    cluster_go();
+    if (c->n_live > 0)
+        cluster_go();
     cluster_end();
 }
 
