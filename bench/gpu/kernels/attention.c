@@ -66,6 +66,8 @@ static void data_make(struct attention_run *r, const struct shape *s, int rows, 
                .n_kv_heads = (int32_t)s->kv_heads,
                .head_dim = (int32_t)s->head_dim},
         .group = (int32_t)(s->heads / s->kv_heads),
+        .capacity = rows,
+        .pieces_held = ATTENTION_PIECES,
     };
     r->layer_bytes = blocks * kv_layer_block_bytes(&r->in.kv);
     r->n_layers = (int)(r->k->rotate / r->layer_bytes) + 1;
