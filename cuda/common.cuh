@@ -32,10 +32,10 @@ extern "C" {
 
 #define SHARED(type, name)    \
     static char name##_site_; \
-    type &name = *(type *)emu_shared(&name##_site_, sizeof(type))
+    type &name = *(type *)emu_shared(&name##_site_, alignof(type), sizeof(type))
 #define SHARED_ARRAY(type, name, n) \
     static char name##_site_;       \
-    type *name = (type *)emu_shared(&name##_site_, sizeof(type) * (n))
+    type *name = (type *)emu_shared(&name##_site_, alignof(type), sizeof(type) * (n))
 #define DYNAMIC_SHARED(type, name) type *name = (type *)emu_dynamic_shared()
 
 #define LAUNCH(kernel, grid, block, smem, stream, ...) \

@@ -2,6 +2,11 @@
  * ptx.cuh - what CUDA C++ has no words for, one small function each, with a twin for the emulator
  * of tests/emu: clusters, asynchronous copies, the matrix unit, narrow floats. No other file but
  * common.cuh may tell the two builds apart.
+ *
+ * "ISA" names the section of the PTX ISA (8.x and 9.x) that a function and its twin follow. A twin
+ * does what the text says and ends the process where the text says nothing, or that it is
+ * undefined. An intrinsic of CUDA C++ is no substitute for an instruction: __byte_perm takes three
+ * bits of a digit where prmt takes four. scripts/check-ptx.py reads what nvcc makes of this file.
  */
 #ifndef SPECD_CUDA_PTX_CUH
 #define SPECD_CUDA_PTX_CUH
@@ -28,7 +33,9 @@
 
 /* ---- clusters: blocks that run at the same time and see one another's shared memory ---------- */
 
-/* Devices before sm_90 have none: there a cluster is one block. */
+/* ISA: Special Registers: %cluster_ctarank, %cluster_nctarank; Parallel Synchronization and
+ * Communication Instructions: barrier.cluster; Data Movement and Conversion Instructions: mapa.
+ * Devices before sm_90 have none: there a cluster is one block. */
 #define CLUSTER_MAX 8
 
 #ifdef SPECD_EMU
@@ -68,7 +75,8 @@ DEVICE void cluster_barrier(void)
                  "barrier.cluster.wait.acquire.aligned;" ::
                      : "memory");
 }
-/* The same place in the shared memory of block `rank`. That block must not have ended. */
+/* The same place in the shared memory of block `rank` of the cluster, as a generic address. That
+ * block must have started and not have ended. */
 template <class T> DEVICE T *cluster_peer(T *mine, int rank)
 {
     uint64_t out;
@@ -99,7 +107,8 @@ template <class T> DEVICE T *cluster_peer(T *mine, int)
 
 /* ---- launches that overlap: a kernel may start before those ahead of it have ended ----------- */
 
-/* grid_wait: returns when every kernel ahead in the stream has ended and what they wrote is seen.
+/* ISA: Parallel Synchronization and Communication Instructions: griddepcontrol.
+ * grid_wait: returns when every kernel ahead in the stream has ended and what they wrote is seen.
  * Before it a kernel touches nothing but its arguments, its shared memory and weights, which never
  * change: a kernel ahead may still write what is read, or read what is written. Each waits for the
  * one ahead alone, and that one has ended only if it waited too: so every thread of every kernel
@@ -166,7 +175,8 @@ DEVICE float4 bf16_four(uint2 two)
                        __uint_as_float(two.y << 16), __uint_as_float(two.y & 0xffff0000u));
 }
 
-/* As bf16_pair of bf16_of_float, but a NaN becomes 0x7fff: the device has an instruction for it. */
+/* As bf16_pair of bf16_of_float, but a NaN becomes 0x7fff: the device has an instruction for it.
+ * ISA: Data Movement and Conversion Instructions: cvt; its first source is the upper half. */
 #ifdef SPECD_EMU
 DEVICE uint32_t bf16_pair_of(float low, float high)
 {
@@ -184,15 +194,19 @@ DEVICE uint32_t bf16_pair_of(float low, float high)
 
 /* ---- words of narrow numbers ----------------------------------------------------------------- */
 
-/* bf16x2_fma: a b + c of two bf16 in a word each, rounded once. bytes_pick: byte i of the result is
- * byte `digit i` of b:a, hexadecimal digits counted from the right; with 8 more, eight times that
- * byte's highest bit. bits_put: (a & mask) | into, as the one instruction it is; with two constants
- * the compiler makes two. */
+/* float_of_f16: the low 16 bits; exact. ISA: Data Movement and Conversion Instructions: cvt.
+ * bf16x2_fma: a b + c of two bf16 in a word each, rounded once, subnormals kept; which NaN is not
+ * said. ISA: Half Precision Floating Point Instructions: fma.
+ * bytes_pick: byte i of the result is byte `digit i` of b:a, four hexadecimal digits counted from
+ * the right; with 8 more, eight times that byte's highest bit. ISA: Data Movement and Conversion
+ * Instructions: prmt, the generic form.
+ * bits_put: (a & mask) | into, as the one instruction it is; with two constants the compiler makes
+ * two. ISA: Logic and Shift Instructions: lop3. */
 #ifdef SPECD_EMU
 
 #define float_of_f16(bits) emu_float_of_f16(bits)
 #define bf16x2_fma(a, b, c) emu_bf16x2_fma(a, b, c)
-#define bytes_pick(a, b, which) emu_bytes_pick(a, b, which)
+#define bytes_pick(a, b, which) emu_bytes_pick(EMU_SITE, a, b, which)
 #define bits_put(a, mask, into) (((a) & (mask)) | (into))
 
 #else
@@ -211,7 +225,9 @@ DEVICE uint32_t bf16x2_fma(uint32_t a, uint32_t b, uint32_t c)
 }
 DEVICE uint32_t bytes_pick(uint32_t a, uint32_t b, uint32_t which)
 {
-    return __byte_perm(a, b, which);
+    uint32_t d;
+    asm("prmt.b32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(which));
+    return d;
 }
 DEVICE uint32_t bits_put(uint32_t a, uint32_t mask, uint32_t into)
 {
@@ -287,15 +303,15 @@ DEVICE void l2_prefetch(const void *from, uint32_t bytes)
 
 /* ---- asynchronous copies, global to shared memory -------------------------------------------- */
 
-/* 16 bytes, both ends aligned; of the source only the first `bytes` are read, zeros follow. A
+/* ISA: Data Movement and Conversion Instructions: cp.async, cp.async.commit_group,
+ * cp.async.wait_group, createpolicy. The form that leaves L1 out (.cg) copies 16 bytes, no other
+ * number.
+ * 16 bytes, both ends aligned; of the source only the first `bytes` are read, zeros follow. A
  * thread groups what it started with copy_commit; copy_wait<N> returns when all but its last N
  * groups are there, for this thread: others see them after a barrier. */
 #ifdef SPECD_EMU
 
-DEVICE void copy_async(void *to_shared, const void *from, int bytes)
-{
-    emu_copy_async(to_shared, from, bytes);
-}
+#define copy_async(to_shared, from, bytes) emu_copy_async(EMU_SITE, to_shared, from, bytes)
 DEVICE void copy_commit(void)
 {
     emu_copy_commit();
@@ -305,7 +321,10 @@ template <int N> DEVICE void copy_wait(void)
     emu_copy_wait(N);
 }
 #define copy_async_once(to_shared, from) copy_async(to_shared, from, 16)
-#define copy_wait_but(groups) emu_copy_wait(groups)
+DEVICE void copy_wait_but(int groups)
+{
+    emu_copy_wait_but(groups);
+}
 
 #else
 
@@ -358,7 +377,8 @@ DEVICE void copy_wait_but(int groups)
 
 /* ---- the clock --------------------------------------------------------------------------------- */
 
-/* Nanoseconds that all kernels of the device agree on; its step is 32 ns to 1 us. */
+/* Nanoseconds that all kernels of the device agree on; its step is 32 ns to 1 us. ISA: Special
+ * Registers: %globaltimer. */
 #ifdef SPECD_EMU
 
 DEVICE uint64_t device_clock_ns(void)
@@ -379,17 +399,25 @@ DEVICE uint64_t device_clock_ns(void)
 
 /* ---- the matrix unit: all lanes of a warp together ------------------------------------------- */
 
-/* Lane l has g = l / 4 and t = l % 4 below; a word holds two bf16, the lower index in its low half.
+/* ISA: Warp-level matrix load instruction: ldmatrix; Multiply-and-Accumulate Instruction: mma;
+ * Matrix Fragments for mma.m16n8k16 with floating point type.
+ * Lane l has g = l / 4 and t = l % 4 below; a word holds two bf16, the lower index in its low half.
  *
  * matrix_load4: four 8 x 8 matrices of bf16 out of shared memory; lane l brings the address of row
  * l % 8 of matrix l / 8 (16 bytes, aligned). out[i] = elements (g, 2t), (g, 2t + 1) of matrix i;
  * matrix_load4_transposed: elements (2t, g), (2t + 1, g).
  *
  * matrix_mul: d (16 x 8, float) += a (16 x 16) b (16 x 8).
- *   a[0], a[1]: rows g, g + 8, columns 2t, 2t + 1     a[2], a[3]: the same rows, columns 2t + 8, +
- * 9 b[0], b[1]: column g, rows 2t, 2t + 1 and 2t + 8, 2t + 9 d[0], d[1]: row g, columns 2t, 2t + 1
- * d[2], d[3]: row g + 8 How the hardware rounds inside is not specified; the twin sums in double
- * and rounds once. */
+ *
+ *   a[0], a[1]: rows g, g + 8, columns 2t, 2t + 1
+ *
+ *   a[2], a[3]: the same rows, columns 2t + 8, 2t + 9
+ *
+ *   b[0], b[1]: column g, rows 2t, 2t + 1 and 2t + 8, 2t + 9
+ *
+ *   d[0], d[1]: row g, columns 2t, 2t + 1; d[2], d[3]: row g + 8
+ *
+ * How the hardware rounds inside is not specified; the twin sums in double and rounds once. */
 #ifdef SPECD_EMU
 
 #define matrix_load4(out, row) emu_matrix_load4(EMU_SITE, out, row, false)

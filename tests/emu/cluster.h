@@ -57,7 +57,7 @@ struct thread {
 struct shared {
     const void *site;
     char *memory;
-    size_t bytes;
+    size_t align, bytes;
 };
 
 /* Lanes that wait in a warp operation, and that have exited. */
@@ -110,7 +110,7 @@ bool same_site(emu_site a, emu_site b);
 thread *lane_of(int first, int lane);
 
 /* Shared memory of a block: an array for a declaration, or with NULL what the launch asked for. */
-shared shared_make(const void *site, size_t bytes);
+shared shared_make(const void *site, size_t align, size_t bytes);
 void shared_free(const shared &s);
 
 } // namespace emu

@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define DEVICE_ALIGN 256
+#define PINNED_ALIGN 64
+
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 static cudaError_t take(std::map<char *, size_t> &from, void **out, size_t bytes, size_t align)
@@ -19,9 +22,9 @@ static cudaError_t take(std::map<char *, size_t> &from, void **out, size_t bytes
     return result(cudaSuccess);
 }
 
-static void give(std::map<char *, size_t> &to, std::map<char *, size_t>::iterator it)
+static void give(std::map<char *, size_t> &to, std::map<char *, size_t>::iterator it, size_t align)
 {
-    if (!emu_release(it->first, it->second)) {
+    if (!emu_release(it->first, align, it->second)) {
         fprintf(stderr, "emulator: something was written behind an allocation of %zu bytes\n",
                 it->second);
         emu_seed_print();
@@ -35,7 +38,7 @@ cudaError_t cudaMalloc(void **out, size_t bytes)
     LOCKED;
     *out = nullptr;
     TRY(bytes <= g.memory_limit - g.memory_used, cudaErrorMemoryAllocation);
-    cudaError_t error = take(g.device, out, bytes, 256);
+    cudaError_t error = take(g.device, out, bytes, DEVICE_ALIGN);
     g.memory_used += *out ? bytes : 0;
     return error;
 }
@@ -49,14 +52,14 @@ cudaError_t cudaFree(void *p)
     TRY(it != g.device.end(), cudaErrorInvalidValue);
     cudaError_t error = cudaDeviceSynchronize();
     g.memory_used -= it->second;
-    give(g.device, it);
+    give(g.device, it, DEVICE_ALIGN);
     return error;
 }
 
 cudaError_t cudaHostAlloc(void **out, size_t bytes, unsigned)
 {
     LOCKED;
-    return take(g.pinned, out, bytes, 64);
+    return take(g.pinned, out, bytes, PINNED_ALIGN);
 }
 
 cudaError_t cudaFreeHost(void *p)
@@ -66,7 +69,7 @@ cudaError_t cudaFreeHost(void *p)
         return result(cudaSuccess);
     auto it = g.pinned.find((char *)p);
     TRY(it != g.pinned.end(), cudaErrorInvalidValue);
-    give(g.pinned, it);
+    give(g.pinned, it, PINNED_ALIGN);
     return result(cudaSuccess);
 }
 
@@ -195,7 +198,8 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *out, int device)
     snprintf(out->name, sizeof(out->name), "Emulated GPU");
     out->totalGlobalMem = g.memory_limit;
     out->sharedMemPerBlock = SHARED_PLAIN;
-    out->sharedMemPerBlockOptin = out->sharedMemPerMultiprocessor = SHARED_MAX;
+    out->sharedMemPerBlockOptin = SHARED_MAX;
+    out->sharedMemPerMultiprocessor = SHARED_ALL;
     out->multiProcessorCount = 4;
     out->major = 9;
     out->warpSize = 32;
@@ -246,9 +250,11 @@ cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *out, const void *)
     return result(cudaSuccess);
 }
 
-cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute, int value)
+cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute attr, int value)
 {
     LOCKED;
+    if (attr == cudaFuncAttributePreferredSharedMemoryCarveout) /* a hint, in percent */
+        return result(value >= -1 && value <= 100 ? cudaSuccess : cudaErrorInvalidValue);
     TRY(value >= 0 && (size_t)value <= SHARED_MAX, cudaErrorInvalidValue);
     g.shared_of[kernel] = (size_t)value;
     return result(cudaSuccess);

@@ -10,7 +10,9 @@
  *
  * It is stricter than hardware: a barrier that some thread of the block left out, or that two
  * threads reach at different lines, a warp operation whose named lanes do not all come, and lanes
- * that do not exist end the process with a message.
+ * that do not exist end the process with a message. So does all that the real thing ignores,
+ * forbids or leaves undefined; each part names its text, of the CUDA C++ Programming Guide ("CUDA")
+ * or the PTX ISA ("ISA"). What it cannot see: __launch_bounds__, which the real launch checks.
  */
 #ifndef SPECD_EMU_H
 #define SPECD_EMU_H
@@ -23,6 +25,7 @@
 #include <string.h>
 
 #include <tuple>
+#include <type_traits>
 #include <utility>
 
 #define __global__
@@ -86,7 +89,9 @@ struct emu_site {
 };
 #define EMU_SITE (emu_site{__FILE__, __LINE__})
 
-/* Barriers of a block return how many threads came with a true predicate. */
+/* CUDA: Synchronization Functions; ISA: barrier, barrier.cluster, whose .aligned forms all threads
+ * of a warp execute together. Barriers of a block return how many threads came with a true
+ * predicate. */
 int emu_block_barrier(emu_site site, bool predicate);
 void emu_cluster_barrier(emu_site site);
 void emu_yield(void); /* lets another thread run, as it may at any time */
@@ -98,6 +103,9 @@ void emu_yield(void); /* lets another thread run, as it may at any time */
 
 /* ---- warps ----------------------------------------------------------------------------------- */
 
+/* CUDA: Warp Vote Functions, Warp Shuffle Functions, Warp Reduce Functions; ISA: shfl.sync,
+ * vote.sync, redux.sync, bar.warp.sync. */
+
 /* All lanes of `mask` bring 64 bits; out gets what lane `from` brought, or with from < 0 what each
  * of the 32 did. */
 void emu_warp_exchange(emu_site site, unsigned mask, uint64_t mine, int from, uint64_t *out);
@@ -105,48 +113,35 @@ int emu_lane(void);
 
 template <class T> T emu_shuffle(emu_site site, unsigned mask, T value, int from)
 {
-    static_assert(sizeof(T) <= 8, "a shuffle moves at most 64 bits");
+    static_assert(std::is_arithmetic<T>::value && (sizeof(T) == 4 || sizeof(T) == 8),
+                  "a shuffle moves a number of 32 or 64 bits");
     uint64_t bits = 0, got;
     memcpy(&bits, &value, sizeof(T));
     emu_warp_exchange(site, mask, bits, from, &got);
-    /* A lane that is not in the mask has nothing to give: poison. */
-    if (mask >> from & 1)
-        memcpy(&value, &got, sizeof(T));
-    else
-        memset(&value, 0xa5, sizeof(T));
+    memcpy(&value, &got, sizeof(T));
     return value;
 }
 
-/* Source lanes of the shuffle variants for sections of `width` lanes. */
-static inline int emu_from_index(int from, int width)
-{
-    return (emu_lane() & ~(width - 1)) | (from & (width - 1));
-}
-static inline int emu_from_down(unsigned delta, int width)
-{
-    int lane = emu_lane(), from = lane + (int)delta;
-    return (from & ~(width - 1)) == (lane & ~(width - 1)) ? from : lane;
-}
-static inline int emu_from_up(unsigned delta, int width)
-{
-    int lane = emu_lane(), from = lane - (int)delta;
-    return from >= (lane & ~(width - 1)) ? from : lane;
-}
-static inline int emu_from_xor(int bits, int width)
-{
-    int lane = emu_lane(), from = lane ^ bits;
-    return (from & ~(width - 1)) <= (lane & ~(width - 1)) ? from : lane;
-}
+/* Source lanes of the shuffle variants for sections of `width` lanes: an index is taken modulo
+ * width; whoever would get something from outside its section gets its own. */
+int emu_from_index(emu_site site, int from, int width);
+int emu_from_down(emu_site site, unsigned delta, int width);
+int emu_from_up(emu_site site, unsigned delta, int width);
+int emu_from_xor(emu_site site, int bits, int width);
 
 #define EMU_WIDTH_(w, ...) w
 #define __shfl_sync(mask, v, from, ...) \
-    emu_shuffle(EMU_SITE, mask, v, emu_from_index(from, EMU_WIDTH_(__VA_ARGS__ __VA_OPT__(, ) 32)))
+    emu_shuffle(EMU_SITE, mask, v,      \
+                emu_from_index(EMU_SITE, from, EMU_WIDTH_(__VA_ARGS__ __VA_OPT__(, ) 32)))
 #define __shfl_down_sync(mask, v, n, ...) \
-    emu_shuffle(EMU_SITE, mask, v, emu_from_down(n, EMU_WIDTH_(__VA_ARGS__ __VA_OPT__(, ) 32)))
+    emu_shuffle(EMU_SITE, mask, v,        \
+                emu_from_down(EMU_SITE, n, EMU_WIDTH_(__VA_ARGS__ __VA_OPT__(, ) 32)))
 #define __shfl_up_sync(mask, v, n, ...) \
-    emu_shuffle(EMU_SITE, mask, v, emu_from_up(n, EMU_WIDTH_(__VA_ARGS__ __VA_OPT__(, ) 32)))
+    emu_shuffle(EMU_SITE, mask, v,      \
+                emu_from_up(EMU_SITE, n, EMU_WIDTH_(__VA_ARGS__ __VA_OPT__(, ) 32)))
 #define __shfl_xor_sync(mask, v, n, ...) \
-    emu_shuffle(EMU_SITE, mask, v, emu_from_xor(n, EMU_WIDTH_(__VA_ARGS__ __VA_OPT__(, ) 32)))
+    emu_shuffle(EMU_SITE, mask, v,       \
+                emu_from_xor(EMU_SITE, n, EMU_WIDTH_(__VA_ARGS__ __VA_OPT__(, ) 32)))
 
 unsigned emu_ballot(emu_site site, unsigned mask, bool predicate);
 #define __ballot_sync(mask, p) emu_ballot(EMU_SITE, mask, p)
@@ -157,6 +152,8 @@ unsigned emu_ballot(emu_site site, unsigned mask, bool predicate);
 
 template <class T, class F> T emu_warp_reduce(emu_site site, unsigned mask, T value, F combine)
 {
+    static_assert(std::is_integral<T>::value && sizeof(T) == 4,
+                  "reductions are of 32-bit integers");
     uint64_t all[32], bits = 0;
     T sum = value;
     bool any = false;
@@ -181,8 +178,9 @@ template <class T, class F> T emu_warp_reduce(emu_site site, unsigned mask, T va
 
 /* ---- shared memory --------------------------------------------------------------------------- */
 
-/* The block's array that is declared at `site` (an address that only this declaration has). */
-void *emu_shared(const void *site, size_t bytes);
+/* CUDA: __shared__; ISA: mapa. The block's array that is declared at `site` (an address that only
+ * this declaration has), aligned as its type is and no better. */
+void *emu_shared(const void *site, size_t align, size_t bytes);
 void *emu_dynamic_shared(void);
 /* The same place in the shared memory of another block of the cluster. */
 void *emu_peer(void *mine, int rank);
@@ -190,9 +188,12 @@ void *emu_peer(void *mine, int rank);
 /* ---- what cuda/ptx.cuh has names for --------------------------------------------------------- */
 
 /* The copy happens when it is waited for; until then the destination holds noise. */
-void emu_copy_async(void *to, const void *from, int bytes);
+void emu_copy_async(emu_site site, void *to, const void *from, int bytes);
 void emu_copy_commit(void);
 void emu_copy_wait(int groups_left);
+void emu_copy_wait_but(int groups_left); /* 0 to 6 */
+/* Whether p .. p + bytes lies in one array of the running block's shared memory. */
+bool emu_is_shared(const void *p, size_t bytes);
 
 void emu_matrix_load4(emu_site site, uint32_t out[4], const void *row, bool transposed);
 void emu_matrix_mul(emu_site site, float d[4], const uint32_t a[4], const uint32_t b[2]);
@@ -205,8 +206,10 @@ void emu_grid_wait(emu_site site);
 
 void emu_atomic_gap(void);
 
+/* CUDA: Atomic Functions. */
 template <class T, class F> T emu_atomic(T *at, F change)
 {
+    static_assert(sizeof(T) == 4 || sizeof(T) == 8, "atomics are of 32 or 64 bits");
     emu_atomic_gap();
     T old = *at;
     *at = change(old);
@@ -268,6 +271,7 @@ template <class T> T __ldg(const T *p)
 }
 long long clock64(void);
 uint64_t emu_clock_ns(void); /* of the host */
+/* CUDA: Integer Intrinsics. */
 static inline int __popc(unsigned x)
 {
     return __builtin_popcount(x);

@@ -1,5 +1,5 @@
 /*
- * The matrix unit, emulated: fragments as the PTX manual lays them out over the lanes of a warp.
+ * The matrix unit, emulated: fragments as the PTX ISA lays them out over the lanes of a warp.
  */
 #include "emu.h"
 
@@ -26,6 +26,8 @@ void emu_matrix_load4(emu_site site, uint32_t out[4], const void *row, bool tran
 
     if ((uintptr_t)row % 16)
         emu_trap(site, "a matrix row is not aligned");
+    if (!emu_is_shared(row, 16))
+        emu_trap(site, "a matrix row is not in this block's shared memory");
     emu_warp_exchange(site, EVERY_LANE, (uint64_t)(uintptr_t)row, -1, rows);
     for (int i = 0; i < 4; i++) {
         uint32_t half[2];

@@ -451,20 +451,62 @@ enum misuse {
     LANE_EXITED,
     CALLER_NOT_IN_MASK,
     MASKS_DIFFER,
+    SOURCE_NOT_IN_MASK,
+    DISTANCE_OF_A_WARP,
+    WIDTH_OF_TWELVE,
     PEER_NOT_STARTED,
+    PEER_BEYOND,
+    PEER_OF_GLOBAL,
+    DIGIT_OF_FOUR_BITS, /* prmt has it, __byte_perm has not */
+    FIFTH_DIGIT,
+    COPY_MISALIGNED,
+    COPY_FROM_MISALIGNED,
+    COPY_OF_17,
+    COPY_TO_GLOBAL,
+    COPY_OUT_OF_SHARED,
+    WAIT_FOR_ALL_BUT_7,
+    ROW_MISALIGNED,
+    ROW_IN_GLOBAL,
+    SHARED_OF_49_KB,
 };
 
-static __global__ void misuse_kernel(enum misuse how)
+static const struct {
+    enum misuse how;
+    const char *said; /* on the way out */
+} misuses[] = {
+    {BARRIER_LEFT_OUT, "exit"},
+    {BARRIERS_DIFFER, "wait at different barriers"},
+    {LANE_ABSENT, "deadlock"},
+    {LANE_THAT_IS_NOT, "a lane that does not exist"},
+    {LANE_EXITED, "a lane that has exited"},
+    {CALLER_NOT_IN_MASK, "leaves out the lane that calls"},
+    {MASKS_DIFFER, "mask"},
+    {SOURCE_NOT_IN_MASK, "takes from a lane that the mask leaves out"},
+    {DISTANCE_OF_A_WARP, "five bits of its distance"},
+    {WIDTH_OF_TWELVE, "the width of a shuffle"},
+    {PEER_NOT_STARTED, "may not have started"},
+    {PEER_BEYOND, "no block of that rank"},
+    {PEER_OF_GLOBAL, "not shared memory"},
+    {DIGIT_OF_FOUR_BITS, "digits up to 7"},
+    {FIFTH_DIGIT, "four digits"},
+    {COPY_MISALIGNED, "copy is not aligned"},
+    {COPY_FROM_MISALIGNED, "copy is not aligned"},
+    {COPY_OF_17, "reads more than it writes"},
+    {COPY_TO_GLOBAL, "not this block's shared memory"},
+    {COPY_OUT_OF_SHARED, "out of shared memory"},
+    {WAIT_FOR_ALL_BUT_7, "0 to 6 groups"},
+    {ROW_MISALIGNED, "row is not aligned"},
+    {ROW_IN_GLOBAL, "not in this block's shared memory"},
+    {SHARED_OF_49_KB, "more shared memory than there is"},
+};
+
+/* Of 32 lanes, those that take part wrongly.  global: 64 bytes */
+static __global__ void misuse_warp_kernel(enum misuse how, int *global)
 {
     grid_wait();
-    SHARED(int, word);
-    int i = (int)threadIdx.x;
+    int i = (int)threadIdx.x, got = 0;
 
-    word = 0;
     switch (how) {
-    case FINE:
-        __syncthreads();
-        break;
     case BARRIER_LEFT_OUT:
         if (i != 3)
             __syncthreads();
@@ -493,26 +535,169 @@ static __global__ void misuse_kernel(enum misuse how)
     case MASKS_DIFFER:
         (void)__ballot_sync(i < 16 ? ALL_LANES : 0xffff0000u, true);
         break;
+    case SOURCE_NOT_IN_MASK:
+        if (i < 16)
+            got = __shfl_sync(0xffffu, i, 20);
+        break;
+    case DISTANCE_OF_A_WARP:
+        got = __shfl_down_sync(ALL_LANES, i, 32);
+        break;
+    case WIDTH_OF_TWELVE:
+        got = __shfl_xor_sync(ALL_LANES, i, 1, 12);
+        break;
+    default:
+        __syncthreads();
+    }
+    global[i % 16] = got;
+}
+
+/* The same for memory and words. */
+static __global__ void misuse_memory_kernel(enum misuse how, int *global)
+{
+    grid_wait();
+    SHARED_ARRAY(uint4, room, 4);
+    SHARED(int, word);
+    char *bytes = (char *)room;
+    uint32_t out[4] = {0, 0, 0, 0};
+
+    word = 0;
+    switch (how) {
     case PEER_NOT_STARTED:
         *cluster_peer(&word, 1 - cluster_rank()) = 1;
         cluster_barrier();
         break;
+    case PEER_BEYOND:
+        cluster_barrier();
+        *cluster_peer(&word, cluster_size()) = 1;
+        break;
+    case PEER_OF_GLOBAL:
+        cluster_barrier();
+        *cluster_peer(global, 0) = 1;
+        break;
+    case DIGIT_OF_FOUR_BITS:
+        out[0] = __byte_perm(threadIdx.x, 0, 0x9988);
+        break;
+    case FIFTH_DIGIT:
+        out[0] = bytes_pick(threadIdx.x, 0, 0x13210);
+        break;
+    case COPY_MISALIGNED:
+        copy_async(bytes + 8, global, 16);
+        break;
+    case COPY_FROM_MISALIGNED:
+        copy_async(bytes, global + 1, 16);
+        break;
+    case COPY_OF_17:
+        copy_async(bytes, global, 17);
+        break;
+    case COPY_TO_GLOBAL:
+        copy_async(global + 4, global, 16);
+        break;
+    case COPY_OUT_OF_SHARED:
+        copy_async(bytes, bytes + 16, 16);
+        break;
+    case WAIT_FOR_ALL_BUT_7:
+        copy_wait_but(7);
+        break;
+    case ROW_MISALIGNED:
+        matrix_load4(out, bytes + 8);
+        break;
+    case ROW_IN_GLOBAL:
+        matrix_load4(out, global);
+        break;
+    case SHARED_OF_49_KB: {
+        SHARED_ARRAY(char, large, 49 << 10);
+        large[threadIdx.x] = 1;
+        break;
     }
+    default:
+        __syncthreads();
+    }
+    word = (int)out[0];
 }
 
 static bool misuse_run(unsigned long how)
 {
     unsigned threads = how == LANE_THAT_IS_NOT ? 24 : 32;
+    device_array<int> global(16);
 
-    LAUNCH_TEAMS(misuse_kernel, 2, 2, threads, 0, NULL, (enum misuse)how);
+    if (how < PEER_NOT_STARTED)
+        LAUNCH_TEAMS(misuse_warp_kernel, 2, 2, threads, 0, NULL, (enum misuse)how, global.p);
+    if (how == FINE || how >= PEER_NOT_STARTED)
+        LAUNCH_TEAMS(misuse_memory_kernel, 2, 2, threads, 0, NULL, (enum misuse)how, global.p);
     return cudaDeviceSynchronize() == cudaSuccess;
 }
 
 static void test_misuse_ends_the_process(void **)
 {
+    char said[1024];
+
     assert_int_equal(child_run(misuse_run, FINE), CHILD_RIGHT);
-    for (unsigned long how = FINE + 1; how <= PEER_NOT_STARTED; how++)
-        assert_int_equal(child_run(misuse_run, how), CHILD_DIED);
+    for (auto &m : misuses) {
+        assert_int_equal(child_run_said(misuse_run, m.how, said, sizeof(said)), CHILD_DIED);
+        if (!strstr(said, m.said))
+            fail_msg("misuse %d said: %s", m.how, said);
+    }
+}
+
+/* Alignment that the declaration does not promise is not there by luck either: what reads wider
+ * than it may is seen by the sanitizer of undefined behaviour. */
+static __global__ void unaligned_kernel(int *odd)
+{
+    grid_wait();
+    SHARED_ARRAY(float, narrow, 8);
+    DYNAMIC_SHARED(char, dynamic);
+
+    odd[0] = (uintptr_t)narrow % 8 != 0;
+    odd[1] = (uintptr_t)dynamic % 32 != 0;
+}
+
+static void test_no_alignment_by_luck(void **)
+{
+    device_array<int> odd(2);
+
+    LAUNCH(unaligned_kernel, 1, 1, 64, NULL, odd.p);
+    assert_true(odd.host()[0] && odd.host()[1]);
+    assert_true((uintptr_t)odd.p % 512 != 0);
+}
+
+/* ---- asynchronous copies --------------------------------------------------------------------- */
+
+/* In two stages; waits for as many groups as it must, or for none.  grid: 1   block: 1 */
+static __global__ void copy_kernel(const uint4 *in, uint4 *out, int n, bool wait)
+{
+    grid_wait();
+    SHARED_ARRAY(uint4, stage, 2);
+
+    for (int i = 0; i <= n; i++) {
+        if (i < n)
+            copy_async(&stage[i % 2], &in[i], 16);
+        copy_commit();
+        if (wait)
+            copy_wait<1>();
+        if (i > 0)
+            out[i - 1] = stage[(i - 1) % 2];
+    }
+    copy_wait<0>();
+}
+
+static bool copies(bool wait)
+{
+    device_array<uint4> in(7), out(7);
+
+    in.fill({1, 2, 3, 4});
+    LAUNCH(copy_kernel, 1, 1, 0, NULL, in.p, out.p, 7, wait);
+    std::vector<uint4> got = out.host();
+    for (auto &x : got) {
+        if (x.x != 1 || x.y != 2 || x.z != 3 || x.w != 4)
+            return false;
+    }
+    return true;
+}
+
+static void test_copies_are_late(void **)
+{
+    assert_true(copies(true));
+    assert_false(copies(false));
 }
 
 /* ---- schedules ------------------------------------------------------------------------------- */
@@ -557,6 +742,8 @@ int main(void)
         cmocka_unit_test(test_teams),
         cmocka_unit_test(test_out_of_bounds_shows),
         cmocka_unit_test(test_misuse_ends_the_process),
+        cmocka_unit_test(test_no_alignment_by_luck),
+        cmocka_unit_test(test_copies_are_late),
         cmocka_unit_test(test_schedules_follow_the_seed),
     };
 

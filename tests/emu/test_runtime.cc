@@ -158,6 +158,13 @@ static void test_launch_limits(void **)
     assert_int_equal(cudaGetLastError(), cudaErrorInvalidConfiguration);
     LAUNCH(fill_shared, 1, 1, 60000, NULL, p, 60000);
     assert_int_equal(cudaGetLastError(), cudaErrorInvalidConfiguration);
+    OK(cudaFuncSetAttribute(fill_shared, cudaFuncAttributePreferredSharedMemoryCarveout, 100));
+    LAUNCH(fill_shared, 1, 1, 60000, NULL, p, 60000); /* a hint opens nothing */
+    assert_int_equal(cudaGetLastError(), cudaErrorInvalidConfiguration);
+    assert_int_equal(cudaFuncSetAttribute(fill_shared, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                          (227 << 10) + 1),
+                     cudaErrorInvalidValue);
+    (void)cudaGetLastError();
     OK(cudaFuncSetAttribute(fill_shared, cudaFuncAttributeMaxDynamicSharedMemorySize, 60000));
     LAUNCH(fill_shared, 1, 1, 60000, NULL, p, 60000);
     OK(cudaGetLastError());
@@ -385,11 +392,16 @@ static void test_a_fault_from_outside(void **)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_fault_from_outside),   cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_launch_limits),          cmocka_unit_test(test_a_stream_is_in_order),
-        cmocka_unit_test(test_events_order_streams),   cmocka_unit_test(test_early_reuse_shows),
-        cmocka_unit_test(test_queries_make_progress),  cmocka_unit_test(test_graph_replays),
-        cmocka_unit_test(test_what_a_capture_forbids), cmocka_unit_test(test_a_fault_sticks),
+        cmocka_unit_test(test_a_fault_from_outside),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_launch_limits),
+        cmocka_unit_test(test_a_stream_is_in_order),
+        cmocka_unit_test(test_events_order_streams),
+        cmocka_unit_test(test_early_reuse_shows),
+        cmocka_unit_test(test_queries_make_progress),
+        cmocka_unit_test(test_graph_replays),
+        cmocka_unit_test(test_what_a_capture_forbids),
+        cmocka_unit_test(test_a_fault_sticks),
         cmocka_unit_test(test_copies_to_host_are_counted),
     };
 

@@ -323,7 +323,7 @@ static void block_start(emu_block *b, unsigned x, unsigned y, unsigned z, int ra
     b->threads.clear();
     b->warps.assign((n + WARP - 1) / WARP, warp());
     b->n_started = b->n_waiting = b->n_exited = b->n_true = 0;
-    b->dynamic = shared_make(nullptr, l->dynamic_shared);
+    b->dynamic = shared_make(nullptr, 16, l->dynamic_shared);
     for (unsigned i = 0; i < n; i++) {
         thread *t = thread_take();
         t->block = b;

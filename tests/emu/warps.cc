@@ -51,6 +51,8 @@ void emu_warp_exchange(emu_site site, unsigned mask, uint64_t mine, int from, ui
         emu_trap(site, "the mask leaves out the lane that calls");
     if (n < WARP && mask >> n)
         emu_trap(site, "the mask names a lane that does not exist");
+    if (from >= 0 && !(mask >> from & 1))
+        emu_trap(site, "a shuffle takes from a lane that the mask leaves out");
     if (mask & w->exited)
         emu_trap(site, "the mask names a lane that has exited");
     self->wait = IN_WARP;
@@ -63,6 +65,50 @@ void emu_warp_exchange(emu_site site, unsigned mask, uint64_t mine, int from, ui
     }
     give_way();
 }
+
+/* ---- where a shuffle takes from ----------------------------------------------------------------
+ */
+
+static void check_section(emu_site site, unsigned distance, int width)
+{
+    if (width < 1 || width > WARP || (width & (width - 1)) != 0)
+        emu_trap(site, "the width of a shuffle is 1, 2, 4, 8, 16 or 32");
+    if (distance >= WARP)
+        emu_trap(site, "a shuffle takes five bits of its distance");
+}
+
+int emu_from_index(emu_site site, int from, int width)
+{
+    check_section(site, 0, width);
+    return (emu_lane() & ~(width - 1)) | (from & (width - 1));
+}
+
+int emu_from_down(emu_site site, unsigned delta, int width)
+{
+    int lane = emu_lane(), from = lane + (int)delta;
+
+    check_section(site, delta, width);
+    return (from & ~(width - 1)) == (lane & ~(width - 1)) ? from : lane;
+}
+
+int emu_from_up(emu_site site, unsigned delta, int width)
+{
+    int lane = emu_lane(), from = lane - (int)delta;
+
+    check_section(site, delta, width);
+    return from >= (lane & ~(width - 1)) ? from : lane;
+}
+
+int emu_from_xor(emu_site site, int bits, int width)
+{
+    int lane = emu_lane(), from = lane ^ bits;
+
+    check_section(site, (unsigned)bits, width);
+    return (from & ~(width - 1)) <= (lane & ~(width - 1)) ? from : lane;
+}
+
+/* ---- votes
+ * --------------------------------------------------------------------------------------- */
 
 unsigned emu_ballot(emu_site site, unsigned mask, bool predicate)
 {
