@@ -6,7 +6,7 @@
  * "ISA" names the section of the PTX ISA (8.x and 9.x) that a function and its twin follow. A twin
  * does what the text says and ends the process where the text says nothing, or that it is
  * undefined. An intrinsic of CUDA C++ is no substitute for an instruction: __byte_perm takes three
- * bits of a digit where prmt takes four. scripts/check-ptx.py reads what nvcc makes of this file.
+ * bits of a digit where prmt takes four. scripts/check-kernels.py reads what nvcc makes of this file.
  */
 #ifndef SPECD_CUDA_PTX_CUH
 #define SPECD_CUDA_PTX_CUH
