@@ -6,7 +6,10 @@
 . "$(dirname "$0")/lib.sh"
 B=${1:?usage: gpu-daemon.sh BUILD [cuda|cpu]}
 DEVICE=${2:-cuda}
-PORT=${SPECD_PORT:-8131}
+PORT=$(python3 -c 'import socket
+s = socket.socket()
+s.bind(("127.0.0.1", 0))
+print(s.getsockname()[1])')
 
 work=$(mktemp -d)
 server=

@@ -158,7 +158,7 @@ void kernels_attention(struct kernels *k)
         for (size_t i = 0; i < COUNT_OF(contexts) * 2; i++) {
             int context = contexts[i / 2], rows = i % 2 ? 5 : 1;
             if (k->context < contexts[0]) /* tiny */
-                context = i / 2 == 0 ? k->context : 2 * k->context + 5;
+                context = i / 2 == 0 ? k->context : 300;
             if (k->context < contexts[0] && i / 2 > 1)
                 break;
             if (!k->quick || rows == 1)
