@@ -11,6 +11,7 @@
 : "${DRY:=0}"
 CARRY=$ROOT/build-carry/specd-gpu.tar.xz # scripts/gpu-carry.sh
 RESULTS=(machine.txt tests.txt kernels.md bench.md variants.md more.md tools.txt) # and the report
+LT=libcublasLt.so.13 # what the carried programs were built with
 PARTLY=75 # the exit status of a bench that had no time for all
 FILE_MAX=$((15 << 20))
 STEPS=(machine programs ptx tests kernels bench variants ncu more daemon sanitize peers)
@@ -31,7 +32,7 @@ PEERS=(--eager)
 dry_sizes() {
     export SPECD_TEST_QUICK=1 SPECD_TEST_ROUNDS=2
     KERNELS=(-s tiny -q)
-    PAIR=(-s tiny -r 3 -n 2 -c 60 -l 128)
+    PAIR=(-s tiny -r 3 -n 1 -c 60 -l 128)
     MORE=("${PAIR[@]}")
     PEERS+=(--tiny)
     AT_ONCE=$JOBS
@@ -110,15 +111,15 @@ machine_name() {
     query name | sed 's/^NVIDIA //' | tr 'A-Z ' 'a-z-' | tr -cd 'a-z0-9-'
 }
 
-# The folder of libcublasLt, for the loader: the toolkit's, Python's packages', or wherever it lies.
+# The folder of cuBLASLt, for the loader: the toolkit's, Python's packages', or wherever it lies.
 cublaslt_folder() {
-    local file
-    for file in /usr/local/cuda*/lib64 /usr/local/cuda*/targets/*/lib \
+    local folder file
+    for folder in /usr/local/cuda*/lib64 /usr/local/cuda*/targets/*/lib \
         $(timeout 10 python3 -c 'import glob, sys
 for p in sys.path: print(*glob.glob(p + "/nvidia/*/lib"), sep="\n")' 2>/dev/null); do
-        compgen -G "$file/libcublasLt.so.1*" >/dev/null && echo "$file" && return
+        [ -e "$folder/$LT" ] && echo "$folder" && return
     done
-    file=$(timeout 10 find /usr /opt /home /root -name 'libcublasLt.so.1*' 2>/dev/null | head -n1)
+    file=$(timeout 10 find /usr /opt /home /root -name $LT 2>/dev/null | head -n1)
     [ -n "$file" ] && dirname "$file"
 }
 
@@ -141,7 +142,7 @@ step_machine() {
     export -f facts
     try machine 20 machine.txt bash -c facts || true # nvidia-smi is not there when dry
     folder=$(cublaslt_folder) || true
-    row "libcublasLt: ${folder:-not found}" "$([ -n "$folder" ] && echo ok || echo FAILED)" \
+    row "$LT: ${folder:-not found}" "$([ -n "$folder" ] && echo ok || echo FAILED)" \
         $((SECONDS - start))
     [ -z "$folder" ] || export LD_LIBRARY_PATH=$folder${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 }
@@ -164,7 +165,7 @@ programs_start() {
     local missing
     missing=$(ldd "$BIN"/gpu-tests/* "$BIN"/bench-* 2>&1 | grep "not found" | sort -u | head -n 3)
     [ -z "$missing" ] || { row "the programs' libraries" "FAILED: ${missing//$'\n'/ }" 0 && return 1; }
-    try "first launches" 30 machine.txt "${LAZY[@]}" "$BIN/bench-kernels" "${KERNELS[@]}" small
+    try "first launches" 30 machine.txt "$BIN/bench-kernels" "${KERNELS[@]}" small
 }
 
 # Those given, else those carried here, else built here.

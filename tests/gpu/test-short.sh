@@ -85,7 +85,7 @@ limits() {
 }
 
 dry() {
-    visit 240 "$DRY_PROGRAMS"
+    visit 460 "$DRY_PROGRAMS"
     has gpu-dry.md "| test_ptx | ok" "| test_graph_eager | ok" "| bench-kernels | ok" \
         "| bench-gpu: One slot | ok" "| bench-gpu: Launches in order | ok" "| daemon | ok" \
         "## Ways to launch" "| One slot | " "| Launches in order | " "RESULT daemon" \
