@@ -21,9 +21,10 @@
  *
  * K and V are read once for up to 32 queries (5 rows of a group of 4 are 20). Predicted on an H100,
  * not measured, Llama-3.1-8B (G = 8, D = 128): 4 KB a position and layer. One slot at 1024
- * positions: 4 MB by 32 blocks, about 4 us with the merge; at 32768: 134 MB by 1024 items, 45 us
- * for up to 8 queries. With 20 queries 40 flop a byte, twice the device's balance: 90 us;
- * attention_matrix.cu is for those.
+ * positions: 4 MB by 32 blocks, each of whose eight pieces takes the longer of memory's latency and
+ * its arithmetic, 1 us: about 13 us with the start and the merge, and no less for fewer positions.
+ * At 32768: 134 MB by 1024 items, 45 us for up to 8 queries. With 20 queries 40 flop a byte, twice
+ * the device's balance: 90 us; attention_matrix.cu is for those.
  */
 #include "attention.cuh"
 

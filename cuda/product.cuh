@@ -11,8 +11,8 @@
  * meet in shared memory, over the blocks of a team if it has several, and are added in ascending
  * order. No atomics, no memory beside the operands.
  *
- * Predicted on an H100 SXM, not measured (3.35 TB/s over 132 processors: 25 bytes a nanosecond
- * each; at some 700 ns of latency 18 KB on their way at the least, 32 to 64 KB to be safe):
+ * Predicted, not measured, for an H200 (4.3 TB/s over 132 processors: 33 bytes a nanosecond each; at
+ * some 700 ns of latency 23 KB on their way at the least, 32 to 64 KB to be safe):
  *
  *   bytes       weights from memory once (blocks of rows run side by side and share them in L2);
  *               x from L2, 2 T K for each block across the channels, which tilings keep below half
@@ -20,15 +20,16 @@
  *   on the way  weights of 4096 x 4096, per processor: bf16 96 KB up to 16 rows, 64 KB at 64;
  *               int8 119 KB, 85; int4 63 KB throughout
  *   issue       instructions in the loop over those a warp has time for while memory delivers its
- *               unit, 1 to 8 rows: bf16 140 of 560, int8 with two tiles 350 of 590, int4 with two
- *               260 of 310: the last is close, and widening is most of it
- *   time        4096 x 4096, 1 to 8 rows: bf16 33.5 MB 10.0 us, int8 5.3 us, int4 2.8 us; and 1
- *               to 2 us for the launch, the first bytes and the merge, which small matrices feel:
- *               less where launches overlap (overlap.h), the ring is full when x comes then.
+ *               unit, 1 to 8 rows: bf16 190 of 464, int8 with two tiles 360 of 494, int4 with two
+ *               275 of 261: the last is bound by issue, and widening is most of it
+ *   time        4096 x 4096, 1 to 8 rows: bf16 33.5 MB 7.8 us, int8 4.1 us, int4 2.2 us; and 2.7
+ *               us for the launch, the first bytes and the merge of slices, which small matrices
+ *               feel: less where launches overlap (overlap.h), the ring is full when x comes then.
  *               64 rows, bf16: 2.1 GFLOP are 3.6 us at the 600 TFLOPS of mma.sync, hidden behind
- *               the weights; from some 150 rows on the matrix unit is the limit
- *   residency   registers for two blocks a processor up to 8 rows (at most 128 a thread), one
- *               above (at most 255); none spill on sm_80, 90, 100 (scripts/check-spills.sh)
+ *               the weights; from some 110 rows on the matrix unit is the limit
+ *   residency   registers for two blocks a processor up to 8 rows, with room for small kernels
+ *               beside (bf16 79 a thread), one above (at most 255); none spill on sm_80, 90, 100
+ *               (scripts/check-spills.sh). Shared memory is what two blocks fill a processor with
  */
 #ifndef SPECD_CUDA_PRODUCT_CUH
 #define SPECD_CUDA_PRODUCT_CUH

@@ -7,7 +7,7 @@
  * together. Rows are read once for a draw, twice (both laws) for a residual or its mass.
  *
  * Predicted on an H100 with 8 blocks of 512 threads to a sequence, V = 128256, K = 4, not measured:
- * ratio one residual or bonus draw, about 8 us; block one more pass of two rows for each drafted
+ * ratio one residual or bonus draw, about 10 us; block one more pass of two rows for each drafted
  * token but the last, 4 us each; coupled one draw for each token, 5 us each. The overlaps, all
  * positions side by side, 5 us. Two launches.
  */

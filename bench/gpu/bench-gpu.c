@@ -2,13 +2,19 @@
  * bench-gpu - what passes and rounds cost on a device, as markdown: models of real shapes with
  * random weights, 8B and 1B.
  *
- *   bench-gpu [-d cuda|cpu] [-s real|small] [-r ROUNDS] [-n SLOTS] [-c CONTEXT] [-l LONGEST]
- *             [-b SECONDS] [MEASURE...]
+ *   bench-gpu [-d cuda|cpu] [-s real|small|tiny] [-r ROUNDS] [-n SLOTS] [-c CONTEXT] [-l LONGEST]
+ *             [-b SECONDS] [-1] [-R] [-O] [-e] [MEASURE...]
+ *   bench-gpu -p [-c CONTEXT]
  *
- * Measures: decode draft rows gap sampling speedup slots prompts contexts types; all by default, in
+ * Measures: draft decode rows gap sampling speedup slots prompts contexts types; all by default, in
  * this order. -b: from so many seconds on, what has not begun is skipped, and said so. Device times
  * are the device's own (round_result), round times the host's; all after a warm-up, medians or
- * means of ROUNDS rounds. `-d cpu -s small` tries the program out on any machine.
+ * means of ROUNDS rounds. Predictions beside them are for the bandwidth found. `-d cpu -s small`
+ * tries the program out on any machine.
+ *
+ *   -1  one round in flight     -R  reproducible: all rows' attention on the matrix units
+ *   -O  launches do not overlap  -e  no graphs: launches one by one
+ *   -p  measures nothing: what a pass should take on known GPUs, kernel by kernel
  */
 #include "measures.h"
 
@@ -23,8 +29,8 @@ int stream_rounds = 60;
 
 static int skipped;
 
-static const char *const names[] = {"decode",  "draft", "rows",    "gap",      "sampling",
-                                    "speedup", "slots", "prompts", "contexts", "types"};
+static const char *const names[] = {"draft",   "decode", "rows",    "gap",      "sampling",
+                                    "speedup", "slots",  "prompts", "contexts", "types"};
 
 struct wish {
     char **names;
@@ -66,9 +72,11 @@ static bool begin(const struct config *c, const struct wish *w, const char *name
 
 static void print_head(const struct bench *b)
 {
-    printf("- device: %s, %.1f GB, measured read bandwidth %.0f GB/s, %d rounds in flight\n",
+    printf("\n- device: %s, %.1f GB, measured read bandwidth %.0f GB/s, %d in flight%s%s%s\n",
            b->info.name, (double)b->info.memory_bytes * 1e-9, b->info.read_bandwidth * 1e-9,
-           b->info.rounds_in_flight);
+           b->depth, b->setup.reproducible ? ", reproducible" : "",
+           b->setup.eager ? ", no graphs" : "",
+           getenv("SPECD_NO_OVERLAP") ? ", launches do not overlap" : "");
     for (int role = 0; role < MODEL_ROLES; role++) {
         const struct shape *s = b->shapes[role];
         printf("- %s: %s: L %u, C %u, H %u, G %u, D %u, F %u, V %u, %s; random weights, %.3f GB\n",
@@ -83,12 +91,14 @@ static void print_head(const struct bench *b)
 static void run_pair(const struct config *c, const struct wish *w)
 {
     struct bench_plan plan = {.shapes = {c->target, c->draft},
-                              .models = {c->models[MODEL_TARGET], c->models[MODEL_DRAFT]},
                               .weights = {WEIGHT_BF16, WEIGHT_BF16},
                               .n_slots = c->slots,
                               .context = c->context,
                               .longest = c->longest,
-                              .max_rows = MIN(2048, c->longest)};
+                              .max_rows = MIN(2048, c->longest),
+                              .eager = c->eager,
+                              .reproducible = c->reproducible,
+                              .one_in_flight = c->one_in_flight};
     struct bench b;
     char err[256] = "";
     if (bench_open(&b, c->ops, &plan, err, sizeof(err)) != 0) {
@@ -128,8 +138,9 @@ static int number(const char *arg, int min, int max)
 
 static _Noreturn void usage(void)
 {
-    fprintf(stderr, "usage: bench-gpu [-d cuda|cpu] [-s real|small] [-r ROUNDS] [-n SLOTS] "
-                    "[-c CONTEXT] [-l LONGEST] [-b SECONDS] [MEASURE...]\nmeasures:");
+    fprintf(stderr, "usage: bench-gpu [-d cuda|cpu] [-s real|small|tiny] [-r ROUNDS] [-n SLOTS] "
+                    "[-c CONTEXT] [-l LONGEST] [-b SECONDS] [-1] [-R] [-O] [-e] [MEASURE...]\n"
+                    "       bench-gpu -p [-c CONTEXT]\nmeasures:");
     for (size_t i = 0; i < COUNT_OF(names); i++)
         fprintf(stderr, " %s", names[i]);
     fprintf(stderr, "\n");
@@ -159,19 +170,28 @@ static void check_names(const struct wish *w)
     }
 }
 
+static void shapes_set(struct config *c, const char *name)
+{
+    if (strcmp(name, "small") == 0)
+        c->target = &shape_small, c->draft = &shape_smaller;
+    else if (strcmp(name, "tiny") == 0)
+        c->target = &shape_tiny, c->draft = &shape_tinier;
+    else if (strcmp(name, "real") != 0)
+        usage();
+}
+
 int main(int argc, char **argv)
 {
     struct config config = {
         .target = &shape_8b, .draft = &shape_1b, .context = 512, .longest = 32768, .slots = 64};
     const char *device = "cuda";
+    bool on_paper = false;
     int c;
-    while ((c = getopt(argc, argv, "d:s:r:n:c:l:b:")) != -1) {
+    while ((c = getopt(argc, argv, "d:s:r:n:c:l:b:1ROep")) != -1) {
         if (c == 'd')
             device = optarg;
-        else if (c == 's' && strcmp(optarg, "small") == 0)
-            config.target = &shape_small, config.draft = &shape_smaller;
-        else if (c == 's' && strcmp(optarg, "real") != 0)
-            usage();
+        else if (c == 's')
+            shapes_set(&config, optarg);
         else if (c == 'r')
             stream_rounds = number(optarg, 3, ROUNDS_MAX);
         else if (c == 'n')
@@ -182,23 +202,35 @@ int main(int argc, char **argv)
             config.longest = number(optarg, 32, 1 << 17);
         else if (c == 'b')
             config.deadline = clock_ns() + (uint64_t)number(optarg, 1, 36000) * 1000000000u;
-        else if (c != 's')
+        else if (c == '1')
+            config.one_in_flight = true;
+        else if (c == 'R')
+            config.reproducible = true;
+        else if (c == 'O')
+            setenv("SPECD_NO_OVERLAP", "1", 1); /* before the first launch looks */
+        else if (c == 'e')
+            config.eager = true;
+        else if (c == 'p')
+            on_paper = true;
+        else
             usage();
+    }
+    if (on_paper) {
+        const struct shape *const shapes[] = {config.target, config.draft};
+        predict_print(shapes, COUNT_OF(shapes), config.context);
+        return 0;
     }
     struct wish w = {argv + optind, argc - optind};
     check_names(&w);
     config.ops = ops_of(device);
     config.longest = MAX(config.longest, config.context);
-    config.models[MODEL_TARGET] = shape_model(config.target, 1);
-    config.models[MODEL_DRAFT] = shape_model(config.draft, 2);
-    if (wants_pair(&w))
-        run_pair(&config, &w);
     if (begin(&config, &w, "draft"))
         measure_draft_alone(&config);
+    if (wants_pair(&w))
+        run_pair(&config, &w);
     if (begin(&config, &w, "types"))
         measure_types(&config);
     verdicts_print();
-    for (int role = 0; role < MODEL_ROLES; role++)
-        shape_model_free(config.models[role]);
-    return skipped > 0 ? 3 : 0;
+    shape_models_free();
+    return skipped > 0 ? EXIT_PARTLY : 0;
 }

@@ -159,7 +159,7 @@ int bench_open(struct bench *b, const struct device_ops *ops, const struct bench
 {
     int32_t n_blocks =
         blocks_for(plan->longest + ROOM) + (plan->n_slots - 1) * blocks_for(plan->context + ROOM);
-    uint64_t start = clock_ns();
+    uint64_t start;
     int rc;
 
     memset(b, 0, sizeof(*b));
@@ -171,16 +171,17 @@ int bench_open(struct bench *b, const struct device_ops *ops, const struct bench
                                      .n_ctx = plan->longest + ROOM,
                                      .max_rows = plan->max_rows,
                                      .k_max = SPECD_K_MAX,
-                                     .eager = plan->eager};
-    for (int role = 0; role < MODEL_ROLES; role++) {
-        b->shapes[role] = plan->shapes[role];
-        b->models[role] = plan->models[role];
-        b->setup.models[role] = plan->models[role];
-        b->setup.weights[role] = plan->weights[role];
-    }
+                                     .eager = plan->eager,
+                                     .reproducible = plan->reproducible};
     rc = ops->open(&b->dev, -1, err, errlen);
     if (rc != 0)
         return rc;
+    for (int role = 0; role < MODEL_ROLES; role++) {
+        b->shapes[role] = plan->shapes[role];
+        b->setup.models[role] = plan->shapes[role] ? shape_model(plan->shapes[role]) : NULL;
+        b->setup.weights[role] = plan->weights[role];
+    }
+    start = clock_ns();
     pthread_mutex_init(&b->lock, NULL);
     pthread_cond_init(&b->cond, NULL);
     rc = ops->plan(b->dev, &b->setup, &b->plan, err, errlen);
@@ -191,6 +192,8 @@ int bench_open(struct bench *b, const struct device_ops *ops, const struct bench
         return rc;
     }
     ops->describe(b->dev, &b->info);
+    b->rates = rates_of(b->info.name, b->info.read_bandwidth);
+    b->depth = plan->one_in_flight ? 1 : MAX(b->info.rounds_in_flight, 1);
     b->load_seconds = (double)(clock_ns() - start) * 1e-9;
     text_make(b);
     hand_out_blocks(b, plan);
@@ -268,14 +271,13 @@ struct timing bench_stream(struct bench *b, int n_slots, int context, int k,
 {
     struct samples *s = xcalloc(1, sizeof(*s));
     int in_flight = 0, room = ROOM / (k + 1) - WARM_UP - 2;
-    int depth = MAX(b->info.rounds_in_flight, 1);
     uint64_t last = 0, first = 0;
 
     rounds = MIN(MIN(rounds, room), ROUNDS_MAX); /* the limit of the slot must not be reached */
     start_slots(b, n_slots, context);
     round_make(b, n_slots, k, source, alpha);
     for (int i = 0; i < WARM_UP + rounds; i++) {
-        for (; in_flight < depth && i + in_flight < WARM_UP + rounds; in_flight++)
+        for (; in_flight < b->depth && i + in_flight < WARM_UP + rounds; in_flight++)
             submit(b);
         wait_one(b);
         in_flight--;

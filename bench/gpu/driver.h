@@ -8,7 +8,7 @@
 #ifndef SPECD_BENCH_GPU_DRIVER_H
 #define SPECD_BENCH_GPU_DRIVER_H
 
-#include "shape.h"
+#include "predict.h"
 
 #include <pthread.h>
 
@@ -21,7 +21,8 @@ struct bench {
     struct device_setup setup;
     struct device_plan plan;
     const struct shape *shapes[MODEL_ROLES]; /* NULL: no draft */
-    struct model *models[MODEL_ROLES];       /* borrowed */
+    struct gpu_rates rates;                  /* what predictions go by */
+    int depth;                               /* rounds in flight of a stream */
     double load_seconds;
     int context; /* rows computed of every slot; the first slot's may be more */
     int32_t *text;
@@ -36,15 +37,16 @@ struct bench {
 /* What to open. */
 struct bench_plan {
     const struct shape *shapes[MODEL_ROLES];
-    struct model *models[MODEL_ROLES];
     enum weight_type weights[MODEL_ROLES];
     int n_slots, context; /* each slot starts with so many computed rows */
     int longest;          /* rows that the first slot may have */
     int max_rows;
-    bool eager;
+    bool eager, reproducible;
+    bool one_in_flight; /* else as many rounds as the device allows */
 };
 
-/* 0, or the device's error with its words in err. Computes the slots' contexts. */
+/* 0, or the device's error with its words in err. Opens the device before it makes weights, which
+ * take long; computes the slots' contexts. */
 int bench_open(struct bench *b, const struct device_ops *ops, const struct bench_plan *plan,
                char *err, size_t errlen);
 void bench_close(struct bench *b);

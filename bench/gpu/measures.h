@@ -1,6 +1,7 @@
 /*
  * measures.h - the tables of bench-gpu. Each prints a section of markdown to stdout; what
- * docs/performance.md wants reached is also kept as a verdict and printed at the end, in one table.
+ * docs/performance.md predicts, or wants reached, is also kept as a verdict and printed at the end,
+ * in one table.
  */
 #ifndef SPECD_BENCH_GPU_MEASURES_H
 #define SPECD_BENCH_GPU_MEASURES_H
@@ -11,11 +12,10 @@
 struct config {
     const struct device_ops *ops;
     const struct shape *target, *draft;
-    struct model *models[MODEL_ROLES];
-    int context;       /* computed rows of every slot */
-    int longest;       /* the longest context measured */
-    int slots;         /* the most slots measured */
-    int rounds;        /* of a stream */
+    int context; /* computed rows of every slot */
+    int longest; /* the longest context measured */
+    int slots;   /* the most slots measured */
+    bool eager, reproducible, one_in_flight;
     uint64_t deadline; /* clock_ns from which measures are skipped; 0: none */
 };
 
@@ -32,12 +32,12 @@ void measure_slots(struct bench *b, int most);
 void measure_draft_alone(const struct config *c);
 void measure_types(const struct config *c);
 
-/* One line of the final table. reach: the least (at_least) or the most that is good. */
+/* One line of the final table. reach: the least (at_least) or the most that is good; NAN: nothing
+ * is asked of this GPU. */
 struct verdict {
     const char *what;
-    double reach, measured;
+    double measured, predicted, reach;
     bool at_least;
-    const char *predicted; /* a few words, or "" */
 };
 void verdict_add(const struct verdict *v);
 void verdicts_print(void);

@@ -14,6 +14,9 @@ const struct shape shape_1b = {"Llama-3.2-1B", 16, 2048, 32, 8, 64, 8192, 128256
 const struct shape shape_small = {"small", 4, 256, 8, 2, 32, 512, 2048, false};
 const struct shape shape_smaller = {"smaller", 2, 128, 4, 2, 32, 256, 2048, true};
 
+const struct shape shape_tiny = {"tiny", 2, 128, 4, 2, 64, 128, 256, false};
+const struct shape shape_tinier = {"tinier", 1, 64, 2, 1, 64, 64, 256, true};
+
 #define LOGIT_SCALE 3.0
 #define ROPE_BASE 500000.0
 
@@ -107,7 +110,7 @@ static struct model_layer layer_make(const struct shape *s, double residual, uin
     };
 }
 
-struct model *shape_model(const struct shape *s, uint64_t seed)
+static struct model *model_make(const struct shape *s, uint64_t seed)
 {
     double residual = s->tied ? LOGIT_SCALE / sqrt(s->embd) : 1.0;
     struct model *m = xcalloc(1, sizeof(*m));
@@ -138,7 +141,7 @@ struct model *shape_model(const struct shape *s, uint64_t seed)
     return m;
 }
 
-void shape_model_free(struct model *m)
+static void model_free(struct model *m)
 {
     const struct model_layer *l = &m->layers[0];
     const struct tensor *all[] = {&m->embed, &m->out_norm, &l->attn_norm, &l->ffn_norm,
@@ -152,6 +155,32 @@ void shape_model_free(struct model *m)
     free(m);
 }
 
+#define MODELS_MAX 4
+
+static struct kept_model {
+    const struct shape *shape;
+    struct model *model;
+} kept[MODELS_MAX];
+static int n_kept;
+
+const struct model *shape_model(const struct shape *s)
+{
+    for (int i = 0; i < n_kept; i++) {
+        if (kept[i].shape == s)
+            return kept[i].model;
+    }
+    ASSERT(n_kept < MODELS_MAX);
+    struct model *m = model_make(s, (uint64_t)n_kept + 1);
+    kept[n_kept++] = (struct kept_model){s, m};
+    return m;
+}
+
+void shape_models_free(void)
+{
+    while (n_kept > 0)
+        model_free(kept[--n_kept].model);
+}
+
 /* ---- on paper -------------------------------------------------------------------------------- */
 
 double weight_bytes(enum weight_type type)
@@ -162,6 +191,15 @@ double weight_bytes(enum weight_type type)
         [WEIGHT_FP8] = 1,    [WEIGHT_INT4] = 18.0 / 32,
     };
     return bytes[type];
+}
+
+const char *weight_name(enum weight_type type)
+{
+    static const char *const names[] = {
+        [WEIGHT_NATIVE] = "native", [WEIGHT_F32] = "f32", [WEIGHT_BF16] = "bf16",
+        [WEIGHT_Q8_0] = "int8",     [WEIGHT_FP8] = "fp8", [WEIGHT_INT4] = "int4",
+    };
+    return names[type];
 }
 
 double shape_elements(const struct shape *s, bool logits)
@@ -185,14 +223,4 @@ double shape_prompt_flop(const struct shape *s, int n)
 {
     double seen = 0.5 * n * (n + 1.0);
     return 2.0 * shape_elements(s, false) * n + 4.0 * s->layers * s->heads * s->head_dim * seen;
-}
-
-/* Kernels of a layer beside the bytes they stream, as docs/performance.md adds them up: norm 2.5 us
- * twice, q/k/v 2.5, attention with its merge 4, and 1.5 for the start and the end of each of four
- * products. Of a pass: rows 4 us, embedding 2, norm 2.5, output 1.5. */
-double shape_pass_seconds(const struct shape *s, enum weight_type type, int context,
-                          double bandwidth)
-{
-    double layer = 2 * 2.5e-6 + 2.5e-6 + 4e-6 + 4 * 1.5e-6, pass = 10e-6;
-    return shape_pass_bytes(s, type, context) / bandwidth + s->layers * layer + pass;
 }

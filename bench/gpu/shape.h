@@ -19,13 +19,15 @@ struct shape {
 };
 
 /* Llama-3.1-8B and Llama-3.2-1B as their config.json files have them; the small ones try the
- * program out where there is no GPU. */
-extern const struct shape shape_8b, shape_1b, shape_small, shape_smaller;
+ * program out where there is no GPU, the tiny ones in the emulator. */
+extern const struct shape shape_8b, shape_1b, shape_small, shape_smaller, shape_tiny, shape_tinier;
 
-/* bf16 matrices, f32 vectors. Uses all cores for a moment. */
-struct model *shape_model(const struct shape *s, uint64_t seed);
-void shape_model_free(struct model *m);
+/* bf16 matrices, f32 vectors. Made at the first call, on all cores, and kept until
+ * shape_models_free: gigabytes take seconds. One thread. */
+const struct model *shape_model(const struct shape *s);
+void shape_models_free(void);
 
+const char *weight_name(enum weight_type type); /* as the tables call it */
 /* Bytes that a weight takes on the device, scales included. */
 double weight_bytes(enum weight_type type);
 /* Elements of the matrices that a pass multiplies by: all layers', and the output's if logits are
@@ -38,9 +40,4 @@ double shape_kv_bytes(const struct shape *s);
 double shape_pass_bytes(const struct shape *s, enum weight_type type, int context);
 /* Operations of a prompt of n rows from position 0: products without logits, and attention. */
 double shape_prompt_flop(const struct shape *s, int n);
-/* Seconds that a pass of few rows should take (docs/performance.md): its bytes at that bandwidth,
- * and what its kernels take beside. */
-double shape_pass_seconds(const struct shape *s, enum weight_type type, int context,
-                          double bandwidth);
-
 #endif

@@ -2,6 +2,7 @@
 
 #include "specd/util.h"
 
+#include <math.h>
 #include <stdio.h>
 
 static struct verdict verdicts[16];
@@ -17,12 +18,16 @@ void verdicts_print(void)
 {
     if (n_verdicts == 0)
         return;
-    printf("\n## What it must reach\n\n| measure | reach | predicted | measured | reached |\n"
-           "|---|---:|---:|---:|---|\n");
+    printf(
+        "\n## Measured and predicted\n\n| measure | predicted | measured | to reach | reached |\n"
+        "|---|---:|---:|---:|---|\n");
     for (int i = 0; i < n_verdicts; i++) {
         const struct verdict *v = &verdicts[i];
         bool good = v->at_least ? v->measured >= v->reach : v->measured <= v->reach;
-        printf("| %s | %s %.4g | %s | %.4g | %s |\n", v->what, v->at_least ? ">=" : "<=", v->reach,
-               v->predicted, v->measured, good ? "yes" : "no");
+        printf("| %s | %.3g | %.4g |", v->what, v->predicted, v->measured);
+        if (isnan(v->reach))
+            printf(" | |\n");
+        else
+            printf(" %s %.4g | %s |\n", v->at_least ? ">=" : "<=", v->reach, good ? "yes" : "no");
     }
 }
