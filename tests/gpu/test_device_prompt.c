@@ -33,7 +33,7 @@ static const struct model_shape large = {.n_layers = 2,
                                          .n_heads = 9,
                                          .n_kv_heads = 3,
                                          .head_dim = 96,
-                                         .n_embd = 2784,
+                                         .n_embd = 3104,
                                          .n_ff = 1056,
                                          .n_vocab = 515,
                                          .seed = 31};
