@@ -27,7 +27,7 @@ extern "C" {
 struct device_slot {
     int32_t *tokens; /* (n_ctx): len committed ones, drafted ones behind them */
     int32_t *blocks; /* (blocks of n_ctx) ids, -1 where none was set */
-    int32_t len, n_prompt, limit, target_len, draft_len; /* len 0: never set */
+    int32_t len, n_prompt, limit, rows[MODEL_ROLES]; /* len 0: never set */
     uint32_t round;
     /* Over: committed an end token or met numbers that are none. A round that was submitted before
      * the host knew finds nothing to do here. */

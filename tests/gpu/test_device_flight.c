@@ -220,11 +220,11 @@ static void check_tokens(struct play *p, struct seat_known *s, const struct seq_
         }
     }
     assert_int_equal(r->len, s->len + r->n_tokens);
-    assert_int_equal(r->target_len, r->len - 1);
-    assert_in_range(r->draft_len, 0, r->len - 1);
+    assert_int_equal(r->rows[MODEL_TARGET], r->len - 1);
+    assert_in_range(r->rows[MODEL_DRAFT], 0, r->len - 1);
     s->len = r->len;
     s->submitted = s->len - 1;
-    s->draft_len = r->draft_len;
+    s->draft_len = r->rows[MODEL_DRAFT];
     s->ended = s->ended || (r->flags & SEQ_END);
     p->n_tokens += r->n_tokens;
 }
