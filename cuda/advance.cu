@@ -117,17 +117,6 @@ static __global__ void __launch_bounds__(THREADS)
                 s.n_vocab_draft);
 }
 
-/* All mass on one token: what a host's draft was drawn from. */
-DEVICE void law_point(struct device_law *l, int32_t id)
-{
-    l->one_hot = true;
-    l->bad = l->adjusted = false;
-    l->top = id;
-    l->max = l->scale = l->cut_w = 0.0f;
-    l->cut_id = -1;
-    l->sum = LAW_ONE;
-}
-
 DEVICE void turn_prepare(const struct device_state &s, const struct advance &a, int i)
 {
     const struct round_turn *t = &s.turns[i];
@@ -153,7 +142,7 @@ DEVICE void turn_prepare(const struct device_state &s, const struct advance &a, 
     for (int32_t k = 0; k < t->k; k++) {
         struct device_law *l = &a.p[(int64_t)k * s.n_slots + i];
         law_prepare(l, s, slot, &slot->params.draft, k, NULL, s.n_vocab);
-        law_point(l, out->drafted[k]);
+        device_law_point(l, out->drafted[k]);
     }
 }
 

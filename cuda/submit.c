@@ -34,7 +34,8 @@ static void keep_masks(const struct device *dev, struct gpu_flight *f)
     }
 }
 
-/* The shape of the round; what its results and scores will be made from. */
+/* The round's shape, and what its results will need: log-probabilities that each slot wants, and
+ * which slot_set of the slot they belong to. */
 static void note_seqs(struct device *dev, struct gpu_flight *f, const int32_t *k)
 {
     const struct round *round = &f->input->round.round;
