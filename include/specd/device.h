@@ -141,7 +141,7 @@ struct slot_config {
     int32_t n_tokens;
     int32_t n_prompt;          /* of these, the prompt */
     int32_t limit;             /* committed tokens never exceed this; <= n_ctx */
-    int32_t rows[MODEL_ROLES]; /* of each model whose KV the slot's blocks hold already */
+    int32_t rows[MODEL_ROLES]; /* of each model's KV that the slot's blocks hold already */
     uint32_t round;
 };
 
