@@ -118,8 +118,7 @@ static void slot_start(struct bench *b, int32_t n_tokens, int32_t n_rows, float 
         .n_tokens = n_tokens,
         .n_prompt = n_tokens,
         .limit = b->setup.n_ctx,
-        .target_len = n_rows,
-        .draft_len = n_rows,
+        .rows = {n_rows, n_rows},
     };
     struct law_params law = {.temperature = temperature, .top_p = top_p, .repetition = 1.0f};
     config.params =

@@ -224,8 +224,8 @@ static void take_tokens(struct engine *e, struct seq *s, const struct seq_result
 {
     seq_append(s, r->tokens, r->n_tokens);
     ASSERT(s->len == r->len);
-    s->target_len = r->target_len;
-    s->draft_len = r->draft_len;
+    s->target_len = r->rows[MODEL_TARGET];
+    s->draft_len = r->rows[MODEL_DRAFT];
     if (s->lookup)
         lookup_append(s->lookup, r->tokens, r->n_tokens);
     sched_commit(&e->sched, s, !s->draft_kv);

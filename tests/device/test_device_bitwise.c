@@ -90,7 +90,7 @@ static void decode_one(struct rig *r, const struct way *w, const struct fixture 
                                  .n_tokens = LEN + i,
                                  .n_prompt = LEN,
                                  .limit = 512,
-                                 .target_len = LEN + i - 1};
+                                 .rows = {LEN + i - 1, 0}};
     assert_int_equal(r->ops->slot_set(r->dev, w->slot, &config), 0);
     rig_clear(r);
     companions_round(r, w, i);

@@ -186,7 +186,7 @@ static void test_calls_that_do_not_fit(void **state)
     assert_int_equal(ops->slot_set(r->dev, 0, &c), SPECD_EINVAL);
     c = ok, c.limit = 513;
     assert_int_equal(ops->slot_set(r->dev, 0, &c), SPECD_EINVAL);
-    c = ok, c.target_len = 2;
+    c = ok, c.rows[MODEL_TARGET] = 2;
     assert_int_equal(ops->slot_set(r->dev, 0, &c), SPECD_EINVAL);
     c = ok, c.n_tokens = 0;
     assert_int_equal(ops->slot_set(r->dev, 0, &c), SPECD_EINVAL);
