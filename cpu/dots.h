@@ -1,0 +1,218 @@
+/*
+ * dots.h - the integer kernels, compiled once per instruction set; kernel.h has the order they keep.
+ *
+ * One function is written over the type and the number R of rows as compile-time constants and
+ * instantiated for each pair. Its integer sums, R * HALVES vectors, stay in registers over a run of
+ * 32 columns; what comes after a run is a few operations a row.
+ *
+ * AVX2 multiplies by vpmaddubsw, which saturates a pair of products, and adds pairs in 16 bits.
+ * Neither ever overflows, for activations within -127 .. 127:
+ *   4 bits            8 pairs of 2 * 15 * 127: 30480: a whole run fits
+ *   q4_0, q5_0, q6_K  sums begin at -offset * (the sum of the same x) and may wrap on the way; what
+ *                     they end at is the sum of (u - offset) x: 16 * 16 * 127 = 32512 of a run in
+ *                     q5_0, and 8 * 32 * 127 = 32512 of half a run in q6_K
+ *   q5_1, q5_K        4 pairs of 2 * 31 * 127: 31496: half a run
+ *   q8_0              2 * 255 * 127 = 64770 would saturate: see dot_signed
+ * (u, before the offset, is below 64 but in q8_0, so that no single pair exceeds 2 * 63 * 127.)
+ */
+#include "kernel.h"
+#include "vectors.h"
+
+#define DOTS_MOST 10 /* rows that any instance has */
+
+/* Word k of a run: four columns of each channel of half h, as unsigned bytes. */
+INLINE vi word_of(const enum dtype t, const uint8_t *run, const int h, const int k)
+{
+    const uint8_t *line = run + h * VECTOR_BYTES;
+    if (t == DT_Q8_0)
+        return vi_load(line + k * LINE);
+    vi q = vi_load(line + k / 2 * LINE);
+    q = (k % 2 ? vi_up(q, -4) : q) & vi_set(0x0F0F0F0F);
+    if (dtype_high_bits(t) == 1)
+        q |= vi_up(vi_load(line + 4 * LINE), 4 - k) & vi_set(0x10101010);
+    if (dtype_high_bits(t) == 2)
+        q |= vi_up(vi_load(line + (4 + k / 4) * LINE), 4 - k % 4 * 2) & vi_set(0x30303030);
+    return q;
+}
+
+/* Whether the two halves of a run are summed apart: for their scales, or to fit 16 bits. */
+INLINE bool is_split(const enum dtype t)
+{
+    return t == DT_Q6_K || (!WORD_DOTS && (t == DT_Q5_1 || t == DT_Q5_K));
+}
+
+/* -offset times a sum of x, which stands as two numbers of 16 bits. */
+INLINE vi start(const enum dtype t, int32_t pairs)
+{
+    const int offset = dtype_offset(t);
+    if (offset == 0 || (!WORD_DOTS && t == DT_Q8_0))
+        return vi_set(0);
+#if WORD_DOTS
+    return dot_16(vi_set(0), vi_set(pairs), vi_set((int32_t)((uint32_t)(-offset & 0xFFFF) * 0x10001u)));
+#else
+    return (vi)_mm256_mullo_epi16(_mm256_set1_epi32(pairs), _mm256_set1_epi16((int16_t)-offset));
+#endif
+}
+
+/* s[r][h] of one plane: the integers I over a run. scales: q6_K's, of 16 channels twice. */
+INLINE void plane_sums(const enum dtype t, const int R, const uint8_t *run, const uint8_t *scales,
+                       const int32_t *plane, vi s[DOTS_MOST][HALVES])
+{
+    vi a[DOTS_MOST][HALVES];
+    EACH(part, 2)
+    {
+        const int32_t *pairs = plane + (QROW_PAIRS + (is_split(t) ? part : 2)) * R;
+        EACH(r, R) EACH(h, HALVES) if (part == 0 || is_split(t)) a[r][h] = start(t, pairs[r]);
+        EACH(i, 4)
+        {
+            const int k = 4 * part + i;
+            vi w[HALVES];
+            EACH(h, HALVES) w[h] = word_of(t, run, h, k);
+            EACH(r, R)
+            {
+                vi x = vi_set(plane[(QROW_WORDS + k) * R + r]);
+#if !WORD_DOTS
+                if (t == DT_Q8_0) {
+                    EACH(h, HALVES) a[r][h] = dot_signed(a[r][h], w[h] ^ vi_set(0x80808080u), x);
+                    continue;
+                }
+#endif
+                EACH(h, HALVES) a[r][h] = dot(a[r][h], w[h], x);
+            }
+        }
+        if (!is_split(t) && part == 0)
+            continue;
+        EACH(h, HALVES)
+        {
+            vi sc = vi_set(1);
+            if (t == DT_Q6_K)
+                sc = vi_i8(scales + part * PANEL + h * (PANEL / HALVES));
+            EACH(r, R)
+            {
+#if WORD_DOTS
+                vi all = t == DT_Q6_K ? a[r][h] * sc : a[r][h];
+#else
+                vi all = a[r][h];
+                if (t == DT_Q6_K) /* the scale in both halves of a lane */
+                    all = dot_16(vi_set(0), all, vi_up(sc, 16) | (sc & 0xFFFF));
+                else if (t != DT_Q8_0)
+                    all = dot_16(vi_set(0), all, vi_set(0x10001));
+#endif
+                s[r][h] = is_split(t) && part == 1 ? s[r][h] + all : all;
+            }
+        }
+    }
+}
+
+INLINE bool any_hot(const uint8_t *hot)
+{
+    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)hot);
+    return !_mm_testz_si128(v, v);
+}
+
+/* f or, in q6_K, the block's own sum, after a run. */
+INLINE void add_run(const enum dtype t, const int R, const uint8_t *head, const int in_block,
+                    vi s[DOTS_MOST][HALVES], const float *scale, const float *xsum,
+                    vf f[DOTS_MOST][HALVES])
+{
+    EACH(h, HALVES)
+    {
+        const int at = h * (PANEL / HALVES);
+        vf d = vf_set(0), m = d;
+        if (t == DT_Q4_0 || t == DT_Q5_0 || t == DT_Q8_0)
+            d = vf_f16(head + in_block * PANEL * 2 + at * 2);
+        if (dtype_has_min(t)) {
+            d = vf_f16(head + at * 2);
+            m = vf_f16(head + PANEL * 2 + at * 2);
+        }
+        if (t == DT_Q4_K || t == DT_Q5_K) {
+            d *= vf_of_int(vi_u8(head + HEAD_SCALES + in_block * PANEL + at));
+            m *= vf_of_int(vi_u8(head + HEAD_MINS + in_block * PANEL + at));
+        }
+        EACH(r, R)
+        {
+            vf v = vf_of_int(s[r][h]);
+            if (t == DT_Q6_K) {
+                f[r][h] = vf_fma(v, vf_set(scale[r]), f[r][h]);
+                continue;
+            }
+            f[r][h] = vf_fma(v * vf_set(scale[r]), d, f[r][h]);
+            if (t == DT_Q4_K || t == DT_Q5_K)
+                f[r][h] = vf_fnma(m, vf_set(xsum[r]), f[r][h]);
+            else if (dtype_has_min(t))
+                f[r][h] = vf_fma(m, vf_set(xsum[r]), f[r][h]);
+        }
+    }
+}
+
+INLINE void dots_of(const enum dtype t, const int R, const struct dots_args *args)
+{
+    const struct panel_block b = panel_block(t);
+    const uint8_t *head = args->w;
+    const int32_t *plane = args->plane, *low = args->low;
+    vf f[DOTS_MOST][HALVES], block[DOTS_MOST][HALVES];
+    EACH(r, R) EACH(h, HALVES) f[r][h] = vf_set(0);
+    for (int left = args->n_runs; left > 0; left -= b.runs) {
+        const uint8_t *run = head + b.head_bytes;
+        for (size_t i = 0; i < b.head_bytes; i += LINE)
+            FETCH(head + i);
+        EACH(r, R) EACH(h, HALVES) block[r][h] = vf_set(0);
+        for (int j = 0; j < b.runs && j < left; j++) {
+            vi s[DOTS_MOST][HALVES];
+            const uint8_t *scales = head + HEAD_SCALES + j * 2 * PANEL;
+            const float *scale = (const float *)(const void *)(plane + QROW_SCALE * R);
+            for (size_t i = 0; i < b.run_bytes; i += LINE)
+                FETCH(run + i);
+            plane_sums(t, R, run, scales, plane, s);
+            if (any_hot((const uint8_t *)(plane + 13 * R))) {
+                vi l[DOTS_MOST][HALVES];
+                plane_sums(t, R, run, scales, low, l);
+                EACH(r, R) EACH(h, HALVES) s[r][h] = vi_up(s[r][h], 7) + l[r][h];
+                scale = (const float *)(const void *)(low + QROW_SCALE * R);
+            }
+            add_run(t, R, head, j, s, scale, (const float *)(const void *)(plane + QROW_SUM * R),
+                    t == DT_Q6_K ? block : f);
+            plane += 13 * R + 4;
+            low += 12 * R;
+            run += b.run_bytes;
+        }
+        if (t == DT_Q6_K) {
+            EACH(h, HALVES)
+            {
+                vf d = vf_load(head + h * VECTOR_BYTES);
+                EACH(r, R) f[r][h] = vf_fma(block[r][h], d, f[r][h]);
+            }
+        }
+        head = run;
+        if (left < b.runs)
+            break;
+    }
+    EACH(r, R) EACH(h, HALVES) vf_store(args->y + r * PANEL + h * (PANEL / HALVES), f[r][h]);
+}
+
+/* ---- instances ------------------------------------------------------------------------------- */
+
+/* clang-format off */
+#if VECTOR_BYTES == 64
+#define DOTS_ROWS 10
+#define ROWS_OF(X, t) X(t, 1) X(t, 2) X(t, 3) X(t, 4) X(t, 5) X(t, 6) X(t, 7) X(t, 8) X(t, 9) X(t, 10)
+#else /* 16 registers: two sums a row */
+#define DOTS_ROWS 6
+#define ROWS_OF(X, t) X(t, 1) X(t, 2) X(t, 3) X(t, 4) X(t, 5) X(t, 6)
+#endif
+#define QUANTISED(X)                                                                          \
+    ROWS_OF(X, Q4_0) ROWS_OF(X, Q4_1) ROWS_OF(X, Q5_0) ROWS_OF(X, Q5_1) ROWS_OF(X, Q8_0)      \
+    ROWS_OF(X, Q4_K) ROWS_OF(X, Q5_K) ROWS_OF(X, Q6_K)
+#define DOTS(t, R) \
+    TARGET static void dots_##t##_##R(const struct dots_args *a) { dots_of(DT_##t, R, a); }
+#define DOTS_ENTRY(t, R) [DT_##t][R] = dots_##t##_##R,
+/* clang-format on */
+
+QUANTISED(DOTS)
+
+static dots_fn *const dots_table[DT_COUNT][DOTS_ROWS + 1] = {QUANTISED(DOTS_ENTRY)};
+
+static void dots(enum dtype t, int R, const struct dots_args *a)
+{
+    dots_table[t][R](a);
+}

@@ -1,0 +1,9 @@
+/* The loops of matmul_avx_vnni.c in AVX-512VL's encoding, for tests on machines without AVX-VNNI. */
+#if defined(__x86_64__)
+#define VECTOR_ISA 3
+#include "dots.h"
+
+const struct kernels kernels_vnni_256 = {DOTS_ROWS, dots, &row_kernels_avx2};
+#else
+typedef int matmul_vnni_256_is_empty_here;
+#endif
