@@ -55,7 +55,8 @@ enum model_role { MODEL_TARGET, MODEL_DRAFT, MODEL_ROLES };
 enum weight_type { WEIGHT_NATIVE, WEIGHT_F32, WEIGHT_BF16, WEIGHT_Q8_0, WEIGHT_FP8, WEIGHT_INT4 };
 enum kv_type { KV_BF16, KV_F32, KV_FP8 };
 /* What integer weights multiply on the CPU device: rows rounded to 8 bits, 15 where a value stands
- * out, or floats as they are. The CUDA device has formats of its own and knows only the default. */
+ * out, or floats as they are. The CUDA device has a format of its own and refuses all but the
+ * default. */
 enum activations { ACTIVATIONS_INT8, ACTIVATIONS_F32 };
 
 /* ---- opening and sizing ---------------------------------------------------------------------- */
