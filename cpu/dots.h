@@ -41,28 +41,27 @@ INLINE bool is_split(const enum dtype t)
     return t == DT_Q6_K || (!WORD_DOTS && (t == DT_Q5_1 || t == DT_Q5_K));
 }
 
-/* -offset times a sum of x, which stands as two numbers of 16 bits. */
-INLINE vi start(const enum dtype t, int32_t pairs)
+/* Which of a row's starts: of half `part` where halves are summed apart; -1: sums begin at 0. */
+INLINE int start_of(const enum dtype t, const int part)
 {
-    const int offset = dtype_offset(t);
-    if (offset == 0 || (!WORD_DOTS && t == DT_Q8_0))
-        return vi_set(0);
-#if WORD_DOTS
-    return dot_16(vi_set(0), vi_set(pairs), vi_set((int32_t)((uint32_t)(-offset & 0xFFFF) * 0x10001u)));
-#else
-    return (vi)_mm256_mullo_epi16(_mm256_set1_epi32(pairs), _mm256_set1_epi16((int16_t)-offset));
-#endif
+    return t == DT_Q4_0                ? START_Q4_0
+           : t == DT_Q5_0              ? START_Q5_0
+           : t == DT_Q6_K              ? START_Q6_K + part
+           : t == DT_Q8_0 && WORD_DOTS ? START_Q8_0
+                                       : -1;
 }
 
-/* s[r][h] of one plane: the integers I over a run. scales: q6_K's, of 16 channels twice. */
-INLINE void plane_sums(const enum dtype t, const int R, const uint8_t *run, const uint8_t *scales,
-                       const int32_t *plane, vi s[DOTS_MOST][HALVES])
+/* s[r][h]: the integers I over a run. rows: of a tile of R, or the low integers of one row, R = 1.
+ * scales: q6_K's, of 16 channels twice. */
+INLINE void run_sums(const enum dtype t, const int R, const uint8_t *run, const uint8_t *scales,
+                     const int32_t *rows, vi s[DOTS_MOST][HALVES])
 {
     vi a[DOTS_MOST][HALVES];
     EACH(part, 2)
     {
-        const int32_t *pairs = plane + (QROW_PAIRS + (is_split(t) ? part : 2)) * R;
-        EACH(r, R) EACH(h, HALVES) if (part == 0 || is_split(t)) a[r][h] = start(t, pairs[r]);
+        const int begin = start_of(t, part);
+        EACH(r, R) EACH(h, HALVES) if (part == 0 || is_split(t))
+            a[r][h] = vi_set(begin < 0 ? 0 : rows[(QROW_STARTS + begin) * R + r]);
         EACH(i, 4)
         {
             const int k = 4 * part + i;
@@ -70,7 +69,7 @@ INLINE void plane_sums(const enum dtype t, const int R, const uint8_t *run, cons
             EACH(h, HALVES) w[h] = word_of(t, run, h, k);
             EACH(r, R)
             {
-                vi x = vi_set(plane[(QROW_WORDS + k) * R + r]);
+                vi x = vi_set(rows[k * R + r]);
 #if !WORD_DOTS
                 if (t == DT_Q8_0) {
                     EACH(h, HALVES) a[r][h] = dot_signed(a[r][h], w[h] ^ vi_set(0x80808080u), x);
@@ -94,9 +93,9 @@ INLINE void plane_sums(const enum dtype t, const int R, const uint8_t *run, cons
 #else
                 vi all = a[r][h];
                 if (t == DT_Q6_K) /* the scale in both halves of a lane */
-                    all = dot_16(vi_set(0), all, vi_up(sc, 16) | (sc & 0xFFFF));
+                    all = madd(all, vi_up(sc, 16) | (sc & 0xFFFF));
                 else if (t != DT_Q8_0)
-                    all = dot_16(vi_set(0), all, vi_set(0x10001));
+                    all = madd(all, vi_set(0x10001));
 #endif
                 s[r][h] = is_split(t) && part == 1 ? s[r][h] + all : all;
             }
@@ -104,10 +103,26 @@ INLINE void plane_sums(const enum dtype t, const int R, const uint8_t *run, cons
     }
 }
 
-INLINE bool any_hot(const uint8_t *hot)
+/* Which rows are hot: bit r. */
+INLINE unsigned hot_rows(const int32_t *bytes)
 {
-    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)hot);
-    return !_mm_testz_si128(v, v);
+    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)bytes);
+    return (unsigned)_mm_movemask_epi8(_mm_cmpgt_epi8(v, _mm_setzero_si128()));
+}
+
+/* Makes the sums of hot rows those of high and low integers. */
+INLINE void add_low(const enum dtype t, const int R, const uint8_t *run, const uint8_t *scales,
+                    unsigned hot, const int32_t *low, size_t low_stride, vi s[DOTS_MOST][HALVES])
+{
+    vi all[DOTS_MOST][HALVES]; /* apart from s, which stays in registers: this has an index */
+    EACH(r, R) EACH(h, HALVES) all[r][h] = s[r][h];
+    for (; hot; hot &= hot - 1) {
+        int r = __builtin_ctz(hot);
+        vi l[DOTS_MOST][HALVES];
+        run_sums(t, 1, run, scales, low + (size_t)r * low_stride, l);
+        EACH(h, HALVES) all[r][h] = vi_up(all[r][h], 7) + l[0][h];
+    }
+    EACH(r, R) EACH(h, HALVES) s[r][h] = all[r][h];
 }
 
 /* f or, in q6_K, the block's own sum, after a run. */
@@ -149,7 +164,8 @@ INLINE void dots_of(const enum dtype t, const int R, const struct dots_args *arg
 {
     const struct panel_block b = panel_block(t);
     const uint8_t *head = args->w;
-    const int32_t *plane = args->plane, *low = args->low;
+    const int32_t *tile = args->tile, *low = args->low;
+    const size_t low_stride = (size_t)args->n_runs * LOW_WORDS;
     vf f[DOTS_MOST][HALVES], block[DOTS_MOST][HALVES];
     EACH(r, R) EACH(h, HALVES) f[r][h] = vf_set(0);
     for (int left = args->n_runs; left > 0; left -= b.runs) {
@@ -160,20 +176,16 @@ INLINE void dots_of(const enum dtype t, const int R, const struct dots_args *arg
         for (int j = 0; j < b.runs && j < left; j++) {
             vi s[DOTS_MOST][HALVES];
             const uint8_t *scales = head + HEAD_SCALES + j * 2 * PANEL;
-            const float *scale = (const float *)(const void *)(plane + QROW_SCALE * R);
+            const float *scale = (const float *)(const void *)(tile + QROW_SCALE * R);
             for (size_t i = 0; i < b.run_bytes; i += LINE)
                 FETCH(run + i);
-            plane_sums(t, R, run, scales, plane, s);
-            if (any_hot((const uint8_t *)(plane + 13 * R))) {
-                vi l[DOTS_MOST][HALVES];
-                plane_sums(t, R, run, scales, low, l);
-                EACH(r, R) EACH(h, HALVES) s[r][h] = vi_up(s[r][h], 7) + l[r][h];
-                scale = (const float *)(const void *)(low + QROW_SCALE * R);
-            }
-            add_run(t, R, head, j, s, scale, (const float *)(const void *)(plane + QROW_SUM * R),
-                    t == DT_Q6_K ? block : f);
-            plane += 13 * R + 4;
-            low += 12 * R;
+            run_sums(t, R, run, scales, tile, s);
+            unsigned hot = hot_rows(tile + QROW_WORDS * R);
+            if (hot)
+                add_low(t, R, run, scales, hot, low, low_stride, s);
+            add_run(t, R, head, j, s, scale, scale + R, t == DT_Q6_K ? block : f);
+            tile += tile_words(R);
+            low += LOW_WORDS;
             run += b.run_bytes;
         }
         if (t == DT_Q6_K) {

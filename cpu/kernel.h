@@ -14,9 +14,8 @@
  *   f32, bf16, f16     for each column                   f = fma(w, x, f)
  * and, where activations are kept as floats, every integer type as f32 has it, with the weights'
  * exact values (quant_values). Lanes, tiles of rows, threads and the order within a run are free:
- * they change no bit. Where a row is hot, its integer is 128 * (I of its high bits) + (I of its low
- * bits), below 2^31 for every type: q6_K has 2 * 16 * 128 * 32 * 16129 = 2.114e9. The others of the
- * tile then take 128 * I and scale / 128, a power of two, which gives the same bits.
+ * they change no bit. Where a row is hot, its integer is 128 * (I of its high integers) + (I of its
+ * low ones), below 2^31 for every type: q6_K has 2 * 16 * 128 * 32 * 16129 = 2.114e9.
  */
 #ifndef SPECD_CPU_KERNEL_H
 #define SPECD_CPU_KERNEL_H
@@ -31,7 +30,7 @@
 /* One panel times a tile of quantised rows. */
 struct dots_args {
     const uint8_t *w;          /* the panel */
-    const int32_t *plane, *low; /* the tile's records */
+    const int32_t *tile, *low; /* its records; the low integers of its first row */
     int n_runs;
     float *y; /* (R, PANEL), 64-byte aligned, written */
 };
@@ -49,24 +48,23 @@ struct floats_args {
 typedef void dots_fn(const struct dots_args *a);
 typedef void floats_fn(const struct floats_args *a);
 
-/* What needs no dot products of bytes. */
-struct row_kernels {
-    int rows; /* of x that `floats` takes at most, <= FLOAT_TILE */
+struct float_kernels {
+    int rows; /* of x that `multiply` takes at most, <= FLOAT_TILE */
     /* n_panels is 1, or what floats_panels says of n_rows. */
-    void (*floats)(enum dtype t, int n_panels, int n_rows, const struct floats_args *a);
+    void (*multiply)(enum dtype t, int n_panels, int n_rows, const struct floats_args *a);
     /* Runs first .. first + n of a panel as f32 panels have them. out: (n * RUN, PANEL), aligned */
     void (*decode)(enum dtype t, const void *panel, int first, int n, float *out);
-    /* Row `row` of a tile of R, see qrows.h. */
-    void (*quantise)(const float *x, int n_cols, int R, int row, int32_t *plane, int32_t *low);
 };
 
 struct kernels {
     int rows; /* of a tile, at most */
     void (*dots)(enum dtype t, int R, const struct dots_args *a);
-    const struct row_kernels *other;
+    /* Row `row` of a tile of R, see qrows.h. */
+    void (*quantise)(const float *x, int n_cols, int R, int row, int32_t *tile, int32_t *low);
+    const struct float_kernels *floats;
 };
 
-extern const struct row_kernels row_kernels_avx2;
+extern const struct float_kernels float_kernels_avx2;
 extern const struct kernels kernels_portable, kernels_avx2, kernels_avx_vnni, kernels_vnni_256,
     kernels_avx512; /* but for the first, only for x86-64 */
 

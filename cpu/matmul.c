@@ -81,8 +81,8 @@ static void multiply_integers(const struct stage *s, struct task t, struct scrat
             int row = first_row(s, tile), n = first_row(s, tile + 1) - row;
             struct dots_args a = {
                 .w = (const uint8_t *)panel_at(t.job->w, p),
-                .plane = qrows_plane(s->in->q, tile),
-                .low = qrows_low(s->in->q, tile),
+                .tile = qrows_tile(s->in->q, tile),
+                .low = qrows_low(s->in->q, row),
                 .n_runs = s->in->cols / RUN,
                 .y = scratch->acc,
             };
@@ -96,14 +96,14 @@ static void multiply_block(const struct stage *s, struct task t, enum dtype type
                            struct floats_args a)
 {
     int row = first_row(s, t.tile), n_rows = first_row(s, t.end_tile) - row;
-    int n_tiles = (n_rows + s->kernels->other->rows - 1) / s->kernels->other->rows;
+    int n_tiles = (n_rows + s->kernels->floats->rows - 1) / s->kernels->floats->rows;
     const float *x = a.x + (ptrdiff_t)row * s->in->x_stride;
     float *acc = a.acc;
     for (int i = 0; i < n_tiles; i++) {
         int first = i * n_rows / n_tiles, n = (i + 1) * n_rows / n_tiles - first;
         a.x = x + (ptrdiff_t)first * s->in->x_stride;
         a.acc = acc + (ptrdiff_t)first * t.n_panels * PANEL;
-        s->kernels->other->floats(type, t.n_panels, n, &a);
+        s->kernels->floats->multiply(type, t.n_panels, n, &a);
     }
 }
 
@@ -126,7 +126,7 @@ static void multiply_floats(const struct stage *s, struct task t, struct scratch
         const char *panel = a.w;
         for (int run = 0, n; run < w->cols / RUN; run += n) {
             n = MIN(DECODE_RUNS, w->cols / RUN - run);
-            s->kernels->other->decode(w->type, panel, run, n, scratch->values);
+            s->kernels->floats->decode(w->type, panel, run, n, scratch->values);
             a.w = (const char *)scratch->values;
             a.n_cols = n * RUN;
             multiply_block(s, t, DT_F32, a);

@@ -1,5 +1,6 @@
 /* The kernels in plain C: the definition that the vector kernels are tested against. */
 #define LANES_AVX2 0
+#define QROWS_IN_PAIRS false
 #include "qrows_body.h"
 
 #include "kernel.h"
@@ -37,15 +38,15 @@ static float float_at(const int32_t *word)
     return f;
 }
 
-/* One row and channel over one run; block: q6_K's sum F. */
-static void add_run(enum dtype t, const int32_t *plane, const int32_t *low, int R, bool hot,
+/* One row and channel over one run; low: NULL where the row is not hot; block: q6_K's sum F. */
+static void add_run(enum dtype t, const int32_t *tile, int R, const int32_t *low,
                     const struct quant_run *w, bool block_ends, float *block, float *f)
 {
-    float scale = float_at((hot ? low : plane) + QROW_SCALE * R), xsum = float_at(plane + QROW_SUM * R);
+    float scale = float_at(tile + QROW_SCALE * R), xsum = float_at(tile + QROW_SUM * R);
     float d = f16_to_f32(w->d), m = f16_to_f32(w->m);
-    int32_t sum = run_sum(t, plane, R, w);
-    if (hot)
-        sum = sum * 128 + run_sum(t, low, R, w);
+    int32_t sum = run_sum(t, tile, R, w);
+    if (low)
+        sum = sum * 128 + run_sum(t, low, 1, w);
     if (t == DT_Q6_K) {
         *block = fmaf((float)sum, scale, *block);
         if (!block_ends)
@@ -67,16 +68,15 @@ static void dots(enum dtype t, int R, const struct dots_args *a)
 {
     for (int channel = 0; channel < PANEL; channel++) {
         float f[FLOAT_TILE] = {0}, block[FLOAT_TILE] = {0};
-        const int32_t *plane = a->plane, *low = a->low;
-        for (int run = 0; run < a->n_runs; run++, plane += plane_words(R), low += low_words(R)) {
-            const uint8_t *hot = (const uint8_t *)(plane + 13 * R);
-            bool any = false;
-            for (int r = 0; r < R; r++)
-                any |= hot[r];
+        const int32_t *tile = a->tile;
+        for (int run = 0; run < a->n_runs; run++, tile += tile_words(R)) {
+            const uint8_t *hot = (const uint8_t *)(tile + QROW_WORDS * R);
             struct quant_run w;
             panel_get(t, a->w, (size_t)run, channel, &w);
-            for (int r = 0; r < R; r++)
-                add_run(t, plane + r, low + r, R, any, &w, run % 8 == 7, &block[r], &f[r]);
+            for (int r = 0; r < R; r++) {
+                const int32_t *low = a->low + ((ptrdiff_t)r * a->n_runs + run) * LOW_WORDS;
+                add_run(t, tile + r, R, hot[r] ? low : NULL, &w, run % 8 == 7, &block[r], &f[r]);
+            }
         }
         for (int r = 0; r < R; r++)
             a->y[r * PANEL + channel] = f[r];
@@ -121,5 +121,5 @@ static void decode(enum dtype t, const void *panel, int first, int n, float *out
         }
 }
 
-static const struct row_kernels row_kernels = {FLOAT_TILE, floats, decode, quantise};
-const struct kernels kernels_portable = {FLOAT_TILE, dots, &row_kernels};
+static const struct float_kernels float_kernels = {FLOAT_TILE, floats, decode};
+const struct kernels kernels_portable = {FLOAT_TILE, dots, quantise, &float_kernels};

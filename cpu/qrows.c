@@ -10,8 +10,8 @@ void qrows_layout(struct qrows *q, int max_rows, int max_cols, struct arena *a)
 {
     size_t runs = ((size_t)max_cols + RUN - 1) / RUN, rows = (size_t)max_rows;
     *q = (struct qrows){.max_rows = max_rows, .max_cols = max_cols};
-    q->plane = arena_take(a, runs, (rows * 13 + (rows / TILE_MIN + 1) * 4) * sizeof(int32_t));
-    q->low = arena_take(a, runs, rows * 12 * sizeof(int32_t));
+    q->tiles = arena_take(a, runs, (rows * QROW_WORDS + (rows / TILE_MIN + 1) * 4) * 4);
+    q->low = arena_take(a, runs, rows * LOW_WORDS * 4);
 }
 
 void qrows_begin(struct qrows *q, int n_rows, int cols)
@@ -32,6 +32,5 @@ void qrows_put(const struct qrows *q, int row, const float *x)
     while (qrows_first(q, tile) > row)
         tile--;
     int first = qrows_first(q, tile), R = qrows_first(q, tile + 1) - first;
-    q->kernels->other->quantise(x, q->cols, R, row - first, (int32_t *)(uintptr_t)qrows_plane(q, tile),
-                         (int32_t *)(uintptr_t)qrows_low(q, tile));
+    q->kernels->quantise(x, q->cols, R, row - first, qrows_tile(q, tile), qrows_low(q, row));
 }

@@ -15,8 +15,8 @@
  *
  * Rows lie interleaved in tiles, as many rows as the kernels in use take at once, so that one
  * pointer serves a kernel for all of them: of each run first word k of every row, then word k + 1.
- * A tile also says which of its rows are hot in a run: only if one is does a kernel look at the
- * second plane, which is zero for the others and so changes no bit of theirs.
+ * A tile also says which of its rows are hot in a run; low integers lie row by row, as only those
+ * rows need them.
  */
 #ifndef SPECD_CPU_QROWS_H
 #define SPECD_CPU_QROWS_H
@@ -31,7 +31,8 @@
 struct kernels;
 
 struct qrows {
-    int32_t *plane, *low; /* the tiles' records, see below; the second plane's */
+    int32_t *tiles; /* records, see below */
+    int32_t *low;   /* (max_rows, runs, LOW_WORDS) */
     int max_rows, max_cols;
     int n_rows, cols, n_tiles; /* from qrows_begin on */
     const struct kernels *kernels;
@@ -50,38 +51,41 @@ static inline int qrows_first(const struct qrows *q, int tile)
     return (int)((int64_t)tile * q->n_rows / q->n_tiles);
 }
 
-/* ---- records: 32-bit words of one run of a tile of R rows, [R] each ---------------------------
- *   words 0-7    the integers of 4 columns each
- *   pairs[3]     two i16: the sums over these words' bytes 0 and 1, and over bytes 2 and 3; of
- *                columns 0-15, of columns 16-31, of all
- *   scale        float
- * and in the first plane, which is a whole number of 16 bytes
- *   sum          float: scale times the sum of the run's integers
- *   hot          16 bytes, not by R: 1 for each row that is hot here
- * In the second plane scale is that of 128 * high + low, for rows that are not hot, too. */
+/* ---- records -----------------------------------------------------------------------------------
+ * 32-bit words of one run of a tile of R rows, [R] each:
+ *   words 0-7  the integers of 4 columns each; of hot rows the high ones
+ *   starts     where sums of (u - offset) q begin that add up u q: -offset times the sum of q, for
+ *              q4_0, q5_0, q8_0, and for q6_K of columns 0-15 and 16-31. For kernels that add in 16
+ *              bits two such numbers, of every other pair of columns (dots.h).
+ *   scale      float
+ *   sum        float: scale times the sum of the run's integers, X where hot
+ * and then 16 bytes, not by R: 1 for each row that is hot here.
+ * Of a run of a row that is hot, the low integers' words and starts; others are not written. */
 
-enum { QROW_WORDS, QROW_PAIRS = 8, QROW_SCALE = 11, QROW_SUM = 12 };
+enum {
+    QROW_STARTS = 8,
+    QROW_SCALE = 13,
+    QROW_SUM = 14,
+    QROW_WORDS = 15,
+    LOW_WORDS = 13,
+};
 
-static inline size_t plane_words(int R)
+enum { START_Q4_0, START_Q5_0, START_Q8_0, START_Q6_K, STARTS = START_Q6_K + 2 };
+
+static inline size_t tile_words(int R)
 {
-    return (size_t)R * 13 + 4;
+    return (size_t)R * QROW_WORDS + 4;
 }
 
-static inline size_t low_words(int R)
-{
-    return (size_t)R * 12;
-}
-
-/* A tile's records. */
-static inline const int32_t *qrows_plane(const struct qrows *q, int tile)
+static inline int32_t *qrows_tile(const struct qrows *q, int tile)
 {
     size_t runs = (size_t)q->cols / 32, first = (size_t)qrows_first(q, tile);
-    return q->plane + runs * (first * 13 + (size_t)tile * 4);
+    return q->tiles + runs * (first * QROW_WORDS + (size_t)tile * 4);
 }
 
-static inline const int32_t *qrows_low(const struct qrows *q, int tile)
+static inline int32_t *qrows_low(const struct qrows *q, int row)
 {
-    return q->low + (size_t)q->cols / 32 * low_words(qrows_first(q, tile));
+    return q->low + (size_t)q->cols / 32 * (size_t)row * LOW_WORDS;
 }
 
 #endif

@@ -1,5 +1,7 @@
 /*
- * qrows_body.h - quantising a row, as qrows.h says; compiled with lanes.h once per instruction set.
+ * qrows_body.h - quantising a row, as qrows.h says; compiled with lanes.h for each set of kernels.
+ *
+ * QROWS_IN_PAIRS: for kernels that add in 16 bits.
  */
 #include "kernel.h"
 #include "lanes.h"
@@ -52,17 +54,16 @@ LANES_FN void round_run(const float *x, float inv, bool hot, struct quantised *q
     store_bytes(q->low, low);
 }
 
-/* Sums of words 0-3 and 4-7: two i16, of bytes 0 and 1, and of bytes 2 and 3. */
-LANES_FN void pair_sums(const int8_t *q, int32_t pairs[3])
+/* Of words 0-3 and of words 4-7, two numbers of 16 bits each: the sums of every other pair of
+ * columns. */
+LANES_FN void pair_sums(const int8_t *q, int32_t pairs[2])
 {
     __m256i p = _mm256_load_si256((const __m256i *)(const void *)q);
     p = _mm256_maddubs_epi16(_mm256_set1_epi8(1), p);
     p = _mm256_add_epi16(p, _mm256_shuffle_epi32(p, 0x4E));
     p = _mm256_add_epi16(p, _mm256_shuffle_epi32(p, 0xB1));
-    __m128i a = _mm256_castsi256_si128(p), b = _mm256_extracti128_si256(p, 1);
-    pairs[0] = _mm_cvtsi128_si32(a);
-    pairs[1] = _mm_cvtsi128_si32(b);
-    pairs[2] = _mm_cvtsi128_si32(_mm_add_epi16(a, b));
+    pairs[0] = _mm_cvtsi128_si32(_mm256_castsi256_si128(p));
+    pairs[1] = _mm_cvtsi128_si32(_mm256_extracti128_si256(p, 1));
 }
 
 #else
@@ -87,69 +88,70 @@ LANES_FN void round_run(const float *x, float inv, bool hot, struct quantised *q
     }
 }
 
-LANES_FN void pair_sums(const int8_t *q, int32_t pairs[3])
+LANES_FN void pair_sums(const int8_t *q, int32_t pairs[2])
 {
-    int16_t sum[3][2] = {{0}};
-    for (int i = 0; i < RUN; i++) {
-        int pair = i % 4 / 2;
-        sum[i / 16][pair] = (int16_t)(sum[i / 16][pair] + q[i]);
-        sum[2][pair] = (int16_t)(sum[2][pair] + q[i]);
-    }
+    int16_t sum[2][2] = {{0}};
+    for (int i = 0; i < RUN; i++)
+        sum[i / 16][i % 4 / 2] = (int16_t)(sum[i / 16][i % 4 / 2] + q[i]);
     memcpy(pairs, sum, sizeof(sum));
 }
 
 #endif
 
-LANES_FN int32_t pair_total(int32_t pairs)
+/* Writes the starts of these integers, `stride` words apart, and returns their sum. */
+LANES_FN int32_t put_starts(const int8_t *q, bool in_pairs, int32_t *to, int stride)
 {
-    return (int16_t)(uint16_t)pairs + (pairs >> 16);
+    static const int offsets[STARTS] = {8, 16, 128, 32, 32};
+    int32_t pairs[2];
+    int even[3], odd[3]; /* of each half, and of both */
+    pair_sums(q, pairs);
+    for (int i = 0; i < 2; i++) {
+        even[i] = (int16_t)(uint16_t)pairs[i];
+        odd[i] = pairs[i] >> 16;
+    }
+    even[2] = even[0] + even[1];
+    odd[2] = odd[0] + odd[1];
+    for (int i = 0; i < STARTS; i++) {
+        int which = i < START_Q6_K ? 2 : i - START_Q6_K;
+        int a = -offsets[i] * even[which], b = -offsets[i] * odd[which];
+        to[i * stride] = in_pairs ? (int32_t)((uint32_t)b << 16 | (uint16_t)a) : a + b;
+    }
+    return even[2] + odd[2];
 }
 
-/* One run of one row into its places, R words apart. */
-LANES_FN void put_run(const float *x, float hot_above, int R, int32_t *plane, int32_t *low,
-                      uint8_t *hot_byte)
+/* One run of one row into its places in a tile of R and in the row's own low integers. */
+LANES_FN void put_run(const float *x, float hot_above, bool in_pairs, int R, int32_t *tile,
+                      int32_t *low, uint8_t *hot_byte)
 {
     struct quantised q;
     uint32_t bits = largest_bits(x);
-    float a = float_of_bits(bits), scale = 0, inv = 0;
-    bool hot = a > hot_above;
-    if (bits >= 0x7F800000) {
-        scale = NAN;
-    } else if (a >= 0x1p-100f) {
+    float a = float_of_bits(bits), scale = 0, sum;
+    bool finite = bits < 0x7F800000, hot = finite && a >= 0x1p-100f && a > hot_above;
+    int32_t total = 0;
+    if (finite && a >= 0x1p-100f) {
         float steps = hot ? 16129.0f : 127.0f;
-        inv = steps / a;
         scale = a / steps;
-    }
-    int32_t high_pairs[3] = {0}, low_pairs[3] = {0};
-    if (inv > 0) {
-        round_run(x, inv, hot, &q);
-        pair_sums(q.high, high_pairs);
-        if (hot)
-            pair_sums(q.low, low_pairs);
+        round_run(x, steps / a, hot, &q);
     } else {
-        hot = false;
+        scale = finite ? 0 : NAN;
         memset(&q, 0, sizeof(q));
     }
-    for (int k = 0; k < RUN / 4; k++) {
-        memcpy(plane + (QROW_WORDS + k) * R, q.high + 4 * k, 4);
-        memcpy(low + (QROW_WORDS + k) * R, q.low + 4 * k, 4);
+    total = put_starts(q.high, in_pairs, tile + QROW_STARTS * R, R);
+    if (hot) {
+        total = 128 * total + put_starts(q.low, in_pairs, low + QROW_STARTS, 1);
+        memcpy(low, q.low, sizeof(q.low));
     }
-    for (int i = 0; i < 3; i++) {
-        plane[(QROW_PAIRS + i) * R] = high_pairs[i];
-        low[(QROW_PAIRS + i) * R] = low_pairs[i];
-    }
-    int32_t total = pair_total(high_pairs[2]);
-    if (hot)
-        total = 128 * total + pair_total(low_pairs[2]);
-    float sum = scale * (float)total, both = hot ? scale : scale * 0x1p-7f;
-    memcpy(plane + QROW_SCALE * R, &scale, 4);
-    memcpy(plane + QROW_SUM * R, &sum, 4);
-    memcpy(low + QROW_SCALE * R, &both, 4);
+    for (int k = 0; k < RUN / 4; k++)
+        memcpy(tile + k * R, q.high + 4 * k, 4);
+    sum = scale * (float)total;
+    memcpy(tile + QROW_SCALE * R, &scale, 4);
+    memcpy(tile + QROW_SUM * R, &sum, 4);
     *hot_byte = hot;
 }
 
-LANES_TARGET static void quantise(const float *x, int n_cols, int R, int row, int32_t *plane,
-                                  int32_t *low)
+/* Row `row` of a tile of R; in_pairs: starts for kernels that add in 16 bits. */
+LANES_FN void quantise_row(const float *x, int n_cols, bool in_pairs, int R, int row, int32_t *tile,
+                           int32_t *low)
 {
     v8 squares = v8_set(0.0f);
     for (int i = 0; i < n_cols; i += LANES) {
@@ -158,11 +160,17 @@ LANES_TARGET static void quantise(const float *x, int n_cols, int R, int row, in
     }
     float hot_above = QROWS_HOT * sqrtf(v8_sum(squares) / (float)n_cols);
     for (int c = 0; c < n_cols; c += RUN) {
-        uint8_t *hot = (uint8_t *)(plane + 13 * R);
-        put_run(x + c, hot_above, R, plane + row, low + row, hot + row);
+        uint8_t *hot = (uint8_t *)(tile + QROW_WORDS * R);
+        put_run(x + c, hot_above, in_pairs, R, tile + row, low, hot + row);
         for (int i = R; i < 16 && row == 0; i++)
             hot[i] = 0;
-        plane += plane_words(R);
-        low += low_words(R);
+        tile += tile_words(R);
+        low += LOW_WORDS;
     }
+}
+
+LANES_TARGET static void quantise(const float *x, int n_cols, int R, int row, int32_t *tile,
+                                  int32_t *low)
+{
+    quantise_row(x, n_cols, QROWS_IN_PAIRS, R, row, tile, low);
 }

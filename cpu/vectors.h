@@ -75,8 +75,6 @@ INLINE vf vf_f16(const void *p) { return _mm512_cvtph_ps(_mm256_load_si256((cons
 INLINE vi vi_u8(const void *p) { return (vi)_mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)p)); }
 INLINE vi vi_i8(const void *p) { return (vi)_mm512_cvtepi8_epi32(_mm_load_si128((const __m128i *)p)); }
 INLINE vi dot(vi s, vi w, vi x) { return (vi)_mm512_dpbusd_epi32((__m512i)s, (__m512i)w, (__m512i)x); }
-/* Sums of two products of 16 bits. */
-INLINE vi dot_16(vi s, vi a, vi b) { return (vi)_mm512_dpwssd_epi32((__m512i)s, (__m512i)a, (__m512i)b); }
 #else
 INLINE vi vi_set(int32_t a) { return (vi)_mm256_set1_epi32(a); }
 INLINE vf vf_set(float a) { return _mm256_set1_ps(a); }
@@ -87,10 +85,8 @@ INLINE vi vi_u8(const void *p) { return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64
 INLINE vi vi_i8(const void *p) { return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
 #if VECTOR_ISA == 3
 INLINE vi dot(vi s, vi w, vi x) { return (vi)_mm256_dpbusd_epi32((__m256i)s, (__m256i)w, (__m256i)x); }
-INLINE vi dot_16(vi s, vi a, vi b) { return (vi)_mm256_dpwssd_epi32((__m256i)s, (__m256i)a, (__m256i)b); }
 #elif VECTOR_ISA == 2
 INLINE vi dot(vi s, vi w, vi x) { return (vi)_mm256_dpbusd_avx_epi32((__m256i)s, (__m256i)w, (__m256i)x); }
-INLINE vi dot_16(vi s, vi a, vi b) { return (vi)_mm256_dpwssd_avx_epi32((__m256i)s, (__m256i)a, (__m256i)b); }
 #else
 INLINE vi dot(vi s, vi w, vi x)
 {
@@ -98,7 +94,8 @@ INLINE vi dot(vi s, vi w, vi x)
     KEEP(s);
     return s;
 }
-INLINE vi dot_16(vi s, vi a, vi b) { return s + (vi)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
+/* Sums of two products of 16 bits. */
+INLINE vi madd(vi a, vi b) { return (vi)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
 /* Signed bytes w: |w| times x with w's sign. A pair is 2 * 128 * 127 = 32512 at most. */
 INLINE vi dot_signed(vi s, vi w, vi x)
 {
