@@ -114,18 +114,15 @@ INLINE unsigned hot_rows(const int32_t *bytes)
 INLINE void add_low(const enum dtype t, const int R, const uint8_t *run, const uint8_t *scales,
                     unsigned hot, const int32_t *low, size_t low_stride, vi s[DOTS_MOST][HALVES])
 {
-    vi all[DOTS_MOST][HALVES]; /* apart from s, which stays in registers: this has an index */
-    EACH(r, R) EACH(h, HALVES) all[r][h] = s[r][h];
-    for (; hot; hot &= hot - 1) {
-        int r = __builtin_ctz(hot);
+    EACH(r, R) if (hot >> r & 1)
+    {
         vi l[DOTS_MOST][HALVES];
         run_sums(t, 1, run, scales, low + (size_t)r * low_stride, l);
-        EACH(h, HALVES) all[r][h] = vi_up(all[r][h], 7) + l[0][h];
+        EACH(h, HALVES) s[r][h] = vi_up(s[r][h], 7) + l[0][h];
     }
-    EACH(r, R) EACH(h, HALVES) s[r][h] = all[r][h];
 }
 
-/* f or, in q6_K, the block's own sum, after a run. */
+/* Adds a run to f; in q6_K to the sum of its block. */
 INLINE void add_run(const enum dtype t, const int R, const uint8_t *head, const int in_block,
                     vi s[DOTS_MOST][HALVES], const float *scale, const float *xsum,
                     vf f[DOTS_MOST][HALVES])
@@ -166,13 +163,14 @@ INLINE void dots_of(const enum dtype t, const int R, const struct dots_args *arg
     const uint8_t *head = args->w;
     const int32_t *tile = args->tile, *low = args->low;
     const size_t low_stride = (size_t)args->n_runs * LOW_WORDS;
-    vf f[DOTS_MOST][HALVES], block[DOTS_MOST][HALVES];
+    const int half = PANEL / HALVES;
+    vf f[DOTS_MOST][HALVES]; /* q6_K: of a block; what blocks add up to is in y */
     EACH(r, R) EACH(h, HALVES) f[r][h] = vf_set(0);
+    EACH(r, R) EACH(h, HALVES) vf_store(args->y + r * PANEL + h * half, f[r][h]);
     for (int left = args->n_runs; left > 0; left -= b.runs) {
         const uint8_t *run = head + b.head_bytes;
         for (size_t i = 0; i < b.head_bytes; i += LINE)
             FETCH(head + i);
-        EACH(r, R) EACH(h, HALVES) block[r][h] = vf_set(0);
         for (int j = 0; j < b.runs && j < left; j++) {
             vi s[DOTS_MOST][HALVES];
             const uint8_t *scales = head + HEAD_SCALES + j * 2 * PANEL;
@@ -183,23 +181,25 @@ INLINE void dots_of(const enum dtype t, const int R, const struct dots_args *arg
             unsigned hot = hot_rows(tile + QROW_WORDS * R);
             if (hot)
                 add_low(t, R, run, scales, hot, low, low_stride, s);
-            add_run(t, R, head, j, s, scale, scale + R, t == DT_Q6_K ? block : f);
+            add_run(t, R, head, j, s, scale, scale + R, f);
             tile += tile_words(R);
             low += LOW_WORDS;
             run += b.run_bytes;
         }
-        if (t == DT_Q6_K) {
-            EACH(h, HALVES)
+        EACH(h, HALVES) if (t == DT_Q6_K)
+        {
+            vf d = vf_load(head + h * VECTOR_BYTES);
+            EACH(r, R)
             {
-                vf d = vf_load(head + h * VECTOR_BYTES);
-                EACH(r, R) f[r][h] = vf_fma(block[r][h], d, f[r][h]);
+                float *y = args->y + r * PANEL + h * half;
+                vf_store(y, vf_fma(f[r][h], d, vf_load(y)));
+                f[r][h] = vf_set(0);
             }
         }
         head = run;
-        if (left < b.runs)
-            break;
     }
-    EACH(r, R) EACH(h, HALVES) vf_store(args->y + r * PANEL + h * (PANEL / HALVES), f[r][h]);
+    EACH(r, R) EACH(h, HALVES) if (t != DT_Q6_K)
+        vf_store(args->y + r * PANEL + h * half, f[r][h]);
 }
 
 /* ---- instances ------------------------------------------------------------------------------- */
