@@ -23,7 +23,7 @@
 #include <cmocka.h>
 
 #define T_MAX 70
-#define HOT 8 /* times the row's root mean square */
+#define HOT 6 /* times the row's root mean square */
 
 static const enum dtype integers[] = {INTEGER_TYPES};
 static const enum dtype kinds[] = {INTEGER_TYPES, FLOAT_TYPES};
