@@ -12,6 +12,8 @@
 #ifndef SPECD_CPU_LANES_H
 #define SPECD_CPU_LANES_H
 
+#include "specd/quant.h"
+
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -87,20 +89,6 @@ LANES_FN v8 v8_fma(v8 a, v8 b, v8 c) { EACH_LANE(fmaf(a.f[i], b.f[i], c.f[i])); 
 LANES_FN v8 v8_zero_below(v8 a, v8 x, v8 limit)
 {
     EACH_LANE(x.f[i] < limit.f[i] ? 0.0f : a.f[i]);
-}
-
-LANES_FN float float_of_bits(uint32_t bits)
-{
-    float f;
-    memcpy(&f, &bits, sizeof(f));
-    return f;
-}
-
-LANES_FN uint32_t bits_of_float(float f)
-{
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof(bits));
-    return bits;
 }
 
 LANES_FN v8 v8_exponent(v8 a)

@@ -1,6 +1,6 @@
 #include "ops.h"
 
-#include "matmul.h"
+#include "isa.h"
 
 const struct ops *ops_get(void)
 {
