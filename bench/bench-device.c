@@ -9,10 +9,12 @@
  * chunk, which has none. Times are medians. GB/s counts the weights that the pass reads; "x read"
  * is the time in units of merely reading these weights at the measured bandwidth. The second table
  * is of whole rounds with a draft of every third layer of the target itself, the third of the work
- * on a row of logits alone, on one core.
+ * on a row of logits alone, on one core, the fourth of attention alone, on all threads.
  */
+#include "device/attention_bench.h"
 #include "device/laws.h"
 #include "device/shape.h"
+#include "machine.h"
 #include "model/model_file.h"
 #include "specd/device.h"
 #include "specd/util.h"
@@ -399,5 +401,7 @@ int main(int argc, char **argv)
     with_models(&o, types, n_types, print_rounds);
     printf("\n");
     laws_print(o.repeats);
+    printf("\n");
+    attention_print(o.threads > 0 ? o.threads : machine_cores(), o.repeats);
     return 0;
 }
