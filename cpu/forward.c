@@ -1,5 +1,6 @@
 #include "forward.h"
 
+#include "specd/quant.h"
 #include "specd/util.h"
 
 #include <math.h>
@@ -11,7 +12,7 @@
 void forward_layout(struct forward *f, const struct net *const nets[MODEL_ROLES],
                     const struct device_setup *setup, int threads, struct arena *a)
 {
-    *f = (struct forward){.max_rows = setup->max_rows};
+    *f = (struct forward){.max_rows = setup->max_rows, .activations = setup->activations};
     for (int i = 0; i < MODEL_ROLES; i++) {
         const struct net *n = nets[i];
         f->nets[i] = n;
@@ -34,6 +35,9 @@ void forward_layout(struct forward *f, const struct net *const nets[MODEL_ROLES]
     f->gate = arena_take(a, T, (size_t)f->ff_stride * f4);
     f->up = arena_take(a, T, (size_t)f->ff_stride * f4);
     f->rotation = arena_take(a, T, (size_t)f->rope_stride * f4);
+    if (f->activations == ACTIVATIONS_INT8)
+        qrows_layout(&f->quantised, f->max_rows, MAX(MAX(f->embd_stride, f->q_stride), f->ff_stride),
+                     a);
     f->spans = arena_take(a, (size_t)setup->n_slots, sizeof(*f->spans));
     f->rows = arena_take(a, T, sizeof(*f->rows));
     f->logit_rows = arena_take(a, T, sizeof(*f->logit_rows));
@@ -166,10 +170,17 @@ static void row_store(const struct forward *f, int row)
 
 /* ---- the model ------------------------------------------------------------------------------- */
 
-static void project(const struct forward *f, const struct matmul_job *jobs, int n_jobs,
-                    const float *x, int x_stride)
+/* Quantises rows once for all matrices that share them. */
+static void project(struct forward *f, const struct matmul_job *jobs, int n_jobs, const float *x,
+                    int x_stride, int n_rows)
 {
-    matmul(f->pool, jobs, n_jobs, x, x_stride, f->n_rows);
+    struct matmul_input in = {x, x_stride, n_rows, jobs[0].w->cols, NULL};
+    for (int i = 0; i < n_jobs && f->activations == ACTIVATIONS_INT8; i++)
+        if (dtype_is_quantised(jobs[i].w->type))
+            in.q = &f->quantised;
+    if (in.q)
+        matmul_quantise(f->pool, &in);
+    matmul(f->pool, jobs, n_jobs, &in);
 }
 
 /* kv_only: nobody reads what the layer would hand on. */
@@ -187,19 +198,19 @@ static void layer_run(struct forward *f, bool kv_only)
     const struct matmul_job down[] = {{&l->w_down, NULL, f->o, f->embd_stride}};
 
     for_rows(f, row_attn_norm, T, net->n_embd);
-    project(f, kv_only ? qkv + 1 : qkv, kv_only ? 2 : 3, f->h, f->embd_stride);
+    project(f, kv_only ? qkv + 1 : qkv, kv_only ? 2 : 3, f->h, f->embd_stride, T);
     for_rows(f, row_store, T, 4 * net->n_kv_heads * net->head_dim);
     if (kv_only)
         return;
     for_rows(f, row_query, T, 4 * net->n_heads * net->head_dim);
     attention_run(&f->attention, f->pool, f->layer_index, f->q, f->q_stride, f->attn, f->q_stride);
-    project(f, wo, 1, f->attn, f->q_stride);
+    project(f, wo, 1, f->attn, f->q_stride, T);
     for_rows(f, row_residual, T, net->n_embd);
 
     for_rows(f, row_ffn_norm, T, net->n_embd);
-    project(f, gate_up, 2, f->h, f->embd_stride);
+    project(f, gate_up, 2, f->h, f->embd_stride, T);
     for_rows(f, row_silu_mul, T, 2 * net->n_ff);
-    project(f, down, 1, f->gate, f->ff_stride);
+    project(f, down, 1, f->gate, f->ff_stride, T);
     for_rows(f, row_residual, T, net->n_embd);
 }
 
@@ -217,7 +228,7 @@ static void batch_run(struct forward *f, float *logits, size_t stride)
         return;
     for_rows(f, row_out_norm, f->n_logits, net->n_embd);
     const struct matmul_job output = {&net->output, NULL, logits, (int)stride};
-    matmul(f->pool, &output, 1, f->h, f->embd_stride, f->n_logits);
+    project(f, &output, 1, f->h, f->embd_stride, f->n_logits);
 }
 
 /* ---- batches --------------------------------------------------------------------------------- */

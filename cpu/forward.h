@@ -35,6 +35,8 @@ struct forward {
     float *o;         /* (T, C) what a half layer adds */
     float *gate, *up; /* (T, F) */
     float *rotation;  /* (T, rope_dim): cosine and sine of every pair */
+    struct qrows quantised; /* (T, widest) what integer matrices multiply */
+    enum activations activations;
     int embd_stride, q_stride, kv_stride, ff_stride, rope_stride;
 
     /* the batch being run */

@@ -16,6 +16,8 @@
 #ifndef SPECD_CPU_LANES_H
 #define SPECD_CPU_LANES_H
 
+#include "specd/quant.h"
+
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -53,20 +55,6 @@ typedef v8 wide;
     LANES_FN v v##_fma(v a, v b, v c) { EACH_LANE(fmaf(a.f[i], b.f[i], c.f[i])); }
 VECTOR(v8)
 VECTOR(wide)
-
-LANES_FN float float_of_bits(uint32_t bits)
-{
-    float f;
-    memcpy(&f, &bits, sizeof(f));
-    return f;
-}
-
-LANES_FN uint32_t bits_of_float(float f)
-{
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof(bits));
-    return bits;
-}
 
 LANES_FN wide wide_zero_below(wide a, wide x, wide limit)
 {

@@ -122,7 +122,7 @@ static void pack_part(void *arg, int part, int n_parts)
     struct packing *p = arg;
     int i;
     while ((i = atomic_fetch_add(&p->next, 1)) < p->n)
-        weight_pack(p->to[i], p->from[i], p->to[i]->type, p->to[i]->data);
+        weight_pack(p->to[i], p->from[i], 0, weight_panels(p->to[i]));
 }
 
 static void layer_load(struct net_layer *l, const struct model_layer *from, struct pool *pool)

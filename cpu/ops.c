@@ -1,6 +1,6 @@
 #include "ops.h"
 
-#include "matmul.h"
+#include "isa.h"
 
 int ops_tables(const struct ops *tables[OPS_TABLES])
 {
@@ -9,7 +9,7 @@ int ops_tables(const struct ops *tables[OPS_TABLES])
 #if defined(__x86_64__)
     if (cpu_has_avx2())
         tables[n++] = &ops_avx2;
-    if (cpu_has_avx2() && __builtin_cpu_supports("avx512f"))
+    if (cpu_has_avx512())
         tables[n++] = &ops_avx512;
 #endif
     return n;

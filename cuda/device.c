@@ -96,6 +96,10 @@ static int setup_check(const struct device *dev, const struct device_setup *s, c
 {
     int rc = device_setup_check(s, ROWS_MAX, err, errlen);
 
+    if (rc == 0 && s->activations != ACTIVATIONS_INT8)
+        return fail(SPECD_EINVAL, err, errlen,
+                    "float activations for integer weights are a matter of the CPU device: on CUDA "
+                    "they are bf16");
     for (int i = 0; rc == 0 && i < MODEL_ROLES; i++) {
         char why[256];
 

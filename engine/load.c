@@ -94,6 +94,7 @@ static int fill_setup(struct engine *e, char *err, size_t errlen)
         .self_layers = configured(c, DRAFT_SELF) ? c->self_layers : NULL,
         .n_self_layers = configured(c, DRAFT_SELF) ? c->n_self_layers : 0,
         .kv = c->kv,
+        .activations = c->activations,
         .n_slots = c->n_slots,
         .n_ctx = c->n_ctx > 0 ? c->n_ctx : (int)target->n_ctx,
         .max_rows = c->max_rows,

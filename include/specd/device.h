@@ -54,6 +54,10 @@ enum model_role { MODEL_TARGET, MODEL_DRAFT, MODEL_ROLES };
 /* How weights are kept on the device. NATIVE keeps a file's own blocks where there is a kernel. */
 enum weight_type { WEIGHT_NATIVE, WEIGHT_F32, WEIGHT_BF16, WEIGHT_Q8_0, WEIGHT_FP8, WEIGHT_INT4 };
 enum kv_type { KV_BF16, KV_F32, KV_FP8 };
+/* What integer weights multiply on the CPU device: rows rounded to 8 bits, 15 where a value stands
+ * out, or floats as they are. The CUDA device has a format of its own and refuses all but the
+ * default. */
+enum activations { ACTIVATIONS_INT8, ACTIVATIONS_F32 };
 
 /* ---- opening and sizing ---------------------------------------------------------------------- */
 
@@ -74,6 +78,7 @@ struct device_setup {
     const uint32_t *self_layers;
     uint32_t n_self_layers;
     enum kv_type kv;
+    enum activations activations;
     int n_slots;  /* 1 .. SPECD_SLOTS_MAX */
     int n_ctx;    /* longest sequence, tokens */
     int max_rows; /* rows of one prompt pass */
