@@ -6,10 +6,12 @@
  * turns, so that both columns of a ratio saw the same machine. "cycles" is what 16 channels x 256
  * columns x one row take on one thread with weights from the cache, the best of many: it hardly
  * depends on other load. Rows are quantised in the time of a pass, as they are in a forward pass.
- * One row in 20 runs of 32 columns is hot (qrows.h), as in the models that were looked at; -H: none.
+ * One row in 20 runs of 32 columns is hot (qrows.h), as in the models that were looked at; -H:
+ * none.
  *
  * Usage: bench-matmul [-t threads] [-n turns] [-s ROWSxCOLS] [-i N] [-k] [-H] [type ...]
- *        -i: kernels of at most the N-th instruction set of isa.h; -k: only from the cache; without -s, the matrices of Qwen2.5-1.5B and SmolLM2-135M
+ *        -i: kernels of at most the N-th instruction set of isa.h; -k: only from the cache; without
+ * -s, the matrices of Qwen2.5-1.5B and SmolLM2-135M
  */
 #include "matmul.h"
 
@@ -238,9 +240,8 @@ static void measure(struct setup *s, enum dtype type, struct shape shape)
             continue;
         printf("%-5s %5u x %-5u %5d", dtype_name(type), shape.rows, shape.cols, row_counts[i - 1]);
         if (!s->cached_only)
-            printf(" %9.2f %7.1f %7.2f %7.2f %8.1f", median,
-                   (double)m.bytes * m.n / 1e6 / read, median / read, median / one,
-                   n_weights * row_counts[i - 1] / median * 1e-6);
+            printf(" %9.2f %7.1f %7.2f %7.2f %8.1f", median, (double)m.bytes * m.n / 1e6 / read,
+                   median / read, median / one, n_weights * row_counts[i - 1] / median * 1e-6);
         printf(" %8.1f\n", cached_cycles(s, &m, MIN(row_counts[i - 1], 64)));
         fflush(stdout);
     }
@@ -269,8 +270,10 @@ int main(int argc, char **argv)
     }
     if (threads < 1 || threads > 64 || s.turns < 1 || s.turns > TURNS_MAX || isa < 0 ||
         only.rows > 1 << 20 || only.cols > 1 << 20 || (only.rows && only.rows < CACHED_CHANNELS)) {
-        fprintf(stderr, "bench-matmul: 1 to 64 threads, 1 to %d turns, matrices of %d rows and "
-                        "more\n", TURNS_MAX, CACHED_CHANNELS);
+        fprintf(stderr,
+                "bench-matmul: 1 to 64 threads, 1 to %d turns, matrices of %d rows and "
+                "more\n",
+                TURNS_MAX, CACHED_CHANNELS);
         return 2;
     }
     cpu_limit((enum isa)isa);

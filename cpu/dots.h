@@ -1,5 +1,5 @@
 /*
- * dots.h - the integer kernels, compiled once per instruction set; kernel.h has the order they keep.
+ * dots.h - the integer kernels, compiled once per instruction set, in the order of kernel.h.
  *
  * One function is written over the type and the number R of rows as compile-time constants and
  * instantiated for each pair. Its integer sums, R * HALVES vectors, stay in registers over a run of
@@ -60,8 +60,11 @@ INLINE void run_sums(const enum dtype t, const int R, const uint8_t *run, const 
     EACH(part, 2)
     {
         const int begin = start_of(t, part);
-        EACH(r, R) EACH(h, HALVES) if (part == 0 || is_split(t))
+        if (part == 0 || is_split(t)) {
+            EACH(r, R)
+            EACH(h, HALVES)
             a[r][h] = vi_set(begin < 0 ? 0 : rows[(QROW_STARTS + begin) * R + r]);
+        }
         EACH(i, 4)
         {
             const int k = 4 * part + i;
@@ -114,9 +117,11 @@ INLINE unsigned hot_rows(const int32_t *bytes)
 INLINE void add_low(const enum dtype t, const int R, const uint8_t *run, const uint8_t *scales,
                     unsigned hot, const int32_t *low, size_t low_stride, vi s[DOTS_MOST][HALVES])
 {
-    EACH(r, R) if (hot >> r & 1)
+    EACH(r, R)
     {
         vi l[DOTS_MOST][HALVES];
+        if (!(hot >> r & 1))
+            continue;
         run_sums(t, 1, run, scales, low + (size_t)r * low_stride, l);
         EACH(h, HALVES) s[r][h] = vi_up(s[r][h], 7) + l[0][h];
     }
@@ -186,8 +191,7 @@ INLINE void dots_of(const enum dtype t, const int R, const struct dots_args *arg
             low += LOW_WORDS;
             run += b.run_bytes;
         }
-        EACH(h, HALVES) if (t == DT_Q6_K)
-        {
+        for (int h = 0; h < HALVES && t == DT_Q6_K; h++) {
             vf d = vf_load(head + h * VECTOR_BYTES);
             EACH(r, R)
             {
@@ -198,8 +202,9 @@ INLINE void dots_of(const enum dtype t, const int R, const struct dots_args *arg
         }
         head = run;
     }
-    EACH(r, R) EACH(h, HALVES) if (t != DT_Q6_K)
-        vf_store(args->y + r * PANEL + h * half, f[r][h]);
+    if (t == DT_Q6_K)
+        return;
+    EACH(r, R) EACH(h, HALVES) vf_store(args->y + r * PANEL + h * half, f[r][h]);
 }
 
 /* ---- instances ------------------------------------------------------------------------------- */

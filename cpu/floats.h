@@ -1,5 +1,5 @@
 /*
- * floats.h - the float kernels, compiled once per instruction set; kernel.h has the order they keep.
+ * floats.h - the float kernels, compiled once per instruction set, in the order of kernel.h.
  *
  * Weights of 16 bits are widened in registers and multiplied by fused multiply-add, one column
  * after the other. vdpbf16ps would do two columns at once, but it takes both activations and
@@ -28,7 +28,8 @@ INLINE size_t column_bytes(const enum dtype t)
 
 /* f += columns k of all panels times x */
 INLINE void add_column(const enum dtype t, const int np, const int nt, const char *const w[GROUP],
-                       const int k, const float *x, size_t x_stride, vf f[GROUP][FLOAT_TILE][HALVES])
+                       const int k, const float *x, size_t x_stride,
+                       vf f[GROUP][FLOAT_TILE][HALVES])
 {
     EACH(p, np)
     {
@@ -48,8 +49,9 @@ INLINE void floats_of(const enum dtype t, const int np, const int nt, const stru
     const char *w[GROUP];
     const float *x = a->x;
     vf f[GROUP][FLOAT_TILE][HALVES];
-    EACH(p, np) EACH(r, nt) EACH(h, HALVES)
-        f[p][r][h] = vf_load(a->acc + (p * nt + r) * PANEL + h * (PANEL / HALVES));
+    EACH(p, np)
+    EACH(r, nt) EACH(h, HALVES) f[p][r][h] =
+        vf_load(a->acc + (p * nt + r) * PANEL + h * (PANEL / HALVES));
     EACH(p, np) w[p] = a->w + (size_t)p * a->w_stride;
     int c = 0;
     for (; c + 8 <= a->n_cols; c += 8, x += 8) {
@@ -67,13 +69,15 @@ INLINE void floats_of(const enum dtype t, const int np, const int nt, const stru
     }
     if (c < a->n_cols)
         add_column(t, np, nt, w, 0, x, a->x_stride, f);
-    EACH(p, np) EACH(r, nt) EACH(h, HALVES)
+    EACH(p, np)
+    EACH(r, nt) EACH(h, HALVES)
         vf_store(a->acc + (p * nt + r) * PANEL + h * (PANEL / HALVES), f[p][r][h]);
 }
 
 /* ---- integers as floats ---------------------------------------------------------------------- */
 
-/* Products of d and small integers are exact, so that quant_values' one rounding is the addition. */
+/* Products of d and small integers are exact, so that quant_values' one rounding is the addition.
+ */
 INLINE void decode_run(const enum dtype t, const uint8_t *head, const int in_block,
                        const uint8_t *run, float *out)
 {

@@ -36,8 +36,8 @@ void forward_layout(struct forward *f, const struct net *const nets[MODEL_ROLES]
     f->up = arena_take(a, T, (size_t)f->ff_stride * f4);
     f->rotation = arena_take(a, T, (size_t)f->rope_stride * f4);
     if (f->activations == ACTIVATIONS_INT8)
-        qrows_layout(&f->quantised, f->max_rows, MAX(MAX(f->embd_stride, f->q_stride), f->ff_stride),
-                     a);
+        qrows_layout(&f->quantised, f->max_rows,
+                     MAX(MAX(f->embd_stride, f->q_stride), f->ff_stride), a);
     f->spans = arena_take(a, (size_t)setup->n_slots, sizeof(*f->spans));
     f->rows = arena_take(a, T, sizeof(*f->rows));
     f->logit_rows = arena_take(a, T, sizeof(*f->logit_rows));

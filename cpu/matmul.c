@@ -23,8 +23,10 @@ const struct kernels *kernels_get(void)
     static const struct kernels *const table[ISA_COUNT] = {
         [ISA_PORTABLE] = &kernels_portable,
 #if defined(__x86_64__)
-        [ISA_AVX2] = &kernels_avx2,         [ISA_AVX_VNNI] = &kernels_avx_vnni,
-        [ISA_VNNI_256] = &kernels_vnni_256, [ISA_AVX512] = &kernels_avx512,
+        [ISA_AVX2] = &kernels_avx2,
+        [ISA_AVX_VNNI] = &kernels_avx_vnni,
+        [ISA_VNNI_256] = &kernels_vnni_256,
+        [ISA_AVX512] = &kernels_avx512,
 #endif
     };
     return table[cpu_isa()];
@@ -34,9 +36,9 @@ struct stage {
     const struct matmul_job *jobs;
     const struct matmul_input *in;
     const struct kernels *kernels;
-    int n_tiles, n_blocks; /* of rows; a block is a few whole tiles */
-    int n_panels;          /* of all jobs */
-    int unit;              /* panels that are claimed at once, at least */
+    int n_tiles, n_blocks;        /* of rows; a block is a few whole tiles */
+    int n_panels;                 /* of all jobs */
+    int unit;                     /* panels that are claimed at once, at least */
     _Alignas(64) atomic_int next; /* panel, blocks being counted through */
 };
 
@@ -148,7 +150,8 @@ struct range {
  * takes a core for a while. */
 static struct range claim(struct stage *s, int n_parts)
 {
-    int next = atomic_load_explicit(&s->next, memory_order_relaxed), all = s->n_panels * s->n_blocks, n;
+    int next = atomic_load_explicit(&s->next, memory_order_relaxed),
+        all = s->n_panels * s->n_blocks, n;
     do {
         n = (all - next) / (2 * n_parts) / s->unit * s->unit;
         n = MIN(MAX(n, s->unit), all - next);
@@ -214,7 +217,8 @@ void matmul(struct pool *p, const struct matmul_job *jobs, int n_jobs,
             row_bytes = (size_t)in->cols * sizeof(float);
     }
     ASSERT(!in->q || (in->q->n_rows == in->n_rows && in->q->cols == in->cols));
-    int tile_rows = s.kernels->rows, tiles = (int)MIN(BLOCK_BYTES / row_bytes, BLOCK_ROWS) / tile_rows;
+    int tile_rows = s.kernels->rows,
+        tiles = (int)MIN(BLOCK_BYTES / row_bytes, BLOCK_ROWS) / tile_rows;
     s.n_tiles = (in->n_rows + tile_rows - 1) / tile_rows; /* as qrows_begin has it */
     s.n_blocks = (s.n_tiles + MAX(tiles, 1) - 1) / MAX(tiles, 1);
     s.unit = claim_unit(s.n_panels, pool_size(p));

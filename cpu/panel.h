@@ -35,7 +35,7 @@
  * q4_K, q5_K: f16 d[16], m[16], u8 scale[8][16], min[8][16];
  * q6_K: f32 d[16], i8 scale[8][2][16] (of columns 0-15 and 16-31). */
 struct panel_block {
-    int runs;                   /* whose scales the head holds */
+    int runs; /* whose scales the head holds */
     size_t head_bytes, run_bytes;
 };
 
@@ -98,7 +98,8 @@ static inline size_t panel_bytes(enum dtype t, int cols)
 void panel_get(enum dtype t, const void *panel, size_t run, int row, struct quant_run *out);
 void panel_put(enum dtype t, void *panel, size_t run, int row, const struct quant_run *r);
 
-/* What is taken off a stored weight: 8, 16, 32 or, where it is stored as signed in the file, 128. */
+/* What is taken off a stored weight: 8, 16, 32 or, where it is stored as signed in the file, 128.
+ */
 static inline __attribute__((always_inline)) int dtype_offset(enum dtype t)
 {
     return t == DT_Q4_0 ? 8 : t == DT_Q5_0 ? 16 : t == DT_Q6_K ? 32 : t == DT_Q8_0 ? 128 : 0;

@@ -82,8 +82,10 @@ void panel_get(enum dtype t, const void *panel, size_t run, int row, struct quan
     *out = (struct quant_run){.min = 0};
     get_scales(t, at, row, out);
     for (int k = 0; k < RUN / 4; k++) {
-        uint32_t word = get32(lane + k * LINE) ^ 128 * EACH_BYTE;
-        if (t != DT_Q8_0)
+        uint32_t word;
+        if (t == DT_Q8_0)
+            word = get32(lane + k * LINE) ^ 128 * EACH_BYTE;
+        else
             word = get32(lane + k / 2 * LINE) >> (k % 2 * 4) & 15 * EACH_BYTE;
         if (bits == 1)
             word |= (get32(high) >> k & EACH_BYTE) << 4;

@@ -268,8 +268,8 @@ static void check_values(const struct product *p, const float *y, int T, enum ac
             bound += roundings * 0x1p-24 * all + 0x1p-120;
             double diff = fabs(sum - (double)y[(ptrdiff_t)t * p->y_stride + r]);
             if (!(diff <= bound))
-                fail_msg("%s %dx%d row %d, output %d: off by %g, allowed %g",
-                         dtype_name(p->w.type), p->rows, p->cols, t, r, diff, bound);
+                fail_msg("%s %dx%d row %d, output %d: off by %g, allowed %g", dtype_name(p->w.type),
+                         p->rows, p->cols, t, r, diff, bound);
         }
     }
     free(value);
@@ -370,7 +370,9 @@ static struct product extreme_product(enum dtype type, uint8_t bytes, float sign
     struct product p = product_of(t);
     for (int r = 0; r < T_MAX; r++)
         for (int c = 0; c < p.cols; c++)
-            p.x[r * p.x_stride + c] = r % 3 == 2 ? (c % 32 ? 0 : sign) : r % 3 && c % 2 ? -sign : sign;
+            p.x[r * p.x_stride + c] = r % 3 == 2       ? (c % 32 ? 0 : sign)
+                                      : r % 3 && c % 2 ? -sign
+                                                       : sign;
     /* hot runs: one run of ends in a row that is zero otherwise */
     for (int c = 0; c < p.cols; c++)
         p.x[c] = c < RUN ? sign : 0;
@@ -434,7 +436,8 @@ static void strange_rows_keep_to_themselves(void **state)
                 float expected = 0, *w = xmalloc((size_t)p.cols * sizeof(*w));
                 weight_row(&p.w, r, w);
                 expected = w[500] * 1e30f;
-                assert_true(fabsf(y[9 * p.y_stride + r] - expected) <= fabsf(expected) * 0.01f + 1e24f);
+                assert_true(fabsf(y[9 * p.y_stride + r] - expected) <=
+                            fabsf(expected) * 0.01f + 1e24f);
                 assert_true(fabsf(y[11 * p.y_stride + r] - p.bias[r]) <= 1e-6f);
                 free(w);
             }

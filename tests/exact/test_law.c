@@ -7,7 +7,7 @@
  */
 #include "exact/oracle.h"
 #include "exact/suite.h"
-#include "matmul.h"
+#include "isa.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
