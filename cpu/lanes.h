@@ -69,6 +69,7 @@ LANES_FN wide wide_exponent(wide a)
 LANES_FN wide wide_load_even(const uint16_t *p) { EACH_LANE(float_of_bits((uint32_t)p[2 * i] << 16)); }
 LANES_FN wide wide_load_odd(const uint16_t *p) { EACH_LANE(float_of_bits((uint32_t)p[2 * i + 1] << 16)); }
 LANES_FN v8 wide_eight(wide a, int i) { (void)i; return a; }
+LANES_FN wide wide_swap(wide a) { EACH_LANE(a.f[i ^ 1]); }
 
 #undef EACH_LANE
 
@@ -126,6 +127,9 @@ LANES_FN wide wide_load_odd(const uint16_t *p)
 /* The i-th eight lanes. */
 LANES_FN v8 wide_eight(wide a, int i) { (void)i; return a; }
 
+/* Lanes 1, 0, 3, 2 and so on. */
+LANES_FN wide wide_swap(wide a) { return _mm256_permute_ps(a, 0xB1); }
+
 #else
 
 #define LANES_TARGET __attribute__((target("avx512f,avx2,fma")))
@@ -162,6 +166,8 @@ LANES_FN v8 wide_eight(wide a, int i)
         return _mm512_castps512_ps256(a);
     return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a), 1));
 }
+
+LANES_FN wide wide_swap(wide a) { return _mm512_permute_ps(a, 0xB1); }
 
 #endif
 #endif

@@ -10,6 +10,7 @@
 
 #include "specd/device.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Positions of a block's keys that lie side by side; a row of values is a multiple of it. A whole
@@ -23,6 +24,9 @@ struct ops {
     void (*rms_norm)(float *y, const float *x, const float *w, int n, float eps);
     /* x += y. (n) */
     void (*add)(float *x, const float *y, int n);
+    /* x = (x * rotation[i] + partner * rotation[n + i]) * scale for elements i < n, n even, whose
+     * partner is the neighbour, (0, 1), (2, 3) .., or the one half of n away. */
+    void (*rotate)(float *x, const float *rotation, int n, bool neighbours, float scale);
     /* gate = gate / (1 + exp(-gate)) * up. (n) */
     void (*silu_mul)(float *gate, const float *up, int n);
     /* The two products of attention, over blocks of keys and values as kvmem.h lays them out.

@@ -7,6 +7,7 @@
 #include "lanes.h"
 #include "ops.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 LANES_TARGET static void rms_norm(float *y, const float *x, const float *w, int n, float eps)
@@ -35,6 +36,35 @@ LANES_TARGET static void add(float *x, const float *y, int n)
         wide_store(x + i, wide_add(wide_load(x + i), wide_load(y + i)));
     for (; i < n; i++)
         x[i] += y[i];
+}
+
+LANES_FN wide turned(const float *x, wide partner, const float *cosine, const float *sine,
+                     wide scale)
+{
+    wide a = wide_mul(wide_load(x), wide_load(cosine));
+    return wide_mul(wide_add(a, wide_mul(partner, wide_load(sine))), scale);
+}
+
+LANES_TARGET static void rotate(float *x, const float *rotation, int n, bool neighbours,
+                                float scale)
+{
+    const float *cosine = rotation, *sine = rotation + n;
+    wide by = wide_set(scale);
+    int i = 0, far = neighbours ? 1 : n / 2;
+    for (; neighbours && i + WIDE <= n; i += WIDE)
+        wide_store(x + i, turned(x + i, wide_swap(wide_load(x + i)), cosine + i, sine + i, by));
+    for (; !neighbours && i + WIDE <= far; i += WIDE) {
+        wide second = wide_load(x + far + i);
+        wide a = turned(x + i, second, cosine + i, sine + i, by);
+        wide b = turned(x + far + i, wide_load(x + i), cosine + far + i, sine + far + i, by);
+        wide_store(x + i, a);
+        wide_store(x + far + i, b);
+    }
+    for (int end = neighbours ? n : far; i < end; i += neighbours ? 2 : 1) {
+        float a = x[i], b = x[i + far];
+        x[i] = (a * cosine[i] + b * sine[i]) * scale;
+        x[i + far] = (b * cosine[i + far] + a * sine[i + far]) * scale;
+    }
 }
 
 LANES_FN wide silu(wide x)
@@ -122,6 +152,7 @@ LANES_TARGET static float exp_one(float x)
 const struct ops OPS_TABLE = {
     .rms_norm = rms_norm,
     .add = add,
+    .rotate = rotate,
     .silu_mul = silu_mul,
     .scores = scores,
     .values = values,

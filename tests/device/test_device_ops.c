@@ -29,13 +29,13 @@ static void random_floats(float *x, int n, float size, uint64_t *seed)
 /* What one table makes of random input, all of it in one place. */
 struct results {
     float norm[N_MAX], sum[N_MAX], silu[N_MAX], soft[N_MAX], soft_max, soft_sum, blend[N_MAX];
-    float quotient[N_MAX], exps[4];
+    float quotient[N_MAX], turned[2][N_MAX], exps[4];
 };
 
 static void run(const struct ops *ops, int n, struct results *r)
 {
     uint64_t seed = 5;
-    float x[N_MAX], w[N_MAX];
+    float x[N_MAX], w[N_MAX], rotation[2 * N_MAX];
     memset(r, 0, sizeof(*r));
     random_floats(x, n, 4.0f, &seed);
     random_floats(w, n, 2.0f, &seed);
@@ -49,6 +49,11 @@ static void run(const struct ops *ops, int n, struct results *r)
     memcpy(r->blend, x, sizeof(float) * (size_t)n);
     ops->blend(r->blend, 0.3f, w, 0.7f, n);
     ops->divide(r->quotient, x, 3.7f, n);
+    random_floats(rotation, 2 * n, 1.0f, &seed);
+    for (int i = 0; i < 2; i++) {
+        memcpy(r->turned[i], x, sizeof(float) * (size_t)n);
+        ops->rotate(r->turned[i], rotation, n / 2 * 2, i == 1, 0.3f);
+    }
     for (int i = 0; i < 4; i++)
         r->exps[i] = ops->exp(x[0] * (float)(10 * i));
 }
@@ -79,7 +84,7 @@ static void check_values(const struct ops *ops, int n)
 {
     static struct results r;
     uint64_t seed = 5;
-    float x[N_MAX], w[N_MAX];
+    float x[N_MAX], w[N_MAX], rotation[2 * N_MAX];
     random_floats(x, n, 4.0f, &seed);
     random_floats(w, n, 2.0f, &seed);
     run(ops, n, &r);
@@ -98,6 +103,12 @@ static void check_values(const struct ops *ops, int n)
         assert_close(r.soft[i], exp(z - (double)r.soft_max), 1e-6);
         assert_close(r.blend[i], 0.3 * z + 0.7 * v, 1e-6);
         assert_close(r.quotient[i], z / 3.7, 1e-6);
+    }
+    random_floats(rotation, 2 * n, 1.0f, &seed);
+    for (int i = 0, even = n / 2 * 2; i < even; i++) {
+        double z = x[i], cosine = rotation[i], sine = rotation[even + i];
+        assert_close(r.turned[0][i], 0.3 * (z * cosine + x[(i + even / 2) % even] * sine), 1e-6);
+        assert_close(r.turned[1][i], 0.3 * (z * cosine + x[i ^ 1] * sine), 1e-6);
     }
 }
 
