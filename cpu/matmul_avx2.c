@@ -1,6 +1,6 @@
 /* The kernels for AVX2, FMA and F16C. */
 #if defined(__x86_64__)
-#define LANES_AVX2 1
+#define LANES_ISA 1
 #define QROWS_IN_PAIRS true
 #include "qrows_body.h"
 

@@ -1,5 +1,5 @@
 /* The kernels in plain C: the definition that the vector kernels are tested against. */
-#define LANES_AVX2 0
+#define LANES_ISA 0
 #define QROWS_IN_PAIRS false
 #include "qrows_body.h"
 

@@ -14,7 +14,7 @@ struct quantised {
     _Alignas(32) int8_t high[RUN], low[RUN];
 };
 
-#if LANES_AVX2
+#if LANES_ISA
 
 /* The bit pattern of the largest magnitude. */
 LANES_FN uint32_t largest_bits(const float *x)

@@ -251,6 +251,9 @@ static int open_device(struct engine *e, int32_t *n_blocks, char *err, size_t er
         return rc;
     int last_tenth = -1;
     rc = e->ops->model_load(e->dev, &e->setup, on_load_progress, &last_tenth, err, errlen);
+    model_file_rest(e->target_file);
+    if (e->draft_file)
+        model_file_rest(e->draft_file);
     if (rc == 0)
         rc = e->ops->pool_create(e->dev, *n_blocks, on_round_done, e, err, errlen);
     return rc;
