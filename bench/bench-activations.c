@@ -95,7 +95,7 @@ static void rows_run(struct rows *r, const int32_t *text, int32_t pos, int32_t n
         .n_tokens = pos + 1,
         .n_prompt = pos + 1,
         .limit = pos + n + 1,
-        .target_len = pos,
+        .rows = {[MODEL_TARGET] = pos},
     };
     r->round.n_seqs = 1;
     r->round.synthetic_acceptance = -1.0f;
