@@ -183,8 +183,9 @@ void measure_types(const struct config *c)
             continue;
         }
         struct timing t = bench_stream(&b, 1, c->context, 0, DRAFT_FROM_MODEL, -1, stream_rounds);
-        struct timing one = bench_repeat(&b, 1, c->context, 0, DRAFT_FROM_HOST, -1, 20);
-        struct timing five = bench_repeat(&b, 1, c->context, 4, DRAFT_FROM_HOST, -1, 20);
+        int rounds = MIN(stream_rounds, 20);
+        struct timing one = bench_repeat(&b, 1, c->context, 0, DRAFT_FROM_HOST, -1, rounds);
+        struct timing five = bench_repeat(&b, 1, c->context, 4, DRAFT_FROM_HOST, -1, rounds);
         printf("| %s | %s | %.2f | %.3f | %.3f | %.1f %% | %.3f | %.1f |\n", s->name, name,
                (double)b.plan.weights_bytes[MODEL_TARGET] * 1e-9, t.verify * 1e3,
                predicted(&b, MODEL_TARGET, 1, c->context) * 1e3,

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # scripts/gpu-short.sh where there is no GPU.
 #
-#   limits DRY  stand-ins for all programs, some of which fail or hang: the order of the steps, that
+#   limits      stand-ins for all programs, some of which fail or hang: the order of the steps, that
 #               each runs whatever the others do, and that all ends in time
 #   dry DRY     the emulator's programs (the folder DRY): every step goes well, and its numbers are in
 #               the report
 set -euo pipefail
 ROOT=$(cd "$(dirname "$0")/../.." && pwd)
-PART=$1 DRY_PROGRAMS=$2
+PART=$1 DRY_PROGRAMS=${2:-}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 out=$work/out
