@@ -3,7 +3,8 @@
  *
  * For each type and shape it streams through more matrices than caches hold, in turns: once merely
  * reading their bytes with all threads, once for each number of rows. Times are medians over the
- * turns, so that both columns of a ratio saw the same machine. "cycles" is what 16 channels x 256
+ * turns, so that both columns of a ratio saw the same machine; "best" are the same ratios of the
+ * shortest times, for machines that have other work. "cycles" is what 16 channels x 256
  * columns x one row take on one thread with weights from the cache, the best of many: it hardly
  * depends on other load. Rows are quantised in the time of a pass, as they are in a forward pass.
  * One row in 20 runs of 32 columns is hot (qrows.h), as in the models that were looked at; -H:
@@ -214,7 +215,7 @@ static void measure(struct setup *s, enum dtype type, struct shape shape)
     enum { N = COUNT_OF(row_counts) };
     static double ms[N + 1][TURNS_MAX];
     struct matrices m = matrices_make(type, shape, s->cached_only ? 1 : PASS_BYTES);
-    double n_weights = (double)shape.rows * shape.cols * m.n, read = 0, one = 0;
+    double n_weights = (double)shape.rows * shape.cols * m.n, read[2] = {0}, one[2] = {0};
     struct arena count = {0}, arena = {0};
     qrows_layout(&s->q, ROWS_MAX, (int)shape.cols, &count);
     ASSERT(arena_open(&arena, count.used) == 0);
@@ -233,15 +234,17 @@ static void measure(struct setup *s, enum dtype type, struct shape shape)
     for (int i = 0; i <= N; i++) {
         int turns = i == N ? MIN(3, s->turns) : s->turns;
         qsort(ms[i], (size_t)turns, sizeof(**ms), by_value);
-        double median = ms[i][turns / 2];
-        read = i == 0 ? median : read;
-        one = i == 1 ? median : one;
+        double time[2] = {ms[i][turns / 2], ms[i][0]};
+        if (i <= 1)
+            memcpy(i == 0 ? read : one, time, sizeof(time));
         if (i == 0)
             continue;
         printf("%-5s %5u x %-5u %5d", dtype_name(type), shape.rows, shape.cols, row_counts[i - 1]);
         if (!s->cached_only)
-            printf(" %9.2f %7.1f %7.2f %7.2f %8.1f", median, (double)m.bytes * m.n / 1e6 / read,
-                   median / read, median / one, n_weights * row_counts[i - 1] / median * 1e-6);
+            printf(" %9.2f %7.1f %7.2f %7.2f %7.2f %7.2f %8.1f", time[0],
+                   (double)m.bytes * m.n / 1e6 / read[0], time[0] / read[0], time[0] / one[0],
+                   time[1] / read[1], time[1] / one[1],
+                   n_weights * row_counts[i - 1] / time[0] * 1e-6);
         printf(" %8.1f\n", cached_cycles(s, &m, MIN(row_counts[i - 1], 64)));
         fflush(stdout);
     }
@@ -285,7 +288,8 @@ int main(int argc, char **argv)
     s.x = map(ROWS_MAX * width * sizeof(*s.x));
     s.y = map(ROWS_MAX * width * sizeof(*s.y));
     printf("%d threads, kernels: %s, %.2f GHz\n"
-           "type   rows x cols  rows        ms    GB/s  x read x 1 row   GMAC/s   cycles\n",
+           "type   rows x cols  rows        ms    GB/s  x read x 1 row   (best   best)  GMAC/s   "
+           "cycles\n",
            threads, isa_name(cpu_isa()), clock_rate() * 1e-9);
     for (enum dtype t = 0; t < DT_COUNT; t++) {
         bool wanted = optind == argc;

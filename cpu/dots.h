@@ -168,6 +168,7 @@ INLINE void dots_of(const enum dtype t, const int R, const struct dots_args *arg
     const uint8_t *head = args->w;
     const int32_t *tile = args->tile, *low = args->low;
     const size_t low_stride = (size_t)args->n_runs * LOW_WORDS;
+    const bool fetches = R > 2 || dtype_high_bits(t) > 0;
     const int half = PANEL / HALVES;
     vf f[DOTS_MOST][HALVES]; /* q6_K: of a block; what blocks add up to is in y */
     EACH(r, R) EACH(h, HALVES) f[r][h] = vf_set(0);
@@ -175,13 +176,13 @@ INLINE void dots_of(const enum dtype t, const int R, const struct dots_args *arg
     for (int left = args->n_runs; left > 0; left -= b.runs) {
         const uint8_t *run = head + b.head_bytes;
         for (size_t i = 0; i < b.head_bytes; i += LINE)
-            FETCH(head + i);
+            FETCH(fetches, head + i);
         for (int j = 0; j < b.runs && j < left; j++) {
             vi s[DOTS_MOST][HALVES];
             const uint8_t *scales = head + HEAD_SCALES + j * 2 * PANEL;
             const float *scale = (const float *)(const void *)(tile + QROW_SCALE * R);
             for (size_t i = 0; i < b.run_bytes; i += LINE)
-                FETCH(run + i);
+                FETCH(fetches, run + i);
             run_sums(t, R, run, scales, tile, s);
             unsigned hot = hot_rows(tile + QROW_WORDS * R);
             if (hot)

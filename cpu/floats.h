@@ -58,7 +58,7 @@ INLINE void floats_of(const enum dtype t, const int np, const int nt, const stru
         EACH(p, np)
         {
             for (size_t i = 0; i < eight; i += LINE)
-                FETCH(w[p] + i);
+                FETCH(nt > 2, w[p] + i);
         }
         EACH(k, 8) add_column(t, np, nt, w, k, x, a->x_stride, f);
         EACH(p, np) w[p] += eight;
@@ -124,11 +124,11 @@ TARGET static void decode(enum dtype t, const void *panel, int first, int n, flo
 #if VECTOR_BYTES == 64
 #define FLOATS_ROWS 8
 #define SHAPES(X, t) X(t, 1, 1) X(t, 1, 2) X(t, 1, 3) X(t, 1, 4) X(t, 1, 5) X(t, 1, 6) X(t, 1, 7) \
-    X(t, 1, 8) X(t, 2, 2) X(t, 4, 1)
+    X(t, 1, 8) X(t, 2, 2) X(t, 2, 3) X(t, 4, 1)
 #else
 #define FLOATS_ROWS 6
 #define SHAPES(X, t) X(t, 1, 1) X(t, 1, 2) X(t, 1, 3) X(t, 1, 4) X(t, 1, 5) X(t, 1, 6) \
-    X(t, 2, 2) X(t, 4, 1)
+    X(t, 2, 2) X(t, 2, 3) X(t, 4, 1)
 #endif
 #define FLOATS(t, np, nt) \
     TARGET static void floats_##t##_##np##_##nt(const struct floats_args *a) \

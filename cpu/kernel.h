@@ -74,7 +74,7 @@ const struct kernels *kernels_get(void);
 /* Panels that a float kernel does best at once: a single chain of sums would wait for itself. */
 static inline int floats_panels(int n_rows)
 {
-    return n_rows == 1 ? 4 : n_rows == 2 ? 2 : 1;
+    return n_rows == 1 ? 4 : n_rows <= 3 ? 2 : 1;
 }
 
 #endif

@@ -52,8 +52,16 @@
 
 /* Makes gcc leave a chain of additions as it is: the tree it would build spills its leaves. */
 #define KEEP(v) __asm__("" : "+x"(v))
-/* What is read now says what to fetch: 4 KB on is far enough for memory, and within a page. */
-#define FETCH(p) _mm_prefetch((const char *)(p) + 4096, _MM_HINT_T0)
+/* Fetches ahead of what is read. With one row or two the processor's own prefetchers keep up with
+ * the stream and do it better (q8_0, one row: .83 of merely reading, against 1.0 to 1.2; not so
+ * with lines of high bits: q6_K 1.45, against 1.1). With more rows they fall behind: 9 took 1.9 times as long as
+ * reading with lines fetched 4 KB ahead into the first-level cache, whose few pending misses the
+ * rows need, and 1.45 times with lines fetched 8 to 16 KB ahead into the second-level one. */
+#define FETCH(when, p)                                            \
+    do {                                                          \
+        if (when)                                                 \
+            _mm_prefetch((const char *)(p) + 12288, _MM_HINT_T1); \
+    } while (0)
 
 typedef int32_t vi __attribute__((vector_size(VECTOR_BYTES)));
 typedef uint32_t vu __attribute__((vector_size(VECTOR_BYTES)));

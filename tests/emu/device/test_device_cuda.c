@@ -207,6 +207,10 @@ static void test_refusals(void **state)
     setup.max_rows = 65536; /* grids are not that high */
     assert_int_equal(cuda_device_ops.plan(dev, &setup, &plan, err, sizeof(err)), SPECD_EINVAL);
     assert_non_null(strstr(err, "65535"));
+    setup = setup_make();
+    setup.activations = ACTIVATIONS_F32;
+    assert_int_equal(cuda_device_ops.plan(dev, &setup, &plan, err, sizeof(err)), SPECD_EINVAL);
+    assert_non_null(strstr(err, "activations"));
     cuda_device_ops.close(dev);
 }
 
