@@ -8,6 +8,7 @@
 #include "specd/setup_check.h"
 #include "specd/util.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +24,8 @@ static int device_open(struct device **dev, int index, char *err, size_t errlen)
     struct device *d = xcalloc(1, sizeof(*d));
     d->cores = machine_cores();
     machine_name(d->info.name, sizeof(d->info.name));
+    size_t len = strlen(d->info.name);
+    snprintf(d->info.name + len, sizeof(d->info.name) - len, ", %s", isa_name(cpu_isa()));
     machine_memory(&d->info.memory_bytes, &d->info.memory_free_bytes);
     struct pool *pool = pool_create(d->cores);
     d->info.read_bandwidth = machine_read_bandwidth(pool);

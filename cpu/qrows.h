@@ -25,7 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define QROWS_HOT 8.0f
+#define QROWS_HOT 6.0f
 
 struct kernels;
 

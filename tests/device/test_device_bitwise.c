@@ -199,7 +199,7 @@ static void test_bf16(void **state)
     check_ways(*state, ways, COUNT_OF(ways));
 }
 
-/* Other matrix kernels, the same bits; test_device_ops.c compares the other operations. */
+/* Other kernels, the same bits: matrices (test_matmul.c has every instruction set) and the rest. */
 static void test_portable(void **state)
 {
     static const struct way ways[] = {{.threads = 2, .verify_rows = true}};

@@ -154,7 +154,7 @@ static void test_logits(void **state)
     }
     compare_all(WEIGHT_F32, ACTIVATIONS_INT8, 0.001, "f32");
     compare_all(WEIGHT_NATIVE, ACTIVATIONS_F32, 0.001, "native, float activations");
-    compare_all(WEIGHT_NATIVE, ACTIVATIONS_INT8, 0.5, "native");
+    compare_all(WEIGHT_NATIVE, ACTIVATIONS_INT8, 0.6, "native"); /* observed: 0.33 */
     compare_all(WEIGHT_Q8_0, ACTIVATIONS_INT8, 1.0, "q8_0");
     compare_all(WEIGHT_BF16, ACTIVATIONS_INT8, 1.0, "bf16");
 }
