@@ -16,13 +16,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Compilers would leave a tile in memory. Without vector registers there is nothing to gain. */
-#if LANES_ISA == 0
+/* A tile stays in registers where its numbers of rows and vectors are constants and its loops are
+ * unrolled: one instance for each shape. There is nothing to gain without vector registers; and of
+ * a build with checks, which may be a sanitizer's, the instances would be most of the program. */
+#if LANES_ISA == 0 || defined(SPECD_CHECKS)
 #define UNROLLED
+#define INSTANCE LANES_TARGET static
 #elif defined(__clang__)
 #define UNROLLED _Pragma("clang loop unroll(full)")
+#define INSTANCE LANES_FN
 #else
 #define UNROLLED _Pragma("GCC unroll 8")
+#define INSTANCE LANES_FN
 #endif
 
 /* What the registers hold beside a vector of the block and the factors of its rows. */
@@ -45,7 +50,7 @@ LANES_FN const char *block_lane(const void *block, int c)
 }
 
 /* sum += a(:, row) * the block's row. `odd` is row % 2, where the compiler can see it. */
-LANES_FN void tile_step(struct tile *t, const bool narrow, const int rows, const int vectors,
+INSTANCE void tile_step(struct tile *t, const bool narrow, const int rows, const int vectors,
                         const float *a, int a_stride, int row, const bool odd, int width)
 {
     wide x[TILE_ROWS];
@@ -78,7 +83,7 @@ LANES_FN void tile_step(struct tile *t, const bool narrow, const int rows, const
 
 /* ---- scores ---------------------------------------------------------------------------------- */
 
-LANES_FN void scores_tile(const bool narrow, const int rows, const int vectors, float *s,
+INSTANCE void scores_tile(const bool narrow, const int rows, const int vectors, float *s,
                           int stride, const float *q, int q_stride, const void *const *keys,
                           int dim)
 {
@@ -102,7 +107,7 @@ LANES_FN void scores_tile(const bool narrow, const int rows, const int vectors, 
     }
 }
 
-LANES_FN void scores_column(const bool narrow, const int vectors, float *s, int stride,
+INSTANCE void scores_column(const bool narrow, const int vectors, float *s, int stride,
                             const float *q, int q_stride, const void *const *keys, int m, int dim)
 {
 #define TILE(rows)                                                        \
@@ -112,7 +117,7 @@ LANES_FN void scores_column(const bool narrow, const int vectors, float *s, int 
 #undef TILE
 }
 
-LANES_FN void scores_of(const bool narrow, float *s, int stride, const float *q, int q_stride,
+INSTANCE void scores_of(const bool narrow, float *s, int stride, const float *q, int q_stride,
                         const void *const *keys, int n_blocks, int m, int dim)
 {
     const int n = TILE_VECTORS / COLUMN_VECTORS;
@@ -136,7 +141,7 @@ LANES_TARGET static void scores(enum kv_type type, float *s, int stride, const f
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
-LANES_FN void values_tile(const bool narrow, const int rows, const int vectors, float *v,
+INSTANCE void values_tile(const bool narrow, const int rows, const int vectors, float *v,
                           int stride, const float *p, int p_stride, const void *const *values,
                           int from, int to, int c, int width)
 {
@@ -168,7 +173,7 @@ LANES_FN void values_tile(const bool narrow, const int rows, const int vectors, 
 }
 
 /* Lanes c and on of the values. */
-LANES_FN void values_column(const bool narrow, const int vectors, float *v, int stride,
+INSTANCE void values_column(const bool narrow, const int vectors, float *v, int stride,
                             const float *p, int p_stride, const void *const *values, int from,
                             int to, int m, int c, int width)
 {
@@ -179,7 +184,7 @@ LANES_FN void values_column(const bool narrow, const int vectors, float *v, int 
 #undef TILE
 }
 
-LANES_FN void values_of(const bool narrow, float *v, int stride, const float *p, int p_stride,
+INSTANCE void values_of(const bool narrow, float *v, int stride, const float *p, int p_stride,
                         const void *const *values, int from, int to, int m, int width)
 {
     int c = 0;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 /* Where the resident twin of a layer's tensor goes. */
 /* clang-format off */
@@ -170,7 +171,7 @@ static const struct packed *piece_at(const struct packing *p, int piece, int *fi
 /* Has the kernel read a piece's part of the file, if it is in one, while others are converted. */
 static void read_ahead(const struct packing *p, int piece)
 {
-    static const uintptr_t page = 4096;
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     int first, end;
     if (piece >= p->n_pieces)
         return;
