@@ -63,7 +63,8 @@ try() {
     limit=$(time_left "$2")
     shift 3
     [ "$limit" -ge 2 ] || { row "$name" "skipped: no time left" 0 && return 1; }
-    timeout --kill-after=2 "$limit" "$@" >>"$file" 2>&1 || rc=$?
+    # At once, and all that it started: what goes on holds the GPU, and TERM can be ignored.
+    timeout -s KILL "$limit" "$@" >>"$file" 2>&1 || rc=$?
     case $rc in
     0) ;;
     "$PARTLY") word="ok, but for what there was no time for" ;;
