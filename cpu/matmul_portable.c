@@ -9,7 +9,7 @@
 
 /* ---- integers -------------------------------------------------------------------------------- */
 
-/* The integers of one run of a row: column c, or 0 .. 15 and 16 .. 31 by themselves. */
+/* Of one run of a row: the sums over columns 0 .. 15 and over 16 .. 31. */
 static void run_sums(const int32_t *words, int R, int offset, const struct quant_run *w,
                      int32_t sums[2])
 {
