@@ -121,5 +121,5 @@ static void decode(enum dtype t, const void *panel, int first, int n, float *out
         }
 }
 
-static const struct float_kernels float_kernels = {FLOAT_TILE, floats, decode};
+static const struct float_kernels float_kernels = {FLOAT_TILE, 2, floats, decode};
 const struct kernels kernels_portable = {FLOAT_TILE, dots, quantise, &float_kernels};
