@@ -49,7 +49,8 @@ typedef void dots_fn(const struct dots_args *a);
 typedef void floats_fn(const struct floats_args *a);
 
 struct float_kernels {
-    int rows; /* of x that `multiply` takes at most, <= FLOAT_TILE */
+    int rows;          /* of x that `multiply` takes at most, <= FLOAT_TILE */
+    int rows_of_pairs; /* rows up to which panels are taken in pairs */
     /* n_panels is 1, or what floats_panels says of n_rows. */
     void (*multiply)(enum dtype t, int n_panels, int n_rows, const struct floats_args *a);
     /* Runs first .. first + n of a panel as f32 panels have them. out: (n * RUN, PANEL), aligned */
@@ -72,9 +73,9 @@ extern const struct kernels kernels_portable, kernels_avx2, kernels_avx_vnni, ke
 const struct kernels *kernels_get(void);
 
 /* Panels that a float kernel does best at once: a single chain of sums would wait for itself. */
-static inline int floats_panels(int n_rows)
+static inline int floats_panels(const struct float_kernels *k, int n_rows)
 {
-    return n_rows == 1 ? 4 : n_rows <= 3 ? 2 : 1;
+    return n_rows == 1 ? 4 : n_rows <= k->rows_of_pairs ? 2 : 1;
 }
 
 #endif

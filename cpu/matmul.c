@@ -188,7 +188,7 @@ static void run_part(void *arg, int part, int n_parts)
             if (s->in->q && dtype_is_quantised(t.job->w->type)) {
                 multiply_integers(s, t, &scratch);
             } else {
-                int group = floats_panels(s->in->n_rows);
+                int group = floats_panels(s->kernels->floats, s->in->n_rows);
                 t.n_panels = t.n_panels < group || dtype_is_quantised(t.job->w->type) ? 1 : group;
                 multiply_floats(s, t, &scratch);
             }

@@ -8,7 +8,7 @@
 #include "dots.h"
 #include "floats.h"
 
-const struct float_kernels float_kernels_avx2 = {FLOATS_ROWS, floats, decode};
+const struct float_kernels float_kernels_avx2 = {FLOATS_ROWS, FLOATS_PAIRS, floats, decode};
 const struct kernels kernels_avx2 = {DOTS_ROWS, dots, quantise, &float_kernels_avx2};
 #else
 typedef int matmul_avx2_is_empty_here;

@@ -8,7 +8,7 @@
 #include "dots.h"
 #include "floats.h"
 
-static const struct float_kernels float_kernels = {FLOATS_ROWS, floats, decode};
+static const struct float_kernels float_kernels = {FLOATS_ROWS, FLOATS_PAIRS, floats, decode};
 const struct kernels kernels_avx512 = {DOTS_ROWS, dots, quantise, &float_kernels};
 #else
 typedef int matmul_avx512_is_empty_here;

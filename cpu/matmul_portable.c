@@ -9,7 +9,7 @@
 
 /* ---- integers -------------------------------------------------------------------------------- */
 
-/* The integers of one run of a row: column c, or 0 .. 15 and 16 .. 31 by themselves. */
+/* Of one run of a row: the sums over columns 0 .. 15 and over 16 .. 31. */
 static void run_sums(const int32_t *words, int R, int offset, const struct quant_run *w,
                      int32_t sums[2])
 {
@@ -121,5 +121,5 @@ static void decode(enum dtype t, const void *panel, int first, int n, float *out
         }
 }
 
-static const struct float_kernels float_kernels = {FLOAT_TILE, floats, decode};
+static const struct float_kernels float_kernels = {FLOAT_TILE, 2, floats, decode};
 const struct kernels kernels_portable = {FLOAT_TILE, dots, quantise, &float_kernels};

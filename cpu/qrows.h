@@ -3,14 +3,17 @@
  *
  * A row x is quantised once per matrix product, in runs of 32 columns, by one function whose bits
  * do not depend on the instruction set:
- *   a       the largest |x| of the run, found among bit patterns, so that NaN and infinity win
- *   q       nearest-even(x * (127 / a)), -127 .. 127, with a scale of a / 127
- *   hot     where a > QROWS_HOT times the row's root mean square: 7 more bits. X = nearest-even(x *
- *           (16129 / a)) = 128 * high + low, high in -126 .. 126, low in -64 .. 63, scale a /
- * 16129. A single large value would otherwise round its 31 neighbours away: in SmolLM2 and Qwen2.5
- * some channels of every row stand out twentyfold. a < 2^-100                 scale 0 and q 0 (127
- * / a could overflow) a infinite or NaN          scale NaN and q 0: this row's products become NaN,
- * no other's do The rms is that of ops.h's rms_norm: eight lanes, one fused multiply-add at a time.
+ *   a    the largest |x| of the run, found among bit patterns, so that NaN and infinity win
+ *   q    nearest-even(x * (127 / a)), -127 .. 127, with a scale of a / 127
+ *   hot, where a > QROWS_HOT times the row's root mean square: 7 more bits.
+ *        X = nearest-even(x * (16129 / a)) = 128 * high + low, with a scale of a / 16129;
+ *        high is -126 .. 126, low -64 .. 63
+ *   a < 2^-100           scale 0 and q 0 (127 / a could overflow)
+ *   a infinite or NaN    scale NaN and q 0: this row's products become NaN, no other row's do
+ *
+ * A single large value would otherwise round its 31 neighbours away: in SmolLM2 and Qwen2.5 some
+ * channels of every row stand out twentyfold. The root mean square is taken as ops.h's rms_norm
+ * does: eight lanes, one fused multiply-add at a time.
  *
  * Rows lie interleaved in tiles, as many rows as the kernels in use take at once, so that one
  * pointer serves a kernel for all of them: of each run first word k of every row, then word k + 1.

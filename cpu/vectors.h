@@ -1,5 +1,6 @@
 /*
- * vectors.h - the vector operations that dots.h and floats.h are written in, for VECTOR_ISA.
+ * vectors.h - the vector operations that dots.h and floats.h are written in, for VECTOR_ISA, the
+ * number of a set in isa.h.
  *
  * A panel's 16 channels are HALVES vectors: one of 512 bits or two of 256. vi is 32-bit integers,
  * vf floats; arithmetic on them is the compiler's own (a + b, a & b), the rest is below. dot adds
