@@ -80,21 +80,6 @@ static void set_sampling(struct engine *e, struct seq *s)
     s->stats.mode = p->mode;
 }
 
-static bool drafter_wanted(enum drafter_choice choice, enum drafter_type d)
-{
-    switch (choice) {
-    case DRAFTER_MODEL:
-        return d == DRAFT_MODEL;
-    case DRAFTER_SELF:
-        return d == DRAFT_SELF;
-    case DRAFTER_LOOKUP:
-        return d == DRAFT_LOOKUP;
-    case DRAFTER_DEFAULT:
-        break;
-    }
-    return d != DRAFT_NONE;
-}
-
 /* What others showed may move K, as it says nothing of this request's randomness; unless another
  * has the same seed and is ahead. Coupled output does not depend on K at all. */
 static bool may_share_evidence(const struct seq *s)
@@ -102,34 +87,36 @@ static bool may_share_evidence(const struct seq *s)
     return !s->req->params.has_seed || s->params.mode == VERIFY_COUPLED;
 }
 
-static bool server_drafts(const struct engine_config *c)
+static void add_drafter(struct seq *s, enum drafter_type type)
 {
-    return c->n_drafters > 0 && c->drafters[0] != DRAFT_NONE;
+    enum drafter_type only = s->req->params.spec.drafter;
+    if (only == DRAFT_NONE || only == type)
+        s->drafters[s->n_drafters++].drafter = drafter_of(type);
 }
 
 /* The masks of a grammar are made on the host, one for each drafted token: only drafts that the
- * host knows can have them. Lookup is at hand wherever anything drafts, and so is the text that the
- * grammar leaves no choice about. */
+ * host knows can have them. Some of these are at hand wherever anything drafts. */
 static void set_drafters(struct engine *e, struct seq *s)
 {
-    const struct speculative_params *r = &s->req->params.spec;
     const struct engine_config *c = &e->config;
-    if (s->req->format.json) {
-        if (r->enabled && server_drafts(c) && drafter_wanted(r->drafter, DRAFT_LOOKUP))
-            s->drafters[s->n_drafters++] = DRAFT_LOOKUP;
-        if (s->n_drafters > 0 && r->drafter == DRAFTER_DEFAULT)
-            s->drafters[s->n_drafters++] = DRAFT_GRAMMAR;
+    if (!s->req->params.spec.enabled || c->n_drafters == 0)
+        return;
+    if (!s->req->format.json) {
+        for (int i = 0; i < c->n_drafters; i++)
+            add_drafter(s, c->drafters[i]);
         return;
     }
-    for (int i = 0; i < c->n_drafters && r->enabled; i++) {
-        if (drafter_wanted(r->drafter, c->drafters[i]))
-            s->drafters[s->n_drafters++] = c->drafters[i];
+    for (int d = DRAFT_NONE + 1; d < DRAFT_TYPES; d++) {
+        const struct drafter *drafter = drafter_of((enum drafter_type)d);
+        if (drafter->source == DRAFT_FROM_HOST &&
+            (drafter->under_grammar || drafter_configured(c, drafter->type)))
+            add_drafter(s, drafter->type);
     }
 }
 
 static const char *why_no_drafter(const struct engine *e, const struct request *req)
 {
-    if (!server_drafts(&e->config))
+    if (e->config.n_drafters == 0)
         return "the server has no drafter";
     return req->format.json ? "under a JSON format only lookup can draft"
                             : "the server has no drafter of this kind";
@@ -155,8 +142,6 @@ static void set_drafting(struct engine *e, struct seq *s)
     if (s->n_drafters == 0)
         s->k_fixed = s->k_max = s->k_min = 0;
     pace_init(&s->pace, may_share_evidence(s) ? &e->sched.acceptance : NULL);
-    if (seq_uses(s, DRAFT_LOOKUP))
-        s->lookup = lookup_create(e->setup.n_ctx);
 }
 
 void engine_admit(struct engine *e, struct request *req)

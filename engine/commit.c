@@ -99,14 +99,13 @@ static enum finish_reason commit_token(struct engine *e, struct seq *s, const st
 
 /* ---- the end of a sequence ------------------------------------------------------------------- */
 
-static const char *drafter_name(const struct seq *s)
+static const char *drafters_used(const struct seq *s)
 {
-    static const char *const names[] = {"none", "model", "self", "lookup", "grammar"};
-    const char *name = names[DRAFT_NONE];
+    const char *name = drafter_name(DRAFT_NONE);
     int used = 0;
-    for (int d = DRAFT_MODEL; d <= DRAFT_GRAMMAR; d++) {
+    for (int d = DRAFT_NONE + 1; d < DRAFT_TYPES; d++) {
         if (s->used[d]) {
-            name = names[d];
+            name = drafter_name((enum drafter_type)d);
             used++;
         }
     }
@@ -121,8 +120,9 @@ static const char *why_no_draft(const struct seq *s)
         return s->no_draft;
     if (s->stats.n_generated == 0)
         return "nothing was generated";
-    return seq_wants_draft_kv(s) ? "drafting was not expected to pay"
-                                 : "the text repeated nothing that could be looked up";
+    return seq_drafts_from(s, DRAFT_FROM_MODEL)
+               ? "drafting was not expected to pay"
+               : "the text repeated nothing that could be looked up";
 }
 
 static void fill_stats(struct seq *s)
@@ -134,7 +134,7 @@ static void fill_stats(struct seq *s)
     st->queued_ns = admitted - s->t_arrived;
     st->prompt_ns = prompt_done > admitted ? prompt_done - admitted : 0;
     st->predicted_ns = s->t_last > prompt_done ? s->t_last - prompt_done : 0;
-    st->drafter = drafter_name(s);
+    st->drafter = drafters_used(s);
     st->disabled_because = why_no_draft(s);
 }
 
@@ -193,12 +193,12 @@ void seq_finish(struct engine *e, struct seq *s, enum finish_reason reason, int 
 static void observe_draft(struct seq *s, const struct seq_turn *t, const struct seq_result *r)
 {
     if (r->n_drafted > 0)
-        pace_observe(&s->pace, seq_pace(t->drafter), t->match, r->overlap,
+        pace_observe(&s->pace, t->drafter, t->match, r->overlap,
                      MIN(r->n_accepted + 1, r->n_drafted));
 }
 
 /* Counters speak of tokens that reached the client: a stop in mid-round drops the rest. */
-static void count_draft(struct engine *e, struct seq *s, enum drafter_type drafter,
+static void count_draft(struct engine *e, struct seq *s, const struct drafter *drafter,
                         const struct seq_result *r, int32_t delivered)
 {
     int32_t accepted = MIN(r->n_accepted, delivered);
@@ -208,7 +208,7 @@ static void count_draft(struct engine *e, struct seq *s, enum drafter_type draft
     e->stats.residual_fallbacks += (r->flags & SEQ_RESIDUAL_FALLBACK) != 0;
     if (r->n_drafted == 0)
         return;
-    s->used[drafter] = true;
+    s->used[drafter->type] = true;
     e->stats.drafts++;
     e->stats.draft_tokens += (uint64_t)r->n_drafted;
     e->stats.accepted_tokens += (uint64_t)accepted;
@@ -226,8 +226,6 @@ static void take_tokens(struct engine *e, struct seq *s, const struct seq_result
     ASSERT(s->len == r->len);
     s->target_len = r->target_len;
     s->draft_len = r->draft_len;
-    if (s->lookup)
-        lookup_append(s->lookup, r->tokens, r->n_tokens);
     sched_commit(&e->sched, s, !s->draft_kv);
 }
 

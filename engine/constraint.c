@@ -209,7 +209,7 @@ int32_t constraint_forced(struct constraint *c, int32_t *out, int32_t max)
         at += used;
         n++;
     }
-    return constraint_cut(c, out, n);
+    return n;
 }
 
 int32_t constraint_draft(struct constraint *c, const int32_t *draft, int32_t k, bool fixed)

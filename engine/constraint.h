@@ -57,7 +57,8 @@ bool constraint_is_stuck(const struct constraint *c); /* no token may be drawn *
 
 /* How many of the drafted tokens the grammar goes along with, short of the text's end. */
 int32_t constraint_cut(struct constraint *c, const int32_t *draft, int32_t n);
-/* Drafts what must follow, as the longest tokens that spell it: up to max, or none. */
+/* What must follow, as the longest tokens that spell it: up to max, or none. It may go to the
+ * text's end, which constraint_cut takes away. */
 int32_t constraint_forced(struct constraint *c, int32_t *out, int32_t max);
 /* Finds rows 1..k behind row 0. Returns k, or less where no token may follow or, unless k is fixed,
  * the budget is spent. */

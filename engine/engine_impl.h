@@ -75,6 +75,8 @@ struct engine {
 
 /* ---- load.c */
 
+bool drafter_configured(const struct engine_config *c, enum drafter_type d);
+
 /* Loads models, sizes and allocates everything, measures costs. Engine thread, before the loop
  * serves; writes the reason into err. */
 int engine_load(struct engine *e, char *err, size_t errlen);

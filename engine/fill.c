@@ -103,42 +103,34 @@ static int32_t k_below(const struct sched *s, const struct seq *q, int32_t k, in
     return MIN(k, end - flight_len_most(&s->flight, q));
 }
 
-/* Under a grammar, a lookup goes as far as the grammar goes along, and counts for less than text
- * that must follow unless it goes further. */
-static int32_t propose_on_host(const struct seq *q, struct seq_turn *t, int32_t *out, int32_t room)
-{
-    int32_t n = lookup_draft(q->lookup, room, out, &t->match), forced[SPECD_K_MAX];
-    if (!q->constraint)
-        return n;
-    n = constraint_cut(q->constraint, out, n);
-    int32_t n_forced =
-        seq_uses(q, DRAFT_GRAMMAR) ? constraint_forced(q->constraint, forced, room) : 0;
-    t->drafter = n_forced > 0 && n_forced >= n ? DRAFT_GRAMMAR : DRAFT_LOOKUP;
-    if (t->drafter == DRAFT_LOOKUP)
-        return n;
-    memcpy(out, forced, (size_t)n_forced * sizeof *out);
-    return n_forced;
-}
-
-/* The first of the sequence's drafters that has something to propose; returns how much. */
+/* The first of the sequence's drafters that has something to propose; under a grammar the one that
+ * goes furthest along with it, and of equals the later: what must follow stands last. Returns how
+ * much. */
 static int32_t propose(const struct sched *s, const struct seq *q, struct seq_turn *t,
                        struct round_seq *rs)
 {
     int32_t room = k_below(s, q, flight_k_bound(&s->flight, q), q->n_blocks * SPECD_BLOCK_TOKENS);
-    for (int i = 0; i < q->n_drafters && room > 0; i++) {
-        t->drafter = q->drafters[i];
-        if (t->drafter == DRAFT_LOOKUP) { /* and GRAMMAR, which comes with it */
-            int32_t n = propose_on_host(q, t, rs->host_draft, room);
-            rs->source = DRAFT_FROM_HOST;
-            if (n > 0)
-                return n;
-        } else if (q->draft_kv && k_below(s, q, room, s->draft_ctx) > 0) {
-            rs->source = DRAFT_FROM_MODEL;
-            return k_below(s, q, room, s->draft_ctx);
+    int32_t most = 0;
+    for (int i = 0; i < q->n_drafters && room > 0 && (most == 0 || q->constraint); i++) {
+        const struct drafter *d = q->drafters[i].drafter;
+        int32_t ids[SPECD_K_MAX], match = 0, n;
+        if (d->source == DRAFT_FROM_MODEL) {
+            n = q->draft_kv ? k_below(s, q, room, s->draft_ctx) : 0;
+        } else {
+            n = d->propose(q->drafters[i].state, room, ids, &match);
+            if (q->constraint)
+                n = constraint_cut(q->constraint, ids, n);
         }
+        if (n <= 0 || n < most)
+            continue;
+        most = n;
+        t->drafter = d;
+        t->match = match;
+        rs->source = d->source;
+        if (d->source == DRAFT_FROM_HOST)
+            memcpy(rs->host_draft, ids, (size_t)n * sizeof *ids);
     }
-    t->drafter = DRAFT_NONE;
-    return 0;
+    return most;
 }
 
 static struct pace_seq pace_entry(const struct seq *q, const struct seq_turn *t, int32_t available)
@@ -146,7 +138,7 @@ static struct pace_seq pace_entry(const struct seq *q, const struct seq_turn *t,
     int32_t least = q->k_fixed >= 0 ? available : MIN(q->k_min, available);
     return (struct pace_seq){
         .pace = &q->pace,
-        .drafter = seq_pace(t->drafter),
+        .drafter = t->drafter,
         .match = t->match,
         .k_min = least,
         .k_max = available,
@@ -168,7 +160,7 @@ static int32_t draft_lag(const struct sched *s, const struct seq *q)
 static bool catch_up(struct sched *s, struct round *r, struct budget *b, struct seq *q,
                      struct seq_turn *t)
 {
-    if (t->k == 0 || (t->drafter != DRAFT_MODEL && t->drafter != DRAFT_SELF))
+    if (t->k == 0 || t->drafter->source != DRAFT_FROM_MODEL)
         return true;
     if (draft_lag(s, q) > SPECD_DRAFT_LAG_MAX)
         add_chunk(s, r, b, q, MODEL_DRAFT, draft_end(s, q));

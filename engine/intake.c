@@ -85,8 +85,6 @@ static void set_prompt(struct engine *e, struct seq *s, const int32_t *ids, int3
     s->limit = n + (r->max_tokens >= 0 ? MIN(r->max_tokens, room) : room);
     s->score = r->echo && r->n_logprobs >= 0 && n > 1;
     set_ends(e, s);
-    if (s->lookup)
-        lookup_append(s->lookup, s->tokens, s->len);
     pthread_mutex_lock(&s->req->output.lock); /* usage in the stream needs it from the start */
     s->req->output.stats.n_prompt = s->n_prompt;
     pthread_mutex_unlock(&s->req->output.lock);
@@ -102,6 +100,7 @@ static void enter_prompt(struct engine *e, struct seq *s, const struct prepared 
         if (prompt->grammar)
             s->constraint = constraint_create(&e->constraints, prompt->grammar, &s->params,
                                               MAX(s->k_max, s->k_fixed));
+        seq_begin_drafts(s, e->setup.n_ctx);
         if (!can_draw(e, s))
             rc = fail(SPECD_EINVAL, err, sizeof err, "%s: all bans together leave no token to draw",
                       s->params.allowed ? "allowed_token_ids" : "logit_bias");

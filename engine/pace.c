@@ -16,19 +16,11 @@
 #define SHARED_WEIGHT_MAX 4.0
 #define PROBE_SHARE 0.01 /* of the time, about: what probes may cost */
 
-/* A short agreement may be chance, so lookup has to earn its trust; of the model's later positions
- * nothing is known but the first. */
-static const double prior[PACE_DRAFTERS][PACE_BUCKETS] = {
-    [PACE_MODEL] = {0.7},
-    [PACE_LOOKUP] = {0.3, 0.4, 0.5, 0.6, 0.7, 0.8},
-    [PACE_GRAMMAR] = {0.8}, /* no other text may follow, but other tokens may spell it */
-};
-
 /* ---- acceptance ------------------------------------------------------------------------------ */
 
-static int bucket_of(enum pace_drafter drafter, int32_t match, int32_t position)
+static int bucket_of(const struct drafter *drafter, int32_t match, int32_t position)
 {
-    int32_t x = drafter == PACE_LOOKUP ? MAX(match, 2) + position - 2 : position;
+    int32_t x = drafter->by_match ? MAX(match, 2) + position - 2 : position;
     return x <= 2 ? x - 1 : x <= 4 ? 2 : x <= 8 ? 3 : x <= 16 ? 4 : 5;
 }
 
@@ -37,38 +29,40 @@ void pace_init(struct pace *p, struct pace_evidence *shared)
     *p = (struct pace){.shared = shared};
 }
 
-static void evidence_add(struct pace_evidence *e, enum pace_drafter d, int bucket, float x,
+static void evidence_add(struct pace_evidence *e, enum drafter_type d, int bucket, float x,
                          float decay)
 {
     e->sum[d][bucket] = e->sum[d][bucket] * decay + x;
     e->weight[d][bucket] = e->weight[d][bucket] * decay + 1.0f;
 }
 
-void pace_observe(struct pace *p, enum pace_drafter drafter, int32_t match, const float *overlap,
-                  int32_t n)
+void pace_observe(struct pace *p, const struct drafter *drafter, int32_t match,
+                  const float *overlap, int32_t n)
 {
     ASSERT(n >= 0 && n <= SPECD_K_MAX);
     for (int32_t i = 0; i < n; i++) {
         int b = bucket_of(drafter, match, i + 1);
         float x = overlap[i] > 0 ? MIN(overlap[i], 1.0f) : 0.0f; /* NaN counts as rejected */
-        evidence_add(&p->own, drafter, b, x, DECAY);
+        evidence_add(&p->own, drafter->type, b, x, DECAY);
         if (p->shared)
-            evidence_add(p->shared, drafter, b, x, SHARED_DECAY);
+            evidence_add(p->shared, drafter->type, b, x, SHARED_DECAY);
     }
 }
 
 /* A mean of what was seen and a starting estimate, which counts as `weight` observations. */
-static double mean_with(const struct pace_evidence *e, enum pace_drafter d, int bucket,
+static double mean_with(const struct pace_evidence *e, enum drafter_type d, int bucket,
                         double start, double weight)
 {
     return (e->sum[d][bucket] + weight * start) / (e->weight[d][bucket] + weight);
 }
 
-static void estimate_buckets(const struct pace *p, enum pace_drafter d, double out[PACE_BUCKETS])
+static void estimate_buckets(const struct pace *p, const struct drafter *drafter,
+                             double out[ACCEPTANCE_BUCKETS])
 {
+    enum drafter_type d = drafter->type;
     double before = 0;
-    for (int b = 0; b < PACE_BUCKETS; b++) {
-        double start = MAX(prior[d][b], before), weight = PRIOR_WEIGHT;
+    for (int b = 0; b < ACCEPTANCE_BUCKETS; b++) {
+        double start = MAX(drafter->prior[b], before), weight = PRIOR_WEIGHT;
         if (p->shared) {
             start = mean_with(p->shared, d, b, start, SHARED_PRIOR_WEIGHT);
             weight += MIN((double)p->shared->weight[d][b], SHARED_WEIGHT_MAX);
@@ -77,11 +71,11 @@ static void estimate_buckets(const struct pace *p, enum pace_drafter d, double o
     }
 }
 
-double pace_estimate(const struct pace *p, enum pace_drafter drafter, int32_t match,
+double pace_estimate(const struct pace *p, const struct drafter *drafter, int32_t match,
                      int32_t position)
 {
     ASSERT(position >= 1);
-    double estimates[PACE_BUCKETS];
+    double estimates[ACCEPTANCE_BUCKETS];
     estimate_buckets(p, drafter, estimates);
     return estimates[bucket_of(drafter, match, position)];
 }
@@ -143,11 +137,12 @@ static int32_t list_candidates(const struct pace_seq *seqs, int32_t n, struct ch
         t->rows += 1;
         if (s->k_max == 0)
             continue;
-        double beta[PACE_BUCKETS], survival = 1;
+        double beta[ACCEPTANCE_BUCKETS], survival = 1;
         estimate_buckets(s->pace, s->drafter, beta);
         for (int32_t k = 1; k <= s->k_max; k++) {
             survival *= beta[bucket_of(s->drafter, s->match, k)];
-            struct candidate slot = {survival, (int16_t)i, (int8_t)k, s->drafter == PACE_MODEL};
+            struct candidate slot = {survival, (int16_t)i, (int8_t)k,
+                                     s->drafter->source == DRAFT_FROM_MODEL};
             if (k <= s->k_min)
                 tally_add(t, &slot, c->draft_ns);
             else
@@ -162,7 +157,7 @@ static int32_t deepest(const struct pace_seq *seqs, int32_t n)
 {
     int32_t deep = 0;
     for (int32_t i = 0; i < n; i++) {
-        if (seqs[i].drafter == PACE_MODEL)
+        if (seqs[i].k_max > 0 && seqs[i].drafter->source == DRAFT_FROM_MODEL)
             deep = MAX(deep, seqs[i].k_max);
     }
     return deep;

@@ -10,7 +10,7 @@
  * will stand is how far the text agreed with its earlier occurrence, which grows with each accepted
  * token.
  *
- * Exactness (DESIGN rule 5): K of a round is a function of earlier rounds alone, and of those only
+ * Exactness: K of a round is a function of earlier rounds alone, and of those only
  * positions up to and including the first rejection; no drafted token of this round is looked at.
  *
  * `struct pace` is embedded per request; `struct pace_cost`, and a `struct pace_evidence` that all
@@ -19,7 +19,7 @@
 #ifndef SPECD_PACE_H
 #define SPECD_PACE_H
 
-#include "specd/limits.h"
+#include "drafters/drafter.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -67,20 +67,14 @@ int pace_cost_load(struct pace_cost *cost, const char *path, const char *key);
 
 /* ---- acceptance ------------------------------------------------------------------------------ */
 
-enum pace_drafter { PACE_MODEL, PACE_LOOKUP, PACE_GRAMMAR, PACE_DRAFTERS };
-
-/* Of the model and of a grammar by position, of lookup by the number of tokens that agreed before
- * the position, less one: 1, 2, 3-4, 5-8, 9-16, more. */
-#define PACE_BUCKETS 6
-
-/* Decayed sums of observed acceptance. */
+/* Decayed sums of observed acceptance, by enum drafter_type. */
 struct pace_evidence {
-    float sum[PACE_DRAFTERS][PACE_BUCKETS];
-    float weight[PACE_DRAFTERS][PACE_BUCKETS];
+    float sum[DRAFT_TYPES][ACCEPTANCE_BUCKETS];
+    float weight[DRAFT_TYPES][ACCEPTANCE_BUCKETS];
 };
 
-/* The estimate of a bucket starts from what all requests showed there, and that from a prior or the
- * bucket before, whichever is higher. */
+/* The estimate of a bucket starts from what all requests showed there, and that from the drafter's
+ * prior or the bucket before, whichever is higher. */
 struct pace {
     struct pace_evidence own;
     struct pace_evidence *shared; /* borrowed, or NULL */
@@ -88,12 +82,12 @@ struct pace {
 
 void pace_init(struct pace *p, struct pace_evidence *shared);
 /* What a round showed: overlap[k] = sum min(p, q) at position k + 1 (or 0 and 1 for outcomes), for
- * the positions up to and including the first rejection: n = min(accepted + 1, drafted). match: for
- * lookup, how many tokens agreed before position 1. */
-void pace_observe(struct pace *p, enum pace_drafter drafter, int32_t match, const float *overlap,
-                  int32_t n);
+ * the positions up to and including the first rejection: n = min(accepted + 1, drafted). match:
+ * what propose said of position 1. */
+void pace_observe(struct pace *p, const struct drafter *drafter, int32_t match,
+                  const float *overlap, int32_t n);
 /* Estimated acceptance at position 1..SPECD_K_MAX, given that those before it were accepted. */
-double pace_estimate(const struct pace *p, enum pace_drafter drafter, int32_t match,
+double pace_estimate(const struct pace *p, const struct drafter *drafter, int32_t match,
                      int32_t position);
 
 /* ---- the choice ------------------------------------------------------------------------------ */
@@ -106,10 +100,10 @@ double pace_estimate(const struct pace *p, enum pace_drafter drafter, int32_t ma
 
 struct pace_seq {
     const struct pace *pace;
-    enum pace_drafter drafter;
-    int32_t match; /* of a lookup */
+    const struct drafter *drafter; /* NULL only where k_max is 0 */
+    int32_t match;                 /* see drafter.h */
     /* 0 <= k_min <= k_max <= SPECD_K_MAX. k_max: the smallest of the request's bound, the room left
-     * and, for lookup, the tokens it proposes. k_min = k_max fixes K. */
+     * and, from the host, the tokens proposed. k_min = k_max fixes K. */
     int32_t k_min, k_max;
     int32_t k; /* out */
 };

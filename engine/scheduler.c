@@ -145,7 +145,7 @@ static bool take_blocks(struct sched *s, struct seq *q)
         q->blocks_cap = total;
         q->blocks = xrealloc(q->blocks, (size_t)total * sizeof *q->blocks);
     }
-    q->draft_kv = seq_wants_draft_kv(q) && q->len < s->draft_ctx;
+    q->draft_kv = seq_drafts_from(q, DRAFT_FROM_MODEL) && q->len < s->draft_ctx;
     if (!q->score) /* rows that are to be scored are computed anew */
         q->n_blocks = kv_match(s->kv, q->req->cache_salt, q->tokens, q->len, q->draft_kv, q->blocks,
                                &q->target_len, &q->draft_len);
@@ -195,7 +195,7 @@ static void admit(struct sched *s, uint64_t now)
 /*
  * Whether a round may be planned while another is in flight. It must not where the host is needed
  * between the two:
- *   - lookup drafts from the text that the round in flight commits;
+ *   - the host drafts from the text that the round in flight commits;
  *   - under a grammar that text says what may follow;
  *   - at the end of the draft model's context K follows from the exact length;
  *   - where the pool would have to be emptied for it, better wait than preempt on an upper bound.
@@ -213,7 +213,7 @@ static bool may_follow(const struct sched *s)
         if (k == 0 || !flight_decodes(&s->flight, q))
             continue;
         bool at_draft_end = end > s->draft_ctx && flight_len_least(&s->flight, q) < s->draft_ctx;
-        if (seq_uses(q, DRAFT_LOOKUP) || (q->draft_kv && at_draft_end))
+        if (seq_drafts_from(q, DRAFT_FROM_HOST) || (q->draft_kv && at_draft_end))
             return false;
     }
     return blocks <= kv_n_free(s->kv);

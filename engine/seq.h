@@ -15,7 +15,7 @@
 #define SPECD_SEQ_H
 
 #include "constraint.h"
-#include "lookup.h"
+#include "drafters/drafter.h"
 #include "pace.h"
 #include "specd/engine.h"
 #include "specd/request.h"
@@ -30,8 +30,8 @@ struct seq_turn {
     int32_t rows[MODEL_ROLES]; /* of that model after the round's chunk; 0: no such chunk */
     bool decodes;
     int32_t k;
-    enum drafter_type drafter;
-    int32_t match; /* of a lookup: see lookup_draft */
+    const struct drafter *drafter; /* NULL: none has anything to propose */
+    int32_t match;                 /* see drafter.h */
 };
 
 struct seq {
@@ -65,13 +65,15 @@ struct seq {
     struct seq *leader;
 
     /* drafting */
-    enum drafter_type drafters[ENGINE_DRAFTERS_MAX]; /* this request's, in order; DRAFT_NONE ends */
+    struct {
+        const struct drafter *drafter;
+        void *state;         /* of begin; NULL where it has none */
+    } drafters[DRAFT_TYPES]; /* this request's, in order */
     int n_drafters;
     int32_t k_min, k_max, k_fixed; /* k_fixed -1: adapt */
     struct pace pace;
-    struct lookup *lookup;        /* NULL unless lookup is among the drafters */
-    bool used[DRAFT_GRAMMAR + 1]; /* drafters whose tokens were verified, by drafter_type */
-    const char *no_draft;         /* why there are no drafters; static string or NULL */
+    bool used[DRAFT_TYPES]; /* drafters whose tokens were verified */
+    const char *no_draft;   /* why there are no drafters; static string or NULL */
 
     struct constraint *constraint; /* what the text must be, or NULL */
 
@@ -93,12 +95,12 @@ void seq_free(struct seq *s);             /* drops it */
 
 /* Makes ids[0..n) the prompt; copies. */
 void seq_set_prompt(struct seq *s, const int32_t *ids, int32_t n);
+/* Gives its drafters their state and the text so far. */
+void seq_begin_drafts(struct seq *s, int32_t n_ctx);
+/* Committed tokens; drafters that have begun see them, too. */
 void seq_append(struct seq *s, const int32_t *ids, int32_t n);
-bool seq_uses(const struct seq *s, enum drafter_type d);
-/* As whose drafts K is chosen for these. */
-enum pace_drafter seq_pace(enum drafter_type d);
-/* Whether the draft model's KV matters to this sequence. */
-bool seq_wants_draft_kv(const struct seq *s);
+/* Whether a drafter of this kind is among its own. DRAFT_FROM_MODEL: the draft's KV matters. */
+bool seq_drafts_from(const struct seq *s, enum draft_source source);
 
 /* Blocks that n positions need. */
 static inline int32_t blocks_for(int32_t n_positions)

@@ -13,8 +13,6 @@
 
 struct engine;
 
-/* GRAMMAR stands in no configuration: under a schema, what must follow is drafted. */
-enum drafter_type { DRAFT_NONE, DRAFT_MODEL, DRAFT_SELF, DRAFT_LOOKUP, DRAFT_GRAMMAR };
 #define ENGINE_DRAFTERS_MAX 4
 
 struct engine_config {
@@ -22,7 +20,8 @@ struct engine_config {
     int device_index;                  /* of several of its kind; -1: the device chooses */
     const struct device_ops *fallback; /* where `device` can't be opened; NULL: that is an error */
     const char *model_path;            /* a GGUF file or a Hugging Face folder */
-    enum drafter_type drafters[ENGINE_DRAFTERS_MAX]; /* tried in this order each round */
+    enum drafter_type drafters[ENGINE_DRAFTERS_MAX]; /* tried in this order each round; each once,
+                                                        at most one of MODEL and SELF, no NONE */
     int n_drafters;
     const char *draft_path;      /* DRAFT_MODEL */
     const uint32_t *self_layers; /* DRAFT_SELF */

@@ -219,7 +219,7 @@ static void test_draft_models_stand_back(void **state)
     struct engine *e = start(DRAFT_MODEL);
     use_schema(record);
     struct request *req = answer(1, 1), *only = answer(1, 1), *plain = plain_answer(1, 1);
-    only->params.spec.drafter = DRAFTER_MODEL;
+    only->params.spec.drafter = DRAFT_MODEL;
     run(e, req);
     run(e, only);
     run(e, plain);

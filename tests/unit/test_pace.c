@@ -284,30 +284,31 @@ static void test_estimate(void **state)
     (void)state;
     struct pace p, fresh;
     pace_init(&p, NULL);
-    double prior = pace_estimate(&p, PACE_MODEL, 2, 1);
+    double prior = pace_estimate(&p, &model_drafter, 2, 1);
     assert_true(prior > 0.3 && prior < 0.95);
-    assert_near(pace_estimate(&p, PACE_MODEL, 2, SPECD_K_MAX), prior);
+    assert_near(pace_estimate(&p, &model_drafter, 2, SPECD_K_MAX), prior);
 
     float overlap[SPECD_K_MAX];
     for (int i = 0; i < SPECD_K_MAX; i++)
         overlap[i] = i == 0 ? 0.9f : 0.4f;
     for (int i = 0; i < 100; i++)
-        pace_observe(&p, PACE_MODEL, 2, overlap, 2);
-    double first = pace_estimate(&p, PACE_MODEL, 2, 1),
-           second = pace_estimate(&p, PACE_MODEL, 2, 2);
+        pace_observe(&p, &model_drafter, 2, overlap, 2);
+    double first = pace_estimate(&p, &model_drafter, 2, 1),
+           second = pace_estimate(&p, &model_drafter, 2, 2);
     assert_true(fabs(first - 0.9) < 0.05);
     assert_true(second > 0.4 && second < 0.5);
     /* never seen: as the position before it */
-    assert_near(pace_estimate(&p, PACE_MODEL, 2, 3), second);
+    assert_near(pace_estimate(&p, &model_drafter, 2, 3), second);
     /* the other drafter has learned nothing */
     pace_init(&fresh, NULL);
     for (int k = 1; k <= SPECD_K_MAX; k++)
-        assert_near(pace_estimate(&p, PACE_LOOKUP, 2, k), pace_estimate(&fresh, PACE_LOOKUP, 2, k));
+        assert_near(pace_estimate(&p, &lookup_drafter, 2, k),
+                    pace_estimate(&fresh, &lookup_drafter, 2, k));
     /* what comes after the first rejection is not looked at */
     struct pace q = p, r = p;
-    pace_observe(&q, PACE_MODEL, 2, overlap, 1);
+    pace_observe(&q, &model_drafter, 2, overlap, 1);
     overlap[1] = 1.0f;
-    pace_observe(&r, PACE_MODEL, 2, overlap, 1);
+    pace_observe(&r, &model_drafter, 2, overlap, 1);
     assert_memory_equal(&q, &r, sizeof q);
 }
 
@@ -318,16 +319,16 @@ static void test_estimate_forgets(void **state)
     pace_init(&p, NULL);
     const float yes[1] = {1}, no[1] = {0};
     for (int i = 0; i < 1000; i++)
-        pace_observe(&p, PACE_LOOKUP, 2, yes, 1);
-    assert_true(pace_estimate(&p, PACE_LOOKUP, 2, 1) > 0.9);
+        pace_observe(&p, &lookup_drafter, 2, yes, 1);
+    assert_true(pace_estimate(&p, &lookup_drafter, 2, 1) > 0.9);
     for (int i = 0; i < 40; i++)
-        pace_observe(&p, PACE_LOOKUP, 2, no, 1);
-    assert_true(pace_estimate(&p, PACE_LOOKUP, 2, 1) < 0.15);
+        pace_observe(&p, &lookup_drafter, 2, no, 1);
+    assert_true(pace_estimate(&p, &lookup_drafter, 2, 1) < 0.15);
     const float odd[3] = {NAN, -1.0f, 7.0f};
     for (int i = 0; i < 50; i++)
-        pace_observe(&p, PACE_LOOKUP, 2, odd, 3);
+        pace_observe(&p, &lookup_drafter, 2, odd, 3);
     for (int k = 1; k <= SPECD_K_MAX; k++) {
-        double e = pace_estimate(&p, PACE_LOOKUP, 2, k);
+        double e = pace_estimate(&p, &lookup_drafter, 2, k);
         assert_true(e >= 0 && e <= 1);
     }
 }
@@ -340,21 +341,21 @@ static void test_estimate_by_match(void **state)
     struct pace p;
     const float no[1] = {0}, yes[1] = {1};
     pace_init(&p, NULL);
-    double chance = pace_estimate(&p, PACE_LOOKUP, 2, 1);
+    double chance = pace_estimate(&p, &lookup_drafter, 2, 1);
     assert_true(chance < 0.5);
     for (int32_t match = 2; match < 20; match++) {
-        assert_true(pace_estimate(&p, PACE_LOOKUP, match + 1, 1) >=
-                    pace_estimate(&p, PACE_LOOKUP, match, 1));
-        assert_near(pace_estimate(&p, PACE_LOOKUP, match, 2),
-                    pace_estimate(&p, PACE_LOOKUP, match + 1, 1));
+        assert_true(pace_estimate(&p, &lookup_drafter, match + 1, 1) >=
+                    pace_estimate(&p, &lookup_drafter, match, 1));
+        assert_near(pace_estimate(&p, &lookup_drafter, match, 2),
+                    pace_estimate(&p, &lookup_drafter, match + 1, 1));
     }
     for (int i = 0; i < 50; i++) {
-        pace_observe(&p, PACE_LOOKUP, 2, no, 1);
-        pace_observe(&p, PACE_LOOKUP, 12, yes, 1);
+        pace_observe(&p, &lookup_drafter, 2, no, 1);
+        pace_observe(&p, &lookup_drafter, 12, yes, 1);
     }
-    assert_true(pace_estimate(&p, PACE_LOOKUP, 2, 1) < 0.1);
-    assert_true(pace_estimate(&p, PACE_LOOKUP, 9, 2) > 0.9);
-    assert_true(pace_estimate(&p, PACE_LOOKUP, 3, 1) >= 0.4); /* short ones say nothing of it */
+    assert_true(pace_estimate(&p, &lookup_drafter, 2, 1) < 0.1);
+    assert_true(pace_estimate(&p, &lookup_drafter, 9, 2) > 0.9);
+    assert_true(pace_estimate(&p, &lookup_drafter, 3, 1) >= 0.4); /* short ones say nothing of it */
 }
 
 /* A request starts where the others are, and what it shows itself soon weighs more. */
@@ -366,21 +367,21 @@ static void test_estimate_shared(void **state)
     const float no[1] = {0}, yes[1] = {1};
     pace_init(&one, &shared);
     pace_init(&other, &shared);
-    double before = pace_estimate(&other, PACE_LOOKUP, 4, 1);
+    double before = pace_estimate(&other, &lookup_drafter, 4, 1);
     for (int i = 0; i < 300; i++)
-        pace_observe(&one, PACE_LOOKUP, 4, no, 1);
-    double after = pace_estimate(&other, PACE_LOOKUP, 4, 1);
+        pace_observe(&one, &lookup_drafter, 4, no, 1);
+    double after = pace_estimate(&other, &lookup_drafter, 4, 1);
     assert_true(before > 0.4 && after < 0.1);
     for (int i = 0; i < 30; i++)
-        pace_observe(&other, PACE_LOOKUP, 4, yes, 1);
-    assert_true(pace_estimate(&other, PACE_LOOKUP, 4, 1) > 0.6);
-    assert_true(pace_estimate(&one, PACE_LOOKUP, 4, 1) < 0.1);
+        pace_observe(&other, &lookup_drafter, 4, yes, 1);
+    assert_true(pace_estimate(&other, &lookup_drafter, 4, 1) > 0.6);
+    assert_true(pace_estimate(&one, &lookup_drafter, 4, 1) < 0.1);
 }
 
 /* ---- the choice ------------------------------------------------------------------------------ */
 
 /* A request whose every position was accepted with about this probability. */
-static void make_pace(struct pace *p, enum pace_drafter d, float first, float later)
+static void make_pace(struct pace *p, const struct drafter *d, float first, float later)
 {
     float overlap[SPECD_K_MAX];
     for (int i = 0; i < SPECD_K_MAX; i++)
@@ -399,7 +400,7 @@ static void flat_cost(struct pace_cost *c, double verify, double draft)
     pace_cost_set_draft(c, 4096, draft);
 }
 
-static int32_t choose_one(const struct pace_cost *c, const struct pace *p, enum pace_drafter d,
+static int32_t choose_one(const struct pace_cost *c, const struct pace *p, const struct drafter *d,
                           int32_t k_min, int32_t k_max)
 {
     struct pace_seq s = {.pace = p, .drafter = d, .k_min = k_min, .k_max = k_max, .k = -1};
@@ -412,20 +413,20 @@ static void test_extremes(void **state)
     (void)state;
     struct pace_cost c;
     struct pace good, bad;
-    make_pace(&good, PACE_MODEL, 1, 1);
-    make_pace(&bad, PACE_MODEL, 0, 0);
+    make_pace(&good, &model_drafter, 1, 1);
+    make_pace(&bad, &model_drafter, 0, 0);
     flat_cost(&c, 1000, 1);
-    assert_int_equal(choose_one(&c, &good, PACE_MODEL, 0, SPECD_K_MAX), SPECD_K_MAX);
-    assert_int_equal(choose_one(&c, &good, PACE_MODEL, 0, 2), 2);
-    assert_int_equal(choose_one(&c, &good, PACE_MODEL, 0, 0), 0);
+    assert_int_equal(choose_one(&c, &good, &model_drafter, 0, SPECD_K_MAX), SPECD_K_MAX);
+    assert_int_equal(choose_one(&c, &good, &model_drafter, 0, 2), 2);
+    assert_int_equal(choose_one(&c, &good, &model_drafter, 0, 0), 0);
     flat_cost(&c, 1000, 200);
-    assert_int_equal(choose_one(&c, &bad, PACE_MODEL, 0, SPECD_K_MAX), 0);
-    assert_int_equal(choose_one(&c, &bad, PACE_MODEL, 2, 3), 2);
-    assert_int_equal(choose_one(&c, &bad, PACE_MODEL, 3, 3), 3);
+    assert_int_equal(choose_one(&c, &bad, &model_drafter, 0, SPECD_K_MAX), 0);
+    assert_int_equal(choose_one(&c, &bad, &model_drafter, 2, 3), 2);
+    assert_int_equal(choose_one(&c, &bad, &model_drafter, 3, 3), 3);
     flat_cost(&c, 1000, 1100); /* dearer than what it saves */
-    assert_int_equal(choose_one(&c, &good, PACE_MODEL, 0, SPECD_K_MAX), 0);
+    assert_int_equal(choose_one(&c, &good, &model_drafter, 0, SPECD_K_MAX), 0);
     /* what else the round takes makes drafting cheaper by comparison */
-    struct pace_seq s = {.pace = &good, .drafter = PACE_MODEL, .k_max = 2};
+    struct pace_seq s = {.pace = &good, .drafter = &model_drafter, .k_max = 2};
     pace_choose(&c, &s, 1, 1e6, 1);
     assert_int_equal(s.k, 2);
     pace_choose(&c, &s, 0, 0, 1);
@@ -438,8 +439,8 @@ static void test_best_k_of_one(void **state)
     struct pace_cost c;
     struct pace p;
     flat_cost(&c, 1000, 100);
-    make_pace(&p, PACE_MODEL, 0.8f, 0.8f);
-    int32_t k = choose_one(&c, &p, PACE_MODEL, 0, SPECD_K_MAX);
+    make_pace(&p, &model_drafter, 0.8f, 0.8f);
+    int32_t k = choose_one(&c, &p, &model_drafter, 0, SPECD_K_MAX);
     assert_in_range(k, MIN(5, SPECD_K_MAX), MIN(7, SPECD_K_MAX));
 }
 
@@ -449,12 +450,12 @@ static void test_probe(void **state)
     struct pace_cost c;
     struct pace bad;
     flat_cost(&c, 1000, 100);
-    make_pace(&bad, PACE_MODEL, 0, 0);
+    make_pace(&bad, &model_drafter, 0, 0);
     int probes = 0;
     for (uint64_t round = 0; round < 10 * PACE_PROBE_EVERY; round++) {
-        struct pace_seq s[3] = {{.pace = &bad, .drafter = PACE_MODEL, .k_max = 3},
-                                {.pace = &bad, .drafter = PACE_MODEL, .k_max = 0},
-                                {.pace = &bad, .drafter = PACE_LOOKUP, .k_min = 2, .k_max = 2}};
+        struct pace_seq s[3] = {{.pace = &bad, .drafter = &model_drafter, .k_max = 3},
+                                {.pace = &bad, .drafter = &model_drafter, .k_max = 0},
+                                {.pace = &bad, .drafter = &lookup_drafter, .k_min = 2, .k_max = 2}};
         pace_choose(&c, s, 3, 0, round);
         assert_true(s[0].k == 0 || s[0].k == 1);
         assert_int_equal(s[1].k, 0);
@@ -471,13 +472,13 @@ static void test_probe_takes_turns(void **state)
     struct pace_cost c;
     struct pace bad;
     flat_cost(&c, 1000, 100);
-    make_pace(&bad, PACE_MODEL, 0, 0);
+    make_pace(&bad, &model_drafter, 0, 0);
     int probes[4] = {0};
     for (uint64_t round = 0; round < 40 * PACE_PROBE_EVERY; round++) {
         struct pace_seq s[4];
         int32_t drafted = 0;
         for (int i = 0; i < 4; i++)
-            s[i] = (struct pace_seq){.pace = &bad, .drafter = PACE_MODEL, .k_max = 3};
+            s[i] = (struct pace_seq){.pace = &bad, .drafter = &model_drafter, .k_max = 3};
         pace_choose(&c, s, 4, 0, round);
         for (int i = 0; i < 4; i++) {
             drafted += s[i].k;
@@ -497,11 +498,11 @@ static void test_plain_rounds(void **state)
     struct pace_cost c;
     struct pace good;
     flat_cost(&c, 1000, 1);
-    make_pace(&good, PACE_MODEL, 1, 1);
+    make_pace(&good, &model_drafter, 1, 1);
     int plain = 0;
     for (uint64_t round = 0; round < 4 * PACE_PLAIN_EVERY; round++) {
-        struct pace_seq s[2] = {{.pace = &good, .drafter = PACE_MODEL, .k_max = 3},
-                                {.pace = &good, .drafter = PACE_MODEL, .k_min = 2, .k_max = 2}};
+        struct pace_seq s[2] = {{.pace = &good, .drafter = &model_drafter, .k_max = 3},
+                                {.pace = &good, .drafter = &model_drafter, .k_min = 2, .k_max = 2}};
         pace_choose(&c, s, 2, 0, round);
         assert_true(s[0].k == 0 || s[0].k == 3);
         assert_int_equal(s[1].k, 2);
@@ -517,10 +518,10 @@ static void test_dear_probes(void **state)
     struct pace_cost c;
     struct pace bad;
     flat_cost(&c, 1000, 1000);
-    make_pace(&bad, PACE_MODEL, 0, 0);
+    make_pace(&bad, &model_drafter, 0, 0);
     int probes = 0;
     for (uint64_t round = 0; round < 64 * PACE_PROBE_EVERY; round++) {
-        struct pace_seq s = {.pace = &bad, .drafter = PACE_MODEL, .k_max = 3};
+        struct pace_seq s = {.pace = &bad, .drafter = &model_drafter, .k_max = 3};
         pace_choose(&c, &s, 1, 0, round);
         probes += s.k;
     }
@@ -534,10 +535,10 @@ static void test_shared_step(void **state)
     struct pace_cost c;
     struct pace p;
     flat_cost(&c, 1000, 150);
-    make_pace(&p, PACE_MODEL, 0.9f, 0.1f);
+    make_pace(&p, &model_drafter, 0.9f, 0.1f);
     struct pace_seq s[16];
     for (int i = 0; i < 16; i++)
-        s[i] = (struct pace_seq){.pace = &p, .drafter = PACE_MODEL, .k_max = 3};
+        s[i] = (struct pace_seq){.pace = &p, .drafter = &model_drafter, .k_max = 3};
     pace_choose(&c, s, 16, 0, 1);
     for (int i = 0; i < 16; i++)
         assert_int_equal(s[i].k, 1);
@@ -563,7 +564,7 @@ static double rate(const struct pace_cost *c, const struct pace_seq *s, int32_t 
     for (int32_t step = 1; step <= K_TOP; step++) {
         int32_t drafting = 0;
         for (int32_t i = 0; i < n; i++)
-            drafting += s[i].drafter == PACE_MODEL && k[i] >= step;
+            drafting += s[i].drafter == &model_drafter && k[i] >= step;
         ns += pace_cost_draft(c, drafting);
     }
     return tokens / (ns + pace_cost_verify(c, rows));
@@ -611,7 +612,7 @@ static void test_against_search(void **state)
         double base = rnd(&r, 4) ? 0 : rnd(&r, 2000);
         random_cost(&r, &c);
         for (int32_t i = 0; i < n; i++) {
-            enum pace_drafter d = rnd(&r, 3) ? PACE_MODEL : PACE_LOOKUP;
+            const struct drafter *d = rnd(&r, 3) ? &model_drafter : &lookup_drafter;
             make_pace(&p[i], d, (float)rnd_unit(&r), (float)rnd_unit(&r));
             int32_t k_max = (int32_t)rnd(&r, K_TOP + 1);
             int32_t k_min = rnd(&r, 5) ? 0 : (int32_t)rnd(&r, (uint32_t)k_max + 1);
@@ -645,8 +646,8 @@ static void test_full_house(void **state)
     uint64_t r = 2;
     flat_cost(&c, 1000, 1);
     for (int i = 0; i < SPECD_SLOTS_MAX; i++) {
-        make_pace(&p[i], PACE_MODEL, 1, (float)rnd_unit(&r) * 0.2f + 0.8f);
-        s[i] = (struct pace_seq){&p[i], PACE_MODEL, 0, 0, SPECD_K_MAX, -1};
+        make_pace(&p[i], &model_drafter, 1, (float)rnd_unit(&r) * 0.2f + 0.8f);
+        s[i] = (struct pace_seq){&p[i], &model_drafter, 0, 0, SPECD_K_MAX, -1};
     }
     pace_choose(&c, s, SPECD_SLOTS_MAX, 0, 1);
     for (int i = 0; i < SPECD_SLOTS_MAX; i++)

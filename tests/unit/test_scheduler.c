@@ -40,11 +40,8 @@ static struct seq *make_seq(int32_t vocab, enum drafter_type drafter, uint64_t a
     q->arrival = arrival;
     pace_init(&q->pace, NULL);
     if (drafter != DRAFT_NONE)
-        q->drafters[q->n_drafters++] = drafter;
-    if (drafter == DRAFT_LOOKUP) {
-        q->lookup = lookup_create(CONTEXT);
-        lookup_append(q->lookup, ids, n);
-    }
+        q->drafters[q->n_drafters++].drafter = drafter_of(drafter);
+    seq_begin_drafts(q, CONTEXT);
     return q;
 }
 
@@ -217,8 +214,6 @@ static int commit_result(struct sched *s, uint64_t number, const struct seq_resu
         return 0;
     assert_true(r->n_tokens > 0);
     seq_append(q, r->tokens, r->n_tokens);
-    if (q->lookup)
-        lookup_append(q->lookup, r->tokens, r->n_tokens);
     q->target_len = r->target_len;
     q->draft_len = r->draft_len;
     sched_commit(s, q, !q->draft_kv);
