@@ -7,7 +7,6 @@
  */
 #include "engine_impl.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* ---- output ---------------------------------------------------------------------------------- */
@@ -19,14 +18,6 @@ struct commit {
     bool is_whole; /* what was asked for is complete with it, and nothing may follow */
     const struct token_logprob *own, *top; /* or NULL */
 };
-
-void logprobs_put(struct token_logprob *list, size_t i, const struct token_logprob *own,
-                  const struct token_logprob *top, int32_t n_top)
-{
-    struct token_logprob *at = list + i * (size_t)(1 + n_top);
-    at[0] = *own;
-    memcpy(at + 1, top, (size_t)n_top * sizeof *at);
-}
 
 static void grow_output(struct request_output *out, size_t logprobs)
 {
@@ -95,96 +86,6 @@ static enum finish_reason commit_token(struct engine *e, struct seq *s, const st
     }
     push_token(s, c, c->is_last || c->is_whole ? flush_text(s) : n);
     return c->is_whole ? FINISH_STOP : c->is_last ? FINISH_LENGTH : FINISH_NONE;
-}
-
-/* ---- the end of a sequence ------------------------------------------------------------------- */
-
-static const char *drafters_used(const struct seq *s)
-{
-    const char *name = drafter_name(DRAFT_NONE);
-    int used = 0;
-    for (int d = DRAFT_NONE + 1; d < DRAFT_TYPES; d++) {
-        if (s->used[d]) {
-            name = drafter_name((enum drafter_type)d);
-            used++;
-        }
-    }
-    return used > 1 ? "mixed" : name;
-}
-
-static const char *why_no_draft(const struct seq *s)
-{
-    if (s->stats.n_drafted > 0)
-        return NULL;
-    if (s->no_draft)
-        return s->no_draft;
-    if (s->stats.n_generated == 0)
-        return "nothing was generated";
-    return seq_drafts_from(s, DRAFT_FROM_MODEL)
-               ? "drafting was not expected to pay"
-               : "the text repeated nothing that could be looked up";
-}
-
-static void fill_stats(struct seq *s)
-{
-    struct request_stats *st = &s->stats;
-    uint64_t now = clock_ns();
-    uint64_t admitted = s->t_admitted ? s->t_admitted : now;
-    uint64_t prompt_done = s->t_prompt_done ? s->t_prompt_done : now;
-    st->queued_ns = admitted - s->t_arrived;
-    st->prompt_ns = prompt_done > admitted ? prompt_done - admitted : 0;
-    st->predicted_ns = s->t_last > prompt_done ? s->t_last - prompt_done : 0;
-    st->drafter = drafters_used(s);
-    st->disabled_because = why_no_draft(s);
-}
-
-static void count_finish(struct engine *e, struct seq *s, enum finish_reason reason, int error)
-{
-    if (reason == FINISH_STOP)
-        e->stats.finished_stop++;
-    else if (reason == FINISH_LENGTH)
-        e->stats.finished_length++;
-    else if (error == SPECD_ECANCELED)
-        e->stats.finished_cancelled++;
-    else
-        e->stats.finished_error++;
-    if (reason != FINISH_ERROR)
-        stats_observe(&e->stats.e2e, clock_ns() - s->t_arrived);
-}
-
-/* Sets the output's end; whoever reads it may answer from then on. Output lock held. */
-static void end_output(struct seq *s, enum finish_reason reason, int error, const char *message)
-{
-    struct request_output *out = &s->req->output;
-    fill_stats(s);
-    out->stats = s->stats;
-    out->error = error;
-    snprintf(out->message, sizeof out->message, "%s",
-             message ? message : (error ? specd_error_text(error) : ""));
-    out->finish = reason;
-}
-
-/* Takes an ended sequence out of the engine, tells the reader, and frees it. */
-static void retire(struct engine *e, struct seq *s)
-{
-    struct request *req = s->req;
-    watch_stop(s);
-    sched_remove(&e->sched, s);
-    intake_release(e, s);
-    atomic_fetch_sub(&e->n_live, 1);
-    req->on_output(req, req->on_output_arg);
-    if (!s->preparing_on_pool) /* otherwise the work's own callback frees it */
-        seq_free(s);
-}
-
-void seq_finish(struct engine *e, struct seq *s, enum finish_reason reason, int error,
-                const char *message)
-{
-    count_finish(e, s, reason, error);
-    pthread_mutex_lock(&s->req->output.lock);
-    end_output(s, reason, error, message);
-    pthread_mutex_unlock(&s->req->output.lock);
-    retire(e, s);
 }
 
 /* ---- a round's results ----------------------------------------------------------------------- */
@@ -311,7 +212,7 @@ static void commit_seq(struct engine *e, struct seq *s, const struct seq_turn *t
         return;
     }
     if (s->stats.n_generated == 0)
-        intake_release(e, s);
+        entry_release(e, s);
 
     struct request_output *out = &s->req->output;
     int32_t delivered;
@@ -321,14 +222,11 @@ static void commit_seq(struct engine *e, struct seq *s, const struct seq_turn *t
     stamp(e, s, delivered, now);
     bool lags = s->req->stream && unread_bytes(out) > STALL_BYTES;
     if (reason != FINISH_NONE)
-        end_output(s, reason, 0, NULL);
+        seq_end(e, s, reason, 0, NULL);
     pthread_mutex_unlock(&out->lock);
 
-    if (reason != FINISH_NONE) {
-        count_finish(e, s, reason, 0);
-        retire(e, s);
+    if (s->state == SEQ_DONE)
         return;
-    }
     if (lags)
         sched_evict(&e->sched, s, SEQ_STALLED);
     if (s->req->stream)
@@ -360,13 +258,13 @@ void commit_round(struct engine *e, uint64_t number)
     for (int32_t i = 0; i < e->result.n_scores; i++) {
         const struct score_result *r = &e->result.scores[i];
         struct seq *s = e->sched.slots[r->slot];
-        if (s && flight_turn(s, number))
+        if (s && s->state != SEQ_DONE && flight_turn(s, number))
             commit_score(e, s, r, now);
     }
     for (int32_t i = 0; i < e->result.n_seqs; i++) {
         const struct seq_result *r = &e->result.seqs[i];
         struct seq *s = e->sched.slots[r->slot];
-        const struct seq_turn *t = s ? flight_turn(s, number) : NULL;
+        const struct seq_turn *t = s && s->state != SEQ_DONE ? flight_turn(s, number) : NULL;
         if (t)
             commit_seq(e, s, t, r, now);
     }

@@ -101,11 +101,6 @@ static int fill_setup(struct engine *e, char *err, size_t errlen)
         .reproducible = c->reproducible,
         .eager = c->eager,
     };
-    e->draft_ctx = 0;
-    if (e->setup.models[MODEL_DRAFT])
-        e->draft_ctx = (int32_t)e->setup.models[MODEL_DRAFT]->n_ctx;
-    else if (e->setup.n_self_layers > 0)
-        e->draft_ctx = e->setup.n_ctx;
     return 0;
 }
 
@@ -323,7 +318,10 @@ int engine_load(struct engine *e, char *err, size_t errlen)
     e->sched.n_slots = e->setup.n_slots;
     e->sched.max_rows = e->setup.max_rows;
     e->sched.mixed_rows = MIN(MAX(16, e->setup.max_rows / 8), e->setup.max_rows);
-    e->sched.draft_ctx = e->draft_ctx;
+    if (e->draft_file)
+        e->sched.draft_ctx = (int32_t)e->draft_file->model.n_ctx;
+    else if (e->setup.n_self_layers > 0)
+        e->sched.draft_ctx = e->setup.n_ctx;
     e->sched.synthetic_acceptance = e->config.synthetic_acceptance;
     fill_info(e, n_blocks);
     return warmup_measure(e, err, errlen);

@@ -23,11 +23,10 @@ void sched_add(struct sched *s, struct seq *q)
     s->last = q;
 }
 
-void sched_ready(struct sched *s, struct seq *q)
+void sched_ready(struct seq *q)
 {
     ASSERT((q->state == SEQ_PREPARING || q->state == SEQ_STALLED) && q->len >= 1);
     q->state = SEQ_WAITING;
-    s->n_waiting++;
 }
 
 void sched_commit(struct sched *s, struct seq *q, bool draft_done)
@@ -57,16 +56,12 @@ void sched_evict(struct sched *s, struct seq *q, enum seq_state to)
     ASSERT(q->state == SEQ_RUNNING && (to == SEQ_WAITING || to == SEQ_STALLED));
     leave_slot(s, q);
     q->state = to;
-    if (to == SEQ_WAITING)
-        s->n_waiting++;
 }
 
 void sched_remove(struct sched *s, struct seq *q)
 {
-    if (q->state == SEQ_RUNNING)
+    if (q->slot >= 0)
         leave_slot(s, q);
-    else if (q->state == SEQ_WAITING)
-        s->n_waiting--;
     q->state = SEQ_DONE;
     *(q->prev ? &q->prev->next : &s->first) = q->next;
     *(q->next ? &q->next->prev : &s->last) = q->prev;
@@ -164,7 +159,6 @@ static bool admit_one(struct sched *s, struct seq *q, uint64_t now)
         return false;
     s->slots[slot] = q;
     s->n_running++;
-    s->n_waiting--;
     q->state = SEQ_RUNNING;
     q->slot = slot;
     q->slot_is_new = true;
@@ -184,8 +178,8 @@ static bool admit_one(struct sched *s, struct seq *q, uint64_t now)
  * that wait for another to compute their prompt let others pass. */
 static void admit(struct sched *s, uint64_t now)
 {
-    for (struct seq *q = s->first; q && s->n_waiting > 0; q = q->next) {
-        if (q->state == SEQ_WAITING && !q->leader && !admit_one(s, q, now))
+    for (struct seq *q = s->first; q; q = q->next) {
+        if (q->state == SEQ_WAITING && !q->parent && !admit_one(s, q, now))
             return;
     }
 }
@@ -268,12 +262,11 @@ static bool seq_is_valid(const struct sched *s, const struct seq *q)
 
 bool sched_is_valid(const struct sched *s)
 {
-    int32_t running = 0, waiting = 0;
+    int32_t running = 0;
     for (const struct seq *q = s->first; q; q = q->next) {
         running += q->state == SEQ_RUNNING;
-        waiting += q->state == SEQ_WAITING;
         if (!seq_is_valid(s, q) || (q->next && q->next->arrival <= q->arrival))
             return false;
     }
-    return running == s->n_running && waiting == s->n_waiting && kv_is_valid(s->kv);
+    return running == s->n_running && kv_is_valid(s->kv);
 }

@@ -9,8 +9,8 @@
  *   grow     every decoding sequence, oldest first, gets blocks for its next rows; when the pool is
  *            empty the youngest running sequence is preempted (its full blocks stay in the prefix
  *            index, so it comes back cheaply)
- *   admit    waiting sequences take free slots while their prompt fits beside what runs; siblings
- *            (n > 1) wait until their leader's prompt is in the prefix index
+ *   admit    waiting sequences take free slots while their prompt fits beside what runs; choices
+ *            (n > 1) wait until their parent's prompt is in the prefix index
  *   prefill  prompt chunks and draft catch-up, oldest first, under the row budget
  *   draft    K per decoding sequence (pace.h), from the first of its drafters that has a proposal
  *
@@ -39,8 +39,8 @@ struct sched {
     struct flight flight;
     struct seq *slots[SPECD_SLOTS_MAX];
     uint64_t slot_left[SPECD_SLOTS_MAX]; /* last round submitted when it became NULL */
-    int32_t n_running, n_waiting;
-    struct seq *first, *last; /* every sequence that is not DONE, oldest arrival first */
+    int32_t n_running;
+    struct seq *first, *last; /* every sequence, oldest arrival first */
     uint64_t preemptions, rounds;
     uint64_t cache_queries, cache_hits; /* tokens of admitted sequences; found in the index */
 };
@@ -48,8 +48,8 @@ struct sched {
 void sched_init(struct sched *s, struct kv *kv, const struct pace_cost *cost);
 /* Enters a sequence, PREPARING, behind all others; it becomes WAITING with sched_ready. */
 void sched_add(struct sched *s, struct seq *q);
-void sched_ready(struct sched *s, struct seq *q);
-/* Takes a sequence out from any state. */
+void sched_ready(struct seq *q);
+/* Takes a sequence out, from any state; it is DONE. */
 void sched_remove(struct sched *s, struct seq *q);
 /* Gives up slot and blocks; state becomes to (WAITING or STALLED). */
 void sched_evict(struct sched *s, struct seq *q, enum seq_state to);

@@ -6,7 +6,7 @@
  *   WAITING    in the scheduler's queue: holds no slot and no blocks (also after preemption)
  *   STALLED    set aside because its reader lags; holds nothing, waits to be drained
  *   RUNNING    holds a slot and the blocks of its first target_len rows and of this round's rows
- *   DONE       output finished; freed at the end of the turn
+ *   DONE       output finished; the loop takes it out and frees it before it plans again
  * tokens[0..len) is the committed text; len >= 1 once prepared. target_len and draft_len mirror the
  * device's (see specd/device.h). All three are as of the last round collected; what rounds in
  * flight add is in `turns` (see flight.h).
@@ -60,9 +60,9 @@ struct seq {
     bool score;       /* prompt rows are still to be scored: those from n_scored on */
     int32_t n_scored; /* rows */
 
-    /* n > 1: who computes the prompt first; NULL once it has, or is gone. This one waits for it
-     * unless it is RUNNING. */
-    struct seq *leader;
+    /* n > 1: the choice that computes the prompt for all; NULL once it has, or is gone. This one
+     * waits for it unless it is RUNNING. */
+    struct seq *parent;
 
     /* drafting */
     struct {

@@ -1,5 +1,7 @@
 #include "warmup.h"
 
+#include "round.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,12 +89,23 @@ static int set_slot(struct warmup *w, int32_t slot, bool prefilled)
         .n_prompt = len,
         .limit = w->limit,
         .target_len = prefilled ? len - 1 : 0,
-        .draft_len = prefilled && e->draft_ctx > 0 ? len - 1 : 0,
+        .draft_len = prefilled && e->sched.draft_ctx > 0 ? len - 1 : 0,
     };
     int rc = e->ops->slot_set(e->dev, slot, &config);
     if (rc == 0)
         rc = e->ops->slot_blocks(e->dev, slot, 0, w->per_seq, w->blocks + slot * w->per_seq);
     return rc;
+}
+
+/* Runs e->round and waits for it, turning the loop. */
+static int round_sync(struct engine *e)
+{
+    int rc = round_submit(e->ops, e->dev, &e->round);
+    if (rc != 0)
+        return rc;
+    while ((rc = e->ops->poll(e->dev)) == 0)
+        uv_run(&e->loop, UV_RUN_ONCE);
+    return rc < 0 ? rc : e->ops->collect(e->dev, &e->result);
 }
 
 static int prefill_all(struct warmup *w)
@@ -107,10 +120,10 @@ static int prefill_all(struct warmup *w)
             e->round.n_chunks = 0;
             e->round.chunks[e->round.n_chunks++] =
                 (struct round_chunk){s, MODEL_TARGET, done, rows, false};
-            if (e->draft_ctx > 0)
+            if (e->sched.draft_ctx > 0)
                 e->round.chunks[e->round.n_chunks++] =
                     (struct round_chunk){s, MODEL_DRAFT, done, rows, false};
-            rc = engine_round_sync(e);
+            rc = round_sync(e);
         }
         if (rc != 0)
             return rc;
@@ -132,7 +145,7 @@ static int run(struct warmup *w, int32_t n_seqs, int32_t k, enum draft_source so
         for (int32_t i = 0; i < k; i++)
             rs->host_draft[i] = made_up_token(e, s, 1000 + i);
     }
-    return engine_round_sync(e);
+    return round_sync(e);
 }
 
 static double lesser(double before, uint64_t ns)
@@ -172,7 +185,7 @@ static int measure_points(struct warmup *w)
     int32_t wide = MIN(k_max, 3);
     for (int32_t s = 4; s <= w->n_seqs && rc == 0; s *= 2)
         rc = measure_verify(w, s, wide);
-    for (int32_t s = 1; s <= w->n_seqs && rc == 0 && w->e->draft_ctx > 0 && k_max > 0; s *= 2)
+    for (int32_t s = 1; s <= w->n_seqs && rc == 0 && w->e->sched.draft_ctx > 0 && k_max > 0; s *= 2)
         rc = measure_draft(w, s);
     return rc;
 }

@@ -120,7 +120,7 @@ static void answer_tally(void *work, struct tally *out)
         struct request_output *o = &c->req->output;
         uint64_t first_ns = c->first_ns;
         pthread_mutex_lock(&o->lock);
-        out->prompt_tokens += c->is_sibling ? 0 : o->stats.n_prompt;
+        out->prompt_tokens += c->shares_prompt ? 0 : o->stats.n_prompt;
         out->generated_tokens += (int64_t)o->n_tokens;
         for (size_t t = 0; t < o->n_tokens; t++)
             out->accepted_tokens += o->tokens[t].drafted;
@@ -228,15 +228,15 @@ static void make_choices(struct answer *a)
     a->choices = xcalloc((size_t)a->n_choices, sizeof *a->choices);
     for (int i = 0; i < a->n_choices; i++) {
         struct choice *c = &a->choices[i];
-        *c = (struct choice){.answer = a, .index = i, .is_sibling = i % n > 0};
+        *c = (struct choice){.answer = a, .index = i, .shares_prompt = i % n > 0};
         c->req = call_request(&a->call, (size_t)(i / n), i % n);
         snprintf(c->req->id, sizeof c->req->id, "%s", a->id);
-        a->call.lender = a->choices[0].req;
+        a->call.schema_owner = a->choices[0].req;
         if (call_wants_tools(&a->call))
             c->tools = tool_parser_new(&a->call.tool_names, !a->call.parallel_tools);
-        if (c->is_sibling) {
-            c->req->leader = a->choices[i - i % n].req;
-            request_ref(c->req->leader);
+        if (c->shares_prompt) {
+            c->req->parent = a->choices[i - i % n].req;
+            request_ref(c->req->parent);
         }
     }
 }

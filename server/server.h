@@ -52,7 +52,7 @@ enum route_flags {
 struct route {
     const char *path;
     unsigned flags;
-    /* HTTP thread, with the complete body. Queues a response, or suspends and sets ex->resume. */
+    /* HTTP thread, with the complete body. Queues a response, or sets ex->work and suspends. */
     enum MHD_Result (*handle)(struct exchange *ex);
 };
 

@@ -255,8 +255,8 @@ struct round_result {
  *
  * On the host, for embeddings. A round_chunk of the target will say which of its rows are copied
  * out, the last or all, at most SPECD_SCORE_ROWS in a round; such a chunk may reach start + n =
- * len, as no verify pass has to feed the last token. round_result gives their taps as floats, (rows,
- * n_taps, C): the device's, valid until the next begin.
+ * len, as no verify pass has to feed the last token. round_result gives their taps as floats,
+ * (rows, n_taps, C): the device's, valid until the next begin.
  */
 
 struct device_ops {

@@ -185,14 +185,14 @@ struct request {
     struct request_format format;
     struct chat_value *schema_values; /* owned: what format.schema points to */
     char *schema_text;                /* owned: the strings of schema_values */
-    struct request *lender; /* whose schema_values are pointed to instead: a reference, or NULL */
+    struct request *schema_owner; /* whose schema_values are pointed to: a reference, or NULL */
     bool stream;
     struct request_params params;
     struct buf storage; /* owned bytes that stops, messages and prompt may point into */
     char *cache_salt;   /* or NULL */
     /* The first of several requests for one prompt (n > 1), submitted before this one, or NULL: the
      * prompt is then prepared and computed once. A reference of its own. */
-    struct request *leader;
+    struct request *parent;
     int client_fd; /* a dup of the socket that the engine polls for hang-up and closes; -1 */
 
     /* Called on the engine thread after output changed (streaming: at each round; else when it is

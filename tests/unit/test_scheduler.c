@@ -264,7 +264,7 @@ static void wake_stalled(struct sched *s)
 {
     for (struct seq *q = s->first; q; q = q->next) {
         if (q->state == SEQ_STALLED && rnd(3) == 0)
-            sched_ready(s, q);
+            sched_ready(q);
     }
 }
 
@@ -296,7 +296,7 @@ static void simulate(uint64_t seed, int depth)
                 d = DRAFT_NONE;
             struct seq *q = make_seq(vocab, d, (uint64_t)++started);
             sched_add(&s, q);
-            sched_ready(&s, q);
+            sched_ready(q);
         }
         wake_stalled(&s);
         bool planned = n_rounds < depth && sched_plan(&s, &round, 1);
