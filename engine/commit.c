@@ -91,11 +91,11 @@ static enum finish_reason commit_token(struct engine *e, struct seq *s, const st
 /* ---- a round's results ----------------------------------------------------------------------- */
 
 /* What the estimate of acceptance learns: positions up to the first rejection. */
-static void observe_draft(struct seq *s, const struct seq_turn *t, const struct seq_result *r)
+static void observe_draft(struct seq *s, const struct round_part *t, const struct seq_result *r)
 {
     if (r->n_drafted > 0)
-        pace_observe(&s->pace, t->drafter, t->match, r->overlap,
-                     MIN(r->n_accepted + 1, r->n_drafted));
+        acceptance_observe(&s->acceptance, t->drafter, t->match, r->overlap,
+                           MIN(r->n_accepted + 1, r->n_drafted));
 }
 
 /* Counters speak of tokens that reached the client: a stop in mid-round drops the rest. */
@@ -196,7 +196,7 @@ static void finish_astray(struct engine *e, struct seq *s)
     seq_finish(e, s, FINISH_ERROR, SPECD_EINTERNAL, NULL);
 }
 
-static void commit_seq(struct engine *e, struct seq *s, const struct seq_turn *t,
+static void commit_seq(struct engine *e, struct seq *s, const struct round_part *t,
                        const struct seq_result *r, uint64_t now)
 {
     s->round++;
@@ -258,13 +258,13 @@ void commit_round(struct engine *e, uint64_t number)
     for (int32_t i = 0; i < e->result.n_scores; i++) {
         const struct score_result *r = &e->result.scores[i];
         struct seq *s = e->sched.slots[r->slot];
-        if (s && s->state != SEQ_DONE && flight_turn(s, number))
+        if (s && s->state != SEQ_DONE && flight_part(s, number))
             commit_score(e, s, r, now);
     }
     for (int32_t i = 0; i < e->result.n_seqs; i++) {
         const struct seq_result *r = &e->result.seqs[i];
         struct seq *s = e->sched.slots[r->slot];
-        const struct seq_turn *t = s && s->state != SEQ_DONE ? flight_turn(s, number) : NULL;
+        const struct round_part *t = s && s->state != SEQ_DONE ? flight_part(s, number) : NULL;
         if (t)
             commit_seq(e, s, t, r, now);
     }

@@ -168,13 +168,13 @@ static void iterate(struct engine *e, bool after_round)
     const struct flight *f = &e->sched.flight;
     uint64_t now = clock_ns();
     bool may_plan = flight_count(f) < e->device_info.rounds_in_flight && serving(e);
-    stats_pulse(e);
+    stats_liveness(e);
     if (may_plan)
         reap(e, now);
     sweep(e); /* before the plan: what they held is free for it */
     if (!may_plan)
         return;
-    constraint_tables_turn(&e->constraints);
+    constraint_tables_renew(&e->constraints);
     while (flight_count(f) < e->device_info.rounds_in_flight) {
         bool follows = after_round || flight_count(f) > 0;
         if (!sched_plan(&e->sched, &e->round, now))
@@ -189,9 +189,9 @@ static void iterate(struct engine *e, bool after_round)
 #ifdef SPECD_CHECKS
     ASSERT(sched_is_valid(&e->sched));
 #endif
-    e->stats.host_ns += clock_ns() - e->turn_began_ns;
+    e->stats.host_ns += clock_ns() - e->iteration_began_ns;
     stats_publish(e);
-    stats_pulse(e);
+    stats_liveness(e);
     if (atomic_load(&e->state) == ENGINE_DRAINING && !e->sched.first)
         set_state(e, ENGINE_STOPPED);
 }
@@ -248,7 +248,7 @@ static void learn_passes(struct engine *e)
         if (r->seqs[i].n_tokens > 0 || r->seqs[i].flags & SEQ_NUMERIC)
             rows += r->seqs[i].n_drafted + 1;
     }
-    pace_cost_learn_verify(e->cost, rows, (double)r->verify_ns);
+    pass_cost_learn_verify(e->cost, rows, (double)r->verify_ns);
 }
 
 /* What of the round's time is the host's. With one round in flight that is all but the device's, up
@@ -290,7 +290,7 @@ static void on_done(uv_async_t *handle)
 {
     struct engine *e = handle->data;
     struct round_times times;
-    e->turn_began_ns = clock_ns();
+    e->iteration_began_ns = clock_ns();
     int n = collect_rounds(e, &times);
     if (n == 0)
         return;
@@ -305,13 +305,13 @@ static void on_done(uv_async_t *handle)
     }
     uint64_t collected_ns = e->collected_ns;
     iterate(e, true);
-    pace_cost_learn_host(e->cost, host_ns(e, &times, collected_ns));
+    pass_cost_learn_host(e->cost, host_ns(e, &times, collected_ns));
 }
 
 static void on_wake(uv_async_t *handle)
 {
     struct engine *e = handle->data;
-    e->turn_began_ns = clock_ns();
+    e->iteration_began_ns = clock_ns();
     if (atomic_load(&e->close_requested)) {
         bool busy = flight_count(&e->sched.flight) > 0 || atomic_load(&e->state) == ENGINE_LOADING;
         if (!busy && !uv_is_closing((uv_handle_t *)&e->wake))
@@ -333,7 +333,7 @@ static void on_wake(uv_async_t *handle)
 static void on_timer(uv_timer_t *timer)
 {
     struct engine *e = timer->data;
-    e->turn_began_ns = clock_ns();
+    e->iteration_began_ns = clock_ns();
     iterate(e, false);
 }
 
@@ -348,7 +348,7 @@ static void engine_main(void *arg)
         set_failure(e, 1, err);
     } else {
         stats_publish(e);
-        stats_pulse(e);
+        stats_liveness(e);
         uv_timer_start(&e->timer, on_timer, TIMER_MS, TIMER_MS);
         set_state(e, ENGINE_READY);
     }

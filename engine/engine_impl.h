@@ -12,7 +12,7 @@
 #include "kv.h"
 #include "mailbox.h"
 #include "model/model_file.h"
-#include "pace.h"
+#include "draft_len.h"
 #include "prepare.h"
 #include "scheduler.h"
 #include "seq.h"
@@ -38,8 +38,8 @@ struct engine {
     atomic_int n_live; /* requests submitted and not finished */
     atomic_bool drain_requested, close_requested;
     atomic_int drain_ms;
-    _Atomic uint64_t turned_ns, round_ns, slowest_ns; /* see struct engine_pulse */
-    pthread_mutex_t lock;                             /* of published and failure */
+    _Atomic uint64_t iterated_ns, round_ns, slowest_ns; /* see struct engine_liveness */
+    pthread_mutex_t lock;                               /* of published and failure */
     struct engine_stats published;
     char failure[512];
     int exit_code;
@@ -60,13 +60,13 @@ struct engine {
     struct device_info device_info;
     struct device_setup setup;
     struct kv *kv;
-    struct pace_cost *cost;
+    struct pass_cost *cost;
     struct sched sched;
     struct round round;          /* being planned or submitted: the device copies it */
     struct round_result result;  /* of the round collected last */
     struct round_times times[2]; /* of rounds in flight, by parity of their number */
     uint64_t round_began_ns;     /* of the round collected last, as far as the host knows */
-    uint64_t collected_ns, turn_began_ns;
+    uint64_t collected_ns, iteration_began_ns;
     struct engine_stats stats;
     uint64_t n_arrivals;
     uint64_t drain_deadline_ns;
@@ -117,7 +117,7 @@ bool seq_reader_drained(struct seq *s);
 
 void stats_observe(struct engine_histogram *h, uint64_t ns);
 void stats_publish(struct engine *e);           /* makes e->stats what engine_stats returns */
-void stats_pulse(struct engine *e);             /* at the beginning and end of a turn */
+void stats_liveness(struct engine *e);          /* at the beginning and end of an iteration */
 void stats_took(struct engine *e, uint64_t ns); /* a round's time on the device */
 
 /* ---- watch.c: hang-ups */

@@ -147,7 +147,7 @@ static void set_drafting(struct engine *e, struct seq *s)
         s->no_draft = "the request or the server set K to 0";
     if (s->n_drafters == 0)
         s->k_fixed = s->k_max = s->k_min = 0;
-    pace_init(&s->pace, may_share_evidence(s) ? &e->sched.acceptance : NULL);
+    acceptance_init(&s->acceptance, may_share_evidence(s) ? &e->sched.acceptance : NULL);
 }
 
 /* ---- its prompt ------------------------------------------------------------------------------ */

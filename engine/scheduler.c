@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-void sched_init(struct sched *s, struct kv *kv, const struct pace_cost *cost)
+void sched_init(struct sched *s, struct kv *kv, const struct pass_cost *cost)
 {
     *s = (struct sched){.kv = kv, .cost = cost, .synthetic_acceptance = -1.0f};
 }
@@ -42,7 +42,7 @@ static void leave_slot(struct sched *s, struct seq *q)
 {
     sched_commit(s, q, !flight_drafts_rows(&s->flight, q));
     kv_release_after(s->kv, q->blocks, q->n_blocks, s->flight.submitted);
-    memset(q->turns, 0, sizeof q->turns);
+    memset(q->parts, 0, sizeof q->parts);
     s->slot_left[q->slot] = s->flight.submitted;
     q->n_blocks = q->n_blocks_sent = 0;
     q->target_len = q->draft_len = 0;
@@ -184,7 +184,7 @@ static void admit(struct sched *s, uint64_t now)
     }
 }
 
-/* ---- a turn ---------------------------------------------------------------------------------- */
+/* ---- a plan ---------------------------------------------------------------------------------- */
 
 /*
  * Whether a round may be planned while another is in flight. It must not where the host is needed
@@ -244,7 +244,7 @@ static bool seq_is_valid(const struct sched *s, const struct seq *q)
 {
     if (q->state != SEQ_RUNNING)
         return q->slot == -1 && q->n_blocks == 0 && q->state != SEQ_DONE &&
-               q->turns[0].round + q->turns[1].round == 0;
+               q->parts[0].round + q->parts[1].round == 0;
     if (q->slot < 0 || q->slot >= s->n_slots || s->slots[q->slot] != q)
         return false;
     if (q->len < 1 || q->len > q->limit || q->target_len > q->len - 1 || q->draft_len > q->len - 1)

@@ -9,14 +9,14 @@
  *   DONE       output finished; the loop takes it out and frees it before it plans again
  * tokens[0..len) is the committed text; len >= 1 once prepared. target_len and draft_len mirror the
  * device's (see specd/device.h). All three are as of the last round collected; what rounds in
- * flight add is in `turns` (see flight.h).
+ * flight add is in `parts` (see flight.h).
  */
 #ifndef SPECD_SEQ_H
 #define SPECD_SEQ_H
 
 #include "constraint.h"
 #include "drafters/drafter.h"
-#include "pace.h"
+#include "draft_len.h"
 #include "specd/engine.h"
 #include "specd/request.h"
 #include "stop.h"
@@ -25,7 +25,7 @@
 enum seq_state { SEQ_PREPARING, SEQ_WAITING, SEQ_STALLED, SEQ_RUNNING, SEQ_DONE };
 
 /* What a sequence does in a round. */
-struct seq_turn {
+struct round_part {
     uint64_t round;            /* the round's number, as struct flight counts; 0: none */
     int32_t rows[MODEL_ROLES]; /* of that model after the round's chunk; 0: no such chunk */
     bool decodes;
@@ -47,8 +47,8 @@ struct seq {
     uint32_t *allowed;           /* the bits behind params.allowed, or NULL */
     uint32_t round;              /* rounds taken part in: the next round's number */
 
-    int32_t slot;             /* -1 unless RUNNING */
-    struct seq_turn turns[2]; /* by parity of the round: planned, in flight, or just retired */
+    int32_t slot;               /* -1 unless RUNNING */
+    struct round_part parts[2]; /* by parity of the round: planned, in flight, or just retired */
     int32_t target_len, draft_len;
     int32_t *blocks; /* (blocks_cap) */
     int32_t n_blocks, blocks_cap;
@@ -71,7 +71,7 @@ struct seq {
     } drafters[DRAFT_TYPES]; /* this request's, in order */
     int n_drafters;
     int32_t k_min, k_max, k_fixed; /* k_fixed -1: adapt */
-    struct pace pace;
+    struct acceptance acceptance;
     bool used[DRAFT_TYPES]; /* drafters whose tokens were verified */
     const char *no_draft;   /* why there are no drafters; static string or NULL */
 

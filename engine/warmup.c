@@ -160,7 +160,7 @@ static int measure_verify(struct warmup *w, int32_t n_seqs, int32_t k)
     if (rc != 0)
         return rc;
     *ns = lesser(*ns, w->e->result.verify_ns);
-    pace_cost_set_verify(w->e->cost, n_seqs * (k + 1), *ns);
+    pass_cost_set_verify(w->e->cost, n_seqs * (k + 1), *ns);
     return 0;
 }
 
@@ -171,7 +171,7 @@ static int measure_draft(struct warmup *w, int32_t n_seqs)
     if (rc != 0)
         return rc;
     *ns = lesser(*ns, w->e->result.draft_ns);
-    pace_cost_set_draft(w->e->cost, n_seqs, *ns);
+    pass_cost_set_draft(w->e->cost, n_seqs, *ns);
     return 0;
 }
 
@@ -204,8 +204,8 @@ int warmup_measure(struct engine *e, char *err, size_t errlen)
     char key[512], path[600];
     cost_key(e, key, sizeof key);
     bool cached = cost_path(key, path, sizeof path);
-    pace_cost_init(e->cost);
-    if (cached && pace_cost_load(e->cost, path, key) == 0) {
+    pass_cost_init(e->cost);
+    if (cached && pass_cost_load(e->cost, path, key) == 0) {
         log_info("pass times: from %s", path);
         return 0;
     }
@@ -217,9 +217,9 @@ int warmup_measure(struct engine *e, char *err, size_t errlen)
     if (rc != 0)
         return fail(rc, err, errlen, "the device failed while warming up");
     log_info("pass times: 1 row %.2f ms, 5 rows %.2f ms, draft step %.2f ms",
-             pace_cost_verify(e->cost, 1) / 1e6, pace_cost_verify(e->cost, 5) / 1e6,
-             pace_cost_draft(e->cost, 1) / 1e6);
-    if (cached && pace_cost_save(e->cost, path, key) != 0)
+             pass_cost_verify(e->cost, 1) / 1e6, pass_cost_verify(e->cost, 5) / 1e6,
+             pass_cost_draft(e->cost, 1) / 1e6);
+    if (cached && pass_cost_save(e->cost, path, key) != 0)
         log_debug("pass times could not be kept in %s", path);
     return 0;
 }

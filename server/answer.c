@@ -1,6 +1,6 @@
 #include "answer.h"
 
-#include "errands.h"
+#include "jobs.h"
 #include "json_write.h"
 #include "peer.h"
 #include "respond.h"
@@ -299,18 +299,18 @@ static enum MHD_Result begin(struct answer *a, int rc, const struct api_error *e
 
 #define BODY_AT_ONCE (64 * 1024)
 
-static int prepare_errand(struct errand *errand)
+static int prepare_job(struct job *job)
 {
-    int rc = prepare(errand->arg, &errand->in, &errand->error);
-    buf_free(&errand->in);
+    int rc = prepare(job->arg, &job->in, &job->error);
+    buf_free(&job->in);
     return rc;
 }
 
-static enum MHD_Result begin_errand(struct errand *errand)
+static enum MHD_Result begin_job(struct job *job)
 {
-    struct api_error e = errand->error;
-    int rc = errand->rc;
-    return begin(errand_finish(errand), rc, &e);
+    struct api_error e = job->error;
+    int rc = job->rc;
+    return begin(job_finish(job), rc, &e);
 }
 
 enum MHD_Result answer_start(struct exchange *ex, const struct api_format *format)
@@ -323,10 +323,9 @@ enum MHD_Result answer_start(struct exchange *ex, const struct api_format *forma
         return respond_code(ex, SPECD_EDRAINING);
     struct answer *a = answer_new(ex, format);
     if (ex->body.len > BODY_AT_ONCE)
-        return errand_start(ex, &(struct errand){.run = prepare_errand,
-                                                 .then = begin_errand,
-                                                 .free_arg = answer_free,
-                                                 .arg = a});
+        return job_start(
+            ex, &(struct job){
+                    .run = prepare_job, .then = begin_job, .free_arg = answer_free, .arg = a});
     int rc = prepare(a, &ex->body, &e);
     exchange_drop_body(ex);
     return begin(a, rc, &e);

@@ -88,12 +88,12 @@ const char *engine_failure(const struct engine *e, int *exit_code);
 const struct engine_info *engine_info(const struct engine *e); /* NULL before READY */
 void engine_stats(const struct engine *e, struct engine_stats *out);
 /* Does it still work? Each value is right, together they may be a moment apart. */
-struct engine_pulse {
-    uint64_t turned_ns; /* clock_ns when the loop last turned; 0: not yet */
-    uint64_t round_ns;  /* since when the device has the oldest round in flight; 0: there is none */
+struct engine_liveness {
+    uint64_t iterated_ns; /* clock_ns when the loop last turned; 0: not yet */
+    uint64_t round_ns; /* since when the device has the oldest round in flight; 0: there is none */
     uint64_t slowest_ns; /* how long rounds of late took at most */
 };
-void engine_pulse(const struct engine *e, struct engine_pulse *out);
+void engine_liveness(const struct engine *e, struct engine_liveness *out);
 /* The bytes of a token, special ones by their text; not NUL-terminated, the engine's. READY only.
  */
 const char *engine_token_bytes(const struct engine *e, int32_t id, size_t *len);

@@ -2,7 +2,7 @@
  * request.h - one completion: what the server asks for, and the output on its way back.
  *
  * Words used everywhere: a *request* is one prompt and one completion; it holds a *slot* while it
- * is on the device; a *round* is one draft-verify-commit turn of all slots; K is the number of
+ * is on the device; a *round* is one draft, verify and commit of all slots; K is the number of
  * drafted tokens of a slot in a round.
  *
  * Ownership. A request has two owners, the HTTP side and the engine, each holding one reference.

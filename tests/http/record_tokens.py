@@ -92,10 +92,12 @@ def run(models, large, wanted=lambda name: True):
     for name, args, drafters in servers(models, large):
         server = Server(*args)
         bodies = {n: b for n, b in requests(drafters) if wanted(n)}
-        answers = {n: ask(server, b) for n, b in bodies.items()}
-        with concurrent.futures.ThreadPoolExecutor(4) as pool:
-            together = list(pool.map(lambda b: ask(server, b), bodies.values()))
-        wrong = server.stop()
+        try:
+            answers = {n: ask(server, b) for n, b in bodies.items()}
+            with concurrent.futures.ThreadPoolExecutor(4) as pool:
+                together = list(pool.map(lambda b: ask(server, b), bodies.values()))
+        finally:
+            wrong = server.stop()
         if wrong:
             raise SystemExit(wrong)
         for (n, alone), other in zip(answers.items(), together):
