@@ -21,12 +21,22 @@ static uint32_t load32(const uint8_t *p)
 
 /* ---- blocks of 32: the low nibbles of 16 bytes, then their high nibbles ---------------------- */
 
+/* q[i] |= (p[i] >> shift & mask) << up, eight bytes at a time. */
+static void add_bits(int8_t *q, const uint8_t *p, int n, int shift, uint8_t mask, int up)
+{
+    for (int i = 0; i < n; i += 8) {
+        uint64_t from, to;
+        memcpy(&from, p + i, 8);
+        memcpy(&to, q + i, 8);
+        to |= (from >> shift & mask * 0x0101010101010101u) << up;
+        memcpy(q + i, &to, 8);
+    }
+}
+
 static void nibbles_16(const uint8_t *qs, int8_t q[RUN])
 {
-    for (int i = 0; i < 16; i++) {
-        q[i] = (int8_t)(qs[i] & 15);
-        q[i + 16] = (int8_t)(qs[i] >> 4);
-    }
+    add_bits(q, qs, 16, 0, 15, 0);
+    add_bits(q + 16, qs, 16, 4, 15, 0);
 }
 
 static void add_fifth_bits(uint32_t high, int8_t q[RUN])
@@ -88,10 +98,7 @@ static void scale_and_min(const uint8_t *s, int run, struct quant_run *out)
 /* Each 32 bytes hold two runs: low nibbles, then high nibbles. */
 static void nibbles_32(const uint8_t *qs, int run, int8_t q[RUN])
 {
-    const uint8_t *p = qs + run / 2 * 32;
-    int shift = run % 2 * 4;
-    for (int i = 0; i < RUN; i++)
-        q[i] = (int8_t)(p[i] >> shift & 15);
+    add_bits(q, qs + run / 2 * 32, RUN, run % 2 * 4, 15, 0);
 }
 
 static void unpack_q4_k(const uint8_t *b, int run, struct quant_run *out)
@@ -108,8 +115,7 @@ static void unpack_q5_k(const uint8_t *b, int run, struct quant_run *out)
     out->m = load16(b + 2);
     scale_and_min(b + 4, run, out);
     nibbles_32(b + 48, run, out->q);
-    for (int i = 0; i < RUN; i++)
-        out->q[i] = (int8_t)(out->q[i] | (b[16 + i] >> run & 1) << 4);
+    add_bits(out->q, b + 16, RUN, run, 1, 4);
 }
 
 /* Two halves of four runs. Runs 0 and 1 of a half are the low nibbles of its 64 bytes, 2 and 3 the
@@ -119,10 +125,8 @@ static void unpack_q6_k(const uint8_t *b, int run, struct quant_run *out)
     int half = run / 4, r = run % 4;
     const uint8_t *ql = b + 64 * half + 32 * (r % 2);
     const uint8_t *qh = b + 128 + 32 * half;
-    for (int i = 0; i < RUN; i++) {
-        int low = ql[i] >> (r / 2 * 4) & 15, high = qh[i] >> (2 * r) & 3;
-        out->q[i] = (int8_t)(low | high << 4);
-    }
+    add_bits(out->q, ql, RUN, r / 2 * 4, 15, 0);
+    add_bits(out->q, qh, RUN, 2 * r, 3, 4);
     memcpy(out->scale, b + 192 + 2 * run, 2);
     out->d = load16(b + 208);
 }

@@ -2,6 +2,8 @@
 
 #include "specd/util.h"
 
+#include <stdlib.h>
+
 const char *model_role_name(int role)
 {
     return role == MODEL_TARGET ? "target" : "draft";
@@ -46,4 +48,15 @@ int device_setup_check(const struct device_setup *s, int rows_max, char *err, si
                         ranges[i].value, ranges[i].min, ranges[i].max);
     }
     return check_self_layers(s, err, errlen);
+}
+
+void device_setup_keep(struct device_setup *to, const struct device_setup *from)
+{
+    uint32_t *ids = xcalloc(from->n_self_layers, sizeof(*ids));
+
+    for (uint32_t i = 0; i < from->n_self_layers; i++)
+        ids[i] = from->self_layers[i];
+    free((void *)to->self_layers);
+    *to = *from;
+    to->self_layers = ids;
 }

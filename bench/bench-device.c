@@ -8,16 +8,22 @@
  * A pass of up to 17 rows is a verify pass of one slot, logits included; a longer one is a prompt
  * chunk, which has none. Times are medians. GB/s counts the weights that the pass reads; "x read"
  * is the time in units of merely reading these weights at the measured bandwidth. The second table
- * is of whole rounds with a draft of every third layer of the target itself, the third of the work
- * on a row of logits alone, on one core.
+ * has passes beside another thread that takes one core for 5 of every 10 ms. Then come whole rounds
+ * with a draft of every third layer of the target itself, the work on a row of logits alone, on one
+ * core, and attention alone, on all threads.
  */
+#include "device/attention_bench.h"
 #include "device/laws.h"
+#include "isa.h"
 #include "device/shape.h"
+#include "machine.h"
 #include "model/model_file.h"
 #include "specd/device.h"
 #include "specd/util.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,8 +124,7 @@ static void slot_start(struct bench *b, int32_t n_tokens, int32_t n_rows, float 
         .n_tokens = n_tokens,
         .n_prompt = n_tokens,
         .limit = b->setup.n_ctx,
-        .target_len = n_rows,
-        .draft_len = n_rows,
+        .rows = {n_rows, n_rows},
     };
     struct law_params law = {.temperature = temperature, .top_p = top_p, .repetition = 1.0f};
     config.params =
@@ -188,10 +193,9 @@ static uint64_t median(uint64_t *ns, int n)
     return ns[n / 2];
 }
 
-/* One pass of `rows` rows behind the context. */
-static uint64_t pass_ns(struct bench *b, int rows)
+/* Times of passes of `rows` rows behind the context; returns their number. */
+static int pass_times(struct bench *b, int rows, uint64_t ns[REPEATS_MAX])
 {
-    uint64_t ns[REPEATS_MAX];
     int n = rows > 64 ? MAX(b->options.repeats / 10, 3) : b->options.repeats;
     int32_t context = b->options.context;
     for (int i = 0; i <= n; i++) { /* the first warms up */
@@ -209,7 +213,7 @@ static uint64_t pass_ns(struct bench *b, int rows)
         round_run(b);
         ns[MAX(i - 1, 0)] = b->result.verify_ns + b->result.prompt_ns;
     }
-    return median(ns, n);
+    return n;
 }
 
 static size_t bytes_of(const struct bench *b, const struct tensor *t)
@@ -238,15 +242,77 @@ static size_t pass_bytes(const struct bench *b, bool logits)
 static void print_passes(struct bench *b, const char *name)
 {
     static const int rows[] = {1, 2, 3, 5, 9, 16, 64, 512};
+    double first = 0.0;
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
-        double seconds = (double)pass_ns(b, rows[i]) * 1e-9;
+        uint64_t ns[REPEATS_MAX];
+        double seconds = (double)median(ns, pass_times(b, rows[i], ns)) * 1e-9;
         double bytes = (double)pass_bytes(b, rows[i] <= SPECD_K_MAX + 1);
         double read = bytes / b->info.read_bandwidth;
-        printf("| %s | %d | %.2f | %.0f | %.1f | %.0f%% | %.2f |\n", name, rows[i], seconds * 1e3,
-               rows[i] / seconds, bytes / seconds * 1e-9, 100.0 * read / seconds, seconds / read);
+        if (i == 0)
+            first = seconds;
+        printf("| %s | %d | %.2f | %.0f | %.1f | %.2f | %.2f |\n", name, rows[i], seconds * 1e3,
+               rows[i] / seconds, bytes / seconds * 1e-9, seconds / first, seconds / read);
         fflush(stdout);
     }
 }
+
+/* ---- another process on one core ------------------------------------------------------------- */
+
+#define BUSY_NS 5000000 /* at work, and then idle as long */
+
+struct busy {
+    pthread_t thread;
+    atomic_bool stop;
+};
+
+/* On the last core that this process may use. */
+static void *busy_half(void *arg)
+{
+    struct busy *busy = arg;
+    cpu_set_t all, one;
+    int core = CPU_SETSIZE - 1;
+    sched_getaffinity(0, sizeof(all), &all);
+    while (core > 0 && !CPU_ISSET(core, &all))
+        core--;
+    CPU_ZERO(&one);
+    CPU_SET(core, &one);
+    pthread_setaffinity_np(pthread_self(), sizeof(one), &one);
+    while (!atomic_load(&busy->stop)) {
+        const struct timespec idle = {0, BUSY_NS};
+        for (uint64_t start = clock_ns(); clock_ns() - start < BUSY_NS;)
+            ;
+        nanosleep(&idle, NULL);
+    }
+    return NULL;
+}
+
+static double mean_ms(struct bench *b, int rows)
+{
+    uint64_t ns[REPEATS_MAX], sum = 0;
+    int n = pass_times(b, rows, ns);
+    for (int i = 0; i < n; i++)
+        sum += ns[i];
+    return (double)sum * 1e-6 / n;
+}
+
+/* Means: what the other process costs falls on some passes and not on others. */
+static void print_busy(struct bench *b, const char *name)
+{
+    static const int rows[] = {1, 5, 9};
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct busy busy = {.stop = false};
+        double alone = mean_ms(b, rows[i]);
+        if (pthread_create(&busy.thread, NULL, busy_half, &busy) != 0)
+            die("thread", "cannot start");
+        double shared = mean_ms(b, rows[i]);
+        atomic_store(&busy.stop, true);
+        pthread_join(busy.thread, NULL);
+        printf("| %s | %d | %.2f | %.2f | %.2f |\n", name, rows[i], alone, shared, shared / alone);
+        fflush(stdout);
+    }
+}
+
+/* ---- rounds ---------------------------------------------------------------------------------- */
 
 struct law_case {
     const char *name;
@@ -336,9 +402,9 @@ static void print_machine(const struct options *o)
         die("open", err);
     ops->describe(dev, &info);
     ops->close(dev);
-    printf("%s, read bandwidth %.1f GB/s; %s, %d tokens of context, bf16 KV\n\n", info.name,
-           info.read_bandwidth * 1e-9, o->path ? o->path : "random weights of SmolLM2-135M's shape",
-           o->context);
+    printf("%s, %s kernels, read bandwidth %.1f GB/s; %s, %d tokens of context, bf16 KV\n\n",
+           info.name, isa_name(cpu_isa()), info.read_bandwidth * 1e-9,
+           o->path ? o->path : "random weights of SmolLM2-135M's shape", o->context);
 }
 
 static int number(const char *arg, int min, int max)
@@ -391,13 +457,17 @@ int main(int argc, char **argv)
     const char *const *types = optind < argc ? (const char *const *)argv + optind : defaults;
     int n_types = optind < argc ? argc - optind : (int)COUNT_OF(defaults);
     print_machine(&o);
-    printf("| weights | rows | ms | rows/s | GB/s | of bandwidth | x read |\n"
+    printf("| weights | rows | ms | rows/s | GB/s | x one row | x read |\n"
            "|---|---:|---:|---:|---:|---:|---:|\n");
     with_models(&o, types, n_types, print_passes);
+    printf("\n| weights | rows | ms | ms, a core half busy | ratio |\n|---|---:|---:|---:|---:|\n");
+    with_models(&o, types, n_types, print_busy);
     printf("\n| weights | law | K | draft ms | verify ms | draw and accept ms | share |\n"
            "|---|---|---:|---:|---:|---:|---:|\n");
     with_models(&o, types, n_types, print_rounds);
     printf("\n");
     laws_print(o.repeats);
+    printf("\n");
+    attention_print(o.threads > 0 ? o.threads : machine_cores(), o.repeats);
     return 0;
 }

@@ -1,10 +1,17 @@
 /*
- * bench-matmul: the matrix work of a pass, by weight type and number of rows.
+ * bench-matmul: what a matrix product costs, by weight type, shape and number of rows.
  *
- * Multiplies through every matrix of a SmolLM2-135M-shaped model (30 layers and the output matrix)
- * in the order of a forward pass, and compares with the time to merely read the same bytes at the
- * bandwidth of this machine, measured before each type over 512 MB with all threads (the best of
- * several). Times are medians. Usage: bench-matmul [-t threads] [-n repeats] [type ...]
+ * For each type and shape it streams through more matrices than caches hold, in turns: once merely
+ * reading their bytes with all threads, once for each number of rows. Times are medians over the
+ * turns, so that both columns of a ratio saw the same machine. "cycles" is what 16 channels x 256
+ * columns x one row take on one thread with weights from the cache, the best of many: it hardly
+ * depends on other load. Rows are quantised in the time of a pass, as they are in a forward pass.
+ * One row in 20 runs of 32 columns is hot (qrows.h), as in the models that were looked at; -H:
+ * none.
+ *
+ * Usage: bench-matmul [-t threads] [-n turns] [-s ROWSxCOLS] [-i N] [-k] [-H] [type ...]
+ *        -i: kernels of at most the N-th instruction set of isa.h; -k: only from the cache; without
+ * -s, the matrices of Qwen2.5-1.5B and SmolLM2-135M
  */
 #include "matmul.h"
 
@@ -15,30 +22,27 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
-#define LAYERS 30
-#define READ_BYTES ((size_t)512 << 20)
+#define PASS_BYTES ((size_t)48 << 20)
+#define WINDOWS 4 /* passes over memory of their own, in turn: the third-level cache is no help */
 #define ROWS_MAX 512
-#define REPEATS_MAX 101
+#define TURNS_MAX 101
+#define CACHED_CHANNELS 64 /* four panels: one row of floats takes them at once */
 
-enum { HIDDEN = 576, FFN = 1536, KV = 192, VOCAB = 49152 };
-
-struct matrix {
-    int stage; /* matrices of one stage share their input */
+struct shape {
     uint32_t rows, cols;
 };
-static const struct matrix layer[] = {
-    {0, HIDDEN, HIDDEN}, {0, KV, HIDDEN},  {0, KV, HIDDEN},  {1, HIDDEN, HIDDEN},
-    {2, FFN, HIDDEN},    {2, FFN, HIDDEN}, {3, HIDDEN, FFN},
-};
-#define MATRICES (LAYERS * COUNT_OF(layer) + 1)
+static const struct shape shapes[] = {{8960, 1536}, {1536, 8960}, {1536, 1536}, {1536, 576}};
+static const int row_counts[] = {1, 2, 3, 5, 9, 16, 512};
 
-struct net {
-    struct weight w[MATRICES];
-    int stage[MATRICES];
-    size_t bytes;
-    void *memory;
+struct setup {
+    int turns;
+    bool cached_only, hot;
+    struct pool *pool, *alone;
+    float *x, *y; /* (ROWS_MAX, cols), (ROWS_MAX, rows) */
+    struct qrows q;
 };
 
 static void *map(size_t bytes)
@@ -62,8 +66,9 @@ static struct tensor tensor_make(enum dtype type, uint32_t rows, uint32_t cols)
         data[i] = (uint8_t)(state >> 56);
     }
     for (size_t b = 0; b < n; b += block) {
-        if (type == DT_F32 || type == DT_BF16) { /* an exponent of about -4 */
-            data[b + block - 1] = (uint8_t)((data[b + block - 1] & 0x80) | 0x3D);
+        if (dtype_block(type) == 1) { /* an exponent of about -4 */
+            uint8_t exponent = type == DT_F16 ? 0x2C : 0x3D;
+            data[b + block - 1] = (uint8_t)((data[b + block - 1] & 0x80) | exponent);
             continue;
         }
         uint16_t scale = 0x2000; /* 2^-7 */
@@ -74,94 +79,83 @@ static struct tensor tensor_make(enum dtype type, uint32_t rows, uint32_t cols)
     return (struct tensor){data, type, rows, cols};
 }
 
-/* K types need rows of a multiple of 256: the nearest shape, about as many bytes. */
-static uint32_t fit(enum dtype type, uint32_t cols)
-{
-    return dtype_block(type) == 256 ? (cols + 128) / 256 * 256 : cols;
-}
+/* Copies of one matrix, a pass of them in each window. */
+struct matrices {
+    struct weight w;
+    size_t bytes; /* of one */
+    int n;        /* of a pass */
+    char *memory;
+};
 
-static void net_make(struct net *net, enum dtype type)
+static struct matrices matrices_make(enum dtype type, struct shape s, size_t pass_bytes)
 {
-    *net = (struct net){.bytes = 0};
-    struct tensor t[COUNT_OF(layer) + 1];
-    size_t bytes[COUNT_OF(layer) + 1];
-    for (size_t i = 0; i <= COUNT_OF(layer); i++) {
-        struct matrix m = i < COUNT_OF(layer) ? layer[i] : (struct matrix){4, VOCAB, HIDDEN};
-        enum dtype kept;
-        char err[200];
-        t[i] = tensor_make(type, m.rows, fit(type, m.cols));
-        if (weight_plan(&t[i], WEIGHT_NATIVE, &kept, &bytes[i], err, sizeof(err)) != 0) {
-            fprintf(stderr, "bench-matmul: %s\n", err);
-            exit(1);
-        }
-        net->bytes += bytes[i] * (i < COUNT_OF(layer) ? LAYERS : 1);
+    struct matrices m;
+    char err[200];
+    struct tensor t = tensor_make(type, s.rows, s.cols);
+    if (weight_plan(&t, WEIGHT_NATIVE, &m.w.type, &m.bytes, err, sizeof(err)) != 0) {
+        fprintf(stderr, "bench-matmul: %s\n", err);
+        exit(1);
     }
-    char *at = net->memory = map(net->bytes + MATRICES * 64);
-    for (size_t i = 0; i < MATRICES; i++) {
-        size_t which = i == MATRICES - 1 ? COUNT_OF(layer) : i % COUNT_OF(layer);
-        net->stage[i] = i == MATRICES - 1 ? 4 : layer[which].stage;
-        if (i < COUNT_OF(layer) || i == MATRICES - 1) {
-            weight_pack(&net->w[i], &t[which], type, at);
-        } else {
-            net->w[i] = net->w[which];
-            net->w[i].data = memcpy(at, net->w[which].data, bytes[which]);
-        }
-        at += (bytes[which] + 63) / 64 * 64;
-    }
-    for (size_t i = 0; i <= COUNT_OF(layer); i++)
-        free((void *)(uintptr_t)t[i].data);
-}
-
-static void net_free(struct net *net)
-{
-    munmap(net->memory, net->bytes + MATRICES * 64);
+    m.n = (int)MAX(pass_bytes / m.bytes, 1);
+    m.memory = map(m.bytes * (size_t)m.n * WINDOWS);
+    m.w = (struct weight){m.w.type, (int)s.rows, (int)s.cols, m.memory};
+    weight_pack(&m.w, &t, 0, weight_panels(&m.w));
+    for (int i = 1; i < m.n * WINDOWS; i++)
+        memcpy(m.memory + (size_t)i * m.bytes, m.memory, m.bytes);
+    free((void *)(uintptr_t)t.data);
+    return m;
 }
 
 /* ---- measuring ------------------------------------------------------------------------------- */
 
-static void pass(const struct net *net, struct pool *pool, const float *x, float *y, int T)
+static void multiply(struct setup *s, struct pool *pool, const struct weight *w, int n_rows)
 {
-    for (size_t i = 0; i < MATRICES;) {
-        struct matmul_job jobs[4];
-        int n = 0, offset = 0, stage = net->stage[i], cols = net->w[i].cols;
-        for (; i < MATRICES && net->stage[i] == stage; i++) {
-            int width = net->w[i].rows;
-            jobs[n++] = (struct matmul_job){&net->w[i], NULL, y + offset, width};
-            offset += T * width;
-        }
-        matmul(pool, jobs, n, x, cols, T);
+    struct matmul_input in = {s->x, w->cols, n_rows, w->cols, NULL};
+    struct matmul_job job = {w, NULL, s->y, w->rows};
+    if (dtype_is_quantised(w->type)) {
+        in.q = &s->q;
+        matmul_quantise(pool, &in);
     }
+    matmul(pool, &job, 1, &in);
 }
 
 struct reading {
     const uint64_t *words;
+    size_t n;
     uint64_t sum[64];
 };
 
 static void read_part(void *arg, int part, int n_parts)
 {
     struct reading *r = arg;
-    size_t n = READ_BYTES / sizeof(uint64_t) / (size_t)n_parts;
+    size_t n = r->n / (size_t)n_parts / 32 * 32;
     const uint64_t *w = r->words + n * (size_t)part;
     uint64_t s[32] = {0};
-    for (size_t i = 0; i + 32 <= n; i += 32)
+    for (size_t i = 0; i < n; i += 32) {
+        for (size_t line = 0; line < 32; line += 8)
+            __builtin_prefetch(w + i + line + 512);
         for (size_t j = 0; j < 32; j++)
             s[j] ^= w[i + j];
+    }
     for (size_t j = 0; j < 32; j++)
         r->sum[part % 64] ^= s[j];
 }
 
-/* Bytes per second, the best of several readings. */
-static double bandwidth(struct pool *pool, const void *buffer)
+/* n_rows 0: only reading. Milliseconds. */
+static double pass(struct setup *s, const struct matrices *m, int window, int n_rows)
 {
-    struct reading r = {.words = buffer};
-    uint64_t best = UINT64_MAX;
-    for (int i = 0; i < 8; i++) {
-        uint64_t start = clock_ns();
-        pool_run(pool, read_part, &r);
-        best = MIN(best, clock_ns() - start);
+    size_t bytes = m->bytes * (size_t)m->n;
+    char *at = m->memory + bytes * (size_t)window;
+    struct reading r = {.words = (const uint64_t *)(const void *)at, .n = bytes / 8};
+    uint64_t start = clock_ns();
+    if (n_rows == 0)
+        pool_run(s->pool, read_part, &r);
+    for (int i = 0; i < m->n && n_rows > 0; i++) {
+        struct weight w = m->w;
+        w.data = at + m->bytes * (size_t)i;
+        multiply(s, s->pool, &w, n_rows);
     }
-    return (double)READ_BYTES * 1e9 / (double)best;
+    return (double)(clock_ns() - start) * 1e-6;
 }
 
 static int by_value(const void *a, const void *b)
@@ -170,75 +164,142 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double median_ms(const struct net *net, struct pool *pool, const float *x, float *y, int T,
-                        int repeats)
+static double thread_seconds(void)
 {
-    double ms[REPEATS_MAX];
-    pass(net, pool, x, y, T);
-    for (int i = 0; i < repeats; i++) {
-        uint64_t start = clock_ns();
-        pass(net, pool, x, y, T);
-        ms[i] = (double)(clock_ns() - start) * 1e-6;
-    }
-    qsort(ms, (size_t)repeats, sizeof(*ms), by_value);
-    return ms[repeats / 2];
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static void measure(enum dtype type, struct pool *pool, const void *buffer, const float *x,
-                    float *y, int repeats)
+/* Cycles a second: of a chain of additions, one each, the best of several. */
+static double clock_rate(void)
 {
-    static const int rows[] = {1, 2, 3, 5, 9, 16, 64, 512};
-    struct net net;
-    net_make(&net, type);
-    double bw = bandwidth(pool, buffer), read_ms = (double)net.bytes * 1e3 / bw;
-    double n_weights = 0;
-    for (size_t i = 0; i < MATRICES; i++)
-        n_weights += (double)net.w[i].rows * (double)net.w[i].cols;
-    for (size_t i = 0; i < COUNT_OF(rows); i++) {
-        int n = rows[i] >= 64 ? MAX(repeats / 5, 1) : repeats;
-        double ms = median_ms(&net, pool, x, y, rows[i], n);
-        printf("%-5s %6.1f MB %5.1f GB/s %5d %9.2f ms %7.1f GB/s %6.1f %% %7.2f %8.1f\n",
-               dtype_name(type), (double)net.bytes * 1e-6, bw * 1e-9, rows[i], ms,
-               (double)net.bytes * 1e-6 / ms, 100 * read_ms / ms, ms / read_ms,
-               2e-6 * n_weights * rows[i] / ms);
+    double best = 1;
+    for (int i = 0; i < 5; i++) {
+        uint64_t x = 0;
+        double start = thread_seconds();
+        for (int n = 0; n < 1000000; n++) {
+            x += 3;
+            __asm__("" : "+r"(x));
+        }
+        best = MIN(best, thread_seconds() - start);
+    }
+    return 1e6 / best;
+}
+
+/* Cycles of 16 x 256 weights and one row, weights and rows being in the cache. */
+static double cached_cycles(struct setup *s, const struct matrices *m, int n_rows)
+{
+    double best = 1, rate = clock_rate();
+    double units = CACHED_CHANNELS / 16.0 * m->w.cols / 256 * n_rows;
+    struct weight w = m->w;
+    struct matmul_job job = {&w, NULL, s->y, CACHED_CHANNELS};
+    struct matmul_input in = {s->x, w.cols, n_rows, w.cols, NULL};
+    w.rows = CACHED_CHANNELS;
+    if (dtype_is_quantised(w.type)) {
+        in.q = &s->q;
+        matmul_quantise(s->alone, &in);
+    }
+    for (int i = 0; i < 60; i++) {
+        double start = thread_seconds();
+        for (int n = 0; n < 20; n++)
+            matmul(s->alone, &job, 1, &in);
+        best = MIN(best, (thread_seconds() - start) / 20);
+    }
+    return best * rate / units;
+}
+
+static void measure(struct setup *s, enum dtype type, struct shape shape)
+{
+    enum { N = COUNT_OF(row_counts) };
+    static double ms[N + 1][TURNS_MAX];
+    struct matrices m = matrices_make(type, shape, s->cached_only ? 1 : PASS_BYTES);
+    double n_weights = (double)shape.rows * shape.cols * m.n, read = 0, one = 0;
+    struct arena count = {0}, arena = {0};
+    qrows_layout(&s->q, ROWS_MAX, (int)shape.cols, &count);
+    ASSERT(arena_open(&arena, count.used) == 0);
+    qrows_layout(&s->q, ROWS_MAX, (int)shape.cols, &arena);
+    for (uint32_t i = 0; i < ROWS_MAX * shape.cols; i++) {
+        s->x[i] = (float)((int)(i * 7919 % 2001) - 1000) * 1e-3f;
+        if (s->hot && i % (20 * RUN) == 5)
+            s->x[i] *= 40;
+    }
+    for (int turn = 0, window = 0; turn < s->turns && !s->cached_only; turn++)
+        for (int i = 0; i <= N; i++) {
+            int rows = i == 0 ? 0 : row_counts[i - 1];
+            if (rows < 64 || turn < 3)
+                ms[i][turn] = pass(s, &m, window++ % WINDOWS, rows);
+        }
+    for (int i = 0; i <= N; i++) {
+        int turns = i == N ? MIN(3, s->turns) : s->turns;
+        qsort(ms[i], (size_t)turns, sizeof(**ms), by_value);
+        double median = ms[i][turns / 2];
+        read = i == 0 ? median : read;
+        one = i == 1 ? median : one;
+        if (i == 0)
+            continue;
+        printf("%-5s %5u x %-5u %5d", dtype_name(type), shape.rows, shape.cols, row_counts[i - 1]);
+        if (!s->cached_only)
+            printf(" %9.2f %7.1f %7.2f %7.2f %8.1f", median, (double)m.bytes * m.n / 1e6 / read,
+                   median / read, median / one, n_weights * row_counts[i - 1] / median * 1e-6);
+        printf(" %8.1f\n", cached_cycles(s, &m, MIN(row_counts[i - 1], 64)));
         fflush(stdout);
     }
-    net_free(&net);
+    arena_close(&arena);
+    munmap(m.memory, m.bytes * (size_t)m.n * WINDOWS);
 }
 
 int main(int argc, char **argv)
 {
-    int threads = (int)sysconf(_SC_NPROCESSORS_ONLN), repeats = 15, opt;
-    while ((opt = getopt(argc, argv, "t:n:")) != -1) {
+    int threads = (int)sysconf(_SC_NPROCESSORS_ONLN), opt, isa = ISA_COUNT;
+    struct setup s = {.turns = 15, .hot = true};
+    struct shape only = {0, 0};
+    while ((opt = getopt(argc, argv, "t:n:s:i:kH")) != -1) {
         if (opt == 't')
             threads = atoi(optarg);
         else if (opt == 'n')
-            repeats = atoi(optarg);
-        else
+            s.turns = atoi(optarg);
+        else if (opt == 'i')
+            isa = atoi(optarg);
+        else if (opt == 'k')
+            s.cached_only = true;
+        else if (opt == 'H')
+            s.hot = false;
+        else if (opt != 's' || sscanf(optarg, "%ux%u", &only.rows, &only.cols) != 2)
             return 2;
     }
-    if (threads < 1 || threads > 64 || repeats < 1 || repeats > REPEATS_MAX) {
-        fprintf(stderr, "bench-matmul: 1 to 64 threads, 1 to %d repeats\n", REPEATS_MAX);
+    if (threads < 1 || threads > 64 || s.turns < 1 || s.turns > TURNS_MAX || isa < 0 ||
+        only.rows > 1 << 20 || only.cols > 1 << 20 || (only.rows && only.rows < CACHED_CHANNELS)) {
+        fprintf(stderr,
+                "bench-matmul: 1 to 64 threads, 1 to %d turns, matrices of %d rows and "
+                "more\n",
+                TURNS_MAX, CACHED_CHANNELS);
         return 2;
     }
-    struct pool *pool = pool_create(threads);
-    void *buffer = map(READ_BYTES);
-    memset(buffer, 1, READ_BYTES);
-    float *x = map((size_t)ROWS_MAX * FFN * sizeof(*x));
-    float *y = map((size_t)ROWS_MAX * VOCAB * sizeof(*y));
-    for (int i = 0; i < ROWS_MAX * FFN; i++)
-        x[i] = (float)(i % 2001 - 1000) * 1e-3f;
-    memset(y, 0, (size_t)ROWS_MAX * VOCAB * sizeof(*y));
-    printf("%d threads, AVX2 %s\ntype   weights  read at    rows      pass     weights   of read"
-           "  x read  GFLOP/s\n",
-           threads, cpu_has_avx2() ? "yes" : "no");
+    cpu_limit((enum isa)isa);
+    s.pool = pool_create(threads);
+    s.alone = pool_create(1);
+    size_t width = MAX(only.rows, only.cols);
+    for (size_t i = 0; i < COUNT_OF(shapes); i++)
+        width = MAX(width, MAX(shapes[i].rows, shapes[i].cols));
+    s.x = map(ROWS_MAX * width * sizeof(*s.x));
+    s.y = map(ROWS_MAX * width * sizeof(*s.y));
+    printf("%d threads, kernels: %s, %.2f GHz\n"
+           "type   rows x cols  rows        ms    GB/s  x read x 1 row   GMAC/s   cycles\n",
+           threads, isa_name(cpu_isa()), clock_rate() * 1e-9);
     for (enum dtype t = 0; t < DT_COUNT; t++) {
-        bool wanted = optind == argc && t != DT_F16;
+        bool wanted = optind == argc;
         for (int i = optind; i < argc; i++)
             wanted |= strcmp(argv[i], dtype_name(t)) == 0;
-        if (wanted)
-            measure(t, pool, buffer, x, y, repeats);
+        for (size_t i = 0; i < COUNT_OF(shapes) && wanted; i++) {
+            struct shape shape = only.rows ? only : shapes[i];
+            if (shape.cols % (uint32_t)dtype_block(t) == 0)
+                measure(&s, t, shape);
+            if (only.rows)
+                break;
+        }
     }
-    pool_free(pool);
+    pool_free(s.pool);
+    pool_free(s.alone);
     return 0;
 }

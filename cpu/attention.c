@@ -4,16 +4,19 @@
 
 #include <string.h>
 
-#define PIECE 64           /* positions whose keys or values are widened at once */
 #define QUERIES_AT_ONCE 32 /* (row, head) pairs of an item, unless one row has more heads */
+#define TILE_BLOCKS (ATTENTION_TILE / SPECD_BLOCK_TOKENS)
+/* Floats between queries' scores: a block writes KV_LANES, and powers of two would meet in the
+ * same few sets of the cache. */
+#define SCORES_STRIDE (ATTENTION_TILE + KV_LANES)
 
-_Static_assert(ATTENTION_TILE % PIECE == 0 && PIECE % SPECD_BLOCK_TOKENS == 0, "tiles hold blocks");
+_Static_assert(ATTENTION_TILE % SPECD_BLOCK_TOKENS == 0, "tiles hold blocks");
+_Static_assert(SPECD_BLOCK_TOKENS <= KV_LANES && SPECD_BLOCK_TOKENS % 2 == 0, "rows in pairs");
 
 /* Everything an item needs, for as many queries as it may have. Queries are ordered by row. */
 struct attention_scratch {
     float *query;                           /* (queries, D) */
-    float *scores;                          /* (queries, ATTENTION_TILE) */
-    float *piece;                           /* keys (D, PIECE) or values (PIECE, width) */
+    float *scores;                          /* (queries, SCORES_STRIDE) */
     float *values;                          /* (queries, width): of the tile */
     float *result;                          /* (queries, width): of the tiles so far */
     float *max, *sum, *tile_max, *tile_sum; /* (queries) */
@@ -33,11 +36,6 @@ static int rows_at_once(const struct net *net)
 static int tiles_of(int32_t n_positions)
 {
     return (n_positions + ATTENTION_TILE - 1) / ATTENTION_TILE;
-}
-
-static int round_up(int n, int to)
-{
-    return (n + to - 1) / to * to;
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -67,7 +65,7 @@ void attention_layout(struct attention *at, const struct net *const nets[MODEL_R
     }
     max_partials = MIN(max_partials, (size_t)INT32_MAX);
     max_items = MIN(MAX(max_items, max_partials), (size_t)INT32_MAX);
-    at->width = round_up(dim, 8);
+    at->width = kvmem_width(dim);
     at->max_items = (int32_t)max_items;
     at->max_partials = (int32_t)max_partials;
     at->items = arena_take(a, max_items, sizeof(*at->items));
@@ -81,8 +79,7 @@ void attention_layout(struct attention *at, const struct net *const nets[MODEL_R
     for (int i = 0; i < threads; i++) {
         struct attention_scratch s = {
             .query = arena_take(a, n * width, sizeof(float)),
-            .scores = arena_take(a, n * ATTENTION_TILE, sizeof(float)),
-            .piece = arena_take(a, PIECE * width, sizeof(float)),
+            .scores = arena_take(a, n * SCORES_STRIDE, sizeof(float)),
             .values = arena_take(a, n * width, sizeof(float)),
             .result = arena_take(a, n * width, sizeof(float)),
             .max = arena_take(a, n, sizeof(float)),
@@ -176,42 +173,50 @@ static int count_valid(const struct attention *at, const struct attention_item *
     return first;
 }
 
-/* scores = query . key for the tile's positions. Some beyond a query's last are computed with it,
- * and then ignored. */
-static void tile_scores(const struct attention *at, const struct attention_item *item, int tile,
-                        int first, int end, struct attention_scratch *w)
+/* A tile's blocks in the order in which they are read. Behind the keys there are the first values,
+ * behind the values the next tile's first keys, for the kernels to fetch them early. */
+struct tile_blocks {
+    const void *keys[TILE_BLOCKS + KV_AHEAD], *values[TILE_BLOCKS + KV_AHEAD];
+};
+
+static void find_blocks(const struct attention *at, const struct attention_item *item, int tile,
+                        int n, struct tile_blocks *b)
 {
-    int D = at->net->head_dim, n_valid = w->n_valid[end - 1];
-    const int32_t *blocks = at->spans[item->span].blocks;
-    for (int q = first; q < end; q++)
-        memset(w->scores + q * ATTENTION_TILE, 0, ATTENTION_TILE * sizeof(float));
-    for (int j = 0; j < n_valid; j += PIECE) {
-        int n = MIN(PIECE, n_valid - j);
-        kvmem_keys(at->kv, at->ops, at->role, at->layer, item->head, blocks,
-                   tile * ATTENTION_TILE + j, n, w->piece, PIECE);
-        at->ops->mac(w->scores + first * ATTENTION_TILE + j, ATTENTION_TILE, w->query + first * D,
-                     D, w->piece, PIECE, end - first, D, round_up(n, 8));
+    const struct span *s = &at->spans[item->span];
+    const int32_t *blocks = s->blocks + tile * TILE_BLOCKS;
+    int last = (s->pos + s->n - 1) / SPECD_BLOCK_TOKENS - tile * TILE_BLOCKS;
+    for (int i = 0; i < n + KV_AHEAD; i++) {
+        int32_t block = blocks[MIN(i, last)];
+        const void *keys = kvmem_keys(at->kv, at->role, at->layer, item->head, block);
+        const void *values = kvmem_values(at->kv, at->role, at->layer, item->head, block);
+        b->keys[i] = i < n ? keys : b->values[i - n];
+        b->values[i] = i < n ? values : keys;
     }
 }
 
-/* values = scores . value, no position beyond a query's last. Rows that see the whole piece are
- * done at once; they are the last ones. */
-static void tile_values(const struct attention *at, const struct attention_item *item, int tile,
+/* scores = query . key for the tile's positions. Some beyond a query's last are computed with it,
+ * and then ignored. */
+static void tile_scores(const struct attention *at, const struct tile_blocks *blocks, int n_blocks,
                         int first, int end, struct attention_scratch *w)
 {
-    int D = at->net->head_dim, width = at->width, group = group_of(at->net);
-    const int32_t *blocks = at->spans[item->span].blocks;
+    int D = at->net->head_dim;
+    at->ops->scores(at->kv->type, w->scores + first * SCORES_STRIDE, SCORES_STRIDE,
+                    w->query + first * D, D, blocks->keys, n_blocks, end - first, D);
+}
+
+/* values = scores . value, no position beyond a query's last: what all queries see at once, then
+ * what only the later rows see. */
+static void tile_values(const struct attention *at, const struct tile_blocks *blocks, int first,
+                        int end, struct attention_scratch *w)
+{
+    int width = at->width, row_width = kvmem_width(at->net->head_dim), done = 0;
     memset(w->values + first * width, 0, (size_t)((end - first) * width) * sizeof(float));
-    for (int j = 0; j < w->n_valid[end - 1]; j += PIECE) {
-        int n = MIN(PIECE, w->n_valid[end - 1] - j), q = first;
-        kvmem_values(at->kv, at->ops, at->role, at->layer, item->head, blocks,
-                     tile * ATTENTION_TILE + j, n, w->piece, width);
-        for (; q < end && w->n_valid[q] < j + n; q += group)
-            at->ops->mac(w->values + q * width, width, w->scores + q * ATTENTION_TILE + j,
-                         ATTENTION_TILE, w->piece, width, group, MAX(0, w->n_valid[q] - j),
-                         round_up(D, 8));
-        at->ops->mac(w->values + q * width, width, w->scores + q * ATTENTION_TILE + j,
-                     ATTENTION_TILE, w->piece, width, end - q, n, round_up(D, 8));
+    for (int q = first; q < end; q += group_of(at->net)) {
+        if (w->n_valid[q] == done)
+            continue;
+        at->ops->values(at->kv->type, w->values + q * width, width, w->scores + q * SCORES_STRIDE,
+                        SCORES_STRIDE, blocks->values, done, w->n_valid[q], end - q, row_width);
+        done = w->n_valid[q];
     }
 }
 
@@ -287,11 +292,14 @@ static void item_run(const struct attention *at, const struct attention_item *it
         int first = count_valid(at, item, t, w);
         if (first == end)
             continue;
-        tile_scores(at, item, t, first, end, w);
+        int n_blocks = (w->n_valid[end - 1] + SPECD_BLOCK_TOKENS - 1) / SPECD_BLOCK_TOKENS;
+        struct tile_blocks blocks;
+        find_blocks(at, item, t, n_blocks, &blocks);
+        tile_scores(at, &blocks, n_blocks, first, end, w);
         for (int q = first; q < end; q++)
             w->tile_sum[q] =
-                at->ops->exp_sum(w->scores + q * ATTENTION_TILE, w->n_valid[q], &w->tile_max[q]);
-        tile_values(at, item, t, first, end, w);
+                at->ops->exp_sum(w->scores + q * SCORES_STRIDE, w->n_valid[q], &w->tile_max[q]);
+        tile_values(at, &blocks, first, end, w);
         if (at->split) {
             leave_partial(at, item, w, first);
             continue;

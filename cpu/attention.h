@@ -20,7 +20,7 @@
 
 #include <stdatomic.h>
 
-/* Positions merged at a time; a multiple of ATTENTION_PIECE and of every block size. */
+/* Positions merged at a time; a multiple of every block size. */
 #define ATTENTION_TILE 256
 
 /* Consecutive rows of one slot in a pass. */
@@ -49,7 +49,7 @@ struct attention {
     int32_t max_spans, max_partials;
     float *partial_max, *partial_sum; /* (max_partials) */
     float *partial_values;            /* (max_partials, width) */
-    int width;                        /* floats of a head, rounded up to whole vectors */
+    int width;                        /* floats of a row of values, of the wider net */
 
     /* the pass being run */
     const struct kvmem *kv;

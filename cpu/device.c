@@ -8,6 +8,7 @@
 #include "specd/setup_check.h"
 #include "specd/util.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +24,8 @@ static int device_open(struct device **dev, int index, char *err, size_t errlen)
     struct device *d = xcalloc(1, sizeof(*d));
     d->cores = machine_cores();
     machine_name(d->info.name, sizeof(d->info.name));
+    size_t len = strlen(d->info.name);
+    snprintf(d->info.name + len, sizeof(d->info.name) - len, ", %s", isa_name(cpu_isa()));
     machine_memory(&d->info.memory_bytes, &d->info.memory_free_bytes);
     struct pool *pool = pool_create(d->cores);
     d->info.read_bandwidth = machine_read_bandwidth(pool);
@@ -76,23 +79,24 @@ static int setup_check(const struct device_setup *s, char *err, size_t errlen)
     return rc;
 }
 
-/* Lays out both nets over the arenas, which may be counting. */
+/* Lays out the nets over the arenas, which may be counting. used[role]: of nets, or NULL. */
 static int layout_nets(const struct device_setup *s, struct net nets[MODEL_ROLES],
-                       bool has_net[MODEL_ROLES], struct arena weights[MODEL_ROLES], char *err,
-                       size_t errlen)
+                       const struct net *used[MODEL_ROLES], struct arena weights[MODEL_ROLES],
+                       char *err, size_t errlen)
 {
     for (int i = 0; i < MODEL_ROLES; i++) {
-        has_net[i] = s->models[i] != NULL;
-        if (!has_net[i])
+        used[i] = NULL;
+        if (!s->models[i])
             continue;
         char why[256];
         int rc = net_layout(&nets[i], s->models[i], s->weights[i], &weights[i], why, sizeof(why));
         if (rc != 0)
             return fail(rc, err, errlen, "%s: %s", model_role_name(i), why);
+        used[i] = &nets[i];
     }
     if (s->n_self_layers > 0) {
         net_select(&nets[MODEL_DRAFT], &nets[MODEL_TARGET], s->self_layers, s->n_self_layers);
-        has_net[MODEL_DRAFT] = true;
+        used[MODEL_DRAFT] = &nets[MODEL_DRAFT];
     }
     return 0;
 }
@@ -116,13 +120,6 @@ static void layout_rest(const struct layout *l, const struct device_setup *s,
     forward_layout(l->forward, nets, s, threads, l->activation);
     turns_layout(l->turns, s, target->n_vocab, draft ? draft->n_vocab : 0, threads, l->workspace);
     scores_layout(l->scores, target->n_vocab, l->workspace);
-}
-
-static void net_pointers(const struct net nets[MODEL_ROLES], const bool has_net[MODEL_ROLES],
-                         const struct net *out[MODEL_ROLES])
-{
-    for (int i = 0; i < MODEL_ROLES; i++)
-        out[i] = has_net[i] ? &nets[i] : NULL;
 }
 
 static int plan_rest(const struct device_setup *s, const struct net *const nets[MODEL_ROLES],
@@ -155,15 +152,13 @@ static int device_plan(const struct device *dev, const struct device_setup *setu
 {
     struct arena weights[MODEL_ROLES] = {{0}};
     struct net nets[MODEL_ROLES] = {{0}};
-    bool has_net[MODEL_ROLES];
     const struct net *used[MODEL_ROLES];
     memset(out, 0, sizeof(*out));
     int rc = setup_check(setup, err, errlen);
     if (rc != 0)
         return rc;
-    rc = layout_nets(setup, nets, has_net, weights, err, errlen);
+    rc = layout_nets(setup, nets, used, weights, err, errlen);
     if (rc == 0) {
-        net_pointers(nets, has_net, used);
         for (int i = 0; i < MODEL_ROLES; i++)
             out->weights_bytes[i] = weights[i].used;
         rc = plan_rest(setup, used, threads_of(dev, setup), out, err, errlen);
@@ -183,14 +178,14 @@ static int open_arena(struct arena *a, uint64_t bytes, const char *what, char *e
     return rc;
 }
 
-static void setup_keep(struct device *dev, const struct device_setup *setup)
+/* Memory that is in pieces gives no large pages, silently, and weights are then read by a third
+ * more slowly. */
+static void tell_huge_pages(const struct arena *a, enum model_role role)
 {
-    uint32_t *ids = xcalloc(setup->n_self_layers, sizeof(*ids));
-    for (uint32_t i = 0; i < setup->n_self_layers; i++)
-        ids[i] = setup->self_layers[i];
-    free((void *)dev->setup.self_layers); /* of a load that failed */
-    dev->setup = *setup;
-    dev->setup.self_layers = ids;
+    size_t huge;
+    if (machine_huge_pages(a->base, a->used, &huge))
+        log_info("%s weights: %.0f of %.0f MiB in huge pages", model_role_name(role),
+                 (double)huge / (1 << 20), (double)a->used / (1 << 20));
 }
 
 static int device_model_load(struct device *dev, const struct device_setup *setup,
@@ -202,20 +197,22 @@ static int device_model_load(struct device *dev, const struct device_setup *setu
     int rc = device_plan(dev, setup, &plan, err, errlen);
     if (rc != 0)
         return rc;
-    setup_keep(dev, setup);
+    device_setup_keep(&dev->setup, setup);
     for (int i = 0; rc == 0 && i < MODEL_ROLES; i++) {
         if (setup->models[i])
             rc = open_arena(&dev->weights[i], plan.weights_bytes[i], "the weights", err, errlen);
     }
     if (rc == 0)
-        rc = layout_nets(setup, dev->nets, dev->has_net, dev->weights, err, errlen);
+        rc = layout_nets(setup, dev->nets, dev->used, dev->weights, err, errlen);
     if (rc != 0)
         return rc;
     dev->pool = pool_create(threads_of(dev, setup));
     for (int i = 0; i < MODEL_ROLES; i++) {
-        if (setup->models[i])
-            net_load(&dev->nets[i], setup->models[i], dev->pool, (enum model_role)i, progress, arg,
-                     plan.weights_bytes[i]);
+        if (!setup->models[i])
+            continue;
+        net_load(&dev->nets[i], setup->models[i], dev->pool, (enum model_role)i, progress, arg,
+                 plan.weights_bytes[i]);
+        tell_huge_pages(&dev->weights[i], (enum model_role)i);
     }
     return 0;
 }
@@ -240,7 +237,6 @@ static int device_pool_create(struct device *dev, int32_t n_blocks, void (*on_do
                               void *arg, char *err, size_t errlen)
 {
     struct device_plan plan;
-    const struct net *nets[MODEL_ROLES];
     if (!dev->pool || dev->kv.n_blocks > 0)
         return fail(SPECD_EINVAL, err, errlen, "a KV pool comes after the models, once");
     if (n_blocks < 1)
@@ -251,12 +247,11 @@ static int device_pool_create(struct device *dev, int32_t n_blocks, void (*on_do
     if (rc != 0)
         return rc;
 
-    net_pointers(dev->nets, dev->has_net, nets);
-    kvmem_init(&dev->kv, nets, dev->setup.kv);
+    kvmem_init(&dev->kv, dev->used, dev->setup.kv);
     kvmem_layout(&dev->kv, n_blocks, &dev->kv_arena);
     layout_rest(&(struct layout){&dev->slots, &dev->forward, &dev->turns, &dev->scores,
                                  &dev->slot_arena, &dev->activation_arena, &dev->workspace_arena},
-                &dev->setup, nets, pool_size(dev->pool));
+                &dev->setup, dev->used, pool_size(dev->pool));
     dev->forward.pool = dev->turns.pool = dev->scores.pool = dev->pool;
     dev->forward.kv = &dev->kv;
     dev->turns.slots = &dev->slots;
@@ -270,13 +265,14 @@ static int device_pool_create(struct device *dev, int32_t n_blocks, void (*on_do
 
 static int device_slot_set(struct device *dev, int32_t slot, const struct slot_config *config)
 {
-    return slots_stage_config(&dev->slots, slot, config);
+    return slot_stage_config(dev->slots.stage, &dev->slots.shape, slot, config);
 }
 
 static int device_slot_blocks(struct device *dev, int32_t slot, int32_t first, int32_t n,
                               const int32_t *ids)
 {
-    return slots_stage_blocks(&dev->slots, slot, first, n, ids, dev->kv.n_blocks);
+    return slot_stage_blocks(dev->slots.stage, &dev->slots.shape, slot, first, n, ids,
+                             dev->kv.n_blocks);
 }
 
 static int device_begin(struct device *dev, const struct round *round)

@@ -21,7 +21,7 @@ struct device {
     struct pool *pool;
     struct arena weights[MODEL_ROLES];
     struct net nets[MODEL_ROLES];
-    bool has_net[MODEL_ROLES];
+    const struct net *used[MODEL_ROLES]; /* of nets; NULL: there is none */
 
     /* from pool_create on */
     struct arena slot_arena, activation_arena, workspace_arena, kv_arena;

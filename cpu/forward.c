@@ -1,5 +1,6 @@
 #include "forward.h"
 
+#include "specd/quant.h"
 #include "specd/util.h"
 
 #include <math.h>
@@ -11,7 +12,7 @@
 void forward_layout(struct forward *f, const struct net *const nets[MODEL_ROLES],
                     const struct device_setup *setup, int threads, struct arena *a)
 {
-    *f = (struct forward){.max_rows = setup->max_rows};
+    *f = (struct forward){.max_rows = setup->max_rows, .activations = setup->activations};
     for (int i = 0; i < MODEL_ROLES; i++) {
         const struct net *n = nets[i];
         f->nets[i] = n;
@@ -21,7 +22,7 @@ void forward_layout(struct forward *f, const struct net *const nets[MODEL_ROLES]
         f->q_stride = MAX(f->q_stride, (int)row_stride(n->n_heads * n->head_dim));
         f->kv_stride = MAX(f->kv_stride, (int)row_stride(n->n_kv_heads * n->head_dim));
         f->ff_stride = MAX(f->ff_stride, (int)row_stride(n->n_ff));
-        f->rope_stride = MAX(f->rope_stride, (int)row_stride(n->rope_dim));
+        f->rope_stride = MAX(f->rope_stride, (int)row_stride(2 * n->rope_dim));
     }
     size_t T = (size_t)f->max_rows, f4 = sizeof(float);
     f->x = arena_take(a, T, (size_t)f->embd_stride * f4);
@@ -34,6 +35,9 @@ void forward_layout(struct forward *f, const struct net *const nets[MODEL_ROLES]
     f->gate = arena_take(a, T, (size_t)f->ff_stride * f4);
     f->up = arena_take(a, T, (size_t)f->ff_stride * f4);
     f->rotation = arena_take(a, T, (size_t)f->rope_stride * f4);
+    if (f->activations == ACTIVATIONS_INT8)
+        qrows_layout(&f->quantised, f->max_rows,
+                     MAX(MAX(f->embd_stride, f->q_stride), f->ff_stride), a);
     f->spans = arena_take(a, (size_t)setup->n_slots, sizeof(*f->spans));
     f->rows = arena_take(a, T, sizeof(*f->rows));
     f->logit_rows = arena_take(a, T, sizeof(*f->logit_rows));
@@ -81,10 +85,13 @@ static void row_embed(const struct forward *f, int row)
     /* A draft with a shorter vocabulary has no row for the target's padding. */
     weight_row(&net->embed, MIN(f->rows[row].token, net->n_vocab - 1),
                row_of(f->x, f->embd_stride, row));
-    for (int i = 0; i < net->rope_dim / 2; i++) {
+    for (int i = 0, n = net->rope_dim / 2; i < n; i++) {
         double angle = (double)f->rows[row].pos * (double)net->rope_inv_freq[i];
-        rotation[2 * i] = (float)cos(angle);
-        rotation[2 * i + 1] = (float)sin(angle);
+        int first = net->rope == ROPE_PAIRS ? 2 * i : i;
+        int second = net->rope == ROPE_PAIRS ? first + 1 : first + n;
+        rotation[first] = rotation[second] = (float)cos(angle);
+        rotation[2 * n + second] = (float)sin(angle);
+        rotation[2 * n + first] = -rotation[2 * n + second];
     }
 }
 
@@ -120,24 +127,16 @@ static void row_silu_mul(const struct forward *f, int row)
                      f->net->n_ff);
 }
 
-static void rotate(float *head, const float *rotation, const struct net *net)
-{
-    int n = net->rope_dim / 2;
-    bool pairs = net->rope == ROPE_PAIRS;
-    for (int i = 0; i < n; i++) {
-        float *a = pairs ? head + 2 * i : head + i, *b = pairs ? a + 1 : a + n;
-        float cosine = rotation[2 * i], sine = rotation[2 * i + 1], x = *a, y = *b;
-        *a = x * cosine - y * sine;
-        *b = x * sine + y * cosine;
-    }
-}
-
+/* scale: of what it turns, in two roundings. */
 static void head_prepare(const struct forward *f, float *head, const float *norm,
-                         const float *rotation)
+                         const float *rotation, float scale)
 {
+    const struct net *net = f->net;
     if (norm)
-        f->ops->rms_norm(head, head, norm, f->net->head_dim, f->net->rms_eps);
-    rotate(head, rotation, f->net);
+        f->ops->rms_norm(head, head, norm, net->head_dim, net->rms_eps);
+    f->ops->rotate(head, rotation, net->rope_dim, net->rope == ROPE_PAIRS, scale);
+    for (int i = net->rope_dim; i < net->head_dim; i++)
+        head[i] *= scale;
 }
 
 /* Scaling q stands for scaling the scores. */
@@ -147,9 +146,7 @@ static void row_query(const struct forward *f, int row)
     const float *rotation = row_of(f->rotation, f->rope_stride, row);
     float *q = row_of(f->q, f->q_stride, row), scale = 1.0f / sqrtf((float)net->head_dim);
     for (int h = 0; h < net->n_heads; h++)
-        head_prepare(f, q + h * net->head_dim, f->layer->q_norm, rotation);
-    for (int i = 0; i < net->n_heads * net->head_dim; i++)
-        q[i] *= scale;
+        head_prepare(f, q + h * net->head_dim, f->layer->q_norm, rotation, scale);
 }
 
 static void row_store(const struct forward *f, int row)
@@ -159,17 +156,24 @@ static void row_store(const struct forward *f, int row)
     const float *rotation = row_of(f->rotation, f->rope_stride, row);
     float *k = row_of(f->k, f->kv_stride, row);
     for (int g = 0; g < net->n_kv_heads; g++)
-        head_prepare(f, k + g * net->head_dim, f->layer->k_norm, rotation);
+        head_prepare(f, k + g * net->head_dim, f->layer->k_norm, rotation, 1.0f);
     kvmem_write(f->kv, f->role, f->layer_index, r->blocks[r->pos / SPECD_BLOCK_TOKENS],
                 r->pos % SPECD_BLOCK_TOKENS, k, row_of(f->v, f->kv_stride, row));
 }
 
 /* ---- the model ------------------------------------------------------------------------------- */
 
-static void project(const struct forward *f, const struct matmul_job *jobs, int n_jobs,
-                    const float *x, int x_stride)
+/* Quantises rows once for all matrices that share them. */
+static void project(struct forward *f, const struct matmul_job *jobs, int n_jobs, const float *x,
+                    int x_stride, int n_rows)
 {
-    matmul(f->pool, jobs, n_jobs, x, x_stride, f->n_rows);
+    struct matmul_input in = {x, x_stride, n_rows, jobs[0].w->cols, NULL};
+    for (int i = 0; i < n_jobs && f->activations == ACTIVATIONS_INT8; i++)
+        if (dtype_is_quantised(jobs[i].w->type))
+            in.q = &f->quantised;
+    if (in.q)
+        matmul_quantise(f->pool, &in);
+    matmul(f->pool, jobs, n_jobs, &in);
 }
 
 /* kv_only: nobody reads what the layer would hand on. */
@@ -187,19 +191,19 @@ static void layer_run(struct forward *f, bool kv_only)
     const struct matmul_job down[] = {{&l->w_down, NULL, f->o, f->embd_stride}};
 
     for_rows(f, row_attn_norm, T, net->n_embd);
-    project(f, kv_only ? qkv + 1 : qkv, kv_only ? 2 : 3, f->h, f->embd_stride);
+    project(f, kv_only ? qkv + 1 : qkv, kv_only ? 2 : 3, f->h, f->embd_stride, T);
     for_rows(f, row_store, T, 4 * net->n_kv_heads * net->head_dim);
     if (kv_only)
         return;
     for_rows(f, row_query, T, 4 * net->n_heads * net->head_dim);
     attention_run(&f->attention, f->pool, f->layer_index, f->q, f->q_stride, f->attn, f->q_stride);
-    project(f, wo, 1, f->attn, f->q_stride);
+    project(f, wo, 1, f->attn, f->q_stride, T);
     for_rows(f, row_residual, T, net->n_embd);
 
     for_rows(f, row_ffn_norm, T, net->n_embd);
-    project(f, gate_up, 2, f->h, f->embd_stride);
+    project(f, gate_up, 2, f->h, f->embd_stride, T);
     for_rows(f, row_silu_mul, T, 2 * net->n_ff);
-    project(f, down, 1, f->gate, f->ff_stride);
+    project(f, down, 1, f->gate, f->ff_stride, T);
     for_rows(f, row_residual, T, net->n_embd);
 }
 
@@ -217,7 +221,7 @@ static void batch_run(struct forward *f, float *logits, size_t stride)
         return;
     for_rows(f, row_out_norm, f->n_logits, net->n_embd);
     const struct matmul_job output = {&net->output, NULL, logits, (int)stride};
-    matmul(f->pool, &output, 1, f->h, f->embd_stride, f->n_logits);
+    project(f, &output, 1, f->h, f->embd_stride, f->n_logits);
 }
 
 /* ---- batches --------------------------------------------------------------------------------- */

@@ -27,14 +27,16 @@ struct forward {
 
     /* Activations, (max_rows, width) each; strides are the widths rounded up to whole cache lines,
      * of the wider model. */
-    float *x;         /* (T, C) the residual stream */
-    float *h;         /* (T, C) normalised, input of the matrices */
-    float *q;         /* (T, H*D) */
-    float *k, *v;     /* (T, G*D) */
-    float *attn;      /* (T, H*D) */
-    float *o;         /* (T, C) what a half layer adds */
-    float *gate, *up; /* (T, F) */
-    float *rotation;  /* (T, rope_dim): cosine and sine of every pair */
+    float *x;               /* (T, C) the residual stream */
+    float *h;               /* (T, C) normalised, input of the matrices */
+    float *q;               /* (T, H*D) */
+    float *k, *v;           /* (T, G*D) */
+    float *attn;            /* (T, H*D) */
+    float *o;               /* (T, C) what a half layer adds */
+    float *gate, *up;       /* (T, F) */
+    float *rotation;        /* (T, 2, rope_dim): cosines and sines, as ops.h's rotate takes them */
+    struct qrows quantised; /* (T, widest) what integer matrices multiply */
+    enum activations activations;
     int embd_stride, q_stride, kv_stride, ff_stride, rope_stride;
 
     /* the batch being run */

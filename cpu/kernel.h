@@ -1,66 +1,80 @@
 /*
  * kernel.h - what matmul.c and its kernels agree on. Private to cpu/'s matrix files.
  *
- * A kernel multiplies a few neighbouring panels by a few rows of x over a range of columns and adds
- * to accumulators it is given. THE ORDER, in which every kernel works for each output:
- *
- *   F32, BF16        for each column c:           acc = fmaf(w[c], x[c], acc)
- *   quantised        for each run of 32 columns (in q6_K: each 16, which have a scale of their
- * own): s = -offset * sum         offset: 8 in q4_0, 16 in q5_0, 32 in q6_K, or 0 for each column
- * c:        s = fmaf(q[c] * up, x[c] / up, s) acc = fmaf(d, s, acc) acc = fmaf(m, sum, acc)   types
- * with a minimum
- *
- * sum is the sum of x over these columns: of 16, as a tree of halves, (x[i] + x[i + 8]) and so on;
- * of 32, the sum of the two. `up` is 16^(c % 8), except 1 where c % 8 == 7, and 1 everywhere in
- * q8_0: q[c] * up is what one AND leaves of eight packed nibbles. Both are prepared once per row
- * of x, for all types but floats and q8_0.
- * Chunks of columns and tiles of rows don't change this order, and so no bit of the result.
+ * THE ORDER, in which every kernel works for each output (row of x, channel), f being 0 at first,
+ * runs of 32 columns and columns in their order. `scale` and `xsum` are the row's (qrows.h); d, m,
+ * sc and mn the channel's (quant.h); I is an exact integer, float(I) its nearest float:
+ *   q4_0, q5_0, q8_0   I = sum of (u - offset) q         f = fma(float(I) * scale, d, f)
+ *   q4_1, q5_1         I = sum of u q                    f = fma(float(I) * scale, d, f)
+ *                                                        f = fma(m, xsum, f)
+ *   q4_K, q5_K         I = sum of u q                    f = fma(float(I) * scale, d * sc, f)
+ *                                                        f = fma(-(m * mn), xsum, f)
+ *   q6_K               I = sc0 * sum of (u - 32) q over columns 0-15, + sc1 * that over 16-31
+ *                      F = fma(float(I), scale, F) over the 8 runs of a block; f = fma(F, d, f)
+ *   f32, bf16, f16     for each column                   f = fma(w, x, f)
+ * and, where activations are kept as floats, every integer type as f32 has it, with the weights'
+ * exact values (quant_values). Lanes, tiles of rows, threads and the order within a run are free:
+ * they change no bit. Where a row is hot, its integer is 128 * (I of its high integers) + (I of its
+ * low ones), below 2^31 for every type: q6_K has 2 * 16 * 128 * 32 * 16129 = 2.114e9.
  */
 #ifndef SPECD_CPU_KERNEL_H
 #define SPECD_CPU_KERNEL_H
 
+#include "isa.h"
 #include "panel.h"
+#include "qrows.h"
 
-#define TILE 6  /* rows of x that one kernel call takes at most */
-#define GROUP 4 /* panels that one kernel call takes at most */
+#define GROUP 4      /* panels that a float kernel takes at most */
+#define FLOAT_TILE 8 /* rows that one takes at most, in any kernel */
 
-struct kernel_args {
-    const char *w;      /* first panel, at the first column */
-    size_t w_stride;    /* bytes from panel to panel */
-    const char *next;   /* what to fetch into the cache meanwhile, as many bytes as are read; only
-                           a hint, and may run past the end of the weights */
-    int n_cols;         /* whole units of the type, but for F32 and BF16 */
-    const float *x;     /* (n_rows, n_cols), prescaled for the types with nibbles */
-    size_t x_stride;    /* floats */
-    const float *sums;  /* (n_rows, runs, SUMS) */
-    size_t sums_stride; /* floats */
-    float *acc;         /* (n_panels, n_rows, PANEL), in and out */
+/* One panel times a tile of quantised rows. */
+struct dots_args {
+    const uint8_t *w;          /* the panel */
+    const int32_t *tile, *low; /* its records; the low integers of its first row */
+    int n_runs;
+    float *y; /* (R, PANEL), 64-byte aligned, written */
 };
 
-/* Of a run: columns 0-15, 16-31, all. The fourth keeps the others aligned. */
-#define SUMS 4
-#define SUM_ALL 2
+/* A few neighbouring panels of floats times float rows, over a range of columns. */
+struct floats_args {
+    const char *w;   /* first panel, at the first column */
+    size_t w_stride; /* bytes from panel to panel */
+    int n_cols;
+    const float *x; /* (n_rows, n_cols) */
+    size_t x_stride;
+    float *acc; /* (n_panels, n_rows, PANEL), 64-byte aligned, in and out */
+};
 
-static inline bool dtype_is_prescaled(enum dtype t)
+typedef void dots_fn(const struct dots_args *a);
+typedef void floats_fn(const struct floats_args *a);
+
+struct float_kernels {
+    int rows; /* of x that `multiply` takes at most, <= FLOAT_TILE */
+    /* n_panels is 1, or what floats_panels says of n_rows. */
+    void (*multiply)(enum dtype t, int n_panels, int n_rows, const struct floats_args *a);
+    /* Runs first .. first + n of a panel as f32 panels have them. out: (n * RUN, PANEL), aligned */
+    void (*decode)(enum dtype t, const void *panel, int first, int n, float *out);
+};
+
+struct kernels {
+    int rows; /* of a tile, at most */
+    void (*dots)(enum dtype t, int R, const struct dots_args *a);
+    /* Row `row` of a tile of R, see qrows.h. */
+    void (*quantise)(const float *x, int n_cols, int R, int row, int32_t *tile, int32_t *low);
+    const struct float_kernels *floats;
+};
+
+extern const struct float_kernels float_kernels_avx2;
+extern const struct kernels kernels_portable, kernels_avx2, kernels_avx_vnni, kernels_vnni_256,
+    kernels_avx512; /* but for the first, only for x86-64 */
+
+/* Those of cpu_isa(). */
+const struct kernels *kernels_get(void);
+
+/* Panels that a float kernel does best at once: a single chain of sums would wait for itself. */
+static inline int floats_panels(int n_rows)
 {
-    return dtype_is_quantised(t) && t != DT_Q8_0;
+    return n_rows == 1 ? 4 : n_rows == 2 ? 2 : 1;
 }
-
-static inline int dtype_offset(enum dtype t)
-{
-    return t == DT_Q4_0 ? 8 : t == DT_Q5_0 ? 16 : t == DT_Q6_K ? 32 : 0;
-}
-
-/* Of one row of x: scaled (n_cols), sums (runs, SUMS). n_cols is a multiple of RUN. */
-void prepare_portable(const float *x, int n_cols, float *scaled, float *sums);
-void prepare_avx2(const float *x, int n_cols, float *scaled, float *sums);
-
-/* Any type, any n_panels; n_rows >= 1. */
-void kernel_portable(enum dtype t, int n_panels, int n_rows, const struct kernel_args *a);
-
-/* n_rows <= TILE, n_panels one of kernel_avx2_panels. All *_avx2 only where cpu_has_avx2. */
-void kernel_avx2(enum dtype t, int n_panels, int n_rows, const struct kernel_args *a);
-/* How many of `n` panels are best done in one call: 1, 2 or 4. */
-int kernel_avx2_panels(int n_rows, int n);
 
 #endif

@@ -4,16 +4,21 @@
 
 #include <string.h>
 
-#define PART_ALIGN 64
-
 static size_t element_bytes(const struct kvmem *kv)
 {
     return kv->type == KV_F32 ? sizeof(float) : sizeof(uint16_t);
 }
 
-static size_t head_elements(const struct kvmem_role *r)
+int kvmem_width(int head_dim)
 {
-    return (size_t)r->head_dim * SPECD_BLOCK_TOKENS;
+    return (head_dim + KV_LANES - 1) / KV_LANES * KV_LANES;
+}
+
+/* Bytes of `rows` rows of keys or values. bf16 has room for a last row's partner. */
+static size_t rows_bytes(const struct kvmem *kv, int rows, int width)
+{
+    size_t padded = kv->type == KV_F32 ? (size_t)rows : ((size_t)rows + 1) / 2 * 2;
+    return padded * (size_t)width * element_bytes(kv);
 }
 
 void kvmem_init(struct kvmem *kv, const struct net *const nets[MODEL_ROLES], enum kv_type type)
@@ -27,8 +32,10 @@ void kvmem_init(struct kvmem *kv, const struct net *const nets[MODEL_ROLES], enu
         r->n_layers = nets[i]->n_layers;
         r->n_kv_heads = nets[i]->n_kv_heads;
         r->head_dim = nets[i]->head_dim;
-        size_t bytes = 2 * (size_t)r->n_kv_heads * head_elements(r) * element_bytes(kv);
-        r->part_bytes = (bytes + PART_ALIGN - 1) / PART_ALIGN * PART_ALIGN;
+        r->width = kvmem_width(r->head_dim);
+        r->keys_bytes = rows_bytes(kv, r->head_dim, KV_LANES);
+        r->values_bytes = rows_bytes(kv, SPECD_BLOCK_TOKENS, r->width);
+        r->layer_bytes = (size_t)r->n_kv_heads * (r->keys_bytes + r->values_bytes);
     }
 }
 
@@ -37,7 +44,7 @@ bool kvmem_block_bytes(const struct kvmem *kv, size_t *bytes)
     size_t sum = 0;
     for (int i = 0; i < MODEL_ROLES; i++) {
         size_t part;
-        if (!size_mul(kv->roles[i].part_bytes, (size_t)kv->roles[i].n_layers, &part) ||
+        if (!size_mul(kv->roles[i].layer_bytes, (size_t)kv->roles[i].n_layers, &part) ||
             !size_add(sum, part, &sum))
             return false;
     }
@@ -50,26 +57,40 @@ void kvmem_layout(struct kvmem *kv, int32_t n_blocks, struct arena *a)
     kv->n_blocks = n_blocks;
     for (int i = 0; i < MODEL_ROLES; i++) {
         struct kvmem_role *r = &kv->roles[i];
-        r->data = arena_take(a, (size_t)n_blocks * (size_t)r->n_layers, r->part_bytes);
+        r->data = arena_take(a, (size_t)n_blocks * (size_t)r->n_layers, r->layer_bytes);
     }
 }
 
-static char *part_of(const struct kvmem *kv, enum model_role role, int layer, int32_t block)
+/* Where a head's keys in all blocks start; behind them, its values in all blocks. */
+static char *head_data(const struct kvmem *kv, enum model_role role, int layer, int head)
 {
     const struct kvmem_role *r = &kv->roles[role];
-    return r->data + ((size_t)layer * (size_t)kv->n_blocks + (size_t)block) * r->part_bytes;
+    size_t index = (size_t)layer * (size_t)r->n_kv_heads + (size_t)head;
+    return r->data + index * (size_t)kv->n_blocks * (r->keys_bytes + r->values_bytes);
 }
 
-static void narrow(uint16_t *y, int stride, const float *x, int n)
+void *kvmem_keys(const struct kvmem *kv, enum model_role role, int layer, int head, int32_t block)
 {
-    for (int i = 0; i < n; i++)
-        y[(ptrdiff_t)i * stride] = bf16_of_float(x[i]);
+    return head_data(kv, role, layer, head) + (size_t)block * kv->roles[role].keys_bytes;
 }
 
-static void spread(float *y, int stride, const float *x, int n)
+void *kvmem_values(const struct kvmem *kv, enum model_role role, int layer, int head, int32_t block)
 {
-    for (int i = 0; i < n; i++)
-        y[(ptrdiff_t)i * stride] = x[i];
+    const struct kvmem_role *r = &kv->roles[role];
+    return head_data(kv, role, layer, head) + (size_t)kv->n_blocks * r->keys_bytes +
+           (size_t)block * r->values_bytes;
+}
+
+/* x into rows row, row + row_step ... and lanes lane, lane + lane_step ... of keys or values. */
+static void put(const struct kvmem *kv, void *rows, int width, int row, int row_step, int lane,
+                int lane_step, const float *x, int n)
+{
+    for (int i = 0; i < n; i++, row += row_step, lane += lane_step) {
+        if (kv->type == KV_F32)
+            ((float *)rows)[row * width + lane] = x[i];
+        else
+            ((uint16_t *)rows)[(row / 2 * width + lane) * 2 + row % 2] = bf16_of_float(x[i]);
+    }
 }
 
 void kvmem_write(const struct kvmem *kv, enum model_role role, int layer, int32_t block, int offset,
@@ -77,66 +98,8 @@ void kvmem_write(const struct kvmem *kv, enum model_role role, int layer, int32_
 {
     const struct kvmem_role *r = &kv->roles[role];
     int D = r->head_dim;
-    size_t elements = head_elements(r), values = elements * (size_t)r->n_kv_heads;
-    void *part = part_of(kv, role, layer, block);
     for (int g = 0; g < r->n_kv_heads; g++) {
-        size_t key = (size_t)g * elements + (size_t)offset;
-        size_t value = values + (size_t)g * elements + (size_t)offset * (size_t)D;
-        if (kv->type == KV_F32) {
-            spread((float *)part + key, SPECD_BLOCK_TOKENS, k + g * D, D);
-            spread((float *)part + value, 1, v + g * D, D);
-        } else {
-            narrow((uint16_t *)part + key, SPECD_BLOCK_TOKENS, k + g * D, D);
-            narrow((uint16_t *)part + value, 1, v + g * D, D);
-        }
-    }
-}
-
-/* A (rows, n) piece that starts `element` elements into a block's part. */
-static void read_piece(const struct kvmem *kv, const struct ops *ops, const void *part,
-                       size_t element, int from_stride, int rows, int n, float *out, int stride)
-{
-    if (kv->type != KV_F32) {
-        ops->widen(out, stride, (const uint16_t *)part + element, from_stride, rows, n);
-        return;
-    }
-    const float *from = (const float *)part + element;
-    for (int i = 0; i < rows; i++)
-        memcpy(out + (ptrdiff_t)i * stride, from + (ptrdiff_t)i * from_stride,
-               (size_t)n * sizeof(float));
-}
-
-/* Where a head's keys and values start in a block's part, in elements. */
-static size_t first_key(const struct kvmem_role *r, int head)
-{
-    return (size_t)head * head_elements(r);
-}
-
-static size_t first_value(const struct kvmem_role *r, int head)
-{
-    return ((size_t)r->n_kv_heads + (size_t)head) * head_elements(r);
-}
-
-void kvmem_keys(const struct kvmem *kv, const struct ops *ops, enum model_role role, int layer,
-                int head, const int32_t *blocks, int pos, int n, float *out, int stride)
-{
-    const struct kvmem_role *r = &kv->roles[role];
-    size_t element = first_key(r, head);
-    for (int i = 0; i < n; i += SPECD_BLOCK_TOKENS) {
-        const void *part = part_of(kv, role, layer, blocks[(pos + i) / SPECD_BLOCK_TOKENS]);
-        read_piece(kv, ops, part, element, SPECD_BLOCK_TOKENS, r->head_dim, SPECD_BLOCK_TOKENS,
-                   out + i, stride);
-    }
-}
-
-void kvmem_values(const struct kvmem *kv, const struct ops *ops, enum model_role role, int layer,
-                  int head, const int32_t *blocks, int pos, int n, float *out, int stride)
-{
-    const struct kvmem_role *r = &kv->roles[role];
-    size_t element = first_value(r, head);
-    for (int i = 0; i < n; i += SPECD_BLOCK_TOKENS) {
-        const void *part = part_of(kv, role, layer, blocks[(pos + i) / SPECD_BLOCK_TOKENS]);
-        read_piece(kv, ops, part, element, r->head_dim, MIN(SPECD_BLOCK_TOKENS, n - i), r->head_dim,
-                   out + (ptrdiff_t)i * stride, stride);
+        put(kv, kvmem_keys(kv, role, layer, g, block), KV_LANES, 0, 1, offset, 0, k + g * D, D);
+        put(kv, kvmem_values(kv, role, layer, g, block), r->width, offset, 0, 0, 1, v + g * D, D);
     }
 }

@@ -3,11 +3,15 @@
  * SPECD_BLOCK_TOKENS positions.
  *
  * Block b of a sequence's table holds positions b * SPECD_BLOCK_TOKENS and on. Memory is ordered
- * (role, layer, block), so that a pass over one layer reads near addresses, and a block's part is
- *   keys   (G, D, SPECD_BLOCK_TOKENS)   transposed: a query meets many positions at once
- *   values (G, SPECD_BLOCK_TOKENS, D)
- * in bf16 or f32. Rows are written by the pass that computes them, before any row of it attends;
- * different rows may be written by different threads at once.
+ * (role, layer, head, keys or values, block), so that a head's keys of a sequence whose blocks are
+ * neighbours are one stream: read in pieces of 2 KB, far apart, they come at less than half the
+ * speed. A head's part of a block is
+ *   keys   (D, KV_LANES)             transposed: a query meets many positions at once
+ *   values (SPECD_BLOCK_TOKENS, W)   W: D rounded up to a multiple of KV_LANES
+ * in f32, or in bf16 with rows 2p and 2p + 1 of either interleaved, (D / 2, KV_LANES, 2); an
+ * odd D's last row has an empty partner. So one load of 32-bit lanes is two rows. Rows of a pass
+ * are written by the pass that computes them, before any row of it attends; different rows may be
+ * written by different threads at once.
  */
 #ifndef SPECD_CPU_KVMEM_H
 #define SPECD_CPU_KVMEM_H
@@ -18,7 +22,9 @@
 
 struct kvmem_role {
     int n_layers, n_kv_heads, head_dim;
-    size_t part_bytes; /* keys and values of one layer in one block */
+    int width;                       /* of a row of values */
+    size_t keys_bytes, values_bytes; /* of one head in one block */
+    size_t layer_bytes;              /* of one layer in one block */
     char *data;
 };
 
@@ -28,6 +34,8 @@ struct kvmem {
     struct kvmem_role roles[MODEL_ROLES];
 };
 
+/* Floats of a row of values, or pairs of bf16. */
+int kvmem_width(int head_dim);
 /* Sizes for nets (either may be NULL: no rows of that role). Blocks: none yet. */
 void kvmem_init(struct kvmem *kv, const struct net *const nets[MODEL_ROLES], enum kv_type type);
 /* false if it does not fit a size_t. */
@@ -37,10 +45,9 @@ void kvmem_layout(struct kvmem *kv, int32_t n_blocks, struct arena *a);
 /* One row's key and value of every kv head, (G, D) each. */
 void kvmem_write(const struct kvmem *kv, enum model_role role, int layer, int32_t block, int offset,
                  const float *k, const float *v);
-/* Keys of positions pos..pos+n as (D, n) with row stride `stride`, or values as (n, D). pos is a
- * block's first position; keys are read in whole blocks, so a row needs room for n rounded up. */
-void kvmem_keys(const struct kvmem *kv, const struct ops *ops, enum model_role role, int layer,
-                int head, const int32_t *blocks, int pos, int n, float *out, int stride);
-void kvmem_values(const struct kvmem *kv, const struct ops *ops, enum model_role role, int layer,
-                  int head, const int32_t *blocks, int pos, int n, float *out, int stride);
+/* Where a head's keys and values of a block are. */
+void *kvmem_keys(const struct kvmem *kv, enum model_role role, int layer, int head, int32_t block);
+void *kvmem_values(const struct kvmem *kv, enum model_role role, int layer, int head,
+                   int32_t block);
+
 #endif

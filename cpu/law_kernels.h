@@ -8,7 +8,7 @@
 #ifndef SPECD_CPU_LAW_KERNELS_H
 #define SPECD_CPU_LAW_KERNELS_H
 
-#include "matmul.h"
+#include "isa.h"
 #include "specd/law.h"
 
 #define LAW_CHUNK 512 /* a multiple of 32 */

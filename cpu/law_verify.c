@@ -12,7 +12,7 @@ struct chooser {
     const struct verify_input *in;
     int n_drafted; /* drafted tokens that are looked at */
     bool ends;     /* the last of them ends the text: no token follows if all stand */
-    bool numeric;  /* a decision met a target law that is none */
+    bool numeric;  /* a decision met a target law of NaN or infinite logits */
     bool fallback; /* the residual was empty */
 };
 

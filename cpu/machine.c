@@ -178,6 +178,29 @@ void machine_name(char *name, size_t size)
     snprintf(name, size, "%.80s, %d cores", value ? value : "CPU", machine_cores());
 }
 
+/* Mappings that touch may be one to the kernel, hence the MIN. */
+bool machine_huge_pages(const void *start, size_t bytes, size_t *huge)
+{
+    FILE *f = fopen("/proc/self/smaps", "re");
+    uintptr_t first = (uintptr_t)start, end = first + bytes;
+    unsigned long long kib, from, to;
+    char line[512];
+    bool inside = false, found = false;
+    *huge = 0;
+    while (f && fgets(line, sizeof(line), f)) {
+        if (sscanf(line, "%llx-%llx ", &from, &to) == 2) {
+            inside = from < end && to > first;
+        } else if (inside && sscanf(line, "AnonHugePages: %llu kB", &kib) == 1) {
+            *huge += (size_t)kib * 1024;
+            found = true;
+        }
+    }
+    if (f)
+        fclose(f);
+    *huge = MIN(*huge, bytes);
+    return found;
+}
+
 /* ---- bandwidth ------------------------------------------------------------------------------- */
 
 #define BANDWIDTH_BYTES ((size_t)256 << 20)

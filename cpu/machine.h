@@ -9,6 +9,7 @@
 
 #include "pool.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +20,9 @@ void machine_name(char *name, size_t size);
 int machine_cores(void);
 /* Bytes of memory, and of these free or reclaimable. */
 void machine_memory(uint64_t *total, uint64_t *free_bytes);
+/* How many of the bytes from `start` on lie in huge pages; false if the kernel does not say. Reads
+ * a file that is as long as the process has mappings. */
+bool machine_huge_pages(const void *start, size_t bytes, size_t *huge);
 /* Bytes per second that the pool's threads read together from a buffer beyond the caches, the best
  * of a few passes. 0 if there is no memory for one. Takes about a quarter of a second. */
 double machine_read_bandwidth(struct pool *pool);

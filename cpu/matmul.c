@@ -1,153 +1,147 @@
 /*
- * Cuts Y = X W^T into blocks of rows of X, chunks of columns and groups of panels, prepares X for
- * the kernels, and spreads the panels over the pool. kernel.h has the order of accumulation.
+ * Cuts Y = X W^T into blocks of rows of X and panels of W, and spreads these over the pool in one
+ * stage. kernel.h has the order of accumulation, which no cut can change: a kernel runs over all
+ * columns of a panel and its rows.
  *
- * A stage (one pool_run) is one block of rows over one chunk of columns, such that its part of X
- * fits the scratch of a thread; partial sums wait in Y. Decoding passes are one stage as a rule.
+ * Decoding passes are one block of one or a few tiles. A prompt's blocks are as many rows as stay
+ * in the second-level cache; a panel passes through the first-level one tile by tile.
  */
 #include "matmul.h"
 #include "kernel.h"
 
 #include "specd/util.h"
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
 #include <stdatomic.h>
 
-#define ROWS_MAX 64         /* of X in a stage: a weight is read once for all of them */
-#define X_FLOATS (64 << 10) /* of X in a stage, 256 KiB: stays in the second-level cache */
+#define BLOCK_BYTES (512 << 10) /* of the rows of a block */
+#define BLOCK_ROWS 128          /* at most */
+#define INLINE_FLOATS 16384     /* below, quantising is not worth waking the other threads */
+#define DECODE_RUNS 8           /* of integer weights that are widened at once */
 
-static bool force_portable;
+const struct kernels *kernels_get(void)
+{
+    static const struct kernels *const table[ISA_COUNT] = {
+        [ISA_PORTABLE] = &kernels_portable,
+#if defined(__x86_64__)
+        [ISA_AVX2] = &kernels_avx2,
+        [ISA_AVX_VNNI] = &kernels_avx_vnni,
+        [ISA_VNNI_256] = &kernels_vnni_256,
+        [ISA_AVX512] = &kernels_avx512,
+#endif
+    };
+    return table[cpu_isa()];
+}
 
 struct stage {
     const struct matmul_job *jobs;
-    const float *x; /* first row and column of the stage */
-    size_t x_stride;
-    int row, n_rows;
-    int col, n_cols;
-    bool first, last; /* chunk of columns */
-    bool avx2;
-    bool prepare; /* some weight is prescaled */
-    int n_panels; /* of all jobs */
-    int unit;     /* panels that are claimed at once, at least */
-    _Alignas(64) atomic_int next;
+    const struct matmul_input *in;
+    const struct kernels *kernels;
+    int n_tiles, n_blocks;        /* of rows; a block is a few whole tiles */
+    int n_panels;                 /* of all jobs */
+    int unit;                     /* panels that are claimed at once, at least */
+    _Alignas(64) atomic_int next; /* panel, blocks being counted through */
 };
 
 /* Private to a thread, on its stack. */
 struct scratch {
-    _Alignas(64) float x[X_FLOATS]; /* (n_rows, n_cols) divided by `up` */
-    float sums[X_FLOATS / RUN * SUMS];
-    float acc[GROUP * TILE * PANEL];
+    _Alignas(64) float acc[BLOCK_ROWS * PANEL];
+    _Alignas(64) float values[DECODE_RUNS * RUN * PANEL];
 };
 
-/* Neighbouring panels of one job, GROUP at most. */
-struct group {
+/* Neighbouring panels of one job against the rows of a block. */
+struct task {
     const struct matmul_job *job;
-    int panel, n;
+    int panel, n_panels;
+    int tile, end_tile;
 };
 
-/* ---- one group of panels --------------------------------------------------------------------- */
-
-static void load_acc(const struct stage *s, struct group g, int row, int n_rows, float *acc)
+static int first_row(const struct stage *s, int tile)
 {
-    memset(acc, 0, (size_t)(g.n * n_rows * PANEL) * sizeof(*acc));
-    if (s->first)
-        return;
-    for (int p = 0; p < g.n; p++)
-        for (int t = 0; t < n_rows; t++, acc += PANEL) {
-            int first = (g.panel + p) * PANEL, n = MIN(PANEL, g.job->w->rows - first);
-            const float *y = g.job->y + (size_t)(s->row + row + t) * (size_t)g.job->y_stride;
-            memcpy(acc, y + first, (size_t)n * sizeof(*acc));
+    return (int)((int64_t)tile * s->in->n_rows / s->n_tiles);
+}
+
+static const char *panel_at(const struct weight *w, int panel)
+{
+    return (const char *)w->data + (size_t)panel * panel_bytes(w->type, w->cols);
+}
+
+/* Outputs of one panel and n rows from `row` on. acc: (n, PANEL) */
+static void store(const struct matmul_job *job, int panel, int row, int n, const float *acc)
+{
+    int first = panel * PANEL, width = MIN(PANEL, job->w->rows - first);
+    for (int t = 0; t < n; t++, acc += PANEL) {
+        float *y = job->y + (ptrdiff_t)(row + t) * job->y_stride + first;
+        for (int i = 0; i < width; i++)
+            y[i] = job->bias ? acc[i] + job->bias[first + i] : acc[i];
+    }
+}
+
+static void multiply_integers(const struct stage *s, struct task t, struct scratch *scratch)
+{
+    for (int p = t.panel; p < t.panel + t.n_panels; p++)
+        for (int tile = t.tile; tile < t.end_tile; tile++) {
+            int row = first_row(s, tile), n = first_row(s, tile + 1) - row;
+            struct dots_args a = {
+                .w = (const uint8_t *)panel_at(t.job->w, p),
+                .tile = qrows_tile(s->in->q, tile),
+                .low = qrows_low(s->in->q, row),
+                .n_runs = s->in->cols / RUN,
+                .y = scratch->acc,
+            };
+            s->kernels->dots(t.job->w->type, n, &a);
+            store(t.job, p, row, n, scratch->acc);
         }
 }
 
-static void store_acc(const struct stage *s, struct group g, int row, int n_rows, const float *acc)
+/* All rows of a block, in tiles. acc: (n_panels, n_rows of a tile, PANEL), tile after tile. */
+static void multiply_block(const struct stage *s, struct task t, enum dtype type,
+                           struct floats_args a)
 {
-    const float *bias = s->last ? g.job->bias : NULL;
-    for (int p = 0; p < g.n; p++)
-        for (int t = 0; t < n_rows; t++, acc += PANEL) {
-            int first = (g.panel + p) * PANEL, n = MIN(PANEL, g.job->w->rows - first);
-            float *y = g.job->y + (size_t)(s->row + row + t) * (size_t)g.job->y_stride;
-            for (int i = 0; i < n; i++)
-                y[first + i] = bias ? acc[i] + bias[first + i] : acc[i];
-        }
+    int row = first_row(s, t.tile), n_rows = first_row(s, t.end_tile) - row;
+    int n_tiles = (n_rows + s->kernels->floats->rows - 1) / s->kernels->floats->rows;
+    const float *x = a.x + (ptrdiff_t)row * s->in->x_stride;
+    float *acc = a.acc;
+    for (int i = 0; i < n_tiles; i++) {
+        int first = i * n_rows / n_tiles, n = (i + 1) * n_rows / n_tiles - first;
+        a.x = x + (ptrdiff_t)first * s->in->x_stride;
+        a.acc = acc + (ptrdiff_t)first * t.n_panels * PANEL;
+        s->kernels->floats->multiply(type, t.n_panels, n, &a);
+    }
 }
 
-/* Where the stage's columns of a group start. */
-static const char *group_data(const struct stage *s, struct group g)
+static void multiply_floats(const struct stage *s, struct task t, struct scratch *scratch)
 {
-    const struct weight *w = g.job->w;
-    return (const char *)w->data + (size_t)g.panel * panel_bytes(w->type, w->cols) +
-           panel_bytes(w->type, s->col);
-}
-
-/* One call of a kernel. */
-static void mul_tile(const struct stage *s, struct group g, int row, int n_rows, const char *next,
-                     struct scratch *scratch)
-{
-    enum dtype type = g.job->w->type;
-    size_t n_cols = (size_t)s->n_cols, sums_stride = n_cols / RUN * SUMS;
-    struct kernel_args a = {
-        .w = group_data(s, g),
-        .w_stride = panel_bytes(type, g.job->w->cols),
-        .next = next,
-        .n_cols = s->n_cols,
-        .x = s->x + (size_t)row * s->x_stride,
-        .x_stride = s->x_stride,
-        .sums = scratch->sums + (size_t)row * sums_stride,
-        .sums_stride = sums_stride,
+    const struct weight *w = t.job->w;
+    int row = first_row(s, t.tile), n_rows = first_row(s, t.end_tile) - row;
+    struct floats_args a = {
+        .w = panel_at(w, t.panel),
+        .w_stride = panel_bytes(w->type, w->cols),
+        .n_cols = w->cols,
+        .x = s->in->x,
+        .x_stride = (size_t)s->in->x_stride,
         .acc = scratch->acc,
     };
-    if (dtype_is_prescaled(type)) {
-        a.x = scratch->x + (size_t)row * n_cols;
-        a.x_stride = n_cols;
-    }
-    load_acc(s, g, row, n_rows, a.acc);
-    if (s->avx2)
-        kernel_avx2(type, g.n, n_rows, &a);
-    else
-        kernel_portable(type, g.n, n_rows, &a);
-    store_acc(s, g, row, n_rows, a.acc);
-}
-
-/* A group against all rows of the stage: it stays in the cache for all tiles, and while the first
- * one reads it, the next group is fetched. (Left to itself the hardware sees several short streams;
- * measured 9.8 and 15.8 GB/s without and with, q4_1, one row, one core.) */
-static void mul_group(const struct stage *s, struct group g, struct group next,
-                      struct scratch *scratch)
-{
-    int n_tiles = (s->n_rows + TILE - 1) / TILE;
-    size_t stride = panel_bytes(g.job->w->type, g.job->w->cols);
-    for (int i = 0; i < n_tiles; i++) {
-        int row = i * s->n_rows / n_tiles, n_rows = (i + 1) * s->n_rows / n_tiles - row;
-        for (int p = 0; p < g.n;) {
-            int n = s->avx2 ? kernel_avx2_panels(n_rows, g.n - p) : 1;
-            struct group part = {g.job, g.panel + p, n};
-            const char *fetch = group_data(s, i == 0 ? next : g) + (size_t)p * stride;
-            mul_tile(s, part, row, n_rows, fetch, scratch);
-            p += n;
+    memset(scratch->acc, 0, sizeof(float) * (size_t)(n_rows * t.n_panels * PANEL));
+    if (!dtype_is_quantised(w->type)) {
+        multiply_block(s, t, w->type, a);
+    } else {
+        const char *panel = a.w;
+        for (int run = 0, n; run < w->cols / RUN; run += n) {
+            n = MIN(DECODE_RUNS, w->cols / RUN - run);
+            s->kernels->floats->decode(w->type, panel, run, n, scratch->values);
+            a.w = (const char *)scratch->values;
+            a.n_cols = n * RUN;
+            multiply_block(s, t, DT_F32, a);
+            a.x += n * RUN;
         }
     }
+    for (int p = 0; p < t.n_panels; p++)
+        store(t.job, t.panel + p, row, n_rows, scratch->acc + (ptrdiff_t)p * n_rows * PANEL);
 }
 
 /* ---- a thread's share ------------------------------------------------------------------------ */
 
-static void prepare(const struct stage *s, struct scratch *scratch)
-{
-    float *scaled = scratch->x, *sums = scratch->sums;
-    for (int t = 0; t < s->n_rows && s->prepare; t++) {
-        const float *x = s->x + (size_t)t * s->x_stride;
-        if (s->avx2)
-            prepare_avx2(x, s->n_cols, scaled, sums);
-        else
-            prepare_portable(x, s->n_cols, scaled, sums);
-        scaled += s->n_cols;
-        sums += s->n_cols / RUN * SUMS;
-    }
-}
-
-/* Panels first .. end, all jobs' panels being counted through. */
+/* Panels first .. end, all jobs' panels and all blocks being counted through. */
 struct range {
     int first, end;
 };
@@ -156,47 +150,50 @@ struct range {
  * takes a core for a while. */
 static struct range claim(struct stage *s, int n_parts)
 {
-    int next = atomic_load_explicit(&s->next, memory_order_relaxed), n;
+    int next = atomic_load_explicit(&s->next, memory_order_relaxed),
+        all = s->n_panels * s->n_blocks, n;
     do {
-        n = (s->n_panels - next) / (2 * n_parts) / s->unit * s->unit;
-        n = MIN(MAX(n, s->unit), s->n_panels - next);
+        n = (all - next) / (2 * n_parts) / s->unit * s->unit;
+        n = MIN(MAX(n, s->unit), all - next);
     } while (n > 0 && !atomic_compare_exchange_weak_explicit(
                           &s->next, &next, next + n, memory_order_relaxed, memory_order_relaxed));
     return (struct range){next, next + n};
 }
 
-static struct group group_at(const struct stage *s, struct range r)
+/* What a range begins with. */
+static struct task task_at(const struct stage *s, struct range r)
 {
     const struct matmul_job *job = s->jobs;
-    int panel = r.first;
+    int block = r.first / s->n_panels, panel = r.first % s->n_panels;
     for (; panel >= panel_count(job->w->rows); job++)
         panel -= panel_count(job->w->rows);
-    int n = MIN(r.end - r.first, panel_count(job->w->rows) - panel);
-    return (struct group){job, panel, MIN(n, GROUP)};
+    struct task t = {
+        .job = job,
+        .panel = panel,
+        .n_panels = MIN(r.end - r.first, panel_count(job->w->rows) - panel),
+        .tile = (int)((int64_t)block * s->n_tiles / s->n_blocks),
+        .end_tile = (int)((int64_t)(block + 1) * s->n_tiles / s->n_blocks),
+    };
+    return t;
 }
 
-/* Ranges are claimed one ahead, so that there always is a next group to fetch. */
 static void run_part(void *arg, int part, int n_parts)
 {
     (void)part;
     struct stage *s = arg;
     struct scratch scratch; /* not cleared: large, and filled where it is used */
-    struct range now = claim(s, n_parts), then;
-    if (now.first == now.end)
-        return;
-    prepare(s, &scratch);
-    then = claim(s, n_parts);
-    for (struct group g = group_at(s, now), next; g.n > 0; g = next) {
-        now.first += g.n;
-        if (now.first == now.end) {
-            now = then;
-            then = claim(s, n_parts);
+    for (struct range r = claim(s, n_parts); r.first < r.end; r = claim(s, n_parts))
+        while (r.first < r.end) {
+            struct task t = task_at(s, r);
+            if (s->in->q && dtype_is_quantised(t.job->w->type)) {
+                multiply_integers(s, t, &scratch);
+            } else {
+                int group = floats_panels(s->in->n_rows);
+                t.n_panels = t.n_panels < group || dtype_is_quantised(t.job->w->type) ? 1 : group;
+                multiply_floats(s, t, &scratch);
+            }
+            r.first += t.n_panels;
         }
-        next = (struct group){g.job, g.panel, 0};
-        if (now.first < now.end)
-            next = group_at(s, now);
-        mul_group(s, g, next, &scratch);
-    }
 }
 
 /* The least that is claimed: as much as a kernel likes, unless some thread would get nothing. */
@@ -208,57 +205,45 @@ static int claim_unit(int n_panels, int n_parts)
     return unit;
 }
 
-void matmul(struct pool *p, const struct matmul_job *jobs, int n_jobs, const float *x, int x_stride,
-            int T)
+void matmul(struct pool *p, const struct matmul_job *jobs, int n_jobs,
+            const struct matmul_input *in)
 {
-    int cols = jobs[0].w->cols;
-    struct stage s = {.jobs = jobs, .x_stride = (size_t)x_stride};
-    s.avx2 = cpu_has_avx2() && !force_portable;
+    struct stage s = {.jobs = jobs, .in = in, .kernels = in->q ? in->q->kernels : kernels_get()};
+    size_t row_bytes = in->q ? (size_t)in->cols * 2 : (size_t)in->cols * sizeof(float);
     for (int i = 0; i < n_jobs; i++) {
-        ASSERT(jobs[i].w->cols == cols);
+        ASSERT(jobs[i].w->cols == in->cols);
         s.n_panels += panel_count(jobs[i].w->rows);
-        s.prepare |= dtype_is_prescaled(jobs[i].w->type);
+        if (!dtype_is_quantised(jobs[i].w->type))
+            row_bytes = (size_t)in->cols * sizeof(float);
     }
+    ASSERT(!in->q || (in->q->n_rows == in->n_rows && in->q->cols == in->cols));
+    int tile_rows = s.kernels->rows,
+        tiles = (int)MIN(BLOCK_BYTES / row_bytes, BLOCK_ROWS) / tile_rows;
+    s.n_tiles = (in->n_rows + tile_rows - 1) / tile_rows; /* as qrows_begin has it */
+    s.n_blocks = (s.n_tiles + MAX(tiles, 1) - 1) / MAX(tiles, 1);
     s.unit = claim_unit(s.n_panels, pool_size(p));
-    for (s.row = 0; s.row < T; s.row += s.n_rows) {
-        s.n_rows = MIN(T - s.row, ROWS_MAX);
-        int chunk = X_FLOATS / s.n_rows / SUPER * SUPER;
-        for (s.col = 0; s.col < cols; s.col += s.n_cols) {
-            s.n_cols = MIN(cols - s.col, chunk);
-            s.x = x + (size_t)s.row * s.x_stride + s.col;
-            s.first = s.col == 0;
-            s.last = s.col + s.n_cols == cols;
-            atomic_store_explicit(&s.next, 0, memory_order_relaxed);
-            pool_run(p, run_part, &s);
-        }
-    }
+    atomic_store_explicit(&s.next, 0, memory_order_relaxed);
+    pool_run(p, run_part, &s);
 }
 
-/* ---- choice of kernel ------------------------------------------------------------------------ */
+/* ---- quantising ------------------------------------------------------------------------------ */
 
-static bool detect_avx2(void)
+/* A part takes whole tiles: threads would fight for the lines of one that they shared. */
+static void quantise_part(void *arg, int part, int n_parts)
 {
-#if defined(__x86_64__)
-    unsigned eax, ebx, ecx, edx; /* f16c has no name in clang's __builtin_cpu_supports */
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
-#else
-    return false;
-#endif
+    const struct matmul_input *in = arg;
+    int first = (int)((int64_t)part * in->q->n_tiles / n_parts);
+    int end = (int)((int64_t)(part + 1) * in->q->n_tiles / n_parts);
+    for (int row = qrows_first(in->q, first); row < qrows_first(in->q, end); row++)
+        qrows_put(in->q, row, in->x + (ptrdiff_t)row * in->x_stride);
 }
 
-bool cpu_has_avx2(void)
+void matmul_quantise(struct pool *p, const struct matmul_input *in)
 {
-    static atomic_int known; /* 0: not yet; cpuid costs 10 us in a virtual machine */
-    int k = atomic_load_explicit(&known, memory_order_relaxed);
-    if (k == 0) {
-        k = detect_avx2() ? 1 : -1;
-        atomic_store_explicit(&known, k, memory_order_relaxed);
-    }
-    return k > 0;
-}
-
-void cpu_force_portable(bool on)
-{
-    force_portable = on;
+    qrows_begin(in->q, in->n_rows, in->cols);
+    struct matmul_input copy = *in;
+    if ((int64_t)in->n_rows * in->cols < INLINE_FLOATS)
+        quantise_part(&copy, 0, 1);
+    else
+        pool_run(p, quantise_part, &copy);
 }

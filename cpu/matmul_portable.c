@@ -1,135 +1,125 @@
-/* The kernel in plain C: the definition that the vector kernels are tested against. */
+/* The kernels in plain C: the definition that the vector kernels are tested against. */
+#define LANES_ISA 0
+#define QROWS_IN_PAIRS false
+#include "qrows_body.h"
+
 #include "kernel.h"
 
 #include <math.h>
 
-/* 32 columns of 16 rows, as the order in kernel.h wants them. */
-struct tile {
-    float q[RUN][PANEL]; /* q * up */
-    float d[2][PANEL];   /* of columns 0-15 and 16-31 */
-    float m[PANEL];
-};
+/* ---- integers -------------------------------------------------------------------------------- */
 
-static const float up[8] = {1, 0x1p4f, 0x1p8f, 0x1p12f, 0x1p16f, 0x1p20f, 0x1p24f, 1};
-
-static void tile_scales(enum dtype t, const struct quant_run *r, int row, struct tile *tile)
+/* The integers of one run of a row: column c, or 0 .. 15 and 16 .. 31 by themselves. */
+static void run_sums(const int32_t *words, int R, int offset, const struct quant_run *w,
+                     int32_t sums[2])
 {
-    float d = f16_to_f32(r->d), m = f16_to_f32(r->m);
-    tile->d[0][row] = tile->d[1][row] = d;
-    tile->m[row] = m;
+    sums[0] = sums[1] = 0;
+    for (int k = 0; k < RUN / 4; k++) {
+        int8_t x[4];
+        memcpy(x, words + k * R, sizeof(x));
+        for (int b = 0; b < 4; b++)
+            sums[k / 4] += (w->q[4 * k + b] - offset) * x[b];
+    }
+}
+
+static int32_t run_sum(enum dtype t, const int32_t *words, int R, const struct quant_run *w)
+{
+    int32_t sums[2];
+    run_sums(words, R, t == DT_Q8_0 ? 0 : dtype_offset(t), w, sums);
+    if (t == DT_Q6_K)
+        return (int8_t)w->scale[0] * sums[0] + (int8_t)w->scale[1] * sums[1];
+    return sums[0] + sums[1];
+}
+
+static float float_at(const int32_t *word)
+{
+    float f;
+    memcpy(&f, word, sizeof(f));
+    return f;
+}
+
+/* One row and channel over one run; low: NULL where the row is not hot; block: q6_K's sum F. */
+static void add_run(enum dtype t, const int32_t *tile, int R, const int32_t *low,
+                    const struct quant_run *w, bool block_ends, float *block, float *f)
+{
+    float scale = float_at(tile + QROW_SCALE * R), xsum = float_at(tile + QROW_SUM * R);
+    float d = f16_to_f32(w->d), m = f16_to_f32(w->m);
+    int32_t sum = run_sum(t, tile, R, w);
+    if (low)
+        sum = sum * 128 + run_sum(t, low, 1, w);
+    if (t == DT_Q6_K) {
+        *block = fmaf((float)sum, scale, *block);
+        if (!block_ends)
+            return;
+        *f = fmaf(*block, d, *f);
+        *block = 0;
+        return;
+    }
     if (t == DT_Q4_K || t == DT_Q5_K) {
-        tile->d[0][row] = tile->d[1][row] = d * (float)r->scale[0];
-        tile->m[row] = -(m * (float)r->min);
+        d *= (float)w->scale[0];
+        m *= -(float)w->min;
     }
-    for (int i = 0; i < 2 && t == DT_Q6_K; i++)
-        tile->d[i][row] = d * (float)(int8_t)r->scale[i];
+    *f = fmaf((float)sum * scale, d, *f);
+    if (dtype_has_min(t))
+        *f = fmaf(m, xsum, *f);
 }
 
-static void tile_load(enum dtype t, const char *panel, size_t run, struct tile *tile)
+static void dots(enum dtype t, int R, const struct dots_args *a)
 {
-    for (int row = 0; row < PANEL; row++) {
-        struct quant_run r;
-        panel_get(t, panel, run, row, &r);
-        tile_scales(t, &r, row, tile);
-        for (int c = 0; c < RUN; c++)
-            tile->q[c][row] = (float)r.q[c] * (dtype_is_prescaled(t) ? up[c % 8] : 1.0f);
-    }
-}
-
-/* Columns c .. c + n of a tile. */
-static void tile_mul(enum dtype t, const struct tile *tile, int c, int n, const float *x, float sum,
-                     float acc[PANEL])
-{
-    bool has_min = t == DT_Q4_1 || t == DT_Q5_1 || t == DT_Q4_K || t == DT_Q5_K;
-    int offset = dtype_offset(t);
-    float s[PANEL];
-    for (int i = 0; i < PANEL; i++)
-        s[i] = offset ? (float)-offset * sum : 0;
-    for (int j = c; j < c + n; j++)
-        for (int i = 0; i < PANEL; i++)
-            s[i] = fmaf(tile->q[j][i], x[j], s[i]);
-    for (int i = 0; i < PANEL; i++) {
-        acc[i] = fmaf(tile->d[c / 16][i], s[i], acc[i]);
-        if (has_min)
-            acc[i] = fmaf(tile->m[i], sum, acc[i]);
-    }
-}
-
-static void mul_quantised(enum dtype t, const char *panel, int n_rows, const struct kernel_args *a,
-                          float *acc)
-{
-    for (size_t run = 0; run < (size_t)a->n_cols / RUN; run++) {
-        struct tile tile;
-        tile_load(t, panel, run, &tile);
-        for (int row = 0; row < n_rows; row++) {
-            const float *x = a->x + (size_t)row * a->x_stride + run * RUN;
-            const float *sums = a->sums + (size_t)row * a->sums_stride + run * SUMS;
-            float *out = acc + row * PANEL;
-            if (t == DT_Q6_K) {
-                tile_mul(t, &tile, 0, 16, x, sums[0], out);
-                tile_mul(t, &tile, 16, 16, x, sums[1], out);
-            } else {
-                tile_mul(t, &tile, 0, RUN, x, sums[SUM_ALL], out);
+    for (int channel = 0; channel < PANEL; channel++) {
+        float f[FLOAT_TILE] = {0}, block[FLOAT_TILE] = {0};
+        const int32_t *tile = a->tile;
+        for (int run = 0; run < a->n_runs; run++, tile += tile_words(R)) {
+            const uint8_t *hot = (const uint8_t *)(tile + QROW_WORDS * R);
+            struct quant_run w;
+            panel_get(t, a->w, (size_t)run, channel, &w);
+            for (int r = 0; r < R; r++) {
+                const int32_t *low = a->low + ((ptrdiff_t)r * a->n_runs + run) * LOW_WORDS;
+                add_run(t, tile + r, R, hot[r] ? low : NULL, &w, run % 8 == 7, &block[r], &f[r]);
             }
         }
+        for (int r = 0; r < R; r++)
+            a->y[r * PANEL + channel] = f[r];
     }
 }
 
-static void mul_f32(const char *panel, int n_rows, const struct kernel_args *a, float *acc)
+/* ---- floats ---------------------------------------------------------------------------------- */
+
+static float weight_at(enum dtype t, const char *panel, int c, int channel)
 {
-    const float *w = (const float *)(const void *)panel;
-    for (int row = 0; row < n_rows; row++) {
-        const float *x = a->x + (size_t)row * a->x_stride;
-        float *out = acc + row * PANEL;
+    const uint16_t *half = (const uint16_t *)(const void *)panel;
+    if (t == DT_F32)
+        return ((const float *)(const void *)panel)[c * PANEL + channel];
+    if (t == DT_BF16)
+        return bf16_to_f32(half[(c / 2 * PANEL + channel) * 2 + c % 2]);
+    return f16_to_f32(half[c * PANEL + channel]);
+}
+
+static void floats(enum dtype t, int n_panels, int n_rows, const struct floats_args *a)
+{
+    for (int p = 0; p < n_panels; p++)
         for (int c = 0; c < a->n_cols; c++)
-            for (int i = 0; i < PANEL; i++)
-                out[i] = fmaf(w[c * PANEL + i], x[c], out[i]);
-    }
+            for (int i = 0; i < PANEL; i++) {
+                float w = weight_at(t, a->w + (size_t)p * a->w_stride, c, i);
+                for (int row = 0; row < n_rows; row++) {
+                    float *acc = a->acc + (p * n_rows + row) * PANEL + i;
+                    *acc = fmaf(w, a->x[(size_t)row * a->x_stride + (size_t)c], *acc);
+                }
+            }
 }
 
-static void mul_bf16(const char *panel, int n_rows, const struct kernel_args *a, float *acc)
+static void decode(enum dtype t, const void *panel, int first, int n, float *out)
 {
-    const uint16_t *w = (const uint16_t *)(const void *)panel;
-    for (int row = 0; row < n_rows; row++) {
-        const float *x = a->x + (size_t)row * a->x_stride;
-        float *out = acc + row * PANEL;
-        for (int c = 0; c < a->n_cols; c++)
-            for (int i = 0; i < PANEL; i++)
-                out[i] = fmaf(bf16_to_f32(w[(c / 2 * PANEL + i) * 2 + c % 2]), x[c], out[i]);
-    }
+    for (int run = 0; run < n; run++)
+        for (int channel = 0; channel < PANEL; channel++) {
+            struct quant_run r;
+            float values[RUN];
+            panel_get(t, panel, (size_t)(first + run), channel, &r);
+            quant_values(t, &r, values);
+            for (int c = 0; c < RUN; c++)
+                out[(run * RUN + c) * PANEL + channel] = values[c];
+        }
 }
 
-static float sum_16(const float *x)
-{
-    float s[8];
-    for (int i = 0; i < 8; i++)
-        s[i] = x[i] + x[i + 8];
-    for (int i = 0; i < 4; i++)
-        s[i] += s[i + 4];
-    return (s[0] + s[2]) + (s[1] + s[3]);
-}
-
-void prepare_portable(const float *x, int n_cols, float *scaled, float *sums)
-{
-    for (int c = 0; c < n_cols; c++)
-        scaled[c] = x[c] / up[c % 8];
-    for (int c = 0; c < n_cols; c += RUN, sums += SUMS) {
-        sums[0] = sum_16(x + c);
-        sums[1] = sum_16(x + c + 16);
-        sums[SUM_ALL] = sums[0] + sums[1];
-    }
-}
-
-void kernel_portable(enum dtype t, int n_panels, int n_rows, const struct kernel_args *a)
-{
-    for (int p = 0; p < n_panels; p++) {
-        const char *panel = a->w + (size_t)p * a->w_stride;
-        float *acc = a->acc + p * n_rows * PANEL;
-        if (t == DT_F32)
-            mul_f32(panel, n_rows, a, acc);
-        else if (t == DT_BF16)
-            mul_bf16(panel, n_rows, a, acc);
-        else
-            mul_quantised(t, panel, n_rows, a, acc);
-    }
-}
+static const struct float_kernels float_kernels = {FLOAT_TILE, floats, decode};
+const struct kernels kernels_portable = {FLOAT_TILE, dots, quantise, &float_kernels};

@@ -1,11 +1,13 @@
 #include "net.h"
 
+#include "panel.h"
 #include "specd/model_check.h"
 #include "specd/util.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* Where the resident twin of a layer's tensor goes. */
 /* clang-format off */
@@ -107,56 +109,121 @@ int net_layout(struct net *net, const struct model *m, enum weight_type want, st
     return rc;
 }
 
-/* One conversion stage: matrices taken by whichever thread is free. */
-struct packing {
-    struct weight *to[MATRICES];
-    const struct tensor *from[MATRICES];
-    int n;
-    atomic_int next;
+/* ---- loading --------------------------------------------------------------------------------- */
+
+#define PIECE_BYTES (1 << 20) /* of a file, about: what a thread converts at a time */
+#define PIECES_AHEAD 16       /* of which the kernel is told before they are needed */
+
+/* A matrix to convert, in pieces of some panels. */
+struct packed {
+    const struct weight *to;
+    const struct tensor *from;
+    int panels, first_piece; /* of a piece; of all pieces */
 };
 
-static void pack_part(void *arg, int part, int n_parts)
+struct packing {
+    struct packed *all; /* in the order in which the file has them, and then an end mark */
+    int n, n_pieces;
+    atomic_int next, done; /* pieces */
+    device_progress *progress;
+    void *arg;
+    enum model_role role;
+    uint64_t total;
+};
+
+static void packing_add(struct packing *p, const struct weight *to, const struct tensor *from)
 {
-    (void)part;
-    (void)n_parts;
-    struct packing *p = arg;
-    int i;
-    while ((i = atomic_fetch_add(&p->next, 1)) < p->n)
-        weight_pack(p->to[i], p->from[i], p->to[i]->type, p->to[i]->data);
+    p->all[p->n++] = (struct packed){.to = to, .from = from};
 }
 
-static void layer_load(struct net_layer *l, const struct model_layer *from, struct pool *pool)
+static int by_place(const void *a, const void *b)
 {
-    struct packing p = {.n = MATRICES};
-    for (int i = 0; i < MATRICES; i++) {
-        p.to[i] = matrix_place(l, i);
-        p.from[i] = model_tensor(&model_matrices[i], from);
+    uintptr_t x = (uintptr_t)((const struct packed *)a)->from->data;
+    uintptr_t y = (uintptr_t)((const struct packed *)b)->from->data;
+    return (x > y) - (x < y);
+}
+
+static void packing_cut(struct packing *p)
+{
+    qsort(p->all, (size_t)p->n, sizeof(*p->all), by_place);
+    for (int i = 0; i < p->n; i++) {
+        struct packed *m = &p->all[i];
+        size_t panel = dtype_row_bytes(m->from->type, m->from->cols) * PANEL;
+        m->panels = (int)MIN((size_t)weight_panels(m->to), PIECE_BYTES / panel + 1);
+        m->first_piece = p->n_pieces;
+        p->n_pieces += (weight_panels(m->to) + m->panels - 1) / m->panels;
     }
-    pool_run(pool, pack_part, &p);
-    for (int i = 0; i < VECTORS; i++) {
-        const struct tensor *t = model_tensor(&model_vectors[i], from);
-        if (t->data)
-            tensor_to_f32(t, *vector_place(l, i));
+    p->all[p->n].first_piece = p->n_pieces;
+}
+
+/* The matrix of a piece, and which of its panels. */
+static const struct packed *piece_at(const struct packing *p, int piece, int *first, int *end)
+{
+    const struct packed *m = p->all;
+    while (piece >= m[1].first_piece)
+        m++;
+    *first = (piece - m->first_piece) * m->panels;
+    *end = MIN(*first + m->panels, weight_panels(m->to));
+    return m;
+}
+
+/* Has the kernel read a piece's part of the file, if it is in one, while others are converted. */
+static void read_ahead(const struct packing *p, int piece)
+{
+    static const uintptr_t page = 4096;
+    int first, end;
+    if (piece >= p->n_pieces)
+        return;
+    const struct packed *m = piece_at(p, piece, &first, &end);
+    size_t row = dtype_row_bytes(m->from->type, m->from->cols);
+    uintptr_t start = (uintptr_t)m->from->data + (size_t)first * PANEL * row;
+    size_t rows = MIN((size_t)(end - first) * PANEL, m->from->rows - (size_t)first * PANEL);
+    madvise((void *)(start / page * page), start % page + rows * row, MADV_WILLNEED);
+}
+
+/* Part 0 is the caller of net_load, on whose thread progress is told. */
+static void pack_part(void *arg, int part, int n_parts)
+{
+    (void)n_parts;
+    struct packing *p = arg;
+    int piece, first, end;
+    while ((piece = atomic_fetch_add(&p->next, 1)) < p->n_pieces) {
+        const struct packed *m = piece_at(p, piece, &first, &end);
+        read_ahead(p, piece + PIECES_AHEAD);
+        weight_pack(m->to, m->from, first, end);
+        int done = atomic_fetch_add(&p->done, 1) + 1;
+        if (part == 0 && p->progress)
+            p->progress(p->arg, p->role, p->total / (uint64_t)p->n_pieces * (uint64_t)done,
+                        p->total);
     }
 }
 
 void net_load(struct net *net, const struct model *m, struct pool *pool, enum model_role role,
               device_progress *progress, void *arg, uint64_t total)
 {
-    struct packing ends = {.to = {&net->embed, &net->output},
-                           .from = {&m->embed, &m->output},
-                           .n = model_is_tied(m) ? 1 : 2};
-    pool_run(pool, pack_part, &ends);
-    if (model_is_tied(m))
-        net->output = net->embed;
+    struct packing p = {.progress = progress, .arg = arg, .role = role, .total = total};
+    p.all = xcalloc(m->n_layers * (size_t)MATRICES + 3, sizeof(*p.all));
+    packing_add(&p, &net->embed, &m->embed);
+    if (!model_is_tied(m))
+        packing_add(&p, &net->output, &m->output);
     tensor_to_f32(&m->out_norm, net->out_norm);
     for (int i = 0; i < net->n_layers; i++) {
-        if (progress)
-            progress(arg, role, total / (uint64_t)(net->n_layers + 1) * (uint64_t)(i + 1), total);
-        layer_load(&net->layers[i], &m->layers[i], pool);
+        struct net_layer *l = &net->layers[i];
+        for (int j = 0; j < MATRICES; j++)
+            packing_add(&p, matrix_place(l, j), model_tensor(&model_matrices[j], &m->layers[i]));
+        for (int j = 0; j < VECTORS; j++) {
+            const struct tensor *t = model_tensor(&model_vectors[j], &m->layers[i]);
+            if (t->data)
+                tensor_to_f32(t, *vector_place(l, j));
+        }
     }
+    packing_cut(&p);
+    for (int i = 0; i < PIECES_AHEAD; i++)
+        read_ahead(&p, i);
+    pool_run(pool, pack_part, &p);
     if (progress)
         progress(arg, role, total, total);
+    free(p.all);
 }
 
 void net_select(struct net *net, const struct net *target, const uint32_t *ids, uint32_t n)

@@ -1,5 +1,5 @@
 #if defined(__x86_64__)
-#define LANES_AVX2 1
+#define LANES_ISA 1
 #define OPS_TABLE ops_avx2
 #include "ops_body.h"
 #else

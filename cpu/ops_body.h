@@ -3,9 +3,11 @@
  *
  * Sums over a row run in eight lanes, element i in lane i % 8, joined by v8_sum's tree.
  */
+#include "attention_body.h"
 #include "lanes.h"
 #include "ops.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 LANES_TARGET static void rms_norm(float *y, const float *x, const float *w, int n, float eps)
@@ -17,12 +19,12 @@ LANES_TARGET static void rms_norm(float *y, const float *x, const float *w, int 
         squares = v8_fma(a, a, squares);
     }
     if (i < n) {
-        v8 a = v8_load_n(x + i, n - i);
+        v8 a = wide_eight(wide_load_n(x + i, n - i), 0);
         squares = v8_fma(a, a, squares);
     }
     float scale = 1.0f / sqrtf(v8_sum(squares) / (float)n + eps);
-    for (i = 0; i + LANES <= n; i += LANES)
-        v8_store(y + i, v8_mul(v8_mul(v8_load(x + i), v8_set(scale)), v8_load(w + i)));
+    for (i = 0; i + WIDE <= n; i += WIDE)
+        wide_store(y + i, wide_mul(wide_mul(wide_load(x + i), wide_set(scale)), wide_load(w + i)));
     for (; i < n; i++)
         y[i] = x[i] * scale * w[i];
 }
@@ -30,84 +32,63 @@ LANES_TARGET static void rms_norm(float *y, const float *x, const float *w, int 
 LANES_TARGET static void add(float *x, const float *y, int n)
 {
     int i = 0;
-    for (; i + LANES <= n; i += LANES)
-        v8_store(x + i, v8_add(v8_load(x + i), v8_load(y + i)));
+    for (; i + WIDE <= n; i += WIDE)
+        wide_store(x + i, wide_add(wide_load(x + i), wide_load(y + i)));
     for (; i < n; i++)
         x[i] += y[i];
 }
 
-LANES_FN v8 silu(v8 x)
+LANES_FN wide turned(const float *x, wide partner, const float *cosine, const float *sine,
+                     wide scale)
 {
-    v8 e = v8_exp(v8_sub(v8_set(0.0f), x));
-    return v8_div(x, v8_add(v8_set(1.0f), e));
+    wide a = wide_mul(wide_load(x), wide_load(cosine));
+    return wide_mul(wide_add(a, wide_mul(partner, wide_load(sine))), scale);
+}
+
+LANES_TARGET static void rotate(float *x, const float *rotation, int n, bool neighbours,
+                                float scale)
+{
+    const float *cosine = rotation, *sine = rotation + n;
+    wide by = wide_set(scale);
+    int i = 0, far = neighbours ? 1 : n / 2;
+    for (; neighbours && i + WIDE <= n; i += WIDE)
+        wide_store(x + i, turned(x + i, wide_swap(wide_load(x + i)), cosine + i, sine + i, by));
+    for (; !neighbours && i + WIDE <= far; i += WIDE) {
+        wide second = wide_load(x + far + i);
+        wide a = turned(x + i, second, cosine + i, sine + i, by);
+        wide b = turned(x + far + i, wide_load(x + i), cosine + far + i, sine + far + i, by);
+        wide_store(x + i, a);
+        wide_store(x + far + i, b);
+    }
+    for (int end = neighbours ? n : far; i < end; i += neighbours ? 2 : 1) {
+        float a = x[i], b = x[i + far];
+        x[i] = (a * cosine[i] + b * sine[i]) * scale;
+        x[i + far] = (b * cosine[i + far] + a * sine[i + far]) * scale;
+    }
+}
+
+LANES_FN wide silu(wide x)
+{
+    wide e = wide_exp(wide_sub(wide_set(0.0f), x));
+    return wide_div(x, wide_add(wide_set(1.0f), e));
 }
 
 LANES_TARGET static void silu_mul(float *gate, const float *up, int n)
 {
     int i = 0;
-    for (; i + LANES <= n; i += LANES)
-        v8_store(gate + i, v8_mul(silu(v8_load(gate + i)), v8_load(up + i)));
+    for (; i + WIDE <= n; i += WIDE)
+        wide_store(gate + i, wide_mul(silu(wide_load(gate + i)), wide_load(up + i)));
     if (i < n) {
-        v8 y = v8_mul(silu(v8_load_n(gate + i, n - i)), v8_load_n(up + i, n - i));
-        v8_store_n(gate + i, y, n - i);
+        wide y = wide_mul(silu(wide_load_n(gate + i, n - i)), wide_load_n(up + i, n - i));
+        wide_store_n(gate + i, y, n - i);
     }
 }
 
-/* A tile of C, rows x (vectors * 8), kept in registers over the whole of k. The pragma matters: gcc
- * at -O2 would leave the tile in memory. */
-/* clang-format off */
-#define UNROLLED _Pragma("GCC unroll 8")
-#define MAC_TILE(name, rows, vectors)                                                              \
-    LANES_FN void name(float *c, int c_stride, const float *a, int a_stride, const float *b,       \
-                       int b_stride, int k)                                                        \
-    {                                                                                              \
-        v8 acc[rows][vectors];                                                                     \
-        UNROLLED for (int i = 0; i < rows; i++)                                                    \
-            UNROLLED for (int j = 0; j < vectors; j++)                                             \
-                acc[i][j] = v8_load(c + (ptrdiff_t)i * c_stride + j * LANES);                      \
-        for (int p = 0; p < k; p++) {                                                              \
-            v8 x[rows];                                                                            \
-            UNROLLED for (int i = 0; i < rows; i++)                                                \
-                x[i] = v8_set(a[(ptrdiff_t)i * a_stride + p]);                                     \
-            UNROLLED for (int j = 0; j < vectors; j++) {                                           \
-                v8 y = v8_load(b + (ptrdiff_t)p * b_stride + j * LANES);                           \
-                UNROLLED for (int i = 0; i < rows; i++)                                            \
-                    acc[i][j] = v8_fma(x[i], y, acc[i][j]);                                        \
-            }                                                                                      \
-        }                                                                                          \
-        UNROLLED for (int i = 0; i < rows; i++)                                                    \
-            UNROLLED for (int j = 0; j < vectors; j++)                                             \
-                v8_store(c + (ptrdiff_t)i * c_stride + j * LANES, acc[i][j]);                      \
-    }
-/* clang-format on */
-MAC_TILE(mac_3x4, 3, 4)
-MAC_TILE(mac_3x1, 3, 1)
-MAC_TILE(mac_1x8, 1, 8)
-MAC_TILE(mac_1x1, 1, 1)
-#undef MAC_TILE
-
-LANES_TARGET static void mac(float *c, int c_stride, const float *a, int a_stride, const float *b,
-                             int b_stride, int m, int k, int n)
+LANES_FN v8 add_eights(v8 sum, wide a)
 {
-    int i = 0;
-    for (; i + 3 <= m; i += 3) {
-        float *ci = c + (ptrdiff_t)i * c_stride;
-        const float *ai = a + (ptrdiff_t)i * a_stride;
-        int j = 0;
-        for (; j + 4 * LANES <= n; j += 4 * LANES)
-            mac_3x4(ci + j, c_stride, ai, a_stride, b + j, b_stride, k);
-        for (; j < n; j += LANES)
-            mac_3x1(ci + j, c_stride, ai, a_stride, b + j, b_stride, k);
-    }
-    for (; i < m; i++) {
-        float *ci = c + (ptrdiff_t)i * c_stride;
-        const float *ai = a + (ptrdiff_t)i * a_stride;
-        int j = 0;
-        for (; j + 8 * LANES <= n; j += 8 * LANES)
-            mac_1x8(ci + j, c_stride, ai, a_stride, b + j, b_stride, k);
-        for (; j < n; j += LANES)
-            mac_1x1(ci + j, c_stride, ai, a_stride, b + j, b_stride, k);
-    }
+    for (int h = 0; h < WIDE / LANES; h++)
+        sum = v8_add(sum, wide_eight(a, h));
+    return sum;
 }
 
 /* The largest may miss a NaN, but then the NaN reaches the sum. */
@@ -125,17 +106,18 @@ LANES_TARGET static float exp_sum(float *s, int n, float *max)
         largest = s[i] > largest ? s[i] : largest;
     *max = largest;
 
-    v8 sum = v8_set(0.0f), shift = v8_set(largest);
+    v8 sum = v8_set(0.0f);
+    wide shift = wide_set(largest);
     int i = 0;
-    for (; i < whole; i += LANES) {
-        v8 e = v8_exp(v8_sub(v8_load(s + i), shift));
-        v8_store(s + i, e);
-        sum = v8_add(sum, e);
+    for (; i + WIDE <= n; i += WIDE) {
+        wide e = wide_exp(wide_sub(wide_load(s + i), shift));
+        wide_store(s + i, e);
+        sum = add_eights(sum, e);
     }
     if (i < n) {
-        v8 e = v8_exp(v8_sub(v8_load_n(s + i, n - i), shift));
-        v8_store_n(s + i, e, n - i);
-        sum = v8_add(sum, v8_load_n(s + i, n - i)); /* zeros in the lanes past the end */
+        wide e = wide_exp(wide_sub(wide_load_n(s + i, n - i), shift));
+        wide_store_n(s + i, e, n - i);
+        sum = add_eights(sum, wide_load_n(s + i, n - i)); /* zeros in the lanes past the end */
     }
     return v8_sum(sum);
 }
@@ -143,9 +125,9 @@ LANES_TARGET static float exp_sum(float *s, int n, float *max)
 LANES_TARGET static void blend(float *acc, float a, const float *x, float b, int n)
 {
     int i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        v8 y = v8_mul(v8_load(x + i), v8_set(b));
-        v8_store(acc + i, v8_fma(v8_load(acc + i), v8_set(a), y));
+    for (; i + WIDE <= n; i += WIDE) {
+        wide y = wide_mul(wide_load(x + i), wide_set(b));
+        wide_store(acc + i, wide_fma(wide_load(acc + i), wide_set(a), y));
     }
     for (; i < n; i++)
         acc[i] = fmaf(acc[i], a, x[i] * b);
@@ -154,43 +136,28 @@ LANES_TARGET static void blend(float *acc, float a, const float *x, float b, int
 LANES_TARGET static void divide(float *y, const float *x, float d, int n)
 {
     int i = 0;
-    for (; i + LANES <= n; i += LANES)
-        v8_store(y + i, v8_div(v8_load(x + i), v8_set(d)));
+    for (; i + WIDE <= n; i += WIDE)
+        wide_store(y + i, wide_div(wide_load(x + i), wide_set(d)));
     for (; i < n; i++)
         y[i] = x[i] / d;
 }
 
 LANES_TARGET static float exp_one(float x)
 {
-    float f[LANES];
-    v8_store(f, v8_exp(v8_set(x)));
+    float f[WIDE];
+    wide_store(f, wide_exp(wide_set(x)));
     return f[0];
-}
-
-LANES_TARGET static void widen(float *y, int y_stride, const uint16_t *bf16, int stride, int rows,
-                               int n)
-{
-    for (int r = 0; r < rows; r++, y += y_stride, bf16 += stride) {
-        int i = 0;
-        for (; i + 2 * LANES <= n; i += 2 * LANES) {
-            v8_store(y + i, v8_load_bf16(bf16 + i));
-            v8_store(y + i + LANES, v8_load_bf16(bf16 + i + LANES));
-        }
-        for (; i < n; i++) {
-            uint32_t bits = (uint32_t)bf16[i] << 16;
-            memcpy(y + i, &bits, sizeof(bits));
-        }
-    }
 }
 
 const struct ops OPS_TABLE = {
     .rms_norm = rms_norm,
     .add = add,
+    .rotate = rotate,
     .silu_mul = silu_mul,
-    .mac = mac,
+    .scores = scores,
+    .values = values,
     .exp_sum = exp_sum,
     .blend = blend,
     .divide = divide,
     .exp = exp_one,
-    .widen = widen,
 };

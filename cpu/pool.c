@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,20 +14,28 @@
 #define SPINS_HOT 200          /* looks before the first yield, about 5 us */
 #define STACK_BYTES (2u << 20) /* matmul keeps its scratch on the stack */
 
-/* The leader opens stage n by setting `epoch` to n; each worker counts `pending` down when it is
- * through. Both are waited for in the same way: look, pause, yield, at last sleep. */
+/* The gate holds the number of the stage, whether threads may still enter it, and how many workers
+ * are inside. The leader opens it, does part 0 and then others until none is left, closes it, and
+ * waits for those inside: a worker that another process keeps from its core is not waited for,
+ * unless it lost the core with a part in hand. Whoever waits looks, pauses, yields, and at last
+ * sleeps. */
+#define GATE_STAGE 0xffffffff00000000u
+#define GATE_NEXT 0x100000000u
+#define GATE_OPEN 0x80000000u
+#define GATE_INSIDE 0x7fffffffu
+
 struct pool {
     int n_threads;
     pthread_t *threads; /* (n_threads - 1) */
-    pool_fn *fn;        /* written before epoch's release, read after its acquire; NULL: quit */
+    pool_fn *fn;        /* written before the gate opens, read by those inside */
     void *arg;
     pthread_mutex_t lock;
     pthread_cond_t opened, finished;
-    _Alignas(64) atomic_uint epoch;
-    _Alignas(64) atomic_uint pending;
+    _Alignas(64) atomic_uint_fast64_t gate;
+    _Alignas(64) atomic_int next_part;
     _Alignas(64) atomic_int sleepers; /* workers in, or about to enter, cond_wait(opened) */
     atomic_int leader_sleeps;
-    atomic_int next_part;
+    atomic_bool quit;
 };
 
 static void cpu_relax(void)
@@ -38,18 +47,23 @@ static void cpu_relax(void)
 #endif
 }
 
-/* Waits until *word != value; false when the spin time was over first. */
-static bool spin_while(atomic_uint *word, unsigned value)
+static uint64_t gate_of(struct pool *p, uint64_t bits)
+{
+    return atomic_load_explicit(&p->gate, memory_order_acquire) & bits;
+}
+
+/* Waits until these bits of the gate change; false when the spin time was over first. */
+static bool spin_while(struct pool *p, uint64_t bits, uint64_t value)
 {
     for (int i = 0; i < SPINS_HOT; i++) {
-        if (atomic_load_explicit(word, memory_order_acquire) != value)
+        if (gate_of(p, bits) != value)
             return true;
         cpu_relax();
     }
     uint64_t deadline = clock_ns() + SPIN_NS;
     do {
         for (int i = 0; i < 16; i++) {
-            if (atomic_load_explicit(word, memory_order_acquire) != value)
+            if (gate_of(p, bits) != value)
                 return true;
             cpu_relax();
         }
@@ -59,59 +73,83 @@ static bool spin_while(atomic_uint *word, unsigned value)
     return false;
 }
 
-/* `sleepers` goes up before the last look at epoch, and the leader reads it after setting epoch;
- * all four are sequentially consistent, so one of the two sees the other and no wake-up is lost. */
-static void sleep_until_opened(struct pool *p, unsigned seen)
+/* `sleepers` goes up before the last look at the gate, and the leader reads it after opening the
+ * gate; all four are sequentially consistent, so one of the two sees the other and no wake-up is
+ * lost. */
+static void sleep_until_opened(struct pool *p, uint64_t seen)
 {
     pthread_mutex_lock(&p->lock);
     atomic_fetch_add(&p->sleepers, 1);
-    while (atomic_load(&p->epoch) == seen)
+    while ((atomic_load(&p->gate) & GATE_STAGE) == seen)
         pthread_cond_wait(&p->opened, &p->lock);
     atomic_fetch_sub(&p->sleepers, 1);
     pthread_mutex_unlock(&p->lock);
 }
 
-static void sleep_until_finished(struct pool *p)
+/* The same between the leader and the last worker to leave. */
+static void sleep_until_empty(struct pool *p)
 {
     pthread_mutex_lock(&p->lock);
     atomic_store(&p->leader_sleeps, 1);
-    while (atomic_load(&p->pending) != 0)
+    while ((atomic_load(&p->gate) & GATE_INSIDE) != 0)
         pthread_cond_wait(&p->finished, &p->lock);
     atomic_store(&p->leader_sleeps, 0);
     pthread_mutex_unlock(&p->lock);
 }
 
-static void report(struct pool *p)
+/* false: the stage was over before we came. `seen` becomes its number. */
+static bool enter(struct pool *p, uint64_t *seen)
 {
-    if (atomic_fetch_sub(&p->pending, 1) != 1 || !atomic_load(&p->leader_sleeps))
+    uint_fast64_t gate = atomic_load_explicit(&p->gate, memory_order_acquire);
+    do {
+        *seen = gate & GATE_STAGE;
+        if (!(gate & GATE_OPEN))
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&p->gate, &gate, gate + 1, memory_order_acq_rel,
+                                                    memory_order_acquire));
+    return true;
+}
+
+static void leave(struct pool *p)
+{
+    if ((atomic_fetch_sub(&p->gate, 1) & GATE_INSIDE) != 1 || !atomic_load(&p->leader_sleeps))
         return;
     pthread_mutex_lock(&p->lock);
     pthread_cond_signal(&p->finished);
     pthread_mutex_unlock(&p->lock);
 }
 
+static void do_parts(struct pool *p)
+{
+    int part;
+    while ((part = atomic_fetch_add_explicit(&p->next_part, 1, memory_order_relaxed)) <
+           p->n_threads)
+        p->fn(p->arg, part, p->n_threads);
+}
+
 static void *work(void *pool)
 {
     struct pool *p = pool;
-    int part = atomic_fetch_add(&p->next_part, 1);
-    unsigned seen = 0;
+    uint64_t seen = 0;
     for (;;) {
-        if (!spin_while(&p->epoch, seen))
+        if (!spin_while(p, GATE_STAGE, seen))
             sleep_until_opened(p, seen);
-        seen = atomic_load_explicit(&p->epoch, memory_order_acquire);
-        if (!p->fn)
+        if (atomic_load(&p->quit))
             return NULL;
-        p->fn(p->arg, part, p->n_threads);
-        report(p);
+        if (!enter(p, &seen))
+            continue;
+        do_parts(p);
+        leave(p);
     }
 }
 
-static void open_stage(struct pool *p, pool_fn *fn, void *arg)
+/* Nobody is inside. */
+static void open_gate(struct pool *p)
 {
-    p->fn = fn;
-    p->arg = arg;
-    atomic_store_explicit(&p->pending, (unsigned)p->n_threads - 1, memory_order_relaxed);
-    atomic_fetch_add(&p->epoch, 1);
+    uint64_t stage =
+        (atomic_load_explicit(&p->gate, memory_order_relaxed) & GATE_STAGE) + GATE_NEXT;
+    atomic_store_explicit(&p->next_part, 1, memory_order_relaxed);
+    atomic_store(&p->gate, stage | GATE_OPEN);
     if (atomic_load(&p->sleepers) == 0)
         return;
     pthread_mutex_lock(&p->lock);
@@ -119,13 +157,13 @@ static void open_stage(struct pool *p, pool_fn *fn, void *arg)
     pthread_mutex_unlock(&p->lock);
 }
 
-/* Waits for pending to reach 0. Spinning on "not 0" needs the value it has now. */
-static void await_workers(struct pool *p)
+static void close_gate(struct pool *p)
 {
-    unsigned left;
-    while ((left = atomic_load_explicit(&p->pending, memory_order_acquire)) != 0)
-        if (!spin_while(&p->pending, left))
-            sleep_until_finished(p);
+    uint64_t inside;
+    atomic_fetch_and(&p->gate, ~(uint64_t)GATE_OPEN);
+    while ((inside = gate_of(p, GATE_INSIDE)) != 0)
+        if (!spin_while(p, GATE_INSIDE, inside))
+            sleep_until_empty(p);
 }
 
 struct pool *pool_create(int n_threads)
@@ -134,7 +172,6 @@ struct pool *pool_create(int n_threads)
     struct pool *p = xaligned(_Alignof(struct pool), sizeof(*p));
     *p = (struct pool){.n_threads = n_threads};
     p->threads = xcalloc((size_t)n_threads, sizeof(*p->threads));
-    atomic_init(&p->next_part, 1);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->opened, NULL);
     pthread_cond_init(&p->finished, NULL);
@@ -157,7 +194,8 @@ void pool_free(struct pool *p)
 {
     if (!p)
         return;
-    open_stage(p, NULL, NULL);
+    atomic_store(&p->quit, true);
+    open_gate(p);
     for (int i = 0; i < p->n_threads - 1; i++)
         pthread_join(p->threads[i], NULL);
     pthread_cond_destroy(&p->finished);
@@ -178,9 +216,12 @@ void pool_run(struct pool *p, pool_fn *fn, void *arg)
         fn(arg, 0, 1);
         return;
     }
-    open_stage(p, fn, arg);
+    p->fn = fn;
+    p->arg = arg;
+    open_gate(p);
     fn(arg, 0, p->n_threads);
-    await_workers(p);
+    do_parts(p);
+    close_gate(p);
 }
 
 struct items {

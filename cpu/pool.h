@@ -1,9 +1,10 @@
 /*
  * pool.h - the CPU device's own threads, run in lock step.
  *
- * pool_run is called by one leader thread (the device's round thread), which works as part 0. Idle
+ * pool_run is called by one leader thread (the device's round thread), which works, too. Idle
  * threads spin briefly, then sleep: a round has hundreds of short stages, and between rounds the
- * cores belong to others. Every hand-over is an atomic that thread sanitizer understands.
+ * cores belong to others. Threads are not pinned: where another process takes a core, the kernel
+ * can move one. Every hand-over is an atomic that thread sanitizer understands.
  */
 #ifndef SPECD_CPU_POOL_H
 #define SPECD_CPU_POOL_H
@@ -14,7 +15,9 @@ typedef void pool_fn(void *arg, int part, int n_parts);
 struct pool *pool_create(int n_threads); /* >= 1, the leader included */
 void pool_free(struct pool *p);
 int pool_size(const struct pool *p);
-/* Calls fn(arg, part, n) on every thread and returns when all have returned. */
+/* Calls fn(arg, part, n) once for each part below n, the number of threads, part 0 on this thread,
+ * and returns when all calls have returned. Who comes late finds its part done by another, so a
+ * part may own scratch memory but not a thread. */
 void pool_run(struct pool *p, pool_fn *fn, void *arg);
 
 typedef void pool_item_fn(void *arg, int item, int part);

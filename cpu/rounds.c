@@ -26,7 +26,7 @@ static void run_prompt(struct rounds *r, enum model_role role)
         const struct round_chunk *c = &r->chunks[i];
         struct slot *slot = &r->slots->slots[c->slot];
         if (c->role == role)
-            *(role == MODEL_TARGET ? &slot->target_len : &slot->draft_len) = c->start + c->n;
+            slot->rows[role] = c->start + c->n;
     }
 }
 
@@ -158,155 +158,80 @@ static void set_state(struct rounds *r, enum round_state state)
     pthread_mutex_unlock(&r->lock);
 }
 
-/* Whether positions 0..end of a slot have blocks. */
-static bool has_blocks(const struct slots *s, const struct slot *slot, int32_t end)
+static struct slot_view view_of(const void *slots, int32_t i)
 {
-    int32_t n = (end + SPECD_BLOCK_TOKENS - 1) / SPECD_BLOCK_TOKENS;
-    if (n > s->n_blocks_of_slot)
-        return false;
-    for (int32_t i = 0; i < n; i++) {
-        if (slot->blocks[i] < 0)
-            return false;
-    }
-    return true;
-}
-
-static int add_chunk(struct rounds *r, const struct round_chunk *c)
-{
-    struct slots *s = r->slots;
-    if (c->slot < 0 || c->slot >= s->n_slots ||
-        (c->role != MODEL_TARGET && c->role != MODEL_DRAFT) || !r->forward->nets[c->role])
-        return SPECD_EINVAL;
-    const struct slot *slot = &s->slots[c->slot];
-    int32_t have = c->role == MODEL_TARGET ? slot->target_len : slot->draft_len;
-    for (int32_t i = 0; i < r->n_chunks; i++) {
-        if (r->chunks[i].slot == c->slot && r->chunks[i].role == c->role)
-            return SPECD_EINVAL;
-    }
-    if (c->start != have || c->n < 1 || c->n > slot->len - 1 - c->start ||
-        !has_blocks(s, slot, c->start + c->n))
-        return SPECD_EINVAL;
-    if (c->score && scores_add(r->scores, c) != 0)
-        return SPECD_EINVAL;
-    r->chunks[r->n_chunks++] = *c;
-    return 0;
-}
-
-/* A slot's rows of one model once the round's prompt chunks are done. */
-static int32_t rows_after_chunks(const struct rounds *r, int32_t slot, enum model_role role)
-{
-    for (int32_t i = 0; i < r->n_chunks; i++) {
-        if (r->chunks[i].slot == slot && r->chunks[i].role == role)
-            return r->chunks[i].start + r->chunks[i].n;
-    }
-    const struct slot *s = &r->slots->slots[slot];
-    return role == MODEL_TARGET ? s->target_len : s->draft_len;
-}
-
-static int add_seq(struct rounds *r, const struct round_seq *seq)
-{
-    struct turns *t = r->turns;
-    if (seq->slot < 0 || seq->slot >= r->slots->n_slots)
-        return SPECD_EINVAL;
-    for (int32_t i = 0; i < t->n_turns; i++) {
-        if (t->turns[i].slot_id == seq->slot)
-            return SPECD_EINVAL;
-    }
-    int rc = turns_add(t, seq, rows_after_chunks(r, seq->slot, MODEL_TARGET),
-                       rows_after_chunks(r, seq->slot, MODEL_DRAFT));
-    if (rc != 0)
-        return rc;
-    const struct turn *turn = &t->turns[t->n_turns - 1];
-    return has_blocks(r->slots, turn->slot, turn->slot->len + turn->k) ? 0 : SPECD_EINVAL;
+    const struct slot *slot = &((const struct slots *)slots)->slots[i];
+    return (struct slot_view){
+        .blocks = slot->blocks,
+        .len = slot->len,
+        .limit = slot->limit,
+        .rows = {slot->rows[MODEL_TARGET], slot->rows[MODEL_DRAFT]},
+        .n_logprobs = slot->params.n_logprobs,
+    };
 }
 
 int rounds_begin(struct rounds *r, const struct round *round)
 {
-    enum round_state state = state_of(r);
-    if (state == ROUND_RUNNING || state == ROUND_DONE)
+    struct round_limits limits = {
+        .shape = &r->slots->shape,
+        .has_model = {r->forward->nets[MODEL_TARGET] != NULL,
+                      r->forward->nets[MODEL_DRAFT] != NULL},
+        .n_vocab_draft = r->turns->n_vocab_draft,
+    };
+    int32_t k[SPECD_SLOTS_MAX];
+    if (state_of(r) != ROUND_NONE)
         return SPECD_EINVAL;
+    r->record.active = false;
     slots_apply(r->slots);
-    set_state(r, ROUND_NONE);
-    r->n_chunks = r->n_commands = r->n_steps = 0;
-    r->turns->n_turns = 0;
-    scores_begin(r->scores);
+    int rc = round_check(round, &limits, view_of, r->slots, k);
+    if (rc != 0)
+        return rc;
+    r->n_commands = r->turns->n_turns = 0;
     r->turns->synthetic_acceptance = round->synthetic_acceptance;
-    r->verifies = r->prompts[MODEL_TARGET] = r->prompts[MODEL_DRAFT] = false;
-    if (round->n_chunks > 2 * SPECD_SLOTS_MAX || round->n_seqs > r->slots->n_slots)
-        return SPECD_EINVAL;
-    int rc = 0;
-    for (int32_t i = 0; rc == 0 && i < round->n_chunks; i++)
-        rc = add_chunk(r, &round->chunks[i]);
-    for (int32_t i = 0; rc == 0 && i < round->n_seqs; i++)
-        rc = add_seq(r, &round->seqs[i]);
-    if (rc == 0)
-        set_state(r, ROUND_RECORDING);
-    return rc;
+    r->n_chunks = round->n_chunks;
+    memcpy(r->chunks, round->chunks, (size_t)round->n_chunks * sizeof(r->chunks[0]));
+    scores_begin(r->scores);
+    for (int32_t i = 0; i < round->n_chunks; i++) {
+        if (round->chunks[i].score)
+            scores_add(r->scores, &round->chunks[i]);
+    }
+    for (int32_t i = 0; i < round->n_seqs; i++)
+        turns_add(r->turns, &round->seqs[i], k[i]);
+    round_record_begin(&r->record, round, &limits);
+    return 0;
 }
 
-/* What is drawn or verified are the logits of the command before. */
-static bool follows(const struct rounds *r, enum row_set rows, int step)
-{
-    const struct command *last = r->n_commands > 0 ? &r->commands[r->n_commands - 1] : NULL;
-    return last && last->kind == COMMAND_FORWARD && last->rows == rows && last->step == step;
-}
-
-static bool command_fits(const struct rounds *r, const struct command *c)
+static int record(struct round_record *r, const struct command *c)
 {
     switch (c->kind) {
-    case COMMAND_DRAW:
-        return follows(r, ROWS_STEP, c->step);
-    case COMMAND_VERIFY:
-        return follows(r, ROWS_VERIFY, c->step);
     case COMMAND_FORWARD:
-        break;
+        return round_record_forward(r, c->role, c->rows, c->step);
+    case COMMAND_DRAW:
+        return round_record_draw(r, c->step);
+    case COMMAND_VERIFY:
+        return round_record_verify(r);
     }
-    if ((c->role != MODEL_TARGET && c->role != MODEL_DRAFT) || !r->forward->nets[c->role])
-        return false;
-    switch (c->rows) {
-    case ROWS_PROMPT:
-        return true;
-    case ROWS_STEP:
-        return c->role == MODEL_DRAFT && c->step >= 1 && c->step <= SPECD_K_MAX;
-    case ROWS_VERIFY:
-        return c->role == MODEL_TARGET;
-    }
-    return false;
+    return SPECD_EINVAL;
 }
 
 int rounds_record(struct rounds *r, struct command command)
 {
-    if (state_of(r) != ROUND_RECORDING || r->n_commands == COMMANDS_MAX ||
-        !command_fits(r, &command))
+    if (r->n_commands == COMMANDS_MAX)
         return SPECD_EINVAL;
-    if (command.kind == COMMAND_DRAW)
-        r->n_steps = MAX(r->n_steps, command.step);
-    if (command.kind == COMMAND_VERIFY)
-        r->verifies = true;
-    if (command.kind == COMMAND_FORWARD && command.rows == ROWS_PROMPT)
-        r->prompts[command.role] = true;
-    r->commands[r->n_commands++] = command;
-    return 0;
-}
-
-/* Whether all that begin announced will be done. */
-static bool is_complete(const struct rounds *r)
-{
-    for (int32_t i = 0; i < r->n_chunks; i++) {
-        if (!r->prompts[r->chunks[i].role])
-            return false;
-    }
-    return r->turns->n_turns == 0 || r->verifies;
+    int rc = record(&r->record, &command);
+    if (rc == 0)
+        r->commands[r->n_commands++] = command;
+    return rc;
 }
 
 int rounds_end(struct rounds *r)
 {
-    struct turns *t = r->turns;
-    if (state_of(r) != ROUND_RECORDING || !is_complete(r))
-        return SPECD_EINVAL;
-    for (int32_t i = 0; i < t->n_turns; i++) { /* drafts that were not asked for do not exist */
-        if (t->turns[i].source == DRAFT_FROM_MODEL)
-            t->turns[i].k = MIN(t->turns[i].k, r->n_steps);
+    int rc = round_record_end(&r->record);
+    if (rc != 0)
+        return rc;
+    for (int32_t i = 0; i < r->turns->n_turns; i++) {
+        struct turn *turn = &r->turns->turns[i];
+        turn->k = round_k_recorded(turn->source, turn->k, r->record.n_steps);
     }
     set_state(r, ROUND_RUNNING);
     return 0;

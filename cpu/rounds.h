@@ -11,7 +11,7 @@
 
 #include "forward.h"
 #include "scores.h"
-#include "specd/device.h"
+#include "specd/round_check.h"
 #include "turns.h"
 
 #include <pthread.h>
@@ -27,7 +27,7 @@ struct command {
 
 #define COMMANDS_MAX (2 * SPECD_K_MAX + 4)
 
-enum round_state { ROUND_NONE, ROUND_RECORDING, ROUND_RUNNING, ROUND_DONE };
+enum round_state { ROUND_NONE, ROUND_RUNNING, ROUND_DONE };
 
 struct rounds {
     struct forward *forward;
@@ -48,8 +48,8 @@ struct rounds {
     int32_t n_chunks;
     struct span spans[SPECD_SLOTS_MAX]; /* of a prompt pass */
     struct command commands[COMMANDS_MAX];
-    int n_commands, n_steps;
-    bool verifies, prompts[MODEL_ROLES]; /* what the commands include */
+    int n_commands;
+    struct round_record record;
     struct round_result result;
 };
 

@@ -20,11 +20,8 @@ void scores_begin(struct scores *s)
 
 /* A chunk's alternatives stand n_top apart, which is at most SPECD_LOGPROBS_MAX: its share of `top`
  * begins where so many of each row before it would end. */
-int scores_add(struct scores *s, const struct round_chunk *chunk)
+void scores_add(struct scores *s, const struct round_chunk *chunk)
 {
-    int n_top = s->slots->slots[chunk->slot].params.n_logprobs;
-    if (chunk->role != MODEL_TARGET || n_top < 0 || chunk->n > SPECD_SCORE_ROWS - s->n_rows)
-        return SPECD_EINVAL;
     for (int32_t i = 0; i < chunk->n; i++)
         s->chunk_of_row[s->n_rows + i] = s->n_chunks;
     s->chunks[s->n_chunks++] =
@@ -34,7 +31,6 @@ int scores_add(struct scores *s, const struct round_chunk *chunk)
                               .own = s->own + s->n_rows,
                               .top = s->top + (ptrdiff_t)s->n_rows * SPECD_LOGPROBS_MAX};
     s->n_rows += chunk->n;
-    return 0;
 }
 
 static void score_row(void *arg, int row, int part)

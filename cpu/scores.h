@@ -26,8 +26,7 @@ struct scores {
 
 void scores_layout(struct scores *s, int n_vocab, struct arena *a);
 void scores_begin(struct scores *s); /* of a round: no rows yet */
-/* SPECD_EINVAL when the rows do not fit or the slot wants no log-probabilities. */
-int scores_add(struct scores *s, const struct round_chunk *chunk);
+void scores_add(struct scores *s, const struct round_chunk *chunk);
 /* From logits to result->scores. */
 void scores_run(struct scores *s, struct round_result *result);
 

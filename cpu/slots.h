@@ -2,27 +2,20 @@
  * slots.h - the state of every slot, and the changes that wait for the next round.
  *
  * The live half belongs to whoever runs the round: the device's round thread between `end` and the
- * completion, the engine thread otherwise. The staged half is the engine thread's alone, so that
- * slot_set and slot_blocks may be called while a round runs; slots_apply, called by `begin` when
- * no round is in flight, makes it live.
+ * completion, the engine thread otherwise. The staged half (specd/slot_stage.h) is the engine
+ * thread's alone, so that slot_set and slot_blocks may be called while a round runs; slots_apply,
+ * called by `begin` when no round is in flight, makes it live.
  */
 #ifndef SPECD_CPU_SLOTS_H
 #define SPECD_CPU_SLOTS_H
 
 #include "arena.h"
-#include "specd/device.h"
-
-/* Where a slot's logit_bias and allowed ids are kept. */
-struct slot_lists {
-    int32_t *bias_ids; /* (SPECD_BIAS_MAX) */
-    float *bias;       /* (SPECD_BIAS_MAX) */
-    uint32_t *allowed; /* (ceil(V / 32)) */
-};
+#include "specd/slot_stage.h"
 
 struct slot {
     int32_t *tokens; /* (n_ctx): len committed ones, drafted ones behind them */
     int32_t *blocks; /* (blocks of n_ctx) ids, -1 where none was set */
-    int32_t len, n_prompt, limit, target_len, draft_len; /* len 0: never set */
+    int32_t len, n_prompt, limit, rows[MODEL_ROLES]; /* len 0: never set */
     uint32_t round;
     struct sample_params params; /* its arrays, if any, are those of `lists` */
     struct slot_lists lists;
@@ -32,29 +25,17 @@ struct slot {
     bool counting;
 };
 
-struct slot_stage {
-    struct slot_config config; /* valid if config_set; its arrays are those of `lists` */
-    struct slot_lists lists;
-    bool config_set;
-    int32_t *tokens; /* (n_ctx) */
-    int32_t *blocks; /* (blocks of n_ctx), of which first_dirty..end_dirty wait */
-    int32_t first_dirty, end_dirty;
-};
-
 struct slots {
     struct slot *slots;       /* (n_slots) */
     struct slot_stage *stage; /* (n_slots) */
-    int32_t n_slots, n_ctx, n_blocks_of_slot, n_vocab, n_allowed_words, k_max;
+    struct slot_shape shape;
 };
 
 /* Takes memory of one size for any content; `a` may be counting. n_vocab: the target's. */
 void slots_layout(struct slots *s, const struct device_setup *setup, int32_t n_vocab,
                   struct arena *a);
 
-/* SPECD_EINVAL if something does not fit the slot; then nothing is staged. */
-int slots_stage_config(struct slots *s, int32_t slot, const struct slot_config *config);
-int slots_stage_blocks(struct slots *s, int32_t slot, int32_t first, int32_t n, const int32_t *ids,
-                       int32_t n_blocks);
+/* What is staged becomes live. */
 void slots_apply(struct slots *s);
 
 /* Row `row` of counts becomes row - 1 plus one occurrence of `id`. */

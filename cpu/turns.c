@@ -1,6 +1,7 @@
 #include "turns.h"
 
 #include "logprobs.h"
+#include "specd/round_rules.h"
 #include "specd/util.h"
 
 #include <string.h>
@@ -34,27 +35,6 @@ void turns_layout(struct turns *t, const struct device_setup *setup, int n_vocab
 
 /* ---- who does what --------------------------------------------------------------------------- */
 
-/* Leading drafts of the host that are ids at all. */
-static int32_t host_drafts(const struct turns *t, const struct round_seq *seq, int32_t k)
-{
-    for (int32_t i = 0; i < k; i++) {
-        if (seq->host_draft[i] < 0 || seq->host_draft[i] >= t->n_vocab)
-            return i;
-    }
-    return k;
-}
-
-static int32_t clamp_k(const struct turns *t, const struct round_seq *seq, const struct slot *slot,
-                       int32_t draft_len)
-{
-    int32_t k = MIN(seq->k, t->k_max);
-    k = MAX(MIN(k, slot->limit - slot->len - 1), 0);
-    if (seq->source == DRAFT_FROM_HOST)
-        return host_drafts(t, seq, k);
-    bool lags = slot->len - draft_len > SPECD_DRAFT_LAG_MAX;
-    return lags || t->n_vocab_draft == 0 ? 0 : k;
-}
-
 /* The round's masks outlive `begin` as a copy. */
 static const uint32_t *keep_masks(struct turns *t, const struct turn *turn, const uint32_t *masks)
 {
@@ -64,24 +44,16 @@ static const uint32_t *keep_masks(struct turns *t, const struct turn *turn, cons
     return masks ? memcpy(to, masks, words * sizeof(*to)) : NULL;
 }
 
-int turns_add(struct turns *t, const struct round_seq *seq, int32_t target_len, int32_t draft_len)
+void turns_add(struct turns *t, const struct round_seq *seq, int32_t k)
 {
-    struct slot *slot = &t->slots->slots[seq->slot];
-    if (slot->len < 1 || slot->len >= slot->limit || target_len != slot->len - 1)
-        return SPECD_EINVAL;
-    if (seq->masks && seq->k > 0 && seq->source != DRAFT_FROM_HOST)
-        return SPECD_EINVAL;
     struct turn *turn = &t->turns[t->n_turns++];
-    turn->slot = slot;
+    turn->slot = &t->slots->slots[seq->slot];
     turn->slot_id = seq->slot;
     turn->source = seq->source;
-    turn->k = clamp_k(t, seq, slot, draft_len);
+    turn->k = k;
     turn->masks = keep_masks(t, turn, seq->masks);
-    if (seq->source == DRAFT_FROM_HOST) {
-        for (int32_t i = 0; i < turn->k; i++)
-            slot->tokens[slot->len + i] = seq->host_draft[i];
-    }
-    return 0;
+    if (seq->source == DRAFT_FROM_HOST)
+        memcpy(turn->slot->tokens + turn->slot->len, seq->host_draft, (size_t)k * sizeof(int32_t));
 }
 
 static void add_span(struct turns *t, int32_t turn, int32_t pos, int32_t n, int32_t n_logits)
@@ -97,19 +69,16 @@ static void add_span(struct turns *t, int32_t turn, int32_t pos, int32_t n, int3
     };
 }
 
-/* The first step feeds what the draft model has not seen, a later one the token drafted last. */
 void turns_step_spans(struct turns *t, int step)
 {
     t->n_spans = 0;
     for (int32_t i = 0; i < t->n_turns; i++) {
         const struct turn *turn = &t->turns[i];
         const struct slot *slot = turn->slot;
-        if (turn->source != DRAFT_FROM_MODEL || turn->k < step)
+        if (!step_drafts(turn->source, turn->k, step))
             continue;
-        if (step == 1)
-            add_span(t, i, slot->draft_len, slot->len - slot->draft_len, 1);
-        else
-            add_span(t, i, slot->len - 2 + step, 1, 1);
+        int32_t first = step_first_row(step, slot->len, slot->rows[MODEL_DRAFT]);
+        add_span(t, i, first, slot->len - 1 + step - first, 1);
     }
 }
 
@@ -128,7 +97,7 @@ void turns_verify_spans(struct turns *t)
 
 float *turns_draft_logits(const struct turns *t, int step)
 {
-    return t->draft_logits + (size_t)(step - 1) * (size_t)t->slots->n_slots * t->draft_stride;
+    return t->draft_logits + (size_t)(step - 1) * (size_t)t->slots->shape.n_slots * t->draft_stride;
 }
 
 /* ---- laws ------------------------------------------------------------------------------------ */
@@ -230,27 +199,18 @@ static void fill_logprobs(struct turns *t, int item, struct seq_result *out)
     out->top = top;
 }
 
-/* After rows draft_len..len-1 and x~_1..x~_{k-1}, the draft model's rows of accepted tokens are
- * good; a lagging or host-fed draft is where it was. */
-static int32_t draft_len_after(const struct turn *turn, const struct seq_result *out, int32_t len)
-{
-    if (turn->source == DRAFT_FROM_HOST || turn->k == 0)
-        return turn->slot->draft_len;
-    return MIN(MIN(len - 1 + turn->k, len + out->n_accepted), len + out->n_tokens - 1);
-}
-
 static void advance(struct turn *turn, struct seq_result *out)
 {
     struct slot *slot = turn->slot;
     slot->round++;
     if (!(out->flags & SEQ_NUMERIC)) {
-        slot->draft_len = draft_len_after(turn, out, slot->len);
+        slot->rows[MODEL_DRAFT] =
+            round_draft_rows(turn->source, turn->k, slot->len, slot->rows[MODEL_DRAFT], out);
         slot_commit(slot, out->tokens, out->n_tokens);
-        slot->target_len = slot->len - 1;
+        slot->rows[MODEL_TARGET] = slot->len - 1;
     }
     out->len = slot->len;
-    out->target_len = slot->target_len;
-    out->draft_len = slot->draft_len;
+    memcpy(out->rows, slot->rows, sizeof(out->rows));
 }
 
 static void verify_item(struct turns *t, int item, uint64_t *scratch)

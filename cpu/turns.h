@@ -56,9 +56,8 @@ struct turns {
 void turns_layout(struct turns *t, const struct device_setup *setup, int n_vocab, int n_vocab_draft,
                   int threads, struct arena *a);
 
-/* Adds a turn of the slot with seq's K after the clamps of device.h. target_len and draft_len: what
- * they will be once the round's prompt chunks are done. SPECD_EINVAL if the slot cannot decode. */
-int turns_add(struct turns *t, const struct round_seq *seq, int32_t target_len, int32_t draft_len);
+/* Adds a turn of the slot, which can decode, with k drafts. */
+void turns_add(struct turns *t, const struct round_seq *seq, int32_t k);
 
 /* Rows of draft step `step` (from 1) and of the verify pass, as spans. */
 void turns_step_spans(struct turns *t, int step);

@@ -7,88 +7,121 @@
 
 /* ---- the panel layout ------------------------------------------------------------------------ */
 
-size_t panel_unit_bytes(enum dtype t)
+/* Where a run lies, and the scales of its 16 channels. */
+struct place {
+    uint8_t *head, *lines;
+    int in_block; /* number of the run in its block */
+};
+
+static struct place place_of(enum dtype t, const void *panel, size_t run)
 {
-    switch (t) {
-    case DT_F32:
-        return PANEL * sizeof(float);
-    case DT_BF16:
-        return PANEL * 2 * sizeof(uint16_t);
-    case DT_Q8_0:
-        return sizeof(struct run_q8_0);
-    case DT_Q4_0:
-        return sizeof(struct run_q4_0);
-    case DT_Q4_1:
-        return sizeof(struct run_q4_1);
-    case DT_Q5_0:
-        return sizeof(struct run_q5_0);
-    case DT_Q5_1:
-        return sizeof(struct run_q5_1);
-    case DT_Q4_K:
-        return sizeof(struct block_q4_k);
-    case DT_Q5_K:
-        return sizeof(struct block_q5_k);
-    case DT_Q6_K:
-        return sizeof(struct block_q6_k);
-    default:
-        return 0;
+    struct panel_block b = panel_block(t);
+    size_t runs = (size_t)b.runs;
+    uint8_t *head = (uint8_t *)(uintptr_t)panel + run / runs * panel_unit_bytes(t);
+    return (struct place){head, head + b.head_bytes + run % runs * b.run_bytes, (int)(run % runs)};
+}
+
+static uint16_t get16(const uint8_t *p)
+{
+    uint16_t v;
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+static uint32_t get32(const void *p)
+{
+    uint32_t v;
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+static void get_scales(enum dtype t, struct place at, int row, struct quant_run *out)
+{
+    const uint8_t *d = at.head + 2 * row, *scale = at.head + HEAD_SCALES + row;
+    if (t == DT_Q6_K) {
+        out->d = f16_from_f32(float_of_bits(get32(at.head + 4 * row)));
+        for (int i = 0; i < 2; i++)
+            out->scale[i] = scale[(2 * at.in_block + i) * PANEL];
+        return;
+    }
+    out->d = get16(d + (dtype_has_min(t) ? 0 : at.in_block * PANEL * 2));
+    if (dtype_has_min(t))
+        out->m = get16(d + PANEL * 2);
+    if (t == DT_Q4_K || t == DT_Q5_K) {
+        out->scale[0] = out->scale[1] = scale[at.in_block * PANEL];
+        out->min = scale[HEAD_MINS - HEAD_SCALES + at.in_block * PANEL];
     }
 }
 
-/* Shift that brings the high bits of column 8g + k down to bit 0. */
-static int high_shift(enum dtype t, int g, int k)
+static void put_scales(enum dtype t, struct place at, int row, const struct quant_run *r)
 {
-    return (k + 1) % 8 * 4 + (t == DT_Q6_K ? g % 2 * 2 : g);
+    uint8_t *d = at.head + 2 * row, *scale = at.head + HEAD_SCALES + row;
+    if (t == DT_Q6_K) {
+        float wide = f16_to_f32(r->d);
+        memcpy(at.head + 4 * row, &wide, sizeof(wide));
+        for (int i = 0; i < 2; i++)
+            scale[(2 * at.in_block + i) * PANEL] = r->scale[i];
+        return;
+    }
+    memcpy(d + (dtype_has_min(t) ? 0 : at.in_block * PANEL * 2), &r->d, sizeof(r->d));
+    if (dtype_has_min(t))
+        memcpy(d + PANEL * 2, &r->m, sizeof(r->m));
+    if (t == DT_Q4_K || t == DT_Q5_K) {
+        scale[at.in_block * PANEL] = r->scale[0];
+        scale[HEAD_MINS - HEAD_SCALES + at.in_block * PANEL] = r->min;
+    }
 }
+
+#define EACH_BYTE 0x01010101u
 
 void panel_get(enum dtype t, const void *panel, size_t run, int row, struct quant_run *out)
 {
-    struct run_view v = run_at(t, (void *)(uintptr_t)panel, run); /* which is only read */
-    *out = (struct quant_run){.d = v.d[row]};
-    if (v.m)
-        out->m = v.m[row];
-    for (int i = 0; i < 2 && v.scale[i]; i++)
-        out->scale[i] = v.scale[i][row];
-    if (v.min)
-        out->min = v.min[row];
-    for (int c = 0; c < RUN; c++) {
-        int g = c / 8, k = c % 8;
-        if (v.bytes) {
-            out->q[c] = v.bytes[c][row];
-            continue;
-        }
-        uint32_t q = v.q[g][row] >> (4 * k) & 15;
-        if (v.h) {
-            uint32_t high = v.h[t == DT_Q6_K ? g / 2 : 0][row] >> high_shift(t, g, k);
-            q |= (high & (t == DT_Q6_K ? 3 : 1)) << 4;
-        }
-        out->q[c] = (int8_t)q;
+    struct place at = place_of(t, panel, run);
+    const uint8_t *lane = at.lines + 4 * row, *high = lane + 4 * LINE;
+    int bits = dtype_high_bits(t);
+    *out = (struct quant_run){.min = 0};
+    get_scales(t, at, row, out);
+    for (int k = 0; k < RUN / 4; k++) {
+        uint32_t word;
+        if (t == DT_Q8_0)
+            word = get32(lane + k * LINE) ^ 128 * EACH_BYTE;
+        else
+            word = get32(lane + k / 2 * LINE) >> (k % 2 * 4) & 15 * EACH_BYTE;
+        if (bits == 1)
+            word |= (get32(high) >> k & EACH_BYTE) << 4;
+        else if (bits == 2)
+            word |= (get32(high + k / 4 * LINE) >> (k % 4 * 2) & 3 * EACH_BYTE) << 4;
+        memcpy(out->q + 4 * k, &word, sizeof(word));
     }
 }
 
 void panel_put(enum dtype t, void *panel, size_t run, int row, const struct quant_run *r)
 {
-    struct run_view v = run_at(t, panel, run);
-    uint32_t q[4] = {0}, h[2] = {0};
-    for (int c = 0; c < RUN; c++) {
-        int g = c / 8, k = c % 8;
-        uint32_t u = (uint8_t)r->q[c];
-        if (v.bytes)
-            v.bytes[c][row] = r->q[c];
-        q[g] |= (u & 15) << (4 * k);
-        h[t == DT_Q6_K ? g / 2 : 0] |= (u >> 4 & 3) << high_shift(t, g, k);
+    struct place at = place_of(t, panel, run);
+    uint8_t *lane = at.lines + 4 * row;
+    int bits = dtype_high_bits(t);
+    uint32_t high[2] = {0};
+    put_scales(t, at, row, r);
+    for (int k = 0; k < RUN / 4; k += 2) {
+        uint32_t low = get32(r->q + 4 * k), next = get32(r->q + 4 * k + 4);
+        if (t == DT_Q8_0) {
+            low ^= 128 * EACH_BYTE;
+            next ^= 128 * EACH_BYTE;
+            memcpy(lane + k * LINE, &low, sizeof(low));
+            memcpy(lane + (k + 1) * LINE, &next, sizeof(next));
+            continue;
+        }
+        uint32_t both = (low & 15 * EACH_BYTE) | (next & 15 * EACH_BYTE) << 4;
+        memcpy(lane + k / 2 * LINE, &both, sizeof(both));
+        low = low >> 4 & 3 * EACH_BYTE;
+        next = next >> 4 & 3 * EACH_BYTE;
+        if (bits == 1)
+            high[0] |= low << k | next << (k + 1);
+        else if (bits == 2)
+            high[k / 4] |= low << (k % 4 * 2) | next << ((k + 1) % 4 * 2);
     }
-    for (int g = 0; g < 4 && v.q; g++)
-        v.q[g][row] = q[g];
-    for (int i = 0; i < (t == DT_Q6_K ? 2 : 1) && v.h; i++)
-        v.h[i][row] = h[i];
-    v.d[row] = r->d;
-    if (v.m)
-        v.m[row] = r->m;
-    for (int i = 0; i < 2 && v.scale[i]; i++)
-        v.scale[i][row] = r->scale[i];
-    if (v.min)
-        v.min[row] = r->min;
+    for (int i = 0; i < bits; i++)
+        memcpy(lane + (4 + i) * LINE, &high[i], sizeof(high[i]));
 }
 
 /* ---- planning -------------------------------------------------------------------------------- */
@@ -97,7 +130,7 @@ static int kept_type(const struct tensor *t, enum weight_type want, enum dtype *
 {
     switch (want) {
     case WEIGHT_NATIVE:
-        *type = t->type == DT_F16 ? DT_F32 : t->type;
+        *type = t->type;
         return 0;
     case WEIGHT_F32:
         *type = DT_F32;
@@ -143,49 +176,54 @@ static const void *file_row(const struct tensor *t, size_t row)
 
 static void put_floats(enum dtype type, void *panel, int cols, int row, const float *v)
 {
-    if (type == DT_F32) {
-        float *out = panel;
-        for (int c = 0; c < cols; c++)
-            out[c * PANEL + row] = v[c];
-    } else if (type == DT_BF16) {
-        uint16_t *out = panel;
-        for (int c = 0; c < cols; c++)
-            out[(c / 2 * PANEL + row) * 2 + c % 2] = bf16_from_f32(v[c]);
-    } else {
-        for (int run = 0; run < cols / RUN; run++) {
-            struct quant_run r;
-            quant_q8_0(v + run * RUN, &r);
-            panel_put(type, panel, (size_t)run, row, &r);
-        }
+    uint16_t *half = panel;
+    float *whole = panel;
+    for (int c = 0; c < cols && type == DT_F32; c++)
+        whole[c * PANEL + row] = v[c];
+    for (int c = 0; c < cols && type == DT_BF16; c++)
+        half[(c / 2 * PANEL + row) * 2 + c % 2] = bf16_from_f32(v[c]);
+    for (int run = 0; run < cols / RUN && type == DT_Q8_0; run++) {
+        struct quant_run r;
+        quant_q8_0(v + run * RUN, &r);
+        panel_put(type, panel, (size_t)run, row, &r);
     }
 }
 
-static void put_blocks(enum dtype type, void *panel, int cols, int row, const void *blocks)
+/* The file's own bits. */
+static void put_as_is(enum dtype type, void *panel, int cols, int row, const void *from)
 {
-    for (size_t run = 0; run < (size_t)cols / RUN; run++) {
+    const char *bytes = from;
+    uint16_t *out = panel;
+    for (int c = 0; c < cols && type == DT_F16; c++)
+        memcpy(out + c * PANEL + row, bytes + 2 * c, 2);
+    for (size_t run = 0; run < (size_t)cols / RUN && dtype_is_quantised(type); run++) {
         struct quant_run r;
-        quant_unpack(type, blocks, run, &r);
+        quant_unpack(type, from, run, &r);
         panel_put(type, panel, run, row, &r);
     }
 }
 
-void weight_pack(struct weight *w, const struct tensor *t, enum dtype type, void *memory)
+int weight_panels(const struct weight *w)
 {
-    *w = (struct weight){type, (int)t->rows, (int)t->cols, memory};
+    return panel_count(w->rows);
+}
+
+void weight_pack(const struct weight *w, const struct tensor *t, int first, int end)
+{
     size_t stride = panel_bytes(w->type, w->cols);
-    bool as_is = dtype_is_quantised(type) && type == t->type;
+    bool as_is = w->type == t->type && w->type != DT_F32 && w->type != DT_BF16;
     float *values = as_is ? NULL : xmalloc(t->cols * sizeof(*values));
-    for (int p = 0; p < panel_count(w->rows); p++) {
-        char *panel = (char *)memory + (size_t)p * stride;
-        if ((p + 1) * PANEL > w->rows || type == DT_BF16)
-            memset(panel, 0, stride); /* rows, or a last odd column, that nothing else fills */
+    for (int p = first; p < end; p++) {
+        char *panel = (char *)w->data + (size_t)p * stride;
+        if ((p + 1) * PANEL > w->rows || w->cols % panel_unit(w->type))
+            memset(panel, 0, stride); /* rows, or the last columns, that nothing else fills */
         for (int i = 0; i < PANEL && p * PANEL + i < w->rows; i++) {
             const void *row = file_row(t, (size_t)p * PANEL + (size_t)i);
             if (as_is) {
-                put_blocks(type, panel, w->cols, i, row);
+                put_as_is(w->type, panel, w->cols, i, row);
             } else {
                 quant_decode(t->type, row, t->cols, values);
-                put_floats(type, panel, w->cols, i, values);
+                put_floats(w->type, panel, w->cols, i, values);
             }
         }
     }
@@ -207,6 +245,10 @@ void weight_row(const struct weight *w, int row, float *out)
         const uint16_t *v = (const uint16_t *)(const void *)panel;
         for (int c = 0; c < w->cols; c++)
             out[c] = bf16_to_f32(v[(c / 2 * PANEL + i) * 2 + c % 2]);
+    } else if (w->type == DT_F16) {
+        const uint16_t *v = (const uint16_t *)(const void *)panel;
+        for (int c = 0; c < w->cols; c++)
+            out[c] = f16_to_f32(v[c * PANEL + i]);
     } else {
         for (int run = 0; run < w->cols / RUN; run++) {
             struct quant_run r;

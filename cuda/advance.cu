@@ -12,6 +12,7 @@
 #include "clock.cuh"
 #include "common.cuh"
 #include "specd/law.h"
+#include "specd/round_rules.h"
 
 #define THREADS 256
 static_assert(SPECD_SLOTS_MAX <= THREADS, "a thread for each turn");
@@ -33,37 +34,21 @@ static __global__ void __launch_bounds__(THREADS)
         struct device_slot *slot = &s.slots[c->slot];
         if (c->role != role || slot->stopped)
             continue;
-        if (role == MODEL_TARGET)
-            slot->target_len = c->start + c->n;
-        else
-            slot->draft_len = c->start + c->n;
+        slot->rows[role] = c->start + c->n;
     }
 }
 
 /* ---- who drafts how much --------------------------------------------------------------------- */
 
-/* Leading drafts of the host that are ids at all. */
-DEVICE int32_t host_drafts(const struct device_state &s, const struct round_seq *seq, int32_t k)
+DEVICE int32_t turn_k(const struct device_state &s, const struct round_seq *seq,
+                      const struct device_slot *slot)
 {
-    for (int32_t i = 0; i < k; i++) {
-        if (seq->host_draft[i] < 0 || seq->host_draft[i] >= s.n_vocab)
-            return i;
-    }
-    return k;
-}
+    const struct draft_limits limits = {s.k_max, s.n_vocab, s.n_vocab_draft};
 
-DEVICE int32_t clamp_k(const struct device_state &s, const struct round_seq *seq,
-                       const struct device_slot *slot)
-{
-    int32_t k = MAX(MIN(MIN(seq->k, s.k_max), slot->limit - slot->len - 1), 0);
-
-    if (slot->stopped || slot->len < 1 || slot->len >= slot->limit ||
-        slot->target_len != slot->len - 1)
+    if (slot->stopped || !slot_can_decode(slot->len, slot->limit, slot->rows[MODEL_TARGET]))
         return -1;
-    if (seq->source == DRAFT_FROM_HOST)
-        return host_drafts(s, seq, k);
-    bool lags = slot->len - slot->draft_len > SPECD_DRAFT_LAG_MAX;
-    return lags || s.n_vocab_draft == 0 ? 0 : MIN(k, s.round->n_steps);
+    int32_t k = round_k(seq, &limits, slot->len, slot->limit, slot->rows[MODEL_DRAFT]);
+    return round_k_recorded(seq->source, k, s.round->n_steps);
 }
 
 /* grid: 1   block: THREADS */
@@ -80,7 +65,7 @@ static __global__ void __launch_bounds__(THREADS) turns_begin_kernel(struct devi
         const struct device_slot *slot = &s.slots[seq->slot];
         turn.slot = seq->slot;
         turn.source = seq->source;
-        turn.k = clamp_k(s, seq, slot);
+        turn.k = turn_k(s, seq, slot);
         for (int32_t k = 0; turn.source == DRAFT_FROM_HOST && k < turn.k; k++)
             slot->tokens[slot->len + k] = seq->host_draft[k];
     }
@@ -132,17 +117,6 @@ static __global__ void __launch_bounds__(THREADS)
                 s.n_vocab_draft);
 }
 
-/* All mass on one token: what a host's draft was drawn from. */
-DEVICE void law_point(struct device_law *l, int32_t id)
-{
-    l->one_hot = true;
-    l->bad = l->adjusted = false;
-    l->top = id;
-    l->max = l->scale = l->cut_w = 0.0f;
-    l->cut_id = -1;
-    l->sum = LAW_ONE;
-}
-
 DEVICE void turn_prepare(const struct device_state &s, const struct advance &a, int i)
 {
     const struct round_turn *t = &s.turns[i];
@@ -168,7 +142,7 @@ DEVICE void turn_prepare(const struct device_state &s, const struct advance &a, 
     for (int32_t k = 0; k < t->k; k++) {
         struct device_law *l = &a.p[(int64_t)k * s.n_slots + i];
         law_prepare(l, s, slot, &slot->params.draft, k, NULL, s.n_vocab);
-        law_point(l, out->drafted[k]);
+        device_law_point(l, out->drafted[k]);
     }
 }
 
@@ -268,15 +242,6 @@ static __global__ void __launch_bounds__(THREADS)
 
 /* ---- commit ---------------------------------------------------------------------------------- */
 
-DEVICE int32_t draft_len_after(const struct round_turn *t, const struct device_slot *slot,
-                               const struct seq_result *out)
-{
-    if (t->source == DRAFT_FROM_HOST || t->k == 0)
-        return slot->draft_len;
-    return MIN(MIN(slot->len - 1 + t->k, slot->len + out->n_accepted),
-               slot->len + out->n_tokens - 1);
-}
-
 DEVICE void commit(const struct device_state &s, struct device_slot *slot,
                    const struct seq_result *out)
 {
@@ -313,14 +278,14 @@ static __global__ void __launch_bounds__(THREADS)
         slot->round++;
         slot->stopped = (out->flags & (SEQ_END | SEQ_NUMERIC)) != 0;
         if (!(out->flags & SEQ_NUMERIC)) {
-            slot->draft_len = draft_len_after(t, slot, out);
+            slot->rows[MODEL_DRAFT] =
+                round_draft_rows(t->source, t->k, slot->len, slot->rows[MODEL_DRAFT], out);
             commit(s, slot, out);
-            slot->target_len = slot->len - 1;
+            slot->rows[MODEL_TARGET] = slot->len - 1;
         }
     }
     out->len = slot->len;
-    out->target_len = slot->target_len;
-    out->draft_len = slot->draft_len;
+    memcpy(out->rows, slot->rows, sizeof(out->rows));
     if (s.round->results)
         s.round->results[i] = *out;
 }

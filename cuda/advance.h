@@ -38,7 +38,7 @@ struct advance {
 int launch_score_rows(const struct device_state *state, const struct pass *pass,
                       struct device_score *rows, const float *logits, int64_t stride,
                       cudaStream_t stream);
-/* The slots' target_len or draft_len follow the chunks. */
+/* The slots' rows[role] follow the chunks. */
 int launch_prompt_end(const struct device_state *state, enum model_role role, cudaStream_t stream);
 /* Every turn's k, the host's drafts behind the committed tokens. */
 int launch_turns_begin(const struct device_state *state, cudaStream_t stream);

@@ -39,7 +39,7 @@ static void models_free(struct device *dev)
     for (int i = 0; i < MODEL_ROLES; i++) {
         gpu_net_free(&dev->nets[i]);
         gpu_arena_close(&dev->weights[i]);
-        dev->has_net[i] = false;
+        dev->used[i] = NULL;
     }
     free((void *)dev->setup.self_layers);
     dev->setup.self_layers = NULL;
@@ -56,7 +56,7 @@ static void device_close(struct device *dev)
     for (int i = 0; i < WAITER_ROUNDS; i++)
         gpu_flight_close(&dev->flights[i]);
     gemm_close(dev->gemm);
-    seats_free(&dev->seats);
+    gpu_slots_free(&dev->slots);
     gpu_kv_free(&dev->kv);
     models_free(dev);
     gpu_arena_close(&dev->slot_arena);
@@ -96,6 +96,10 @@ static int setup_check(const struct device *dev, const struct device_setup *s, c
 {
     int rc = device_setup_check(s, ROWS_MAX, err, errlen);
 
+    if (rc == 0 && s->activations != ACTIVATIONS_INT8)
+        return fail(SPECD_EINVAL, err, errlen,
+                    "float activations for integer weights are a matter of the CPU device: on CUDA "
+                    "they are bf16");
     for (int i = 0; rc == 0 && i < MODEL_ROLES; i++) {
         char why[256];
 
@@ -110,35 +114,29 @@ static int setup_check(const struct device *dev, const struct device_setup *s, c
 
 /* ---- sizing ---------------------------------------------------------------------------------- */
 
-/* Lays out both nets over the arenas, which may be counting. */
+/* Lays out the nets over the arenas, which may be counting. used[role]: of nets, or NULL. */
 static int layout_nets(const struct device_setup *s, struct gpu_net nets[MODEL_ROLES],
-                       bool has_net[MODEL_ROLES], struct gpu_arena weights[MODEL_ROLES], char *err,
-                       size_t errlen)
+                       const struct gpu_net *used[MODEL_ROLES],
+                       struct gpu_arena weights[MODEL_ROLES], char *err, size_t errlen)
 {
     for (int i = 0; i < MODEL_ROLES; i++) {
         char why[256];
 
-        has_net[i] = s->models[i] != NULL;
-        if (!has_net[i])
+        used[i] = NULL;
+        if (!s->models[i])
             continue;
         int rc = gpu_net_layout(&nets[i], s->models[i], s->weights[i], s->n_ctx, &weights[i], why,
                                 sizeof(why));
 
         if (rc != 0)
             return fail(rc, err, errlen, "%s: %s", model_role_name(i), why);
+        used[i] = &nets[i];
     }
     if (s->n_self_layers > 0) {
         gpu_net_select(&nets[MODEL_DRAFT], &nets[MODEL_TARGET], s->self_layers, s->n_self_layers);
-        has_net[MODEL_DRAFT] = true;
+        used[MODEL_DRAFT] = &nets[MODEL_DRAFT];
     }
     return 0;
-}
-
-static void net_pointers(const struct gpu_net nets[MODEL_ROLES], const bool has_net[MODEL_ROLES],
-                         const struct gpu_net *out[MODEL_ROLES])
-{
-    for (int i = 0; i < MODEL_ROLES; i++)
-        out[i] = has_net[i] ? &nets[i] : NULL;
 }
 
 /* Rows and logits of the widest passes of each kind. */
@@ -190,7 +188,7 @@ static bool wants_gemm(const struct device_setup *s)
 /* Everything but weights and KV, in the classes of struct device_plan: state of slots; what passes
  * work in; logits, laws, and the scratch of prompt products. */
 struct layout {
-    struct seats *seats;
+    struct gpu_slots *slots;
     struct gpu_forward *forward;
     struct gpu_rounds *rounds;
     struct gemm **gemm;
@@ -204,7 +202,7 @@ static int layout_rest(const struct layout *l, const struct device_setup *s,
     struct gpu_forward_sizes sizes = forward_sizes(s);
     struct gemm_sizes gemm = gemm_sizes(s, nets);
 
-    seats_layout(l->seats, s, target->n_vocab, l->slot);
+    gpu_slots_layout(l->slots, s, target->n_vocab, l->slot);
     gpu_forward_layout(l->forward, nets, s, &sizes, l->activation);
     gpu_rounds_layout(l->rounds, s, target->n_vocab, draft ? draft->n_vocab : 0, l->workspace);
     *l->gemm = NULL;
@@ -216,14 +214,14 @@ static int plan_rest(const struct device *dev, const struct device_setup *s,
                      char *err, size_t errlen)
 {
     struct gpu_arena slot = {0}, activation = {0}, workspace = {0};
-    struct seats seats;
+    struct gpu_slots slots;
     struct gpu_forward forward;
     struct gpu_rounds rounds;
     struct gemm *gemm;
     size_t block_bytes = 0;
 
     (void)layout_rest(
-        &(struct layout){&seats, &forward, &rounds, &gemm, &slot, &activation, &workspace}, s, nets,
+        &(struct layout){&slots, &forward, &rounds, &gemm, &slot, &activation, &workspace}, s, nets,
         &dev->machine);
     if (!gpu_kv_block_bytes(nets, s->kv, &block_bytes) || slot.overflow || activation.overflow ||
         workspace.overflow)
@@ -244,7 +242,6 @@ static int device_plan(const struct device *dev, const struct device_setup *setu
 {
     struct gpu_arena weights[MODEL_ROLES] = {{0}};
     struct gpu_net nets[MODEL_ROLES] = {{0}};
-    bool has_net[MODEL_ROLES];
     const struct gpu_net *used[MODEL_ROLES];
 
     memset(out, 0, sizeof(*out));
@@ -252,9 +249,8 @@ static int device_plan(const struct device *dev, const struct device_setup *setu
 
     if (rc != 0)
         return rc;
-    rc = layout_nets(setup, nets, has_net, weights, err, errlen);
+    rc = layout_nets(setup, nets, used, weights, err, errlen);
     if (rc == 0) {
-        net_pointers(nets, has_net, used);
         for (int i = 0; i < MODEL_ROLES; i++)
             out->weights_bytes[i] = weights[i].used;
         rc = plan_rest(dev, setup, used, out, err, errlen);
@@ -275,16 +271,6 @@ static int open_arena(struct gpu_arena *a, uint64_t bytes, const char *what, cha
         fail(rc, err, errlen, "no memory on the GPU for %s: %llu MiB", what,
              (unsigned long long)bytes >> 20);
     return rc;
-}
-
-static void setup_keep(struct device *dev, const struct device_setup *setup)
-{
-    uint32_t *ids = xcalloc(setup->n_self_layers, sizeof(*ids));
-
-    for (uint32_t i = 0; i < setup->n_self_layers; i++)
-        ids[i] = setup->self_layers[i];
-    dev->setup = *setup;
-    dev->setup.self_layers = ids;
 }
 
 static int load_nets(struct device *dev, const struct device_plan *plan, device_progress *progress,
@@ -312,13 +298,13 @@ static int device_model_load(struct device *dev, const struct device_setup *setu
 
     if (rc != 0)
         return rc;
-    setup_keep(dev, setup);
+    device_setup_keep(&dev->setup, setup);
     for (int i = 0; rc == 0 && i < MODEL_ROLES; i++) {
         if (setup->models[i])
             rc = open_arena(&dev->weights[i], plan.weights_bytes[i], "the weights", err, errlen);
     }
     if (rc == 0)
-        rc = layout_nets(setup, dev->nets, dev->has_net, dev->weights, err, errlen);
+        rc = layout_nets(setup, dev->nets, dev->used, dev->weights, err, errlen);
     if (rc == 0)
         rc = load_nets(dev, &plan, progress, arg, err, errlen);
     dev->has_models = rc == 0;
@@ -339,7 +325,7 @@ static int open_arenas(struct device *dev, const struct device_plan *plan, char 
     size_t parts = 0;
 
     for (int i = 0; i < MODEL_ROLES; i++)
-        parts += dev->has_net[i] ? (size_t)dev->nets[i].n_layers : 0;
+        parts += dev->used[i] ? (size_t)dev->used[i]->n_layers : 0;
     int rc = open_arena(&dev->slot_arena, plan->slot_bytes, "slots", err, errlen);
 
     if (rc == 0)
@@ -353,21 +339,18 @@ static int open_arenas(struct device *dev, const struct device_plan *plan, char 
 
 static int layout_all(struct device *dev, char *err, size_t errlen)
 {
-    const struct gpu_net *nets[MODEL_ROLES];
-
-    net_pointers(dev->nets, dev->has_net, nets);
-    gpu_kv_layout(&dev->kv, nets, dev->setup.kv, dev->n_blocks, &dev->kv_arena);
-    int rc = layout_rest(&(struct layout){&dev->seats, &dev->forward, &dev->rounds, &dev->gemm,
+    gpu_kv_layout(&dev->kv, dev->used, dev->setup.kv, dev->n_blocks, &dev->kv_arena);
+    int rc = layout_rest(&(struct layout){&dev->slots, &dev->forward, &dev->rounds, &dev->gemm,
                                           &dev->slot_arena, &dev->activation_arena,
                                           &dev->workspace_arena},
-                         &dev->setup, nets, &dev->machine);
+                         &dev->setup, dev->used, &dev->machine);
 
     if (rc != 0)
         return fail(rc, err, errlen, "cuBLASLt cannot be started");
     if (dev->slot_arena.failed || dev->activation_arena.failed || dev->workspace_arena.failed ||
         dev->kv_arena.failed)
         return fail(SPECD_ENOMEM, err, errlen, "no memory on the GPU");
-    dev->rounds.state.slots = dev->seats.slots;
+    dev->rounds.state.slots = dev->slots.on_device;
     dev->rounds.state.n_blocks = dev->n_blocks;
     dev->rounds.forward = &dev->forward;
     dev->forward.kv = &dev->kv;
@@ -379,13 +362,13 @@ static int layout_all(struct device *dev, char *err, size_t errlen)
 
 static int open_flights(struct device *dev)
 {
-    int rc = seats_clear(&dev->seats);
+    int rc = gpu_slots_clear(&dev->slots);
 
     if (rc == 0 &&
         cudaMemset(dev->rounds.state.clock, 0, sizeof(struct device_clock)) != cudaSuccess)
         rc = SPECD_EDEVICE;
     for (int i = 0; rc == 0 && i < WAITER_ROUNDS; i++)
-        rc = gpu_flight_open(&dev->flights[i], &dev->seats, dev->setup.k_max);
+        rc = gpu_flight_open(&dev->flights[i], &dev->slots);
     return rc;
 }
 
@@ -435,18 +418,35 @@ static int device_pool_create(struct device *dev, int32_t n_blocks, void (*on_do
     return rc;
 }
 
-/* ---- slots ----------------------------------------------------------------------------------- */
+/* ---- slots and rounds ------------------------------------------------------------------------ */
 
 static int device_slot_set(struct device *dev, int32_t slot, const struct slot_config *config)
 {
-    return dev->has_pool ? seats_stage_config(&dev->seats, slot, config) : SPECD_EINVAL;
+    return dev->has_pool ? gpu_slots_set(&dev->slots, slot, config) : SPECD_EINVAL;
 }
 
 static int device_slot_blocks(struct device *dev, int32_t slot, int32_t first, int32_t n,
                               const int32_t *ids)
 {
-    return dev->has_pool ? seats_stage_blocks(&dev->seats, slot, first, n, ids, dev->n_blocks)
-                         : SPECD_EINVAL;
+    if (!dev->has_pool)
+        return SPECD_EINVAL;
+    return slot_stage_blocks(dev->slots.stage, &dev->slots.shape, slot, first, n, ids,
+                             dev->n_blocks);
+}
+
+static int device_forward(struct device *dev, enum model_role role, enum row_set rows, int step)
+{
+    return round_record_forward(&dev->record, role, rows, step);
+}
+
+static int device_draw(struct device *dev, int step)
+{
+    return round_record_draw(&dev->record, step);
+}
+
+static int device_verify(struct device *dev)
+{
+    return round_record_verify(&dev->record);
 }
 
 const struct device_ops cuda_device_ops = {
@@ -460,9 +460,9 @@ const struct device_ops cuda_device_ops = {
     .slot_set = device_slot_set,
     .slot_blocks = device_slot_blocks,
     .begin = gpu_begin,
-    .forward = gpu_record_forward,
-    .draw = gpu_record_draw,
-    .verify = gpu_record_verify,
+    .forward = device_forward,
+    .draw = device_draw,
+    .verify = device_verify,
     .end = gpu_end,
     .poll = gpu_poll,
     .collect = gpu_collect,

@@ -11,18 +11,8 @@
 #include "machine.h"
 #include "net.h"
 #include "rounds.h"
-#include "seats.h"
+#include "slots.h"
 #include "waiter.h"
-
-/* A round between begin and end. */
-struct recording {
-    bool active;
-    const struct round *round; /* the copy in the flight's input */
-    struct round_shape shape;  /* n_steps: what the sequences want */
-    int32_t n_steps;           /* what was recorded */
-    bool drawable, verifiable; /* the logits of the verb before are these */
-    bool verifies, prompts[MODEL_ROLES];
-};
 
 struct device {
     struct device_info info;
@@ -33,7 +23,7 @@ struct device {
     bool has_models;
     struct gpu_arena weights[MODEL_ROLES];
     struct gpu_net nets[MODEL_ROLES];
-    bool has_net[MODEL_ROLES];
+    const struct gpu_net *used[MODEL_ROLES]; /* of nets; NULL: there is none */
 
     /* from pool_create on */
     bool has_pool;
@@ -41,7 +31,7 @@ struct device {
     cudaStream_t stream;
     struct gpu_arena slot_arena, activation_arena, workspace_arena, kv_arena;
     struct gpu_kv kv;
-    struct seats seats;
+    struct gpu_slots slots;
     struct gpu_forward forward;
     struct gpu_rounds rounds;
     struct gemm *gemm;
@@ -49,16 +39,15 @@ struct device {
     struct gpu_waiter waiter;
     struct gpu_flight flights[WAITER_ROUNDS];
     uint64_t n_submitted, n_collected;
-    struct recording recording;
+    struct round_record record; /* from begin to end */
+    struct round_shape shape;   /* of the same round; n_steps: what its sequences want */
 
     float *window; /* what cuda_device_logits gave */
 };
 
-/* submit.c: the verbs of a round, as device.h has them. */
+/* submit.c: the verbs of a round, as device.h has them; those between begin and end only go into
+ * the record. */
 int gpu_begin(struct device *dev, const struct round *round);
-int gpu_record_forward(struct device *dev, enum model_role role, enum row_set rows, int step);
-int gpu_record_draw(struct device *dev, int step);
-int gpu_record_verify(struct device *dev);
 int gpu_end(struct device *dev);
 int gpu_poll(struct device *dev);
 int gpu_collect(struct device *dev, struct round_result *out);

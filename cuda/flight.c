@@ -5,6 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool cuda_ok(cudaError_t error, const char *what)
+{
+    if (error != cudaSuccess)
+        log_error("cuda: %s: %s", what, cudaGetErrorString(error));
+    return error == cudaSuccess;
+}
+
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 static int pin(void *out, size_t count, size_t size)
@@ -20,15 +27,15 @@ static int pin(void *out, size_t count, size_t size)
     return 0;
 }
 
-int gpu_flight_open(struct gpu_flight *f, const struct seats *seats, int32_t k_max)
+int gpu_flight_open(struct gpu_flight *f, const struct gpu_slots *slots)
 {
-    size_t n = (size_t)seats->n_slots, rows = n * ((size_t)k_max + 1);
+    const struct slot_shape *shape = &slots->shape;
+    size_t n = (size_t)shape->n_slots, rows = n * ((size_t)shape->k_max + 1);
+    size_t words = (size_t)mask_words(shape->n_vocab);
 
-    f->n_slots = seats->n_slots;
-    f->k_max = k_max;
-    size_t words = (size_t)mask_words(seats->n_vocab);
+    f->k_max = shape->k_max;
 
-    if (seat_pages_open(&f->pages, seats) != 0 || pin(&f->input, 1, sizeof(*f->input)) != 0 ||
+    if (slot_pages_open(&f->pages, slots) != 0 || pin(&f->input, 1, sizeof(*f->input)) != 0 ||
         pin(&f->masks, rows, words * sizeof(*f->masks)) != 0 ||
         pin(&f->clock, 1, sizeof(*f->clock)) != 0 ||
         pin(&f->results, n, sizeof(*f->results)) != 0 ||
@@ -48,7 +55,7 @@ int gpu_flight_open(struct gpu_flight *f, const struct seats *seats, int32_t k_m
 
 void gpu_flight_close(struct gpu_flight *f)
 {
-    seat_pages_close(&f->pages);
+    slot_pages_close(&f->pages);
     cudaFreeHost(f->input);
     cudaFreeHost(f->masks);
     cudaFreeHost(f->clock);
@@ -70,12 +77,10 @@ static int read(void *to, const void *from, size_t count, size_t size, cudaStrea
 {
     if (count == 0)
         return 0;
-    cudaError_t rc = cudaMemcpyAsync(to, from, count * size, cudaMemcpyDeviceToHost, stream);
-
-    if (rc == cudaSuccess)
-        return 0;
-    log_error("cuda: reading a round back: %s", cudaGetErrorString(rc));
-    return SPECD_EDEVICE;
+    return cuda_ok(cudaMemcpyAsync(to, from, count * size, cudaMemcpyDeviceToHost, stream),
+                   "reading a round back")
+               ? 0
+               : SPECD_EDEVICE;
 }
 
 int gpu_flight_read(struct gpu_flight *f, const struct gpu_rounds *r, cudaStream_t stream)
@@ -123,39 +128,38 @@ static void finish_scores(struct gpu_flight *f, struct round_result *out)
 }
 
 /* A slot that was set anew since then knows better. */
-static void learn_seqs(const struct gpu_flight *f, struct seats *seats)
+static void learn_seqs(const struct gpu_flight *f, struct gpu_slots *slots)
 {
     const struct round *round = &f->input->round.round;
 
     for (int32_t i = 0; i < round->n_seqs; i++) {
-        struct seat *seat = &seats->seats[round->seqs[i].slot];
+        struct gpu_slot *slot = &slots->slots[round->seqs[i].slot];
         const struct seq_result *r = &f->results[i];
 
-        if (seat->generation != f->generation[i])
+        if (slot->generation != f->generation[i])
             continue;
-        seat->in_flight--;
-        seat->len = r->len;
-        seat->target_len = r->target_len;
-        seat->draft_len = r->draft_len;
+        slot->in_flight--;
+        slot->len = r->len;
+        memcpy(slot->rows, r->rows, sizeof(slot->rows));
     }
 }
 
-static void learn_chunks(const struct gpu_flight *f, struct seats *seats)
+static void learn_chunks(const struct gpu_flight *f, struct gpu_slots *slots)
 {
     const struct round *round = &f->input->round.round;
 
     for (int32_t i = 0; i < round->n_chunks; i++) {
         const struct round_chunk *c = &round->chunks[i];
-        struct seat *seat = &seats->seats[c->slot];
+        struct gpu_slot *slot = &slots->slots[c->slot];
 
-        if (seat->generation != f->chunk_generation[i])
+        if (slot->generation != f->chunk_generation[i])
             continue;
-        seat->in_flight--;
-        *(c->role == MODEL_TARGET ? &seat->target_len : &seat->draft_len) = c->start + c->n;
+        slot->in_flight--;
+        slot->rows[c->role] = c->start + c->n;
     }
 }
 
-void gpu_flight_collect(struct gpu_flight *f, struct seats *seats, struct round_result *out)
+void gpu_flight_collect(struct gpu_flight *f, struct gpu_slots *slots, struct round_result *out)
 {
     memset(out, 0, sizeof(*out));
     out->n_seqs = f->input->round.round.n_seqs;
@@ -164,8 +168,8 @@ void gpu_flight_collect(struct gpu_flight *f, struct seats *seats, struct round_
         finish_logprobs(f, i, &out->seqs[i]);
     }
     finish_scores(f, out);
-    learn_chunks(f, seats);
-    learn_seqs(f, seats);
+    learn_chunks(f, slots);
+    learn_seqs(f, slots);
     out->prompt_ns = f->clock->prompt_ns;
     out->draft_ns = f->clock->draft_ns;
     out->verify_ns = f->clock->verify_ns;

@@ -12,8 +12,8 @@ extern "C" {
 #endif
 
 /* quantize_rows.cu: out (rows, stride) e4m3 = x (rows, k) bf16 over the row's scale, to nearest
- * even; scale = the largest magnitude / 448, 1 for a row of zeros. A row with a number that is none
- * becomes NaN. Beyond k zeros; stride is a multiple of 16. */
+ * even; scale = the largest magnitude / 448, 1 for a row of zeros. A row with a NaN or an
+ * infinity becomes NaN. Beyond k zeros; stride is a multiple of 16. */
 int launch_quantize_rows(uint8_t *out, float *scales /* (rows) */, const uint16_t *x,
                          int32_t x_stride, int32_t rows, int32_t k, int32_t stride,
                          cudaStream_t stream);

@@ -169,26 +169,6 @@ static __global__ void __launch_bounds__(SAMPLING_THREADS_MAX, 1)
         laws[blockIdx.y] = l;
 }
 
-/* grid: rows / block   block: any */
-static __global__ void point_kernel(struct device_law *laws /* (rows) */,
-                                    const int32_t *ids /* (rows) */, int n_rows, int n_vocab)
-{
-    grid_release();
-    grid_wait();
-    int row = (int)(blockIdx.x * blockDim.x + threadIdx.x);
-
-    if (row >= n_rows)
-        return;
-    struct device_law *l = &laws[row];
-    l->n_vocab = n_vocab;
-    l->one_hot = true;
-    l->bad = l->adjusted = false;
-    l->top = ids[row];
-    l->max = l->scale = l->cut_w = 0.0f;
-    l->cut_id = -1;
-    l->sum = LAW_ONE;
-}
-
 /* ---- launchers ------------------------------------------------------------------------------- */
 
 /* Few rows: many blocks each, as long as the device has room for them at once and a block has a
@@ -220,15 +200,5 @@ int launch_laws(struct device_law *laws, int n_rows, int n_vocab, struct samplin
         return SPECD_EDEVICE;
     LAUNCH_TEAMS(law_kernel, shape.parts, dim3((unsigned)shape.parts, (unsigned)n_rows),
                  (unsigned)shape.threads, smem, stream, laws);
-    return LAUNCH_RESULT();
-}
-
-int launch_points(struct device_law *laws, const int32_t *ids, int n_rows, int n_vocab,
-                  cudaStream_t stream)
-{
-    const int threads = 64;
-
-    LAUNCH(point_kernel, (unsigned)((n_rows + threads - 1) / threads), threads, 0, stream, laws,
-           ids, n_rows, n_vocab);
     return LAUNCH_RESULT();
 }

@@ -62,10 +62,6 @@ int launch_qkv(const struct qkv *in, const struct device_state *state, const str
  * positions and D = 128, read through L2. */
 void rope_table(float *rotation, const float *inv_freq, int32_t rope_dim, int32_t first, int32_t n);
 
-/* gate.cu: y (T, F) bf16 = silu(gate) * up. Rows of gate and up start `stride` floats apart. */
-int launch_gate(uint16_t *y, const float *gate, const float *up, int32_t width, int64_t stride,
-                const struct pass *pass, int32_t capacity, cudaStream_t stream);
-
 #ifdef __cplusplus
 }
 #endif

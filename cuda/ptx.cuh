@@ -6,7 +6,7 @@
  * "ISA" names the section of the PTX ISA (8.x and 9.x) that a function and its twin follow. A twin
  * does what the text says and ends the process where the text says nothing, or that it is
  * undefined. An intrinsic of CUDA C++ is no substitute for an instruction: __byte_perm takes three
- * bits of a digit where prmt takes four. scripts/check-ptx.py reads what nvcc makes of this file.
+ * bits of a digit where prmt takes four. scripts/check-kernels.py reads what nvcc makes of this file.
  */
 #ifndef SPECD_CUDA_PTX_CUH
 #define SPECD_CUDA_PTX_CUH
@@ -279,9 +279,9 @@ DEVICE uint2 bf16_of_fp8(uint32_t four)
 
 /* ---- loads that pass by L1 -------------------------------------------------------------------- */
 
-/* load_l2: of what other processors write while this kernel waits for them. l2_prefetch: a hint, of
- * one thread; `bytes` and the address are multiples of 16 (PTX ISA, cp.async.bulk.prefetch.L2).
- * Devices before sm_90 do nothing. */
+/* ISA: Data Movement and Conversion Instructions: ld (.cg), cp.async.bulk.prefetch.
+ * load_l2: of what other processors write while this kernel waits for them. l2_prefetch: a hint, of
+ * one thread; `bytes` and the address are multiples of 16. Devices before sm_90 do nothing. */
 #ifdef SPECD_EMU
 DEVICE uint4 load_l2(const uint4 *from)
 {

@@ -12,7 +12,6 @@
 #include "begin.h"
 #include "forward.h"
 #include "memory.h"
-#include "seats.h"
 
 struct round_shape {
     int32_t n_seqs, n_steps;

@@ -16,6 +16,7 @@
  */
 #include "attention.h"
 #include "common.cuh"
+#include "specd/round_rules.h"
 #include "state.h"
 
 #define THREADS 256
@@ -102,7 +103,7 @@ DEVICE struct wish wish_of_chunk(const struct device_state &s, const struct pass
     const struct device_slot *slot = &s.slots[c->slot];
     if (slot->stopped)
         return w;
-    if (c->start != (r.role == MODEL_TARGET ? slot->target_len : slot->draft_len) || c->n < 1 ||
+    if (c->start != slot->rows[r.role] || c->n < 1 ||
         c->n > slot->len - 1 - c->start)
         __trap();
     w.span.slot = c->slot;
@@ -126,15 +127,12 @@ DEVICE struct wish wish_of_turn(const struct device_state &s, const struct pass_
     if (r.set == ROWS_VERIFY) {
         w.span.pos = slot->len - 1;
         w.span.n = w.n_logits = t->k + 1;
-    } else if (t->source != DRAFT_FROM_MODEL || t->k < r.step) {
-        return w;
-    } else if (r.step == 1) {
-        w.span.pos = slot->draft_len;
-        w.span.n = slot->len - slot->draft_len;
+    } else if (step_drafts(t->source, t->k, r.step)) {
+        w.span.pos = step_first_row(r.step, slot->len, slot->rows[MODEL_DRAFT]);
+        w.span.n = slot->len - 1 + r.step - w.span.pos;
         w.n_logits = 1;
     } else {
-        w.span.pos = slot->len - 2 + r.step;
-        w.span.n = w.n_logits = 1;
+        return w;
     }
     w.span.slot = t->slot;
     return w;

@@ -14,6 +14,7 @@
 
 #include "cudart.h"
 #include "specd/device.h"
+#include "specd/law.h"
 
 #include <stdbool.h>
 
@@ -39,6 +40,17 @@ struct device_law {
     float cut_w;
     int32_t cut_id;
 };
+
+/* The summary of all mass on one token: what a host's draft was drawn from. */
+SPECD_HD void device_law_point(struct device_law *l, int32_t id)
+{
+    l->one_hot = true;
+    l->bad = l->adjusted = false;
+    l->top = id;
+    l->max = l->scale = l->cut_w = 0.0f;
+    l->cut_id = -1;
+    l->sum = LAW_ONE;
+}
 
 /* One sequence's verification: laws q[0..k] and p[0], p[p_stride], ..., of which p[i * p_stride]
  * drafted[i] was drawn. */
@@ -88,9 +100,6 @@ struct sampling_shape sampling_shape_of(int n_rows, int n_vocab, int n_multiproc
 /* Summaries of laws[0..n_rows). */
 int launch_laws(struct device_law *laws, int n_rows, int n_vocab, struct sampling_shape shape,
                 cudaStream_t stream);
-/* laws[i] becomes the point mass on ids[i]: what a host's draft is verified against. */
-int launch_points(struct device_law *laws, const int32_t *ids, int n_rows, int n_vocab,
-                  cudaStream_t stream);
 /* tokens[i] = the draw of a proposal from laws[i]. */
 int launch_draws(const struct device_law *laws, int32_t *tokens, int n_rows, int n_vocab,
                  struct sampling_shape shape, cudaStream_t stream);

@@ -1,5 +1,5 @@
 /*
- * state.h - what lies in device memory at fixed addresses: the seats of sequences, the round that
+ * state.h - what lies in device memory at fixed addresses: the slots of sequences, the round that
  * is being run, and the pass of a model that is being put together.
  *
  * Kernels take the structures of pointers below by value, when a graph is captured; what changes
@@ -23,13 +23,13 @@
 extern "C" {
 #endif
 
-/* A seat. As struct slot of cpu/slots.h. */
+/* As struct slot of cpu/slots.h. */
 struct device_slot {
     int32_t *tokens; /* (n_ctx): len committed ones, drafted ones behind them */
     int32_t *blocks; /* (blocks of n_ctx) ids, -1 where none was set */
-    int32_t len, n_prompt, limit, target_len, draft_len; /* len 0: never set */
+    int32_t len, n_prompt, limit, rows[MODEL_ROLES]; /* len 0: never set */
     uint32_t round;
-    /* Over: committed an end token or met numbers that are none. A round that was submitted before
+    /* Over: committed an end token or met NaN or infinite logits. A round that was submitted before
      * the host knew finds nothing to do here. */
     bool stopped, counting;
     struct sample_params params;             /* its arrays are in device memory */

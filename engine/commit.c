@@ -125,8 +125,8 @@ static void take_tokens(struct engine *e, struct seq *s, const struct seq_result
 {
     seq_append(s, r->tokens, r->n_tokens);
     ASSERT(s->len == r->len);
-    s->target_len = r->target_len;
-    s->draft_len = r->draft_len;
+    s->target_len = r->rows[MODEL_TARGET];
+    s->draft_len = r->rows[MODEL_DRAFT];
     sched_commit(&e->sched, s, !s->draft_kv);
 }
 

@@ -129,8 +129,7 @@ static int send_slot(struct engine *e, struct seq *s)
             .n_tokens = s->len,
             .n_prompt = s->n_prompt,
             .limit = s->limit,
-            .target_len = s->cached_target_len,
-            .draft_len = s->cached_draft_len,
+            .rows = {s->cached_target_len, s->cached_draft_len},
             .round = s->round,
         };
         rc = e->ops->slot_set(e->dev, s->slot, &config);

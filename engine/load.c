@@ -93,6 +93,7 @@ static int fill_setup(struct engine *e, char *err, size_t errlen)
         .self_layers = drafter_configured(c, DRAFT_SELF) ? c->self_layers : NULL,
         .n_self_layers = drafter_configured(c, DRAFT_SELF) ? c->n_self_layers : 0,
         .kv = c->kv,
+        .activations = c->activations,
         .n_slots = c->n_slots,
         .n_ctx = c->n_ctx > 0 ? c->n_ctx : (int)target->n_ctx,
         .max_rows = c->max_rows,
@@ -244,6 +245,9 @@ static int open_device(struct engine *e, int32_t *n_blocks, char *err, size_t er
         return rc;
     int last_tenth = -1;
     rc = e->ops->model_load(e->dev, &e->setup, on_load_progress, &last_tenth, err, errlen);
+    model_file_rest(e->target_file);
+    if (e->draft_file)
+        model_file_rest(e->draft_file);
     if (rc == 0)
         rc = e->ops->pool_create(e->dev, *n_blocks, on_round_done, e, err, errlen);
     return rc;

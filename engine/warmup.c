@@ -88,8 +88,7 @@ static int set_slot(struct warmup *w, int32_t slot, bool prefilled)
         .n_tokens = len,
         .n_prompt = len,
         .limit = w->limit,
-        .target_len = prefilled ? len - 1 : 0,
-        .draft_len = prefilled && e->sched.draft_ctx > 0 ? len - 1 : 0,
+        .rows = {prefilled ? len - 1 : 0, prefilled && e->sched.draft_ctx > 0 ? len - 1 : 0},
     };
     int rc = e->ops->slot_set(e->dev, slot, &config);
     if (rc == 0)

@@ -5,6 +5,8 @@
 # usage: scripts/bench.sh NAME [PART...]     NAME: a short name for the machine: "epyc-2core"
 #   matmul      matrix work alone, in units of merely reading the weights
 #   device      whole passes, draw and verify
+#   activations what rows of 8 bits change in the default model's answers, and in those of the model
+#               that SPECD_BENCH_MODEL names
 #   http        the server over an engine that answers at once
 #   tiny        a tiny synthetic model
 #   serve       the default model with 1, 4, 16 and 64 clients, speculation on and off
@@ -16,14 +18,14 @@
 cd "$ROOT"
 NAME=${1:?usage: scripts/bench.sh NAME [PART...]}
 shift
-PARTS=(matmul device http tiny serve json acceptance load)
+PARTS=(matmul device activations http tiny serve json acceptance load)
 [ $# -eq 0 ] || PARTS=("$@")
 PORT=${SPECD_PORT:-8123}
 
 # shellcheck disable=SC2086
 install_packages $BUILD_PACKAGES $TEST_PACKAGES $MODEL_PACKAGES curl
 build "$ROOT/build-bench" specd specd-fake synth-model bench-matmul bench-device bench-serve \
-    bench-acceptance bench-parse bench-grammar test-models --
+    bench-acceptance bench-activations bench-parse bench-grammar test-models --
 MODEL=$("$ROOT/scripts/get-model.sh")
 B=$ROOT/build-bench
 work=$(mktemp -d)
@@ -66,6 +68,15 @@ part_matmul() {
 part_device() {
     title device "Whole passes, draw and verify"
     "$B/bench-device"
+}
+
+part_activations() {
+    local model
+    title activations "Rows of 8 bits against float activations, the same weights, bf16 KV"
+    for model in "$MODEL" ${SPECD_BENCH_MODEL:+"$SPECD_BENCH_MODEL"}; do
+        "$B/bench-activations" -m "$model" README.md docs/architecture.md docs/api.md engine/round.c |
+            if [ "$model" = "$MODEL" ]; then cat; else tail -n 1; fi
+    done
 }
 
 part_http() {

@@ -1,13 +1,22 @@
 #!/usr/bin/env bash
-# check-spills.sh NVCC ARCHS [FILE...]: compiles every kernel of cuda/ (or the files given) for each
-# architecture ("80;90") and prints registers and shared memory of each; fails if one spills
-# registers or keeps an array in local memory, which the kernels here must not.
+# check-spills.sh NVCC ARCHS [-o DIR] [FILE...]: compiles every kernel of cuda/ and of
+# tests/emu/ptx_kernels.cu (or the files given) for each architecture ("80;90") and prints registers
+# and shared memory of each; fails if one spills registers or keeps an array in local memory, which
+# the kernels here must not. -o: leaves in DIR/sm_NN what was printed (report) and each file's PTX,
+# for check-kernels.py.
 . "$(dirname "$0")/lib.sh"
-[ $# -ge 2 ] || die "usage: check-spills.sh NVCC ARCHS [FILE...]"
+[ $# -ge 2 ] || die "usage: check-spills.sh NVCC ARCHS [-o DIR] [FILE...]"
 NVCC=$1
 ARCHS=${2//;/ }
 shift 2
-[ $# -gt 0 ] || set -- "$ROOT"/cuda/*.cu
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+out=$tmp/kept
+if [ "${1:-}" = -o ]; then
+    out=$2
+    shift 2
+fi
+[ $# -gt 0 ] || set -- "$ROOT"/cuda/*.cu "$ROOT"/tests/emu/ptx_kernels.cu
 
 # Reads ptxas' report: one line a kernel, and the exit status.
 report() {
@@ -32,16 +41,19 @@ report() {
         END { exit bad > 0 || n == 0 }'
 }
 
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
 bad=0
 for arch in $ARCHS; do
+    kept=$out/sm_$arch
+    mkdir -p "$kept"
+    rm -f "$kept"/*.ptx "$kept/report"
     for file in "$@"; do
-        echo "sm_$arch $(basename "$file")"
-        "$NVCC" -std=c++17 "-arch=sm_$arch" -fmad=false -ftz=false -prec-div=true \
-            -I "$ROOT/include" -I "$ROOT/cuda" -Xptxas -v -cubin -o "$tmp/out.cubin" "$file" \
+        ptx=$kept/$(basename "$file" .cu).ptx
+        echo "sm_$arch $(basename "$file")" | tee -a "$kept/report"
+        { "$NVCC" -std=c++17 "-arch=sm_$arch" -fmad=false -ftz=false -prec-div=true \
+            -I "$ROOT/include" -I "$ROOT/cuda" -ptx -o "$ptx" "$file" &&
+            "$NVCC" "-arch=sm_$arch" -Xptxas -v -cubin -o "$tmp/out.cubin" "$ptx"; } \
             >"$tmp/log" 2>&1 || { cat "$tmp/log" && die "nvcc on $file for sm_$arch"; }
-        report <"$tmp/log" || bad=1
+        report <"$tmp/log" | tee -a "$kept/report" || bad=1
     done
 done
 [ "$bad" = 0 ] || die "a kernel spills or uses local memory" "the lines marked BAD above say which"

@@ -1,69 +1,40 @@
 #!/usr/bin/env bash
-# Collects what the daemon is built and run with into build-carry/: headers, shared libraries and
-# what these need, pkg-config and its files. Copied beside the sources to a machine of the same
-# architecture with a newer libc, they let scripts/gpu-check.sh build the daemon where nothing can
-# be installed. The folder is git-ignored.
+# Packs what scripts/gpu-short.sh runs, so that nothing has to be built on a machine with a GPU and
+# nothing installed: the tests, also with every tensor an allocation of its own for the sanitizers,
+# the benches, the daemon and its libraries. Kernels are sm_90's, and PTX for newer GPUs to compile.
+# build-carry/specd-gpu.tar.xz is git-ignored and goes to that machine beside the sources; it needs
+# the same architecture, a C library as new as this one's, and libcublasLt of the toolkit's version.
 #
 # usage: scripts/gpu-carry.sh
 . "$(dirname "$0")/lib.sh"
-cd "$ROOT"
-TO=$ROOT/build-carry
-MODULES="libmicrohttpd gnutls libuv libcjson libpcre2-8"
-LIMIT_MB=64
+. "$ROOT/scripts/gpu-steps.sh"
+LIMIT_MB=50
 
 # shellcheck disable=SC2086
-install_packages $BUILD_PACKAGES
-rm -rf "$TO"
-mkdir -p "$TO/lib/pkgconfig" "$TO/include" "$TO/bin"
+install_packages $BUILD_PACKAGES xz-utils
+log=$(mktemp)
+say "build"
+gpu_build "$ROOT/build-gpu" 90 >"$log" 2>&1 || { tail -n 40 "$log" >&2 && die "the build" "see above"; }
+rm -f "$log"
 
-# The C library is the other machine's own.
-is_system() { case $1 in libc.so* | libm.so* | libpthread* | libdl* | librt* | ld-linux* | linux-vdso*) ;; *) false ;; esac }
+FROM=$ROOT/build-gpu
+TO=$(mktemp -d)
+trap 'rm -rf "$TO"' EXIT
+cp -r "$FROM/gpu-tests" "$FROM/gpu-tests-checked" "$FROM/bench-gpu" "$FROM/bench-kernels" \
+    "$FROM/specd" "$FROM/synth-model" "$TO/"
+mkdir "$TO/lib"
+# The C and C++ libraries and cuBLASLt, half a gigabyte, are that machine's own.
+ldd "$FROM/specd" | awk '$3 ~ /^\// { print $3 }' |
+    grep -v -E '/(libc|libm|libpthread|libdl|librt|libstdc\+\+|libgcc_s|libcublasLt)\.so' |
+    xargs -I{} cp -L {} "$TO/lib/"
+# Names of the host's functions; kernels keep their lines.
+find "$TO" -type f -exec strip --strip-debug {} +
 
-# take FILE: a library under the name by which it is looked for
-take() { cp -L "$1" "$TO/lib/$(basename "$1")"; }
-
-take_needs() {
-    local name path
-    ldd "$1" | awk '$3 ~ /^\// { print $1, $3 }' | while read -r name path; do
-        is_system "$name" || cp -L "$path" "$TO/lib/$name"
-    done
-}
-
-for module in $MODULES; do
-    pkg-config --exists "$module" || die "pkg-config does not know $module" "install its -dev package"
-    dir=$(pkg-config --variable=libdir "$module")
-    include=$(pkg-config --variable=includedir "$module")
-    for name in $(pkg-config --libs-only-l "$module"); do
-        file=$dir/lib${name#-l}.so
-        [ -e "$file" ] || continue
-        is_system "$(basename "$file")" && continue
-        take "$file"
-        soname=$(objdump -p "$file" | awk '$1 == "SONAME" { print $2 }')
-        cp -L "$file" "$TO/lib/$soname"
-        take_needs "$file"
-    done
-    # Only the modules' own headers: the other machine's libc has its own.
-    case $module in
-    libmicrohttpd) cp "$include/microhttpd.h" "$TO/include/" ;;
-    gnutls) cp -r "$include/gnutls" "$TO/include/" ;;
-    libuv) cp -r "$include/uv" "$include/uv.h" "$TO/include/" ;;
-    libcjson) cp -r "$include/cjson" "$TO/include/" ;;
-    libpcre2-8) cp "$include/pcre2.h" "$TO/include/" ;;
-    esac
-    # Relative to the file, so that the folder can lie anywhere.
-    {
-        echo "prefix=\${pcfiledir}/../.."
-        echo "Name: $module"
-        echo "Description: carried"
-        echo "Version: $(pkg-config --modversion "$module")"
-        echo "Cflags: -I\${prefix}/include$([ "$module" = libcjson ] && echo " -I\${prefix}/include/cjson")"
-        echo "Libs: -L\${prefix}/lib -Wl,-rpath-link,\${prefix}/lib $(pkg-config --libs-only-l "$module")"
-    } >"$TO/lib/pkgconfig/$module.pc"
-done
-tool=$(readlink -f "$(command -v pkg-config)")
-cp -L "$tool" "$TO/bin/pkg-config"
-take_needs "$tool"
-
-mb=$(du -sm "$TO" | cut -f1)
-[ "$mb" -lt $LIMIT_MB ] || die "$TO has $mb MB, more than $LIMIT_MB" "see which library grew"
-say "$TO: $mb MB, $(find "$TO/lib" -name '*.so*' | wc -l) libraries"
+say "pack"
+mkdir -p "$(dirname "$CARRY")"
+# The programs hold the same kernels: a dictionary as large as all of them finds that.
+(cd "$TO" && tar -cf - --owner=0 --group=0 -- *) |
+    xz -T1 --lzma2=preset=9e,dict=512MiB >"$CARRY"
+mb=$(($(stat -c %s "$CARRY") / 1000000 + 1))
+[ "$mb" -le $LIMIT_MB ] || die "$CARRY has $mb MB, more than $LIMIT_MB" "see what grew"
+say "$CARRY: $mb MB of $(du -sm "$TO" | cut -f1), $(find "$TO" -type f | wc -l) files"

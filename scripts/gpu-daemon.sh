@@ -6,7 +6,10 @@
 . "$(dirname "$0")/lib.sh"
 B=${1:?usage: gpu-daemon.sh BUILD [cuda|cpu]}
 DEVICE=${2:-cuda}
-PORT=${SPECD_PORT:-8131}
+PORT=$(python3 -c 'import socket
+s = socket.socket()
+s.bind(("127.0.0.1", 0))
+print(s.getsockname()[1])')
 
 work=$(mktemp -d)
 server=
@@ -19,10 +22,10 @@ shape=(--embd 128 --heads 4 --kv-heads 2 --ff 256 --vocab 512 --ctx 1024 --seed 
     --port "$PORT" &
 server=$!
 
-python3 - "http://127.0.0.1:$PORT" <<'PY' || die "the daemon's answers" "its log is above"
+python3 - "http://127.0.0.1:$PORT" $server <<'PY' || die "the daemon's answers" "its log is above"
 import json, sys, time, urllib.error, urllib.request
 
-url = sys.argv[1]
+url, pid = sys.argv[1:]
 
 
 def ready():
@@ -42,6 +45,8 @@ def ask(speculate, **fields):
 for _ in range(300):
     if ready():
         break
+    if open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] == "Z":
+        sys.exit("it ended at its start")
     time.sleep(0.2)
 bad = 0
 for fields in ({"temperature": 0}, {"temperature": 1, "seed": 11}):

@@ -38,17 +38,35 @@ install_packages() {
         >/dev/null || die "apt-get install$missing" "run it by hand and read its messages"
 }
 
-# build DIR TARGET... -- CMAKE_OPTION...: configures and builds quietly, shows the log on failure.
+# quietly WHAT COMMAND...: shows the end of its messages if it fails.
+quietly() {
+    local what=$1 log
+    shift
+    log=$(mktemp)
+    "$@" >"$log" 2>&1 || {
+        tail -n 60 "$log" >&2
+        die "$what" "its messages are above; the whole log is $log"
+    }
+    rm -f "$log"
+}
+# configure DIR CMAKE_OPTION...
+configure() {
+    local dir=$1
+    shift
+    quietly "cmake in $dir" cmake -S "$ROOT" -B "$dir" -G Ninja "$@"
+}
+# compile DIR TARGET...
+compile() {
+    local dir=$1
+    shift
+    quietly "the build in $dir" cmake --build "$dir" -j "$JOBS" ${1:+--target "$@"}
+}
+# build DIR TARGET... -- CMAKE_OPTION...: both.
 build() {
-    local dir=$1 targets=() log
+    local dir=$1 targets=()
     shift
     while [ $# -gt 0 ] && [ "$1" != -- ]; do targets+=("$1") && shift; done
     [ $# -eq 0 ] || shift
-    log=$(mktemp)
-    cmake -S "$ROOT" -B "$dir" -G Ninja "$@" >"$log" 2>&1 &&
-        cmake --build "$dir" -j "$JOBS" ${targets[0]:+--target "${targets[@]}"} >>"$log" 2>&1 || {
-        tail -n 60 "$log" >&2
-        die "the build in $dir" "the compiler's messages are above; the whole log is $log"
-    }
-    rm -f "$log"
+    configure "$dir" "$@"
+    compile "$dir" "${targets[@]}"
 }

@@ -48,6 +48,7 @@ find "$ROOT/build-test/fuzz/tests/fuzz" -maxdepth 1 -name "fuzz_*" -type f -exec
 
 if command -v nvcc >/dev/null; then
     say "nvcc: the other architectures"
-    "$ROOT/scripts/check-spills.sh" nvcc "80;100" >/dev/null
+    "$ROOT/scripts/check-spills.sh" nvcc "80;100" -o "$ROOT/build-test/kernels" >/dev/null
+    "$ROOT/scripts/check-kernels.py" "$ROOT/build-test/kernels" >/dev/null
 fi
 say "all passed, $SKIPPED parts skipped"

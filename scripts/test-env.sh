@@ -11,13 +11,18 @@ export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktra
 export TSAN_OPTIONS=halt_on_error=1
 
 # run NAME CTEST_ARGUMENT... -- CMAKE_OPTION...
+# Builds what the chosen tests need, and the targets in the variable ALSO.
 run() {
-    local name=$1 args=()
+    local name=$1 args=() targets
     shift
     while [ $# -gt 0 ] && [ "$1" != -- ]; do args+=("$1") && shift; done
     shift
     say "$name: build"
-    build "$ROOT/build-test/$name" all -- -DSPECD_WERROR=ON "$@"
+    configure "$ROOT/build-test/$name" -DSPECD_WERROR=ON "$@"
+    targets=$("$ROOT/scripts/test-targets.py" "$ROOT/build-test/$name" "${args[@]}") ||
+        die "the list of tests in the $name build" "its messages are above"
+    # shellcheck disable=SC2086
+    compile "$ROOT/build-test/$name" $targets ${ALSO-}
     say "$name: test"
     ctest --test-dir "$ROOT/build-test/$name" --output-on-failure -j "$JOBS" "${args[@]}" ||
         die "tests of the $name build" "run one again: ctest --test-dir build-test/$name -R NAME -V"

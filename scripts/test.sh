@@ -15,4 +15,5 @@ QUICK="unit|device|engine|exact|golden|http|fuzz|oracle|emu|nvcc"
 run thread -L "thread" -LE "^device$" -- -DSPECD_SANITIZE=thread
 run hostile -L "hostile" -- "-DSPECD_SANITIZE=address;undefined" -DSPECD_HOSTILE=ON
 run sanitize -L "$QUICK" -LE "slow|long" -E smollm2 -- "-DSPECD_SANITIZE=address;undefined"
-run release -L "$QUICK" -LE "long|emu" --
+# Benches and tools have no tests of their own, but are to compile.
+ALSO="bench/all tools/all specd-gpu" run release -L "$QUICK" -LE "long|emu" --

@@ -116,7 +116,10 @@ static const struct option *env_option(const char *name, size_t len)
 
 static void warn_unknown(const char *name, size_t len)
 {
+    static const char of_cuda[] = "SPECD_NO_OVERLAP"; /* cuda/overlap.h; no option */
     char option[64], nearest[80];
+    if (len == strlen(of_cuda) && memcmp(name, of_cuda, len) == 0)
+        return;
     size_t n = MIN(len - strlen("SPECD_"), sizeof option);
     for (size_t i = 0; i < n; i++) {
         char c = name[strlen("SPECD_") + i];

@@ -118,6 +118,10 @@ const struct option options[] = {
      .help = "CUDA device: launch kernels one by one, for finding faults; slower, same results"},
     {CUSTOM("kv-type", set_kv_type), .value = "TYPE", .fallback = "bf16",
      .help = "type of the KV cache: bf16, f32 or, on CUDA, fp8"},
+    {CHOICE("activations", engine.activations), .value = "TYPE", .choices = "int8|f32",
+     .fallback = "int8",
+     .help = "CPU device: what weights of integer types multiply: rows rounded to int8, or as they "
+             "are"},
     {CUSTOM("device", set_device), .value = "DEVICE", .fallback = "auto",
      .help = "auto, cpu or cuda[:N]; auto: a CUDA device where there is one, else the CPU"},
     {INT("ctx-size", engine.n_ctx), .letter = "c", .min = 16, .max = 1 << 24,

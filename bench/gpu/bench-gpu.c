@@ -3,17 +3,17 @@
  * random weights, 8B and 1B.
  *
  *   bench-gpu [-d cuda|cpu] [-s real|small|tiny] [-r ROUNDS] [-n SLOTS] [-c CONTEXT] [-l LONGEST]
- *             [-b SECONDS] [-1] [-R] [-O] [MEASURE...]
+ *             [-b SECONDS] [-1] [-R] [-O] [-e] [MEASURE...]
  *   bench-gpu -p [-c CONTEXT]
  *
- * Measures: decode draft rows gap sampling speedup slots prompts contexts types; all by default, in
+ * Measures: draft decode rows gap sampling speedup slots prompts contexts types; all by default, in
  * this order. -b: from so many seconds on, what has not begun is skipped, and said so. Device times
  * are the device's own (round_result), round times the host's; all after a warm-up, medians or
  * means of ROUNDS rounds. Predictions beside them are for the bandwidth found. `-d cpu -s small`
  * tries the program out on any machine.
  *
  *   -1  one round in flight     -R  reproducible: all rows' attention on the matrix units
- *   -O  launches do not overlap
+ *   -O  launches do not overlap  -e  no graphs: launches one by one
  *   -p  measures nothing: what a pass should take on known GPUs, kernel by kernel
  */
 #include "measures.h"
@@ -29,8 +29,8 @@ int stream_rounds = 60;
 
 static int skipped;
 
-static const char *const names[] = {"decode",  "draft", "rows",    "gap",      "sampling",
-                                    "speedup", "slots", "prompts", "contexts", "types"};
+static const char *const names[] = {"draft",   "decode", "rows",    "gap",      "sampling",
+                                    "speedup", "slots",  "prompts", "contexts", "types"};
 
 struct wish {
     char **names;
@@ -72,9 +72,10 @@ static bool begin(const struct config *c, const struct wish *w, const char *name
 
 static void print_head(const struct bench *b)
 {
-    printf("- device: %s, %.1f GB, measured read bandwidth %.0f GB/s, %d in flight%s%s\n",
+    printf("\n- device: %s, %.1f GB, measured read bandwidth %.0f GB/s, %d in flight%s%s%s\n",
            b->info.name, (double)b->info.memory_bytes * 1e-9, b->info.read_bandwidth * 1e-9,
            b->depth, b->setup.reproducible ? ", reproducible" : "",
+           b->setup.eager ? ", no graphs" : "",
            getenv("SPECD_NO_OVERLAP") ? ", launches do not overlap" : "");
     for (int role = 0; role < MODEL_ROLES; role++) {
         const struct shape *s = b->shapes[role];
@@ -95,6 +96,7 @@ static void run_pair(const struct config *c, const struct wish *w)
                               .context = c->context,
                               .longest = c->longest,
                               .max_rows = MIN(2048, c->longest),
+                              .eager = c->eager,
                               .reproducible = c->reproducible,
                               .one_in_flight = c->one_in_flight};
     struct bench b;
@@ -137,7 +139,7 @@ static int number(const char *arg, int min, int max)
 static _Noreturn void usage(void)
 {
     fprintf(stderr, "usage: bench-gpu [-d cuda|cpu] [-s real|small|tiny] [-r ROUNDS] [-n SLOTS] "
-                    "[-c CONTEXT] [-l LONGEST] [-b SECONDS] [-1] [-R] [-O] [MEASURE...]\n"
+                    "[-c CONTEXT] [-l LONGEST] [-b SECONDS] [-1] [-R] [-O] [-e] [MEASURE...]\n"
                     "       bench-gpu -p [-c CONTEXT]\nmeasures:");
     for (size_t i = 0; i < COUNT_OF(names); i++)
         fprintf(stderr, " %s", names[i]);
@@ -185,7 +187,7 @@ int main(int argc, char **argv)
     const char *device = "cuda";
     bool on_paper = false;
     int c;
-    while ((c = getopt(argc, argv, "d:s:r:n:c:l:b:1ROp")) != -1) {
+    while ((c = getopt(argc, argv, "d:s:r:n:c:l:b:1ROep")) != -1) {
         if (c == 'd')
             device = optarg;
         else if (c == 's')
@@ -206,6 +208,8 @@ int main(int argc, char **argv)
             config.reproducible = true;
         else if (c == 'O')
             setenv("SPECD_NO_OVERLAP", "1", 1); /* before the first launch looks */
+        else if (c == 'e')
+            config.eager = true;
         else if (c == 'p')
             on_paper = true;
         else
@@ -220,13 +224,13 @@ int main(int argc, char **argv)
     check_names(&w);
     config.ops = ops_of(device);
     config.longest = MAX(config.longest, config.context);
-    if (wants_pair(&w))
-        run_pair(&config, &w);
     if (begin(&config, &w, "draft"))
         measure_draft_alone(&config);
+    if (wants_pair(&w))
+        run_pair(&config, &w);
     if (begin(&config, &w, "types"))
         measure_types(&config);
     verdicts_print();
     shape_models_free();
-    return skipped > 0 ? 3 : 0;
+    return skipped > 0 ? EXIT_PARTLY : 0;
 }

@@ -93,8 +93,7 @@ static void slot_start(struct bench *b, int32_t slot, int rows, int tokens)
         .n_tokens = tokens,
         .n_prompt = tokens,
         .limit = b->setup.n_ctx,
-        .target_len = rows,
-        .draft_len = b->shapes[MODEL_DRAFT] ? rows : 0,
+        .rows = {rows, b->shapes[MODEL_DRAFT] ? rows : 0},
     };
     config.params = (struct sample_params){
         .target = b->law, .draft = b->law, .seed = (uint64_t)slot + 1, .n_logprobs = -1};

@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static double predicted(const struct bench *b, enum model_role role, int rows, int context)
@@ -58,17 +59,17 @@ void measure_draft_alone(const struct config *c)
                               .max_rows = 512,
                               .reproducible = c->reproducible,
                               .one_in_flight = c->one_in_flight};
-    for (int eager = 0; eager < 2; eager++) {
+    for (int eager = c->eager; eager < 2; eager++) {
         struct bench b;
         char err[256] = "";
         plan.eager = eager;
         if (bench_open(&b, c->ops, &plan, err, sizeof(err)) != 0) {
-            printf("\n%s alone%s: skipped: %s\n", c->draft->name, eager ? ", eager" : "", err);
-            continue;
+            fprintf(stderr, "bench-gpu: %s\n", err);
+            exit(1);
         }
         struct timing t = bench_stream(&b, 1, c->context, 0, DRAFT_FROM_MODEL, -1, stream_rounds);
         double share = 100 * share_read(&b, MODEL_TARGET, c->context, t.verify);
-        if (!eager)
+        if (eager == c->eager)
             printf("\n## %s alone: one draft step\n\n| launches | pass ms | predicted pass ms | of "
                    "measured bandwidth, the pass | the round | tokens/s |\n"
                    "|---|---:|---:|---:|---:|---:|\n",

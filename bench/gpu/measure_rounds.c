@@ -97,7 +97,7 @@ void measure_speedup(struct bench *b)
            ALPHA);
     for (int k = 1; k <= 8; k++) {
         struct timing t =
-            bench_stream(b, 1, b->context, k, DRAFT_FROM_MODEL, ALPHA, MAX(stream_rounds, 100));
+            bench_stream(b, 1, b->context, k, DRAFT_FROM_MODEL, ALPHA, 2 * stream_rounds);
         double c = t.draft / k / plain.wall, tokens = expected_tokens(ALPHA, k);
         /* Tokens are counted on paper: a hundred coins would only add noise. */
         double gain = tokens / t.wall * plain.wall, closed = tokens / (c * k + 1);
@@ -127,8 +127,8 @@ void measure_slots(struct bench *b, int most)
         double best = 0, rate[2];
         int k_best = 0;
         for (size_t i = 0; i < COUNT_OF(ks); i++) {
-            struct timing t =
-                bench_stream(b, n, b->context, ks[i], DRAFT_FROM_MODEL, ks[i] ? ALPHA : -1, 20);
+            struct timing t = bench_stream(b, n, b->context, ks[i], DRAFT_FROM_MODEL,
+                                           ks[i] ? ALPHA : -1, MIN(stream_rounds, 20));
             double value = expected_tokens(ALPHA, ks[i]) / t.wall;
             if (value > best * (i == 0 ? 1 : MARGIN))
                 best = value, k_best = ks[i];

@@ -15,7 +15,7 @@ struct config {
     int context; /* computed rows of every slot */
     int longest; /* the longest context measured */
     int slots;   /* the most slots measured */
-    bool reproducible, one_in_flight;
+    bool eager, reproducible, one_in_flight;
     uint64_t deadline; /* clock_ns from which measures are skipped; 0: none */
 };
 

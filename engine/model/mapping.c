@@ -38,6 +38,11 @@ int mapping_open(struct mapping *m, const char *path, char *err, size_t errlen)
     return rc;
 }
 
+void mapping_rest(struct mapping *m)
+{
+    madvise((void *)(uintptr_t)m->data, m->size, MADV_DONTNEED);
+}
+
 void mapping_close(struct mapping *m)
 {
     if (m->data)

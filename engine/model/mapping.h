@@ -19,6 +19,8 @@ struct mapping {
 
 /* SPECD_EFILE for anything but a regular file with at least one byte. */
 int mapping_open(struct mapping *m, const char *path, char *err, size_t errlen);
+/* Gives back the memory of what was read so far; what is touched again is read again. */
+void mapping_rest(struct mapping *m);
 void mapping_close(struct mapping *m);
 
 #endif

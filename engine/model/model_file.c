@@ -180,6 +180,12 @@ int model_file_open(struct model_file **out, const char *path, char *err, size_t
     return rc;
 }
 
+void model_file_rest(struct model_file *mf)
+{
+    for (size_t i = 0; i < mf->n_maps; i++)
+        mapping_rest(&mf->maps[i]);
+}
+
 void model_file_close(struct model_file *mf)
 {
     if (!mf)

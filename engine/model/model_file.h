@@ -23,6 +23,8 @@ struct model_file {
 
 /* SPECD_EFILE with one line naming file, field and reason. */
 int model_file_open(struct model_file **out, const char *path, char *err, size_t errlen);
+/* Once a device has the weights: gives the memory back that reading the files took. */
+void model_file_rest(struct model_file *mf);
 void model_file_close(struct model_file *mf);
 
 #endif

@@ -11,9 +11,9 @@
  *
  * A slot's state on the device:
  *   tokens[0..len)  committed text, prompt and generated; len >= 1
- *   target_len      rows of target KV that are valid. Between rounds of a decoding slot this is
- *                   len - 1: the last committed token is fed by the next verify pass.
- *   draft_len       rows of draft KV that are valid, <= len - 1
+ *   rows[role]      rows of that model's KV that are valid, <= len - 1. Between rounds of a
+ *                   decoding slot the target has len - 1: the last committed token is fed by the
+ *                   next verify pass.
  *   round           number of the request's next round: part of the random counter
  * A row is one (slot, position): the token fed is tokens[position], so a pass is described by slots
  * and positions only, and drafted tokens x~_k, kept at tokens[len - 1 + k], never leave the device.
@@ -54,6 +54,10 @@ enum model_role { MODEL_TARGET, MODEL_DRAFT, MODEL_ROLES };
 /* How weights are kept on the device. NATIVE keeps a file's own blocks where there is a kernel. */
 enum weight_type { WEIGHT_NATIVE, WEIGHT_F32, WEIGHT_BF16, WEIGHT_Q8_0, WEIGHT_FP8, WEIGHT_INT4 };
 enum kv_type { KV_BF16, KV_F32, KV_FP8 };
+/* What integer weights multiply on the CPU device: rows rounded to 8 bits, 15 where a value stands
+ * out, or floats as they are. The CUDA device has a format of its own and refuses all but the
+ * default. */
+enum activations { ACTIVATIONS_INT8, ACTIVATIONS_F32 };
 
 /* ---- opening and sizing ---------------------------------------------------------------------- */
 
@@ -74,6 +78,7 @@ struct device_setup {
     const uint32_t *self_layers;
     uint32_t n_self_layers;
     enum kv_type kv;
+    enum activations activations;
     int n_slots;  /* 1 .. SPECD_SLOTS_MAX */
     int n_ctx;    /* longest sequence, tokens */
     int max_rows; /* rows of one prompt pass */
@@ -139,10 +144,9 @@ struct slot_config {
     struct sample_params params;
     const int32_t *tokens; /* (n_tokens) committed so far; copied */
     int32_t n_tokens;
-    int32_t n_prompt;   /* of these, the prompt */
-    int32_t limit;      /* committed tokens never exceed this; <= n_ctx */
-    int32_t target_len; /* rows whose KV the slot's blocks hold already */
-    int32_t draft_len;
+    int32_t n_prompt;          /* of these, the prompt */
+    int32_t limit;             /* committed tokens never exceed this; <= n_ctx */
+    int32_t rows[MODEL_ROLES]; /* of each model's KV that the slot's blocks hold already */
     uint32_t round;
 };
 
@@ -163,9 +167,9 @@ struct round_seq {
     const uint32_t *masks;
 };
 
-/* Rows start..start+n of a slot through one model. start is that model's target_len or draft_len,
- * start + n <= len - 1. Catch-up of a lagging draft is such a chunk. A scored one is the target's,
- * of a slot with n_logprobs >= 0; scored rows are at most SPECD_SCORE_ROWS in a round. */
+/* Rows start..start+n of a slot through one model. start is rows[role], start + n <= len - 1.
+ * Catch-up of a lagging draft is such a chunk. A scored one is the target's, of a slot with
+ * n_logprobs >= 0; scored rows are at most SPECD_SCORE_ROWS in a round. */
 struct round_chunk {
     int32_t slot;
     enum model_role role;
@@ -202,9 +206,9 @@ struct seq_result {
     int32_t n_tokens; /* committed this round: n_accepted + 1, fewer at an end token; 0: the slot
                          had ended in a round that was in flight when this one was submitted */
     int32_t tokens[SPECD_K_MAX + 1];
-    float overlap[SPECD_K_MAX];         /* sum over the vocabulary of min(p, q), positions up to
-                                           and including the first rejection */
-    int32_t len, target_len, draft_len; /* the slot after the round */
+    float overlap[SPECD_K_MAX];     /* sum over the vocabulary of min(p, q), positions up to
+                                       and including the first rejection */
+    int32_t len, rows[MODEL_ROLES]; /* the slot after the round */
     uint32_t flags;
     /* With n_logprobs >= 0: per committed token its own and the top alternatives. Valid until the
      * next begin; NULL otherwise. (n_tokens) and (n_tokens, n_logprobs). */

@@ -30,6 +30,7 @@ struct engine_config {
     const char *alias;         /* model id; NULL: from the file */
     enum weight_type weights, draft_weights;
     enum kv_type kv;
+    enum activations activations;
     int n_ctx; /* 0: the model's */
     int n_slots, max_rows, threads;
     bool reproducible, eager; /* see device_setup */

@@ -34,7 +34,7 @@ bool rig_is_cpu(void)
 void rig_force_portable(bool on)
 {
     if (rig_is_cpu())
-        cpu_force_portable(on);
+        cpu_limit(on ? ISA_PORTABLE : ISA_COUNT);
 }
 
 struct device_setup rig_setup(const struct model *target, const struct model *draft)

@@ -90,7 +90,7 @@ static void decode_one(struct rig *r, const struct way *w, const struct fixture 
                                  .n_tokens = LEN + i,
                                  .n_prompt = LEN,
                                  .limit = 512,
-                                 .target_len = LEN + i - 1};
+                                 .rows = {LEN + i - 1, 0}};
     assert_int_equal(r->ops->slot_set(r->dev, w->slot, &config), 0);
     rig_clear(r);
     companions_round(r, w, i);
@@ -199,7 +199,7 @@ static void test_bf16(void **state)
     check_ways(*state, ways, COUNT_OF(ways));
 }
 
-/* Other matrix kernels, the same bits; test_device_ops.c compares the other operations. */
+/* Other kernels, the same bits: matrices (test_matmul.c has every instruction set) and the rest. */
 static void test_portable(void **state)
 {
     static const struct way ways[] = {{.threads = 2, .verify_rows = true}};

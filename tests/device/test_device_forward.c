@@ -60,6 +60,7 @@ struct forward_case {
     int n;
     enum kv_type kv;
     enum weight_type weights;
+    enum activations activations;
     enum { ON_ALL, ON_CPU, ON_GPU } only; /* a shape or type that only this device has */
     double tolerance;                     /* 0: the usual one */
 };
@@ -73,6 +74,7 @@ static void check_refusal(const struct forward_case *c, const struct model *m)
     char err[256] = "";
     setup.kv = c->kv;
     setup.weights[MODEL_TARGET] = c->weights;
+    setup.activations = c->activations;
     assert_int_equal(rig_ops()->open(&dev, -1, err, sizeof(err)), 0);
     assert_int_equal(rig_ops()->plan(dev, &setup, &plan, err, sizeof(err)), SPECD_EINVAL);
     assert_true(strlen(err) > 0);
@@ -86,6 +88,7 @@ static double worst_difference(const struct forward_case *c, const struct model 
     struct device_setup setup = rig_setup(m, NULL);
     setup.kv = c->kv;
     setup.weights[MODEL_TARGET] = c->weights;
+    setup.activations = c->activations;
     setup.threads = 2;
     struct rig *r = rig_new(&setup, c->shape.seed);
     struct sample_params params = rig_params();
@@ -205,6 +208,8 @@ static void test_long_texts(void **state)
         check_case(&cases[i]);
 }
 
+/* On the CPU, integer weights once with float activations, which lose nothing, and once with those
+ * of 8 bits. These move each x by up to 1/254 of the largest of its 32. Observed: .009 to .029. */
 static void test_weight_types(void **state)
 {
     (void)state;
@@ -215,6 +220,13 @@ static void test_weight_types(void **state)
                                  .kv = KV_F32};
         c.shape.type = (enum dtype)t;
         c.shape.n_embd = c.shape.n_ff = 256;
+        c.activations = rig_is_cpu() ? ACTIVATIONS_F32 : ACTIVATIONS_INT8;
+        check_case(&c);
+        if (!rig_is_cpu() || dtype_block((enum dtype)t) == 1)
+            continue;
+        c.name = "  activations of 8 bits";
+        c.activations = ACTIVATIONS_INT8;
+        c.tolerance = 5e-2;
         check_case(&c);
     }
 }
@@ -296,7 +308,8 @@ static void test_kept_types(void **state)
 
 /* Types that lose something of every weight: e4m3 up to 2^-4 of it, 4-bit groups 1/14 of the
  * group's largest, int8 1/254; fp8 KV 2^-4. The models are small, so little averages out. Observed:
- * fp8 0.084, int4 0.26, fp8 KV 0.054, int8 0.017. */
+ * fp8 0.084, int4 0.26, fp8 KV 0.054, int8 0.017; on the CPU 0.029, as activations have 8 bits
+ * there. */
 static void test_lossy_types(void **state)
 {
     (void)state;
@@ -321,7 +334,7 @@ static void test_lossy_types(void **state)
     c.weights = WEIGHT_Q8_0;
     c.kv = KV_BF16;
     c.only = ON_ALL;
-    c.tolerance = 3e-2;
+    c.tolerance = 5e-2;
     check_case(&c);
 }
 

@@ -1,6 +1,6 @@
 /*
- * The vector operations: portable and AVX2 agree bit for bit at every length, and both agree with
- * double precision.
+ * The vector operations: portable, AVX2 and AVX-512 agree bit for bit at every length, and all
+ * agree with double precision. Attention's products are in test_device_attention.
  *
  * links: device_tests specd_cpu
  */
@@ -29,21 +29,16 @@ static void random_floats(float *x, int n, float size, uint64_t *seed)
 /* What one table makes of random input, all of it in one place. */
 struct results {
     float norm[N_MAX], sum[N_MAX], silu[N_MAX], soft[N_MAX], soft_max, soft_sum, blend[N_MAX];
-    float quotient[N_MAX], wide[2 * N_MAX], product[7 * 72], exps[4];
+    float quotient[N_MAX], turned[2][N_MAX], exps[4];
 };
 
 static void run(const struct ops *ops, int n, struct results *r)
 {
     uint64_t seed = 5;
-    float x[N_MAX], w[N_MAX], a[7 * N_MAX], b[N_MAX * 72];
-    uint16_t half[2 * N_MAX];
+    float x[N_MAX], w[N_MAX], rotation[2 * N_MAX];
     memset(r, 0, sizeof(*r));
     random_floats(x, n, 4.0f, &seed);
     random_floats(w, n, 2.0f, &seed);
-    random_floats(a, 7 * N_MAX, 1.0f, &seed);
-    random_floats(b, N_MAX * 72, 1.0f, &seed);
-    for (int i = 0; i < 2 * n; i++)
-        half[i] = bf16_of_float(a[i]);
     ops->rms_norm(r->norm, x, w, n, 1e-5f);
     memcpy(r->sum, x, sizeof(float) * (size_t)n);
     ops->add(r->sum, w, n);
@@ -54,27 +49,27 @@ static void run(const struct ops *ops, int n, struct results *r)
     memcpy(r->blend, x, sizeof(float) * (size_t)n);
     ops->blend(r->blend, 0.3f, w, 0.7f, n);
     ops->divide(r->quotient, x, 3.7f, n);
-    ops->widen(r->wide, n, half, n, 2, n);
-    ops->mac(r->product, 72, a, N_MAX, b, 72, n % 7 + 1, n, 72);
+    random_floats(rotation, 2 * n, 1.0f, &seed);
+    for (int i = 0; i < 2; i++) {
+        memcpy(r->turned[i], x, sizeof(float) * (size_t)n);
+        ops->rotate(r->turned[i], rotation, n / 2 * 2, i == 1, 0.3f);
+    }
     for (int i = 0; i < 4; i++)
         r->exps[i] = ops->exp(x[0] * (float)(10 * i));
 }
 
 static void test_tables_agree(void **state)
 {
+    static struct results portable, other;
+    const struct ops *tables[OPS_TABLES];
     (void)state;
-#if defined(__x86_64__)
-    static struct results portable, avx2;
-    if (!cpu_has_avx2())
-        skip();
-    for (int n = 1; n <= N_MAX; n++) {
-        run(&ops_portable, n, &portable);
-        run(&ops_avx2, n, &avx2);
-        assert_memory_equal(&portable, &avx2, sizeof(portable));
+    for (int t = 1, count = ops_tables(tables); t < count; t++) {
+        for (int n = 1; n <= N_MAX; n++) {
+            run(&ops_portable, n, &portable);
+            run(tables[t], n, &other);
+            assert_memory_equal(&portable, &other, sizeof(portable));
+        }
     }
-#else
-    skip();
-#endif
 }
 
 static void assert_close(double got, double want, double tolerance)
@@ -89,11 +84,9 @@ static void check_values(const struct ops *ops, int n)
 {
     static struct results r;
     uint64_t seed = 5;
-    float x[N_MAX], w[N_MAX], a[7 * N_MAX], b[N_MAX * 72];
+    float x[N_MAX], w[N_MAX], rotation[2 * N_MAX];
     random_floats(x, n, 4.0f, &seed);
     random_floats(w, n, 2.0f, &seed);
-    random_floats(a, 7 * N_MAX, 1.0f, &seed);
-    random_floats(b, N_MAX * 72, 1.0f, &seed);
     run(ops, n, &r);
     double squares = 0.0, sum = 0.0;
     for (int i = 0; i < n; i++) {
@@ -110,15 +103,12 @@ static void check_values(const struct ops *ops, int n)
         assert_close(r.soft[i], exp(z - (double)r.soft_max), 1e-6);
         assert_close(r.blend[i], 0.3 * z + 0.7 * v, 1e-6);
         assert_close(r.quotient[i], z / 3.7, 1e-6);
-        assert_close(r.wide[i], a[i], 1.0 / 256);
     }
-    for (int i = 0; i < n % 7 + 1; i++) {
-        for (int j = 0; j < 72; j++) {
-            double dot = 0.0;
-            for (int k = 0; k < n; k++)
-                dot += (double)a[i * N_MAX + k] * (double)b[k * 72 + j];
-            assert_close(r.product[i * 72 + j], dot, 1e-5);
-        }
+    random_floats(rotation, 2 * n, 1.0f, &seed);
+    for (int i = 0, even = n / 2 * 2; i < even; i++) {
+        double z = x[i], cosine = rotation[i], sine = rotation[even + i];
+        assert_close(r.turned[0][i], 0.3 * (z * cosine + x[(i + even / 2) % even] * sine), 1e-6);
+        assert_close(r.turned[1][i], 0.3 * (z * cosine + x[i ^ 1] * sine), 1e-6);
     }
 }
 
@@ -146,9 +136,9 @@ static void test_exp(void **state)
 /* Whatever is no number must show in the result, or one bad request would go unnoticed. */
 static void test_nan_stays(void **state)
 {
-    const struct ops *tables[] = {&ops_portable, ops_get()};
+    const struct ops *tables[OPS_TABLES];
     (void)state;
-    for (size_t t = 0; t < COUNT_OF(tables); t++) {
+    for (int t = 0, count = ops_tables(tables); t < count; t++) {
         for (int at = 0; at < 19; at++) {
             float s[19], up[19], max;
             for (int i = 0; i < 19; i++) {

@@ -72,14 +72,15 @@ static void test_block_bytes(void **state)
     struct device_setup setup = rig_setup(f->model, NULL);
     struct device_plan plan;
     char err[256];
-    uint64_t row = 2 * 2 * 20; /* K and V, G, D */
+    /* G, keys of D = 20 for at least 16 positions, values of 20 rounded up to 32. */
+    uint64_t elements = 2 * (20 * 16 + 32 * SPECD_BLOCK_TOKENS);
     assert_int_equal(cpu_device_ops.plan(f->dev, &setup, &plan, err, sizeof(err)), 0);
-    assert_int_equal(plan.block_bytes, 3 * row * 4 * SPECD_BLOCK_TOKENS);
+    assert_int_equal(plan.block_bytes, 3 * elements * 4);
     setup.kv = KV_BF16;
     setup.n_self_layers = COUNT_OF(layers);
     setup.self_layers = layers;
     assert_int_equal(cpu_device_ops.plan(f->dev, &setup, &plan, err, sizeof(err)), 0);
-    assert_int_equal(plan.block_bytes, 5 * row * 2 * SPECD_BLOCK_TOKENS);
+    assert_int_equal(plan.block_bytes, 5 * elements * 2);
     assert_int_equal(plan.weights_bytes[MODEL_DRAFT], 0);
 }
 
@@ -186,7 +187,7 @@ static void test_calls_that_do_not_fit(void **state)
     assert_int_equal(ops->slot_set(r->dev, 0, &c), SPECD_EINVAL);
     c = ok, c.limit = 513;
     assert_int_equal(ops->slot_set(r->dev, 0, &c), SPECD_EINVAL);
-    c = ok, c.target_len = 2;
+    c = ok, c.rows[MODEL_TARGET] = 2;
     assert_int_equal(ops->slot_set(r->dev, 0, &c), SPECD_EINVAL);
     c = ok, c.n_tokens = 0;
     assert_int_equal(ops->slot_set(r->dev, 0, &c), SPECD_EINVAL);

@@ -61,10 +61,10 @@ static void test_lag(void **state)
     struct sample_params params = rig_params();
     struct rig *r = rig_of_prompt(*state, &setup, &params, LIMIT);
     assert_int_equal(run_one(r, 3)->n_drafted, 0); /* nothing of the draft is there */
-    assert_int_equal(r->result.seqs[0].draft_len, 0);
+    assert_int_equal(r->result.seqs[0].rows[MODEL_DRAFT], 0);
     rig_chunk(r, 0, MODEL_DRAFT, 0, PROMPT - 2);
     run_one(r, 0);
-    assert_int_equal(r->result.seqs[0].draft_len, PROMPT - 2);
+    assert_int_equal(r->result.seqs[0].rows[MODEL_DRAFT], PROMPT - 2);
     assert_int_equal(run_one(r, 3)->n_drafted, 0); /* 4 rows behind */
     rig_chunk(r, 0, MODEL_DRAFT, PROMPT - 2,
               r->result.seqs[0].len - SPECD_DRAFT_LAG_MAX - PROMPT + 2);
@@ -133,7 +133,7 @@ static void test_end_of_generation(void **state)
     assert_int_equal(out->n_tokens, first + 1);
     assert_int_equal(out->tokens[first], text[1]);
     assert_int_equal(out->len, PROMPT + first + 1);
-    assert_true(out->draft_len <= out->len - 1);
+    assert_true(out->rows[MODEL_DRAFT] <= out->len - 1);
     rig_free(r);
 
     params.ends[1].from = PROMPT + 2; /* later: the same id has no mass before */
@@ -243,7 +243,7 @@ static void test_one_bad_slot(void **state)
             /* A device with two rounds in flight has stopped the slot after the first. */
             assert_true(!with || (i > 0 && !rig_is_cpu()) || out->flags == SEQ_NUMERIC);
             assert_true(!with || (out->n_tokens == 0 && out->len == PROMPT &&
-                                  out->draft_len == PROMPT - 2));
+                                  out->rows[MODEL_DRAFT] == PROMPT - 2));
         }
         rig_free(r);
     }

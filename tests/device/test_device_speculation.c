@@ -99,13 +99,13 @@ static void take(struct rig *r, const struct plan *p, struct stream *s, const st
     assert_in_range(out->n_accepted, 0, out->n_drafted);
     assert_true(out->n_drafted <= seq->k);
     assert_int_equal(out->len, s->len + out->n_tokens);
-    assert_int_equal(out->target_len, out->len - 1);
+    assert_int_equal(out->rows[MODEL_TARGET], out->len - 1);
     assert_true(out->len <= LIMIT);
     int32_t draft_len = draft_len_expected(r, s, seq, out);
-    assert_int_equal(out->draft_len, draft_len);
+    assert_int_equal(out->rows[MODEL_DRAFT], draft_len);
     memcpy(s->tokens + s->len, out->tokens, (size_t)out->n_tokens * sizeof(int32_t));
     s->len = out->len;
-    s->draft_len = out->draft_len;
+    s->draft_len = out->rows[MODEL_DRAFT];
     s->n_rounds++;
     s->n_drafted += out->n_drafted;
     s->n_accepted += out->n_accepted;

@@ -1,12 +1,15 @@
 /*
- * The CPU device's number formats, resident weights and matrix product.
+ * The CPU device's matrix product.
  *
- * links: specd_cpu
+ * links: device_tests
  *
- * Products are compared with double precision (tolerance TOL of the sum of |w x|), and bit for bit
- * with each other: one row against many, 1, 2 and 3 threads, portable against AVX2.
+ * Three judges. Bits: kernels of every instruction set, numbers of rows and of threads, neighbours
+ * in a stage. A model of kernel.h's order written here from its table, with a quantiser of its own:
+ * every output has its bits, and not those of a model with a planted fault (blocks summed in the
+ * wrong order, sums that saturate). And double precision: the distance to sum of w x is within what
+ * rounding x to its scale and each sum to a float can make.
  */
-#include "matmul.h"
+#include "tensors.h"
 
 #include "specd/quant.h"
 #include "specd/util.h"
@@ -19,386 +22,443 @@
 
 #include <cmocka.h>
 
-/* Columns are added one after another in f32: the error grows with their number, 1280 at most
- * here. The worst seen is 4.3e-7. */
-#define TOL 2e-6
 #define T_MAX 70
+#define HOT 6 /* times the row's root mean square */
 
-static uint64_t random_state;
-
-static uint8_t random_byte(void)
-{
-    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-    return (uint8_t)(random_state >> 56);
-}
-
-static float random_float(void) /* about normal, deviation 1 */
-{
-    float sum = 0;
-    for (int i = 0; i < 6; i++)
-        sum += (float)random_byte() / 127.5f - 1;
-    return sum / 1.42f;
-}
-
-/* ---- file tensors of random blocks ----------------------------------------------------------- */
-
-static int scale_offsets(enum dtype t, int at[2])
-{
-    at[0] = t == DT_Q6_K ? 208 : 0;
-    at[1] = 2;
-    if (t == DT_F32 || t == DT_BF16)
-        return 0;
-    return t == DT_Q4_1 || t == DT_Q5_1 || t == DT_Q4_K || t == DT_Q5_K ? 2 : 1;
-}
-
-static void put16(uint8_t *p, uint16_t v)
-{
-    memcpy(p, &v, sizeof(v));
-}
-
-/* Random blocks whose values are of weight-like size. */
-static struct tensor tensor_make(enum dtype type, uint32_t rows, uint32_t cols)
-{
-    size_t bytes = dtype_row_bytes(type, cols) * rows, block = (size_t)dtype_bytes(type);
-    uint8_t *data = xmalloc(bytes);
-    for (size_t i = 0; i < bytes; i++)
-        data[i] = random_byte();
-    for (size_t b = 0; b < bytes; b += block) {
-        int at[2], n = scale_offsets(type, at);
-        for (int i = 0; i < n; i++)
-            put16(data + b + at[i], f16_from_f32(random_float() * 0.01f));
-        float f = random_float() * 0.05f;
-        if (type == DT_F32)
-            memcpy(data + b, &f, sizeof(f));
-        if (type == DT_BF16)
-            put16(data + b, bf16_from_f32(f));
-    }
-    return (struct tensor){data, type, rows, cols};
-}
-
-static void tensor_free(struct tensor *t)
-{
-    free((void *)(uintptr_t)t->data);
-}
-
-static struct weight weight_make(const struct tensor *t, enum weight_type want)
-{
-    enum dtype type;
-    size_t bytes;
-    char err[256];
-    if (weight_plan(t, want, &type, &bytes, err, sizeof(err)) != 0)
-        fail_msg("%s", err);
-    struct weight w;
-    weight_pack(&w, t, type, xaligned(64, bytes));
-    assert_int_equal(w.type, type);
-    return w;
-}
-
-/* Columns that every type can have, the K types among them. */
-static uint32_t some_cols(enum dtype t, int which)
-{
-    static const uint32_t k[] = {256, 1280}, block[] = {96, 1088}, free_[] = {101, 1057};
-    return dtype_block(t) == 256 ? k[which] : dtype_block(t) == 32 ? block[which] : free_[which];
-}
-
-static const enum dtype kept[] = {DT_F32,  DT_BF16, DT_Q8_0, DT_Q4_0, DT_Q4_1,
-                                  DT_Q5_0, DT_Q5_1, DT_Q4_K, DT_Q5_K, DT_Q6_K};
-
-/* ---- formats --------------------------------------------------------------------------------- */
-
-/* Hashes (FNV-1a) of the f32 bytes that the Python package `gguf` decodes from the same blocks;
- * quant_golden.py prints this table. */
-static const struct {
-    enum dtype type;
-    uint64_t hash;
-} golden[] = {
-    {DT_F16, 0x5161acc933fc0e98},  {DT_Q4_0, 0x87689494020ecf55}, {DT_Q4_1, 0x8438a355275722c5},
-    {DT_Q5_0, 0x77736719434f8494}, {DT_Q5_1, 0x5e522df25dad052b}, {DT_Q8_0, 0xae2ed2108bd6b4c0},
-    {DT_Q4_K, 0x9173a4b8760ed3e2}, {DT_Q5_K, 0xdd8d70c07ffccc18}, {DT_Q6_K, 0x8dca1d2cc8bfadc8},
-};
-
-static uint64_t fnv1a(const void *data, size_t n)
-{
-    uint64_t h = 0xcbf29ce484222325;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ ((const uint8_t *)data)[i]) * 0x100000001b3;
-    return h;
-}
-
-static void decodes_as_gguf_does(void **state)
-{
-    (void)state;
-    enum { BLOCKS = 64 };
-    for (size_t i = 0; i < COUNT_OF(golden); i++) {
-        enum dtype t = golden[i].type;
-        size_t block = (size_t)dtype_bytes(t), n = (size_t)dtype_block(t) * BLOCKS;
-        uint8_t *data = xmalloc(block * BLOCKS);
-        random_state = 1;
-        for (size_t b = 0; b < block * BLOCKS; b++)
-            data[b] = random_byte();
-        int at[2], n_scales = scale_offsets(t, at);
-        for (size_t b = 0; b < BLOCKS; b++)
-            for (int s = 0; s < n_scales; s++)
-                data[b * block + (size_t)at[s] + 1] &= 0xBF;
-        float *values = xmalloc(n * sizeof(*values));
-        struct tensor tensor = {data, t, 1, (uint32_t)n};
-        tensor_to_f32(&tensor, values);
-        if (fnv1a(values, n * sizeof(*values)) != golden[i].hash)
-            fail_msg("%s decodes differently", dtype_name(t));
-        free(values);
-        free(data);
-    }
-}
-
-static void converts_small_floats(void **state)
-{
-    (void)state;
-    for (uint32_t h = 0; h < 65536; h++) {
-        if ((h & 0x7FFF) > 0x7C00) {
-            assert_true(isnan(f16_to_f32((uint16_t)h)));
-            continue;
-        }
-        assert_int_equal(f16_from_f32(f16_to_f32((uint16_t)h)), h);
-        assert_int_equal(bf16_from_f32(bf16_to_f32((uint16_t)h)) & 0xFF80, h & 0xFF80);
-    }
-    assert_int_equal(f16_from_f32(1 + 0x1p-11f), 0x3C00); /* ties to even */
-    assert_int_equal(f16_from_f32(1 + 0x3p-11f), 0x3C02);
-    assert_int_equal(f16_from_f32(0x1p-25f), 0);
-    assert_int_equal(f16_from_f32(0x3p-25f), 2);
-    assert_int_equal(f16_from_f32(65519.0f), 0x7BFF);
-    assert_int_equal(f16_from_f32(65520.0f), 0x7C00);
-    assert_int_equal(bf16_from_f32(1 + 0x1p-8f), 0x3F80);
-    assert_int_equal(bf16_from_f32(1 + 0x3p-8f), 0x3F82);
-    assert_true(isnan(bf16_to_f32(bf16_from_f32(float_of_bits(0x7F800001)))));
-    assert_true(isinf(bf16_to_f32(bf16_from_f32(INFINITY))));
-}
-
-/* ---- resident weights ------------------------------------------------------------------------ */
-
-static void native_rows_read_back(void **state)
-{
-    (void)state;
-    random_state = 2;
-    for (size_t i = 0; i < COUNT_OF(kept); i++) {
-        uint32_t cols = some_cols(kept[i], 0);
-        struct tensor t = tensor_make(kept[i], 37, cols);
-        struct weight w = weight_make(&t, WEIGHT_NATIVE);
-        assert_int_equal(w.type, kept[i]);
-        float *all = xmalloc(37 * cols * sizeof(*all)), *row = xmalloc(cols * sizeof(*row));
-        tensor_to_f32(&t, all);
-        for (int r = 0; r < 37; r++) {
-            weight_row(&w, r, row);
-            assert_memory_equal(row, all + (size_t)r * cols, cols * sizeof(*row));
-        }
-        free(all);
-        free(row);
-        free(w.data);
-        tensor_free(&t);
-    }
-}
-
-static void check_converted(const struct tensor *t, enum weight_type want)
-{
-    struct weight w = weight_make(t, want);
-    float *all = xmalloc((size_t)t->rows * t->cols * sizeof(*all));
-    float *row = xmalloc(t->cols * sizeof(*row));
-    tensor_to_f32(t, all);
-    for (uint32_t r = 0; r < t->rows; r++) {
-        const float *v = all + (size_t)r * t->cols;
-        weight_row(&w, (int)r, row);
-        for (uint32_t c = 0; c < t->cols; c++) {
-            float max = 0; /* of its run of 32 */
-            for (uint32_t j = c / RUN * RUN; j < MIN(c / RUN * RUN + RUN, t->cols); j++)
-                max = fmaxf(max, fabsf(v[j]));
-            if (want == WEIGHT_F32 || want == WEIGHT_NATIVE)
-                assert_true(row[c] == v[c]);
-            else if (want == WEIGHT_BF16)
-                assert_true(row[c] == bf16_to_f32(bf16_from_f32(v[c])));
-            else /* half a step, and the scale's own rounding */
-                assert_true(fabsf(row[c] - v[c]) <= max / 127 * 0.57f);
-        }
-    }
-    free(all);
-    free(row);
-    free(w.data);
-}
-
-static void converts_weights(void **state)
-{
-    (void)state;
-    random_state = 3;
-    for (enum dtype type = 0; type < DT_COUNT; type++) {
-        struct tensor t = tensor_make(type, 19, 256);
-        check_converted(&t, WEIGHT_F32);
-        check_converted(&t, WEIGHT_BF16);
-        if (type != DT_Q8_0)
-            check_converted(&t, WEIGHT_Q8_0);
-        if (type == DT_F16)
-            check_converted(&t, WEIGHT_NATIVE);
-        tensor_free(&t);
-    }
-    float zeros[RUN] = {0};
-    struct tensor zero = {zeros, DT_F32, 1, RUN};
-    check_converted(&zero, WEIGHT_Q8_0);
-}
-
-static void plan_refuses(void **state)
-{
-    (void)state;
-    enum dtype type;
-    size_t bytes;
-    char err[256];
-    struct tensor t = {NULL, DT_F32, 10, 40};
-    assert_int_equal(weight_plan(&t, WEIGHT_FP8, &type, &bytes, err, sizeof(err)), SPECD_EINVAL);
-    assert_non_null(strstr(err, "fp8"));
-    assert_int_equal(weight_plan(&t, WEIGHT_INT4, &type, &bytes, err, sizeof(err)), SPECD_EINVAL);
-    assert_int_equal(weight_plan(&t, WEIGHT_Q8_0, &type, &bytes, err, sizeof(err)), SPECD_EINVAL);
-    assert_non_null(strstr(err, "40"));
-    t = (struct tensor){NULL, DT_Q4_K, 10, 128};
-    assert_int_equal(weight_plan(&t, WEIGHT_F32, &type, &bytes, err, sizeof(err)), SPECD_EINVAL);
-    t = (struct tensor){NULL, DT_F32, UINT32_MAX, 8};
-    assert_int_equal(weight_plan(&t, WEIGHT_F32, &type, &bytes, err, sizeof(err)), SPECD_EINVAL);
-    t = (struct tensor){NULL, DT_Q4_1, 32, 64};
-    assert_int_equal(weight_plan(&t, WEIGHT_NATIVE, &type, &bytes, err, sizeof(err)), 0);
-    assert_int_equal(bytes, 32 * 2 * 20); /* no larger than in the file */
-}
-
-/* ---- products -------------------------------------------------------------------------------- */
+static const enum dtype integers[] = {INTEGER_TYPES};
+static const enum dtype kinds[] = {INTEGER_TYPES, FLOAT_TYPES};
 
 struct product {
     int rows, cols, x_stride, y_stride;
-    float *x, *bias, *values; /* values: the weights as f32 */
+    float *x, *bias;
     struct tensor t;
     struct weight w;
 };
 
-static struct product product_make(enum dtype type, uint32_t rows, uint32_t cols)
+/* x: (T_MAX, cols), of every kind that a row can be: most about normal, with single values that
+ * stand out and make their run hot. NaN where nothing may be read. */
+static void fill_rows(struct product *p)
 {
-    struct product p = {.rows = (int)rows, .cols = (int)cols};
+    for (int i = 0; i < T_MAX * p->x_stride; i++)
+        p->x[i] = i % p->x_stride < p->cols ? random_float() : NAN;
+    for (int t = 0; t < T_MAX; t++) {
+        float *x = p->x + (ptrdiff_t)t * p->x_stride;
+        for (int i = 0; i < t % 4; i++)
+            x[(size_t)(random_byte() * 256 + random_byte()) % (size_t)p->cols] *= 40;
+        for (int c = 0; c < p->cols && t % 9 == 0; c++)
+            x[c] *= t % 2 ? 1e3f : 0x1p-60f;
+    }
+}
+
+static struct product product_of(struct tensor t)
+{
+    struct product p = {.rows = (int)t.rows, .cols = (int)t.cols, .t = t};
     p.x_stride = (p.cols + 8 + 7) / 8 * 8;
     p.y_stride = p.rows + 3;
-    p.t = tensor_make(type, rows, cols);
     p.w = weight_make(&p.t, WEIGHT_NATIVE);
-    p.values = xmalloc((size_t)rows * cols * sizeof(*p.values));
-    tensor_to_f32(&p.t, p.values);
     p.x = xaligned(64, (size_t)(T_MAX * p.x_stride) * sizeof(*p.x));
-    for (int i = 0; i < T_MAX * p.x_stride; i++) /* NaN where nothing may be read */
-        p.x[i] = i % p.x_stride < p.cols ? random_float() : NAN;
-    for (int c = 0; c < p.cols; c++) {
-        p.x[c] *= 1e3f;                   /* a row of large numbers */
-        p.x[p.x_stride + c] *= 0x1p-126f; /* and one around the smallest normal number */
-    }
-    p.bias = xmalloc(rows * sizeof(*p.bias));
-    for (uint32_t r = 0; r < rows; r++)
+    fill_rows(&p);
+    p.bias = xmalloc(t.rows * sizeof(*p.bias));
+    for (uint32_t r = 0; r < t.rows; r++)
         p.bias[r] = random_float();
     return p;
+}
+
+static struct product product_make(enum dtype type, uint32_t rows, uint32_t cols)
+{
+    return product_of(tensor_make(type, rows, cols));
 }
 
 static void product_free(struct product *p)
 {
     tensor_free(&p->t);
     free(p->w.data);
-    free(p->values);
     free(p->x);
     free(p->bias);
 }
 
 /* Rows t0 .. t0 + T of the product; what matmul must not touch stays 12345. */
-static float *multiply(const struct product *p, struct pool *pool, int t0, int T, bool bias)
+static float *multiply(const struct product *p, struct pool *pool, int t0, int T,
+                       enum activations kind)
 {
     size_t n = (size_t)(T * p->y_stride);
     float *y = xmalloc(n * sizeof(*y));
     for (size_t i = 0; i < n; i++)
         y[i] = 12345;
-    struct matmul_job job = {&p->w, bias ? p->bias : NULL, y, p->y_stride};
-    matmul(pool, &job, 1, p->x + t0 * p->x_stride, p->x_stride, T);
+    struct arena count = {0}, arena = {0};
+    struct qrows q;
+    struct matmul_input in = {p->x + (ptrdiff_t)t0 * p->x_stride, p->x_stride, T, p->cols, NULL};
+    struct matmul_job job = {&p->w, p->bias, y, p->y_stride};
+    if (kind == ACTIVATIONS_INT8 && dtype_is_quantised(p->w.type)) {
+        qrows_layout(&q, T, p->cols, &count);
+        assert_int_equal(arena_open(&arena, count.used), 0);
+        qrows_layout(&q, T, p->cols, &arena);
+        in.q = &q;
+        matmul_quantise(pool, &in);
+    }
+    matmul(pool, &job, 1, &in);
+    arena_close(&arena);
     for (size_t i = 0; i < n; i++)
         if (i % (size_t)p->y_stride >= (size_t)p->rows)
             assert_true(y[i] == 12345);
     return y;
 }
 
-static void check_values(const struct product *p, const float *y, int T, bool bias)
+static bool same_row(const struct product *p, const float *a, const float *b)
 {
-    for (int t = 0; t < T; t++)
-        for (int r = 0; r < p->rows; r++) {
-            double sum = bias ? (double)p->bias[r] : 0, scale = fabs(sum);
-            for (int c = 0; c < p->cols; c++) {
-                double v = (double)p->values[r * p->cols + c] * (double)p->x[t * p->x_stride + c];
-                sum += v;
-                scale += fabs(v);
-            }
-            double diff = fabs(sum - (double)y[t * p->y_stride + r]);
-            if (!(diff <= TOL * scale + 0x1p-120))
-                fail_msg("%s %dx%d row %d of %d, output %d: off by %g of %g", dtype_name(p->w.type),
-                         p->rows, p->cols, t, T, r, diff, scale);
-        }
+    return memcmp(a, b, (size_t)p->rows * sizeof(*a)) == 0;
 }
 
 static void check_same(const struct product *p, const float *a, const float *b, int T,
                        const char *what)
 {
     for (int t = 0; t < T; t++)
-        if (memcmp(a + t * p->y_stride, b + t * p->y_stride, (size_t)p->rows * sizeof(*a)) != 0)
-            fail_msg("%s %dx%d row %d of %d: %s", dtype_name(p->w.type), p->rows, p->cols, t, T,
-                     what);
+        if (!same_row(p, a + (ptrdiff_t)t * p->y_stride, b + (ptrdiff_t)t * p->y_stride))
+            fail_msg("%s %dx%d row %d of %d: %s (%s)", dtype_name(p->w.type), p->rows, p->cols, t,
+                     T, what, isa_name(cpu_isa()));
 }
 
-static const int some_T[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 33, 64, T_MAX};
+/* ---- a model of the order -------------------------------------------------------------------- */
 
-/* Every T against the rows taken one by one; with 1, 2 and 3 threads. */
-static void check_product(const struct product *p, struct pool *pools[3])
+enum fault { FAULT_NONE, FAULT_ORDER, FAULT_SATURATION };
+
+/* One run of a row, quantised by the definition in qrows.h. */
+struct model_run {
+    int x[RUN];
+    float scale;
+    bool hot;
+};
+
+/* Eight sums, joined by halves: the root mean square of the row as the device takes it. */
+static float row_rms(const float *x, int n)
+{
+    float s[8] = {0};
+    for (int i = 0; i < n; i++)
+        s[i % 8] = fmaf(x[i], x[i], s[i % 8]);
+    float sum = ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+    return sqrtf(sum / (float)n);
+}
+
+static struct model_run model_quantise(const float *x, float rms)
+{
+    struct model_run r = {.scale = 0};
+    float a = 0;
+    for (int i = 0; i < RUN; i++) {
+        if (!isfinite(x[i])) {
+            r.scale = NAN;
+            return r;
+        }
+        a = fmaxf(a, fabsf(x[i]));
+    }
+    if (a < 0x1p-100f)
+        return r;
+    r.hot = a > HOT * rms;
+    float steps = r.hot ? 16129 : 127, inv = steps / a;
+    r.scale = a / steps;
+    for (int i = 0; i < RUN; i++)
+        r.x[i] = (int)nearbyintf(x[i] * inv);
+    return r;
+}
+
+/* sum of (u - offset) x over columns first .. first + n. Saturation: as if unsigned weights were
+ * multiplied and added up in 16 bits, and the offset taken off at the end. */
+static int model_sum(enum dtype t, const struct quant_run *w, int offset, const struct model_run *x,
+                     int first, int n, enum fault fault)
+{
+    int sum = 0, saturated = 0, total = 0, more = t == DT_Q8_0 ? 128 : 0;
+    for (int c = first; c < first + n; c++) {
+        sum += (w->q[c] - offset) * x->x[c];
+        saturated = MAX(-32768, MIN(32767, saturated + (w->q[c] + more) * x->x[c]));
+        total += x->x[c];
+    }
+    return fault == FAULT_SATURATION ? saturated - (offset + more) * total : sum;
+}
+
+static float model_output(const struct product *p, const float *x, int channel, enum fault fault)
+{
+    enum dtype t = p->w.type;
+    int n = p->cols / RUN, offset = t == DT_Q4_0 ? 8 : t == DT_Q5_0 ? 16 : t == DT_Q6_K ? 32 : 0;
+    bool k = t == DT_Q4_K || t == DT_Q5_K, with_min = k || t == DT_Q4_1 || t == DT_Q5_1;
+    const char *row = (const char *)p->t.data + (size_t)channel * dtype_row_bytes(t, p->t.cols);
+    float f = 0, F = 0, rms = row_rms(x, p->cols);
+    for (int i = 0; i < n; i++) {
+        int run = fault == FAULT_ORDER ? n - 1 - i : i;
+        struct quant_run w;
+        struct model_run xs = model_quantise(x + run * RUN, rms);
+        quant_unpack(t, row, (size_t)run, &w);
+        float d = f16_to_f32(w.d), m = f16_to_f32(w.m);
+        int low = model_sum(t, &w, offset, &xs, 0, 16, fault), total = 0;
+        int high = model_sum(t, &w, offset, &xs, 16, 16, fault);
+        if (t == DT_Q6_K) {
+            int sum = (int8_t)w.scale[0] * low + (int8_t)w.scale[1] * high;
+            F = fmaf((float)sum, xs.scale, F);
+            if (i % 8 == 7) {
+                f = fmaf(F, d, f);
+                F = 0;
+            }
+            continue;
+        }
+        for (int c = 0; c < RUN; c++)
+            total += xs.x[c];
+        f = fmaf((float)(low + high) * xs.scale, k ? d * (float)w.scale[0] : d, f);
+        if (with_min)
+            f = fmaf(k ? -(m * (float)w.min) : m, xs.scale * (float)total, f);
+    }
+    return f + p->bias[channel];
+}
+
+/* Rows t0 .. t0 + T against the model; returns how many outputs differ in their bits. */
+static int model_differs(const struct product *p, const float *y, int t0, int T, enum fault fault)
+{
+    int n = 0;
+    for (int t = 0; t < T; t++)
+        for (int r = 0; r < p->rows; r++) {
+            float f = model_output(p, p->x + (ptrdiff_t)(t0 + t) * p->x_stride, r, fault);
+            const float *got = y + (ptrdiff_t)t * p->y_stride + r;
+            n += memcmp(&f, got, sizeof(f)) != 0 && !(isnan(f) && isnan(*got));
+        }
+    return n;
+}
+
+/* ---- double precision ------------------------------------------------------------------------ */
+
+/* Sizes of what is added for weight c of a row: with a minimum, of both parts. */
+static void row_sizes(const struct product *p, int row, double *value, double *size)
+{
+    enum dtype t = p->w.type;
+    const char *from = (const char *)p->t.data + (size_t)row * dtype_row_bytes(t, p->t.cols);
+    float *v = xmalloc((size_t)p->cols * sizeof(*v));
+    weight_row(&p->w, row, v);
+    for (int c = 0; c < p->cols; c++) {
+        value[c] = (double)v[c];
+        size[c] = fabs(value[c]);
+        if (!dtype_is_quantised(t))
+            continue;
+        struct quant_run r;
+        quant_unpack(t, from, (size_t)(c / RUN), &r);
+        size[c] += 2 * fabs((double)f16_to_f32(r.m)) * (double)MAX(r.min, 1);
+    }
+    free(v);
+}
+
+/* |y - sum of w x| is at most the sum of |w| times half a step of x (a run's a / 127, a / 16129 in
+ * a hot one, plus what a / 127 itself is rounded by), and for each of the sums' roundings, 2 or 3 a
+ * run, or one a column, 2^-24 of the sum of all sizes. */
+static void check_values(const struct product *p, const float *y, int T, enum activations kind)
+{
+    double *value = xmalloc((size_t)p->cols * sizeof(double));
+    double *size = xmalloc((size_t)p->cols * sizeof(double));
+    bool rounds_x = kind == ACTIVATIONS_INT8 && dtype_is_quantised(p->w.type);
+    double roundings = rounds_x ? 3.0 * p->cols / RUN + 3 : p->cols + 1.0;
+    for (int r = 0; r < p->rows; r++) {
+        row_sizes(p, r, value, size);
+        for (int t = 0; t < T; t++) {
+            const float *x = p->x + (ptrdiff_t)t * p->x_stride;
+            double sum = (double)p->bias[r], all = fabs(sum), step = 0, bound = 0;
+            float rms = row_rms(x, p->cols);
+            for (int c = 0; c < p->cols; c++) {
+                if (rounds_x && c % RUN == 0) {
+                    struct model_run run = model_quantise(x + c, rms);
+                    step = (double)run.scale * (0.5 + 1e-2);
+                }
+                sum += value[c] * (double)x[c];
+                all += size[c] * (fabs((double)x[c]) + step);
+                bound += fabs(value[c]) * step;
+            }
+            bound += roundings * 0x1p-24 * all + 0x1p-120;
+            double diff = fabs(sum - (double)y[(ptrdiff_t)t * p->y_stride + r]);
+            if (!(diff <= bound))
+                fail_msg("%s %dx%d row %d, output %d: off by %g, allowed %g", dtype_name(p->w.type),
+                         p->rows, p->cols, t, r, diff, bound);
+        }
+    }
+    free(value);
+    free(size);
+}
+
+/* ---- tests ----------------------------------------------------------------------------------- */
+
+static const int some_T[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 16, 17, 33, 64, T_MAX};
+
+/* By every instruction set: each T against the rows taken one by one, with 1, 2 and 3 threads. */
+static void check_product(const struct product *p, struct pool *pools[3], enum activations kind)
 {
     float *single = xmalloc((size_t)(T_MAX * p->y_stride) * sizeof(*single));
+    cpu_limit(ISA_PORTABLE);
     for (int t = 0; t < T_MAX; t++) {
-        float *y = multiply(p, pools[0], t, 1, true);
-        memcpy(single + t * p->y_stride, y, (size_t)p->y_stride * sizeof(*y));
+        float *y = multiply(p, pools[0], t, 1, kind);
+        memcpy(single + (ptrdiff_t)t * p->y_stride, y, (size_t)p->y_stride * sizeof(*y));
         free(y);
     }
-    check_values(p, single, T_MAX, true);
-    for (size_t i = 0; i < COUNT_OF(some_T); i++) {
-        float *y = multiply(p, pools[i % 3], 0, some_T[i], true);
-        check_same(p, y, single, some_T[i], "not as by itself");
-        free(y);
+    check_values(p, single, T_MAX, kind);
+    for (int isa = ISA_PORTABLE; isa < ISA_COUNT; isa++) {
+        cpu_limit((enum isa)isa);
+        for (size_t i = 0; i < COUNT_OF(some_T) && (int)cpu_isa() == isa; i++) {
+            int T = some_T[isa == ISA_PORTABLE ? COUNT_OF(some_T) - 1 : i];
+            float *y = multiply(p, pools[i % 3], 0, T, kind);
+            check_same(p, y, single, T, "not as by itself in the portable kernel");
+            free(y);
+            if (isa == ISA_PORTABLE)
+                break;
+        }
     }
-    for (int n = 1; n < 3; n++) {
-        float *y = multiply(p, pools[n], 0, 5, true);
-        check_same(p, y, single, 5, "depends on the number of threads");
-        free(y);
-    }
-    cpu_force_portable(true);
-    float *y = multiply(p, pools[2], 0, T_MAX, true);
-    cpu_force_portable(false);
-    check_same(p, y, single, T_MAX, "portable and vector kernels differ");
-    free(y);
     free(single);
 }
 
-static void products_are_exact_and_repeatable(void **state)
+static void products_have_one_result(void **state)
 {
     struct pool **pools = *state;
     static const uint32_t rows[] = {1, 37, 150};
     random_state = 4;
-    for (size_t i = 0; i < COUNT_OF(kept); i++)
+    for (size_t i = 0; i < COUNT_OF(kinds); i++)
         for (int which = 0; which < 2; which++)
             for (size_t r = 0; r < COUNT_OF(rows); r++) {
                 if (which == 1 && rows[r] == 150)
                     continue;
-                struct product p = product_make(kept[i], rows[r], some_cols(kept[i], which));
-                check_product(&p, pools);
+                struct product p = product_make(kinds[i], rows[r], some_cols(kinds[i], which));
+                check_product(&p, pools, ACTIVATIONS_INT8);
                 product_free(&p);
             }
+}
+
+/* With float activations a type's bits are those of the same values kept as f32. */
+static void float_activations_are_exact(void **state)
+{
+    struct pool **pools = *state;
+    random_state = 5;
+    for (size_t i = 0; i < COUNT_OF(integers); i++) {
+        struct product p = product_make(integers[i], 37, some_cols(integers[i], 1));
+        check_product(&p, pools, ACTIVATIONS_F32);
+        float *y = multiply(&p, pools[0], 0, T_MAX, ACTIVATIONS_F32);
+        free(p.w.data);
+        p.w = weight_make(&p.t, WEIGHT_F32);
+        float *wide = multiply(&p, pools[0], 0, T_MAX, ACTIVATIONS_INT8);
+        check_same(&p, y, wide, T_MAX, "not as weights kept in f32");
+        free(y);
+        free(wide);
+        product_free(&p);
+    }
+}
+
+static void keeps_the_order(void **state)
+{
+    struct pool **pools = *state;
+    random_state = 6;
+    for (size_t i = 0; i < COUNT_OF(integers); i++) {
+        struct product p = product_make(integers[i], 33, some_cols(integers[i], 1));
+        float *y = multiply(&p, pools[1], 0, 12, ACTIVATIONS_INT8);
+        assert_int_equal(model_differs(&p, y, 0, 12, FAULT_NONE), 0);
+        assert_true(model_differs(&p, y, 0, 12, FAULT_ORDER) > 12 * 33 / 4);
+        free(y);
+        product_free(&p);
+    }
+}
+
+/* All bits of all weights set, signed ones at both ends, against activations that are all at the
+ * end of their range: the largest sums there are. */
+static struct product extreme_product(enum dtype type, uint8_t bytes, float sign)
+{
+    struct tensor t = tensor_make(type, 16, 256);
+    uint8_t *data = (uint8_t *)(uintptr_t)t.data;
+    size_t block = (size_t)dtype_bytes(type), n = dtype_row_bytes(type, 256) * 16 / block;
+    for (size_t b = 0; b < n; b++) {
+        int at[2], n_scales = scale_offsets(type, at);
+        memset(data + b * block, bytes, block);
+        for (int i = 0; i < n_scales; i++)
+            memcpy(data + b * block + at[i], &(uint16_t){0x2101}, 2);
+    }
+    struct product p = product_of(t);
+    for (int r = 0; r < T_MAX; r++)
+        for (int c = 0; c < p.cols; c++)
+            p.x[r * p.x_stride + c] = r % 3 == 2       ? (c % 32 ? 0 : sign)
+                                      : r % 3 && c % 2 ? -sign
+                                                       : sign;
+    /* hot runs: one run of ends in a row that is zero otherwise */
+    for (int c = 0; c < p.cols; c++)
+        p.x[c] = c < RUN ? sign : 0;
+    return p;
+}
+
+static void nothing_saturates(void **state)
+{
+    struct pool **pools = *state;
+    static const uint8_t patterns[] = {0xFF, 0x00, 0x7F, 0x80, 0x81};
+    random_state = 7;
+    for (size_t i = 0; i < COUNT_OF(integers); i++) {
+        /* the fault sums halves of runs: 16 * 15 * 127 = 30480 is all that 4 bits can come to */
+        bool fits = integers[i] == DT_Q4_0 || integers[i] == DT_Q4_1 || integers[i] == DT_Q4_K;
+        int caught = 0;
+        for (size_t b = 0; b < 2 * COUNT_OF(patterns); b++) {
+            struct product p = extreme_product(integers[i], patterns[b / 2], b % 2 ? -3.7f : 3.7f);
+            check_product(&p, pools, ACTIVATIONS_INT8);
+            float *y = multiply(&p, pools[0], 0, 12, ACTIVATIONS_INT8);
+            assert_int_equal(model_differs(&p, y, 0, 12, FAULT_NONE), 0);
+            caught += model_differs(&p, y, 0, 12, FAULT_SATURATION) > 0;
+            free(y);
+            product_free(&p);
+        }
+        assert_true(fits ? caught == 0 : caught > 0);
+    }
+}
+
+/* Rows that are zero, tiny, huge or not numbers change no bit of the others, and what they become
+ * is what it should be. */
+static void strange_rows_keep_to_themselves(void **state)
+{
+    struct pool **pools = *state;
+    random_state = 8;
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        struct product p = product_make(kinds[i], 37, 1024);
+        float *before = multiply(&p, pools[0], 0, 20, ACTIVATIONS_INT8);
+        float *row[8];
+        for (int r = 0; r < 8; r++)
+            row[r] = p.x + (ptrdiff_t)(2 * r + 1) * p.x_stride;
+        row[0][700] = NAN;
+        row[1][3] = INFINITY;
+        row[2][1023] = -INFINITY;
+        memset(row[3], 0, (size_t)p.cols * sizeof(float));
+        for (int c = 0; c < p.cols; c++) {
+            row[4][c] = c == 500 ? 1e30f : 0;
+            row[5][c] *= 0x1p-140f; /* denormal */
+            row[6][c] = c % RUN ? 0x1p-101f : 0x1p-99f;
+            row[7][c] = float_of_bits(0x7F7FFFFF); /* the largest */
+        }
+        for (int isa = ISA_PORTABLE; isa < ISA_COUNT; isa++) {
+            cpu_limit((enum isa)isa);
+            float *y = multiply(&p, pools[1], 0, 20, ACTIVATIONS_INT8);
+            for (int t = 0; t < 20; t++)
+                if (t % 2 == 0 || t > 16)
+                    assert_true(same_row(&p, y + t * p.y_stride, before + t * p.y_stride));
+            for (int r = 0; r < p.rows; r++) {
+                for (int j = 0; j < 3; j++)
+                    assert_false(isfinite(y[(2 * j + 1) * p.y_stride + r]));
+                assert_true(y[7 * p.y_stride + r] == p.bias[r]);
+                float expected = 0, *w = xmalloc((size_t)p.cols * sizeof(*w));
+                weight_row(&p.w, r, w);
+                expected = w[500] * 1e30f;
+                assert_true(fabsf(y[9 * p.y_stride + r] - expected) <=
+                            fabsf(expected) * 0.01f + 1e24f);
+                assert_true(fabsf(y[11 * p.y_stride + r] - p.bias[r]) <= 1e-6f);
+                free(w);
+            }
+            if (dtype_is_quantised(kinds[i]))
+                assert_int_equal(model_differs(&p, y, 0, 20, FAULT_NONE), 0);
+            free(y);
+        }
+        free(before);
+        product_free(&p);
+    }
 }
 
 /* Fewer columns than a vector or a pair has. */
 static void narrow_products(void **state)
 {
-    struct pool **pools = *state;
-    random_state = 5;
+    static const enum dtype narrow[] = {FLOAT_TYPES};
+    random_state = 9;
     for (uint32_t cols = 1; cols < 10; cols++)
-        for (int i = 0; i < 2; i++) {
-            struct product p = product_make(kept[i], 17, cols);
-            check_product(&p, pools);
+        for (size_t i = 0; i < COUNT_OF(narrow); i++) {
+            struct product p = product_make(narrow[i], 17, cols);
+            check_product(&p, *state, ACTIVATIONS_INT8);
             product_free(&p);
         }
 }
@@ -407,27 +467,35 @@ static void narrow_products(void **state)
 static void several_jobs_at_once(void **state)
 {
     struct pool **pools = *state;
-    random_state = 6;
-    struct product p[COUNT_OF(kept)];
-    struct matmul_job jobs[COUNT_OF(kept)];
-    for (size_t i = 0; i < COUNT_OF(kept); i++) {
-        p[i] = product_make(kept[i], 10 + 61 * (uint32_t)i, 512);
+    random_state = 10;
+    struct product p[COUNT_OF(kinds)];
+    struct matmul_job jobs[COUNT_OF(kinds)];
+    struct arena count = {0}, arena = {0};
+    struct qrows q;
+    qrows_layout(&q, T_MAX, 512, &count);
+    assert_int_equal(arena_open(&arena, count.used), 0);
+    qrows_layout(&q, T_MAX, 512, &arena);
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        p[i] = product_make(kinds[i], 10 + 61 * (uint32_t)i, 512);
         memcpy(p[i].x, p[0].x, (size_t)(T_MAX * p[i].x_stride) * sizeof(*p[i].x));
     }
     for (int T = 1; T < T_MAX; T += 8) {
-        for (size_t i = 0; i < COUNT_OF(kept); i++) {
+        for (size_t i = 0; i < COUNT_OF(kinds); i++) {
             float *y = xmalloc((size_t)(T * p[i].y_stride) * sizeof(*y));
-            jobs[i] = (struct matmul_job){&p[i].w, i % 2 ? p[i].bias : NULL, y, p[i].y_stride};
+            jobs[i] = (struct matmul_job){&p[i].w, p[i].bias, y, p[i].y_stride};
         }
-        matmul(pools[T % 3], jobs, COUNT_OF(jobs), p[0].x, p[0].x_stride, T);
-        for (size_t i = 0; i < COUNT_OF(kept); i++) {
-            float *alone = multiply(&p[i], pools[1], 0, T, i % 2);
+        struct matmul_input in = {p[0].x, p[0].x_stride, T, 512, &q};
+        matmul_quantise(pools[T % 3], &in);
+        matmul(pools[T % 3], jobs, COUNT_OF(jobs), &in);
+        for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+            float *alone = multiply(&p[i], pools[1], 0, T, ACTIVATIONS_INT8);
             check_same(&p[i], jobs[i].y, alone, T, "depends on its neighbours");
             free(alone);
             free(jobs[i].y);
         }
     }
-    for (size_t i = 0; i < COUNT_OF(kept); i++)
+    arena_close(&arena);
+    for (size_t i = 0; i < COUNT_OF(kinds); i++)
         product_free(&p[i]);
 }
 
@@ -448,17 +516,23 @@ static int pools_free(void **state)
     return 0;
 }
 
+static int no_limit(void **state)
+{
+    (void)state;
+    cpu_limit(ISA_COUNT);
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(decodes_as_gguf_does),
-        cmocka_unit_test(converts_small_floats),
-        cmocka_unit_test(native_rows_read_back),
-        cmocka_unit_test(converts_weights),
-        cmocka_unit_test(plan_refuses),
-        cmocka_unit_test(products_are_exact_and_repeatable),
-        cmocka_unit_test(narrow_products),
-        cmocka_unit_test(several_jobs_at_once),
+        cmocka_unit_test_teardown(products_have_one_result, no_limit),
+        cmocka_unit_test_teardown(float_activations_are_exact, no_limit),
+        cmocka_unit_test_teardown(keeps_the_order, no_limit),
+        cmocka_unit_test_teardown(nothing_saturates, no_limit),
+        cmocka_unit_test_teardown(strange_rows_keep_to_themselves, no_limit),
+        cmocka_unit_test_teardown(narrow_products, no_limit),
+        cmocka_unit_test_teardown(several_jobs_at_once, no_limit),
     };
     return cmocka_run_group_tests(tests, pools_make, pools_free);
 }

@@ -299,7 +299,7 @@ static inline float __uint_as_float(unsigned u)
 [[noreturn]] void emu_trap(emu_site site, const char *what);
 #define __trap() emu_trap(EMU_SITE, "trap")
 
-/* PTX ISA, cp.async.bulk.prefetch.L2: address and size are multiples of 16. The ends are read, so
+/* ISA: cp.async.bulk.prefetch: address and size are multiples of 16. The ends are read, so
  * that a sanitizer sees it when they are not there. */
 static inline void emu_l2_prefetch(emu_site site, const void *from, uint32_t bytes)
 {

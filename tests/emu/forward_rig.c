@@ -281,7 +281,7 @@ static void state_fill(struct attention_run *r, const struct attention_case *c)
 
         round->chunks[i] = (struct round_chunk){slots[i], MODEL_TARGET, seq->pos, seq->n, false};
         slot->len = seq->pos + seq->n + 1;
-        slot->target_len = seq->pos;
+        slot->rows[MODEL_TARGET] = seq->pos;
         slot_blocks_make(&r->state, slots[i], seq->pos + seq->n);
         kv_fill(c, &r->in.kv, slot->blocks, seq->seed, seq->pos + seq->n);
     }

@@ -1,6 +1,6 @@
 /*
  * A kernel for each function of cuda/ptx.cuh. The emulator and a GPU run them (test_ptx.c), nvcc
- * compiles them and scripts/check-ptx.py looks for the instructions.
+ * compiles them and scripts/check-kernels.py looks for the instructions.
  */
 #include "ptx_kernels.h"
 #include "common.cuh"
@@ -168,6 +168,24 @@ static __global__ void constants_kernel(const uint32_t *a, uint32_t b, uint32_t 
     out[(PICKED + 1) * i + PICKED] = bits_put(a[i], 0x000f000fu, 0x43004300u);
 }
 
+/* ---- L2, the clock --------------------------------------------------------------------------- */
+
+/* grid: 1   block: 1 */
+static __global__ void l2_kernel(const uint4 *in, uint4 *out, int n)
+{
+    grid_wait();
+    l2_prefetch(in, (uint32_t)n * sizeof(*in));
+    for (int i = 0; i < n; i++)
+        out[i] = load_l2(&in[i]);
+}
+
+/* grid: 1   block: 1 */
+static __global__ void clock_kernel(uint64_t *out)
+{
+    grid_wait();
+    *out = device_clock_ns();
+}
+
 /* ---- clusters -------------------------------------------------------------------------------- */
 
 /* grid: whole clusters   block: WARP */
@@ -246,6 +264,16 @@ void launch_fp8(const uint32_t *four, uint32_t *out, int n)
 void launch_constants(const uint32_t *a, uint32_t b, uint32_t *out, int n)
 {
     LAUNCH_NUMBERS(constants_kernel, n, a, b, out);
+}
+
+void launch_l2(const uint32_t *in, uint32_t *out, int n)
+{
+    LAUNCH(l2_kernel, 1, 1, 0, NULL, (const uint4 *)in, (uint4 *)out, n);
+}
+
+void launch_clock(uint64_t *out)
+{
+    LAUNCH(clock_kernel, 1, 1, 0, NULL, out);
 }
 
 void launch_peers(int *out, int size, int n_clusters)

@@ -1,6 +1,6 @@
 /*
  * ptx_kernels.h - kernels that show the functions of cuda/ptx.cuh by themselves: on the emulator,
- * on a GPU, and to scripts/check-ptx.py, which reads what nvcc makes of them. Pointers are device
+ * on a GPU, and to scripts/check-kernels.py, which reads what nvcc makes of them. Pointers are device
  * memory; all run on the default stream.
  */
 #ifndef SPECD_EMU_PTX_KERNELS_H
@@ -25,6 +25,10 @@ void launch_copy(const uint32_t *in, uint32_t *out, int n, int tail);
 /* Copies n chunks of 16 bytes through a ring of `stages`, 1 to 7; those of a stage are read as soon
  * as only the later ones may be on their way. */
 void launch_ring(const uint32_t *in, uint32_t *out, int n, int stages);
+
+/* Copies n chunks of 16 bytes with loads that pass by L1, after asking L2 for all. */
+void launch_l2(const uint32_t *in, uint32_t *out, int n);
+void launch_clock(uint64_t *out); /* device_clock_ns */
 
 /* One thread a number, n of them. */
 void launch_round(const float *in, uint16_t *out, int n);                    /* bf16_of_float */

@@ -1,5 +1,5 @@
 /*
- * cuda/embed.cu, norm.cu, qkv.cu and gate.cu on the emulator against the formulas in double: odd
+ * cuda/embed.cu, norm.cu and qkv.cu on the emulator against the formulas in double: odd
  * widths, padding rows, and that a row's bits do not depend on the pass.
  *
  * links: product_rig
@@ -459,43 +459,13 @@ static void test_rope_table(void **state)
     }
 }
 
-/* ---- gate ------------------------------------------------------------------------------------ */
-
-static void test_gate(void **state)
-{
-    static const int32_t widths[] = {8, 1016, 1024, 1536, 2056};
-
-    (void)state;
-    for (size_t w = 0; w < COUNT_OF(widths); w++) {
-        int32_t F = widths[w], T = 3, capacity = 5;
-        int64_t stride = 2 * F + 4 * (rand() % 3);
-        struct device_state s = slots_make(T);
-        struct pass p = pass_of(&s, T, capacity);
-        float *both = floats_make((size_t)(capacity * stride), w % 2 ? 8.0f : 200.0f);
-        uint16_t *y = poison_make((size_t)(capacity * F) * 2);
-
-        both[0] = NAN;
-        assert_int_equal(launch_gate(y, both, both + F, F, stride, &p, capacity, NULL), 0);
-        sync();
-        assert_true(isnan(bf16_number(y[0])));
-        for (int32_t i = 1; i < T * F; i++) {
-            double g = (double)both[i / F * stride + i % F];
-            double up = (double)both[i / F * stride + i % F + F];
-
-            assert_near((double)bf16_number(y[i]), g / (1.0 + exp(-g)) * up, BF16_ERROR, 1e-30);
-        }
-        assert_untouched(y + T * F, (size_t)((capacity - T) * F) * 2);
-        device_free_all();
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_embed),     cmocka_unit_test(test_norm),
         cmocka_unit_test(test_norm_bits), cmocka_unit_test(test_logit_norm),
         cmocka_unit_test(test_qkv),       cmocka_unit_test(test_rope_table),
-        cmocka_unit_test(test_fp8_codes), cmocka_unit_test(test_gate),
+        cmocka_unit_test(test_fp8_codes),
     };
     return seeded_run(tests);
 }

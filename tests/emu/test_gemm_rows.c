@@ -5,6 +5,8 @@
  * links: product_rig
  */
 #include "gemm_rows.h"
+
+#include "forward_rig.h"
 #include "product_kinds.h"
 
 #include "specd/quant.h"
@@ -70,14 +72,6 @@ static void test_unpack(void **state)
     }
 }
 
-static double e4m3_value(uint8_t code)
-{
-    int e = code >> 3 & 15, m = code & 7;
-    double v = e == 0 ? ldexp(m, -9) : ldexp(8 + m, e - 10);
-
-    return (code & 0x7f) == 0x7f ? (double)NAN : code & 0x80 ? -v : v;
-}
-
 /* Codes times scales are the weights. */
 static void test_unpack_codes(void **state)
 {
@@ -94,7 +88,7 @@ static void test_unpack_codes(void **state)
         const float *scales = (const float *)((const char *)m.device + m.plan.scales_at);
         for (int32_t i = 0; i < n; i++) {
             for (int32_t j = 0; j < to.stride; j++) {
-                double got = e4m3_value(codes[i * to.stride + j]) * (double)scales[i];
+                double got = e4m3_number(codes[i * to.stride + j]) * (double)scales[i];
                 assert_true(got == (j < k ? (double)m.values[i * k + j] : 0));
             }
         }
@@ -154,7 +148,7 @@ static void check_quantized(const uint8_t *out, float scale, const uint16_t *x, 
         double v = i < k ? (double)bf16_value(x[i]) : 0, at = v / (double)scale;
         double step = ldexp(1, MAX(ilogb(at == 0 ? 1e-9 : at), -6) - 3);
 
-        double error = fabs(e4m3_value(out[i]) - at);
+        double error = fabs(e4m3_number(out[i]) - at);
         assert_true(error <= step * 0.50001);
         assert_true(!ties || error < step * 0.49999 || out[i] % 2 == 0);
     }
@@ -183,7 +177,7 @@ static void test_quantize(void **state)
         sync();
         for (int32_t j = 0; j < 4; j++)
             check_quantized(out + j * stride, scales[j], r.host + j * r.stride, k, stride, j == 1);
-        assert_true(isnan(scales[4]) && isnan(e4m3_value(out[4 * stride + k - 1])));
+        assert_true(isnan(scales[4]) && isnan(e4m3_number(out[4 * stride + k - 1])));
         rows_free(&r);
         device_free_all();
     }

@@ -135,6 +135,35 @@ static void test_rings(void **state)
     }
 }
 
+/* ---- L2, the clock --------------------------------------------------------------------------- */
+
+static void test_loads_from_l2(void **state)
+{
+    uint32_t *want = random_words(CHUNKS * CHUNK);
+    size_t bytes = CHUNKS * CHUNK * sizeof(*want);
+    uint32_t *to = device_take(bytes);
+
+    (void)state;
+    launch_l2(device_copy(want, bytes), to, CHUNKS);
+    assert_words(to, want, CHUNKS * CHUNK);
+    device_free_all();
+    free(want);
+}
+
+/* It does not go back. */
+static void test_clock(void **state)
+{
+    uint64_t first, second, *to = device_take(sizeof(*to));
+
+    (void)state;
+    launch_clock(to);
+    device_read(&first, to, sizeof(first));
+    launch_clock(to);
+    device_read(&second, to, sizeof(second));
+    assert_true(first > 0 && second >= first);
+    device_free_all();
+}
+
 /* ---- words of narrow numbers ----------------------------------------------------------------- */
 
 static float float_of(uint32_t bits)
@@ -383,23 +412,22 @@ static void test_peers(void **state)
 
 /* ---- launches that overlap ------------------------------------------------------------------- */
 
-static int chain_length(void)
-{
-    const char *text = getenv("SPECD_TEST_CHAIN");
-
-    return text ? MAX(atoi(text), 1) : 700;
-}
+#ifdef SPECD_EMU
+#define CHAIN 700
+#else
+#define CHAIN 100000
+#endif
 
 static void test_chain(void **state)
 {
     (void)state;
-    assert_true(overlap_chain_is_right(chain_length(), false));
+    assert_true(overlap_chain_is_right(CHAIN, false));
 }
 
 static void test_chain_in_a_graph(void **state)
 {
     (void)state;
-    assert_true(overlap_chain_is_right(chain_length(), true));
+    assert_true(overlap_chain_is_right(CHAIN, true));
 }
 
 int main(void)
@@ -409,6 +437,8 @@ int main(void)
         cmocka_unit_test(test_matrix_loads),
         cmocka_unit_test(test_copies),
         cmocka_unit_test(test_rings),
+        cmocka_unit_test(test_loads_from_l2),
+        cmocka_unit_test(test_clock),
         cmocka_unit_test(test_bf16_rounds),
         cmocka_unit_test(test_bf16_pairs),
         cmocka_unit_test(test_f16),

@@ -1,12 +1,13 @@
 /*
  * cuda/rows.cu and cuda/advance.cu on the emulator against what device.h says, written down once
- * more: random slots and rounds, every set of rows, windows of prompts, items and merges of
- * attention's work, counts and the advance.
+ * more, and against the host's own check of the round: random slots and rounds, every set of rows,
+ * windows of prompts, items and merges of attention's work, counts and the advance.
  *
  * links: emu_rig
  */
 #include "advance.h"
 #include "forward_rig.h"
+#include "specd/round_check.h"
 #include "specd/util.h"
 
 #include <setjmp.h>
@@ -35,8 +36,9 @@ static void slot_random(int32_t i)
     slot->len = 1 + rand() % (CTX - 20);
     slot->n_prompt = rand() % 3 ? slot->len : rand() % slot->len;
     slot->limit = slot->len + rand() % 12;
-    slot->target_len = rand() % 6 ? slot->len - 1 : rand() % slot->len;
-    slot->draft_len = rand() % 4 && slot->len > 2 ? slot->len - 1 - rand() % 2 : rand() % slot->len;
+    slot->rows[MODEL_TARGET] = rand() % 6 ? slot->len - 1 : rand() % slot->len;
+    slot->rows[MODEL_DRAFT] =
+        rand() % 4 && slot->len > 2 ? slot->len - 1 - rand() % 2 : rand() % slot->len;
     slot->round = (uint32_t)rand();
     slot->stopped = rand() % 9 == 0;
     slot->counting = rand() % 2;
@@ -68,7 +70,7 @@ static void chunks_random(int32_t slot)
     const struct device_slot *of = &s.slots[slot];
 
     for (int role = 0; role < MODEL_ROLES; role++) {
-        int32_t start = role == MODEL_TARGET ? of->target_len : of->draft_len;
+        int32_t start = of->rows[role];
 
         if (of->len - 1 - start > 0 && rand() % 2)
             begun->chunks[begun->n_chunks++] = (struct round_chunk){
@@ -102,12 +104,12 @@ static int32_t expect_k(const struct round_seq *seq)
     int32_t k = MIN(seq->k, s.k_max);
 
     if (slot->stopped || slot->len < 1 || slot->len >= slot->limit ||
-        slot->target_len + 1 != slot->len)
+        slot->rows[MODEL_TARGET] + 1 != slot->len)
         return -1;
     while (slot->len + k + 1 > slot->limit)
         k--;
     if (seq->source == DRAFT_FROM_MODEL) {
-        if (s.n_vocab_draft == 0 || slot->len - slot->draft_len > SPECD_DRAFT_LAG_MAX)
+        if (s.n_vocab_draft == 0 || slot->len - slot->rows[MODEL_DRAFT] > SPECD_DRAFT_LAG_MAX)
             return 0;
         return MIN(k, s.round->n_steps);
     }
@@ -133,12 +135,53 @@ static void check_counts(const struct device_slot *slot, int32_t row)
     }
 }
 
+static struct slot_view view_of(const void *slots, int32_t i)
+{
+    const struct device_slot *slot = &((const struct device_slot *)slots)[i];
+
+    return (struct slot_view){.blocks = slot->blocks,
+                              .len = slot->len,
+                              .limit = slot->limit,
+                              .rows = {slot->rows[MODEL_TARGET], slot->rows[MODEL_DRAFT]},
+                              .n_logprobs = -1};
+}
+
+/* Each sequence alone, as the host's check has it before the kernels run: the same K, and a
+ * sequence that the host refuses is one that the kernel leaves out. */
+static void check_host(void)
+{
+    const struct slot_shape shape = {.n_slots = s.n_slots,
+                                     .n_ctx = s.n_ctx,
+                                     .k_max = s.k_max,
+                                     .n_blocks = (s.n_ctx - 1) / SPECD_BLOCK_TOKENS + 1,
+                                     .n_vocab = s.n_vocab};
+    const struct round_limits limits = {&shape, {true, true}, s.n_vocab_draft};
+    struct round *alone = xcalloc(1, sizeof(*alone));
+    int32_t k[SPECD_SLOTS_MAX];
+
+    alone->n_seqs = 1;
+    for (int32_t i = 0; i < begun->n_seqs; i++) {
+        const struct round_seq *seq = &alone->seqs[0];
+
+        alone->seqs[0] = begun->seqs[i];
+        if (s.slots[seq->slot].stopped) /* the host does not know yet */
+            continue;
+        if (round_check(alone, &limits, view_of, s.slots, k) == 0)
+            k[0] = round_k_recorded(seq->source, k[0], s.round->n_steps);
+        else
+            k[0] = -1;
+        assert_int_equal(s.turns[i].k, k[0]);
+    }
+    free(alone);
+}
+
 static void check_turns(void)
 {
     int32_t row = 0;
 
     assert_int_equal(launch_turns_begin(&s, NULL), 0);
     assert_int_equal(cudaDeviceSynchronize(), cudaSuccess);
+    check_host();
     for (int32_t i = 0; i < begun->n_seqs; i++) {
         const struct round_turn *t = &s.turns[i];
         const struct device_slot *slot = &s.slots[t->slot];
@@ -189,7 +232,7 @@ static void expect_pass(const struct pass_request *r)
         if (r->set == ROWS_VERIFY && t->k >= 0)
             expect_span(t->slot, i, slot->len - 1, t->k + 1, t->k + 1);
         else if (r->set == ROWS_STEP && t->source == DRAFT_FROM_MODEL && t->k >= r->step)
-            for (int32_t pos = r->step == 1 ? slot->draft_len : slot->len - 2 + r->step;
+            for (int32_t pos = r->step == 1 ? slot->rows[MODEL_DRAFT] : slot->len - 2 + r->step;
                  pos <= slot->len - 2 + r->step; pos++)
                 expect_span(t->slot, i, pos, 1, pos == slot->len - 2 + r->step);
     }
@@ -403,22 +446,22 @@ static void check_end(const struct advance *a)
         const struct round_turn *t = &s.turns[i];
         const struct seq_result *out = &a->results[i];
         const struct device_slot *slot = &s.slots[t->slot], *was = &before[t->slot];
-        int32_t draft_len = was->draft_len, n = out->n_tokens;
+        int32_t draft_len = was->rows[MODEL_DRAFT], n = out->n_tokens;
 
         assert_int_equal(out->slot, t->slot);
         assert_int_equal(out->n_drafted, MAX(t->k, 0));
         assert_int_equal(slot->len, was->len + n);
         assert_int_equal(slot->round, was->round + (t->k >= 0));
-        assert_int_equal(slot->target_len, n > 0 ? slot->len - 1 : was->target_len);
+        assert_int_equal(slot->rows[MODEL_TARGET], n > 0 ? slot->len - 1 : was->rows[MODEL_TARGET]);
         if (n > 0 && t->source == DRAFT_FROM_MODEL && t->k > 0) {
             draft_len = MIN(was->len - 1 + t->k, was->len + out->n_accepted);
             draft_len = MIN(draft_len, slot->len - 1);
         }
-        assert_int_equal(slot->draft_len, draft_len);
+        assert_int_equal(slot->rows[MODEL_DRAFT], draft_len);
         assert_int_equal(slot->stopped, t->k < 0 ? was->stopped : out->flags != 0);
         assert_int_equal(out->len, slot->len);
-        assert_int_equal(out->target_len, slot->target_len);
-        assert_int_equal(out->draft_len, slot->draft_len);
+        assert_int_equal(out->rows[MODEL_TARGET], slot->rows[MODEL_TARGET]);
+        assert_int_equal(out->rows[MODEL_DRAFT], slot->rows[MODEL_DRAFT]);
         assert_memory_equal(slot->tokens + was->len, out->tokens, (size_t)n * sizeof(int32_t));
         if (slot->len > 0)
             check_counts(slot, 0);
@@ -434,8 +477,7 @@ static void check_prompt_end(enum model_role role)
         const struct device_slot *slot = &s.slots[c->slot];
 
         if (c->role == role && !slot->stopped)
-            assert_int_equal(role == MODEL_TARGET ? slot->target_len : slot->draft_len,
-                             c->start + c->n);
+            assert_int_equal(slot->rows[role], c->start + c->n);
     }
 }
 

@@ -119,9 +119,12 @@ static void draft(struct turn *turns, struct launched *d, int32_t n_vocab,
                 continue;
             t->drafted[k] = t->host && rand() % 3 == 0 ? rand() % n_vocab : tokens[i];
             if (t->host) {
-                int32_t *id = device_copy(&t->drafted[k], sizeof(int32_t));
+                struct device_law *at = d->p + k * TURNS + i, point;
 
-                assert_int_equal(launch_points(d->p + k * TURNS + i, id, 1, n_vocab, NULL), 0);
+                device_read(&point, at, sizeof(point));
+                device_law_point(&point, t->drafted[k]);
+                point.n_vocab = n_vocab;
+                assert_int_equal(cudaMemcpy(at, &point, sizeof(point), cudaMemcpyHostToDevice), 0);
                 law_point(&t->p[k].cpu, n_vocab, t->drafted[k]);
             } else {
                 struct noise noise =

@@ -343,8 +343,8 @@ static void note_rows(struct device *d, const struct work *w)
         const struct seq_result *r = &w->result.seqs[i];
         if (r->n_tokens == 0)
             continue;
-        d->rows[r->slot][MODEL_TARGET] = r->target_len;
-        d->rows[r->slot][MODEL_DRAFT] = r->draft_len;
+        d->rows[r->slot][MODEL_TARGET] = r->rows[MODEL_TARGET];
+        d->rows[r->slot][MODEL_DRAFT] = r->rows[MODEL_DRAFT];
     }
 }
 
@@ -450,8 +450,8 @@ static int device_slot_set(struct device *d, int32_t slot, const struct slot_con
     c->config = config_copy(config, d->n_vocab);
     stage(d, c);
     d->n_table[slot] = 0;
-    d->rows[slot][MODEL_TARGET] = config->target_len;
-    d->rows[slot][MODEL_DRAFT] = config->draft_len;
+    d->rows[slot][MODEL_TARGET] = config->rows[MODEL_TARGET];
+    d->rows[slot][MODEL_DRAFT] = config->rows[MODEL_DRAFT];
     return 0;
 }
 

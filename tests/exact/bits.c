@@ -5,7 +5,7 @@
  * here depends on the C library.
  */
 #include "law.h"
-#include "matmul.h"
+#include "isa.h"
 #include "specd/util.h"
 
 #include <inttypes.h>

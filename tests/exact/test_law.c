@@ -7,7 +7,7 @@
  */
 #include "exact/oracle.h"
 #include "exact/suite.h"
-#include "matmul.h"
+#include "isa.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -132,12 +132,12 @@ static void check_row(struct row *r)
 
     oracle_build(&o, r->logits, r->n, &r->context);
     for (int portable = 0; portable <= 1; portable++) {
-        cpu_force_portable(portable);
+        cpu_limit(portable ? ISA_PORTABLE : ISA_COUNT);
         law_build(&l, r->logits, r->n, &r->context, r->scratch);
         check_law(&l, &o);
         check_draws(&l, &o, 3);
     }
-    cpu_force_portable(false);
+    cpu_limit(ISA_COUNT);
     oracle_free(&o);
 }
 
@@ -304,10 +304,10 @@ static void check_residual(const struct law *q, const struct law *p, const struc
         assert_int_equal(fallback, empty);
         double mass = law_residual_mass(q, p, b[i]);
         assert_true(fabs(mass - oracle_residual_mass(oq, op, b[i])) < 1e-12);
-        cpu_force_portable(true);
+        cpu_limit(ISA_PORTABLE);
         assert_true(law_residual_mass(q, p, b[i]) == mass);
         assert_int_equal(law_draw_residual(q, p, b[i], &noise, &fallback), want);
-        cpu_force_portable(false);
+        cpu_limit(ISA_COUNT);
     }
     assert_true(fabs(law_overlap(q, p) - (1 - oracle_residual_mass(oq, op, 1))) < 1e-12);
 }

@@ -34,13 +34,14 @@ static void on_done(void *arg)
     sem_post(&((struct bench *)arg)->done);
 }
 
-static void open_device(struct bench *b, enum weight_type weights)
+static void open_device(struct bench *b, enum weight_type weights, enum activations activations)
 {
     const struct device_ops *ops = &cpu_device_ops;
     struct device_setup setup = {
         .models = {&b->file->model},
         .weights = {weights},
         .kv = KV_F32,
+        .activations = activations,
         .n_slots = 1,
         .n_ctx = 64,
         .max_rows = 16,
@@ -110,7 +111,8 @@ static int32_t read_prompt(char *line, int32_t *ids)
     return n;
 }
 
-static void compare_all(enum weight_type weights, double tolerance, const char *what)
+static void compare_all(enum weight_type weights, enum activations activations, double tolerance,
+                        const char *what)
 {
     struct bench *b = xcalloc(1, sizeof *b);
     char err[256], line[LINE_MAX_BYTES];
@@ -119,7 +121,7 @@ static void compare_all(enum weight_type weights, double tolerance, const char *
     sem_init(&b->done, 0, 0);
     if (model_file_open(&b->file, getenv("SPECD_MODEL"), err, sizeof err) != 0)
         fail_msg("%s", err);
-    open_device(b, weights);
+    open_device(b, weights, activations);
     FILE *f = fopen(getenv("SPECD_GOLDEN"), "r");
     assert_non_null(f);
     while (fgets(line, sizeof line, f)) {
@@ -150,10 +152,11 @@ static void test_logits(void **state)
         print_message("skip: SPECD_MODEL is not set\n");
         skip();
     }
-    compare_all(WEIGHT_F32, 0.001, "f32");
-    compare_all(WEIGHT_NATIVE, 0.001, "native");
-    compare_all(WEIGHT_Q8_0, 1.0, "q8_0");
-    compare_all(WEIGHT_BF16, 1.0, "bf16");
+    compare_all(WEIGHT_F32, ACTIVATIONS_INT8, 0.001, "f32");
+    compare_all(WEIGHT_NATIVE, ACTIVATIONS_F32, 0.001, "native, float activations");
+    compare_all(WEIGHT_NATIVE, ACTIVATIONS_INT8, 1.0, "native");
+    compare_all(WEIGHT_Q8_0, ACTIVATIONS_INT8, 1.0, "q8_0");
+    compare_all(WEIGHT_BF16, ACTIVATIONS_INT8, 1.0, "bf16");
 }
 
 int main(void)

@@ -39,7 +39,7 @@ struct text {
 };
 
 /* A slot as the engine knows it. */
-struct seat_known {
+struct slot_known {
     const struct text *text;
     int32_t len, draft_len, submitted; /* submitted: rows of the target in rounds so far */
     int32_t in_flight;                 /* rounds that decode it */
@@ -57,7 +57,7 @@ struct named {
 struct play {
     struct rig *r;
     struct text texts[TEXTS];
-    struct seat_known seats[SLOTS];
+    struct slot_known slots[SLOTS];
     struct named flights[2];
     uint64_t n_submitted, n_collected;
     int32_t n_tokens; /* committed */
@@ -133,14 +133,14 @@ static void text_make(struct rig *r, struct text *t)
 
 static void renew(struct play *p, int32_t slot)
 {
-    struct seat_known *s = &p->seats[slot];
+    struct slot_known *s = &p->slots[slot];
 
-    *s = (struct seat_known){.text = &p->texts[below(TEXTS)], .owner = s->owner + 1};
+    *s = (struct slot_known){.text = &p->texts[below(TEXTS)], .owner = s->owner + 1};
     s->len = s->text->n_prompt;
     set(p->r, slot, s->text);
 }
 
-static void host_draft(struct round_seq *seq, const struct seat_known *s)
+static void host_draft(struct round_seq *seq, const struct slot_known *s)
 {
     seq->source = DRAFT_FROM_HOST;
     for (int32_t i = 0; i < seq->k; i++) {
@@ -152,7 +152,7 @@ static void host_draft(struct round_seq *seq, const struct seat_known *s)
 
 static void plan_chunks(struct play *p, struct named *named, int32_t slot)
 {
-    struct seat_known *s = &p->seats[slot];
+    struct slot_known *s = &p->slots[slot];
     int32_t left = s->len - 1 - s->submitted;
 
     if (s->in_flight == 0 && left > 0) {
@@ -172,7 +172,7 @@ static void plan_chunks(struct play *p, struct named *named, int32_t slot)
 
 static void plan_seq(struct play *p, int32_t slot)
 {
-    struct seat_known *s = &p->seats[slot];
+    struct slot_known *s = &p->slots[slot];
 
     if (s->submitted < s->len - 1 || s->len + s->in_flight >= s->text->limit || below(8) == 0)
         return;
@@ -192,19 +192,19 @@ static void plan(struct play *p)
     for (int32_t i = 0; i < SLOTS; i++) {
         int32_t slot = (i + (int32_t)p->n_submitted) % SLOTS;
 
-        if (p->seats[slot].ended || p->seats[slot].len == p->seats[slot].text->limit ||
+        if (p->slots[slot].ended || p->slots[slot].len == p->slots[slot].text->limit ||
             below(30) == 0)
             renew(p, slot);
         plan_chunks(p, named, slot);
         plan_seq(p, slot);
-        named->owners[slot] = p->seats[slot].owner;
+        named->owners[slot] = p->slots[slot].owner;
     }
     rig_submit(p->r);
 }
 
 /* ---- what came of it ------------------------------------------------------------------------- */
 
-static void check_tokens(struct play *p, struct seat_known *s, const struct seq_result *r)
+static void check_tokens(struct play *p, struct slot_known *s, const struct seq_result *r)
 {
     const struct text *t = s->text;
 
@@ -220,11 +220,11 @@ static void check_tokens(struct play *p, struct seat_known *s, const struct seq_
         }
     }
     assert_int_equal(r->len, s->len + r->n_tokens);
-    assert_int_equal(r->target_len, r->len - 1);
-    assert_in_range(r->draft_len, 0, r->len - 1);
+    assert_int_equal(r->rows[MODEL_TARGET], r->len - 1);
+    assert_in_range(r->rows[MODEL_DRAFT], 0, r->len - 1);
     s->len = r->len;
     s->submitted = s->len - 1;
-    s->draft_len = r->draft_len;
+    s->draft_len = r->rows[MODEL_DRAFT];
     s->ended = s->ended || (r->flags & SEQ_END);
     p->n_tokens += r->n_tokens;
 }
@@ -235,14 +235,14 @@ static void collect(struct play *p)
 
     rig_wait(p->r);
     for (int32_t slot = 0; slot < SLOTS; slot++) {
-        if (named->chunk_end[slot] > 0 && p->seats[slot].owner == named->owners[slot]) {
-            p->seats[slot].draft_len = named->chunk_end[slot];
-            p->seats[slot].drafts_in_flight = false;
+        if (named->chunk_end[slot] > 0 && p->slots[slot].owner == named->owners[slot]) {
+            p->slots[slot].draft_len = named->chunk_end[slot];
+            p->slots[slot].drafts_in_flight = false;
         }
     }
     for (int32_t i = 0; i < p->r->result.n_seqs; i++) {
         const struct seq_result *r = &p->r->result.seqs[i];
-        struct seat_known *s = &p->seats[r->slot];
+        struct slot_known *s = &p->slots[r->slot];
 
         if (s->owner != named->owners[r->slot])
             continue;

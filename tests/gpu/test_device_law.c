@@ -89,8 +89,7 @@ static void slots_start(struct rig *r, const int32_t *prompt, enum verify_mode m
                                 .n_tokens = PROMPT,
                                 .n_prompt = PROMPT,
                                 .limit = 64,
-                                .target_len = rows,
-                                .draft_len = rows};
+                                .rows = {rows, rows}};
         c.params.target.temperature = c.params.draft.temperature = 1.0f;
         c.params.mode = mode;
         c.params.seed = seed * SLOTS + (uint64_t)i;

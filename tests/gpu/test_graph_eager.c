@@ -107,8 +107,8 @@ static void assert_seqs_equal(const struct seq_result *a, const struct seq_resul
     assert_int_equal(a->n_tokens, b->n_tokens);
     assert_int_equal(a->flags, b->flags);
     assert_int_equal(a->len, b->len);
-    assert_int_equal(a->target_len, b->target_len);
-    assert_int_equal(a->draft_len, b->draft_len);
+    assert_int_equal(a->rows[MODEL_TARGET], b->rows[MODEL_TARGET]);
+    assert_int_equal(a->rows[MODEL_DRAFT], b->rows[MODEL_DRAFT]);
     assert_memory_equal(a->tokens, b->tokens, (size_t)a->n_tokens * sizeof(int32_t));
     if (n > 0)
         assert_memory_equal(a->overlap, b->overlap, (size_t)n * sizeof(float));

@@ -74,9 +74,10 @@ class Print(SingleCase):
             got = run(*args)
             self.assertEqual(got.returncode, 2)
             self.assertIn("did you mean " + word, got.stderr)
-        got = run("--print-config", env={"SPECD_CTX_SISE": "64"})
+        got = run("--print-config", env={"SPECD_CTX_SISE": "64", "SPECD_NO_OVERLAP": "1"})
         self.assertEqual(got.returncode, 0)
         self.assertIn("did you mean SPECD_CTX_SIZE", got.stderr)
+        self.assertNotIn("SPECD_NO_OVERLAP", got.stderr)
 
     def test_tls_needs_both(self):
         for args in (["--tls-cert", "x"], ["--tls-key", "x"],

@@ -172,6 +172,10 @@ static void test_devices(void **state)
     assert_int_equal(c.device, DEVICE_AUTO);
     assert_int_equal(c.engine.device_index, -1);
     assert_false(c.engine.reproducible || c.engine.eager);
+    assert_int_equal(c.engine.activations, ACTIVATIONS_INT8);
+    config_free(&c);
+    c = good("--activations f32");
+    assert_int_equal(c.engine.activations, ACTIVATIONS_F32);
     config_free(&c);
     c = good("--device cuda --weights int4 --draft-weights fp8 --kv-type fp8 --reproducible "
              "--no-graphs");
@@ -219,6 +223,7 @@ static void test_errors(void **state)
     bad("--device cpu:0", "auto, cpu");
     bad("--weights f16", "f32|bf16|q8_0|fp8|int4|native");
     bad("--kv-type f16", "bf16|f32|fp8");
+    bad("--activations bf16", "int8|f32");
     bad("--log-level loud", "error|warn|info|debug");
     bad("--synthetic-acceptance 1.1", "[0, 1]");
     bad("--synthetic-acceptance nan", "[0, 1]");

@@ -49,7 +49,7 @@ static struct seq *make_seq(int32_t vocab, enum drafter_type drafter, uint64_t a
  */
 
 struct fake_slot {
-    int32_t len, target_len, draft_len, limit;
+    int32_t len, rows[MODEL_ROLES], limit;
     bool ended;
 };
 
@@ -80,7 +80,7 @@ static void note_rows(struct fake_round *f)
         const struct round_seq *rs = &f->round.seqs[i];
         const struct fake_slot *slot = &slots[rs->slot];
         bool drafts = rs->source == DRAFT_FROM_MODEL && rs->k > 0;
-        f->first_written[rs->slot] = drafts ? slot->draft_len : slot->target_len;
+        f->first_written[rs->slot] = slot->rows[drafts ? MODEL_DRAFT : MODEL_TARGET];
     }
     for (int32_t i = 0; i < f->round.n_chunks; i++)
         f->first_written[f->round.chunks[i].slot] =
@@ -143,8 +143,7 @@ static void submit_round(struct sched *s, const struct round *r)
             for (int j = 0; j < n_rounds - 1; j++)
                 assert_int_equal(rounds[j].owner[i], 0);
             slots[i] = (struct fake_slot){.len = q->len,
-                                          .target_len = q->cached_target_len,
-                                          .draft_len = q->cached_draft_len,
+                                          .rows = {q->cached_target_len, q->cached_draft_len},
                                           .limit = q->limit};
             q->slot_is_new = false;
         }
@@ -156,7 +155,7 @@ static void submit_round(struct sched *s, const struct round *r)
 static void play_chunk(const struct fake_round *f, const struct round_chunk *c)
 {
     struct fake_slot *slot = &slots[c->slot];
-    int32_t *rows = c->role == MODEL_TARGET ? &slot->target_len : &slot->draft_len;
+    int32_t *rows = &slot->rows[c->role];
     assert_int_equal(c->start, *rows);
     assert_true(c->n > 0 && c->start + c->n <= slot->len - 1);
     assert_true(c->start + c->n <= f->n_blocks[c->slot] * SPECD_BLOCK_TOKENS);
@@ -169,7 +168,7 @@ static void check_fixed_k(const struct sched *s, const struct round_seq *rs, int
     const struct fake_slot *slot = &slots[rs->slot];
     const struct seq *q = s->slots[rs->slot];
     if (!q || q->k_fixed < 0 || rs->source != DRAFT_FROM_MODEL || q->n_drafters == 0 ||
-        slot->len - slot->draft_len > SPECD_DRAFT_LAG_MAX)
+        slot->len - slot->rows[MODEL_DRAFT] > SPECD_DRAFT_LAG_MAX)
         return;
     int32_t room = MIN(MIN(q->k_fixed, slot->limit - slot->len - 1), s->draft_ctx - slot->len);
     assert_int_equal(k, q->draft_kv ? MAX(room, 0) : 0);
@@ -183,12 +182,12 @@ static void play_seq(const struct sched *s, const struct fake_round *f, const st
     *out = (struct seq_result){.slot = rs->slot};
     if (slot->ended)
         return;
-    assert_int_equal(slot->target_len, slot->len - 1);
+    assert_int_equal(slot->rows[MODEL_TARGET], slot->len - 1);
     assert_true(slot->len < slot->limit);
     int32_t k = MIN(rs->k, slot->limit - slot->len - 1);
     bool by_model = rs->source == DRAFT_FROM_MODEL && k > 0;
     assert_true(slot->len + k <= f->n_blocks[rs->slot] * SPECD_BLOCK_TOKENS);
-    assert_true(!by_model || slot->len - slot->draft_len <= SPECD_DRAFT_LAG_MAX);
+    assert_true(!by_model || slot->len - slot->rows[MODEL_DRAFT] <= SPECD_DRAFT_LAG_MAX);
     assert_true(!by_model || slot->len + k <= s->draft_ctx);
     check_fixed_k(s, rs, k);
     out->n_accepted = (int32_t)rnd((uint32_t)k + 1);
@@ -196,14 +195,14 @@ static void play_seq(const struct sched *s, const struct fake_round *f, const st
     for (int32_t i = 0; i < out->n_tokens; i++)
         out->tokens[i] = (int32_t)rnd((uint32_t)vocab);
     if (by_model)
-        slot->draft_len = slot->len + MIN(out->n_accepted, k - 1);
+        slot->rows[MODEL_DRAFT] = slot->len + MIN(out->n_accepted, k - 1);
     slot->len += out->n_tokens;
-    slot->target_len = slot->len - 1;
+    slot->rows[MODEL_TARGET] = slot->len - 1;
     slot->ended = slot->len >= slot->limit || rnd(40) == 0;
     out->flags = slot->ended ? SEQ_END : 0;
     out->len = slot->len;
-    out->target_len = slot->target_len;
-    out->draft_len = slot->draft_len;
+    out->rows[MODEL_TARGET] = slot->rows[MODEL_TARGET];
+    out->rows[MODEL_DRAFT] = slot->rows[MODEL_DRAFT];
 }
 
 /* What commit.c does with a result. Returns sequences that ended. */
@@ -214,8 +213,8 @@ static int commit_result(struct sched *s, uint64_t number, const struct seq_resu
         return 0;
     assert_true(r->n_tokens > 0);
     seq_append(q, r->tokens, r->n_tokens);
-    q->target_len = r->target_len;
-    q->draft_len = r->draft_len;
+    q->target_len = r->rows[MODEL_TARGET];
+    q->draft_len = r->rows[MODEL_DRAFT];
     sched_commit(s, q, !q->draft_kv);
     if (r->flags & SEQ_END || rnd(40) == 0) {
         sched_remove(s, q);

@@ -9,15 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum kind { FEW, MANY, MATRIX, KINDS };
+enum kind { FEW, FEW_AHEAD, MANY, MATRIX, KINDS };
 
 static const struct {
     const char *name;
     int queries, blocks; /* to an item, of the grid for each multiprocessor */
+    int pieces;          /* held in shared memory */
 } kinds[KINDS] = {
-    [FEW] = {"few", ATTENTION_QUERIES_FEW, 4},
-    [MANY] = {"many", ATTENTION_QUERIES_MANY, 2},
-    [MATRIX] = {"matrix", ATTENTION_QUERIES_MATRIX, 2},
+    [FEW] = {"few", ATTENTION_QUERIES_FEW, 4, ATTENTION_PIECES},
+    [FEW_AHEAD] = {"few, 8 pieces", ATTENTION_QUERIES_FEW, 1, ATTENTION_PIECES_MAX},
+    [MANY] = {"many", ATTENTION_QUERIES_MANY, 2, ATTENTION_PIECES},
+    [MATRIX] = {"matrix", ATTENTION_QUERIES_MATRIX, 2, ATTENTION_PIECES},
 };
 
 struct attention_run {
@@ -36,6 +38,7 @@ static int launch(void *arg, int i, cudaStream_t stream)
     int blocks = kinds[r->kind].blocks * r->k->machine.product.n_multiprocessors;
 
     r->in.kv.blocks = r->layers + (size_t)(i % r->n_layers) * r->layer_bytes;
+    r->in.pieces_held = kinds[r->kind].pieces;
     if (r->kind == MATRIX)
         return launch_attention_matrix(&r->rig.state, &r->rig.pass, &r->in, blocks, stream);
     return launch_attention(&r->rig.state, &r->rig.pass, &r->in, kinds[r->kind].queries, blocks,
@@ -67,7 +70,6 @@ static void data_make(struct attention_run *r, const struct shape *s, int rows, 
                .head_dim = (int32_t)s->head_dim},
         .group = (int32_t)(s->heads / s->kv_heads),
         .capacity = rows,
-        .pieces_held = ATTENTION_PIECES,
     };
     r->layer_bytes = blocks * kv_layer_block_bytes(&r->in.kv);
     r->n_layers = (int)(r->k->rotate / r->layer_bytes) + 1;
@@ -130,7 +132,8 @@ static void measure(struct kernels *k, int which, int rows, int context)
             kernels_take(sizeof(float) * (size_t)MAX(r.rig.pass.max_partials, 1) *
                          attention_partial_floats(1, (int32_t)s->heads, (int32_t)s->head_dim));
         check_result(&r, s, &expected);
-        double us = kernels_time(k, launch, &r, k->launches);
+        /* One block alone is slow enough to be measured by few. */
+        double us = kernels_time(k, launch, &r, split ? k->launches : 5);
         bool usual = split && r.kind == (few ? FEW : MANY);
         printf("| %s | %d | %d | %s | %s | ", s->name, context, rows, kinds[r.kind].name,
                split ? "split" : "whole");
@@ -160,7 +163,7 @@ void kernels_attention(struct kernels *k)
         for (size_t i = 0; i < COUNT_OF(contexts) * 2; i++) {
             int context = contexts[i / 2], rows = i % 2 ? 5 : 1;
             if (k->context < contexts[0]) /* tiny */
-                context = i / 2 == 0 ? k->context : 2 * k->context + 5;
+                context = i / 2 == 0 ? k->context : 300;
             if (k->context < contexts[0] && i / 2 > 1)
                 break;
             if (!k->quick || rows == 1)

@@ -27,7 +27,7 @@ static struct device_slot *slot_make(int n_ctx, int len)
         .blocks = kernels_copy(ids, (size_t)n_blocks * sizeof(*ids)),
         .len = len,
         .limit = n_ctx,
-        .target_len = len - 1,
+        .rows = {len - 1, 0},
     };
     free(ids);
     return kernels_copy(&slot, sizeof(slot));

@@ -1,0 +1,149 @@
+/*
+ * floats.h - the float kernels, compiled once per instruction set, in the order of kernel.h.
+ *
+ * Weights of 16 bits are widened in registers and multiplied by fused multiply-add, one column
+ * after the other. vdpbf16ps would do two columns at once, but it takes both activations and
+ * denormals for less than they are (it wants bf16 rows, reads denormals as zero), and no other
+ * instruction rounds as it does: the bits would be those of one maker's AVX-512 only.
+ */
+#include "kernel.h"
+#include "vectors.h"
+
+/* Column k of eight, of half h. */
+INLINE vf column(const enum dtype t, const char *w, const int h, const int k)
+{
+    const int at = h * (PANEL / HALVES);
+    if (t == DT_F32)
+        return vf_load(w + (k * PANEL + at) * 4);
+    if (t == DT_F16)
+        return vf_f16(w + (k * PANEL + at) * 2);
+    vi pair = vi_load(w + (k / 2 * PANEL + at) * 4);
+    return (vf)(k % 2 ? pair & vi_set((int32_t)0xFFFF0000) : vi_up(pair, 16));
+}
+
+INLINE size_t column_bytes(const enum dtype t)
+{
+    return t == DT_F32 ? LINE : LINE / 2;
+}
+
+/* f += columns k of all panels times x */
+INLINE void add_column(const enum dtype t, const int np, const int nt, const char *const w[GROUP],
+                       const int k, const float *x, size_t x_stride,
+                       vf f[GROUP][FLOAT_TILE][HALVES])
+{
+    EACH(p, np)
+    {
+        vf v[HALVES];
+        EACH(h, HALVES) v[h] = column(t, w[p], h, k);
+        EACH(r, nt)
+        {
+            vf b = vf_set(x[(size_t)r * x_stride + (size_t)k]);
+            EACH(h, HALVES) f[p][r][h] = vf_fma(v[h], b, f[p][r][h]);
+        }
+    }
+}
+
+INLINE void floats_of(const enum dtype t, const int np, const int nt, const struct floats_args *a)
+{
+    const size_t eight = 8 * column_bytes(t);
+    const char *w[GROUP];
+    const float *x = a->x;
+    vf f[GROUP][FLOAT_TILE][HALVES];
+    EACH(p, np)
+    EACH(r, nt) EACH(h, HALVES) f[p][r][h] =
+        vf_load(a->acc + (p * nt + r) * PANEL + h * (PANEL / HALVES));
+    EACH(p, np) w[p] = a->w + (size_t)p * a->w_stride;
+    int c = 0;
+    for (; c + 8 <= a->n_cols; c += 8, x += 8) {
+        EACH(p, np)
+        {
+            for (size_t i = 0; i < eight; i += LINE)
+                FETCH(w[p] + i);
+        }
+        EACH(k, 8) add_column(t, np, nt, w, k, x, a->x_stride, f);
+        EACH(p, np) w[p] += eight;
+    }
+    for (; c + 2 <= a->n_cols; c += 2, x += 2) {
+        EACH(k, 2) add_column(t, np, nt, w, k, x, a->x_stride, f);
+        EACH(p, np) w[p] += 2 * column_bytes(t);
+    }
+    if (c < a->n_cols)
+        add_column(t, np, nt, w, 0, x, a->x_stride, f);
+    EACH(p, np)
+    EACH(r, nt) EACH(h, HALVES)
+        vf_store(a->acc + (p * nt + r) * PANEL + h * (PANEL / HALVES), f[p][r][h]);
+}
+
+/* ---- integers as floats ---------------------------------------------------------------------- */
+
+/* Products of d and small integers are exact, so that quant_values' one rounding is the addition.
+ */
+INLINE void decode_run(const enum dtype t, const uint8_t *head, const int in_block,
+                       const uint8_t *run, float *out)
+{
+    EACH(h, HALVES)
+    {
+        const int at = h * (PANEL / HALVES);
+        for (int k = 0; k < RUN / 4; k++) {
+            const int col = in_block * PANEL;
+            vf d, m = vf_set(0);
+            if (t == DT_Q6_K)
+                d = vf_load(head + at * 4) *
+                    vf_of_int(vi_i8(head + HEAD_SCALES + (2 * in_block + k / 4) * PANEL + at));
+            else
+                d = vf_f16(head + (dtype_has_min(t) ? 0 : col * 2) + at * 2);
+            if (dtype_has_min(t))
+                m = vf_f16(head + PANEL * 2 + at * 2);
+            if (t == DT_Q4_K || t == DT_Q5_K) {
+                d *= vf_of_int(vi_u8(head + HEAD_SCALES + col + at));
+                m *= -vf_of_int(vi_u8(head + HEAD_MINS + col + at));
+            }
+            vi word = word_of(t, run, h, k);
+            for (int b = 0; b < 4; b++) {
+                vi u = (vi_up(word, -8 * b) & 0xFF) - dtype_offset(t);
+                vf v = d * vf_of_int(u);
+                vf_store(out + (4 * k + b) * PANEL + at, dtype_has_min(t) ? v + m : v);
+            }
+        }
+    }
+}
+
+TARGET static void decode(enum dtype t, const void *panel, int first, int n, float *out)
+{
+    const struct panel_block b = panel_block(t);
+    for (int j = first; j < first + n; j++, out += RUN * PANEL) {
+        const uint8_t *head = (const uint8_t *)panel + (size_t)(j / b.runs) * panel_unit_bytes(t);
+        const uint8_t *run = head + b.head_bytes + (size_t)(j % b.runs) * b.run_bytes;
+        decode_run(t, head, j % b.runs, run, out);
+    }
+}
+
+/* ---- instances ------------------------------------------------------------------------------- */
+
+/* clang-format off */
+#if VECTOR_BYTES == 64
+#define FLOATS_ROWS 8
+#define SHAPES(X, t) X(t, 1, 1) X(t, 1, 2) X(t, 1, 3) X(t, 1, 4) X(t, 1, 5) X(t, 1, 6) X(t, 1, 7) \
+    X(t, 1, 8) X(t, 2, 2) X(t, 4, 1)
+#else
+#define FLOATS_ROWS 6
+#define SHAPES(X, t) X(t, 1, 1) X(t, 1, 2) X(t, 1, 3) X(t, 1, 4) X(t, 1, 5) X(t, 1, 6) \
+    X(t, 2, 2) X(t, 4, 1)
+#endif
+#define FLOATS(t, np, nt) \
+    TARGET static void floats_##t##_##np##_##nt(const struct floats_args *a) \
+    { floats_of(DT_##t, np, nt, a); }
+#define FLOATS_ENTRY(t, np, nt) [DT_##t][np][nt] = floats_##t##_##np##_##nt,
+/* clang-format on */
+
+SHAPES(FLOATS, F32)
+SHAPES(FLOATS, BF16)
+SHAPES(FLOATS, F16)
+
+static floats_fn *const floats_table[DT_COUNT][GROUP + 1][FLOATS_ROWS + 1] = {
+    SHAPES(FLOATS_ENTRY, F32) SHAPES(FLOATS_ENTRY, BF16) SHAPES(FLOATS_ENTRY, F16)};
+
+static void floats(enum dtype t, int n_panels, int n_rows, const struct floats_args *a)
+{
+    floats_table[t][n_panels][n_rows](a);
+}

@@ -1,0 +1,90 @@
+/*
+ * qrows.h - rows of activations as small integers: what integer matrix kernels multiply with.
+ *
+ * A row x is quantised once per matrix product, in runs of 32 columns, by one function whose bits
+ * do not depend on the instruction set:
+ *   a       the largest |x| of the run, found among bit patterns, so that NaN and infinity win
+ *   q       nearest-even(x * (127 / a)), -127 .. 127, with a scale of a / 127
+ *   hot     where a > QROWS_HOT times the row's root mean square: 7 more bits. X = nearest-even(x *
+ *           (16129 / a)) = 128 * high + low, high in -126 .. 126, low in -64 .. 63, scale a /
+ * 16129. A single large value would otherwise round its 31 neighbours away: in SmolLM2 and Qwen2.5
+ * some channels of every row stand out twentyfold. a < 2^-100                 scale 0 and q 0 (127
+ * / a could overflow) a infinite or NaN          scale NaN and q 0: this row's products become NaN,
+ * no other's do The rms is that of ops.h's rms_norm: eight lanes, one fused multiply-add at a time.
+ *
+ * Rows lie interleaved in tiles, as many rows as the kernels in use take at once, so that one
+ * pointer serves a kernel for all of them: of each run first word k of every row, then word k + 1.
+ * A tile also says which of its rows are hot in a run; low integers lie row by row, as only those
+ * rows need them.
+ */
+#ifndef SPECD_CPU_QROWS_H
+#define SPECD_CPU_QROWS_H
+
+#include "arena.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define QROWS_HOT 6.0f
+
+struct kernels;
+
+struct qrows {
+    int32_t *tiles; /* records, see below */
+    int32_t *low;   /* (max_rows, runs, LOW_WORDS) */
+    int max_rows, max_cols;
+    int n_rows, cols, n_tiles; /* from qrows_begin on */
+    const struct kernels *kernels;
+};
+
+/* Room for max_rows rows of max_cols columns. */
+void qrows_layout(struct qrows *q, int max_rows, int max_cols, struct arena *a);
+/* Makes ready for n_rows rows of cols columns, a multiple of 32. All rows are then to be put. */
+void qrows_begin(struct qrows *q, int n_rows, int cols);
+/* Quantises one row; any thread, rows in any order. x: (cols) */
+void qrows_put(const struct qrows *q, int row, const float *x);
+
+/* Tile i has rows qrows_first(q, i) .. qrows_first(q, i + 1). */
+static inline int qrows_first(const struct qrows *q, int tile)
+{
+    return (int)((int64_t)tile * q->n_rows / q->n_tiles);
+}
+
+/* ---- records -----------------------------------------------------------------------------------
+ * 32-bit words of one run of a tile of R rows, [R] each:
+ *   words 0-7  the integers of 4 columns each; of hot rows the high ones
+ *   starts     where sums of (u - offset) q begin that add up u q: -offset times the sum of q, for
+ *              q4_0, q5_0, q8_0, and for q6_K of columns 0-15 and 16-31. For kernels that add in 16
+ *              bits two such numbers, of every other pair of columns (dots.h).
+ *   scale      float
+ *   sum        float: scale times the sum of the run's integers, X where hot
+ * and then 16 bytes, not by R: 1 for each row that is hot here.
+ * Of a run of a row that is hot, the low integers' words and starts; others are not written. */
+
+enum {
+    QROW_STARTS = 8,
+    QROW_SCALE = 13,
+    QROW_SUM = 14,
+    QROW_WORDS = 15,
+    LOW_WORDS = 13,
+};
+
+enum { START_Q4_0, START_Q5_0, START_Q8_0, START_Q6_K, STARTS = START_Q6_K + 2 };
+
+static inline size_t tile_words(int R)
+{
+    return (size_t)R * QROW_WORDS + 4;
+}
+
+static inline int32_t *qrows_tile(const struct qrows *q, int tile)
+{
+    size_t runs = (size_t)q->cols / 32, first = (size_t)qrows_first(q, tile);
+    return q->tiles + runs * (first * QROW_WORDS + (size_t)tile * 4);
+}
+
+static inline int32_t *qrows_low(const struct qrows *q, int row)
+{
+    return q->low + (size_t)q->cols / 32 * (size_t)row * LOW_WORDS;
+}
+
+#endif

@@ -1,0 +1,80 @@
+#include "tensors.h"
+
+#include "specd/quant.h"
+#include "specd/util.h"
+
+#include <stdlib.h>
+
+uint64_t random_state;
+
+uint8_t random_byte(void)
+{
+    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+    return (uint8_t)(random_state >> 56);
+}
+
+float random_float(void)
+{
+    float sum = 0;
+    for (int i = 0; i < 6; i++)
+        sum += (float)random_byte() / 127.5f - 1;
+    return sum / 1.42f;
+}
+
+int scale_offsets(enum dtype t, int at[2])
+{
+    at[0] = t == DT_Q6_K ? 208 : 0;
+    at[1] = 2;
+    if (t == DT_F32 || t == DT_BF16)
+        return 0;
+    return t == DT_Q4_1 || t == DT_Q5_1 || t == DT_Q4_K || t == DT_Q5_K ? 2 : 1;
+}
+
+static void put16(uint8_t *p, uint16_t v)
+{
+    memcpy(p, &v, sizeof(v));
+}
+
+struct tensor tensor_make(enum dtype type, uint32_t rows, uint32_t cols)
+{
+    size_t bytes = dtype_row_bytes(type, cols) * rows, block = (size_t)dtype_bytes(type);
+    uint8_t *data = xmalloc(bytes);
+    for (size_t i = 0; i < bytes; i++)
+        data[i] = random_byte();
+    for (size_t b = 0; b < bytes; b += block) {
+        int at[2], n = scale_offsets(type, at);
+        for (int i = 0; i < n; i++)
+            put16(data + b + at[i], f16_from_f32(random_float() * 0.01f));
+        float f = random_float() * 0.05f;
+        if (type == DT_F32)
+            memcpy(data + b, &f, sizeof(f));
+        if (type == DT_BF16)
+            put16(data + b, bf16_from_f32(f));
+    }
+    return (struct tensor){data, type, rows, cols};
+}
+
+void tensor_free(struct tensor *t)
+{
+    free((void *)(uintptr_t)t->data);
+}
+
+struct weight weight_make(const struct tensor *t, enum weight_type want)
+{
+    enum dtype type;
+    size_t bytes;
+    char err[256] = "";
+    int rc = weight_plan(t, want, &type, &bytes, err, sizeof(err));
+    if (rc != 0)
+        log_error("%s", err);
+    ASSERT(rc == 0);
+    struct weight w = {type, (int)t->rows, (int)t->cols, xaligned(64, bytes)};
+    weight_pack(&w, t, 0, weight_panels(&w));
+    return w;
+}
+
+uint32_t some_cols(enum dtype t, int which)
+{
+    static const uint32_t k[] = {256, 1280}, block[] = {96, 1088}, any[] = {101, 1057};
+    return dtype_block(t) == 256 ? k[which] : dtype_block(t) == 32 ? block[which] : any[which];
+}

@@ -1,0 +1,188 @@
+/*
+ * Number formats of files, and weights as the CPU device keeps them.
+ *
+ * links: device_tests
+ */
+#include "tensors.h"
+
+#include "specd/quant.h"
+#include "specd/util.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const enum dtype kept[] = {FLOAT_TYPES, INTEGER_TYPES};
+
+/* ---- formats --------------------------------------------------------------------------------- */
+
+/* Hashes (FNV-1a) of the f32 bytes that the Python package `gguf` decodes from the same blocks;
+ * quant_golden.py prints this table. */
+static const struct {
+    enum dtype type;
+    uint64_t hash;
+} golden[] = {
+    {DT_F16, 0x5161acc933fc0e98},  {DT_Q4_0, 0x87689494020ecf55}, {DT_Q4_1, 0x8438a355275722c5},
+    {DT_Q5_0, 0x77736719434f8494}, {DT_Q5_1, 0x5e522df25dad052b}, {DT_Q8_0, 0xae2ed2108bd6b4c0},
+    {DT_Q4_K, 0x9173a4b8760ed3e2}, {DT_Q5_K, 0xdd8d70c07ffccc18}, {DT_Q6_K, 0x8dca1d2cc8bfadc8},
+};
+
+static uint64_t fnv1a(const void *data, size_t n)
+{
+    uint64_t h = 0xcbf29ce484222325;
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ ((const uint8_t *)data)[i]) * 0x100000001b3;
+    return h;
+}
+
+static void decodes_as_gguf_does(void **state)
+{
+    (void)state;
+    enum { BLOCKS = 64 };
+    for (size_t i = 0; i < COUNT_OF(golden); i++) {
+        enum dtype t = golden[i].type;
+        size_t block = (size_t)dtype_bytes(t), n = (size_t)dtype_block(t) * BLOCKS;
+        uint8_t *data = xmalloc(block * BLOCKS);
+        random_state = 1;
+        for (size_t b = 0; b < block * BLOCKS; b++)
+            data[b] = random_byte();
+        int at[2], n_scales = scale_offsets(t, at);
+        for (size_t b = 0; b < BLOCKS; b++)
+            for (int s = 0; s < n_scales; s++)
+                data[b * block + (size_t)at[s] + 1] &= 0xBF;
+        float *values = xmalloc(n * sizeof(*values));
+        struct tensor tensor = {data, t, 1, (uint32_t)n};
+        tensor_to_f32(&tensor, values);
+        if (fnv1a(values, n * sizeof(*values)) != golden[i].hash)
+            fail_msg("%s decodes differently", dtype_name(t));
+        free(values);
+        free(data);
+    }
+}
+
+static void converts_small_floats(void **state)
+{
+    (void)state;
+    for (uint32_t h = 0; h < 65536; h++) {
+        if ((h & 0x7FFF) > 0x7C00) {
+            assert_true(isnan(f16_to_f32((uint16_t)h)));
+            continue;
+        }
+        assert_int_equal(f16_from_f32(f16_to_f32((uint16_t)h)), h);
+        assert_int_equal(bf16_from_f32(bf16_to_f32((uint16_t)h)) & 0xFF80, h & 0xFF80);
+    }
+    assert_int_equal(f16_from_f32(1 + 0x1p-11f), 0x3C00); /* ties to even */
+    assert_int_equal(f16_from_f32(1 + 0x3p-11f), 0x3C02);
+    assert_int_equal(f16_from_f32(0x1p-25f), 0);
+    assert_int_equal(f16_from_f32(0x3p-25f), 2);
+    assert_int_equal(f16_from_f32(65519.0f), 0x7BFF);
+    assert_int_equal(f16_from_f32(65520.0f), 0x7C00);
+    assert_int_equal(bf16_from_f32(1 + 0x1p-8f), 0x3F80);
+    assert_int_equal(bf16_from_f32(1 + 0x3p-8f), 0x3F82);
+    assert_true(isnan(bf16_to_f32(bf16_from_f32(float_of_bits(0x7F800001)))));
+    assert_true(isinf(bf16_to_f32(bf16_from_f32(INFINITY))));
+}
+
+/* ---- resident weights ------------------------------------------------------------------------ */
+
+static void native_rows_read_back(void **state)
+{
+    (void)state;
+    random_state = 2;
+    for (size_t i = 0; i < COUNT_OF(kept); i++) {
+        uint32_t cols = some_cols(kept[i], 0);
+        struct tensor t = tensor_make(kept[i], 37, cols);
+        struct weight w = weight_make(&t, WEIGHT_NATIVE);
+        assert_int_equal(w.type, kept[i]);
+        float *all = xmalloc(37 * cols * sizeof(*all)), *row = xmalloc(cols * sizeof(*row));
+        tensor_to_f32(&t, all);
+        for (int r = 0; r < 37; r++) {
+            weight_row(&w, r, row);
+            assert_memory_equal(row, all + (size_t)r * cols, cols * sizeof(*row));
+        }
+        free(all);
+        free(row);
+        free(w.data);
+        tensor_free(&t);
+    }
+}
+
+static void check_converted(const struct tensor *t, enum weight_type want)
+{
+    struct weight w = weight_make(t, want);
+    float *all = xmalloc((size_t)t->rows * t->cols * sizeof(*all));
+    float *row = xmalloc(t->cols * sizeof(*row));
+    tensor_to_f32(t, all);
+    for (uint32_t r = 0; r < t->rows; r++) {
+        const float *v = all + (size_t)r * t->cols;
+        weight_row(&w, (int)r, row);
+        for (uint32_t c = 0; c < t->cols; c++) {
+            float max = 0; /* of its run of 32 */
+            for (uint32_t j = c / RUN * RUN; j < MIN(c / RUN * RUN + RUN, t->cols); j++)
+                max = fmaxf(max, fabsf(v[j]));
+            if (want == WEIGHT_F32 || want == WEIGHT_NATIVE)
+                assert_true(row[c] == v[c]);
+            else if (want == WEIGHT_BF16)
+                assert_true(row[c] == bf16_to_f32(bf16_from_f32(v[c])));
+            else /* half a step, and the scale's own rounding */
+                assert_true(fabsf(row[c] - v[c]) <= max / 127 * 0.57f);
+        }
+    }
+    free(all);
+    free(row);
+    free(w.data);
+}
+
+static void converts_weights(void **state)
+{
+    (void)state;
+    random_state = 3;
+    for (enum dtype type = 0; type < DT_COUNT; type++) {
+        struct tensor t = tensor_make(type, 19, 256);
+        check_converted(&t, WEIGHT_F32);
+        check_converted(&t, WEIGHT_BF16);
+        if (type != DT_Q8_0)
+            check_converted(&t, WEIGHT_Q8_0);
+        if (type == DT_F16)
+            check_converted(&t, WEIGHT_NATIVE);
+        tensor_free(&t);
+    }
+    float zeros[RUN] = {0};
+    struct tensor zero = {zeros, DT_F32, 1, RUN};
+    check_converted(&zero, WEIGHT_Q8_0);
+}
+
+static void plan_refuses(void **state)
+{
+    (void)state;
+    enum dtype type;
+    size_t bytes;
+    char err[256];
+    struct tensor t = {NULL, DT_F32, 10, 40};
+    assert_int_equal(weight_plan(&t, WEIGHT_FP8, &type, &bytes, err, sizeof(err)), SPECD_EINVAL);
+    assert_non_null(strstr(err, "fp8"));
+    assert_int_equal(weight_plan(&t, WEIGHT_INT4, &type, &bytes, err, sizeof(err)), SPECD_EINVAL);
+    assert_int_equal(weight_plan(&t, WEIGHT_Q8_0, &type, &bytes, err, sizeof(err)), SPECD_EINVAL);
+    assert_non_null(strstr(err, "40"));
+    t = (struct tensor){NULL, DT_Q4_K, 10, 128};
+    assert_int_equal(weight_plan(&t, WEIGHT_F32, &type, &bytes, err, sizeof(err)), SPECD_EINVAL);
+    t = (struct tensor){NULL, DT_F32, UINT32_MAX, 8};
+    assert_int_equal(weight_plan(&t, WEIGHT_F32, &type, &bytes, err, sizeof(err)), SPECD_EINVAL);
+    t = (struct tensor){NULL, DT_Q4_1, 32, 64};
+    assert_int_equal(weight_plan(&t, WEIGHT_NATIVE, &type, &bytes, err, sizeof(err)), 0);
+    assert_int_equal(bytes, 32 * 2 * 20); /* no larger than in the file */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(decodes_as_gguf_does),  cmocka_unit_test(converts_small_floats),
+        cmocka_unit_test(native_rows_read_back), cmocka_unit_test(converts_weights),
+        cmocka_unit_test(plan_refuses),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
