@@ -7,7 +7,6 @@
  */
 #include "engine_impl.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* ---- output ---------------------------------------------------------------------------------- */
@@ -19,14 +18,6 @@ struct commit {
     bool is_whole; /* what was asked for is complete with it, and nothing may follow */
     const struct token_logprob *own, *top; /* or NULL */
 };
-
-void logprobs_put(struct token_logprob *list, size_t i, const struct token_logprob *own,
-                  const struct token_logprob *top, int32_t n_top)
-{
-    struct token_logprob *at = list + i * (size_t)(1 + n_top);
-    at[0] = *own;
-    memcpy(at + 1, top, (size_t)n_top * sizeof *at);
-}
 
 static void grow_output(struct request_output *out, size_t logprobs)
 {
@@ -97,108 +88,18 @@ static enum finish_reason commit_token(struct engine *e, struct seq *s, const st
     return c->is_whole ? FINISH_STOP : c->is_last ? FINISH_LENGTH : FINISH_NONE;
 }
 
-/* ---- the end of a sequence ------------------------------------------------------------------- */
-
-static const char *drafter_name(const struct seq *s)
-{
-    static const char *const names[] = {"none", "model", "self", "lookup", "grammar"};
-    const char *name = names[DRAFT_NONE];
-    int used = 0;
-    for (int d = DRAFT_MODEL; d <= DRAFT_GRAMMAR; d++) {
-        if (s->used[d]) {
-            name = names[d];
-            used++;
-        }
-    }
-    return used > 1 ? "mixed" : name;
-}
-
-static const char *why_no_draft(const struct seq *s)
-{
-    if (s->stats.n_drafted > 0)
-        return NULL;
-    if (s->no_draft)
-        return s->no_draft;
-    if (s->stats.n_generated == 0)
-        return "nothing was generated";
-    return seq_wants_draft_kv(s) ? "drafting was not expected to pay"
-                                 : "the text repeated nothing that could be looked up";
-}
-
-static void fill_stats(struct seq *s)
-{
-    struct request_stats *st = &s->stats;
-    uint64_t now = clock_ns();
-    uint64_t admitted = s->t_admitted ? s->t_admitted : now;
-    uint64_t prompt_done = s->t_prompt_done ? s->t_prompt_done : now;
-    st->queued_ns = admitted - s->t_arrived;
-    st->prompt_ns = prompt_done > admitted ? prompt_done - admitted : 0;
-    st->predicted_ns = s->t_last > prompt_done ? s->t_last - prompt_done : 0;
-    st->drafter = drafter_name(s);
-    st->disabled_because = why_no_draft(s);
-}
-
-static void count_finish(struct engine *e, struct seq *s, enum finish_reason reason, int error)
-{
-    if (reason == FINISH_STOP)
-        e->stats.finished_stop++;
-    else if (reason == FINISH_LENGTH)
-        e->stats.finished_length++;
-    else if (error == SPECD_ECANCELED)
-        e->stats.finished_cancelled++;
-    else
-        e->stats.finished_error++;
-    if (reason != FINISH_ERROR)
-        stats_observe(&e->stats.e2e, clock_ns() - s->t_arrived);
-}
-
-/* Sets the output's end; whoever reads it may answer from then on. Output lock held. */
-static void end_output(struct seq *s, enum finish_reason reason, int error, const char *message)
-{
-    struct request_output *out = &s->req->output;
-    fill_stats(s);
-    out->stats = s->stats;
-    out->error = error;
-    snprintf(out->message, sizeof out->message, "%s",
-             message ? message : (error ? specd_error_text(error) : ""));
-    out->finish = reason;
-}
-
-/* Takes an ended sequence out of the engine, tells the reader, and frees it. */
-static void retire(struct engine *e, struct seq *s)
-{
-    struct request *req = s->req;
-    watch_stop(s);
-    sched_remove(&e->sched, s);
-    intake_release(e, s);
-    atomic_fetch_sub(&e->n_live, 1);
-    req->on_output(req, req->on_output_arg);
-    if (!s->preparing_on_pool) /* otherwise the work's own callback frees it */
-        seq_free(s);
-}
-
-void seq_finish(struct engine *e, struct seq *s, enum finish_reason reason, int error,
-                const char *message)
-{
-    count_finish(e, s, reason, error);
-    pthread_mutex_lock(&s->req->output.lock);
-    end_output(s, reason, error, message);
-    pthread_mutex_unlock(&s->req->output.lock);
-    retire(e, s);
-}
-
 /* ---- a round's results ----------------------------------------------------------------------- */
 
 /* What the estimate of acceptance learns: positions up to the first rejection. */
-static void observe_draft(struct seq *s, const struct seq_turn *t, const struct seq_result *r)
+static void observe_draft(struct seq *s, const struct round_part *t, const struct seq_result *r)
 {
     if (r->n_drafted > 0)
-        pace_observe(&s->pace, seq_pace(t->drafter), t->match, r->overlap,
-                     MIN(r->n_accepted + 1, r->n_drafted));
+        acceptance_observe(&s->acceptance, t->drafter, t->match, r->overlap,
+                           MIN(r->n_accepted + 1, r->n_drafted));
 }
 
 /* Counters speak of tokens that reached the client: a stop in mid-round drops the rest. */
-static void count_draft(struct engine *e, struct seq *s, enum drafter_type drafter,
+static void count_draft(struct engine *e, struct seq *s, const struct drafter *drafter,
                         const struct seq_result *r, int32_t delivered)
 {
     int32_t accepted = MIN(r->n_accepted, delivered);
@@ -208,7 +109,7 @@ static void count_draft(struct engine *e, struct seq *s, enum drafter_type draft
     e->stats.residual_fallbacks += (r->flags & SEQ_RESIDUAL_FALLBACK) != 0;
     if (r->n_drafted == 0)
         return;
-    s->used[drafter] = true;
+    s->used[drafter->type] = true;
     e->stats.drafts++;
     e->stats.draft_tokens += (uint64_t)r->n_drafted;
     e->stats.accepted_tokens += (uint64_t)accepted;
@@ -226,8 +127,6 @@ static void take_tokens(struct engine *e, struct seq *s, const struct seq_result
     ASSERT(s->len == r->len);
     s->target_len = r->rows[MODEL_TARGET];
     s->draft_len = r->rows[MODEL_DRAFT];
-    if (s->lookup)
-        lookup_append(s->lookup, r->tokens, r->n_tokens);
     sched_commit(&e->sched, s, !s->draft_kv);
 }
 
@@ -297,7 +196,7 @@ static void finish_astray(struct engine *e, struct seq *s)
     seq_finish(e, s, FINISH_ERROR, SPECD_EINTERNAL, NULL);
 }
 
-static void commit_seq(struct engine *e, struct seq *s, const struct seq_turn *t,
+static void commit_seq(struct engine *e, struct seq *s, const struct round_part *t,
                        const struct seq_result *r, uint64_t now)
 {
     s->round++;
@@ -313,7 +212,7 @@ static void commit_seq(struct engine *e, struct seq *s, const struct seq_turn *t
         return;
     }
     if (s->stats.n_generated == 0)
-        intake_release(e, s);
+        entry_release(e, s);
 
     struct request_output *out = &s->req->output;
     int32_t delivered;
@@ -323,14 +222,11 @@ static void commit_seq(struct engine *e, struct seq *s, const struct seq_turn *t
     stamp(e, s, delivered, now);
     bool lags = s->req->stream && unread_bytes(out) > STALL_BYTES;
     if (reason != FINISH_NONE)
-        end_output(s, reason, 0, NULL);
+        seq_end(e, s, reason, 0, NULL);
     pthread_mutex_unlock(&out->lock);
 
-    if (reason != FINISH_NONE) {
-        count_finish(e, s, reason, 0);
-        retire(e, s);
+    if (s->state == SEQ_DONE)
         return;
-    }
     if (lags)
         sched_evict(&e->sched, s, SEQ_STALLED);
     if (s->req->stream)
@@ -362,13 +258,13 @@ void commit_round(struct engine *e, uint64_t number)
     for (int32_t i = 0; i < e->result.n_scores; i++) {
         const struct score_result *r = &e->result.scores[i];
         struct seq *s = e->sched.slots[r->slot];
-        if (s && flight_turn(s, number))
+        if (s && s->state != SEQ_DONE && flight_part(s, number))
             commit_score(e, s, r, now);
     }
     for (int32_t i = 0; i < e->result.n_seqs; i++) {
         const struct seq_result *r = &e->result.seqs[i];
         struct seq *s = e->sched.slots[r->slot];
-        const struct seq_turn *t = s ? flight_turn(s, number) : NULL;
+        const struct round_part *t = s && s->state != SEQ_DONE ? flight_part(s, number) : NULL;
         if (t)
             commit_seq(e, s, t, r, now);
     }

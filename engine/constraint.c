@@ -37,14 +37,14 @@ static uint64_t work_done(const struct constraint_tables *t)
     return stats.n_nodes + stats.n_steps;
 }
 
-void constraint_tables_turn(struct constraint_tables *t)
+void constraint_tables_renew(struct constraint_tables *t)
 {
-    t->turn_began = work_done(t);
+    t->work_before = work_done(t);
 }
 
 static bool budget_is_spent(const struct constraint_tables *t)
 {
-    return work_done(t) - t->turn_began >= CONSTRAINT_TURN_WORK;
+    return work_done(t) - t->work_before >= CONSTRAINT_WORK;
 }
 
 struct constraint *constraint_create(struct constraint_tables *t, struct grammar *g,
@@ -209,7 +209,7 @@ int32_t constraint_forced(struct constraint *c, int32_t *out, int32_t max)
         at += used;
         n++;
     }
-    return constraint_cut(c, out, n);
+    return n;
 }
 
 int32_t constraint_draft(struct constraint *c, const int32_t *draft, int32_t k, bool fixed)

@@ -7,8 +7,8 @@
  * token is seen before a device draws from nothing.
  *
  * A mask takes microseconds, and with a schema made for it 50 ms. So masks are found when a round
- * is planned, and a turn of the engine has a budget of work for them: a sequence whose mask is not
- * found for want of it waits for the next turn, where it comes first.
+ * is planned, and an iteration of the engine has a budget of work for them: a sequence whose mask
+ * is not found for want of it waits for the next one, where it comes first.
  *
  * One per sequence; engine thread. Nothing is allocated after its first round.
  */
@@ -23,17 +23,17 @@ struct constraint_tables {
     const struct tokenizer *tokenizer;
     struct token_trie trie;
     struct grammar_masks *masks;
-    uint64_t turn_began; /* work done by then */
+    uint64_t work_before; /* done by the iterations before this one */
 };
 #ifdef SPECD_HOSTILE
-#define CONSTRAINT_TURN_WORK 50 /* one mask, as a rule */
+#define CONSTRAINT_WORK 50 /* one mask, as a rule */
 #else
-#define CONSTRAINT_TURN_WORK 1500000 /* nodes and stacks: about 50 ms */
+#define CONSTRAINT_WORK 1500000 /* nodes and stacks: about 50 ms */
 #endif
 void constraint_tables_init(struct constraint_tables *t, const struct tokenizer *tokenizer,
                             uint32_t n_vocab);
 void constraint_tables_fini(struct constraint_tables *t);
-void constraint_tables_turn(struct constraint_tables *t); /* a new turn, a new budget */
+void constraint_tables_renew(struct constraint_tables *t); /* a new iteration, a new budget */
 
 struct constraint;
 
@@ -48,7 +48,7 @@ struct grammar *constraint_grammar(const struct constraint *c);
 bool constraint_advance(struct constraint *c, const int32_t *ids, int32_t n);
 bool constraint_is_over(const struct constraint *c); /* the text is whole, nothing may follow */
 
-/* Finds row 0 for a text of len tokens, prompt included, unless it is found, or the turn's budget
+/* Finds row 0 for a text of len tokens, prompt included, unless it is found, or the budget
  * is spent. */
 void constraint_find(struct constraint *c, int32_t len);
 bool constraint_is_ready(const struct constraint *c); /* row 0 is there, and not empty */
@@ -57,7 +57,8 @@ bool constraint_is_stuck(const struct constraint *c); /* no token may be drawn *
 
 /* How many of the drafted tokens the grammar goes along with, short of the text's end. */
 int32_t constraint_cut(struct constraint *c, const int32_t *draft, int32_t n);
-/* Drafts what must follow, as the longest tokens that spell it: up to max, or none. */
+/* What must follow, as the longest tokens that spell it: up to max, or none. It may go to the
+ * text's end, which constraint_cut takes away. */
 int32_t constraint_forced(struct constraint *c, int32_t *out, int32_t max);
 /* Finds rows 1..k behind row 0. Returns k, or less where no token may follow or, unless k is fixed,
  * the budget is spent. */

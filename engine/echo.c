@@ -4,6 +4,16 @@
  */
 #include "engine_impl.h"
 
+#include <string.h>
+
+void logprobs_put(struct token_logprob *list, size_t i, const struct token_logprob *own,
+                  const struct token_logprob *top, int32_t n_top)
+{
+    struct token_logprob *at = list + i * (size_t)(1 + n_top);
+    at[0] = *own;
+    memcpy(at + 1, top, (size_t)n_top * sizeof *at);
+}
+
 void echo_begin(struct engine *e, struct seq *s)
 {
     struct request_output *out = &s->req->output;

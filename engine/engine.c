@@ -1,11 +1,11 @@
 /*
- * engine.c - the engine thread: a libuv loop whose every turn is schedule -> round -> commit. On a
- * device that takes two rounds, the second is planned while the first runs, where it may be: see
- * scheduler.c.
+ * engine.c - the engine thread: a libuv loop whose every iteration is schedule -> round -> commit.
+ * On a device that takes two rounds, the second is planned while the first runs, where it may be:
+ * see scheduler.c.
  *
- * What wakes the loop: `wake` (the mailbox, a cancel, a drain, a close), `done` (the device
- * finished the round), the thread pool (a prompt is prepared), hang-up polls, and a timer. Each
- * ends in engine_turn(), the one place where work is decided.
+ * What wakes the loop: `wake` (the mailbox, a cancel, a hang-up, a prompt that is prepared, a
+ * drain, a close), `done` (the device finished the round), and a timer. Each ends in iterate(), the
+ * one place where work is decided, and where what has ended leaves the engine.
  */
 #include "engine_impl.h"
 #include "round.h"
@@ -45,13 +45,35 @@ static void set_failure(struct engine *e, int exit_code, const char *why)
     set_state(e, ENGINE_FAILED);
 }
 
-static void end_all(struct engine *e, int error)
+/* ---- ends ------------------------------------------------------------------------------------ */
+
+/* Takes ended sequences out of the engine, tells their readers, and frees them; those that the
+ * thread pool still works on are freed when it comes back (entry.c). */
+static void sweep(struct engine *e)
 {
     struct seq *next;
     for (struct seq *s = e->sched.first; s; s = next) {
         next = s->next;
-        seq_finish(e, s, FINISH_ERROR, error, NULL);
+        if (s->state != SEQ_DONE)
+            continue;
+        struct request *req = s->req;
+        watch_stop(s);
+        sched_remove(&e->sched, s);
+        entry_release(e, s);
+        atomic_fetch_sub(&e->n_live, 1);
+        req->on_output(req, req->on_output_arg);
+        if (!s->preparing_on_pool)
+            seq_free(s);
     }
+}
+
+static void end_all(struct engine *e, int error)
+{
+    for (struct seq *s = e->sched.first; s; s = s->next) {
+        if (s->state != SEQ_DONE)
+            seq_finish(e, s, FINISH_ERROR, error, NULL);
+    }
+    sweep(e);
 }
 
 static void device_failed(struct engine *e)
@@ -63,16 +85,14 @@ static void device_failed(struct engine *e)
     uv_async_send(&e->wake); /* a close may be waiting for the end of this round */
 }
 
-/* ---- a turn ---------------------------------------------------------------------------------- */
-
 /* Ends what was cancelled or is out of time, and lets readers that caught up back in. */
 static void reap(struct engine *e, uint64_t now)
 {
     bool draining = atomic_load(&e->state) == ENGINE_DRAINING;
     bool expired = draining && now >= e->drain_deadline_ns;
-    struct seq *next;
-    for (struct seq *s = e->sched.first; s; s = next) {
-        next = s->next;
+    for (struct seq *s = e->sched.first; s; s = s->next) {
+        if (s->state == SEQ_DONE)
+            continue;
         if (atomic_load(&s->req->cancelled))
             seq_finish(e, s, FINISH_ERROR, SPECD_ECANCELED, NULL);
         else if (expired)
@@ -80,17 +100,15 @@ static void reap(struct engine *e, uint64_t now)
         else if (now >= s->t_deadline)
             seq_finish(e, s, FINISH_ERROR, SPECD_ETIMEOUT, NULL);
         else if (s->state == SEQ_STALLED && seq_reader_drained(s))
-            sched_ready(&e->sched, s);
+            sched_ready(s);
     }
 }
 
 /* What the text must be and what may be drawn contradict each other. */
 static void end_stuck(struct engine *e)
 {
-    struct seq *next;
-    for (struct seq *s = e->sched.first; s; s = next) {
-        next = s->next;
-        if (!s->constraint || !constraint_is_stuck(s->constraint))
+    for (struct seq *s = e->sched.first; s; s = s->next) {
+        if (s->state == SEQ_DONE || !s->constraint || !constraint_is_stuck(s->constraint))
             continue;
         char why[128];
         snprintf(why, sizeof why, "%s: no token that is allowed %s", s->req->format.field,
@@ -98,6 +116,8 @@ static void end_stuck(struct engine *e)
         seq_finish(e, s, FINISH_ERROR, SPECD_EINVAL, why);
     }
 }
+
+/* ---- an iteration ---------------------------------------------------------------------------- */
 
 static int send_slot(struct engine *e, struct seq *s)
 {
@@ -140,16 +160,20 @@ static bool serving(const struct engine *e)
     return state == ENGINE_READY || state == ENGINE_DRAINING;
 }
 
-/* after_round: the turn begins with a round's end, so that the device waits for it. */
-static void turn(struct engine *e, bool after_round)
+/* Decides and starts work, as far as rounds in flight allow. after_round: a round has just ended,
+ * so that the device waits for it. */
+static void iterate(struct engine *e, bool after_round)
 {
     const struct flight *f = &e->sched.flight;
-    stats_pulse(e);
-    if (flight_count(f) >= e->device_info.rounds_in_flight || !serving(e))
-        return;
     uint64_t now = clock_ns();
-    reap(e, now);
-    constraint_tables_turn(&e->constraints);
+    bool may_plan = flight_count(f) < e->device_info.rounds_in_flight && serving(e);
+    stats_liveness(e);
+    if (may_plan)
+        reap(e, now);
+    sweep(e); /* before the plan: what they held is free for it */
+    if (!may_plan)
+        return;
+    constraint_tables_renew(&e->constraints);
     while (flight_count(f) < e->device_info.rounds_in_flight) {
         bool follows = after_round || flight_count(f) > 0;
         if (!sched_plan(&e->sched, &e->round, now))
@@ -160,19 +184,15 @@ static void turn(struct engine *e, bool after_round)
         }
     }
     end_stuck(e);
+    sweep(e);
 #ifdef SPECD_CHECKS
     ASSERT(sched_is_valid(&e->sched));
 #endif
-    e->stats.host_ns += clock_ns() - e->turn_began_ns;
+    e->stats.host_ns += clock_ns() - e->iteration_began_ns;
     stats_publish(e);
-    stats_pulse(e);
+    stats_liveness(e);
     if (atomic_load(&e->state) == ENGINE_DRAINING && !e->sched.first)
         set_state(e, ENGINE_STOPPED);
-}
-
-void engine_turn(struct engine *e)
-{
-    turn(e, false);
 }
 
 /* ---- wake, timer, drain, close --------------------------------------------------------------- */
@@ -207,7 +227,7 @@ static void take_inbox(struct engine *e)
     struct request *next;
     for (struct request *req = mailbox_take(&e->inbox); req; req = next) {
         next = req->next;
-        engine_admit(e, req);
+        entry_begin(e, req);
     }
 }
 
@@ -227,7 +247,7 @@ static void learn_passes(struct engine *e)
         if (r->seqs[i].n_tokens > 0 || r->seqs[i].flags & SEQ_NUMERIC)
             rows += r->seqs[i].n_drafted + 1;
     }
-    pace_cost_learn_verify(e->cost, rows, (double)r->verify_ns);
+    pass_cost_learn_verify(e->cost, rows, (double)r->verify_ns);
 }
 
 /* What of the round's time is the host's. With one round in flight that is all but the device's, up
@@ -269,7 +289,7 @@ static void on_done(uv_async_t *handle)
 {
     struct engine *e = handle->data;
     struct round_times times;
-    e->turn_began_ns = clock_ns();
+    e->iteration_began_ns = clock_ns();
     int n = collect_rounds(e, &times);
     if (n == 0)
         return;
@@ -283,14 +303,14 @@ static void on_done(uv_async_t *handle)
         return;
     }
     uint64_t collected_ns = e->collected_ns;
-    turn(e, true);
-    pace_cost_learn_host(e->cost, host_ns(e, &times, collected_ns));
+    iterate(e, true);
+    pass_cost_learn_host(e->cost, host_ns(e, &times, collected_ns));
 }
 
 static void on_wake(uv_async_t *handle)
 {
     struct engine *e = handle->data;
-    e->turn_began_ns = clock_ns();
+    e->iteration_began_ns = clock_ns();
     if (atomic_load(&e->close_requested)) {
         bool busy = flight_count(&e->sched.flight) > 0 || atomic_load(&e->state) == ENGINE_LOADING;
         if (!busy && !uv_is_closing((uv_handle_t *)&e->wake))
@@ -306,24 +326,14 @@ static void on_wake(uv_async_t *handle)
     take_inbox(e);
     if (atomic_exchange(&e->drain_requested, false))
         begin_drain(e);
-    engine_turn(e);
+    iterate(e, false);
 }
 
 static void on_timer(uv_timer_t *timer)
 {
     struct engine *e = timer->data;
-    e->turn_began_ns = clock_ns();
-    engine_turn(e);
-}
-
-int engine_round_sync(struct engine *e)
-{
-    int rc = round_submit(e->ops, e->dev, &e->round);
-    if (rc != 0)
-        return rc;
-    while ((rc = e->ops->poll(e->dev)) == 0)
-        uv_run(&e->loop, UV_RUN_ONCE);
-    return rc < 0 ? rc : e->ops->collect(e->dev, &e->result);
+    e->iteration_began_ns = clock_ns();
+    iterate(e, false);
 }
 
 /* ---- the thread ------------------------------------------------------------------------------ */
@@ -337,7 +347,7 @@ static void engine_main(void *arg)
         set_failure(e, 1, err);
     } else {
         stats_publish(e);
-        stats_pulse(e);
+        stats_liveness(e);
         uv_timer_start(&e->timer, on_timer, TIMER_MS, TIMER_MS);
         set_state(e, ENGINE_READY);
     }

@@ -1,8 +1,9 @@
 /*
- * engine_impl.h - the engine's own state, shared by the files of the loop (engine.c, load.c,
- * commit.c, watch.c) and by nobody else.
+ * engine_impl.h - the engine's own state, and what the files of the loop call of one another.
  *
- * Everything here belongs to the engine thread, except what is marked shared.
+ * Everything here belongs to the engine thread, except what is marked shared. Calls go one way:
+ * engine.c -> commit.c -> entry.c -> finish.c, and nothing calls engine.c back. What else wants the
+ * loop to go on sends itself `wake`.
  */
 #ifndef SPECD_ENGINE_IMPL_H
 #define SPECD_ENGINE_IMPL_H
@@ -11,7 +12,7 @@
 #include "kv.h"
 #include "mailbox.h"
 #include "model/model_file.h"
-#include "pace.h"
+#include "draft_len.h"
 #include "prepare.h"
 #include "scheduler.h"
 #include "seq.h"
@@ -34,12 +35,11 @@ struct engine {
     struct mailbox inbox;
     atomic_int state; /* enum engine_state */
     atomic_int max_queue, request_timeout_ms;
-    atomic_int n_live;          /* requests submitted and not finished */
-    atomic_bool cancel_pending; /* some request was cancelled since the last look */
+    atomic_int n_live; /* requests submitted and not finished */
     atomic_bool drain_requested, close_requested;
     atomic_int drain_ms;
-    _Atomic uint64_t turned_ns, round_ns, slowest_ns; /* see struct engine_pulse */
-    pthread_mutex_t lock;                             /* of published and failure */
+    _Atomic uint64_t iterated_ns, round_ns, slowest_ns; /* see struct engine_liveness */
+    pthread_mutex_t lock;                               /* of published and failure */
     struct engine_stats published;
     char failure[512];
     int exit_code;
@@ -60,59 +60,56 @@ struct engine {
     struct device_info device_info;
     struct device_setup setup;
     struct kv *kv;
-    struct pace_cost *cost;
+    struct pass_cost *cost;
     struct sched sched;
     struct round round;          /* being planned or submitted: the device copies it */
     struct round_result result;  /* of the round collected last */
     struct round_times times[2]; /* of rounds in flight, by parity of their number */
     uint64_t round_began_ns;     /* of the round collected last, as far as the host knows */
-    uint64_t collected_ns, turn_began_ns;
+    uint64_t collected_ns, iteration_began_ns;
     struct engine_stats stats;
     uint64_t n_arrivals;
     uint64_t drain_deadline_ns;
-    int32_t draft_ctx; /* positions the draft model may see */
 };
 
 /* ---- load.c */
+
+bool drafter_configured(const struct engine_config *c, enum drafter_type d);
 
 /* Loads models, sizes and allocates everything, measures costs. Engine thread, before the loop
  * serves; writes the reason into err. */
 int engine_load(struct engine *e, char *err, size_t errlen);
 void engine_unload(struct engine *e);
-/* Runs one round and waits for it, turning the loop. For start-up only. */
-int engine_round_sync(struct engine *e);
 
-/* ---- engine.c */
+/* ---- entry.c */
 
-void engine_turn(struct engine *e); /* decides and starts work, as far as rounds in flight allow */
+/* Takes the reference that came with the mailbox. The sequence is ready to run, or has failed, when
+ * its prompt has been through the thread pool. */
+void entry_begin(struct engine *e, struct request *req);
+/* The parent's prompt is computed, or it is going: choices that wait for it need not any more. */
+void entry_release(struct engine *e, const struct seq *parent);
 
-/* ---- admit.c */
+/* ---- finish.c */
 
-/* Takes the reference that came with the mailbox. */
-void engine_admit(struct engine *e, struct request *req);
-
-/* ---- intake.c */
-
-/* The sequence is ready to run, or has failed, when its prompt has been through the thread pool. */
-void engine_intake(struct engine *e, struct seq *s);
-/* The leader's prompt is computed, or it is going: siblings that wait for it need not any more. */
-void intake_release(struct engine *e, const struct seq *leader);
+/* Ends a sequence's output and marks it DONE, once. error: 0, or a SPECD_E* with reason
+ * FINISH_ERROR; message: NULL for the error's own text. */
+void seq_finish(struct engine *e, struct seq *s, enum finish_reason reason, int error,
+                const char *message);
+/* The same, by who holds the output's lock. */
+void seq_end(struct engine *e, struct seq *s, enum finish_reason reason, int error,
+             const char *message);
 
 /* ---- echo.c: the prompt given back, for params.echo */
 
+/* A token's own log-probability and n_top others, as the i-th entry of a list in the output. */
+void logprobs_put(struct token_logprob *list, size_t i, const struct token_logprob *own,
+                  const struct token_logprob *top, int32_t n_top);
 void echo_begin(struct engine *e, struct seq *s);
 void echo_score(struct seq *s, const struct score_result *r);
 
 /* ---- commit.c: a round's results become text, statistics and finished requests */
 
-/* A token's own log-probability and n_top others, as the i-th entry of a list in the output. */
-void logprobs_put(struct token_logprob *list, size_t i, const struct token_logprob *own,
-                  const struct token_logprob *top, int32_t n_top);
-
 void commit_round(struct engine *e, uint64_t number);
-/* Ends a sequence's output and marks it DONE. error: 0, or a SPECD_E* with reason FINISH_ERROR. */
-void seq_finish(struct engine *e, struct seq *s, enum finish_reason reason, int error,
-                const char *message);
 /* Whether a STALLED sequence's reader has caught up. */
 bool seq_reader_drained(struct seq *s);
 
@@ -120,7 +117,7 @@ bool seq_reader_drained(struct seq *s);
 
 void stats_observe(struct engine_histogram *h, uint64_t ns);
 void stats_publish(struct engine *e);           /* makes e->stats what engine_stats returns */
-void stats_pulse(struct engine *e);             /* at the beginning and end of a turn */
+void stats_liveness(struct engine *e);          /* at the beginning and end of an iteration */
 void stats_took(struct engine *e, uint64_t ns); /* a round's time on the device */
 
 /* ---- watch.c: hang-ups */

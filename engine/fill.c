@@ -36,7 +36,7 @@ static struct round_chunk *add_chunk(struct sched *s, struct round *r, struct bu
     }
     chunk->n += n;
     b->rows[role] -= n;
-    flight_plan_turn(&s->flight, q)->rows[role] = start + n;
+    flight_plan_part(&s->flight, q)->rows[role] = start + n;
     return chunk;
 }
 
@@ -88,14 +88,15 @@ static double prefill_ns(const struct sched *s, const struct round *r)
     int32_t rows[MODEL_ROLES] = {0};
     for (int32_t i = 0; i < r->n_chunks; i++)
         rows[r->chunks[i].role] += r->chunks[i].n;
-    return pace_cost_verify(s->cost, rows[MODEL_TARGET]) +
-           pace_cost_draft(s->cost, rows[MODEL_DRAFT]);
+    return pass_cost_verify(s->cost, rows[MODEL_TARGET]) +
+           pass_cost_draft(s->cost, rows[MODEL_DRAFT]);
 }
 
 /* ---- draft ----------------------------------------------------------------------------------- */
 
-/* Of k drafted tokens, as many as stay below `end`. A bound that the sequence's limit keeps anyway
- * is none: the device knows the length, and a fixed K must not shrink for a range's sake. */
+/* Of k drafted tokens, as many as stay below `end`. Where the sequence's own limit ends it before,
+ * k stays: the device clamps it by the exact length, while here that may be a range, for whose sake
+ * a fixed K must not shrink. */
 static int32_t k_below(const struct sched *s, const struct seq *q, int32_t k, int32_t end)
 {
     if (flight_end(&s->flight, q, k) <= end)
@@ -103,50 +104,43 @@ static int32_t k_below(const struct sched *s, const struct seq *q, int32_t k, in
     return MIN(k, end - flight_len_most(&s->flight, q));
 }
 
-/* Under a grammar, a lookup goes as far as the grammar goes along, and counts for less than text
- * that must follow unless it goes further. */
-static int32_t propose_on_host(const struct seq *q, struct seq_turn *t, int32_t *out, int32_t room)
-{
-    int32_t n = lookup_draft(q->lookup, room, out, &t->match), forced[SPECD_K_MAX];
-    if (!q->constraint)
-        return n;
-    n = constraint_cut(q->constraint, out, n);
-    int32_t n_forced =
-        seq_uses(q, DRAFT_GRAMMAR) ? constraint_forced(q->constraint, forced, room) : 0;
-    t->drafter = n_forced > 0 && n_forced >= n ? DRAFT_GRAMMAR : DRAFT_LOOKUP;
-    if (t->drafter == DRAFT_LOOKUP)
-        return n;
-    memcpy(out, forced, (size_t)n_forced * sizeof *out);
-    return n_forced;
-}
-
-/* The first of the sequence's drafters that has something to propose; returns how much. */
-static int32_t propose(const struct sched *s, const struct seq *q, struct seq_turn *t,
+/* The first of the sequence's drafters that has something to propose; under a grammar the one that
+ * goes furthest along with it, and of equals the later: what must follow stands last. Returns how
+ * much. */
+static int32_t propose(const struct sched *s, const struct seq *q, struct round_part *t,
                        struct round_seq *rs)
 {
     int32_t room = k_below(s, q, flight_k_bound(&s->flight, q), q->n_blocks * SPECD_BLOCK_TOKENS);
-    for (int i = 0; i < q->n_drafters && room > 0; i++) {
-        t->drafter = q->drafters[i];
-        if (t->drafter == DRAFT_LOOKUP) { /* and GRAMMAR, which comes with it */
-            int32_t n = propose_on_host(q, t, rs->host_draft, room);
-            rs->source = DRAFT_FROM_HOST;
-            if (n > 0)
-                return n;
-        } else if (q->draft_kv && k_below(s, q, room, s->draft_ctx) > 0) {
-            rs->source = DRAFT_FROM_MODEL;
-            return k_below(s, q, room, s->draft_ctx);
+    int32_t most = 0;
+    for (int i = 0; i < q->n_drafters && room > 0 && (most == 0 || q->constraint); i++) {
+        const struct drafter *d = q->drafters[i].drafter;
+        int32_t ids[SPECD_K_MAX], match = 0, n;
+        if (d->source == DRAFT_FROM_MODEL) {
+            n = q->draft_kv ? k_below(s, q, room, s->draft_ctx) : 0;
+        } else {
+            n = d->propose(q->drafters[i].state, room, ids, &match);
+            if (q->constraint)
+                n = constraint_cut(q->constraint, ids, n);
         }
+        if (n <= 0 || n < most)
+            continue;
+        most = n;
+        t->drafter = d;
+        t->match = match;
+        rs->source = d->source;
+        if (d->source == DRAFT_FROM_HOST)
+            memcpy(rs->host_draft, ids, (size_t)n * sizeof *ids);
     }
-    t->drafter = DRAFT_NONE;
-    return 0;
+    return most;
 }
 
-static struct pace_seq pace_entry(const struct seq *q, const struct seq_turn *t, int32_t available)
+static struct draft_len_seq draft_len_entry(const struct seq *q, const struct round_part *t,
+                                            int32_t available)
 {
     int32_t least = q->k_fixed >= 0 ? available : MIN(q->k_min, available);
-    return (struct pace_seq){
-        .pace = &q->pace,
-        .drafter = seq_pace(t->drafter),
+    return (struct draft_len_seq){
+        .acceptance = &q->acceptance,
+        .drafter = t->drafter,
         .match = t->match,
         .k_min = least,
         .k_max = available,
@@ -166,9 +160,9 @@ static int32_t draft_lag(const struct sched *s, const struct seq *q)
  * the budget does not allow now is left to the next round: an adaptive K is 0 until then, a
  * sequence with a fixed K sits this round out. Returns whether the sequence takes part. */
 static bool catch_up(struct sched *s, struct round *r, struct budget *b, struct seq *q,
-                     struct seq_turn *t)
+                     struct round_part *t)
 {
-    if (t->k == 0 || (t->drafter != DRAFT_MODEL && t->drafter != DRAFT_SELF))
+    if (t->k == 0 || t->drafter->source != DRAFT_FROM_MODEL)
         return true;
     if (draft_lag(s, q) > SPECD_DRAFT_LAG_MAX)
         add_chunk(s, r, b, q, MODEL_DRAFT, draft_end(s, q));
@@ -178,7 +172,7 @@ static bool catch_up(struct sched *s, struct round *r, struct budget *b, struct 
     return q->k_fixed < 0;
 }
 
-/* What may come next under grammars: first of those that waited for it in the turn before. */
+/* What may come next under grammars: first of those that waited for it in the plan before. */
 static void find_masks(struct sched *s)
 {
     for (int pass = 0; pass < 2; pass++) {
@@ -191,35 +185,35 @@ static void find_masks(struct sched *s)
 }
 
 /* The masks of a round go no further than a token may follow. */
-static void constrain(struct seq *q, struct seq_turn *t, struct round_seq *rs)
+static void constrain(struct seq *q, struct round_part *t, struct round_seq *rs)
 {
     t->k = constraint_draft(q->constraint, rs->host_draft, t->k, q->k_fixed >= 0);
     rs->masks = constraint_masks(q->constraint);
 }
 
-static void draft(struct sched *s, struct round *r, struct budget *b, uint64_t turn)
+static void draft(struct sched *s, struct round *r, struct budget *b, uint64_t plan)
 {
-    struct pace_seq pace[SPECD_SLOTS_MAX];
+    struct draft_len_seq lens[SPECD_SLOTS_MAX];
     struct seq *seqs[SPECD_SLOTS_MAX];
     find_masks(s);
     for (struct seq *q = s->first; q; q = q->next) {
         if (!flight_can_decode(&s->flight, q) ||
             (q->constraint && !constraint_is_ready(q->constraint)))
             continue;
-        struct seq_turn *t = flight_plan_turn(&s->flight, q);
+        struct round_part *t = flight_plan_part(&s->flight, q);
         int32_t i = r->n_seqs++;
         struct round_seq *rs = &r->seqs[i];
         rs->slot = q->slot;
         rs->source = DRAFT_FROM_MODEL;
         rs->masks = NULL;
         seqs[i] = q;
-        pace[i] = pace_entry(q, t, propose(s, q, t, rs));
+        lens[i] = draft_len_entry(q, t, propose(s, q, t, rs));
     }
-    pace_choose(s->cost, pace, r->n_seqs, prefill_ns(s, r), turn);
+    draft_len_choose(s->cost, lens, r->n_seqs, prefill_ns(s, r), plan);
     int32_t n = 0;
     for (int32_t i = 0; i < r->n_seqs; i++) {
-        struct seq_turn *t = flight_plan_turn(&s->flight, seqs[i]);
-        t->k = pace[i].k;
+        struct round_part *t = flight_plan_part(&s->flight, seqs[i]);
+        t->k = lens[i].k;
         if (!catch_up(s, r, b, seqs[i], t))
             continue;
         if (seqs[i]->constraint)
@@ -245,7 +239,7 @@ static int32_t catch_up_rows(const struct sched *s)
     return (int32_t)MIN(rows, INT32_MAX);
 }
 
-void fill_round(struct sched *s, struct round *r, uint64_t turn)
+void fill_round(struct sched *s, struct round *r, uint64_t plan)
 {
     int32_t rows = any_decoding(s) ? s->mixed_rows : s->max_rows;
     int32_t reserved = MIN(catch_up_rows(s), (rows + 1) / 2);
@@ -253,5 +247,5 @@ void fill_round(struct sched *s, struct round *r, uint64_t turn)
     r->n_seqs = r->n_chunks = 0;
     prefill(s, r, &budget);
     budget.rows[MODEL_DRAFT] += reserved;
-    draft(s, r, &budget, turn);
+    draft(s, r, &budget, plan);
 }

@@ -7,8 +7,8 @@
 
 #include "scheduler.h"
 
-/* Sequences have their slots and blocks. turn: number of the plan, for probes (pace_choose). Writes
- * the planned turn of whoever takes part; when the round stays empty nobody does. */
-void fill_round(struct sched *s, struct round *r, uint64_t turn);
+/* Sequences have their slots and blocks. plan: its number, for probes (draft_len_choose). Writes
+ * the part of whoever takes part; when the round stays empty nobody does. */
+void fill_round(struct sched *s, struct round *r, uint64_t plan);
 
 #endif

@@ -2,24 +2,24 @@
 
 #include <string.h>
 
-static bool in_flight(const struct flight *f, const struct seq_turn *t)
+static bool in_flight(const struct flight *f, const struct round_part *t)
 {
     return t->round > f->retired && t->round <= f->submitted;
 }
 
-struct seq_turn *flight_plan_turn(const struct flight *f, struct seq *q)
+struct round_part *flight_plan_part(const struct flight *f, struct seq *q)
 {
     uint64_t number = f->submitted + 1;
-    struct seq_turn *t = &q->turns[number % COUNT_OF(q->turns)];
+    struct round_part *t = &q->parts[number % COUNT_OF(q->parts)];
     ASSERT(t->round <= f->retired || t->round == number);
     if (t->round != number)
-        *t = (struct seq_turn){.round = number};
+        *t = (struct round_part){.round = number};
     return t;
 }
 
-const struct seq_turn *flight_turn(const struct seq *q, uint64_t number)
+const struct round_part *flight_part(const struct seq *q, uint64_t number)
 {
-    const struct seq_turn *t = &q->turns[number % COUNT_OF(q->turns)];
+    const struct round_part *t = &q->parts[number % COUNT_OF(q->parts)];
     return t->round == number ? t : NULL;
 }
 
@@ -30,8 +30,8 @@ bool flight_decodes(const struct flight *f, const struct seq *q)
 
 bool flight_drafts_tokens(const struct flight *f, const struct seq *q)
 {
-    for (size_t i = 0; i < COUNT_OF(q->turns); i++) {
-        if (in_flight(f, &q->turns[i]) && q->turns[i].decodes && q->turns[i].k > 0)
+    for (size_t i = 0; i < COUNT_OF(q->parts); i++) {
+        if (in_flight(f, &q->parts[i]) && q->parts[i].decodes && q->parts[i].k > 0)
             return true;
     }
     return false;
@@ -40,25 +40,25 @@ bool flight_drafts_tokens(const struct flight *f, const struct seq *q)
 bool flight_drafts_rows(const struct flight *f, const struct seq *q)
 {
     bool chunks = false;
-    for (size_t i = 0; i < COUNT_OF(q->turns); i++)
-        chunks |= in_flight(f, &q->turns[i]) && q->turns[i].rows[MODEL_DRAFT] > 0;
+    for (size_t i = 0; i < COUNT_OF(q->parts); i++)
+        chunks |= in_flight(f, &q->parts[i]) && q->parts[i].rows[MODEL_DRAFT] > 0;
     return chunks || flight_drafts_tokens(f, q);
 }
 
 int32_t flight_len_least(const struct flight *f, const struct seq *q)
 {
     int32_t len = q->len;
-    for (size_t i = 0; i < COUNT_OF(q->turns); i++)
-        len += in_flight(f, &q->turns[i]) && q->turns[i].decodes;
+    for (size_t i = 0; i < COUNT_OF(q->parts); i++)
+        len += in_flight(f, &q->parts[i]) && q->parts[i].decodes;
     return MIN(len, q->limit);
 }
 
 int32_t flight_len_most(const struct flight *f, const struct seq *q)
 {
     int32_t len = q->len;
-    for (size_t i = 0; i < COUNT_OF(q->turns); i++) {
-        if (in_flight(f, &q->turns[i]) && q->turns[i].decodes)
-            len += q->turns[i].k + 1;
+    for (size_t i = 0; i < COUNT_OF(q->parts); i++) {
+        if (in_flight(f, &q->parts[i]) && q->parts[i].decodes)
+            len += q->parts[i].k + 1;
     }
     return MIN(len, q->limit);
 }
@@ -66,9 +66,9 @@ int32_t flight_len_most(const struct flight *f, const struct seq *q)
 int32_t flight_rows(const struct flight *f, const struct seq *q, enum model_role role)
 {
     int32_t rows = role == MODEL_TARGET ? q->target_len : q->draft_len;
-    for (size_t i = 0; i < COUNT_OF(q->turns); i++) {
-        if (q->turns[i].round > f->retired)
-            rows = MAX(rows, q->turns[i].rows[role]);
+    for (size_t i = 0; i < COUNT_OF(q->parts); i++) {
+        if (q->parts[i].round > f->retired)
+            rows = MAX(rows, q->parts[i].rows[role]);
     }
     return rows;
 }
@@ -92,7 +92,7 @@ int32_t flight_end(const struct flight *f, const struct seq *q, int32_t k)
 
 void flight_land(struct seq *q, uint64_t number)
 {
-    const struct seq_turn *t = flight_turn(q, number);
+    const struct round_part *t = flight_part(q, number);
     if (!t)
         return;
     q->target_len = MAX(q->target_len, t->rows[MODEL_TARGET]);

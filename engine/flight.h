@@ -3,7 +3,7 @@
  *
  * Rounds are numbered from 1 in the order of their submission; up to two are submitted and not
  * retired. A sequence's len, target_len and draft_len are those after the last retired round. What
- * the rounds in flight add is in its turns: rows of prompt chunks exactly, committed tokens only as
+ * the rounds in flight add is in its parts: rows of prompt chunks exactly, committed tokens only as
  * a range, since each round in which it decodes commits 1 to K + 1 of them. Plans are made for the
  * upper end, and the device clamps K to the limit.
  *
@@ -24,10 +24,10 @@ static inline int flight_count(const struct flight *f)
 }
 
 /* The sequence's part in the round that is being planned, which comes after all submitted ones. */
-struct seq_turn *flight_plan_turn(const struct flight *f, struct seq *q);
+struct round_part *flight_plan_part(const struct flight *f, struct seq *q);
 /* Its part in round `number`, in flight or just retired; NULL when it has none, or has left its
  * slot since. */
-const struct seq_turn *flight_turn(const struct seq *q, uint64_t number);
+const struct round_part *flight_part(const struct seq *q, uint64_t number);
 
 /* Whether it decodes in a round in flight. */
 bool flight_decodes(const struct flight *f, const struct seq *q);

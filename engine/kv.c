@@ -29,14 +29,14 @@ struct block {
     int32_t refs;
     int32_t hash_next;
     int32_t prev, next; /* in the LRU list; next also in the free list */
-    int32_t limbo_refs[2], limbo_next[2];
+    int32_t deferred_refs[2], deferred_next[2];
     bool indexed;
     bool draft_full; /* indexed: its draft rows are valid */
     int32_t tokens[B];
 };
 
 /* References to be dropped when `round` retires. Rounds in flight differ in parity. */
-struct limbo {
+struct deferred_free {
     uint64_t round;
     int32_t head, tail;
 };
@@ -51,7 +51,7 @@ struct kv {
     uint32_t bucket_mask; /* of both tables */
     uint64_t hash_key, next_serial, retired;
     struct salt *no_salt;
-    struct limbo limbo[2];
+    struct deferred_free deferred[2];
     struct kv_stats stats;
 };
 
@@ -358,30 +358,30 @@ void kv_release_after(struct kv *kv, const int32_t *blocks, int32_t n, uint64_t 
         return;
     }
     int parity = (int)(round_no & 1);
-    struct limbo *l = &kv->limbo[parity];
+    struct deferred_free *l = &kv->deferred[parity];
     ASSERT(l->head == NONE || l->round == round_no);
     l->round = round_no;
     while (n > 0) {
         struct block *b = &kv->blocks[blocks[--n]];
-        ASSERT(b->refs > b->limbo_refs[0] + b->limbo_refs[1]);
-        if (b->limbo_refs[parity]++ > 0)
+        ASSERT(b->refs > b->deferred_refs[0] + b->deferred_refs[1]);
+        if (b->deferred_refs[parity]++ > 0)
             continue;
-        b->limbo_next[parity] = NONE;
+        b->deferred_next[parity] = NONE;
         if (l->head == NONE)
             l->head = blocks[n];
         else
-            kv->blocks[l->tail].limbo_next[parity] = blocks[n];
+            kv->blocks[l->tail].deferred_next[parity] = blocks[n];
         l->tail = blocks[n];
     }
 }
 
-static void limbo_drain(struct kv *kv, int parity)
+static void deferred_drain(struct kv *kv, int parity)
 {
-    struct limbo *l = &kv->limbo[parity];
+    struct deferred_free *l = &kv->deferred[parity];
     for (int32_t id = l->head, next; id != NONE; id = next) {
         struct block *b = &kv->blocks[id];
-        next = b->limbo_next[parity];
-        for (; b->limbo_refs[parity] > 0; b->limbo_refs[parity]--)
+        next = b->deferred_next[parity];
+        for (; b->deferred_refs[parity] > 0; b->deferred_refs[parity]--)
             drop(kv, id);
     }
     l->head = l->tail = NONE;
@@ -389,18 +389,18 @@ static void limbo_drain(struct kv *kv, int parity)
 
 void kv_retire(struct kv *kv, uint64_t round_no)
 {
-    int older = kv->limbo[0].round < kv->limbo[1].round ? 0 : 1;
-    if (kv->limbo[older].round <= round_no)
-        limbo_drain(kv, older);
-    if (kv->limbo[!older].round <= round_no)
-        limbo_drain(kv, !older);
+    int older = kv->deferred[0].round < kv->deferred[1].round ? 0 : 1;
+    if (kv->deferred[older].round <= round_no)
+        deferred_drain(kv, older);
+    if (kv->deferred[!older].round <= round_no)
+        deferred_drain(kv, !older);
     kv->retired = MAX(kv->retired, round_no);
 }
 
 bool kv_writable(const struct kv *kv, int32_t block)
 {
     const struct block *b = &kv->blocks[block];
-    return b->refs == 1 && !b->indexed && b->limbo_refs[0] + b->limbo_refs[1] == 0;
+    return b->refs == 1 && !b->indexed && b->deferred_refs[0] + b->deferred_refs[1] == 0;
 }
 
 bool kv_is_indexed(const struct kv *kv, int32_t block)
@@ -426,7 +426,7 @@ struct kv *kv_create(int32_t n_blocks)
     kv->hash_key = clock_ns() * 0xd6e8feb86659fd93u ^ (uint64_t)(uintptr_t)kv;
     kv->next_serial = 1;
     kv->free_head = kv->lru_head = kv->lru_tail = NONE;
-    kv->limbo[0] = kv->limbo[1] = (struct limbo){.head = NONE, .tail = NONE};
+    kv->deferred[0] = kv->deferred[1] = (struct deferred_free){.head = NONE, .tail = NONE};
     kv->no_salt = salt_new(kv, "");
     kv->no_salt->refs = 1;
     for (int32_t id = n_blocks - 1; id >= 0; id--)
@@ -500,17 +500,18 @@ static bool lru_is_valid(const struct kv *kv)
     return n == kv->n_lru && kv->lru_tail == prev;
 }
 
-static bool limbo_is_valid(const struct kv *kv, int parity)
+static bool deferred_is_valid(const struct kv *kv, int parity)
 {
     int32_t n = 0, listed = 0, last = NONE;
     for (int32_t id = 0; id < kv->n_blocks; id++)
-        n += kv->blocks[id].limbo_refs[parity] > 0;
-    for (int32_t id = kv->limbo[parity].head; id != NONE; id = kv->blocks[id].limbo_next[parity]) {
-        if (listed++ == n || kv->blocks[id].limbo_refs[parity] <= 0)
+        n += kv->blocks[id].deferred_refs[parity] > 0;
+    for (int32_t id = kv->deferred[parity].head; id != NONE;
+         id = kv->blocks[id].deferred_next[parity]) {
+        if (listed++ == n || kv->blocks[id].deferred_refs[parity] <= 0)
             return false;
         last = id;
     }
-    return n == listed && kv->limbo[parity].tail == last;
+    return n == listed && kv->deferred[parity].tail == last;
 }
 
 static bool index_is_valid(const struct kv *kv)
@@ -546,12 +547,12 @@ bool kv_is_valid(const struct kv *kv)
     int32_t unheld = 0, indexed = 0;
     for (int32_t id = 0; id < kv->n_blocks; id++) {
         const struct block *b = &kv->blocks[id];
-        if (b->refs < b->limbo_refs[0] + b->limbo_refs[1])
+        if (b->refs < b->deferred_refs[0] + b->deferred_refs[1])
             return false;
         unheld += b->refs == 0;
         indexed += b->indexed;
     }
     return unheld == kv_n_free(kv) && indexed == kv->n_indexed && free_list_is_valid(kv) &&
-           lru_is_valid(kv) && limbo_is_valid(kv, 0) && limbo_is_valid(kv, 1) &&
+           lru_is_valid(kv) && deferred_is_valid(kv, 0) && deferred_is_valid(kv, 1) &&
            index_is_valid(kv) && salts_are_valid(kv);
 }

@@ -55,7 +55,7 @@ void kv_free(struct kv *kv); /* NULL is fine */
 
 int32_t kv_n_blocks(const struct kv *kv);
 int32_t kv_n_free(const struct kv *kv); /* free and evictable: what kv_alloc can give */
-int32_t kv_n_used(const struct kv *kv); /* the others: referenced, limbo included */
+int32_t kv_n_used(const struct kv *kv); /* the others: referenced, deferred frees included */
 
 /*
  * Finds the longest chain of indexed blocks that holds a prefix of tokens[0..n), at most

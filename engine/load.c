@@ -15,7 +15,7 @@
 
 /* ---- models and text ------------------------------------------------------------------------- */
 
-static bool configured(const struct engine_config *c, enum drafter_type d)
+bool drafter_configured(const struct engine_config *c, enum drafter_type d)
 {
     for (int i = 0; i < c->n_drafters; i++) {
         if (c->drafters[i] == d)
@@ -26,7 +26,7 @@ static bool configured(const struct engine_config *c, enum drafter_type d)
 
 static int open_draft(struct engine *e, char *err, size_t errlen)
 {
-    if (!configured(&e->config, DRAFT_MODEL))
+    if (!drafter_configured(&e->config, DRAFT_MODEL))
         return 0;
     int rc = model_file_open(&e->draft_file, e->config.draft_path, err, errlen);
     if (rc != 0)
@@ -79,7 +79,7 @@ static int fill_setup(struct engine *e, char *err, size_t errlen)
     if (c->n_ctx > 0 && (uint32_t)c->n_ctx > target->n_ctx)
         log_warn("--ctx-size %d is beyond the %u positions the model was trained for", c->n_ctx,
                  target->n_ctx);
-    if (configured(c, DRAFT_SELF)) {
+    if (drafter_configured(c, DRAFT_SELF)) {
         for (uint32_t i = 0; i < c->n_self_layers; i++) {
             if (c->self_layers[i] >= target->n_layers)
                 return fail(SPECD_EINVAL, err, errlen,
@@ -87,27 +87,21 @@ static int fill_setup(struct engine *e, char *err, size_t errlen)
                             c->self_layers[i], target->n_layers - 1);
         }
     }
-    bool any_draft = c->n_drafters > 0 && c->drafters[0] != DRAFT_NONE;
     e->setup = (struct device_setup){
         .models = {target, e->draft_file ? &e->draft_file->model : NULL},
         .weights = {c->weights, c->draft_weights},
-        .self_layers = configured(c, DRAFT_SELF) ? c->self_layers : NULL,
-        .n_self_layers = configured(c, DRAFT_SELF) ? c->n_self_layers : 0,
+        .self_layers = drafter_configured(c, DRAFT_SELF) ? c->self_layers : NULL,
+        .n_self_layers = drafter_configured(c, DRAFT_SELF) ? c->n_self_layers : 0,
         .kv = c->kv,
         .activations = c->activations,
         .n_slots = c->n_slots,
         .n_ctx = c->n_ctx > 0 ? c->n_ctx : (int)target->n_ctx,
         .max_rows = c->max_rows,
-        .k_max = any_draft ? MIN(MAX(c->draft_max, c->draft_fixed), SPECD_K_MAX) : 0,
+        .k_max = c->n_drafters > 0 ? MIN(MAX(c->draft_max, c->draft_fixed), SPECD_K_MAX) : 0,
         .threads = c->threads,
         .reproducible = c->reproducible,
         .eager = c->eager,
     };
-    e->draft_ctx = 0;
-    if (e->setup.models[MODEL_DRAFT])
-        e->draft_ctx = (int32_t)e->setup.models[MODEL_DRAFT]->n_ctx;
-    else if (e->setup.n_self_layers > 0)
-        e->draft_ctx = e->setup.n_ctx;
     return 0;
 }
 
@@ -261,12 +255,11 @@ static int open_device(struct engine *e, int32_t *n_blocks, char *err, size_t er
 
 static void describe_draft(const struct engine *e, char *out, size_t cap)
 {
-    static const char *const names[] = {"none", "model", "self", "lookup"};
     size_t n = 0;
     out[0] = '\0';
     for (int i = 0; i < e->config.n_drafters && n < cap; i++) {
         enum drafter_type d = e->config.drafters[i];
-        n += (size_t)snprintf(out + n, cap - n, "%s%s%s%s", i ? "," : "", names[d],
+        n += (size_t)snprintf(out + n, cap - n, "%s%s%s%s", i ? "," : "", drafter_name(d),
                               d == DRAFT_MODEL ? " " : "",
                               d == DRAFT_MODEL ? e->draft_file->name : "");
     }
@@ -329,7 +322,10 @@ int engine_load(struct engine *e, char *err, size_t errlen)
     e->sched.n_slots = e->setup.n_slots;
     e->sched.max_rows = e->setup.max_rows;
     e->sched.mixed_rows = MIN(MAX(16, e->setup.max_rows / 8), e->setup.max_rows);
-    e->sched.draft_ctx = e->draft_ctx;
+    if (e->draft_file)
+        e->sched.draft_ctx = (int32_t)e->draft_file->model.n_ctx;
+    else if (e->setup.n_self_layers > 0)
+        e->sched.draft_ctx = e->setup.n_ctx;
     e->sched.synthetic_acceptance = e->config.synthetic_acceptance;
     fill_info(e, n_blocks);
     return warmup_measure(e, err, errlen);

@@ -61,8 +61,8 @@ void request_unref(struct request *req)
     buf_free(&req->output.echo.text);
     free(req->output.echo.tokens);
     free(req->output.echo.logprobs);
-    request_unref(req->leader);
-    request_unref(req->lender);
+    request_unref(req->parent);
+    request_unref(req->schema_owner);
     pthread_mutex_destroy(&req->output.lock);
     free(req);
 }

@@ -1,5 +1,5 @@
 /*
- * round.h - the algorithm: one draft-verify-commit turn, written once for every device.
+ * round.h - the algorithm: draft, verify and commit, written once for every device.
  */
 #ifndef SPECD_ROUND_H
 #define SPECD_ROUND_H

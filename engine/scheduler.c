@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-void sched_init(struct sched *s, struct kv *kv, const struct pace_cost *cost)
+void sched_init(struct sched *s, struct kv *kv, const struct pass_cost *cost)
 {
     *s = (struct sched){.kv = kv, .cost = cost, .synthetic_acceptance = -1.0f};
 }
@@ -23,11 +23,10 @@ void sched_add(struct sched *s, struct seq *q)
     s->last = q;
 }
 
-void sched_ready(struct sched *s, struct seq *q)
+void sched_ready(struct seq *q)
 {
     ASSERT((q->state == SEQ_PREPARING || q->state == SEQ_STALLED) && q->len >= 1);
     q->state = SEQ_WAITING;
-    s->n_waiting++;
 }
 
 void sched_commit(struct sched *s, struct seq *q, bool draft_done)
@@ -43,7 +42,7 @@ static void leave_slot(struct sched *s, struct seq *q)
 {
     sched_commit(s, q, !flight_drafts_rows(&s->flight, q));
     kv_release_after(s->kv, q->blocks, q->n_blocks, s->flight.submitted);
-    memset(q->turns, 0, sizeof q->turns);
+    memset(q->parts, 0, sizeof q->parts);
     s->slot_left[q->slot] = s->flight.submitted;
     q->n_blocks = q->n_blocks_sent = 0;
     q->target_len = q->draft_len = 0;
@@ -57,16 +56,12 @@ void sched_evict(struct sched *s, struct seq *q, enum seq_state to)
     ASSERT(q->state == SEQ_RUNNING && (to == SEQ_WAITING || to == SEQ_STALLED));
     leave_slot(s, q);
     q->state = to;
-    if (to == SEQ_WAITING)
-        s->n_waiting++;
 }
 
 void sched_remove(struct sched *s, struct seq *q)
 {
-    if (q->state == SEQ_RUNNING)
+    if (q->slot >= 0)
         leave_slot(s, q);
-    else if (q->state == SEQ_WAITING)
-        s->n_waiting--;
     q->state = SEQ_DONE;
     *(q->prev ? &q->prev->next : &s->first) = q->next;
     *(q->next ? &q->next->prev : &s->last) = q->prev;
@@ -145,7 +140,7 @@ static bool take_blocks(struct sched *s, struct seq *q)
         q->blocks_cap = total;
         q->blocks = xrealloc(q->blocks, (size_t)total * sizeof *q->blocks);
     }
-    q->draft_kv = seq_wants_draft_kv(q) && q->len < s->draft_ctx;
+    q->draft_kv = seq_drafts_from(q, DRAFT_FROM_MODEL) && q->len < s->draft_ctx;
     if (!q->score) /* rows that are to be scored are computed anew */
         q->n_blocks = kv_match(s->kv, q->req->cache_salt, q->tokens, q->len, q->draft_kv, q->blocks,
                                &q->target_len, &q->draft_len);
@@ -164,7 +159,6 @@ static bool admit_one(struct sched *s, struct seq *q, uint64_t now)
         return false;
     s->slots[slot] = q;
     s->n_running++;
-    s->n_waiting--;
     q->state = SEQ_RUNNING;
     q->slot = slot;
     q->slot_is_new = true;
@@ -184,18 +178,18 @@ static bool admit_one(struct sched *s, struct seq *q, uint64_t now)
  * that wait for another to compute their prompt let others pass. */
 static void admit(struct sched *s, uint64_t now)
 {
-    for (struct seq *q = s->first; q && s->n_waiting > 0; q = q->next) {
-        if (q->state == SEQ_WAITING && !q->leader && !admit_one(s, q, now))
+    for (struct seq *q = s->first; q; q = q->next) {
+        if (q->state == SEQ_WAITING && !q->parent && !admit_one(s, q, now))
             return;
     }
 }
 
-/* ---- a turn ---------------------------------------------------------------------------------- */
+/* ---- a plan ---------------------------------------------------------------------------------- */
 
 /*
  * Whether a round may be planned while another is in flight. It must not where the host is needed
  * between the two:
- *   - lookup drafts from the text that the round in flight commits;
+ *   - the host drafts from the text that the round in flight commits;
  *   - under a grammar that text says what may follow;
  *   - at the end of the draft model's context K follows from the exact length;
  *   - where the pool would have to be emptied for it, better wait than preempt on an upper bound.
@@ -213,7 +207,7 @@ static bool may_follow(const struct sched *s)
         if (k == 0 || !flight_decodes(&s->flight, q))
             continue;
         bool at_draft_end = end > s->draft_ctx && flight_len_least(&s->flight, q) < s->draft_ctx;
-        if (seq_uses(q, DRAFT_LOOKUP) || (q->draft_kv && at_draft_end))
+        if (seq_drafts_from(q, DRAFT_FROM_HOST) || (q->draft_kv && at_draft_end))
             return false;
     }
     return blocks <= kv_n_free(s->kv);
@@ -250,7 +244,7 @@ static bool seq_is_valid(const struct sched *s, const struct seq *q)
 {
     if (q->state != SEQ_RUNNING)
         return q->slot == -1 && q->n_blocks == 0 && q->state != SEQ_DONE &&
-               q->turns[0].round + q->turns[1].round == 0;
+               q->parts[0].round + q->parts[1].round == 0;
     if (q->slot < 0 || q->slot >= s->n_slots || s->slots[q->slot] != q)
         return false;
     if (q->len < 1 || q->len > q->limit || q->target_len > q->len - 1 || q->draft_len > q->len - 1)
@@ -268,12 +262,11 @@ static bool seq_is_valid(const struct sched *s, const struct seq *q)
 
 bool sched_is_valid(const struct sched *s)
 {
-    int32_t running = 0, waiting = 0;
+    int32_t running = 0;
     for (const struct seq *q = s->first; q; q = q->next) {
         running += q->state == SEQ_RUNNING;
-        waiting += q->state == SEQ_WAITING;
         if (!seq_is_valid(s, q) || (q->next && q->next->arrival <= q->arrival))
             return false;
     }
-    return running == s->n_running && waiting == s->n_waiting && kv_is_valid(s->kv);
+    return running == s->n_running && kv_is_valid(s->kv);
 }

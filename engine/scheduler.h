@@ -5,18 +5,18 @@
  * between the pool and sequences, and writes a `struct round`. Its caller carries the decisions
  * out. Engine thread.
  *
- * A turn, in this order:
+ * A plan, in this order:
  *   grow     every decoding sequence, oldest first, gets blocks for its next rows; when the pool is
  *            empty the youngest running sequence is preempted (its full blocks stay in the prefix
  *            index, so it comes back cheaply)
- *   admit    waiting sequences take free slots while their prompt fits beside what runs; siblings
- *            (n > 1) wait until their leader's prompt is in the prefix index
+ *   admit    waiting sequences take free slots while their prompt fits beside what runs; choices
+ *            (n > 1) wait until their parent's prompt is in the prefix index
  *   prefill  prompt chunks and draft catch-up, oldest first, under the row budget
- *   draft    K per decoding sequence (pace.h), from the first of its drafters that has a proposal
+ *   draft    K per decoding sequence (draft_len.h), from the first of its drafters that proposes
  *
- * A turn may come while a round is in flight (flight.h). It then plans on upper bounds, and plans
- * nothing where the round must wait for what the one in flight commits. What a sequence gives up,
- * slot and blocks, stays in limbo until all rounds submitted by then have retired. Hence for every
+ * A plan may be made while a round is in flight (flight.h). It then goes by upper bounds, and is
+ * empty where the round must wait for what the one in flight commits. What a sequence gives up,
+ * slot and blocks, is freed only when all rounds submitted by then have retired. Hence for every
  * slot that a round in flight names, slots[] holds the sequence it named, or NULL.
  */
 #ifndef SPECD_SCHEDULER_H
@@ -24,32 +24,32 @@
 
 #include "flight.h"
 #include "kv.h"
-#include "pace.h"
+#include "draft_len.h"
 #include "seq.h"
 
 struct sched {
     struct kv *kv;
-    const struct pace_cost *cost;
+    const struct pass_cost *cost;
     int32_t n_slots, max_rows; /* max_rows: of one prompt pass */
     int32_t mixed_rows;        /* the same while others decode: keeps their tokens coming */
     int32_t draft_ctx;         /* positions the draft model may see; 0: no draft model */
     float synthetic_acceptance;
-    struct pace_evidence acceptance; /* of all requests' drafts */
+    struct acceptance_evidence acceptance; /* of all requests' drafts */
 
     struct flight flight;
     struct seq *slots[SPECD_SLOTS_MAX];
     uint64_t slot_left[SPECD_SLOTS_MAX]; /* last round submitted when it became NULL */
-    int32_t n_running, n_waiting;
-    struct seq *first, *last; /* every sequence that is not DONE, oldest arrival first */
+    int32_t n_running;
+    struct seq *first, *last; /* every sequence, oldest arrival first */
     uint64_t preemptions, rounds;
     uint64_t cache_queries, cache_hits; /* tokens of admitted sequences; found in the index */
 };
 
-void sched_init(struct sched *s, struct kv *kv, const struct pace_cost *cost);
+void sched_init(struct sched *s, struct kv *kv, const struct pass_cost *cost);
 /* Enters a sequence, PREPARING, behind all others; it becomes WAITING with sched_ready. */
 void sched_add(struct sched *s, struct seq *q);
-void sched_ready(struct sched *s, struct seq *q);
-/* Takes a sequence out from any state. */
+void sched_ready(struct seq *q);
+/* Takes a sequence out, from any state; it is DONE. */
 void sched_remove(struct sched *s, struct seq *q);
 /* Gives up slot and blocks; state becomes to (WAITING or STALLED). */
 void sched_evict(struct sched *s, struct seq *q, enum seq_state to);

@@ -19,7 +19,10 @@ void seq_free(struct seq *s)
     free(s->tokens);
     free(s->blocks);
     free(s->allowed);
-    lookup_free(s->lookup);
+    for (int i = 0; i < s->n_drafters; i++) {
+        if (s->drafters[i].state && s->drafters[i].drafter->forget)
+            s->drafters[i].drafter->forget(s->drafters[i].state);
+    }
     constraint_free(s->constraint);
     stop_matcher_free(s->stop);
     buf_free(&s->pending);
@@ -35,6 +38,10 @@ void seq_append(struct seq *s, const int32_t *ids, int32_t n)
     }
     memcpy(s->tokens + s->len, ids, (size_t)n * sizeof *ids);
     s->len += n;
+    for (int i = 0; i < s->n_drafters; i++) {
+        if (s->drafters[i].state && s->drafters[i].drafter->observe)
+            s->drafters[i].drafter->observe(s->drafters[i].state, ids, n);
+    }
 }
 
 void seq_set_prompt(struct seq *s, const int32_t *ids, int32_t n)
@@ -45,21 +52,22 @@ void seq_set_prompt(struct seq *s, const int32_t *ids, int32_t n)
     s->stats.n_prompt = n;
 }
 
-bool seq_uses(const struct seq *s, enum drafter_type d)
+void seq_begin_drafts(struct seq *s, int32_t n_ctx)
 {
     for (int i = 0; i < s->n_drafters; i++) {
-        if (s->drafters[i] == d)
+        const struct drafter *d = s->drafters[i].drafter;
+        if (d->begin)
+            s->drafters[i].state = d->begin(n_ctx, s->constraint);
+        if (d->observe)
+            d->observe(s->drafters[i].state, s->tokens, s->len);
+    }
+}
+
+bool seq_drafts_from(const struct seq *s, enum draft_source source)
+{
+    for (int i = 0; i < s->n_drafters; i++) {
+        if (s->drafters[i].drafter->source == source)
             return true;
     }
     return false;
-}
-
-enum pace_drafter seq_pace(enum drafter_type d)
-{
-    return d == DRAFT_LOOKUP ? PACE_LOOKUP : d == DRAFT_GRAMMAR ? PACE_GRAMMAR : PACE_MODEL;
-}
-
-bool seq_wants_draft_kv(const struct seq *s)
-{
-    return seq_uses(s, DRAFT_MODEL) || seq_uses(s, DRAFT_SELF);
 }

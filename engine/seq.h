@@ -6,17 +6,17 @@
  *   WAITING    in the scheduler's queue: holds no slot and no blocks (also after preemption)
  *   STALLED    set aside because its reader lags; holds nothing, waits to be drained
  *   RUNNING    holds a slot and the blocks of its first target_len rows and of this round's rows
- *   DONE       output finished; freed at the end of the turn
+ *   DONE       output finished; the loop takes it out and frees it before it plans again
  * tokens[0..len) is the committed text; len >= 1 once prepared. target_len and draft_len mirror the
  * device's (see specd/device.h). All three are as of the last round collected; what rounds in
- * flight add is in `turns` (see flight.h).
+ * flight add is in `parts` (see flight.h).
  */
 #ifndef SPECD_SEQ_H
 #define SPECD_SEQ_H
 
 #include "constraint.h"
-#include "lookup.h"
-#include "pace.h"
+#include "drafters/drafter.h"
+#include "draft_len.h"
 #include "specd/engine.h"
 #include "specd/request.h"
 #include "stop.h"
@@ -25,13 +25,13 @@
 enum seq_state { SEQ_PREPARING, SEQ_WAITING, SEQ_STALLED, SEQ_RUNNING, SEQ_DONE };
 
 /* What a sequence does in a round. */
-struct seq_turn {
+struct round_part {
     uint64_t round;            /* the round's number, as struct flight counts; 0: none */
     int32_t rows[MODEL_ROLES]; /* of that model after the round's chunk; 0: no such chunk */
     bool decodes;
     int32_t k;
-    enum drafter_type drafter;
-    int32_t match; /* of a lookup: see lookup_draft */
+    const struct drafter *drafter; /* NULL: none has anything to propose */
+    int32_t match;                 /* see drafter.h */
 };
 
 struct seq {
@@ -47,8 +47,8 @@ struct seq {
     uint32_t *allowed;           /* the bits behind params.allowed, or NULL */
     uint32_t round;              /* rounds taken part in: the next round's number */
 
-    int32_t slot;             /* -1 unless RUNNING */
-    struct seq_turn turns[2]; /* by parity of the round: planned, in flight, or just retired */
+    int32_t slot;               /* -1 unless RUNNING */
+    struct round_part parts[2]; /* by parity of the round: planned, in flight, or just retired */
     int32_t target_len, draft_len;
     int32_t *blocks; /* (blocks_cap) */
     int32_t n_blocks, blocks_cap;
@@ -60,18 +60,20 @@ struct seq {
     bool score;       /* prompt rows are still to be scored: those from n_scored on */
     int32_t n_scored; /* rows */
 
-    /* n > 1: who computes the prompt first; NULL once it has, or is gone. This one waits for it
-     * unless it is RUNNING. */
-    struct seq *leader;
+    /* n > 1: the choice that computes the prompt for all; NULL once it has, or is gone. This one
+     * waits for it unless it is RUNNING. */
+    struct seq *parent;
 
     /* drafting */
-    enum drafter_type drafters[ENGINE_DRAFTERS_MAX]; /* this request's, in order; DRAFT_NONE ends */
+    struct {
+        const struct drafter *drafter;
+        void *state;         /* of begin; NULL where it has none */
+    } drafters[DRAFT_TYPES]; /* this request's, in order */
     int n_drafters;
     int32_t k_min, k_max, k_fixed; /* k_fixed -1: adapt */
-    struct pace pace;
-    struct lookup *lookup;        /* NULL unless lookup is among the drafters */
-    bool used[DRAFT_GRAMMAR + 1]; /* drafters whose tokens were verified, by drafter_type */
-    const char *no_draft;         /* why there are no drafters; static string or NULL */
+    struct acceptance acceptance;
+    bool used[DRAFT_TYPES]; /* drafters whose tokens were verified */
+    const char *no_draft;   /* why there are no drafters; static string or NULL */
 
     struct constraint *constraint; /* what the text must be, or NULL */
 
@@ -93,12 +95,12 @@ void seq_free(struct seq *s);             /* drops it */
 
 /* Makes ids[0..n) the prompt; copies. */
 void seq_set_prompt(struct seq *s, const int32_t *ids, int32_t n);
+/* Gives its drafters their state and the text so far. */
+void seq_begin_drafts(struct seq *s, int32_t n_ctx);
+/* Committed tokens; drafters that have begun see them, too. */
 void seq_append(struct seq *s, const int32_t *ids, int32_t n);
-bool seq_uses(const struct seq *s, enum drafter_type d);
-/* As whose drafts K is chosen for these. */
-enum pace_drafter seq_pace(enum drafter_type d);
-/* Whether the draft model's KV matters to this sequence. */
-bool seq_wants_draft_kv(const struct seq *s);
+/* Whether a drafter of this kind is among its own. DRAFT_FROM_MODEL: the draft's KV matters. */
+bool seq_drafts_from(const struct seq *s, enum draft_source source);
 
 /* Blocks that n positions need. */
 static inline int32_t blocks_for(int32_t n_positions)

@@ -1,8 +1,8 @@
 /*
  * stats.c - counters from the engine thread to whoever scrapes them.
  *
- * The engine counts in a plain struct and publishes a copy once a turn. It never waits for a
- * reader: if one holds the lock, the copy is left to the next turn.
+ * The engine counts in a plain struct and publishes a copy once an iteration. It never waits for a
+ * reader: if one holds the lock, the copy is left to the next one.
  */
 #include "engine_impl.h"
 
@@ -38,12 +38,12 @@ void stats_publish(struct engine *e)
     pthread_mutex_unlock(&e->lock);
 }
 
-void stats_pulse(struct engine *e)
+void stats_liveness(struct engine *e)
 {
     const struct flight *f = &e->sched.flight;
     uint64_t submitted_ns = e->times[(f->retired + 1) & 1].submitted_ns;
     bool any = flight_count(f) > 0;
-    atomic_store(&e->turned_ns, clock_ns());
+    atomic_store(&e->iterated_ns, clock_ns());
     atomic_store(&e->round_ns, any ? MAX(submitted_ns, e->collected_ns) : 0);
 }
 
@@ -54,9 +54,9 @@ void stats_took(struct engine *e, uint64_t ns)
     atomic_store(&e->slowest_ns, MAX(ns, slowest - slowest / 16));
 }
 
-void engine_pulse(const struct engine *e, struct engine_pulse *out)
+void engine_liveness(const struct engine *e, struct engine_liveness *out)
 {
-    out->turned_ns = atomic_load(&e->turned_ns);
+    out->iterated_ns = atomic_load(&e->iterated_ns);
     out->round_ns = atomic_load(&e->round_ns);
     out->slowest_ns = atomic_load(&e->slowest_ns);
 }

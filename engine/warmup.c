@@ -1,5 +1,7 @@
 #include "warmup.h"
 
+#include "round.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,12 +88,23 @@ static int set_slot(struct warmup *w, int32_t slot, bool prefilled)
         .n_tokens = len,
         .n_prompt = len,
         .limit = w->limit,
-        .rows = {prefilled ? len - 1 : 0, prefilled && e->draft_ctx > 0 ? len - 1 : 0},
+        .rows = {prefilled ? len - 1 : 0, prefilled && e->sched.draft_ctx > 0 ? len - 1 : 0},
     };
     int rc = e->ops->slot_set(e->dev, slot, &config);
     if (rc == 0)
         rc = e->ops->slot_blocks(e->dev, slot, 0, w->per_seq, w->blocks + slot * w->per_seq);
     return rc;
+}
+
+/* Runs e->round and waits for it, turning the loop. */
+static int round_sync(struct engine *e)
+{
+    int rc = round_submit(e->ops, e->dev, &e->round);
+    if (rc != 0)
+        return rc;
+    while ((rc = e->ops->poll(e->dev)) == 0)
+        uv_run(&e->loop, UV_RUN_ONCE);
+    return rc < 0 ? rc : e->ops->collect(e->dev, &e->result);
 }
 
 static int prefill_all(struct warmup *w)
@@ -106,10 +119,10 @@ static int prefill_all(struct warmup *w)
             e->round.n_chunks = 0;
             e->round.chunks[e->round.n_chunks++] =
                 (struct round_chunk){s, MODEL_TARGET, done, rows, false};
-            if (e->draft_ctx > 0)
+            if (e->sched.draft_ctx > 0)
                 e->round.chunks[e->round.n_chunks++] =
                     (struct round_chunk){s, MODEL_DRAFT, done, rows, false};
-            rc = engine_round_sync(e);
+            rc = round_sync(e);
         }
         if (rc != 0)
             return rc;
@@ -131,7 +144,7 @@ static int run(struct warmup *w, int32_t n_seqs, int32_t k, enum draft_source so
         for (int32_t i = 0; i < k; i++)
             rs->host_draft[i] = made_up_token(e, s, 1000 + i);
     }
-    return engine_round_sync(e);
+    return round_sync(e);
 }
 
 static double lesser(double before, uint64_t ns)
@@ -146,7 +159,7 @@ static int measure_verify(struct warmup *w, int32_t n_seqs, int32_t k)
     if (rc != 0)
         return rc;
     *ns = lesser(*ns, w->e->result.verify_ns);
-    pace_cost_set_verify(w->e->cost, n_seqs * (k + 1), *ns);
+    pass_cost_set_verify(w->e->cost, n_seqs * (k + 1), *ns);
     return 0;
 }
 
@@ -157,7 +170,7 @@ static int measure_draft(struct warmup *w, int32_t n_seqs)
     if (rc != 0)
         return rc;
     *ns = lesser(*ns, w->e->result.draft_ns);
-    pace_cost_set_draft(w->e->cost, n_seqs, *ns);
+    pass_cost_set_draft(w->e->cost, n_seqs, *ns);
     return 0;
 }
 
@@ -171,7 +184,7 @@ static int measure_points(struct warmup *w)
     int32_t wide = MIN(k_max, 3);
     for (int32_t s = 4; s <= w->n_seqs && rc == 0; s *= 2)
         rc = measure_verify(w, s, wide);
-    for (int32_t s = 1; s <= w->n_seqs && rc == 0 && w->e->draft_ctx > 0 && k_max > 0; s *= 2)
+    for (int32_t s = 1; s <= w->n_seqs && rc == 0 && w->e->sched.draft_ctx > 0 && k_max > 0; s *= 2)
         rc = measure_draft(w, s);
     return rc;
 }
@@ -190,8 +203,8 @@ int warmup_measure(struct engine *e, char *err, size_t errlen)
     char key[512], path[600];
     cost_key(e, key, sizeof key);
     bool cached = cost_path(key, path, sizeof path);
-    pace_cost_init(e->cost);
-    if (cached && pace_cost_load(e->cost, path, key) == 0) {
+    pass_cost_init(e->cost);
+    if (cached && pass_cost_load(e->cost, path, key) == 0) {
         log_info("pass times: from %s", path);
         return 0;
     }
@@ -203,9 +216,9 @@ int warmup_measure(struct engine *e, char *err, size_t errlen)
     if (rc != 0)
         return fail(rc, err, errlen, "the device failed while warming up");
     log_info("pass times: 1 row %.2f ms, 5 rows %.2f ms, draft step %.2f ms",
-             pace_cost_verify(e->cost, 1) / 1e6, pace_cost_verify(e->cost, 5) / 1e6,
-             pace_cost_draft(e->cost, 1) / 1e6);
-    if (cached && pace_cost_save(e->cost, path, key) != 0)
+             pass_cost_verify(e->cost, 1) / 1e6, pass_cost_verify(e->cost, 5) / 1e6,
+             pass_cost_draft(e->cost, 1) / 1e6);
+    if (cached && pass_cost_save(e->cost, path, key) != 0)
         log_debug("pass times could not be kept in %s", path);
     return 0;
 }

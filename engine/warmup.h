@@ -1,5 +1,5 @@
 /*
- * warmup.h - measures what passes cost on this machine, so that pace.h can choose K.
+ * warmup.h - measures what passes cost on this machine, so that draft_len.h can choose K.
  *
  * Runs real rounds on made-up sequences before the server is ready, a fraction of a second for a
  * small model, and keeps the table in the user's cache folder, keyed by everything the times depend

@@ -40,7 +40,8 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         return;
     uv_poll_stop(poll);
     w->engine->stats.disconnects++;
-    engine_cancel(w->engine, w->seq->req);
+    atomic_store(&w->seq->req->cancelled, true);
+    uv_async_send(&w->engine->wake);
 }
 
 void watch_start(struct engine *e, struct seq *s)

@@ -1,6 +1,6 @@
 #include "answer.h"
 
-#include "errands.h"
+#include "jobs.h"
 #include "json_write.h"
 #include "peer.h"
 #include "respond.h"
@@ -120,7 +120,7 @@ static void answer_tally(void *work, struct tally *out)
         struct request_output *o = &c->req->output;
         uint64_t first_ns = c->first_ns;
         pthread_mutex_lock(&o->lock);
-        out->prompt_tokens += c->is_sibling ? 0 : o->stats.n_prompt;
+        out->prompt_tokens += c->shares_prompt ? 0 : o->stats.n_prompt;
         out->generated_tokens += (int64_t)o->n_tokens;
         for (size_t t = 0; t < o->n_tokens; t++)
             out->accepted_tokens += o->tokens[t].drafted;
@@ -228,15 +228,15 @@ static void make_choices(struct answer *a)
     a->choices = xcalloc((size_t)a->n_choices, sizeof *a->choices);
     for (int i = 0; i < a->n_choices; i++) {
         struct choice *c = &a->choices[i];
-        *c = (struct choice){.answer = a, .index = i, .is_sibling = i % n > 0};
+        *c = (struct choice){.answer = a, .index = i, .shares_prompt = i % n > 0};
         c->req = call_request(&a->call, (size_t)(i / n), i % n);
         snprintf(c->req->id, sizeof c->req->id, "%s", a->id);
-        a->call.lender = a->choices[0].req;
+        a->call.schema_owner = a->choices[0].req;
         if (call_wants_tools(&a->call))
             c->tools = tool_parser_new(&a->call.tool_names, !a->call.parallel_tools);
-        if (c->is_sibling) {
-            c->req->leader = a->choices[i - i % n].req;
-            request_ref(c->req->leader);
+        if (c->shares_prompt) {
+            c->req->parent = a->choices[i - i % n].req;
+            request_ref(c->req->parent);
         }
     }
 }
@@ -299,18 +299,18 @@ static enum MHD_Result begin(struct answer *a, int rc, const struct api_error *e
 
 #define BODY_AT_ONCE (64 * 1024)
 
-static int prepare_errand(struct errand *errand)
+static int prepare_job(struct job *job)
 {
-    int rc = prepare(errand->arg, &errand->in, &errand->error);
-    buf_free(&errand->in);
+    int rc = prepare(job->arg, &job->in, &job->error);
+    buf_free(&job->in);
     return rc;
 }
 
-static enum MHD_Result begin_errand(struct errand *errand)
+static enum MHD_Result begin_job(struct job *job)
 {
-    struct api_error e = errand->error;
-    int rc = errand->rc;
-    return begin(errand_finish(errand), rc, &e);
+    struct api_error e = job->error;
+    int rc = job->rc;
+    return begin(job_finish(job), rc, &e);
 }
 
 enum MHD_Result answer_start(struct exchange *ex, const struct api_format *format)
@@ -323,10 +323,9 @@ enum MHD_Result answer_start(struct exchange *ex, const struct api_format *forma
         return respond_code(ex, SPECD_EDRAINING);
     struct answer *a = answer_new(ex, format);
     if (ex->body.len > BODY_AT_ONCE)
-        return errand_start(ex, &(struct errand){.run = prepare_errand,
-                                                 .then = begin_errand,
-                                                 .free_arg = answer_free,
-                                                 .arg = a});
+        return job_start(
+            ex, &(struct job){
+                    .run = prepare_job, .then = begin_job, .free_arg = answer_free, .arg = a});
     int rc = prepare(a, &ex->body, &e);
     exchange_drop_body(ex);
     return begin(a, rc, &e);

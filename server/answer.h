@@ -22,7 +22,7 @@ struct choice {
     struct answer *answer;
     struct request *req;
     int index;
-    bool is_sibling; /* its prompt is that of the choice before it */
+    bool shares_prompt; /* its prompt is that of the choice before it */
     bool submitted;
     bool ended;       /* engine thread: the last report has come */
     int32_t n_sent;   /* token events written */

@@ -2,7 +2,7 @@
  * api_text.c - POST /tokenize, /detokenize, /apply-template: llama.cpp's, without generation.
  */
 #include "call.h"
-#include "errands.h"
+#include "jobs.h"
 #include "json_write.h"
 #include "respond.h"
 #include "server.h"
@@ -10,7 +10,7 @@
 
 #include <stdlib.h>
 
-/* What an errand works on. Documents are gone as soon as they are read: they may take a hundred
+/* What a job works on. Documents are gone as soon as they are read: they may take a hundred
  * times a body's bytes. */
 struct text_work {
     char *content;
@@ -33,15 +33,15 @@ static void work_free(void *arg)
     free(w);
 }
 
-/* Bodies are read by the errand, too: one of megabytes takes long. */
-static enum MHD_Result start(struct exchange *ex, int (*run)(struct errand *errand))
+/* Bodies are read by the job, too: one of megabytes takes long. */
+static enum MHD_Result start(struct exchange *ex, int (*run)(struct job *job))
 {
     struct engine *engine = atomic_load(&ex->server->engine);
     if (!engine || !engine_info(engine))
         return respond_code(ex, SPECD_ELOADING);
     struct text_work *w = xcalloc(1, sizeof *w);
     *w = defaults;
-    return errand_start(ex, &(struct errand){.run = run, .free_arg = work_free, .arg = w});
+    return job_start(ex, &(struct job){.run = run, .free_arg = work_free, .arg = w});
 }
 
 static int read_body(const struct buf *body, struct json **doc, struct api_error *e)
@@ -137,23 +137,23 @@ static int read_tokenize(struct text_work *w, const struct buf *body, struct api
     return rc;
 }
 
-static int tokenize(struct errand *errand)
+static int tokenize(struct job *job)
 {
-    struct text_work *w = errand->arg;
-    struct buf *out = &errand->body;
-    int rc = read_tokenize(w, &errand->in, &errand->error);
+    struct text_work *w = job->arg;
+    struct buf *out = &job->body;
+    int rc = read_tokenize(w, &job->in, &job->error);
     if (rc < 0)
         return rc;
-    rc = engine_tokenize(errand->engine, w->content, strlen(w->content), w->add_special,
+    rc = engine_tokenize(job->engine, w->content, strlen(w->content), w->add_special,
                          w->parse_special, &w->ids, &w->n_ids);
     if (rc < 0)
-        return api_fail(&errand->error, rc, "content", "'content' can't be tokenized");
+        return api_fail(&job->error, rc, "content", "'content' can't be tokenized");
     json_lit(out, "{\"tokens\":[");
     for (size_t i = 0; i < w->n_ids; i++) {
         if (i > 0)
             json_lit(out, ",");
         if (w->with_pieces)
-            write_piece(errand->engine, w->ids[i], out);
+            write_piece(job->engine, w->ids[i], out);
         else
             json_int(out, w->ids[i]);
     }
@@ -177,21 +177,21 @@ static int read_tokens(struct text_work *w, const struct json *doc, const struct
     return token_ids_read("tokens", v, info->n_vocab, &w->ids, &w->n_ids, e);
 }
 
-static int detokenize(struct errand *errand)
+static int detokenize(struct job *job)
 {
-    struct text_work *w = errand->arg;
+    struct text_work *w = job->arg;
     struct json *doc = NULL;
     struct buf text = {0};
-    int rc = read_body(&errand->in, &doc, &errand->error);
+    int rc = read_body(&job->in, &doc, &job->error);
     if (rc == 0)
-        rc = read_tokens(w, doc, engine_info(errand->engine), &errand->error);
+        rc = read_tokens(w, doc, engine_info(job->engine), &job->error);
     json_free(doc);
     if (rc < 0)
         return rc;
-    engine_detokenize(errand->engine, w->ids, w->n_ids, &text);
-    json_lit(&errand->body, "{\"content\":");
-    json_str(&errand->body, text.data ? text.data : "", text.len);
-    json_lit(&errand->body, "}");
+    engine_detokenize(job->engine, w->ids, w->n_ids, &text);
+    json_lit(&job->body, "{\"content\":");
+    json_str(&job->body, text.data ? text.data : "", text.len);
+    json_lit(&job->body, "}");
     buf_free(&text);
     return 0;
 }
@@ -203,26 +203,26 @@ enum MHD_Result api_detokenize(struct exchange *ex)
 
 /* ---- /apply-template */
 
-static int apply_template(struct errand *errand)
+static int apply_template(struct job *job)
 {
-    struct text_work *w = errand->arg;
+    struct text_work *w = job->arg;
     struct buf text = {0};
     char why[256] = "";
-    int rc = call_parse(&w->call, CALL_CHAT, engine_info(errand->engine), errand->in.data,
-                        errand->in.len, &errand->error);
+    int rc = call_parse(&w->call, CALL_CHAT, engine_info(job->engine), job->in.data, job->in.len,
+                        &job->error);
     if (rc == 0)
         w->req = call_request(&w->call, 0, 0);
     call_drop_document(&w->call);
     if (rc < 0)
         return rc;
-    rc = engine_apply_template(errand->engine, w->req, &text, why, sizeof why);
+    rc = engine_apply_template(job->engine, w->req, &text, why, sizeof why);
     if (rc < 0) {
-        api_fail(&errand->error, rc, NULL, "%s", why);
-        api_name_field(&errand->error);
+        api_fail(&job->error, rc, NULL, "%s", why);
+        api_name_field(&job->error);
     } else {
-        json_lit(&errand->body, "{\"prompt\":");
-        json_str(&errand->body, text.data ? text.data : "", text.len);
-        json_lit(&errand->body, "}");
+        json_lit(&job->body, "{\"prompt\":");
+        json_str(&job->body, text.data ? text.data : "", text.len);
+        json_lit(&job->body, "}");
     }
     buf_free(&text);
     return rc;

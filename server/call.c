@@ -90,7 +90,7 @@ void call_drop_document(struct call *c)
     c->cache_salt = NULL;
     c->tools = c->kwargs = c->format.schema = NULL;
     c->tool_name = NULL;
-    c->lender = NULL;
+    c->schema_owner = NULL;
     c->forced.n = 0;
 }
 
@@ -127,13 +127,13 @@ static void *copy_array(const void *from, size_t n, size_t size)
     return to;
 }
 
-struct request *call_request(const struct call *c, size_t i, int sibling)
+struct request *call_request(const struct call *c, size_t i, int choice)
 {
     const struct prompt *p = &c->prompts[i];
     struct request *req = request_new();
     size_t stops[REQUEST_STOPS_MAX], n_bias = (size_t)c->params.n_bias;
     req->params = c->params;
-    req->params.seed = (req->params.seed + (uint64_t)sibling) & SEED_MASK;
+    req->params.seed = (req->params.seed + (uint64_t)choice) & SEED_MASK;
     req->stream = c->stream;
     req->kind = p->kind;
     req->params.bias_ids = copy_array(c->params.bias_ids, n_bias, sizeof *req->params.bias_ids);

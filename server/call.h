@@ -48,7 +48,7 @@ struct call {
         const struct json *schema; /* that it follows, or NULL; of the document */
         const char *field;         /* static string: who said so */
     } format;
-    struct request *lender; /* borrowed: whose copy of the schema serves the others, too; or NULL */
+    struct request *schema_owner; /* borrowed: whose copy serves the others, too; or NULL */
     /* chat: borrowed from the document, NULL when not given */
     const struct json *tools, *kwargs;
     enum tool_choice tool_choice;
@@ -66,9 +66,9 @@ int call_parse(struct call *c, enum call_route route, const struct engine_info *
                const char *body, size_t len, struct api_error *e);
 void call_free(struct call *c);
 
-/* A request for prompt i, complete but for id, leader, client_fd and callback. The seed of its
- * sibling-th completion is the call's plus that, so each can be asked for alone. */
-struct request *call_request(const struct call *c, size_t i, int sibling);
+/* A request for prompt i, complete but for id, parent, client_fd and callback. The seed of its
+ * choice-th completion is the call's plus that, so each can be asked for alone. */
+struct request *call_request(const struct call *c, size_t i, int choice);
 /* Do answers have to be searched for calls of tools? */
 static inline bool call_wants_tools(const struct call *c)
 {

@@ -25,6 +25,8 @@ static const struct field stream_fields[] = {
     {BOOLEAN("continuous_usage_stats", continuous_usage), .about = "`usage` so far in each chunk"},
 };
 
+#define DRAFTER_VALUE(id, name) "|" #name /* at the index that enum drafter_type gives it */
+
 static const struct field spec_fields[] = {
     {BOOLEAN("enabled", params.spec.enabled), .about = "false: plain decoding"},
     {.name = "mode",
@@ -51,7 +53,7 @@ static const struct field spec_fields[] = {
     {.name = "drafter",
      .kind = FIELD_ENUM,
      .offset = AT(params.spec.drafter),
-     .values = "default|model|self|lookup",
+     .values = "default" SPECD_DRAFTERS_DEVICE(DRAFTER_VALUE) SPECD_DRAFTERS_HOST(DRAFTER_VALUE),
      .about = "one of the server's drafters alone; `default` is its list"},
     {BOOLEAN("trace", params.spec.trace),
      .about =

@@ -144,10 +144,10 @@ void call_build_format(const struct call *c, struct request *req)
 {
     bool forced = c->forced.n > 0;
     struct values t = {0};
-    if (c->lender) {
-        req->format = c->lender->format;
-        req->lender = c->lender;
-        request_ref(req->lender);
+    if (c->schema_owner) {
+        req->format = c->schema_owner->format;
+        req->schema_owner = c->schema_owner;
+        request_ref(req->schema_owner);
         return;
     }
     req->format.json = forced || c->format.json;

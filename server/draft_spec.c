@@ -43,11 +43,16 @@ static bool layers(struct config *c, const char *s)
 static int one(struct config *c, const char *text, enum drafter_type *type, char *err,
                size_t errlen)
 {
-    if (strcmp(text, "none") == 0) {
-        *type = DRAFT_NONE;
-    } else if (strcmp(text, "lookup") == 0) {
-        *type = DRAFT_LOOKUP;
-    } else if (strncmp(text, "self:", 5) == 0) {
+#define TYPE(id, name) DRAFT_##id,
+    static const enum drafter_type plain[] = {DRAFT_NONE, SPECD_DRAFTERS_HOST(TYPE)};
+#undef TYPE
+    for (size_t i = 0; i < COUNT_OF(plain); i++) {
+        if (strcmp(text, drafter_name(plain[i])) == 0) {
+            *type = plain[i];
+            return 0;
+        }
+    }
+    if (strncmp(text, "self:", 5) == 0) {
         *type = DRAFT_SELF;
         if (!layers(c, text + 5))
             return fail(SPECD_EINVAL, err, errlen,
@@ -66,7 +71,7 @@ static int one(struct config *c, const char *text, enum drafter_type *type, char
 
 static int check(const struct engine_config *e, char *err, size_t errlen)
 {
-    int models = 0, seen[DRAFT_LOOKUP + 1] = {0};
+    int models = 0, seen[DRAFT_TYPES] = {0};
     for (int i = 0; i < e->n_drafters; i++) {
         enum drafter_type type = e->drafters[i];
         models += type == DRAFT_MODEL || type == DRAFT_SELF;

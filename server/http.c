@@ -8,7 +8,7 @@
 #include "http.h"
 
 #include "head.h"
-#include "pulse.h"
+#include "liveness.h"
 #include "respond.h"
 #include "server.h"
 
@@ -46,11 +46,11 @@ enum engine_state server_state(const struct server *s)
 int64_t server_hangs(const struct server *s, const char **what)
 {
     enum engine_state state = server_state(s);
-    struct engine_pulse pulse;
+    struct engine_liveness liveness;
     if (state != ENGINE_READY && state != ENGINE_DRAINING)
         return 0;
-    engine_pulse(atomic_load(&s->engine), &pulse);
-    return pulse_hangs(&pulse, clock_ns(), atomic_load(&s->limits.hang_timeout_ms), what);
+    engine_liveness(atomic_load(&s->engine), &liveness);
+    return liveness_hangs(&liveness, clock_ns(), atomic_load(&s->limits.hang_timeout_ms), what);
 }
 
 static bool is_off(const struct config *c, const struct route *r)

@@ -136,7 +136,7 @@ static struct server *server_new(const struct config *config)
     access_init(&s->access);
     addresses_init(&s->addresses);
     peers_init(&s->peers);
-    errands_init(&s->errands);
+    jobs_init(&s->jobs);
     return s;
 }
 
@@ -218,7 +218,7 @@ void http_close(struct server *s)
     peers_stop(&s->peers);
     peers_wake_all(&s->peers); /* nothing suspends any more */
     MHD_stop_daemon(s->daemon);
-    errands_fini(&s->errands);
+    jobs_fini(&s->jobs);
     listen_cleanup(s->config->host);
     server_free(s);
 }

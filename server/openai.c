@@ -205,7 +205,7 @@ static void sum_usage(const struct answer *a, struct buf *out)
     struct request_stats sum = {0};
     for (int i = 0; i < a->n_choices; i++) {
         const struct choice *c = &a->choices[i];
-        stats_add_usage(&sum, &c->req->output.stats, !c->is_sibling);
+        stats_add_usage(&sum, &c->req->output.stats, !c->shares_prompt);
     }
     json_lit(out, ",\"usage\":");
     report_usage(out, &sum);

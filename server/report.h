@@ -14,7 +14,8 @@ void report_timings(struct buf *out, const struct request_stats *s);
 void report_speculative(struct buf *out, const struct request_stats *s);
 const char *verify_mode_name(enum verify_mode mode);
 
-/* Adds what usage counts, for answers with several choices; the prompt of siblings counts once. */
+/* Adds what usage counts, for answers with several choices; a prompt that choices share counts
+ * once. */
 void stats_add_usage(struct request_stats *sum, const struct request_stats *s, bool with_prompt);
 
 #endif

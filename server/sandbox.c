@@ -75,7 +75,7 @@ static const int allowed[] = {
     CALL(munmap),
     CALL(mremap),
     CALL(madvise),
-    /* threads: pools, errands, barriers */
+    /* threads: pools, jobs, barriers */
     CALL(futex),
     CALL(futex_waitv),
     CALL(set_robust_list),

@@ -91,7 +91,7 @@ static void on_signal(struct daemon *d)
 }
 
 /* systemd hears nothing while the engine hangs. */
-static void feel_pulse(struct daemon *d)
+static void check_liveness(struct daemon *d)
 {
     const char *what;
     int64_t ms = http_hangs(d->http, &what);
@@ -118,7 +118,7 @@ static enum engine_state wait_for_end(struct daemon *d)
         int look_ms = d->watchdog_ms > 0 ? MIN(d->watchdog_ms, LOOK_MS) : LOOK_MS;
         if (poll(fds, COUNT_OF(fds), look_ms) < 0 && errno != EINTR)
             return ENGINE_FAILED;
-        feel_pulse(d);
+        check_liveness(d);
         if (fds[0].revents & POLLIN)
             on_signal(d);
         if (fds[1].revents & POLLIN) {

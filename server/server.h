@@ -12,7 +12,7 @@
 #include "addresses.h"
 #include "auth.h"
 #include "config.h"
-#include "errands.h"
+#include "jobs.h"
 #include "exchange.h"
 #include "fields.h"
 #include "live_limits.h"
@@ -31,7 +31,7 @@ struct server {
     struct addresses addresses; /* HTTP thread */
     uint64_t refused_told_ns;   /* HTTP thread: when the log last told of a refused connection */
     struct peers peers;
-    struct errands errands;
+    struct jobs jobs;
     struct MHD_Daemon *daemon;
     char url[160];
     atomic_bool draining; /* from the signal on, before the engine knows */
@@ -41,7 +41,7 @@ struct server {
 
 /* ENGINE_LOADING while there is no engine; ENGINE_DRAINING as soon as the server drains. */
 enum engine_state server_state(const struct server *s);
-/* Since how many milliseconds the engine has hung, and in what: see pulse.h. 0: it does not. */
+/* Since how many milliseconds the engine has hung, and in what: see liveness.h. 0: it does not. */
 int64_t server_hangs(const struct server *s, const char **what);
 
 enum route_flags {
@@ -52,7 +52,7 @@ enum route_flags {
 struct route {
     const char *path;
     unsigned flags;
-    /* HTTP thread, with the complete body. Queues a response, or suspends and sets ex->resume. */
+    /* HTTP thread, with the complete body. Queues a response, or sets ex->work and suspends. */
     enum MHD_Result (*handle)(struct exchange *ex);
 };
 

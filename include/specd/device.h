@@ -104,7 +104,7 @@ typedef void device_progress(void *arg, enum model_role role, uint64_t done, uin
 enum verify_mode { VERIFY_RATIO, VERIFY_BLOCK, VERIFY_COUPLED };
 
 /* How logits become a law, in this order: penalties, bias and masks, temperature, top-k, top-p,
- * min-p. Ranges are CONTRACT's and are checked by the server. */
+ * min-p. Ranges are those of docs/api.md and are checked by the server. */
 struct law_params {
     float temperature; /* 0: the law is one-hot at the largest logit, lowest index on ties */
     int32_t top_k;     /* 0: off */
@@ -231,6 +231,37 @@ struct round_result {
     uint64_t prompt_ns, draft_ns, verify_ns, sample_ns; /* draw and accept are `sample` */
     uint64_t idle_ns; /* the device did nothing between the round before and this one */
 };
+
+/* ---- taps: the target's hidden states -------------------------------------------------------- */
+/*
+ * Agreed on, and built by no device yet: what drafters that read the target's hidden states need
+ * (EAGLE-3, arXiv 2503.01840; multi-token prediction, arXiv 2412.19437), and embeddings.
+ *
+ * Which. Tap k, 0 <= k <= L, is a row's residual stream after k layers: tap 0 is the embedding, tap
+ * L goes into the final norm, and tap L + 1 is what comes out of it. device_setup will list those
+ * of the target that anything reads, n_taps of them, ascending, so that `plan` counts their memory;
+ * without any, nothing changes. A tap of a row is (C), of the type in which the device keeps its
+ * residual stream, and obeys the bitwise contract as logits do.
+ *
+ * On the device, for a head. The device owns three places, at fixed addresses:
+ *   of a prompt pass  (max_rows, n_taps, C): the rows of the target's last ROWS_PROMPT pass, valid
+ *                     until its next one. The head's K and V of these rows are made in the same
+ *                     round, right behind the pass: nothing keeps the taps for later.
+ *   of a slot         (k_max + 1, n_taps, C): the verify rows of the slot's last round. They stand
+ *                     up to the last accepted position; what is behind it is noise. Valid until the
+ *                     slot's next verify pass, so the first draft step of the next round may read
+ *                     them although it was submitted before this round was collected. slot_set
+ *                     makes them invalid.
+ *   of a block        (n_taps, C): its last position. The head's first row behind a prefix hit
+ *                     pairs this tap with the token that follows; no target row is computed again.
+ * A round without the head (K = 0, or drafts of the host) extends the head's KV all the same, for
+ * its rows can lag no further than the slot's place reaches.
+ *
+ * On the host, for embeddings. A round_chunk of the target will say which of its rows are copied
+ * out, the last or all, at most SPECD_SCORE_ROWS in a round; such a chunk may reach start + n =
+ * len, as no verify pass has to feed the last token. round_result gives their taps as floats,
+ * (rows, n_taps, C): the device's, valid until the next begin.
+ */
 
 struct device_ops {
     const char *name;

@@ -13,8 +13,6 @@
 
 struct engine;
 
-/* GRAMMAR stands in no configuration: under a schema, what must follow is drafted. */
-enum drafter_type { DRAFT_NONE, DRAFT_MODEL, DRAFT_SELF, DRAFT_LOOKUP, DRAFT_GRAMMAR };
 #define ENGINE_DRAFTERS_MAX 4
 
 struct engine_config {
@@ -22,7 +20,8 @@ struct engine_config {
     int device_index;                  /* of several of its kind; -1: the device chooses */
     const struct device_ops *fallback; /* where `device` can't be opened; NULL: that is an error */
     const char *model_path;            /* a GGUF file or a Hugging Face folder */
-    enum drafter_type drafters[ENGINE_DRAFTERS_MAX]; /* tried in this order each round */
+    enum drafter_type drafters[ENGINE_DRAFTERS_MAX]; /* tried in this order each round; each once,
+                                                        at most one of MODEL and SELF, no NONE */
     int n_drafters;
     const char *draft_path;      /* DRAFT_MODEL */
     const uint32_t *self_layers; /* DRAFT_SELF */
@@ -90,12 +89,12 @@ const char *engine_failure(const struct engine *e, int *exit_code);
 const struct engine_info *engine_info(const struct engine *e); /* NULL before READY */
 void engine_stats(const struct engine *e, struct engine_stats *out);
 /* Does it still work? Each value is right, together they may be a moment apart. */
-struct engine_pulse {
-    uint64_t turned_ns; /* clock_ns when the loop last turned; 0: not yet */
-    uint64_t round_ns;  /* since when the device has the oldest round in flight; 0: there is none */
+struct engine_liveness {
+    uint64_t iterated_ns; /* clock_ns when the loop last turned; 0: not yet */
+    uint64_t round_ns; /* since when the device has the oldest round in flight; 0: there is none */
     uint64_t slowest_ns; /* how long rounds of late took at most */
 };
-void engine_pulse(const struct engine *e, struct engine_pulse *out);
+void engine_liveness(const struct engine *e, struct engine_liveness *out);
 /* The bytes of a token, special ones by their text; not NUL-terminated, the engine's. READY only.
  */
 const char *engine_token_bytes(const struct engine *e, int32_t id, size_t *len);

@@ -2,12 +2,12 @@
  * request.h - one completion: what the server asks for, and the output on its way back.
  *
  * Words used everywhere: a *request* is one prompt and one completion; it holds a *slot* while it
- * is on the device; a *round* is one draft-verify-commit turn of all slots; K is the number of
+ * is on the device; a *round* is one draft, verify and commit of all slots; K is the number of
  * drafted tokens of a slot in a round.
  *
  * Ownership. A request has two owners, the HTTP side and the engine, each holding one reference.
- * Fields above `output` are written before engine_submit and read-only afterwards. `output` is
- * shared under its mutex; `engine` belongs to the engine thread alone.
+ * Fields above `output` are written before engine_submit and read-only afterwards, but for
+ * client_fd, which the engine takes. `output` is shared under its mutex.
  */
 #ifndef SPECD_REQUEST_H
 #define SPECD_REQUEST_H
@@ -56,7 +56,29 @@ struct request_format {
 };
 
 enum mode_choice { MODE_AUTO, MODE_RATIO, MODE_BLOCK, MODE_COUPLED };
-enum drafter_choice { DRAFTER_DEFAULT, DRAFTER_MODEL, DRAFTER_SELF, DRAFTER_LOOKUP };
+
+/* Every drafter: X(ID, name) for DRAFT_ID and, in the engine, name_drafter (engine/drafters). Users
+ * name those of the first two lists, in speculative.drafter and --model-draft, where those of the
+ * device take an argument. GRAMMAR stands in no configuration: under a schema, what must follow is
+ * drafted. */
+#define SPECD_DRAFTERS_DEVICE(X) X(MODEL, model) X(SELF, self)
+#define SPECD_DRAFTERS_HOST(X) X(LOOKUP, lookup)
+#define SPECD_DRAFTERS(X)    \
+    SPECD_DRAFTERS_DEVICE(X) \
+    SPECD_DRAFTERS_HOST(X)   \
+    X(GRAMMAR, grammar)
+
+#define DRAFTER_TYPE(id, name) DRAFT_##id,
+enum drafter_type { DRAFT_NONE, SPECD_DRAFTERS(DRAFTER_TYPE) DRAFT_TYPES };
+#undef DRAFTER_TYPE
+
+static inline const char *drafter_name(enum drafter_type type)
+{
+#define DRAFTER_NAME(id, name) #name,
+    static const char *const names[] = {"none", SPECD_DRAFTERS(DRAFTER_NAME)};
+#undef DRAFTER_NAME
+    return names[type];
+}
 
 #define REQUEST_STOPS_MAX 16
 #define REQUEST_STOP_IDS_MAX 64
@@ -64,8 +86,8 @@ enum drafter_choice { DRAFTER_DEFAULT, DRAFTER_MODEL, DRAFTER_SELF, DRAFTER_LOOK
 struct speculative_params {
     bool enabled;
     enum mode_choice mode;
-    int32_t max, min, fixed; /* -1: the server's */
-    enum drafter_choice drafter;
+    int32_t max, min, fixed;   /* -1: the server's */
+    enum drafter_type drafter; /* DRAFT_NONE: the server's list */
     bool trace;
     /* The law that drafts are drawn from follows the request's, but for what is set here; -1: not
      * set. */
@@ -118,7 +140,7 @@ struct request_stats {
         predicted_ns; /* admission wait; admission to first token; rest */
     uint64_t seed;
     enum verify_mode mode;
-    const char *drafter;          /* static string: "none", "model", "self", "lookup", "mixed" */
+    const char *drafter;          /* static string: a drafter_name(), or "mixed" */
     const char *disabled_because; /* static string or NULL: why K was 0 throughout */
 };
 
@@ -147,8 +169,6 @@ struct request_output {
     struct request_stats stats;    /* valid once finish is set; n_prompt as soon as it is known */
 };
 
-struct request_engine; /* engine thread's own state */
-
 struct request {
     atomic_int refs;
     char id[40]; /* "cmpl-..." */
@@ -165,14 +185,14 @@ struct request {
     struct request_format format;
     struct chat_value *schema_values; /* owned: what format.schema points to */
     char *schema_text;                /* owned: the strings of schema_values */
-    struct request *lender; /* whose schema_values are pointed to instead: a reference, or NULL */
+    struct request *schema_owner; /* whose schema_values are pointed to: a reference, or NULL */
     bool stream;
     struct request_params params;
     struct buf storage; /* owned bytes that stops, messages and prompt may point into */
     char *cache_salt;   /* or NULL */
     /* The first of several requests for one prompt (n > 1), submitted before this one, or NULL: the
      * prompt is then prepared and computed once. A reference of its own. */
-    struct request *leader;
+    struct request *parent;
     int client_fd; /* a dup of the socket that the engine polls for hang-up and closes; -1 */
 
     /* Called on the engine thread after output changed (streaming: at each round; else when it is
@@ -183,7 +203,6 @@ struct request {
 
     struct request_output output;
     atomic_bool cancelled;
-    struct request_engine *engine;
     struct request *next; /* mailbox and queue link */
 };
 

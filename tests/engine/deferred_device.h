@@ -5,9 +5,10 @@
  * reaches the CPU device when its turn comes, after round n: as work on a stream does. Sequences
  * that have ended by then yield n_tokens 0. Results come in order.
  *
- * It is also a judge of limbo: a slot that a round in flight names must not be set anew, and a
- * block that such a round may write must not be given to another slot. Either ends the process with
- * a message. The judge is the engine's thread; a thread of the device's own feeds the CPU device.
+ * It is also a judge of deferred frees: a slot that a round in flight names must not be set anew,
+ * and a block that such a round may write must not be given to another slot. Either ends the
+ * process with a message. The judge is the engine's thread; a thread of the device's own feeds the
+ * CPU device.
  */
 #ifndef SPECD_TEST_DEFERRED_DEVICE_H
 #define SPECD_TEST_DEFERRED_DEVICE_H

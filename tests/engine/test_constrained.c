@@ -219,7 +219,7 @@ static void test_draft_models_stand_back(void **state)
     struct engine *e = start(DRAFT_MODEL);
     use_schema(record);
     struct request *req = answer(1, 1), *only = answer(1, 1), *plain = plain_answer(1, 1);
-    only->params.spec.drafter = DRAFTER_MODEL;
+    only->params.spec.drafter = DRAFT_MODEL;
     run(e, req);
     run(e, only);
     run(e, plain);
@@ -266,7 +266,7 @@ static void test_beside_others(void **state)
     engine_close(e);
 }
 
-static void test_siblings(void **state)
+static void test_choices(void **state)
 {
     (void)state;
     enum { N = 4 };
@@ -277,7 +277,7 @@ static void test_siblings(void **state)
         reqs[i] = answer(3, i);
         if (i > 0) {
             request_ref(reqs[0]);
-            reqs[i]->leader = reqs[0];
+            reqs[i]->parent = reqs[0];
         }
         request_submit(e, reqs[i]);
     }
@@ -343,7 +343,7 @@ int main(void)
         cmocka_unit_test(test_draft_models_stand_back),
         cmocka_unit_test(test_what_must_follow_is_drafted),
         cmocka_unit_test(test_beside_others),
-        cmocka_unit_test(test_siblings),
+        cmocka_unit_test(test_choices),
         cmocka_unit_test(test_refused),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

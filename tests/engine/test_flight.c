@@ -60,21 +60,21 @@ static void *look_on(void *arg)
 {
     struct look *l = arg;
     while (!atomic_load(&l->stop)) {
-        struct engine_pulse p;
-        engine_pulse(l->engine, &p);
+        struct engine_liveness p;
+        engine_liveness(l->engine, &p);
         uint64_t now = clock_ns();
         l->in_flight += p.round_ns != 0;
-        l->ahead += p.round_ns > now || p.turned_ns > now;
+        l->ahead += p.round_ns > now || p.iterated_ns > now;
         usleep(20);
     }
     return NULL;
 }
 
-static void test_pulse(void **state)
+static void test_liveness(void **state)
 {
     struct engine *e = start(2, by_model, 1);
     struct look l = {.engine = e};
-    struct engine_pulse p, later;
+    struct engine_liveness p, later;
     struct tokens got;
     pthread_t thread;
     (void)state;
@@ -86,11 +86,11 @@ static void test_pulse(void **state)
     assert_true(l.in_flight > 0);
     assert_int_equal(l.ahead, 0);
     usleep(300000); /* idle: nothing in flight, and the loop turns by its timer */
-    engine_pulse(e, &p);
+    engine_liveness(e, &p);
     usleep(300000);
-    engine_pulse(e, &later);
+    engine_liveness(e, &later);
     assert_true(p.round_ns == 0 && later.round_ns == 0);
-    assert_true(p.turned_ns > 0 && later.turned_ns > p.turned_ns);
+    assert_true(p.iterated_ns > 0 && later.iterated_ns > p.iterated_ns);
     assert_true(p.slowest_ns > 0 && p.slowest_ns < 10000000000u);
     engine_close(e);
 }
@@ -279,7 +279,7 @@ static void test_same_answers(void **state)
 
 /* ---- comings and goings ---------------------------------------------------------------------- */
 
-/* Everything that was held is given back, limbo included. */
+/* Everything that was held is given back, deferred frees included. */
 static void test_cancels_leave_nothing(void **state)
 {
     enum { AT_ONCE = 8 };
@@ -381,7 +381,7 @@ static void test_faults(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pulse),
+        cmocka_unit_test(test_liveness),
         cmocka_unit_test(test_rounds_overlap),
         cmocka_unit_test(test_lookup_waits),
         cmocka_unit_test(test_ended_meanwhile),

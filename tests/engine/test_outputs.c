@@ -215,85 +215,85 @@ static void test_echo_without_scores(void **state)
 
 /* ---- several completions of one prompt ------------------------------------------------------- */
 
-#define SIBLINGS 4
+#define CHOICES 4
 
-static void make_siblings(struct request *reqs[SIBLINGS], uint32_t prompt, uint64_t seed)
+static void make_choices(struct request *reqs[CHOICES], uint32_t prompt, uint64_t seed)
 {
-    for (int i = 0; i < SIBLINGS; i++) {
+    for (int i = 0; i < CHOICES; i++) {
         reqs[i] = sampled(prompt, seed + (uint64_t)i);
         if (i > 0) {
-            reqs[i]->leader = reqs[0];
+            reqs[i]->parent = reqs[0];
             request_ref(reqs[0]);
         }
     }
 }
 
 /* Each is what it is when asked for alone, and only the first computes the shared blocks. */
-static void test_siblings_share_the_prompt(void **state)
+static void test_choices_share_the_prompt(void **state)
 {
     struct tokens alone, got;
-    struct request *reqs[SIBLINGS];
+    struct request *reqs[CHOICES];
     (void)state;
     struct engine *e = start(3);
-    make_siblings(reqs, 9, 500);
-    for (int i = 0; i < SIBLINGS; i++)
+    make_choices(reqs, 9, 500);
+    for (int i = 0; i < CHOICES; i++)
         request_submit(e, reqs[i]);
-    for (int i = 0; i < SIBLINGS; i++) {
+    for (int i = 0; i < CHOICES; i++) {
         request_wait(reqs[i]);
         int32_t shared = (PROMPT - 2) / SPECD_BLOCK_TOKENS * SPECD_BLOCK_TOKENS;
         assert_int_equal(reqs[i]->output.stats.n_cached, i > 0 ? shared : 0);
     }
-    for (int i = 0; i < SIBLINGS; i++) {
+    for (int i = 0; i < CHOICES; i++) {
         request_tokens(reqs[i], &got);
         generate(e, sampled(9, 500 + (uint64_t)i), &alone);
-        assert_same_tokens(&alone, &got, "sibling");
+        assert_same_tokens(&alone, &got, "choice");
     }
     engine_close(e);
 }
 
-/* A leader that goes, at whatever moment, leaves siblings that end as they should. */
-static void test_leader_goes(void **state)
+/* A parent that goes, at whatever moment, leaves choices that end as they should. */
+static void test_parent_goes(void **state)
 {
     struct tokens expected, got;
-    struct request *reqs[SIBLINGS];
+    struct request *reqs[CHOICES];
     (void)state;
     struct engine *e = start(3);
     generate(e, sampled(11, 601), &expected);
     for (int moment = 0; moment < 12; moment++) {
-        make_siblings(reqs, 11, 600);
-        for (int i = 0; i < SIBLINGS; i++) {
+        make_choices(reqs, 11, 600);
+        for (int i = 0; i < CHOICES; i++) {
             request_submit(e, reqs[i]);
             if (i == moment)
                 engine_cancel(e, reqs[0]);
         }
-        if (moment >= SIBLINGS) {
+        if (moment >= CHOICES) {
             request_wait_tokens(reqs[0], moment % 2 ? 1 : 0);
             engine_cancel(e, reqs[0]);
         }
-        for (int i = 0; i < SIBLINGS; i++)
+        for (int i = 0; i < CHOICES; i++)
             request_wait(reqs[i]);
         request_tokens(reqs[1], &got);
-        assert_same_tokens(&expected, &got, "sibling of a cancelled leader");
-        for (int i = 0; i < SIBLINGS; i++)
+        assert_same_tokens(&expected, &got, "choice of a cancelled parent");
+        for (int i = 0; i < CHOICES; i++)
             if (i != 1)
                 request_unref(reqs[i]);
     }
     engine_close(e);
 }
 
-static void test_siblings_fail_together(void **state)
+static void test_choices_fail_together(void **state)
 {
-    struct request *reqs[SIBLINGS];
+    struct request *reqs[CHOICES];
     (void)state;
     struct engine *e = start(3);
-    make_siblings(reqs, 11, 600);
-    for (int i = 0; i < SIBLINGS; i++) {
+    make_choices(reqs, 11, 600);
+    for (int i = 0; i < CHOICES; i++) {
         free(reqs[i]->prompt_ids);
         reqs[i]->prompt_ids = xcalloc(300, sizeof(int32_t)); /* the context has 256 */
         reqs[i]->n_prompt_ids = 300;
         request_submit(e, reqs[i]);
     }
-    for (int i = SIBLINGS; i-- > 0;) {
+    for (int i = CHOICES; i-- > 0;) {
         request_wait(reqs[i]);
         assert_int_equal(reqs[i]->output.error, SPECD_ECONTEXT);
         request_unref(reqs[i]);
@@ -401,9 +401,9 @@ int main(void)
         cmocka_unit_test(test_echo_scores_what_was_drawn),
         cmocka_unit_test(test_echo_preempted),
         cmocka_unit_test(test_echo_without_scores),
-        cmocka_unit_test(test_siblings_share_the_prompt),
-        cmocka_unit_test(test_leader_goes),
-        cmocka_unit_test(test_siblings_fail_together),
+        cmocka_unit_test(test_choices_share_the_prompt),
+        cmocka_unit_test(test_parent_goes),
+        cmocka_unit_test(test_choices_fail_together),
         cmocka_unit_test(test_allowed_and_banned),
         cmocka_unit_test(test_stop_ids_and_min_tokens),
         cmocka_unit_test(test_penalties),

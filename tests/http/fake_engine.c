@@ -55,7 +55,7 @@ struct engine {
     atomic_int state, exit_code, n_live, max_queue, request_timeout_ms;
     atomic_int drain_ms; /* -1: not asked */
     atomic_bool closing;
-    atomic_ullong turned_ns, round_ns;
+    atomic_ullong iterated_ns, round_ns;
     atomic_ullong n_disconnects, n_cancelled, n_finished;
     pthread_mutex_t lock;
     struct request *inbox, **inbox_tail; /* under lock */
@@ -435,10 +435,10 @@ static void job_turn(struct engine *e, struct job *j, uint64_t now, int *slots)
 
 /* ---- the thread */
 
-void engine_pulse(const struct engine *e, struct engine_pulse *out)
+void engine_liveness(const struct engine *e, struct engine_liveness *out)
 {
-    *out = (struct engine_pulse){.turned_ns = atomic_load(&e->turned_ns),
-                                 .round_ns = atomic_load(&e->round_ns)};
+    *out = (struct engine_liveness){.iterated_ns = atomic_load(&e->iterated_ns),
+                                    .round_ns = atomic_load(&e->round_ns)};
 }
 
 /* As a device that hangs would, and a loop that waits for it. */
@@ -513,7 +513,7 @@ static void load(struct engine *e)
         atomic_store(&e->exit_code, 1);
         set_state(e, ENGINE_FAILED);
     } else {
-        atomic_store(&e->turned_ns, clock_ns());
+        atomic_store(&e->iterated_ns, clock_ns());
         set_state(e, ENGINE_READY);
     }
 }
@@ -525,7 +525,7 @@ static void *run(void *arg)
     load(e);
     while (!atomic_load(&e->closing)) {
         uint64_t now = clock_ns();
-        atomic_store(&e->turned_ns, now);
+        atomic_store(&e->iterated_ns, now);
         int slots = e->config.n_slots;
         poll_events(e, next_timeout(e, now));
         take_inbox(e);

@@ -93,7 +93,7 @@ static void test_prompts(void **state)
     assert_int_equal(req->params.law.top_k, 7);
     assert_true(req->params.has_seed && req->params.seed == 9007199254740991ull);
     assert_int_equal(req->params.spec.fixed, 2);
-    assert_int_equal(req->params.spec.drafter, DRAFTER_LOOKUP);
+    assert_int_equal(req->params.spec.drafter, DRAFT_LOOKUP);
     assert_int_equal(req->params.max_tokens, 16);
     request_unref(req);
     req = only_request(CALL_COMPLETION, body, 1);

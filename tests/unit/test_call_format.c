@@ -312,7 +312,7 @@ static void test_shared(void **state)
     struct call c = parsed(CALL_COMPLETION,
                            body_of(&body, "'prompt':['x','y']", "'json_schema':{'enum':['a']}"));
     struct request *first = call_request(&c, 0, 0);
-    c.lender = first;
+    c.schema_owner = first;
     struct request *second = call_request(&c, 1, 0);
     call_free(&c);
     assert_null(second->schema_values);

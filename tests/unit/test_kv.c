@@ -189,7 +189,7 @@ static void test_tail_goes_first(void **state)
     kv_free(kv);
 }
 
-static void test_limbo(void **state)
+static void test_deferred_free(void **state)
 {
     (void)state;
     struct kv *kv = kv_create(POOL);
@@ -224,7 +224,7 @@ static void test_limbo(void **state)
 static const char *const salts[M_SALTS] = {NULL, "s", "t"};
 
 struct model_block {
-    int refs, limbo[2];
+    int refs, deferred[2];
     bool indexed, draft_full;
     uint64_t entry, parent; /* parent: an entry, or 1 + salt for a root */
     uint64_t released;      /* turn at which it became unreferenced */
@@ -342,7 +342,7 @@ static void check_counts(const struct world *w)
     for (int32_t id = 0; id < M_BLOCKS; id++) {
         const struct model_block *b = &w->blocks[id];
         unheld += b->refs == 0;
-        bool writable = b->refs == 1 && !b->indexed && !b->limbo[0] && !b->limbo[1];
+        bool writable = b->refs == 1 && !b->indexed && !b->deferred[0] && !b->deferred[1];
         assert_int_equal(kv_writable(w->kv, id), writable);
     }
     assert_int_equal(kv_n_free(w->kv), unheld);
@@ -482,7 +482,7 @@ static void seq_end(struct world *w, struct model_seq *s)
         if (round <= w->retired)
             model_unhold(w, s->blocks[i]);
         else
-            w->blocks[s->blocks[i]].limbo[round & 1]++;
+            w->blocks[s->blocks[i]].deferred[round & 1]++;
     }
 }
 
@@ -497,7 +497,7 @@ static void rounds_advance(struct world *w)
     int parity = (int)(w->retired & 1);
     w->clock++;
     for (int32_t id = 0; id < M_BLOCKS; id++) {
-        for (; w->blocks[id].limbo[parity] > 0; w->blocks[id].limbo[parity]--)
+        for (; w->blocks[id].deferred[parity] > 0; w->blocks[id].deferred[parity]--)
             model_unhold(w, id);
     }
 }
@@ -560,14 +560,10 @@ static void test_against_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_alloc_and_release),
-        cmocka_unit_test(test_hit_is_capped),
-        cmocka_unit_test(test_salts_share_nothing),
-        cmocka_unit_test(test_hit_compares_tokens),
-        cmocka_unit_test(test_draft_rows),
-        cmocka_unit_test(test_tail_goes_first),
-        cmocka_unit_test(test_limbo),
-        cmocka_unit_test(test_against_model),
+        cmocka_unit_test(test_alloc_and_release),   cmocka_unit_test(test_hit_is_capped),
+        cmocka_unit_test(test_salts_share_nothing), cmocka_unit_test(test_hit_compares_tokens),
+        cmocka_unit_test(test_draft_rows),          cmocka_unit_test(test_tail_goes_first),
+        cmocka_unit_test(test_deferred_free),       cmocka_unit_test(test_against_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

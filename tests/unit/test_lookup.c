@@ -3,7 +3,7 @@
  *
  * links: specd_engine specd_base
  */
-#include "lookup.h"
+#include "drafters/drafter.h"
 
 #include "specd/util.h"
 
@@ -15,19 +15,20 @@
 #include <cmocka.h>
 
 #define K_MAX 16
+#define MIN_MATCH 2
 
-static void expect(const struct lookup *l, int32_t k_max, const int32_t *want, int32_t n)
+static void expect(void *l, int32_t k_max, const int32_t *want, int32_t n)
 {
     int32_t out[K_MAX], match;
-    assert_int_equal(lookup_draft(l, k_max, out, &match), n);
+    assert_int_equal(lookup_drafter.propose(l, k_max, out, &match), n);
     if (n > 0)
         assert_memory_equal(out, want, (size_t)n * sizeof out[0]);
 }
 
-static struct lookup *history(const int32_t *tokens, int32_t n)
+static void *history(const int32_t *tokens, int32_t n)
 {
-    struct lookup *l = lookup_create(n);
-    lookup_append(l, tokens, n);
+    void *l = lookup_drafter.begin(n, NULL);
+    lookup_drafter.observe(l, tokens, n);
     return l;
 }
 #define HISTORY(...) \
@@ -38,51 +39,50 @@ static struct lookup *history(const int32_t *tokens, int32_t n)
 static void test_nothing_to_find(void **state)
 {
     (void)state;
-    struct lookup *l = lookup_create(100);
+    void *l = lookup_drafter.begin(100, NULL);
     expect(l, 8, NULL, 0);
-    lookup_append(l, (const int32_t[]){1}, 1);
+    lookup_drafter.observe(l, (const int32_t[]){1}, 1);
     expect(l, 8, NULL, 0);
-    lookup_append(l, (const int32_t[]){2, 3, 4, 5, 2}, 5); /* one equal token is not enough */
+    lookup_drafter.observe(l, (const int32_t[]){2, 3, 4, 5, 2},
+                           5); /* one equal token is not enough */
     expect(l, 8, NULL, 0);
-    lookup_append(l, NULL, 0);
-    assert_int_equal(lookup_len(l), 6);
-    lookup_free(l);
-    lookup_free(NULL);
+    lookup_drafter.observe(l, NULL, 0);
+    lookup_drafter.forget(l);
 }
 
 static void test_continuation(void **state)
 {
     (void)state;
-    struct lookup *l = HISTORY(1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3);
+    void *l = HISTORY(1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3);
     EXPECT(l, 8, 4, 5, 6, 7, 8, 1); /* three tokens match: six are proposed */
     EXPECT(l, 2, 4, 5);
     expect(l, 0, NULL, 0);
-    lookup_free(l);
+    lookup_drafter.forget(l);
 }
 
 static void test_longest_then_latest(void **state)
 {
     (void)state;
-    struct lookup *l = HISTORY(1, 2, 3, 4, 50, 9, 9, 2, 3, 4, 60, 8, 8, 3, 4, 70, 1, 2, 3, 4);
+    void *l = HISTORY(1, 2, 3, 4, 50, 9, 9, 2, 3, 4, 60, 8, 8, 3, 4, 70, 1, 2, 3, 4);
     EXPECT(l, 1, 50);
-    lookup_free(l);
+    lookup_drafter.forget(l);
     l = HISTORY(3, 4, 50, 9, 3, 4, 60, 8, 3, 4);
     EXPECT(l, 1, 60);
-    lookup_free(l);
+    lookup_drafter.forget(l);
     l = HISTORY(7, 3, 4, 50, 9, 3, 4, 60, 8, 7, 3, 4);
     EXPECT(l, 1, 50);
-    lookup_free(l);
+    lookup_drafter.forget(l);
 }
 
 static void test_loop_goes_round(void **state)
 {
     (void)state;
-    struct lookup *l = HISTORY(1, 2, 3, 1, 2, 3, 1, 2);
+    void *l = HISTORY(1, 2, 3, 1, 2, 3, 1, 2);
     EXPECT(l, 10, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3);
-    lookup_free(l);
+    lookup_drafter.forget(l);
     l = HISTORY(5, 5, 5);
     EXPECT(l, 9, 5, 5, 5, 5);
-    lookup_free(l);
+    lookup_drafter.forget(l);
 }
 
 /* ---- against a naive search ------------------------------------------------------------------ */
@@ -103,7 +103,7 @@ static int32_t agree(const int32_t *t, int32_t a, int32_t b)
 
 static int32_t naive_draft(const int32_t *t, int32_t n, int32_t k_max, int32_t *out, int32_t *match)
 {
-    int32_t best = LOOKUP_MIN_MATCH - 1, end = -1;
+    int32_t best = MIN_MATCH - 1, end = -1;
     for (int32_t i = n - 2; i >= 0; i--) {
         if (agree(t, i, n - 1) > best) {
             best = agree(t, i, n - 1);
@@ -139,26 +139,25 @@ static void test_against_naive(void **state)
     (void)state;
     uint64_t s = 9;
     int32_t t[LONG], out[K_MAX], want[K_MAX], match, want_match, proposed = 0;
-    struct lookup *l = lookup_create(LONG);
     for (int i = 0; i < 400; i++) {
+        void *l = lookup_drafter.begin(LONG, NULL);
         int32_t n = i % 8 ? 60 : LONG;
         make_text(&s, t, n, i % 8 ? 2 + rnd(&s, 6) : 3000);
-        lookup_reset(l);
         for (int32_t at = 0; at < n;) {
             int32_t more = MIN(1 + (int32_t)rnd(&s, 5), n - at);
             if (rnd(&s, 50) == 0)
                 more = n - at;
-            lookup_append(l, t + at, more);
+            lookup_drafter.observe(l, t + at, more);
             at += more;
             int32_t k = naive_draft(t, at, K_MAX, want, &want_match);
-            assert_int_equal(lookup_draft(l, K_MAX, out, &match), k);
+            assert_int_equal(lookup_drafter.propose(l, K_MAX, out, &match), k);
             assert_int_equal(match, want_match);
             assert_memory_equal(out, want, (size_t)k * sizeof out[0]);
             proposed += k > 0;
         }
+        lookup_drafter.forget(l);
     }
     assert_true(proposed > 5000);
-    lookup_free(l);
 }
 
 /* Where the search is cut short it must still propose something that did follow. */
@@ -169,9 +168,9 @@ static void test_crowded_history(void **state)
     int32_t t[LONG], out[K_MAX], match;
     for (int i = 0; i < 10; i++) {
         make_text(&s, t, LONG, 2);
-        struct lookup *l = history(t, LONG), *again = lookup_create(LONG);
-        int32_t k = lookup_draft(l, K_MAX, out, &match);
-        assert_true(k >= 2 * LOOKUP_MIN_MATCH);
+        void *l = history(t, LONG), *again = lookup_drafter.begin(LONG, NULL);
+        int32_t k = lookup_drafter.propose(l, K_MAX, out, &match);
+        assert_true(k >= 2 * MIN_MATCH);
         bool found = false;
         for (int32_t end = LONG - 2; end >= 0 && !found; end--) {
             bool same = 2 * agree(t, end, LONG - 1) >= k;
@@ -181,10 +180,10 @@ static void test_crowded_history(void **state)
         }
         assert_true(found);
         for (int32_t at = 0; at < LONG; at++) /* how it was appended does not matter */
-            lookup_append(again, t + at, 1);
+            lookup_drafter.observe(again, t + at, 1);
         expect(again, K_MAX, out, k);
-        lookup_free(again);
-        lookup_free(l);
+        lookup_drafter.forget(again);
+        lookup_drafter.forget(l);
     }
 }
 

@@ -2,7 +2,7 @@
  * labels: hostile */
 /*
  * The scheduler against a made-up device, with one and with two rounds in flight: random arrivals,
- * acceptances, ends, stalls and cancels in small pools. The invariants hold after every turn,
+ * acceptances, ends, stalls and cancels in small pools. The invariants hold after every plan,
  * everybody finishes, rounds fit the slots as they are when the rounds run, and no block or slot
  * that a round in flight may write is anybody else's or frozen.
  */
@@ -38,13 +38,10 @@ static struct seq *make_seq(int32_t vocab, enum drafter_type drafter, uint64_t a
     q->k_max = (int32_t)rnd(SPECD_K_MAX + 1);
     q->k_fixed = rnd(3) == 0 ? q->k_max : -1;
     q->arrival = arrival;
-    pace_init(&q->pace, NULL);
+    acceptance_init(&q->acceptance, NULL);
     if (drafter != DRAFT_NONE)
-        q->drafters[q->n_drafters++] = drafter;
-    if (drafter == DRAFT_LOOKUP) {
-        q->lookup = lookup_create(CONTEXT);
-        lookup_append(q->lookup, ids, n);
-    }
+        q->drafters[q->n_drafters++].drafter = drafter_of(drafter);
+    seq_begin_drafts(q, CONTEXT);
     return q;
 }
 
@@ -90,8 +87,8 @@ static void note_rows(struct fake_round *f)
             MIN(f->first_written[f->round.chunks[i].slot], f->round.chunks[i].start);
 }
 
-/* What a round in flight may write into belongs to the sequence it was planned for: limbo. */
-static void check_limbo(const struct sched *s)
+/* What a round in flight may write into belongs to the sequence it was planned for. */
+static void check_deferred(const struct sched *s)
 {
     for (int i = 0; i < n_rounds; i++) {
         const struct fake_round *f = &rounds[i];
@@ -152,7 +149,7 @@ static void submit_round(struct sched *s, const struct round *r)
         }
     }
     note_rows(f);
-    check_limbo(s);
+    check_deferred(s);
 }
 
 static void play_chunk(const struct fake_round *f, const struct round_chunk *c)
@@ -212,12 +209,10 @@ static void play_seq(const struct sched *s, const struct fake_round *f, const st
 static int commit_result(struct sched *s, uint64_t number, const struct seq_result *r)
 {
     struct seq *q = s->slots[r->slot];
-    if (!q || !flight_turn(q, number))
+    if (!q || !flight_part(q, number))
         return 0;
     assert_true(r->n_tokens > 0);
     seq_append(q, r->tokens, r->n_tokens);
-    if (q->lookup)
-        lookup_append(q->lookup, r->tokens, r->n_tokens);
     q->target_len = r->rows[MODEL_TARGET];
     q->draft_len = r->rows[MODEL_DRAFT];
     sched_commit(s, q, !q->draft_kv);
@@ -268,7 +263,7 @@ static void wake_stalled(struct sched *s)
 {
     for (struct seq *q = s->first; q; q = q->next) {
         if (q->state == SEQ_STALLED && rnd(3) == 0)
-            sched_ready(s, q);
+            sched_ready(q);
     }
 }
 
@@ -279,20 +274,20 @@ static void simulate(uint64_t seed, int depth)
     int32_t vocab = 2 + (int32_t)rnd(6);
     int32_t pool = blocks_for(CONTEXT) + (int32_t)rnd(12);
     struct kv *kv = kv_create(pool);
-    struct pace_cost cost;
+    struct pass_cost cost;
     struct sched s;
     static struct round round;
-    pace_cost_init(&cost);
-    pace_cost_set_verify(&cost, 1, 1e6);
-    pace_cost_set_verify(&cost, 8, 1.5e6);
-    pace_cost_set_draft(&cost, 1, 1e5);
+    pass_cost_init(&cost);
+    pass_cost_set_verify(&cost, 1, 1e6);
+    pass_cost_set_verify(&cost, 8, 1.5e6);
+    pass_cost_set_draft(&cost, 1, 1e5);
     sched_init(&s, kv, &cost);
     s.n_slots = 1 + (int32_t)rnd(SLOTS);
     s.max_rows = 1 + (int32_t)rnd(40);
     s.mixed_rows = 1 + (int32_t)rnd((uint32_t)s.max_rows);
     s.draft_ctx = rnd(2) ? CONTEXT / (1 + (int32_t)rnd(2)) : 0;
 
-    int total = 40, started = 0, ended = 0, turns = 0;
+    int total = 40, started = 0, ended = 0, plans = 0;
     while (ended < total) {
         if (started < total && rnd(3) == 0) {
             enum drafter_type d = kinds[rnd(3)];
@@ -300,7 +295,7 @@ static void simulate(uint64_t seed, int depth)
                 d = DRAFT_NONE;
             struct seq *q = make_seq(vocab, d, (uint64_t)++started);
             sched_add(&s, q);
-            sched_ready(&s, q);
+            sched_ready(q);
         }
         wake_stalled(&s);
         bool planned = n_rounds < depth && sched_plan(&s, &round, 1);
@@ -313,7 +308,7 @@ static void simulate(uint64_t seed, int depth)
             ended += cancel_one(&s);
         assert_true(sched_is_valid(&s));
         check_index(&s);
-        assert_true(++turns < 100000); /* nobody starves */
+        assert_true(++plans < 100000); /* nobody starves */
     }
     while (n_rounds > 0)
         play_round(&s, vocab);

@@ -1,4 +1,4 @@
-#include "pace.h"
+#include "draft_len.h"
 
 #include "specd/error.h"
 #include "specd/util.h"
@@ -18,14 +18,14 @@
 
 /* ---- curves ---------------------------------------------------------------------------------- */
 
-void pace_cost_init(struct pace_cost *cost)
+void pass_cost_init(struct pass_cost *cost)
 {
     memset(cost, 0, sizeof *cost);
 }
 
 /* The largest of what was measured at as many rows or fewer: noise must not make a row look like a
  * gain. */
-static void force_monotone(struct pace_curve *c)
+static void force_monotone(struct pass_curve *c)
 {
     double most = 0;
     for (int32_t i = 0; i < c->n; i++) {
@@ -34,14 +34,14 @@ static void force_monotone(struct pace_curve *c)
     }
 }
 
-static void curve_set(struct pace_curve *c, int32_t rows, double ns)
+static void curve_set(struct pass_curve *c, int32_t rows, double ns)
 {
     ASSERT(rows >= 1 && ns >= 0);
     int32_t i = 0;
     while (i < c->n && c->rows[i] < rows)
         i++;
     if (i == c->n || c->rows[i] != rows) {
-        ASSERT(c->n < PACE_POINTS_MAX);
+        ASSERT(c->n < PASS_POINTS_MAX);
         memmove(&c->rows[i + 1], &c->rows[i], (size_t)(c->n - i) * sizeof c->rows[0]);
         memmove(&c->ns[i + 1], &c->ns[i], (size_t)(c->n - i) * sizeof c->ns[0]);
         c->rows[i] = rows;
@@ -52,13 +52,13 @@ static void curve_set(struct pace_curve *c, int32_t rows, double ns)
 }
 
 /* On the line through points i and i + 1, which may lie on either side of rows. */
-static double on_line(const struct pace_curve *c, int32_t i, int32_t rows)
+static double on_line(const struct pass_curve *c, int32_t i, int32_t rows)
 {
     double slope = (c->up[i + 1] - c->up[i]) / (c->rows[i + 1] - c->rows[i]);
     return c->up[i] + slope * (rows - c->rows[i]);
 }
 
-static double curve_at(const struct pace_curve *c, int32_t rows)
+static double curve_at(const struct pass_curve *c, int32_t rows)
 {
     if (c->n == 0 || rows <= 0)
         return 0;
@@ -70,22 +70,22 @@ static double curve_at(const struct pace_curve *c, int32_t rows)
     return MAX(on_line(c, i, rows), 0.0);
 }
 
-void pace_cost_set_verify(struct pace_cost *cost, int32_t rows, double ns)
+void pass_cost_set_verify(struct pass_cost *cost, int32_t rows, double ns)
 {
     curve_set(&cost->verify, rows, ns);
 }
 
-void pace_cost_set_draft(struct pace_cost *cost, int32_t rows, double ns)
+void pass_cost_set_draft(struct pass_cost *cost, int32_t rows, double ns)
 {
     curve_set(&cost->draft, rows, ns);
 }
 
-double pace_cost_verify(const struct pace_cost *cost, int32_t rows)
+double pass_cost_verify(const struct pass_cost *cost, int32_t rows)
 {
     return curve_at(&cost->verify, rows);
 }
 
-double pace_cost_draft(const struct pace_cost *cost, int32_t rows)
+double pass_cost_draft(const struct pass_cost *cost, int32_t rows)
 {
     return curve_at(&cost->draft, rows);
 }
@@ -95,9 +95,9 @@ double pace_cost_draft(const struct pace_cost *cost, int32_t rows)
 /* Most of an error is the load of the machine, which slows all passes alike and so tells nothing of
  * what a row more costs: the whole curve moves with it. What comes again and again at the same rows
  * is the curve's shape: the points on either side take their share. */
-void pace_cost_learn_verify(struct pace_cost *cost, int32_t rows, double ns)
+void pass_cost_learn_verify(struct pass_cost *cost, int32_t rows, double ns)
 {
-    struct pace_curve *c = &cost->verify;
+    struct pass_curve *c = &cost->verify;
     if (c->n < 2 || rows < c->rows[0] || rows > c->rows[c->n - 1])
         return;
     int32_t i = 0;
@@ -118,7 +118,7 @@ void pace_cost_learn_verify(struct pace_cost *cost, int32_t rows, double ns)
     force_monotone(c);
 }
 
-void pace_cost_learn_host(struct pace_cost *cost, double host_ns)
+void pass_cost_learn_host(struct pass_cost *cost, double host_ns)
 {
     if (host_ns >= 0)
         cost->fixed_ns += LEARN_RATE * (host_ns - cost->fixed_ns);
@@ -148,7 +148,7 @@ static uint64_t whole_ns(double ns)
     return ns < (double)NS_MAX ? (uint64_t)(ns + 0.5) : NS_MAX;
 }
 
-static void put_curve(struct buf *b, const char *name, const struct pace_curve *c)
+static void put_curve(struct buf *b, const char *name, const struct pass_curve *c)
 {
     for (int32_t i = 0; i < c->n; i++)
         buf_printf(b, "%s %" PRId32 " %" PRIu64 "\n", name, c->rows[i], whole_ns(c->ns[i]));
@@ -164,7 +164,7 @@ static int write_file(const char *path, const struct buf *b)
     return ok ? 0 : SPECD_EFILE;
 }
 
-int pace_cost_save(const struct pace_cost *cost, const char *path, const char *key)
+int pass_cost_save(const struct pass_cost *cost, const char *path, const char *key)
 {
     if (strpbrk(key, "\r\n"))
         return SPECD_EFILE;
@@ -207,20 +207,20 @@ static bool take_number(const char **p, uint64_t min, uint64_t max, uint64_t *ou
     return *p > start && v >= min && v <= max;
 }
 
-static bool take_point(const char **p, struct pace_curve *c)
+static bool take_point(const char **p, struct pass_curve *c)
 {
     uint64_t rows, ns;
     if (!take_number(p, 1, ROWS_MAX, &rows) || !take(p, " ") || !take_number(p, 1, NS_MAX, &ns) ||
         !take(p, "\n"))
         return false;
-    if (c->n == PACE_POINTS_MAX || (c->n > 0 && (int32_t)rows <= c->rows[c->n - 1]))
+    if (c->n == PASS_POINTS_MAX || (c->n > 0 && (int32_t)rows <= c->rows[c->n - 1]))
         return false;
     curve_set(c, (int32_t)rows, (double)ns);
     return true;
 }
 
 /* The text is NUL-terminated at `len`; a NUL inside it fails as any other surprise does. */
-static bool parse(struct pace_cost *cost, const char *text, size_t len, const char *key)
+static bool parse(struct pass_cost *cost, const char *text, size_t len, const char *key)
 {
     const size_t sum_len = strlen("sum 0123456789abcdef\n");
     char sum[32];
@@ -246,7 +246,7 @@ static bool parse(struct pace_cost *cost, const char *text, size_t len, const ch
     return cost->verify.n > 0;
 }
 
-int pace_cost_load(struct pace_cost *cost, const char *path, const char *key)
+int pass_cost_load(struct pass_cost *cost, const char *path, const char *key)
 {
     FILE *f = fopen(path, "r");
     if (!f)
@@ -257,8 +257,8 @@ int pace_cost_load(struct pace_cost *cost, const char *path, const char *key)
     fclose(f);
     text[len] = '\0';
 
-    struct pace_cost loaded;
-    pace_cost_init(&loaded);
+    struct pass_cost loaded;
+    pass_cost_init(&loaded);
     if (!ok || !parse(&loaded, text, len, key))
         return SPECD_EFILE;
     *cost = loaded;

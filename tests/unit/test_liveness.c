@@ -3,7 +3,7 @@
  *
  * links: specd_server specd_base
  */
-#include "pulse.h"
+#include "liveness.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,17 +17,17 @@
 
 static int64_t hangs(uint64_t turned_ms, uint64_t round_ms, uint64_t slowest_ms, const char *what)
 {
-    struct engine_pulse p = {.turned_ns = turned_ms ? NOW - turned_ms * MS : 0,
-                             .round_ns = round_ms ? NOW - round_ms * MS : 0,
-                             .slowest_ns = slowest_ms * MS};
+    struct engine_liveness p = {.iterated_ns = turned_ms ? NOW - turned_ms * MS : 0,
+                                .round_ns = round_ms ? NOW - round_ms * MS : 0,
+                                .slowest_ns = slowest_ms * MS};
     const char *got;
-    int64_t ms = pulse_hangs(&p, NOW, 30000, &got);
+    int64_t ms = liveness_hangs(&p, NOW, 30000, &got);
     if (what)
         assert_string_equal(got, what);
     return ms;
 }
 
-static void test_pulse(void **state)
+static void test_liveness(void **state)
 {
     (void)state;
     assert_int_equal(hangs(0, 0, 0, NULL), 0); /* before the first turn */
@@ -47,14 +47,15 @@ static void test_pulse(void **state)
 /* Clocks of two threads: what lies ahead is no age. */
 static void test_ahead(void **state)
 {
-    struct engine_pulse p = {.turned_ns = NOW + MS, .round_ns = NOW + MS};
+    struct engine_liveness p = {.iterated_ns = NOW + MS, .round_ns = NOW + MS};
     const char *what;
     (void)state;
-    assert_int_equal(pulse_hangs(&p, NOW, 1, &what), 0);
+    assert_int_equal(liveness_hangs(&p, NOW, 1, &what), 0);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_pulse), cmocka_unit_test(test_ahead)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_liveness),
+                                       cmocka_unit_test(test_ahead)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

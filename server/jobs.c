@@ -1,4 +1,4 @@
-#include "errands.h"
+#include "jobs.h"
 
 #include "respond.h"
 #include "server.h"
@@ -9,12 +9,12 @@
 
 static bool is_done(void *arg)
 {
-    return atomic_load(&((struct errand *)arg)->done);
+    return atomic_load(&((struct job *)arg)->done);
 }
 
 static enum MHD_Result resume(struct exchange *ex)
 {
-    struct errand *r = ex->work;
+    struct job *r = ex->work;
     switch (exchange_wait(ex, 0, is_done, r)) {
     case WAIT_SUSPENDED:
         return MHD_YES;
@@ -30,12 +30,12 @@ static enum MHD_Result resume(struct exchange *ex)
 
 static void abandon(void *work)
 {
-    atomic_store(&((struct errand *)work)->abandoned, true);
+    atomic_store(&((struct job *)work)->abandoned, true);
 }
 
 static void release(void *work)
 {
-    struct errand *r = work;
+    struct job *r = work;
     if (r->arg)
         r->free_arg(r->arg);
     buf_free(&r->in);
@@ -43,23 +43,23 @@ static void release(void *work)
     free(r);
 }
 
-void *errand_finish(struct errand *errand)
+void *job_finish(struct job *job)
 {
-    void *arg = errand->arg;
-    errand->exchange->work = NULL;
-    errand->arg = NULL;
-    release(errand);
+    void *arg = job->arg;
+    job->exchange->work = NULL;
+    job->arg = NULL;
+    release(job);
     return arg;
 }
 
 /* ---- the thread */
 
-static struct errand *take(struct errands *s)
+static struct job *take(struct jobs *s)
 {
     pthread_mutex_lock(&s->lock);
     while (!s->first && !s->stopping)
         pthread_cond_wait(&s->came, &s->lock);
-    struct errand *r = s->stopping ? NULL : s->first;
+    struct job *r = s->stopping ? NULL : s->first;
     if (r) {
         s->first = r->next;
         s->last = s->first ? s->last : &s->first;
@@ -69,10 +69,10 @@ static struct errand *take(struct errands *s)
     return r;
 }
 
-static void *serve_errands(void *arg)
+static void *serve_jobs(void *arg)
 {
-    struct errands *s = arg;
-    for (struct errand *r; (r = take(s));) {
+    struct jobs *s = arg;
+    for (struct job *r; (r = take(s));) {
         struct exchange *ex = r->exchange;
         if (!atomic_load(&r->abandoned))
             r->rc = r->run(r);
@@ -83,14 +83,14 @@ static void *serve_errands(void *arg)
     return NULL;
 }
 
-void errands_init(struct errands *s)
+void jobs_init(struct jobs *s)
 {
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->came, NULL);
     s->last = &s->first;
 }
 
-void errands_fini(struct errands *s)
+void jobs_fini(struct jobs *s)
 {
     pthread_mutex_lock(&s->lock);
     s->stopping = true;
@@ -98,7 +98,7 @@ void errands_fini(struct errands *s)
     pthread_mutex_unlock(&s->lock);
     if (s->running)
         pthread_join(s->thread, NULL);
-    for (struct errand *r = s->first, *next; r; r = next) {
+    for (struct job *r = s->first, *next; r; r = next) {
         next = r->next;
         exchange_unref(r->exchange);
     }
@@ -106,12 +106,12 @@ void errands_fini(struct errands *s)
     pthread_mutex_destroy(&s->lock);
 }
 
-static bool add(struct errands *s, struct errand *r)
+static bool add(struct jobs *s, struct job *r)
 {
     pthread_mutex_lock(&s->lock);
     if (!s->running)
-        s->running = pthread_create(&s->thread, NULL, serve_errands, s) == 0;
-    bool room = s->running && s->n < ERRANDS_MAX;
+        s->running = pthread_create(&s->thread, NULL, serve_jobs, s) == 0;
+    bool room = s->running && s->n < JOBS_MAX;
     if (room) {
         exchange_ref(r->exchange);
         *s->last = r;
@@ -123,18 +123,18 @@ static bool add(struct errands *s, struct errand *r)
     return room;
 }
 
-enum MHD_Result errand_start(struct exchange *ex, const struct errand *e)
+enum MHD_Result job_start(struct exchange *ex, const struct job *e)
 {
     static const struct work_type type = {resume, abandon, release, NULL};
-    struct errand *r = xcalloc(1, sizeof *r);
-    *r = (struct errand){.exchange = ex,
-                         .engine = atomic_load(&ex->server->engine),
-                         .run = e->run,
-                         .then = e->then,
-                         .free_arg = e->free_arg,
-                         .arg = e->arg};
+    struct job *r = xcalloc(1, sizeof *r);
+    *r = (struct job){.exchange = ex,
+                      .engine = atomic_load(&ex->server->engine),
+                      .run = e->run,
+                      .then = e->then,
+                      .free_arg = e->free_arg,
+                      .arg = e->arg};
     r->in = exchange_take_body(ex);
     ex->work = r;
     ex->work_type = &type;
-    return add(&ex->server->errands, r) ? resume(ex) : respond_code(ex, SPECD_EBUSY);
+    return add(&ex->server->jobs, r) ? resume(ex) : respond_code(ex, SPECD_EBUSY);
 }

@@ -1,4 +1,4 @@
-#include "pace.h"
+#include "draft_len.h"
 
 #include "specd/util.h"
 
@@ -16,59 +16,53 @@
 #define SHARED_WEIGHT_MAX 4.0
 #define PROBE_SHARE 0.01 /* of the time, about: what probes may cost */
 
-/* A short agreement may be chance, so lookup has to earn its trust; of the model's later positions
- * nothing is known but the first. */
-static const double prior[PACE_DRAFTERS][PACE_BUCKETS] = {
-    [PACE_MODEL] = {0.7},
-    [PACE_LOOKUP] = {0.3, 0.4, 0.5, 0.6, 0.7, 0.8},
-    [PACE_GRAMMAR] = {0.8}, /* no other text may follow, but other tokens may spell it */
-};
-
 /* ---- acceptance ------------------------------------------------------------------------------ */
 
-static int bucket_of(enum pace_drafter drafter, int32_t match, int32_t position)
+static int bucket_of(const struct drafter *drafter, int32_t match, int32_t position)
 {
-    int32_t x = drafter == PACE_LOOKUP ? MAX(match, 2) + position - 2 : position;
+    int32_t x = drafter->by_match ? MAX(match, 2) + position - 2 : position;
     return x <= 2 ? x - 1 : x <= 4 ? 2 : x <= 8 ? 3 : x <= 16 ? 4 : 5;
 }
 
-void pace_init(struct pace *p, struct pace_evidence *shared)
+void acceptance_init(struct acceptance *p, struct acceptance_evidence *shared)
 {
-    *p = (struct pace){.shared = shared};
+    *p = (struct acceptance){.shared = shared};
 }
 
-static void evidence_add(struct pace_evidence *e, enum pace_drafter d, int bucket, float x,
+static void evidence_add(struct acceptance_evidence *e, enum drafter_type d, int bucket, float x,
                          float decay)
 {
     e->sum[d][bucket] = e->sum[d][bucket] * decay + x;
     e->weight[d][bucket] = e->weight[d][bucket] * decay + 1.0f;
 }
 
-void pace_observe(struct pace *p, enum pace_drafter drafter, int32_t match, const float *overlap,
-                  int32_t n)
+void acceptance_observe(struct acceptance *p, const struct drafter *drafter, int32_t match,
+                        const float *overlap, int32_t n)
 {
     ASSERT(n >= 0 && n <= SPECD_K_MAX);
     for (int32_t i = 0; i < n; i++) {
         int b = bucket_of(drafter, match, i + 1);
         float x = overlap[i] > 0 ? MIN(overlap[i], 1.0f) : 0.0f; /* NaN counts as rejected */
-        evidence_add(&p->own, drafter, b, x, DECAY);
+        evidence_add(&p->own, drafter->type, b, x, DECAY);
         if (p->shared)
-            evidence_add(p->shared, drafter, b, x, SHARED_DECAY);
+            evidence_add(p->shared, drafter->type, b, x, SHARED_DECAY);
     }
 }
 
 /* A mean of what was seen and a starting estimate, which counts as `weight` observations. */
-static double mean_with(const struct pace_evidence *e, enum pace_drafter d, int bucket,
+static double mean_with(const struct acceptance_evidence *e, enum drafter_type d, int bucket,
                         double start, double weight)
 {
     return (e->sum[d][bucket] + weight * start) / (e->weight[d][bucket] + weight);
 }
 
-static void estimate_buckets(const struct pace *p, enum pace_drafter d, double out[PACE_BUCKETS])
+static void estimate_buckets(const struct acceptance *p, const struct drafter *drafter,
+                             double out[ACCEPTANCE_BUCKETS])
 {
+    enum drafter_type d = drafter->type;
     double before = 0;
-    for (int b = 0; b < PACE_BUCKETS; b++) {
-        double start = MAX(prior[d][b], before), weight = PRIOR_WEIGHT;
+    for (int b = 0; b < ACCEPTANCE_BUCKETS; b++) {
+        double start = MAX(drafter->prior[b], before), weight = PRIOR_WEIGHT;
         if (p->shared) {
             start = mean_with(p->shared, d, b, start, SHARED_PRIOR_WEIGHT);
             weight += MIN((double)p->shared->weight[d][b], SHARED_WEIGHT_MAX);
@@ -77,11 +71,11 @@ static void estimate_buckets(const struct pace *p, enum pace_drafter d, double o
     }
 }
 
-double pace_estimate(const struct pace *p, enum pace_drafter drafter, int32_t match,
-                     int32_t position)
+double acceptance_estimate(const struct acceptance *p, const struct drafter *drafter, int32_t match,
+                           int32_t position)
 {
     ASSERT(position >= 1);
-    double estimates[PACE_BUCKETS];
+    double estimates[ACCEPTANCE_BUCKETS];
     estimate_buckets(p, drafter, estimates);
     return estimates[bucket_of(drafter, match, position)];
 }
@@ -132,22 +126,23 @@ static int compare(const void *a, const void *b)
 }
 
 /* Counts what k_min demands into t and lists the positions beyond it. */
-static int32_t list_candidates(const struct pace_seq *seqs, int32_t n, struct choice *c,
+static int32_t list_candidates(const struct draft_len_seq *seqs, int32_t n, struct choice *c,
                                struct tally *t)
 {
     int32_t listed = 0;
     for (int32_t i = 0; i < n; i++) {
-        const struct pace_seq *s = &seqs[i];
+        const struct draft_len_seq *s = &seqs[i];
         ASSERT(s->k_min >= 0 && s->k_min <= s->k_max && s->k_max <= SPECD_K_MAX);
         t->tokens += 1;
         t->rows += 1;
         if (s->k_max == 0)
             continue;
-        double beta[PACE_BUCKETS], survival = 1;
-        estimate_buckets(s->pace, s->drafter, beta);
+        double beta[ACCEPTANCE_BUCKETS], survival = 1;
+        estimate_buckets(s->acceptance, s->drafter, beta);
         for (int32_t k = 1; k <= s->k_max; k++) {
             survival *= beta[bucket_of(s->drafter, s->match, k)];
-            struct candidate slot = {survival, (int16_t)i, (int8_t)k, s->drafter == PACE_MODEL};
+            struct candidate slot = {survival, (int16_t)i, (int8_t)k,
+                                     s->drafter->source == DRAFT_FROM_MODEL};
             if (k <= s->k_min)
                 tally_add(t, &slot, c->draft_ns);
             else
@@ -158,11 +153,11 @@ static int32_t list_candidates(const struct pace_seq *seqs, int32_t n, struct ch
     return listed;
 }
 
-static int32_t deepest(const struct pace_seq *seqs, int32_t n)
+static int32_t deepest(const struct draft_len_seq *seqs, int32_t n)
 {
     int32_t deep = 0;
     for (int32_t i = 0; i < n; i++) {
-        if (seqs[i].drafter == PACE_MODEL)
+        if (seqs[i].k_max > 0 && seqs[i].drafter->source == DRAFT_FROM_MODEL)
             deep = MAX(deep, seqs[i].k_max);
     }
     return deep;
@@ -175,21 +170,21 @@ static bool is_within(const struct candidate *c, int32_t depth)
 
 /* How many rounds lie between probes: more where one costs much, since then it rarely finds that
  * drafting pays. ns: of the round without it. */
-static uint64_t probe_period(const struct pace_cost *cost, int32_t rows, double ns)
+static uint64_t probe_period(const struct pass_cost *cost, int32_t rows, double ns)
 {
     double extra =
-        pace_cost_verify(cost, rows + 1) - pace_cost_verify(cost, rows) + pace_cost_draft(cost, 1);
-    uint64_t period = PACE_PROBE_EVERY;
+        pass_cost_verify(cost, rows + 1) - pass_cost_verify(cost, rows) + pass_cost_draft(cost, 1);
+    uint64_t period = DRAFT_PROBE_EVERY;
     while (extra > PROBE_SHARE * (double)period * (ns + extra))
         period *= 2;
     return period;
 }
 
 /* Of the slots that draft nothing and might, one drafts a token; another the next time. */
-static void probe(struct pace_seq *seqs, int32_t n, uint64_t turn)
+static void probe(struct draft_len_seq *seqs, int32_t n, uint64_t number)
 {
     for (int32_t i = 0; i < n; i++) {
-        struct pace_seq *s = &seqs[(turn + (uint64_t)i) % (uint64_t)n];
+        struct draft_len_seq *s = &seqs[(number + (uint64_t)i) % (uint64_t)n];
         if (s->k == 0 && s->k_max > 0) {
             s->k = 1;
             return;
@@ -203,17 +198,17 @@ static void probe(struct pace_seq *seqs, int32_t n, uint64_t turn)
  * each number of draft steps, admit the positions it allows from the likeliest down, and keep the
  * best point met on any of these ways.
  */
-void pace_choose(const struct pace_cost *cost, struct pace_seq *seqs, int32_t n, double base_ns,
-                 uint64_t round_no)
+void draft_len_choose(const struct pass_cost *cost, struct draft_len_seq *seqs, int32_t n,
+                      double base_ns, uint64_t round_no)
 {
     ASSERT(n >= 0 && n <= SPECD_SLOTS_MAX && cost->verify.n > 0);
     struct choice c;
     for (int32_t i = 0; i <= n; i++)
-        c.draft_ns[i] = pace_cost_draft(cost, i);
+        c.draft_ns[i] = pass_cost_draft(cost, i);
     struct tally least = {.draft_ns = base_ns + cost->fixed_ns};
     int32_t listed = list_candidates(seqs, n, &c, &least);
     for (int32_t rows = least.rows; rows <= least.rows + listed; rows++)
-        c.verify_ns[rows] = pace_cost_verify(cost, rows);
+        c.verify_ns[rows] = pass_cost_verify(cost, rows);
 
     double least_ns = least.draft_ns + c.verify_ns[least.rows];
     double best_tokens = least.tokens, best_ns = least_ns;
@@ -237,9 +232,9 @@ void pace_choose(const struct pace_cost *cost, struct pace_seq *seqs, int32_t n,
 
     for (int32_t i = 0; i < n; i++)
         seqs[i].k = seqs[i].k_min;
-    if (best_tokens * least_ns < PACE_GAIN_MIN * least.tokens * best_ns)
+    if (best_tokens * least_ns < DRAFT_GAIN_MIN * least.tokens * best_ns)
         best_admitted = 0;
-    if (round_no % PACE_PLAIN_EVERY == PACE_PLAIN_EVERY / 2 + PACE_PROBE_EVERY / 2)
+    if (round_no % DRAFT_PLAIN_EVERY == DRAFT_PLAIN_EVERY / 2 + DRAFT_PROBE_EVERY / 2)
         best_admitted = 0;
     for (int32_t j = 0; j < best_admitted; j++) {
         if (is_within(&c.candidates[j], best_depth))

@@ -4,7 +4,7 @@
  *
  * links: specd_engine specd_base
  */
-#include "pace.h"
+#include "draft_len.h"
 
 #include "specd/error.h"
 #include "specd/util.h"
@@ -40,47 +40,47 @@ static void assert_near(double a, double b)
 static void test_curve(void **state)
 {
     (void)state;
-    struct pace_cost c;
-    pace_cost_init(&c);
-    assert_near(pace_cost_draft(&c, 5), 0);
-    pace_cost_set_verify(&c, 16, 200);
-    assert_near(pace_cost_verify(&c, 1), 200);
-    assert_near(pace_cost_verify(&c, 32), 400);
-    pace_cost_set_verify(&c, 1, 100);
-    pace_cost_set_verify(&c, 4, 130);
-    pace_cost_set_verify(&c, 8, 120); /* noise: taken for 130 */
-    assert_near(pace_cost_verify(&c, 0), 0);
-    assert_near(pace_cost_verify(&c, 1), 100);
-    assert_near(pace_cost_verify(&c, 2), 110);
-    assert_near(pace_cost_verify(&c, 6), 130);
-    assert_near(pace_cost_verify(&c, 12), 165);
-    assert_near(pace_cost_verify(&c, 24), 270);
-    pace_cost_set_verify(&c, 4, 110); /* measured anew */
-    assert_near(pace_cost_verify(&c, 4), 110);
-    assert_near(pace_cost_verify(&c, 8), 120);
+    struct pass_cost c;
+    pass_cost_init(&c);
+    assert_near(pass_cost_draft(&c, 5), 0);
+    pass_cost_set_verify(&c, 16, 200);
+    assert_near(pass_cost_verify(&c, 1), 200);
+    assert_near(pass_cost_verify(&c, 32), 400);
+    pass_cost_set_verify(&c, 1, 100);
+    pass_cost_set_verify(&c, 4, 130);
+    pass_cost_set_verify(&c, 8, 120); /* noise: taken for 130 */
+    assert_near(pass_cost_verify(&c, 0), 0);
+    assert_near(pass_cost_verify(&c, 1), 100);
+    assert_near(pass_cost_verify(&c, 2), 110);
+    assert_near(pass_cost_verify(&c, 6), 130);
+    assert_near(pass_cost_verify(&c, 12), 165);
+    assert_near(pass_cost_verify(&c, 24), 270);
+    pass_cost_set_verify(&c, 4, 110); /* measured anew */
+    assert_near(pass_cost_verify(&c, 4), 110);
+    assert_near(pass_cost_verify(&c, 8), 120);
     for (int32_t rows = 1; rows < 100; rows++)
-        assert_true(pace_cost_verify(&c, rows) <= pace_cost_verify(&c, rows + 1));
+        assert_true(pass_cost_verify(&c, rows) <= pass_cost_verify(&c, rows + 1));
 }
 
 static void test_curve_below_first_point(void **state)
 {
     (void)state;
-    struct pace_cost c;
-    pace_cost_init(&c);
-    pace_cost_set_draft(&c, 4, 40);
-    pace_cost_set_draft(&c, 8, 60);
-    assert_near(pace_cost_draft(&c, 2), 30);
-    pace_cost_set_draft(&c, 8, 400); /* steep: never below nothing */
-    assert_near(pace_cost_draft(&c, 1), 0);
+    struct pass_cost c;
+    pass_cost_init(&c);
+    pass_cost_set_draft(&c, 4, 40);
+    pass_cost_set_draft(&c, 8, 60);
+    assert_near(pass_cost_draft(&c, 2), 30);
+    pass_cost_set_draft(&c, 8, 400); /* steep: never below nothing */
+    assert_near(pass_cost_draft(&c, 1), 0);
 }
 
 /* Rounds of least..16 rows in a world where they take 100 and 10 a row. */
-static void learn_world(struct pace_cost *c, int32_t least)
+static void learn_world(struct pass_cost *c, int32_t least)
 {
     uint64_t r = 4;
     for (int i = 0; i < 3000; i++) {
         int32_t rows = least + (int32_t)rnd(&r, (uint32_t)(17 - least));
-        pace_cost_learn_verify(c, rows, (100 + 10 * rows) * (0.9 + 0.2 * rnd_unit(&r)));
+        pass_cost_learn_verify(c, rows, (100 + 10 * rows) * (0.9 + 0.2 * rnd_unit(&r)));
     }
 }
 
@@ -88,36 +88,36 @@ static void learn_world(struct pace_cost *c, int32_t least)
 static void test_learned_cost(void **state)
 {
     (void)state;
-    struct pace_cost c;
-    pace_cost_init(&c);
-    pace_cost_learn_verify(&c, 3, 100); /* an empty table stays empty */
-    pace_cost_set_verify(&c, 1, 900);
-    pace_cost_learn_verify(&c, 1, 100); /* one point tells no slope */
-    assert_near(pace_cost_verify(&c, 1), 900);
-    pace_cost_set_verify(&c, 2, 100);
-    pace_cost_set_verify(&c, 8, 120);
-    pace_cost_set_verify(&c, 16, 5000);
-    struct pace_cost low = c;
-    pace_cost_set_verify(&low, 1, 10);
+    struct pass_cost c;
+    pass_cost_init(&c);
+    pass_cost_learn_verify(&c, 3, 100); /* an empty table stays empty */
+    pass_cost_set_verify(&c, 1, 900);
+    pass_cost_learn_verify(&c, 1, 100); /* one point tells no slope */
+    assert_near(pass_cost_verify(&c, 1), 900);
+    pass_cost_set_verify(&c, 2, 100);
+    pass_cost_set_verify(&c, 8, 120);
+    pass_cost_set_verify(&c, 16, 5000);
+    struct pass_cost low = c;
+    pass_cost_set_verify(&low, 1, 10);
     learn_world(&c, 4); /* never sees the first points, which were far too high */
     learn_world(&low, 1);
     for (int32_t rows = 1; rows <= 16; rows++) {
         if (rows >= 4)
-            assert_true(fabs(pace_cost_verify(&c, rows) / (100 + 10 * rows) - 1) < 0.1);
-        assert_true(fabs(pace_cost_verify(&low, rows) / (100 + 10 * rows) - 1) < 0.1);
+            assert_true(fabs(pass_cost_verify(&c, rows) / (100 + 10 * rows) - 1) < 0.1);
+        assert_true(fabs(pass_cost_verify(&low, rows) / (100 + 10 * rows) - 1) < 0.1);
     }
-    struct pace_cost d = c;
-    pace_cost_learn_verify(&c, 4, 1e12); /* an outlier moves little; beyond the table, nothing */
-    assert_true(pace_cost_verify(&c, 4) < 1.3 * pace_cost_verify(&d, 4));
+    struct pass_cost d = c;
+    pass_cost_learn_verify(&c, 4, 1e12); /* an outlier moves little; beyond the table, nothing */
+    assert_true(pass_cost_verify(&c, 4) < 1.3 * pass_cost_verify(&d, 4));
     d = c;
-    pace_cost_learn_verify(&c, 17, 1);
-    pace_cost_learn_verify(&c, 0, 1);
-    pace_cost_learn_verify(&c, 4, 0);
+    pass_cost_learn_verify(&c, 17, 1);
+    pass_cost_learn_verify(&c, 0, 1);
+    pass_cost_learn_verify(&c, 4, 0);
     assert_memory_equal(&c, &d, sizeof c);
 
     for (int i = 0; i < 200; i++)
-        pace_cost_learn_host(&c, 50);
-    pace_cost_learn_host(&c, -1e9); /* clocks that disagree */
+        pass_cost_learn_host(&c, 50);
+    pass_cost_learn_host(&c, -1e9); /* clocks that disagree */
     assert_true(fabs(c.fixed_ns - 50) < 1);
 }
 
@@ -126,15 +126,15 @@ static void test_learned_cost(void **state)
 static void test_learned_load(void **state)
 {
     (void)state;
-    struct pace_cost c;
-    pace_cost_init(&c);
+    struct pass_cost c;
+    pass_cost_init(&c);
     for (int32_t rows = 1; rows <= 64; rows *= 2)
-        pace_cost_set_verify(&c, rows, 100 + 10 * rows);
-    double before = pace_cost_verify(&c, 16) / pace_cost_verify(&c, 4);
+        pass_cost_set_verify(&c, rows, 100 + 10 * rows);
+    double before = pass_cost_verify(&c, 16) / pass_cost_verify(&c, 4);
     for (int i = 0; i < 200; i++)
-        pace_cost_learn_verify(&c, 4, 3 * (100 + 10 * 4));
-    assert_true(fabs(pace_cost_verify(&c, 4) / (3 * 140) - 1) < 0.02);
-    assert_true(fabs(pace_cost_verify(&c, 16) / pace_cost_verify(&c, 4) / before - 1) < 0.25);
+        pass_cost_learn_verify(&c, 4, 3 * (100 + 10 * 4));
+    assert_true(fabs(pass_cost_verify(&c, 4) / (3 * 140) - 1) < 0.02);
+    assert_true(fabs(pass_cost_verify(&c, 16) / pass_cost_verify(&c, 4) / before - 1) < 0.25);
 }
 
 static char *temp_path(void)
@@ -163,14 +163,14 @@ static size_t read_text(const char *path, char *out, size_t size)
     return len;
 }
 
-static void make_cost(struct pace_cost *c)
+static void make_cost(struct pass_cost *c)
 {
-    pace_cost_init(c);
+    pass_cost_init(c);
     c->fixed_ns = 20000;
-    pace_cost_set_verify(c, 1, 9e6);
-    pace_cost_set_verify(c, 5, 1.1e7);
-    pace_cost_set_verify(c, 512, 3e8);
-    pace_cost_set_draft(c, 1, 8e5);
+    pass_cost_set_verify(c, 1, 9e6);
+    pass_cost_set_verify(c, 5, 1.1e7);
+    pass_cost_set_verify(c, 512, 3e8);
+    pass_cost_set_draft(c, 1, 8e5);
 }
 
 static void test_file_round_trip(void **state)
@@ -178,21 +178,21 @@ static void test_file_round_trip(void **state)
     (void)state;
     const char *key = "model \xc3\xa9 q8_0 / cpu, 2 threads";
     char *path = temp_path();
-    struct pace_cost c, d;
+    struct pass_cost c, d;
     make_cost(&c);
-    assert_int_equal(pace_cost_save(&c, path, key), 0);
+    assert_int_equal(pass_cost_save(&c, path, key), 0);
     memset(&d, 0, sizeof d);
-    assert_int_equal(pace_cost_load(&d, path, key), 0);
+    assert_int_equal(pass_cost_load(&d, path, key), 0);
     assert_memory_equal(&c, &d, sizeof c);
 
-    pace_cost_init(&d);
-    assert_int_equal(pace_cost_load(&d, path, "model"), SPECD_EFILE);
-    assert_int_equal(pace_cost_load(&d, path, "another"), SPECD_EFILE);
-    assert_int_equal(pace_cost_load(&d, "/nonexistent/file", key), SPECD_EFILE);
-    assert_int_equal(pace_cost_save(&c, "/nonexistent/file", key), SPECD_EFILE);
-    assert_int_equal(pace_cost_save(&c, path, "two\nlines"), SPECD_EFILE);
+    pass_cost_init(&d);
+    assert_int_equal(pass_cost_load(&d, path, "model"), SPECD_EFILE);
+    assert_int_equal(pass_cost_load(&d, path, "another"), SPECD_EFILE);
+    assert_int_equal(pass_cost_load(&d, "/nonexistent/file", key), SPECD_EFILE);
+    assert_int_equal(pass_cost_save(&c, "/nonexistent/file", key), SPECD_EFILE);
+    assert_int_equal(pass_cost_save(&c, path, "two\nlines"), SPECD_EFILE);
     assert_int_equal(d.verify.n, 0);
-    assert_int_equal(pace_cost_load(&d, path, key), 0); /* the failures left it alone */
+    assert_int_equal(pass_cost_load(&d, path, key), 0); /* the failures left it alone */
     unlink(path);
     free(path);
 }
@@ -201,25 +201,25 @@ static void test_file_damage(void **state)
 {
     (void)state;
     char *path = temp_path(), text[4096];
-    struct pace_cost c, untouched, d;
+    struct pass_cost c, untouched, d;
     make_cost(&c);
-    pace_cost_init(&untouched);
+    pass_cost_init(&untouched);
     d = untouched;
-    assert_int_equal(pace_cost_save(&c, path, "key"), 0);
+    assert_int_equal(pass_cost_save(&c, path, "key"), 0);
     size_t len = read_text(path, text, sizeof text);
     for (size_t i = 0; i < len; i++) {
         write_text(path, text, i);
-        assert_int_equal(pace_cost_load(&d, path, "key"), SPECD_EFILE);
+        assert_int_equal(pass_cost_load(&d, path, "key"), SPECD_EFILE);
         for (int bit = 0; bit < 8; bit++) {
             text[i] ^= (char)(1 << bit);
             write_text(path, text, len);
-            assert_int_equal(pace_cost_load(&d, path, "key"), SPECD_EFILE);
+            assert_int_equal(pass_cost_load(&d, path, "key"), SPECD_EFILE);
             text[i] ^= (char)(1 << bit);
         }
     }
     char *big = xcalloc(1, 100000);
     write_text(path, big, 100000);
-    assert_int_equal(pace_cost_load(&d, path, "key"), SPECD_EFILE);
+    assert_int_equal(pass_cost_load(&d, path, "key"), SPECD_EFILE);
     free(big);
     assert_memory_equal(&d, &untouched, sizeof d);
     unlink(path);
@@ -235,9 +235,9 @@ static int load_body(const char *body)
         sum = (sum ^ (unsigned char)*p) * UINT64_C(0x100000001b3);
     snprintf(text, sizeof text, "%ssum %016llx\n", body, (unsigned long long)sum);
     write_text(path, text, strlen(text));
-    struct pace_cost c;
-    pace_cost_init(&c);
-    int rc = pace_cost_load(&c, path, "k");
+    struct pass_cost c;
+    pass_cost_init(&c);
+    int rc = pass_cost_load(&c, path, "k");
     unlink(path);
     free(path);
     return rc;
@@ -272,7 +272,7 @@ static void test_file_lies(void **state)
     for (size_t i = 0; i < COUNT_OF(bad); i++)
         assert_int_equal(load_body(bad[i]), SPECD_EFILE);
     char many[8192] = HEAD;
-    for (int i = 1; i <= PACE_POINTS_MAX + 1; i++)
+    for (int i = 1; i <= PASS_POINTS_MAX + 1; i++)
         snprintf(many + strlen(many), sizeof many - strlen(many), "verify %d 5\n", i);
     assert_int_equal(load_body(many), SPECD_EFILE);
 }
@@ -282,52 +282,53 @@ static void test_file_lies(void **state)
 static void test_estimate(void **state)
 {
     (void)state;
-    struct pace p, fresh;
-    pace_init(&p, NULL);
-    double prior = pace_estimate(&p, PACE_MODEL, 2, 1);
+    struct acceptance p, fresh;
+    acceptance_init(&p, NULL);
+    double prior = acceptance_estimate(&p, &model_drafter, 2, 1);
     assert_true(prior > 0.3 && prior < 0.95);
-    assert_near(pace_estimate(&p, PACE_MODEL, 2, SPECD_K_MAX), prior);
+    assert_near(acceptance_estimate(&p, &model_drafter, 2, SPECD_K_MAX), prior);
 
     float overlap[SPECD_K_MAX];
     for (int i = 0; i < SPECD_K_MAX; i++)
         overlap[i] = i == 0 ? 0.9f : 0.4f;
     for (int i = 0; i < 100; i++)
-        pace_observe(&p, PACE_MODEL, 2, overlap, 2);
-    double first = pace_estimate(&p, PACE_MODEL, 2, 1),
-           second = pace_estimate(&p, PACE_MODEL, 2, 2);
+        acceptance_observe(&p, &model_drafter, 2, overlap, 2);
+    double first = acceptance_estimate(&p, &model_drafter, 2, 1),
+           second = acceptance_estimate(&p, &model_drafter, 2, 2);
     assert_true(fabs(first - 0.9) < 0.05);
     assert_true(second > 0.4 && second < 0.5);
     /* never seen: as the position before it */
-    assert_near(pace_estimate(&p, PACE_MODEL, 2, 3), second);
+    assert_near(acceptance_estimate(&p, &model_drafter, 2, 3), second);
     /* the other drafter has learned nothing */
-    pace_init(&fresh, NULL);
+    acceptance_init(&fresh, NULL);
     for (int k = 1; k <= SPECD_K_MAX; k++)
-        assert_near(pace_estimate(&p, PACE_LOOKUP, 2, k), pace_estimate(&fresh, PACE_LOOKUP, 2, k));
+        assert_near(acceptance_estimate(&p, &lookup_drafter, 2, k),
+                    acceptance_estimate(&fresh, &lookup_drafter, 2, k));
     /* what comes after the first rejection is not looked at */
-    struct pace q = p, r = p;
-    pace_observe(&q, PACE_MODEL, 2, overlap, 1);
+    struct acceptance q = p, r = p;
+    acceptance_observe(&q, &model_drafter, 2, overlap, 1);
     overlap[1] = 1.0f;
-    pace_observe(&r, PACE_MODEL, 2, overlap, 1);
+    acceptance_observe(&r, &model_drafter, 2, overlap, 1);
     assert_memory_equal(&q, &r, sizeof q);
 }
 
 static void test_estimate_forgets(void **state)
 {
     (void)state;
-    struct pace p;
-    pace_init(&p, NULL);
+    struct acceptance p;
+    acceptance_init(&p, NULL);
     const float yes[1] = {1}, no[1] = {0};
     for (int i = 0; i < 1000; i++)
-        pace_observe(&p, PACE_LOOKUP, 2, yes, 1);
-    assert_true(pace_estimate(&p, PACE_LOOKUP, 2, 1) > 0.9);
+        acceptance_observe(&p, &lookup_drafter, 2, yes, 1);
+    assert_true(acceptance_estimate(&p, &lookup_drafter, 2, 1) > 0.9);
     for (int i = 0; i < 40; i++)
-        pace_observe(&p, PACE_LOOKUP, 2, no, 1);
-    assert_true(pace_estimate(&p, PACE_LOOKUP, 2, 1) < 0.15);
+        acceptance_observe(&p, &lookup_drafter, 2, no, 1);
+    assert_true(acceptance_estimate(&p, &lookup_drafter, 2, 1) < 0.15);
     const float odd[3] = {NAN, -1.0f, 7.0f};
     for (int i = 0; i < 50; i++)
-        pace_observe(&p, PACE_LOOKUP, 2, odd, 3);
+        acceptance_observe(&p, &lookup_drafter, 2, odd, 3);
     for (int k = 1; k <= SPECD_K_MAX; k++) {
-        double e = pace_estimate(&p, PACE_LOOKUP, 2, k);
+        double e = acceptance_estimate(&p, &lookup_drafter, 2, k);
         assert_true(e >= 0 && e <= 1);
     }
 }
@@ -337,125 +338,128 @@ static void test_estimate_forgets(void **state)
 static void test_estimate_by_match(void **state)
 {
     (void)state;
-    struct pace p;
+    struct acceptance p;
     const float no[1] = {0}, yes[1] = {1};
-    pace_init(&p, NULL);
-    double chance = pace_estimate(&p, PACE_LOOKUP, 2, 1);
+    acceptance_init(&p, NULL);
+    double chance = acceptance_estimate(&p, &lookup_drafter, 2, 1);
     assert_true(chance < 0.5);
     for (int32_t match = 2; match < 20; match++) {
-        assert_true(pace_estimate(&p, PACE_LOOKUP, match + 1, 1) >=
-                    pace_estimate(&p, PACE_LOOKUP, match, 1));
-        assert_near(pace_estimate(&p, PACE_LOOKUP, match, 2),
-                    pace_estimate(&p, PACE_LOOKUP, match + 1, 1));
+        assert_true(acceptance_estimate(&p, &lookup_drafter, match + 1, 1) >=
+                    acceptance_estimate(&p, &lookup_drafter, match, 1));
+        assert_near(acceptance_estimate(&p, &lookup_drafter, match, 2),
+                    acceptance_estimate(&p, &lookup_drafter, match + 1, 1));
     }
     for (int i = 0; i < 50; i++) {
-        pace_observe(&p, PACE_LOOKUP, 2, no, 1);
-        pace_observe(&p, PACE_LOOKUP, 12, yes, 1);
+        acceptance_observe(&p, &lookup_drafter, 2, no, 1);
+        acceptance_observe(&p, &lookup_drafter, 12, yes, 1);
     }
-    assert_true(pace_estimate(&p, PACE_LOOKUP, 2, 1) < 0.1);
-    assert_true(pace_estimate(&p, PACE_LOOKUP, 9, 2) > 0.9);
-    assert_true(pace_estimate(&p, PACE_LOOKUP, 3, 1) >= 0.4); /* short ones say nothing of it */
+    assert_true(acceptance_estimate(&p, &lookup_drafter, 2, 1) < 0.1);
+    assert_true(acceptance_estimate(&p, &lookup_drafter, 9, 2) > 0.9);
+    assert_true(acceptance_estimate(&p, &lookup_drafter, 3, 1) >=
+                0.4); /* short ones say nothing of it */
 }
 
 /* A request starts where the others are, and what it shows itself soon weighs more. */
 static void test_estimate_shared(void **state)
 {
     (void)state;
-    struct pace_evidence shared = {0};
-    struct pace one, other;
+    struct acceptance_evidence shared = {0};
+    struct acceptance one, other;
     const float no[1] = {0}, yes[1] = {1};
-    pace_init(&one, &shared);
-    pace_init(&other, &shared);
-    double before = pace_estimate(&other, PACE_LOOKUP, 4, 1);
+    acceptance_init(&one, &shared);
+    acceptance_init(&other, &shared);
+    double before = acceptance_estimate(&other, &lookup_drafter, 4, 1);
     for (int i = 0; i < 300; i++)
-        pace_observe(&one, PACE_LOOKUP, 4, no, 1);
-    double after = pace_estimate(&other, PACE_LOOKUP, 4, 1);
+        acceptance_observe(&one, &lookup_drafter, 4, no, 1);
+    double after = acceptance_estimate(&other, &lookup_drafter, 4, 1);
     assert_true(before > 0.4 && after < 0.1);
     for (int i = 0; i < 30; i++)
-        pace_observe(&other, PACE_LOOKUP, 4, yes, 1);
-    assert_true(pace_estimate(&other, PACE_LOOKUP, 4, 1) > 0.6);
-    assert_true(pace_estimate(&one, PACE_LOOKUP, 4, 1) < 0.1);
+        acceptance_observe(&other, &lookup_drafter, 4, yes, 1);
+    assert_true(acceptance_estimate(&other, &lookup_drafter, 4, 1) > 0.6);
+    assert_true(acceptance_estimate(&one, &lookup_drafter, 4, 1) < 0.1);
 }
 
 /* ---- the choice ------------------------------------------------------------------------------ */
 
 /* A request whose every position was accepted with about this probability. */
-static void make_pace(struct pace *p, enum pace_drafter d, float first, float later)
+static void make_acceptance(struct acceptance *p, const struct drafter *d, float first, float later)
 {
     float overlap[SPECD_K_MAX];
     for (int i = 0; i < SPECD_K_MAX; i++)
         overlap[i] = i == 0 ? first : later;
-    pace_init(p, NULL);
+    acceptance_init(p, NULL);
     for (int i = 0; i < 60; i++)
-        pace_observe(p, d, 2, overlap, SPECD_K_MAX);
+        acceptance_observe(p, d, 2, overlap, SPECD_K_MAX);
 }
 
-static void flat_cost(struct pace_cost *c, double verify, double draft)
+static void flat_cost(struct pass_cost *c, double verify, double draft)
 {
-    pace_cost_init(c);
-    pace_cost_set_verify(c, 1, verify);
-    pace_cost_set_verify(c, 4096, verify);
-    pace_cost_set_draft(c, 1, draft);
-    pace_cost_set_draft(c, 4096, draft);
+    pass_cost_init(c);
+    pass_cost_set_verify(c, 1, verify);
+    pass_cost_set_verify(c, 4096, verify);
+    pass_cost_set_draft(c, 1, draft);
+    pass_cost_set_draft(c, 4096, draft);
 }
 
-static int32_t choose_one(const struct pace_cost *c, const struct pace *p, enum pace_drafter d,
-                          int32_t k_min, int32_t k_max)
+static int32_t choose_one(const struct pass_cost *c, const struct acceptance *p,
+                          const struct drafter *d, int32_t k_min, int32_t k_max)
 {
-    struct pace_seq s = {.pace = p, .drafter = d, .k_min = k_min, .k_max = k_max, .k = -1};
-    pace_choose(c, &s, 1, 0, 1);
+    struct draft_len_seq s = {
+        .acceptance = p, .drafter = d, .k_min = k_min, .k_max = k_max, .k = -1};
+    draft_len_choose(c, &s, 1, 0, 1);
     return s.k;
 }
 
 static void test_extremes(void **state)
 {
     (void)state;
-    struct pace_cost c;
-    struct pace good, bad;
-    make_pace(&good, PACE_MODEL, 1, 1);
-    make_pace(&bad, PACE_MODEL, 0, 0);
+    struct pass_cost c;
+    struct acceptance good, bad;
+    make_acceptance(&good, &model_drafter, 1, 1);
+    make_acceptance(&bad, &model_drafter, 0, 0);
     flat_cost(&c, 1000, 1);
-    assert_int_equal(choose_one(&c, &good, PACE_MODEL, 0, SPECD_K_MAX), SPECD_K_MAX);
-    assert_int_equal(choose_one(&c, &good, PACE_MODEL, 0, 2), 2);
-    assert_int_equal(choose_one(&c, &good, PACE_MODEL, 0, 0), 0);
+    assert_int_equal(choose_one(&c, &good, &model_drafter, 0, SPECD_K_MAX), SPECD_K_MAX);
+    assert_int_equal(choose_one(&c, &good, &model_drafter, 0, 2), 2);
+    assert_int_equal(choose_one(&c, &good, &model_drafter, 0, 0), 0);
     flat_cost(&c, 1000, 200);
-    assert_int_equal(choose_one(&c, &bad, PACE_MODEL, 0, SPECD_K_MAX), 0);
-    assert_int_equal(choose_one(&c, &bad, PACE_MODEL, 2, 3), 2);
-    assert_int_equal(choose_one(&c, &bad, PACE_MODEL, 3, 3), 3);
+    assert_int_equal(choose_one(&c, &bad, &model_drafter, 0, SPECD_K_MAX), 0);
+    assert_int_equal(choose_one(&c, &bad, &model_drafter, 2, 3), 2);
+    assert_int_equal(choose_one(&c, &bad, &model_drafter, 3, 3), 3);
     flat_cost(&c, 1000, 1100); /* dearer than what it saves */
-    assert_int_equal(choose_one(&c, &good, PACE_MODEL, 0, SPECD_K_MAX), 0);
+    assert_int_equal(choose_one(&c, &good, &model_drafter, 0, SPECD_K_MAX), 0);
     /* what else the round takes makes drafting cheaper by comparison */
-    struct pace_seq s = {.pace = &good, .drafter = PACE_MODEL, .k_max = 2};
-    pace_choose(&c, &s, 1, 1e6, 1);
+    struct draft_len_seq s = {.acceptance = &good, .drafter = &model_drafter, .k_max = 2};
+    draft_len_choose(&c, &s, 1, 1e6, 1);
     assert_int_equal(s.k, 2);
-    pace_choose(&c, &s, 0, 0, 1);
+    draft_len_choose(&c, &s, 0, 0, 1);
 }
 
 /* Leviathan's best K at a verify cost that does not grow: acceptance .8, draft at a tenth: 6. */
 static void test_best_k_of_one(void **state)
 {
     (void)state;
-    struct pace_cost c;
-    struct pace p;
+    struct pass_cost c;
+    struct acceptance p;
     flat_cost(&c, 1000, 100);
-    make_pace(&p, PACE_MODEL, 0.8f, 0.8f);
-    int32_t k = choose_one(&c, &p, PACE_MODEL, 0, SPECD_K_MAX);
+    make_acceptance(&p, &model_drafter, 0.8f, 0.8f);
+    int32_t k = choose_one(&c, &p, &model_drafter, 0, SPECD_K_MAX);
     assert_in_range(k, MIN(5, SPECD_K_MAX), MIN(7, SPECD_K_MAX));
 }
 
 static void test_probe(void **state)
 {
     (void)state;
-    struct pace_cost c;
-    struct pace bad;
+    struct pass_cost c;
+    struct acceptance bad;
     flat_cost(&c, 1000, 100);
-    make_pace(&bad, PACE_MODEL, 0, 0);
+    make_acceptance(&bad, &model_drafter, 0, 0);
     int probes = 0;
-    for (uint64_t round = 0; round < 10 * PACE_PROBE_EVERY; round++) {
-        struct pace_seq s[3] = {{.pace = &bad, .drafter = PACE_MODEL, .k_max = 3},
-                                {.pace = &bad, .drafter = PACE_MODEL, .k_max = 0},
-                                {.pace = &bad, .drafter = PACE_LOOKUP, .k_min = 2, .k_max = 2}};
-        pace_choose(&c, s, 3, 0, round);
+    for (uint64_t round = 0; round < 10 * DRAFT_PROBE_EVERY; round++) {
+        struct draft_len_seq s[3] = {
+            {.acceptance = &bad, .drafter = &model_drafter, .k_max = 3},
+            {.acceptance = &bad, .drafter = &model_drafter, .k_max = 0},
+            {.acceptance = &bad, .drafter = &lookup_drafter, .k_min = 2, .k_max = 2}};
+        draft_len_choose(&c, s, 3, 0, round);
         assert_true(s[0].k == 0 || s[0].k == 1);
         assert_int_equal(s[1].k, 0);
         assert_int_equal(s[2].k, 2);
@@ -468,22 +472,23 @@ static void test_probe(void **state)
 static void test_probe_takes_turns(void **state)
 {
     (void)state;
-    struct pace_cost c;
-    struct pace bad;
+    struct pass_cost c;
+    struct acceptance bad;
     flat_cost(&c, 1000, 100);
-    make_pace(&bad, PACE_MODEL, 0, 0);
+    make_acceptance(&bad, &model_drafter, 0, 0);
     int probes[4] = {0};
-    for (uint64_t round = 0; round < 40 * PACE_PROBE_EVERY; round++) {
-        struct pace_seq s[4];
+    for (uint64_t round = 0; round < 40 * DRAFT_PROBE_EVERY; round++) {
+        struct draft_len_seq s[4];
         int32_t drafted = 0;
         for (int i = 0; i < 4; i++)
-            s[i] = (struct pace_seq){.pace = &bad, .drafter = PACE_MODEL, .k_max = 3};
-        pace_choose(&c, s, 4, 0, round);
+            s[i] =
+                (struct draft_len_seq){.acceptance = &bad, .drafter = &model_drafter, .k_max = 3};
+        draft_len_choose(&c, s, 4, 0, round);
         for (int i = 0; i < 4; i++) {
             drafted += s[i].k;
             probes[i] += s[i].k;
         }
-        assert_int_equal(drafted, round % PACE_PROBE_EVERY == 0);
+        assert_int_equal(drafted, round % DRAFT_PROBE_EVERY == 0);
     }
     for (int i = 0; i < 4; i++)
         assert_int_equal(probes[i], 10);
@@ -494,15 +499,16 @@ static void test_probe_takes_turns(void **state)
 static void test_plain_rounds(void **state)
 {
     (void)state;
-    struct pace_cost c;
-    struct pace good;
+    struct pass_cost c;
+    struct acceptance good;
     flat_cost(&c, 1000, 1);
-    make_pace(&good, PACE_MODEL, 1, 1);
+    make_acceptance(&good, &model_drafter, 1, 1);
     int plain = 0;
-    for (uint64_t round = 0; round < 4 * PACE_PLAIN_EVERY; round++) {
-        struct pace_seq s[2] = {{.pace = &good, .drafter = PACE_MODEL, .k_max = 3},
-                                {.pace = &good, .drafter = PACE_MODEL, .k_min = 2, .k_max = 2}};
-        pace_choose(&c, s, 2, 0, round);
+    for (uint64_t round = 0; round < 4 * DRAFT_PLAIN_EVERY; round++) {
+        struct draft_len_seq s[2] = {
+            {.acceptance = &good, .drafter = &model_drafter, .k_max = 3},
+            {.acceptance = &good, .drafter = &model_drafter, .k_min = 2, .k_max = 2}};
+        draft_len_choose(&c, s, 2, 0, round);
         assert_true(s[0].k == 0 || s[0].k == 3);
         assert_int_equal(s[1].k, 2);
         plain += s[0].k == 0;
@@ -514,14 +520,14 @@ static void test_plain_rounds(void **state)
 static void test_dear_probes(void **state)
 {
     (void)state;
-    struct pace_cost c;
-    struct pace bad;
+    struct pass_cost c;
+    struct acceptance bad;
     flat_cost(&c, 1000, 1000);
-    make_pace(&bad, PACE_MODEL, 0, 0);
+    make_acceptance(&bad, &model_drafter, 0, 0);
     int probes = 0;
-    for (uint64_t round = 0; round < 64 * PACE_PROBE_EVERY; round++) {
-        struct pace_seq s = {.pace = &bad, .drafter = PACE_MODEL, .k_max = 3};
-        pace_choose(&c, &s, 1, 0, round);
+    for (uint64_t round = 0; round < 64 * DRAFT_PROBE_EVERY; round++) {
+        struct draft_len_seq s = {.acceptance = &bad, .drafter = &model_drafter, .k_max = 3};
+        draft_len_choose(&c, &s, 1, 0, round);
         probes += s.k;
     }
     assert_in_range(probes, 8, 16); /* a hundredth of the time: 8 rounds of 500 */
@@ -531,14 +537,14 @@ static void test_dear_probes(void **state)
 static void test_shared_step(void **state)
 {
     (void)state;
-    struct pace_cost c;
-    struct pace p;
+    struct pass_cost c;
+    struct acceptance p;
     flat_cost(&c, 1000, 150);
-    make_pace(&p, PACE_MODEL, 0.9f, 0.1f);
-    struct pace_seq s[16];
+    make_acceptance(&p, &model_drafter, 0.9f, 0.1f);
+    struct draft_len_seq s[16];
     for (int i = 0; i < 16; i++)
-        s[i] = (struct pace_seq){.pace = &p, .drafter = PACE_MODEL, .k_max = 3};
-    pace_choose(&c, s, 16, 0, 1);
+        s[i] = (struct draft_len_seq){.acceptance = &p, .drafter = &model_drafter, .k_max = 3};
+    draft_len_choose(&c, s, 16, 0, 1);
     for (int i = 0; i < 16; i++)
         assert_int_equal(s[i].k, 1);
 }
@@ -548,8 +554,8 @@ static void test_shared_step(void **state)
 #define N_MAX 3
 #define K_TOP 3
 
-static double rate(const struct pace_cost *c, const struct pace_seq *s, int32_t n, const int32_t *k,
-                   double base)
+static double rate(const struct pass_cost *c, const struct draft_len_seq *s, int32_t n,
+                   const int32_t *k, double base)
 {
     double tokens = 0, ns = base + c->fixed_ns;
     int32_t rows = 0;
@@ -558,18 +564,19 @@ static double rate(const struct pace_cost *c, const struct pace_seq *s, int32_t 
         tokens += 1;
         rows += 1 + k[i];
         for (int32_t j = 1; j <= k[i]; j++)
-            tokens += survival *= pace_estimate(s[i].pace, s[i].drafter, s[i].match, j);
+            tokens += survival *= acceptance_estimate(s[i].acceptance, s[i].drafter, s[i].match, j);
     }
     for (int32_t step = 1; step <= K_TOP; step++) {
         int32_t drafting = 0;
         for (int32_t i = 0; i < n; i++)
-            drafting += s[i].drafter == PACE_MODEL && k[i] >= step;
-        ns += pace_cost_draft(c, drafting);
+            drafting += s[i].drafter == &model_drafter && k[i] >= step;
+        ns += pass_cost_draft(c, drafting);
     }
-    return tokens / (ns + pace_cost_verify(c, rows));
+    return tokens / (ns + pass_cost_verify(c, rows));
 }
 
-static double best_rate(const struct pace_cost *c, const struct pace_seq *s, int32_t n, double base)
+static double best_rate(const struct pass_cost *c, const struct draft_len_seq *s, int32_t n,
+                        double base)
 {
     double best = 0;
     for (int code = 0; code < 64; code++) {
@@ -583,41 +590,41 @@ static double best_rate(const struct pace_cost *c, const struct pace_seq *s, int
     return best;
 }
 
-static void random_cost(uint64_t *r, struct pace_cost *c)
+static void random_cost(uint64_t *r, struct pass_cost *c)
 {
-    pace_cost_init(c);
+    pass_cost_init(c);
     double verify = 1000, draft = 1000 * rnd_unit(r) * 0.6;
     c->fixed_ns = rnd(r, 3) ? 20 : 2000;
     for (int32_t rows = 1; rows <= 16; rows++) {
-        pace_cost_set_verify(c, rows, verify);
-        pace_cost_set_draft(c, rows, draft);
+        pass_cost_set_verify(c, rows, verify);
+        pass_cost_set_draft(c, rows, draft);
         verify += rnd_unit(r) * (rnd(r, 3) ? 60 : 400);
         draft += rnd_unit(r) * 10;
     }
 }
 
-/* The way of pace_choose need not meet the very best combination; it must come close, always, and
- * meet it mostly. */
+/* The way of draft_len_choose need not meet the very best combination; it must come close, always,
+ * and meet it mostly. */
 static void test_against_search(void **state)
 {
     (void)state;
     uint64_t r = 11;
     int exact = 0, rounds = 3000, speculated = 0;
     for (int round = 0; round < rounds; round++) {
-        struct pace_cost c;
-        struct pace p[N_MAX];
-        struct pace_seq s[N_MAX];
+        struct pass_cost c;
+        struct acceptance p[N_MAX];
+        struct draft_len_seq s[N_MAX];
         int32_t n = 1 + (int32_t)rnd(&r, N_MAX), k[N_MAX], least[N_MAX];
         double base = rnd(&r, 4) ? 0 : rnd(&r, 2000);
         random_cost(&r, &c);
         for (int32_t i = 0; i < n; i++) {
-            enum pace_drafter d = rnd(&r, 3) ? PACE_MODEL : PACE_LOOKUP;
-            make_pace(&p[i], d, (float)rnd_unit(&r), (float)rnd_unit(&r));
+            const struct drafter *d = rnd(&r, 3) ? &model_drafter : &lookup_drafter;
+            make_acceptance(&p[i], d, (float)rnd_unit(&r), (float)rnd_unit(&r));
             int32_t k_max = (int32_t)rnd(&r, K_TOP + 1);
             int32_t k_min = rnd(&r, 5) ? 0 : (int32_t)rnd(&r, (uint32_t)k_max + 1);
-            s[i] = (struct pace_seq){&p[i], d, 2 + (int32_t)rnd(&r, 4), k_min, k_max, -1};
+            s[i] = (struct draft_len_seq){&p[i], d, 2 + (int32_t)rnd(&r, 4), k_min, k_max, -1};
         }
-        pace_choose(&c, s, n, base, 1);
+        draft_len_choose(&c, s, n, base, 1);
         for (int32_t i = 0; i < n; i++) {
             k[i] = s[i].k;
             assert_in_range(k[i], s[i].k_min, s[i].k_max);
@@ -628,8 +635,8 @@ static void test_against_search(void **state)
         double got = rate(&c, s, n, k, base), best = best_rate(&c, s, n, base);
         double floor = rate(&c, s, n, least, base);
         assert_true(got >= 0.9 * best);
-        assert_true(got == floor || got >= PACE_GAIN_MIN * floor * (1 - 1e-12));
-        exact += got >= best * (1 - 1e-12) || (got == floor && best < PACE_GAIN_MIN * floor);
+        assert_true(got == floor || got >= DRAFT_GAIN_MIN * floor * (1 - 1e-12));
+        exact += got >= best * (1 - 1e-12) || (got == floor && best < DRAFT_GAIN_MIN * floor);
     }
     assert_true(exact >= rounds * 99 / 100);
     assert_true(speculated > rounds / 2);
@@ -639,16 +646,16 @@ static void test_against_search(void **state)
 static void test_full_house(void **state)
 {
     (void)state;
-    struct pace_cost c;
-    struct pace p[SPECD_SLOTS_MAX];
-    struct pace_seq s[SPECD_SLOTS_MAX];
+    struct pass_cost c;
+    struct acceptance p[SPECD_SLOTS_MAX];
+    struct draft_len_seq s[SPECD_SLOTS_MAX];
     uint64_t r = 2;
     flat_cost(&c, 1000, 1);
     for (int i = 0; i < SPECD_SLOTS_MAX; i++) {
-        make_pace(&p[i], PACE_MODEL, 1, (float)rnd_unit(&r) * 0.2f + 0.8f);
-        s[i] = (struct pace_seq){&p[i], PACE_MODEL, 0, 0, SPECD_K_MAX, -1};
+        make_acceptance(&p[i], &model_drafter, 1, (float)rnd_unit(&r) * 0.2f + 0.8f);
+        s[i] = (struct draft_len_seq){&p[i], &model_drafter, 0, 0, SPECD_K_MAX, -1};
     }
-    pace_choose(&c, s, SPECD_SLOTS_MAX, 0, 1);
+    draft_len_choose(&c, s, SPECD_SLOTS_MAX, 0, 1);
     for (int i = 0; i < SPECD_SLOTS_MAX; i++)
         assert_in_range(s[i].k, 1, SPECD_K_MAX);
 }

@@ -1,4 +1,15 @@
-#include "lookup.h"
+/*
+ * lookup.c - drafts without a model: what followed the last time the text ended like this?
+ *
+ * Prompt lookup (Saxena 2023) with the length rule of SuffixDecoding (arXiv 2411.04975): the
+ * longest earlier occurrence of the text's last tokens, the most recent one among equals, proposes
+ * what came after it, at most twice as many tokens as matched.
+ *
+ * The history is one request's own prompt and output, which it copies. Grams of 4 and of 2 tokens
+ * are chained by hash from the newest back (as LZ77 compressors do); a search follows a bounded
+ * number of links, so append is O(1) per token and a draft O(1). Memory grows with the history.
+ */
+#include "drafter.h"
 
 #include "specd/util.h"
 
@@ -7,6 +18,7 @@
 
 #define NONE (-1)
 #define CAP_MIN 512
+#define MIN_MATCH 2  /* tokens that must agree before anything is proposed */
 #define LINKS_MAX 64 /* earlier occurrences looked at per gram size */
 #define MATCH_MAX 32 /* longer agreement is not told apart */
 #define DRAFT_PER_MATCH 2
@@ -42,12 +54,6 @@ static void chain_add(struct lookup *l, struct chain *c, int32_t end)
     *head = end;
 }
 
-static void clear_heads(struct lookup *l)
-{
-    for (size_t i = 0; i < COUNT_OF(l->chains); i++)
-        memset(l->chains[i].head, 0xff, (size_t)l->cap * sizeof(int32_t)); /* NONE */
-}
-
 static void set_cap(struct lookup *l, int32_t cap)
 {
     size_t size = (size_t)cap * sizeof(int32_t);
@@ -56,29 +62,29 @@ static void set_cap(struct lookup *l, int32_t cap)
     for (size_t i = 0; i < COUNT_OF(l->chains); i++) {
         l->chains[i].head = xrealloc(l->chains[i].head, size);
         l->chains[i].prev = xrealloc(l->chains[i].prev, size);
+        memset(l->chains[i].head, 0xff, size); /* NONE */
     }
-    clear_heads(l);
     for (int32_t end = 0; end < l->n; end++) {
         for (size_t i = 0; i < COUNT_OF(l->chains); i++)
             chain_add(l, &l->chains[i], end);
     }
 }
 
-struct lookup *lookup_create(int32_t max_tokens)
+static void *begin(int32_t n_ctx, struct constraint *c)
 {
-    ASSERT(max_tokens >= 0 && max_tokens <= 1 << 30);
+    (void)c;
+    ASSERT(n_ctx >= 0 && n_ctx <= 1 << 30);
     struct lookup *l = xcalloc(1, sizeof *l);
-    l->max = max_tokens;
+    l->max = n_ctx;
     l->chains[0].size = 4;
-    l->chains[1].size = LOOKUP_MIN_MATCH;
+    l->chains[1].size = MIN_MATCH;
     set_cap(l, CAP_MIN);
     return l;
 }
 
-void lookup_free(struct lookup *l)
+static void forget(void *state)
 {
-    if (!l)
-        return;
+    struct lookup *l = state;
     for (size_t i = 0; i < COUNT_OF(l->chains); i++) {
         free(l->chains[i].head);
         free(l->chains[i].prev);
@@ -87,14 +93,9 @@ void lookup_free(struct lookup *l)
     free(l);
 }
 
-void lookup_reset(struct lookup *l)
+static void observe(void *state, const int32_t *tokens, int32_t n)
 {
-    l->n = 0;
-    clear_heads(l);
-}
-
-void lookup_append(struct lookup *l, const int32_t *tokens, int32_t n)
-{
+    struct lookup *l = state;
     ASSERT(n >= 0 && n <= l->max - l->n);
     int32_t cap = l->cap;
     while (cap < l->n + n)
@@ -107,11 +108,6 @@ void lookup_append(struct lookup *l, const int32_t *tokens, int32_t n)
             chain_add(l, &l->chains[c], l->n);
         l->n++;
     }
-}
-
-int32_t lookup_len(const struct lookup *l)
-{
-    return l->n;
 }
 
 /* How many tokens ending at a agree with those ending at b > a. */
@@ -142,15 +138,29 @@ static int32_t best_match(const struct lookup *l, const struct chain *c, int32_t
     return best < c->size ? 0 : best;
 }
 
-int lookup_draft(const struct lookup *l, int32_t k_max, int32_t *out, int32_t *match)
+static int32_t propose(void *state, int32_t room, int32_t *out, int32_t *match)
 {
+    const struct lookup *l = state;
     int32_t end = 0;
     *match = 0;
     for (size_t i = 0; i < COUNT_OF(l->chains) && *match == 0; i++)
         *match = best_match(l, &l->chains[i], &end);
-    int32_t k = MIN(k_max, *match * DRAFT_PER_MATCH);
+    int32_t k = MIN(room, *match * DRAFT_PER_MATCH);
     /* Past the end of the history the continuation is what was just proposed: a loop goes round. */
     for (int32_t i = 0, from = end + 1; i < k; i++, from++)
         out[i] = from < l->n ? l->tokens[from] : out[from - l->n];
     return MAX(k, 0);
 }
+
+/* A short agreement may be chance, so lookup has to earn its trust. */
+const struct drafter lookup_drafter = {
+    .type = DRAFT_LOOKUP,
+    .source = DRAFT_FROM_HOST,
+    .under_grammar = true,
+    .by_match = true,
+    .prior = {0.3, 0.4, 0.5, 0.6, 0.7, 0.8},
+    .begin = begin,
+    .observe = observe,
+    .forget = forget,
+    .propose = propose,
+};

@@ -1,0 +1,85 @@
+/*
+ * finish.c - the end of a sequence: its output is complete, and it is marked DONE.
+ *
+ * Nothing else happens here, so whoever walks the list of sequences may end any of them on the way.
+ * What an ended one holds, and its reader, are the loop's concern (engine.c: sweep).
+ */
+#include "engine_impl.h"
+
+#include <stdio.h>
+
+static const char *drafters_used(const struct seq *s)
+{
+    const char *name = drafter_name(DRAFT_NONE);
+    int used = 0;
+    for (int d = DRAFT_NONE + 1; d < DRAFT_TYPES; d++) {
+        if (s->used[d]) {
+            name = drafter_name((enum drafter_type)d);
+            used++;
+        }
+    }
+    return used > 1 ? "mixed" : name;
+}
+
+static const char *why_no_draft(const struct seq *s)
+{
+    if (s->stats.n_drafted > 0)
+        return NULL;
+    if (s->no_draft)
+        return s->no_draft;
+    if (s->stats.n_generated == 0)
+        return "nothing was generated";
+    return seq_drafts_from(s, DRAFT_FROM_MODEL)
+               ? "drafting was not expected to pay"
+               : "the text repeated nothing that could be looked up";
+}
+
+static void fill_stats(struct seq *s)
+{
+    struct request_stats *st = &s->stats;
+    uint64_t now = clock_ns();
+    uint64_t admitted = s->t_admitted ? s->t_admitted : now;
+    uint64_t prompt_done = s->t_prompt_done ? s->t_prompt_done : now;
+    st->queued_ns = admitted - s->t_arrived;
+    st->prompt_ns = prompt_done > admitted ? prompt_done - admitted : 0;
+    st->predicted_ns = s->t_last > prompt_done ? s->t_last - prompt_done : 0;
+    st->drafter = drafters_used(s);
+    st->disabled_because = why_no_draft(s);
+}
+
+static void count_finish(struct engine *e, struct seq *s, enum finish_reason reason, int error)
+{
+    if (reason == FINISH_STOP)
+        e->stats.finished_stop++;
+    else if (reason == FINISH_LENGTH)
+        e->stats.finished_length++;
+    else if (error == SPECD_ECANCELED)
+        e->stats.finished_cancelled++;
+    else
+        e->stats.finished_error++;
+    if (reason != FINISH_ERROR)
+        stats_observe(&e->stats.e2e, clock_ns() - s->t_arrived);
+}
+
+void seq_end(struct engine *e, struct seq *s, enum finish_reason reason, int error,
+             const char *message)
+{
+    struct request_output *out = &s->req->output;
+    ASSERT(s->state != SEQ_DONE);
+    count_finish(e, s, reason, error);
+    fill_stats(s);
+    out->stats = s->stats;
+    out->error = error;
+    snprintf(out->message, sizeof out->message, "%s",
+             message ? message : (error ? specd_error_text(error) : ""));
+    out->finish = reason;
+    s->state = SEQ_DONE;
+}
+
+void seq_finish(struct engine *e, struct seq *s, enum finish_reason reason, int error,
+                const char *message)
+{
+    pthread_mutex_lock(&s->req->output.lock);
+    seq_end(e, s, reason, error, message);
+    pthread_mutex_unlock(&s->req->output.lock);
+}

@@ -1,0 +1,58 @@
+/*
+ * jobs.h - work that an answer needs and that takes too long for the HTTP thread: reading bodies
+ * of megabytes, templates and tokenizers on such texts.
+ *
+ * One thread, started with the first job, runs them in order. A job is the work of an
+ * exchange: the connection is suspended until it is done. One that is still waiting when its client
+ * goes away is not run.
+ */
+#ifndef SPECD_SERVER_JOBS_H
+#define SPECD_SERVER_JOBS_H
+
+#include "fields.h"
+
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define JOBS_MAX 64 /* waiting; more are answered 429 */
+
+struct exchange;
+struct engine;
+
+struct job {
+    struct exchange *exchange;
+    const struct engine *engine;
+    /* The jobs' thread. Fills body, or error and returns its code. arg is the job's. */
+    int (*run)(struct job *job);
+    /* HTTP thread, when run has returned; NULL: body, or error, is the answer. */
+    enum MHD_Result (*then)(struct job *job);
+    void (*free_arg)(void *arg);
+    void *arg;
+    struct buf in;   /* what the client sent */
+    struct buf body; /* JSON */
+    struct api_error error;
+    int rc;
+    atomic_bool done, abandoned;
+    struct job *next;
+};
+
+struct jobs {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t came;
+    bool running, stopping;
+    int n;
+    struct job *first, **last;
+};
+
+void jobs_init(struct jobs *s);
+/* No exchange may come any more. Waits for the job that is being run; drops the others. */
+void jobs_fini(struct jobs *s);
+/* HTTP thread: e has run, then, free_arg and arg; the exchange's body moves into it. Answers the
+ * exchange when run has returned. */
+enum MHD_Result job_start(struct exchange *ex, const struct job *e);
+/* HTTP thread, from then: ends the job and returns its arg; another work takes its place. */
+void *job_finish(struct job *job);
+
+#endif
