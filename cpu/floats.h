@@ -50,8 +50,8 @@ INLINE void floats_of(const enum dtype t, const int np, const int nt, const stru
     const float *x = a->x;
     vf f[GROUP][FLOAT_TILE][HALVES];
     EACH(p, np)
-    EACH(r, nt) EACH(h, HALVES) f[p][r][h] =
-        vf_load(a->acc + (p * nt + r) * PANEL + h * (PANEL / HALVES));
+    EACH(r, nt)
+    EACH(h, HALVES) f[p][r][h] = vf_load(a->acc + (p * nt + r) * PANEL + h * (PANEL / HALVES));
     EACH(p, np) w[p] = a->w + (size_t)p * a->w_stride;
     int c = 0;
     for (; c + 8 <= a->n_cols; c += 8, x += 8) {
@@ -70,8 +70,8 @@ INLINE void floats_of(const enum dtype t, const int np, const int nt, const stru
     if (c < a->n_cols)
         add_column(t, np, nt, w, 0, x, a->x_stride, f);
     EACH(p, np)
-    EACH(r, nt) EACH(h, HALVES)
-        vf_store(a->acc + (p * nt + r) * PANEL + h * (PANEL / HALVES), f[p][r][h]);
+    EACH(r, nt)
+    EACH(h, HALVES) vf_store(a->acc + (p * nt + r) * PANEL + h * (PANEL / HALVES), f[p][r][h]);
 }
 
 /* ---- integers as floats ---------------------------------------------------------------------- */

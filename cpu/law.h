@@ -3,7 +3,7 @@
  *
  * A law is kept as a summary (maximum, sum, cut) over logits that stay where they are: weight i is
  * recomputed from logit i by the inline function of specd/law.h, the same bits every time, so the
- * law a token was drawn from and the law in the acceptance ratio cannot differ (DESIGN rule 1).
+ * law a token was drawn from and the law in the acceptance ratio cannot differ.
  * All functions are pure and single-threaded; the device runs rows in parallel.
  */
 #ifndef SPECD_CPU_LAW_H

@@ -70,10 +70,10 @@ DEVICE void slot_start(const struct device_state &s, const struct slot_change *c
 DEVICE void bring_masks(const struct device_state &s, const struct round_seq *seq, int i)
 {
     int64_t words = mask_words(s.n_vocab);
-    int32_t rows = MIN(seq->k, s.k_max) + 1;
 
     if (seq->masks)
-        bring(s.masks + i * (s.k_max + 1) * words, seq->masks, rows * words);
+        bring(s.masks + i * (s.k_max + 1) * words, seq->masks,
+              round_mask_rows(seq, s.k_max) * words);
 }
 
 /* grid: 1 + changes (+ sequences)   block: THREADS */

@@ -195,8 +195,7 @@ static int product(const struct run *r, const struct gpu_matrix *m, const uint16
         .bias = bias,
     };
 
-    if (r->p->set == ROWS_PROMPT && r->f->gemm &&
-        gemm_is_faster(r->f->gemm, plan, r->p->capacity))
+    if (r->p->set == ROWS_PROMPT && r->f->gemm && gemm_is_faster(r->f->gemm, plan, r->p->capacity))
         return gemm_run(r->f->gemm, &call, r->p->capacity, r->stream);
     struct product_tiling t = product_tiling_of(plan, r->p->capacity, &r->f->machine);
 

@@ -103,8 +103,7 @@ DEVICE struct wish wish_of_chunk(const struct device_state &s, const struct pass
     const struct device_slot *slot = &s.slots[c->slot];
     if (slot->stopped)
         return w;
-    if (c->start != slot->rows[r.role] || c->n < 1 ||
-        c->n > slot->len - 1 - c->start)
+    if (c->start != slot->rows[r.role] || c->n < 1 || c->n > slot->len - 1 - c->start)
         __trap();
     w.span.slot = c->slot;
     w.span.pos = c->start;

@@ -28,7 +28,7 @@ static void keep_masks(const struct device *dev, struct gpu_flight *f)
 
         if (!seq->masks)
             continue;
-        memcpy(to, seq->masks, ((size_t)MIN(seq->k, k_max) + 1) * words * sizeof(*to));
+        memcpy(to, seq->masks, (size_t)round_mask_rows(seq, k_max) * words * sizeof(*to));
         seq->masks = to;
         f->has_masks = true;
     }

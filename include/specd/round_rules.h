@@ -43,7 +43,13 @@ SPECD_HD int32_t round_k(const struct round_seq *seq, const struct draft_limits 
     return k;
 }
 
-/* The same once it is known how many draft steps were recorded: without its step, a token of the
+/* Rows of masks that a sequence brings: one for each token it may draft, and one behind them. */
+SPECD_HD int32_t round_mask_rows(const struct round_seq *seq, int32_t k_max)
+{
+    return MAX(MIN(seq->k, k_max), 0) + 1;
+}
+
+/* K once it is known how many draft steps were recorded: without its step, a token of the
  * draft model's does not exist. */
 SPECD_HD int32_t round_k_recorded(enum draft_source source, int32_t k, int32_t n_steps)
 {

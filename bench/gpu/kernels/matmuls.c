@@ -309,7 +309,7 @@ void kernels_matmuls(struct kernels *k)
         "units behind the ring asked of L2; what that is worth shows between kernels that read no "
         "weights. What is refused is negative.
 
-"
+        "
         "| shape | matrix | weights | rows | predicted us | the planner's | us | GB/s | of "
         "bandwidth | in order us | prefetch us | best | us | of bandwidth |\n"
         "|---|---|---|---:|---:|---|---:|---:|---:|---:|---:|---|---:|---:|\n",
