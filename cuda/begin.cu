@@ -9,6 +9,7 @@
 #include "begin.h"
 #include "clock.cuh"
 #include "common.cuh"
+#include "specd/round_rules.h"
 
 #define THREADS 256
 
