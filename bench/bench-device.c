@@ -1,16 +1,15 @@
 /*
  * bench-device - what passes, draws and verifications cost on the CPU device, as markdown.
  *
- *   bench-device [-m MODEL] [-w native|f32|bf16|q8_0] [-t THREADS] [-n REPEATS] [-c TOKENS]
- * [TYPE...]
+ *   bench-device [-m MODEL] [-w WEIGHTS] [-t THREADS] [-n REPEATS] [-c TOKENS] [TYPE...]
  *
- * Without -m, models of SmolLM2-135M's shape with random weights of each TYPE (bf16 q8_0 q4_1).
- * A pass of up to 17 rows is a verify pass of one slot, logits included; a longer one is a prompt
- * chunk, which has none. Times are medians. GB/s counts the weights that the pass reads; "x read"
- * is the time in units of merely reading these weights at the measured bandwidth. The second table
- * has passes beside another thread that takes one core for 5 of every 10 ms. Then come whole rounds
- * with a draft of every third layer of the target itself, the work on a row of logits alone, on one
- * core, and attention alone, on all threads.
+ * WEIGHTS: native, f32, bf16 or q8_0. Without -m, models of SmolLM2-135M's shape with random
+ * weights of each TYPE (bf16 q8_0 q4_1). A pass of up to 17 rows is a verify pass of one slot,
+ * logits included; a longer one is a prompt chunk, which has none. Times are medians. GB/s counts
+ * the weights that the pass reads; "x read" is the time in units of merely reading these weights at
+ * the measured bandwidth. The second table has passes beside another thread that takes one core for
+ * 5 of every 10 ms. Then come whole rounds with a draft of every third layer of the target itself,
+ * the work on a row of logits alone, on one core, and attention alone, on all threads.
  */
 #include "device/attention_bench.h"
 #include "device/laws.h"

@@ -11,8 +11,8 @@
  * none.
  *
  * Usage: bench-matmul [-t threads] [-n turns] [-s ROWSxCOLS] [-i N] [-k] [-H] [type ...]
- *        -i: kernels of at most the N-th instruction set of isa.h; -k: only from the cache; without
- * -s, the matrices of Qwen2.5-1.5B and SmolLM2-135M
+ * -i: kernels of at most the N-th instruction set of isa.h; -k: only from the cache; without -s,
+ * the matrices of Qwen2.5-1.5B and SmolLM2-135M
  */
 #include "matmul.h"
 
