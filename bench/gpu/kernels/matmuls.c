@@ -307,9 +307,7 @@ void kernels_matmuls(struct kernels *k)
         "A tiling is weight x row tiles of a warp, warps of a block that share a sum (w), blocks "
         "of a team (t), stages (s). Launches overlap, but under \"in order\". Prefetch: with %d "
         "units behind the ring asked of L2; what that is worth shows between kernels that read no "
-        "weights. What is refused is negative.
-
-        "
+        "weights. What is refused is negative.\n\n"
         "| shape | matrix | weights | rows | predicted us | the planner's | us | GB/s | of "
         "bandwidth | in order us | prefetch us | best | us | of bandwidth |\n"
         "|---|---|---|---:|---:|---|---:|---:|---:|---:|---:|---|---:|---:|\n",
