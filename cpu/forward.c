@@ -57,8 +57,8 @@ struct row_stage {
 static void row_part(void *arg, int part, int n_parts)
 {
     const struct row_stage *s = arg;
-    int first = (int)((int64_t)s->n_rows * part / n_parts);
-    int end = (int)((int64_t)s->n_rows * (part + 1) / n_parts);
+    int first = part_first(s->n_rows, n_parts, part),
+        end = part_first(s->n_rows, n_parts, part + 1);
     for (int row = first; row < end; row++)
         s->fn(s->f, row);
 }

@@ -57,7 +57,7 @@ struct task {
 
 static int first_row(const struct stage *s, int tile)
 {
-    return (int)((int64_t)tile * s->in->n_rows / s->n_tiles);
+    return part_first(s->in->n_rows, s->n_tiles, tile);
 }
 
 static const char *panel_at(const struct weight *w, int panel)
@@ -102,7 +102,7 @@ static void multiply_block(const struct stage *s, struct task t, enum dtype type
     const float *x = a.x + (ptrdiff_t)row * s->in->x_stride;
     float *acc = a.acc;
     for (int i = 0; i < n_tiles; i++) {
-        int first = i * n_rows / n_tiles, n = (i + 1) * n_rows / n_tiles - first;
+        int first = part_first(n_rows, n_tiles, i), n = part_first(n_rows, n_tiles, i + 1) - first;
         a.x = x + (ptrdiff_t)first * s->in->x_stride;
         a.acc = acc + (ptrdiff_t)first * t.n_panels * PANEL;
         s->kernels->floats->multiply(type, t.n_panels, n, &a);
@@ -171,8 +171,8 @@ static struct task task_at(const struct stage *s, struct range r)
         .job = job,
         .panel = panel,
         .n_panels = MIN(r.end - r.first, panel_count(job->w->rows) - panel),
-        .tile = (int)((int64_t)block * s->n_tiles / s->n_blocks),
-        .end_tile = (int)((int64_t)(block + 1) * s->n_tiles / s->n_blocks),
+        .tile = part_first(s->n_tiles, s->n_blocks, block),
+        .end_tile = part_first(s->n_tiles, s->n_blocks, block + 1),
     };
     return t;
 }
@@ -219,7 +219,7 @@ void matmul(struct pool *p, const struct matmul_job *jobs, int n_jobs,
     ASSERT(!in->q || (in->q->n_rows == in->n_rows && in->q->cols == in->cols));
     int tile_rows = s.kernels->rows,
         tiles = (int)MIN(BLOCK_BYTES / row_bytes, BLOCK_ROWS) / tile_rows;
-    s.n_tiles = (in->n_rows + tile_rows - 1) / tile_rows; /* as qrows_begin has it */
+    s.n_tiles = in->q ? in->q->n_tiles : (in->n_rows + tile_rows - 1) / tile_rows;
     s.n_blocks = (s.n_tiles + MAX(tiles, 1) - 1) / MAX(tiles, 1);
     s.unit = claim_unit(s.n_panels, pool_size(p));
     atomic_store_explicit(&s.next, 0, memory_order_relaxed);
@@ -232,8 +232,8 @@ void matmul(struct pool *p, const struct matmul_job *jobs, int n_jobs,
 static void quantise_part(void *arg, int part, int n_parts)
 {
     const struct matmul_input *in = arg;
-    int first = (int)((int64_t)part * in->q->n_tiles / n_parts);
-    int end = (int)((int64_t)(part + 1) * in->q->n_tiles / n_parts);
+    int first = part_first(in->q->n_tiles, n_parts, part);
+    int end = part_first(in->q->n_tiles, n_parts, part + 1);
     for (int row = qrows_first(in->q, first); row < qrows_first(in->q, end); row++)
         qrows_put(in->q, row, in->x + (ptrdiff_t)row * in->x_stride);
 }

@@ -4,11 +4,21 @@
  * pool_run is called by one leader thread (the device's round thread), which works, too. Idle
  * threads spin briefly, then sleep: a round has hundreds of short stages, and between rounds the
  * cores belong to others. Threads are not pinned: with another process on one of two cores half of
- * the time, passes of 1 to 9 rows were about a sixth slower pinned (bench-device's second table).
+ * the time, passes of 1 to 9 rows were about a sixth slower pinned, in the one run that compared
+ * them (bench-device's second table).
  * Every hand-over is an atomic that thread sanitizer understands.
  */
 #ifndef SPECD_CPU_POOL_H
 #define SPECD_CPU_POOL_H
+
+#include <stdint.h>
+
+/* Where part i of n items begins that are cut into n_parts nearly equal ones; it ends where the
+ * next one begins. */
+static inline int part_first(int n, int n_parts, int i)
+{
+    return (int)((int64_t)n * i / n_parts);
+}
 
 struct pool;
 typedef void pool_fn(void *arg, int part, int n_parts);

@@ -24,6 +24,7 @@
 #define SPECD_CPU_QROWS_H
 
 #include "arena.h"
+#include "pool.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -50,7 +51,7 @@ void qrows_put(const struct qrows *q, int row, const float *x);
 /* Tile i has rows qrows_first(q, i) .. qrows_first(q, i + 1). */
 static inline int qrows_first(const struct qrows *q, int tile)
 {
-    return (int)((int64_t)tile * q->n_rows / q->n_tiles);
+    return part_first(q->n_rows, q->n_tiles, tile);
 }
 
 /* ---- records -----------------------------------------------------------------------------------

@@ -162,12 +162,6 @@ DEVICE struct bf16 bf16_of_float(float x)
     return r;
 }
 
-/* Two in a word, as the matrix unit takes them. */
-DEVICE uint32_t bf16_pair(struct bf16 low, struct bf16 high)
-{
-    return (uint32_t)high.bits << 16 | low.bits;
-}
-
 /* Four neighbours. */
 DEVICE float4 bf16_four(uint2 two)
 {
@@ -175,7 +169,8 @@ DEVICE float4 bf16_four(uint2 two)
                        __uint_as_float(two.y << 16), __uint_as_float(two.y & 0xffff0000u));
 }
 
-/* As bf16_pair of bf16_of_float, but a NaN becomes 0x7fff: the device has an instruction for it.
+/* Two in a word, as the matrix unit takes them, by bf16_of_float, but a NaN becomes 0x7fff: the
+ * device has an instruction for it.
  * ISA: Data Movement and Conversion Instructions: cvt; its first source is the upper half. */
 #ifdef SPECD_EMU
 DEVICE uint32_t bf16_pair_of(float low, float high)
