@@ -208,6 +208,17 @@ int weight_panels(const struct weight *w)
     return panel_count(w->rows);
 }
 
+int panels_with(const uint32_t *rows, int n_rows, int32_t *out)
+{
+    int n = 0;
+    for (int p = 0; p < panel_count(n_rows); p++) {
+        uint32_t of_panel = (1u << MIN(PANEL, n_rows - p * PANEL)) - 1;
+        if (rows[p * PANEL / 32] >> p * PANEL % 32 & of_panel)
+            out[n++] = p;
+    }
+    return n;
+}
+
 void weight_pack(const struct weight *w, const struct tensor *t, int first, int end)
 {
     size_t stride = panel_bytes(w->type, w->cols);
