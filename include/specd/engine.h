@@ -15,6 +15,10 @@ struct engine;
 
 #define ENGINE_DRAFTERS_MAX 4
 
+/* Instead of a number of ids, see engine/draft_vocab.h. */
+#define DRAFT_VOCAB_AUTO 0
+#define DRAFT_VOCAB_ALL (-1)
+
 struct engine_config {
     const struct device_ops *device;
     int device_index;                  /* of several of its kind; -1: the device chooses */
@@ -36,6 +40,7 @@ struct engine_config {
     bool reproducible, eager; /* see device_setup */
     int draft_max, draft_min; /* bounds on K */
     int draft_fixed;          /* -1: adapt */
+    int32_t draft_vocab;      /* ids that a draft model drafts, or one of DRAFT_VOCAB_ */
     enum verify_mode default_mode;
     uint64_t kv_bytes; /* 0: choose */
     int max_queue;
