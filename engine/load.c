@@ -100,6 +100,7 @@ static int fill_setup(struct engine *e, char *err, size_t errlen)
         .n_ctx = c->n_ctx > 0 ? c->n_ctx : (int)target->n_ctx,
         .max_rows = c->max_rows,
         .k_max = c->n_drafters > 0 ? MIN(k_max, SPECD_K_MAX) : 0,
+        .k_draft = MAX(c->draft_max, c->draft_fixed),
         .threads = c->threads,
         .reproducible = c->reproducible,
         .eager = c->eager,
