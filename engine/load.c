@@ -78,6 +78,9 @@ static int fill_setup(struct engine *e, char *err, size_t errlen)
     const struct engine_config *c = &e->config;
     const struct model *target = &e->target_file->model;
     int k_max = MAX(MAX(c->draft_max, c->draft_max_host), c->draft_fixed);
+    if (target->n_ctx < 2)
+        return fail(SPECD_EFILE, err, errlen, "%s: a context length of %u leaves no room to answer",
+                    c->model_path, target->n_ctx);
     if (c->n_ctx > 0 && (uint32_t)c->n_ctx > target->n_ctx)
         log_warn("--ctx-size %d is beyond the %u positions the model was trained for", c->n_ctx,
                  target->n_ctx);

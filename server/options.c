@@ -174,6 +174,9 @@ const struct option options[] = {
     {INT("max-connections-per-ip", max_connections_per_ip), .flags = RELOADS, .max = 1 << 20,
      .help = "connections of one client address; 0: any number (default: three quarters of all, at "
              "least 256; an IPv6 /64 counts as one address, unix sockets are not counted)"},
+    {STRING("allowed-host", allowed_host), .value = "NAMES",
+     .help = "names, in a comma list, by which a server on loopback without keys may be called "
+             "beside those of loopback and of --cors-origin; to others it answers 421"},
     {STRING("cors-origin", cors_origin), .value = "ORIGIN",
      .help = "allow web pages of this origin, or * (default: none)"},
     {STRING("access-log", access_log), .flags = RELOADS, .value = "FILE",

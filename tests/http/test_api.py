@@ -457,6 +457,7 @@ class Keys(ServerCase):
     def test_keys(self):
         for headers, ok in (({"Authorization": "Bearer sesame"}, True),
                             ({"authorization": "bearer  sesame"}, True),
+                            ({"Authorization": "Bearer sesame "}, True),
                             ({"X-Api-Key": "sesame"}, True), ({}, False),
                             ({"Authorization": "Bearer sesamE"}, False),
                             ({"Authorization": "Bearer sesam"}, False),
