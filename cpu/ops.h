@@ -22,13 +22,11 @@
 struct ops {
     /* y = x / sqrt(mean(x^2) + eps) * w; y may be x. (n) */
     void (*rms_norm)(float *y, const float *x, const float *w, int n, float eps);
-    /* x += y. (n) */
-    void (*add)(float *x, const float *y, int n);
     /* x = (x * rotation[i] + partner * rotation[n + i]) * scale for elements i < n, n even, whose
      * partner is the neighbour, (0, 1), (2, 3) .., or the one half of n away. */
     void (*rotate)(float *x, const float *rotation, int n, bool neighbours, float scale);
-    /* gate = gate / (1 + exp(-gate)) * up. (n) */
-    void (*silu_mul)(float *gate, const float *up, int n);
+    /* y = gate / (1 + exp(-gate)) * up; y may be gate. (n) */
+    void (*silu_mul)(float *y, const float *gate, const float *up, int n);
     /* The two products of attention, over blocks of keys and values as kvmem.h lays them out.
      * Every sum takes its terms one by one, in order, from 0 or from what v holds.
      * Behind the last block there are KV_AHEAD more pointers, to what is read next.
