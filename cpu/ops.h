@@ -44,6 +44,8 @@ struct ops {
     void (*blend)(float *acc, float a, const float *x, float b, int n);
     /* y = x / d. (n) */
     void (*divide)(float *y, const float *x, float d, int n);
+    /* y = x in bf16, rounded to nearest, ties to even. (n) */
+    void (*narrow)(uint16_t *y, const float *x, int n);
     /* exp of one number, the same as inside exp_sum. */
     float (*exp)(float x);
 };
@@ -55,17 +57,5 @@ extern const struct ops ops_portable, ops_avx2, ops_avx512; /* x86: the last two
 int ops_tables(const struct ops *tables[OPS_TABLES]);
 /* The fastest of them. */
 const struct ops *ops_get(void);
-
-/* Rounds to nearest, ties to even; a NaN stays one. */
-static inline uint16_t bf16_of_float(float f)
-{
-    union {
-        float f;
-        uint32_t u;
-    } v = {f};
-    if (f != f)
-        return (uint16_t)(v.u >> 16 | 0x40);
-    return (uint16_t)((v.u + 0x7fff + (v.u >> 16 & 1)) >> 16);
-}
 
 #endif

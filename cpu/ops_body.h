@@ -133,6 +133,15 @@ LANES_TARGET static void divide(float *y, const float *x, float d, int n)
         y[i] = x[i] / d;
 }
 
+LANES_TARGET static void narrow(uint16_t *y, const float *x, int n)
+{
+    int i = 0;
+    for (; i + WIDE <= n; i += WIDE)
+        wide_store_bf16(y + i, wide_load(x + i));
+    for (; i < n; i++)
+        y[i] = bf16_from_f32(x[i]);
+}
+
 LANES_TARGET static float exp_one(float x)
 {
     float f[WIDE];
@@ -149,5 +158,6 @@ const struct ops OPS_TABLE = {
     .exp_sum = exp_sum,
     .blend = blend,
     .divide = divide,
+    .narrow = narrow,
     .exp = exp_one,
 };

@@ -9,6 +9,7 @@
 #include "matmul.h"
 #include "specd/util.h"
 
+#include <float.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,6 +29,7 @@ static void random_floats(float *x, int n, float size, uint64_t *seed)
 
 /* What one table makes of random input, all of it in one place. */
 struct results {
+    uint16_t narrow[N_MAX];
     float norm[N_MAX], silu[N_MAX], soft[N_MAX], soft_max, soft_sum, blend[N_MAX];
     float quotient[N_MAX], turned[2][N_MAX], exps[4];
 };
@@ -39,6 +41,7 @@ static void run(const struct ops *ops, int n, struct results *r)
     memset(r, 0, sizeof(*r));
     random_floats(x, n, 4.0f, &seed);
     random_floats(w, n, 2.0f, &seed);
+    ops->narrow(r->narrow, x, n);
     ops->rms_norm(r->norm, x, w, n, 1e-5f);
     ops->silu_mul(r->silu, x, w, n);
     memcpy(r->soft, x, sizeof(float) * (size_t)n);
@@ -148,26 +151,44 @@ static void test_nan_stays(void **state)
         }
         assert_true(isnan(tables[t]->exp(NAN)));
     }
-    assert_int_equal(bf16_of_float(NAN) & 0x7f80, 0x7f80);
-    assert_true((bf16_of_float(NAN) & 0x7f) != 0);
 }
 
-static void test_bf16_rounding(void **state)
+static void test_narrow(void **state)
 {
+    static const float x[] = {1.0f,
+                              1.0f + 0x1p-8f,           /* tie: to even */
+                              1.0f + 0x1p-7f + 0x1p-8f, /* tie: to even */
+                              1.0f + 0x1p-8f + 0x1p-20f,
+                              -INFINITY,
+                              FLT_MAX,
+                              -0.0f};
+    static const uint16_t y[] = {0x3f80, 0x3f80, 0x3f82, 0x3f81, 0xff80, 0x7f80, 0x8000};
+    const struct ops *tables[OPS_TABLES];
     (void)state;
-    assert_int_equal(bf16_of_float(1.0f), 0x3f80);
-    assert_int_equal(bf16_of_float(1.0f + 0x1p-8f), 0x3f80);           /* tie: to even */
-    assert_int_equal(bf16_of_float(1.0f + 0x1p-7f + 0x1p-8f), 0x3f82); /* tie: to even */
-    assert_int_equal(bf16_of_float(1.0f + 0x1p-8f + 0x1p-20f), 0x3f81);
-    assert_int_equal(bf16_of_float(-INFINITY), 0xff80);
+    for (int t = 0, count = ops_tables(tables); t < count; t++)
+        for (int at = 0; at < 16; at++) {
+            float from[40];
+            uint16_t to[41];
+            for (int i = 0; i < 40; i++)
+                from[i] = i % 16 == at ? NAN : x[i % 7];
+            to[40] = 12345;
+            tables[t]->narrow(to, from, 40);
+            assert_int_equal(to[40], 12345);
+            for (int i = 0; i < 40; i++) {
+                if (i % 16 == at)
+                    assert_true((to[i] & 0x7f80) == 0x7f80 && (to[i] & 0x7f) != 0);
+                else
+                    assert_int_equal(to[i], y[i % 7]);
+            }
+        }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tables_agree),  cmocka_unit_test(test_values),
-        cmocka_unit_test(test_exp),           cmocka_unit_test(test_nan_stays),
-        cmocka_unit_test(test_bf16_rounding),
+        cmocka_unit_test(test_tables_agree), cmocka_unit_test(test_values),
+        cmocka_unit_test(test_exp),          cmocka_unit_test(test_nan_stays),
+        cmocka_unit_test(test_narrow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
