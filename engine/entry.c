@@ -161,6 +161,8 @@ static void set_drafting(struct engine *e, struct seq *s)
         s->no_draft = why_no_drafter(e, s->req);
     else if (s->k_max == 0 || s->k_fixed == 0)
         s->no_draft = "the request or the server set K to 0";
+    if (!seq_drafts_from(s, DRAFT_FROM_HOST))
+        s->k_max = s->k_max_model;
     if (s->n_drafters == 0)
         s->k_fixed = s->k_max = s->k_min = 0;
     if (e->pools && s->req->cache_salt)
@@ -262,13 +264,13 @@ static void enter_prompt(struct engine *e, struct seq *s, const struct prepared 
             s->constraint = constraint_create(&e->constraints, prompt->grammar, &s->params,
                                               MAX(s->k_max, s->k_fixed));
         s->prediction = prediction_ref(prompt->prediction);
-        seq_begin_drafts(s, &(struct draft_text){
-                                .n_ctx = e->setup.n_ctx,
-                                .n_prompt = s->n_prompt,
-                                .constraint = s->constraint,
-                                .prediction = s->prediction,
-                                .shared = may_look_at_others(s) ? s->pool : NULL,
-                            });
+        s->about = (struct draft_text){
+            .n_ctx = e->setup.n_ctx,
+            .n_prompt = s->n_prompt,
+            .constraint = s->constraint,
+            .prediction = s->prediction,
+            .shared = may_look_at_others(s) ? s->pool : NULL,
+        };
         if (!can_draw(e, s))
             rc = fail(SPECD_EINVAL, err, sizeof err, "%s: all bans together leave no token to draw",
                       s->params.allowed ? "allowed_token_ids" : "logit_bias");

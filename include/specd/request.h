@@ -188,13 +188,14 @@ struct request {
     struct request_format format;
     struct chat_value *schema_values; /* owned: what format.schema points to */
     char *schema_text;                /* owned: the strings of schema_values */
-    struct request *schema_owner; /* whose schema_values are pointed to: a reference, or NULL */
+    struct request *schema_owner; /* whose schema and prediction are pointed to: a reference, or NULL */
     bool stream;
     struct request_params params;
     struct buf storage; /* owned bytes that stops, messages and prompt may point into */
     char *cache_salt;   /* or NULL */
-    char *prediction;   /* what the client expects the answer to be, or NULL */
+    const char *prediction; /* what the client expects the answer to be, or NULL */
     size_t prediction_len;
+    char *prediction_text; /* owned: what prediction points to, where there is no schema_owner */
     /* The first of several requests for one prompt (n > 1), submitted before this one, or NULL: the
      * prompt is then prepared and computed once. A reference of its own. */
     struct request *parent;
