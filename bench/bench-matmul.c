@@ -77,7 +77,7 @@ static struct tensor tensor_make(enum dtype type, uint32_t rows, uint32_t cols)
         if (type != DT_Q4_0 && type != DT_Q5_0 && type != DT_Q8_0 && type != DT_Q6_K)
             memcpy(data + b + 2, &scale, 2);
     }
-    return (struct tensor){data, type, rows, cols};
+    return (struct tensor){data, type, rows, cols, 0};
 }
 
 /* Copies of one matrix, a pass of them in each window. */

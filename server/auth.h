@@ -25,7 +25,8 @@ struct auth {
     struct keys keys;
 };
 
-/* path and key may be NULL. SPECD_EFILE when the file can't be read or holds no key. */
+/* path and key may be NULL. SPECD_EFILE when the file can't be read or holds no key, or a line that
+ * is none; SPECD_EINVAL for such a key. */
 int keys_load(struct keys *k, const char *path, const char *key, char *err, size_t errlen);
 void keys_free(struct keys *k);
 
@@ -35,6 +36,7 @@ void auth_replace(struct auth *a, struct keys *k);
 void auth_free(struct auth *a);
 /* Would it be open to all without a file? */
 bool auth_needs_file(struct auth *a);
+bool auth_is_open(struct auth *a); /* no keys are configured */
 
 /* authorization is the header's value ("Bearer KEY"), x_api_key the other header's; NULL when not
  * sent. True when no keys are configured. */

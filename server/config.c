@@ -145,30 +145,18 @@ static void read_environment(struct loader *l, char **environment)
             warn_unknown(*v, len);
         } else if (!is_given(l, o)) {
             env_name(o, where, sizeof where);
-            give(l, o, equals + 1, FROM_ENV, where);
+            size_t n = strlen(equals + 1);
+            const char *text = equals + 1;
+            text_trim(&text, &n); /* a mounted secret ends in a line end */
+            char *value = xstrndup(text, n);
+            give(l, o, value, FROM_ENV, where);
+            wipe(value);
+            free(value);
         }
     }
 }
 
 /* ---- file */
-
-static int read_text(const char *path, struct buf *out, char *err, size_t errlen)
-{
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return fail(SPECD_EFILE, err, errlen, "%s: %s", path, strerror(errno));
-    char block[4096];
-    size_t n;
-    while ((n = fread(block, 1, sizeof block, f)) > 0 && out->len <= FILE_BYTES_MAX)
-        buf_add(out, block, n);
-    bool ok = !ferror(f) && out->len <= FILE_BYTES_MAX;
-    fclose(f);
-    if (!ok)
-        return fail(SPECD_EFILE, err, errlen, "%s: unreadable, or larger than %d bytes", path,
-                    FILE_BYTES_MAX);
-    buf_add(out, "", 0);
-    return 0;
-}
 
 /* Numbers and booleans as the text that the command line would have. */
 static bool member_text(const struct json *m, char *out, size_t cap)
@@ -231,7 +219,7 @@ static int read_file(struct loader *l)
     struct buf text = {0};
     if (!path)
         return 0;
-    int rc = read_text(path, &text, l->err, l->errlen) < 0 ? SPECD_EINVAL : 0;
+    int rc = file_read(path, FILE_BYTES_MAX, &text, l->err, l->errlen) < 0 ? SPECD_EINVAL : 0;
     if (rc == 0)
         rc = read_members(l, path, &text);
     buf_free(&text);
@@ -258,6 +246,9 @@ static int apply(struct loader *l, struct config *c)
 static int check_together(struct config *c, char *err, size_t errlen)
 {
     struct engine_config *e = &c->engine;
+    bool bounded = e->draft_max >= 0;
+    e->draft_max_host = MIN(bounded ? e->draft_max : DRAFT_MAX_HOST, SPECD_K_MAX);
+    e->draft_max = MIN(bounded ? e->draft_max : DRAFT_MAX_MODEL, SPECD_K_MAX);
     if (e->draft_min > e->draft_max)
         return fail(SPECD_EINVAL, err, errlen, "--draft-min %d is above --draft-max %d",
                     e->draft_min, e->draft_max);
@@ -278,7 +269,7 @@ int config_load(struct config *c, int argc, char **argv, char **environment, cha
 {
     struct loader l = {xcalloc(n_options, sizeof(struct setting)), err, errlen};
     c->settings = l.given;
-    c->engine.draft_fixed = c->max_connections_per_ip = -1;
+    c->engine.draft_max = c->engine.draft_fixed = c->max_connections_per_ip = -1;
     c->engine.synthetic_acceptance = -1;
     int rc = read_arguments(&l, argc, argv);
     if (rc == 0) {
@@ -331,7 +322,7 @@ int config_resolve(struct config *c, char *err, size_t errlen)
     }
     if (c->chat_template_file) {
         struct buf text = {0};
-        rc = read_text(c->chat_template_file, &text, err, errlen);
+        rc = file_read(c->chat_template_file, FILE_BYTES_MAX, &text, err, errlen);
         c->engine.chat_template = c->chat_template = buf_take(&text);
     }
     return rc;

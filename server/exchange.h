@@ -42,8 +42,10 @@ struct exchange {
     /* HTTP thread */
     struct server *server;
     struct peer *peer;
-    const struct route *route;           /* NULL: no such path */
-    const char *method;                  /* a static string */
+    const struct route *route; /* NULL: no such path */
+    const char *method;        /* a static string; NULL: its header is not complete yet */
+    const char *target;        /* libmicrohttpd's, until then */
+    size_t target_len;
     char request_id[REQUEST_ID_MAX + 1]; /* the client's, or one of our own */
     struct buf body;
     size_t received; /* bytes of body, kept or not */

@@ -3,6 +3,8 @@
 #include "server.h"
 #include "specd/error.h"
 
+#include <arpa/inet.h>
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,30 +49,103 @@ const char *head_traceparent(const struct exchange *ex)
 }
 
 struct header_scan {
+    const char *at; /* where the next line must begin */
     int lengths, encodings, hosts;
-    bool bad_name;
+    const char *error;
 };
 
-static enum MHD_Result scan_header(void *cls, enum MHD_ValueKind kind, const char *name,
-                                   const char *value)
+static bool has_controls(const char *s)
 {
-    struct header_scan *scan = cls;
-    (void)kind;
-    (void)value;
-    scan->lengths += strcasecmp(name, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0;
-    scan->encodings += strcasecmp(name, MHD_HTTP_HEADER_TRANSFER_ENCODING) == 0;
-    scan->hosts += strcasecmp(name, MHD_HTTP_HEADER_HOST) == 0;
-    scan->bad_name |= name[strcspn(name, " \t")] != '\0'; /* "Content-Length : 3" */
-    return MHD_YES;
+    for (; *s; s++) {
+        if ((*s >= 0 && *s < ' ' && *s != '\t') || *s == 0x7f)
+            return true;
+    }
+    return false;
 }
 
-const char *head_framing_error(const struct exchange *ex, const char *version)
+static bool is_token(const char *s)
+{
+    static const char signs[] = "!#$%&'*+-.^_`|~";
+    if (!*s)
+        return false;
+    for (; *s; s++) {
+        if (!isalnum((unsigned char)*s) && !strchr(signs, *s))
+            return false;
+    }
+    return true;
+}
+
+/* A host and a port, as far as their letters go. */
+static bool is_host(const char *s)
+{
+    static const char signs[] = "-._~!$&'()*+,;=%:[]";
+    for (; *s; s++) {
+        if (!isalnum((unsigned char)*s) && !strchr(signs, *s))
+            return false;
+    }
+    return true;
+}
+
+/*
+ * libmicrohttpd leaves the lines where they came in, with NULs for colons and line ends, and gives
+ * strings that end at the first NUL. A folded line it joins to the name of the one before,
+ * elsewhere; a bare LF, or a NUL in a line, leaves another distance to the next. So a line that
+ * does not begin where the one before must have ended is refused, whatever made it so.
+ */
+static enum MHD_Result scan_header(void *cls, enum MHD_ValueKind kind, const char *name,
+                                   size_t name_len, const char *value, size_t value_len)
+{
+    struct header_scan *scan = cls;
+    const char *colon = name + name_len;
+    (void)kind;
+    if (name != scan->at || value != colon + 1 + strspn(colon + 1, " \t")) {
+        scan->error = "a header line is folded, holds a NUL or ends without CR";
+        return MHD_NO;
+    }
+    scan->at = value + value_len + 2;
+    scan->lengths += strcasecmp(name, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0;
+    scan->encodings += strcasecmp(name, MHD_HTTP_HEADER_TRANSFER_ENCODING) == 0;
+    bool host = strcasecmp(name, MHD_HTTP_HEADER_HOST) == 0;
+    scan->hosts += host;
+    if (!is_token(name))
+        scan->error = "a header's name holds a blank or a sign that names may not hold";
+    else if (has_controls(value))
+        scan->error = "a header holds a control character";
+    else if (host && !is_host(value))
+        scan->error = "the Host header is no host";
+    return scan->error ? MHD_NO : MHD_YES;
+}
+
+/* method points to the first byte of the header; MHD counts its bytes. */
+static bool ends_at(const struct exchange *ex, const char *method, const char *end)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(ex->conn, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    return info && end == method + info->header_size;
+}
+
+static const char *target_error(const struct exchange *ex, const char *version)
+{
+    if (version != ex->target + ex->target_len + 1)
+        return "the target holds a NUL";
+    for (const char *c = ex->target; *c; c++) { /* the path: a query is taken apart by now */
+        if ((*c >= 0 && *c <= ' ') || *c == 0x7f)
+            return "the target holds a blank or a control character";
+    }
+    return NULL;
+}
+
+const char *head_framing_error(const struct exchange *ex, const char *method, const char *version)
 {
     const char *encoding = header(ex, MHD_HTTP_HEADER_TRANSFER_ENCODING);
-    struct header_scan scan = {0};
-    MHD_get_connection_values(ex->conn, MHD_HEADER_KIND, scan_header, &scan);
-    if (scan.bad_name)
-        return "a header's name holds a blank";
+    struct header_scan scan = {.at = version + strlen(version) + 2};
+    scan.error = target_error(ex, version);
+    if (!scan.error)
+        MHD_get_connection_values_n(ex->conn, MHD_HEADER_KIND, scan_header, &scan);
+    if (!scan.error && !ends_at(ex, method, scan.at + 2))
+        scan.error = "a header line holds a NUL or ends without CR";
+    if (scan.error)
+        return scan.error;
     if (scan.hosts > 1 || (scan.hosts == 0 && strcmp(version, MHD_HTTP_VERSION_1_1) == 0))
         return "there must be one Host header";
     if (scan.lengths + scan.encodings > 1)
@@ -79,6 +154,64 @@ const char *head_framing_error(const struct exchange *ex, const char *version)
         return "unsupported Transfer-Encoding";
     return NULL;
 }
+
+/* ---- which host */
+
+/* name[0..len) is this machine's own: localhost, or an address of the loopback interface. */
+static bool is_loopback_name(const char *name, size_t len)
+{
+    static const char local[] = "localhost", v6[] = "[::1]", v4[] = "127.";
+    char text[INET_ADDRSTRLEN];
+    struct in_addr address;
+    const size_t n = sizeof local - 1;
+    if (len >= n && strncasecmp(name + len - n, local, n) == 0)
+        return len == n || name[len - n - 1] == '.';
+    if (len == sizeof v6 - 1 && memcmp(name, v6, len) == 0)
+        return true;
+    if (len >= sizeof text || strncmp(name, v4, sizeof v4 - 1) != 0)
+        return false;
+    memcpy(text, name, len);
+    text[len] = '\0';
+    return inet_pton(AF_INET, text, &address) == 1;
+}
+
+/* The name in "name:port", without the dot that may end it. */
+static size_t host_len(const char *host)
+{
+    size_t len =
+        host[0] == '[' ? strcspn(host, "]") + (strchr(host, ']') != NULL) : strcspn(host, ":");
+    return len > 0 && host[len - 1] == '.' ? len - 1 : len;
+}
+
+/* Whether name[0..len) is one of a comma list. */
+static bool is_listed(const char *list, const char *name, size_t len)
+{
+    while (list && *list) {
+        size_t n = strcspn(list, ",");
+        if (n == len && strncasecmp(list, name, n) == 0)
+            return true;
+        list += n + (list[n] == ',');
+    }
+    return false;
+}
+
+/* A page of another site can let its own name point to this machine (DNS rebinding) and so use a
+ * server that only local programs should reach, without keys. Its Host then is that name. */
+static bool is_foreign_host(const struct exchange *ex)
+{
+    const struct server *s = ex->server;
+    const char *host = header(ex, MHD_HTTP_HEADER_HOST), *origin = s->config->cors_origin;
+    if (!s->listener.loopback || !host || !*host || !auth_is_open(&ex->server->auth))
+        return false;
+    size_t len = host_len(host);
+    if (is_loopback_name(host, len) || is_listed(s->config->allowed_host, host, len))
+        return false;
+    const char *site = origin ? strstr(origin, "://") : NULL;
+    bool is_site = site && host_len(site + 3) == len && strncasecmp(site + 3, host, len) == 0;
+    return !is_site && !(origin && strcmp(origin, "*") == 0);
+}
+
+/* ---- the rest */
 
 static bool is_json(const struct exchange *ex)
 {
@@ -107,6 +240,8 @@ int head_check(const struct exchange *ex)
 {
     const struct route *r = ex->route;
     struct server *s = ex->server;
+    if (is_foreign_host(ex))
+        return SPECD_EHOST;
     if (!r)
         return SPECD_ENOTFOUND;
     if (!method_fits(r, ex->method))

@@ -8,9 +8,10 @@
 
 #include "exchange.h"
 
-/* Where the body ends must be beyond doubt, or a proxy in front may see another request there.
- * NULL, or what is wrong; the connection can't be used any more then. */
-const char *head_framing_error(const struct exchange *ex, const char *version);
+/* Where header lines and the body end must be beyond doubt, or a proxy in front may see another
+ * request there (RFC 9112, 2.2, 5 and 6). method and version are libmicrohttpd's. NULL, or what is
+ * wrong; the connection can't be used any more then. */
+const char *head_framing_error(const struct exchange *ex, const char *method, const char *version);
 /* Sets the exchange's request id. */
 void head_request_id(struct exchange *ex);
 /* The client's W3C trace context, to be sent back; NULL when there is none or it is malformed. */

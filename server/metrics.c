@@ -170,6 +170,12 @@ enum MHD_Result api_metrics(struct exchange *ex)
     engine_stats(engine, &s);
     gauges(&w, &s, info);
     counters(&w, &s);
+    const struct labelled dropped[] = {
+        {"log", (double)log_dropped()},
+        {"access", (double)access_dropped(&ex->server->access)},
+    };
+    labelled_counter(&w, SPECD_ONLY, "log_lines_dropped_total", "log", dropped, COUNT_OF(dropped),
+                     "Lines that neither the log nor its buffer took.");
     histogram(&w, "time_to_first_token_seconds", &s.ttft,
               "From a request's arrival to its first token.");
     histogram(&w, "inter_token_latency_seconds", &s.itl, "Between two tokens of a request.");

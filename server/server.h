@@ -15,6 +15,7 @@
 #include "jobs.h"
 #include "exchange.h"
 #include "fields.h"
+#include "listen.h"
 #include "live_limits.h"
 #include "peer.h"
 
@@ -33,7 +34,7 @@ struct server {
     struct peers peers;
     struct jobs jobs;
     struct MHD_Daemon *daemon;
-    char url[160];
+    struct listener listener;
     atomic_bool draining; /* from the signal on, before the engine knows */
     atomic_bool stopping; /* no connection may be suspended any more */
     size_t body_bytes;    /* kept bodies of all exchanges; HTTP thread */
@@ -58,6 +59,8 @@ struct route {
 
 /* ---- http.c: libmicrohttpd's callbacks; cls is the server */
 enum MHD_Result http_on_connect(void *cls, const struct sockaddr *addr, socklen_t len);
+/* Before libmicrohttpd takes the target apart; makes the exchange. */
+void *http_on_target(void *cls, const char *target, struct MHD_Connection *conn);
 enum MHD_Result http_on_request(void *cls, struct MHD_Connection *conn, const char *url,
                                 const char *method, const char *version, const char *data,
                                 size_t *size, void **con_cls);
