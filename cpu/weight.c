@@ -251,6 +251,17 @@ int weight_panels(const struct weight *w)
     return panel_count(w->rows);
 }
 
+int panels_with(const uint32_t *rows, int n_rows, int32_t *out)
+{
+    int n = 0;
+    for (int p = 0; p < panel_count(n_rows); p++) {
+        uint32_t of_panel = (1u << MIN(PANEL, n_rows - p * PANEL)) - 1;
+        if (rows[p * PANEL / 32] >> p * PANEL % 32 & of_panel)
+            out[n++] = p;
+    }
+    return n;
+}
+
 /* Some columns of all 16 rows at a time, so that what they share stays in the first cache. */
 #define PACK_COLS 256
 

@@ -136,6 +136,7 @@ static int send_slot(struct engine *e, struct seq *s)
             .rows = {s->cached_target_len, s->cached_draft_len},
             .round = s->round,
         };
+        config.params.draft_ids = draft_vocab_of(&e->draft_vocab, s->tokens, s->n_prompt);
         rc = e->ops->slot_set(e->dev, s->slot, &config);
         s->slot_is_new = false;
     }

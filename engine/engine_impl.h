@@ -13,6 +13,7 @@
 #include "mailbox.h"
 #include "model/model_file.h"
 #include "draft_len.h"
+#include "draft_vocab.h"
 #include "prepare.h"
 #include "scheduler.h"
 #include "seq.h"
@@ -51,6 +52,7 @@ struct engine {
     struct chat_template *chat;
     struct prepare_tables prepare;
     struct constraint_tables constraints; /* the engine thread's */
+    struct draft_vocab draft_vocab;       /* likewise */
 
     /* engine thread */
     uv_loop_t loop;

@@ -41,6 +41,19 @@ static int set_draft(struct config *c, const char *text, char *err, size_t errle
     return draft_spec_parse(c, text, err, errlen);
 }
 
+static int set_draft_vocab(struct config *c, const char *text, char *err, size_t errlen)
+{
+    int word = enum_index("auto|all", text);
+    char *end;
+    errno = 0;
+    long n = strtol(text, &end, 10);
+    if (word < 0 && (*text < '0' || *text > '9' || *end || errno || n < 1 || n > SPECD_VOCAB_MAX))
+        return fail(SPECD_EINVAL, err, errlen, "must be auto, all or an integer in 1..%d",
+                    SPECD_VOCAB_MAX);
+    c->engine.draft_vocab = word < 0 ? (int32_t)n : word == 0 ? DRAFT_VOCAB_AUTO : DRAFT_VOCAB_ALL;
+    return 0;
+}
+
 /* Of types, those that a device lacks it refuses itself. */
 static int set_weights_of(enum weight_type *out, const char *text, char *err, size_t errlen)
 {
@@ -109,6 +122,9 @@ const struct option options[] = {
     {FLAG("lookup-shared", engine.lookup_shared), .fallback = "false",
      .help = "lookup also in recent outputs of requests with the same cache_salt: what is accepted "
              "then tells something of others (docs/deploy.md)"},
+    {CUSTOM("draft-vocab", set_draft_vocab), .value = "auto|N|all", .fallback = "auto",
+     .help = "ids that a draft model drafts beside special tokens and those of the prompt: the N "
+             "lowest; auto: those in MODEL.draft-vocab, 32768 of a large BPE vocabulary, or all"},
     {CUSTOM("default-mode", set_default_mode), .value = "MODE", .fallback = "ratio",
      .help = "verification when a request leaves it open: ratio, block or coupled"},
     {FLAG("reproducible", engine.reproducible), .fallback = "false",
