@@ -17,6 +17,7 @@
 #include "scheduler.h"
 #include "seq.h"
 #include "specd/engine.h"
+#include "specd/fair_queue.h"
 
 #include <uv.h>
 
@@ -69,6 +70,8 @@ struct engine {
     uint64_t collected_ns, iteration_began_ns;
     struct engine_stats stats;
     uint64_t n_arrivals;
+    struct fair_queue unprepared; /* requests whose prompts wait for the thread pool */
+    int n_preparing;              /* on it */
     uint64_t drain_deadline_ns;
 };
 

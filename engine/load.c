@@ -330,6 +330,7 @@ int engine_load(struct engine *e, char *err, size_t errlen)
     else if (e->setup.n_self_layers > 0)
         e->sched.draft_ctx = e->setup.n_ctx;
     e->sched.synthetic_acceptance = e->config.synthetic_acceptance;
+    e->prepare.max_ids = (size_t)e->setup.n_ctx;
     fill_info(e, n_blocks);
     return warmup_measure(e, err, errlen);
 }
@@ -340,6 +341,7 @@ void engine_unload(struct engine *e)
         e->ops->close(e->dev);
     kv_free(e->kv);
     free(e->cost);
+    fair_clear(&e->unprepared);
     constraint_tables_fini(&e->constraints);
     grammar_cache_free(e->prepare.grammars);
     chat_template_free(e->chat);

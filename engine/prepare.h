@@ -18,6 +18,7 @@ struct prepare_tables {
     const struct tokenizer *tokenizer;
     const struct chat_template *chat; /* NULL: the model has none */
     struct grammar_cache *grammars;
+    size_t max_ids; /* a prompt that has more can't be used, and is not prepared to its end */
 };
 
 struct prepared {
@@ -28,7 +29,7 @@ struct prepared {
 };
 void prepared_free(struct prepared *p);
 
-/* EINVAL names the field; ECANCELED when req->cancelled became true. */
+/* EINVAL and ECONTEXT name the field; ECANCELED when req->cancelled became true. */
 int prepare_prompt(const struct prepare_tables *t, const struct request *req, struct prepared *out,
                    char *err, size_t errlen);
 

@@ -174,6 +174,14 @@ enum MHD_Result api_metrics(struct exchange *ex)
         {"log", (double)log_dropped()},
         {"access", (double)access_dropped(&ex->server->access)},
     };
+    struct server *server = ex->server;
+    metric(&w, SPECD_ONLY, "request_memory_bytes", "gauge", (double)server->clients.held,
+           "Memory of requests and answers under way, as --request-memory counts it.");
+    metric(&w, SPECD_ONLY, "request_memory_refused_total", "counter",
+           (double)server->clients.refused, "Bodies and requests refused for --request-memory.");
+    metric(&w, SPECD_ONLY, "unread_answers_total", "counter",
+           (double)atomic_load(&server->peers.n_unread),
+           "Connections cut off because nothing of an answer was read.");
     labelled_counter(&w, SPECD_ONLY, "log_lines_dropped_total", "log", dropped, COUNT_OF(dropped),
                      "Lines that neither the log nor its buffer took.");
     histogram(&w, "time_to_first_token_seconds", &s.ttft,
