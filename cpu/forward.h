@@ -28,11 +28,10 @@ struct forward {
     /* Activations, (max_rows, width) each; strides are the widths rounded up to whole cache lines,
      * of the wider model. */
     float *x;               /* (T, C) the residual stream */
-    float *h;               /* (T, C) normalised, input of the matrices */
+    float *h;               /* (T, C) normalised, input of the matrices, where rows are many */
     float *q;               /* (T, H*D) */
     float *k, *v;           /* (T, G*D) */
     float *attn;            /* (T, H*D) */
-    float *o;               /* (T, C) what a half layer adds */
     float *gate, *up;       /* (T, F) */
     float *rotation;        /* (T, 2, rope_dim): cosines and sines, as ops.h's rotate takes them */
     struct qrows quantised; /* (T, widest) what integer matrices multiply */

@@ -42,16 +42,24 @@ struct matmul_job {
     const float *bias; /* (w->rows) or NULL */
     float *y;          /* (T, w->rows), row stride y_stride floats */
     int y_stride;
+    bool adds; /* to what y holds */
 };
-/* What they multiply. Rows of x are 32-byte aligned. */
+/* Writes a row, (cols) floats; any thread, rows in any order. */
+typedef void matmul_row_fn(const void *arg, int row, float *to);
+/* What they multiply. Few rows are made by each thread for itself, as a row takes less time than
+ * another thread's rows take to come over, and than threads take to meet. So make may be called
+ * several times for a row, and then writes elsewhere than to x. */
 struct matmul_input {
-    const float *x; /* (n_rows, cols) with row stride x_stride floats, n_rows >= 1 */
+    float *x; /* (n_rows, cols) with row stride x_stride floats, n_rows >= 1 */
     int x_stride, n_rows, cols;
-    struct qrows *q; /* the same rows quantised; NULL: integer weights multiply x */
+    matmul_row_fn *make; /* makes the rows, perhaps in x; NULL: x holds them */
+    const void *arg;
+    struct qrows *q; /* room for them as integers; NULL: integer weights multiply x */
+    bool ready;      /* x and, where some weights are integers, q hold the rows */
 };
-/* Puts all rows of x into in->q, once for all products of these rows. */
-void matmul_quantise(struct pool *p, const struct matmul_input *in);
 void matmul(struct pool *p, const struct matmul_job *jobs, int n_jobs,
             const struct matmul_input *in);
+/* Makes the rows, in q too unless it is NULL, for several calls of matmul. */
+void matmul_rows(struct pool *p, struct matmul_input *in);
 
 #endif

@@ -151,13 +151,6 @@ struct run {
     int queries; /* to an item of attention */
 };
 
-#define TRY(call)         \
-    do {                  \
-        int rc_ = (call); \
-        if (rc_ != 0)     \
-            return rc_;   \
-    } while (0)
-
 /* A request's rows must have one kernel, so that none depends on how its prompt was cut: which one,
  * is a matter of the set of rows alone, and with `reproducible` not even of that. */
 static bool wants_matrix(const struct gpu_forward *f, const struct gpu_pass *p)

@@ -57,17 +57,22 @@ static int32_t next_steps(int32_t k)
     return k < 4 ? k + 1 : k < 8 ? k + 2 : 2 * k;
 }
 
+static int32_t most_steps(const struct device_setup *setup)
+{
+    return setup->k_draft > 0 ? MIN(setup->k_draft, setup->k_max) : setup->k_max;
+}
+
 static void add_batches(struct shape_list *l, int32_t n_seqs, bool has_draft)
 {
-    int32_t k_max = l->setup->k_max;
+    int32_t k_max = l->setup->k_max, steps = most_steps(l->setup);
 
     add(l, n_seqs, 0, n_seqs);
     if (k_max > 0) /* drafts of the host's */
         add(l, n_seqs, 0, n_seqs * (MIN(k_max, 4) + 1));
-    for (int32_t k = 1; has_draft && k < k_max; k = next_steps(k))
+    for (int32_t k = 1; has_draft && k < steps; k = next_steps(k))
         add(l, n_seqs, k, n_seqs * (k + 1));
-    if (has_draft && k_max > 0)
-        add(l, n_seqs, k_max, n_seqs * (k_max + 1));
+    if (has_draft && steps > 0)
+        add(l, n_seqs, steps, n_seqs * (steps + 1));
 }
 
 int graph_shapes(struct round_shape shapes[GRAPHS_MAX], const struct device_setup *setup,
@@ -77,7 +82,7 @@ int graph_shapes(struct round_shape shapes[GRAPHS_MAX], const struct device_setu
 
     for (int32_t k = 0; k <= setup->k_max; k++) {
         add(&l, 1, 0, k + 1);
-        if (has_draft)
+        if (has_draft && k <= most_steps(setup))
             add(&l, 1, k, k + 1);
     }
     for (int32_t n = 4; n < 4 * setup->n_slots && setup->n_slots > 1; n *= 4)

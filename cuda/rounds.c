@@ -2,13 +2,6 @@
 
 #include "specd/util.h"
 
-#define TRY(call)         \
-    do {                  \
-        int rc_ = (call); \
-        if (rc_ != 0)     \
-            return rc_;   \
-    } while (0)
-
 /* Floats of a row of logits, so that every row is as aligned as the first. */
 static int64_t logit_stride(int32_t n_vocab)
 {

@@ -8,6 +8,7 @@
  * one place where work is decided, and where what has ended leaves the engine.
  */
 #include "engine_impl.h"
+#include "drafters/lookup_pool.h"
 #include "round.h"
 
 #include <stdio.h>
@@ -21,7 +22,8 @@ void engine_config_init(struct engine_config *config)
         .device_index = -1,
         .n_slots = 16,
         .max_rows = 512,
-        .draft_max = MIN(8, SPECD_K_MAX),
+        .draft_max = MIN(DRAFT_MAX_MODEL, SPECD_K_MAX),
+        .draft_max_host = MIN(DRAFT_MAX_HOST, SPECD_K_MAX),
         .draft_fixed = -1,
         .max_queue = 256,
         .request_timeout_ms = 600 * 1000,
@@ -59,6 +61,8 @@ static void sweep(struct engine *e)
         struct request *req = s->req;
         watch_stop(s);
         sched_remove(&e->sched, s);
+        if (s->pool && req->output.finish != FINISH_ERROR)
+            lookup_pool_add(s->pool, s->tokens + s->n_prompt, s->len - s->n_prompt);
         entry_release(e, s);
         atomic_fetch_sub(&e->n_live, 1);
         req->on_output(req, req->on_output_arg);

@@ -63,6 +63,7 @@ struct engine {
     struct kv *kv;
     struct pass_cost *cost;
     struct sched sched;
+    struct lookup_pools *pools;  /* of --lookup-shared, or NULL */
     struct round round;          /* being planned or submitted: the device copies it */
     struct round_result result;  /* of the round collected last */
     struct round_times times[2]; /* of rounds in flight, by parity of their number */

@@ -8,6 +8,8 @@
  */
 #include "engine_impl.h"
 
+#include "drafters/lookup_pool.h"
+
 #include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -94,6 +96,12 @@ static bool may_share_evidence(const struct seq *s)
     return !s->req->params.has_seed || s->params.mode == VERIFY_COUPLED;
 }
 
+/* What lookup finds in others' outputs depends on them, so no answer that must replay may look. */
+static bool may_look_at_others(const struct seq *s)
+{
+    return may_share_evidence(s) && s->k_fixed < 0;
+}
+
 static void add_drafter(struct seq *s, enum drafter_type type)
 {
     enum drafter_type only = s->req->params.spec.drafter;
@@ -102,13 +110,16 @@ static void add_drafter(struct seq *s, enum drafter_type type)
 }
 
 /* The masks of a grammar are made on the host, one for each drafted token: only drafts that the
- * host knows can have them. Some of these are at hand wherever anything drafts. */
+ * host knows can have them. Some of these are at hand wherever anything drafts. The client's own
+ * prediction comes before what the server has. */
 static void set_drafters(struct engine *e, struct seq *s)
 {
     const struct engine_config *c = &e->config;
     if (!s->req->params.spec.enabled || c->n_drafters == 0)
         return;
     if (!s->req->format.json) {
+        if (s->req->prediction)
+            add_drafter(s, DRAFT_PREDICTION);
         for (int i = 0; i < c->n_drafters; i++)
             add_drafter(s, c->drafters[i]);
         return;
@@ -116,7 +127,9 @@ static void set_drafters(struct engine *e, struct seq *s)
     for (int d = DRAFT_NONE + 1; d < DRAFT_TYPES; d++) {
         const struct drafter *drafter = drafter_of((enum drafter_type)d);
         if (drafter->source == DRAFT_FROM_HOST &&
-            (drafter->under_grammar || drafter_configured(c, drafter->type)))
+            (drafter->with_prediction
+                 ? s->req->prediction != NULL
+                 : drafter->under_grammar || drafter_configured(c, drafter->type)))
             add_drafter(s, drafter->type);
     }
 }
@@ -125,6 +138,8 @@ static const char *why_no_drafter(const struct engine *e, const struct request *
 {
     if (e->config.n_drafters == 0)
         return "the server has no drafter";
+    if (req->params.spec.drafter == DRAFT_PREDICTION)
+        return "the request has no prediction";
     return req->format.json ? "under a JSON format only lookup can draft"
                             : "the server has no drafter of this kind";
 }
@@ -134,7 +149,8 @@ static void set_drafting(struct engine *e, struct seq *s)
     const struct speculative_params *r = &s->req->params.spec;
     const struct engine_config *c = &e->config;
     int32_t k_max = e->setup.k_max;
-    s->k_max = MIN(r->max >= 0 ? r->max : c->draft_max, k_max);
+    s->k_max = MIN(r->max >= 0 ? r->max : MAX(c->draft_max, c->draft_max_host), k_max);
+    s->k_max_model = MIN(r->max >= 0 ? r->max : c->draft_max, k_max);
     s->k_min = MIN(r->min >= 0 ? r->min : c->draft_min, s->k_max);
     s->k_fixed = MIN(r->fixed >= 0 ? r->fixed : c->draft_fixed, k_max);
     if (r->fixed < 0 && r->max >= 0) /* the request bounds the server's fixed K */
@@ -148,6 +164,8 @@ static void set_drafting(struct engine *e, struct seq *s)
         s->no_draft = "the request or the server set K to 0";
     if (s->n_drafters == 0)
         s->k_fixed = s->k_max = s->k_min = 0;
+    if (e->pools && s->req->cache_salt)
+        s->pool = lookup_pool_of(e->pools, s->req->cache_salt);
     acceptance_init(&s->acceptance, may_share_evidence(s) ? &e->sched.acceptance : NULL);
 }
 
@@ -244,7 +262,14 @@ static void enter_prompt(struct engine *e, struct seq *s, const struct prepared 
         if (prompt->grammar)
             s->constraint = constraint_create(&e->constraints, prompt->grammar, &s->params,
                                               MAX(s->k_max, s->k_fixed));
-        seq_begin_drafts(s, e->setup.n_ctx);
+        s->prediction = prediction_ref(prompt->prediction);
+        seq_begin_drafts(s, &(struct draft_text){
+                                .n_ctx = e->setup.n_ctx,
+                                .n_prompt = s->n_prompt,
+                                .constraint = s->constraint,
+                                .prediction = s->prediction,
+                                .shared = may_look_at_others(s) ? s->pool : NULL,
+                            });
         if (!can_draw(e, s))
             rc = fail(SPECD_EINVAL, err, sizeof err, "%s: all bans together leave no token to draw",
                       s->params.allowed ? "allowed_token_ids" : "logit_bias");
@@ -395,6 +420,7 @@ static void begin_prompt(struct engine *e, struct seq *s)
         .n_ids = (size_t)parent->n_prompt,
         .bos_added = parent->bos_added,
         .grammar = parent->constraint ? constraint_grammar(parent->constraint) : NULL,
+        .prediction = parent->prediction,
     };
     if (parent->stats.n_generated > 0)
         s->parent = NULL;

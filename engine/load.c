@@ -5,6 +5,7 @@
  * run, the device allocates nothing any more.
  */
 #include "engine_impl.h"
+#include "drafters/lookup_pool.h"
 #include "warmup.h"
 
 #include <stdio.h>
@@ -76,6 +77,7 @@ static int fill_setup(struct engine *e, char *err, size_t errlen)
 {
     const struct engine_config *c = &e->config;
     const struct model *target = &e->target_file->model;
+    int k_max = MAX(MAX(c->draft_max, c->draft_max_host), c->draft_fixed);
     if (target->n_ctx < 2)
         return fail(SPECD_EFILE, err, errlen, "%s: a context length of %u leaves no room to answer",
                     c->model_path, target->n_ctx);
@@ -100,7 +102,8 @@ static int fill_setup(struct engine *e, char *err, size_t errlen)
         .n_slots = c->n_slots,
         .n_ctx = c->n_ctx > 0 ? c->n_ctx : (int)target->n_ctx,
         .max_rows = c->max_rows,
-        .k_max = c->n_drafters > 0 ? MIN(MAX(c->draft_max, c->draft_fixed), SPECD_K_MAX) : 0,
+        .k_max = c->n_drafters > 0 ? MIN(k_max, SPECD_K_MAX) : 0,
+        .k_draft = MAX(c->draft_max, c->draft_fixed),
         .threads = c->threads,
         .reproducible = c->reproducible,
         .eager = c->eager,
@@ -319,6 +322,9 @@ int engine_load(struct engine *e, char *err, size_t errlen)
         rc = open_device(e, &n_blocks, err, errlen);
     if (rc != 0)
         return rc;
+    e->prepare.n_prediction = e->setup.k_max > 0 ? e->setup.n_ctx : 0;
+    if (e->config.lookup_shared && e->setup.k_max > 0)
+        e->pools = lookup_pools_create();
     e->kv = kv_create(n_blocks);
     e->cost = xcalloc(1, sizeof *e->cost);
     sched_init(&e->sched, e->kv, e->cost);
@@ -339,6 +345,7 @@ void engine_unload(struct engine *e)
 {
     if (e->dev)
         e->ops->close(e->dev);
+    lookup_pools_free(e->pools);
     kv_free(e->kv);
     free(e->cost);
     fair_clear(&e->unprepared);

@@ -89,16 +89,37 @@ static int prepare_grammar(const struct prepare_tables *t, const struct request 
     return rc == 0 ? 0 : fail(rc, err, errlen, "%s: %s", req->format.field, why);
 }
 
+/* Control tokens count as such: a call's may stand in it. An answer is no longer than the context,
+ * and what is beyond can't be drafted. */
+static int prepare_prediction(const struct prepare_tables *t, const struct request *req,
+                              struct prepared *out)
+{
+    struct encode_bounds bounds = {.cancel = &req->cancelled};
+    int32_t *ids = NULL;
+    size_t n = 0;
+    int rc = tokenizer_encode(t->tokenizer, req->prediction, req->prediction_len, ENCODE_SPECIAL,
+                              &bounds, &ids, &n);
+    if (rc == 0)
+        out->prediction = prediction_create(ids, (int32_t)MIN(n, (size_t)t->n_prediction));
+    free(ids);
+    return rc;
+}
+
 int prepare_prompt(const struct prepare_tables *t, const struct request *req, struct prepared *out,
                    char *err, size_t errlen)
 {
     *out = (struct prepared){0};
     int rc = req->format.json ? prepare_grammar(t, req, out, err, errlen) : 0;
-    return rc == 0 ? prepare_ids(t, req, out, err, errlen) : rc;
+    if (rc == 0)
+        rc = prepare_ids(t, req, out, err, errlen);
+    if (rc == 0 && req->prediction && req->params.spec.enabled && t->n_prediction > 0)
+        rc = prepare_prediction(t, req, out);
+    return rc;
 }
 
 void prepared_free(struct prepared *p)
 {
     free(p->ids);
     grammar_unref(p->grammar);
+    prediction_unref(p->prediction);
 }

@@ -70,7 +70,9 @@ struct seq {
         void *state;         /* of begin; NULL where it has none */
     } drafters[DRAFT_TYPES]; /* this request's, in order */
     int n_drafters;
-    int32_t k_min, k_max, k_fixed; /* k_fixed -1: adapt */
+    int32_t k_min, k_max, k_max_model, k_fixed; /* k_max_model: of models; k_fixed -1: adapt */
+    struct prediction *prediction;              /* of its answer: a reference, or NULL */
+    struct lookup_pool *pool; /* where its output goes (--lookup-shared): likewise */
     struct acceptance acceptance;
     bool used[DRAFT_TYPES]; /* drafters whose tokens were verified */
     const char *no_draft;   /* why there are no drafters; static string or NULL */
@@ -96,7 +98,7 @@ void seq_free(struct seq *s);             /* drops it */
 /* Makes ids[0..n) the prompt; copies. */
 void seq_set_prompt(struct seq *s, const int32_t *ids, int32_t n);
 /* Gives its drafters their state and the text so far. */
-void seq_begin_drafts(struct seq *s, int32_t n_ctx);
+void seq_begin_drafts(struct seq *s, const struct draft_text *text);
 /* Committed tokens; drafters that have begun see them, too. */
 void seq_append(struct seq *s, const int32_t *ids, int32_t n);
 /* Whether a drafter of this kind is among its own. DRAFT_FROM_MODEL: the draft's KV matters. */

@@ -1,4 +1,4 @@
-#include "call.h"
+#include "call_values.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -88,6 +88,7 @@ void call_drop_document(struct call *c)
     c->doc = NULL;
     c->params.n_stops = 0;
     c->cache_salt = NULL;
+    c->prediction = NULL;
     c->tools = c->kwargs = c->format.schema = NULL;
     c->tool_name = NULL;
     c->schema_owner = NULL;
@@ -142,6 +143,12 @@ struct request *call_request(const struct call *c, size_t i, int choice)
                                          sizeof *req->params.allowed_ids);
     if (c->cache_salt)
         req->cache_salt = xstrdup(c->cache_salt);
+    if (c->prediction) {
+        struct buf text = {0};
+        prediction_text(c->prediction, &text);
+        req->prediction_len = text.len;
+        req->prediction = buf_take(&text);
+    }
     call_build_format(c, req);
     add_stops(req, stops);
     if (p->kind == PROMPT_TOKENS) {

@@ -247,6 +247,9 @@ static int apply(struct loader *l, struct config *c)
 static int check_together(struct config *c, char *err, size_t errlen)
 {
     struct engine_config *e = &c->engine;
+    bool bounded = e->draft_max >= 0;
+    e->draft_max_host = MIN(bounded ? e->draft_max : DRAFT_MAX_HOST, SPECD_K_MAX);
+    e->draft_max = MIN(bounded ? e->draft_max : DRAFT_MAX_MODEL, SPECD_K_MAX);
     if (e->draft_min > e->draft_max)
         return fail(SPECD_EINVAL, err, errlen, "--draft-min %d is above --draft-max %d",
                     e->draft_min, e->draft_max);
@@ -272,7 +275,7 @@ int config_load(struct config *c, int argc, char **argv, char **environment, cha
 {
     struct loader l = {xcalloc(n_options, sizeof(struct setting)), err, errlen};
     c->settings = l.given;
-    c->engine.draft_fixed = c->max_connections_per_ip = -1;
+    c->engine.draft_max = c->engine.draft_fixed = c->max_connections_per_ip = -1;
     c->engine.synthetic_acceptance = -1;
     int rc = read_arguments(&l, argc, argv);
     if (rc == 0) {

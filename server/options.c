@@ -14,11 +14,6 @@
 #define DEVICE_INDEX_MAX 1023
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
-#if SPECD_K_MAX < 8
-#define DRAFT_MAX_DEFAULT TEXT(SPECD_K_MAX)
-#else
-#define DRAFT_MAX_DEFAULT "8"
-#endif
 
 /* ---- values with rules of their own */
 
@@ -104,12 +99,16 @@ const struct option options[] = {
     {CUSTOM("model-draft", set_draft), .letter = "md", .value = "SPEC",
      .help = "what drafts: a model's path, self:LAYERS (self:0-9+29), lookup, none; a comma list "
              "is tried in order (default: lookup with the default model, else none)"},
-    {INT("draft-max", engine.draft_max), .max = SPECD_K_MAX, .fallback = DRAFT_MAX_DEFAULT,
-     .help = "most tokens drafted in a round"},
+    {INT("draft-max", engine.draft_max), .max = SPECD_K_MAX,
+     .help = "most tokens drafted in a round (default: " TEXT(DRAFT_MAX_MODEL) " by a model, " TEXT(
+         DRAFT_MAX_HOST) " by lookup and the like)"},
     {INT("draft-min", engine.draft_min), .max = SPECD_K_MAX, .fallback = "0",
      .help = "fewest tokens drafted in a round"},
     {INT("draft-fixed", engine.draft_fixed), .max = SPECD_K_MAX,
      .help = "always draft N tokens, without adapting (default: off)"},
+    {FLAG("lookup-shared", engine.lookup_shared), .fallback = "false",
+     .help = "lookup also in recent outputs of requests with the same cache_salt: what is accepted "
+             "then tells something of others (docs/deploy.md)"},
     {CUSTOM("default-mode", set_default_mode), .value = "MODE", .fallback = "ratio",
      .help = "verification when a request leaves it open: ratio, block or coupled"},
     {FLAG("reproducible", engine.reproducible), .fallback = "false",

@@ -14,6 +14,9 @@
 struct engine;
 
 #define ENGINE_DRAFTERS_MAX 4
+/* Bounds on K where nobody sets one; drafts of the host cost no passes. */
+#define DRAFT_MAX_MODEL 8
+#define DRAFT_MAX_HOST 15
 
 struct engine_config {
     const struct device_ops *device;
@@ -33,14 +36,15 @@ struct engine_config {
     enum activations activations;
     int n_ctx; /* 0: the model's */
     int n_slots, max_rows, threads;
-    bool reproducible, eager; /* see device_setup */
-    int draft_max, draft_min; /* bounds on K */
-    int draft_fixed;          /* -1: adapt */
+    bool reproducible, eager;                 /* see device_setup */
+    int draft_max, draft_max_host, draft_min; /* bounds on K: of models, of others, of all */
+    int draft_fixed;                          /* -1: adapt */
     enum verify_mode default_mode;
     uint64_t kv_bytes; /* 0: choose */
     int max_queue;
     int request_timeout_ms;
     float synthetic_acceptance; /* < 0: off */
+    bool lookup_shared;         /* lookup also in recent outputs of the same cache_salt */
     /* Called on the engine thread when state changes; must not block. */
     void (*on_state)(void *arg);
     void *on_state_arg;

@@ -58,14 +58,16 @@ struct request_format {
 enum mode_choice { MODE_AUTO, MODE_RATIO, MODE_BLOCK, MODE_COUPLED };
 
 /* Every drafter: X(ID, name) for DRAFT_ID and, in the engine, name_drafter (engine/drafters). Users
- * name those of the first two lists, in speculative.drafter and --model-draft, where those of the
- * device take an argument. GRAMMAR stands in no configuration: under a schema, what must follow is
- * drafted. */
+ * name those of the first two lists in --model-draft, where those of the device take an argument,
+ * and those of the first three in speculative.drafter. The others stand in no configuration: a
+ * request's own prediction is drafted, and under a schema what must follow. */
 #define SPECD_DRAFTERS_DEVICE(X) X(MODEL, model) X(SELF, self)
 #define SPECD_DRAFTERS_HOST(X) X(LOOKUP, lookup)
-#define SPECD_DRAFTERS(X)    \
-    SPECD_DRAFTERS_DEVICE(X) \
-    SPECD_DRAFTERS_HOST(X)   \
+#define SPECD_DRAFTERS_REQUEST(X) X(PREDICTION, prediction)
+#define SPECD_DRAFTERS(X)     \
+    SPECD_DRAFTERS_DEVICE(X)  \
+    SPECD_DRAFTERS_HOST(X)    \
+    SPECD_DRAFTERS_REQUEST(X) \
     X(GRAMMAR, grammar)
 
 #define DRAFTER_TYPE(id, name) DRAFT_##id,
@@ -134,6 +136,7 @@ enum finish_reason { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_ERROR };
 struct request_stats {
     int32_t n_prompt, n_cached, n_generated;
     int32_t rounds, n_drafted, n_accepted;
+    int32_t prediction_drafted, prediction_accepted; /* of these, the prediction's */
     int32_t verified_by_pos[SPECD_K_MAX],
         accepted_by_pos[SPECD_K_MAX]; /* drafted there; accepted */
     uint64_t queued_ns, prompt_ns,
@@ -190,6 +193,8 @@ struct request {
     struct request_params params;
     struct buf storage; /* owned bytes that stops, messages and prompt may point into */
     char *cache_salt;   /* or NULL */
+    char *prediction;   /* what the client expects the answer to be, or NULL */
+    size_t prediction_len;
     /* The first of several requests for one prompt (n > 1), submitted before this one, or NULL: the
      * prompt is then prepared and computed once. A reference of its own. */
     struct request *parent;

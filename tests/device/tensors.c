@@ -51,7 +51,7 @@ struct tensor tensor_make(enum dtype type, uint32_t rows, uint32_t cols)
         if (type == DT_BF16)
             put16(data + b, bf16_from_f32(f));
     }
-    return (struct tensor){data, type, rows, cols};
+    return (struct tensor){data, type, rows, cols, 0};
 }
 
 void tensor_free(struct tensor *t)

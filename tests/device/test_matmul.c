@@ -87,14 +87,14 @@ static float *multiply(const struct product *p, struct pool *pool, int t0, int T
         y[i] = 12345;
     struct arena count = {0}, arena = {0};
     struct qrows q;
-    struct matmul_input in = {p->x + (ptrdiff_t)t0 * p->x_stride, p->x_stride, T, p->cols, NULL};
-    struct matmul_job job = {&p->w, p->bias, y, p->y_stride};
+    struct matmul_input in = {
+        p->x + (ptrdiff_t)t0 * p->x_stride, p->x_stride, T, p->cols, NULL, NULL, NULL, false};
+    struct matmul_job job = {&p->w, p->bias, y, p->y_stride, false};
     if (kind == ACTIVATIONS_INT8 && dtype_is_quantised(p->w.type)) {
         qrows_layout(&q, T, p->cols, &count);
         assert_int_equal(arena_open(&arena, count.used), 0);
         qrows_layout(&q, T, p->cols, &arena);
         in.q = &q;
-        matmul_quantise(pool, &in);
     }
     matmul(pool, &job, 1, &in);
     arena_close(&arena);
@@ -505,10 +505,9 @@ static void several_jobs_at_once(void **state)
     for (int T = 1; T < T_MAX; T += 8) {
         for (size_t i = 0; i < COUNT_OF(kinds); i++) {
             float *y = xmalloc((size_t)(T * p[i].y_stride) * sizeof(*y));
-            jobs[i] = (struct matmul_job){&p[i].w, p[i].bias, y, p[i].y_stride};
+            jobs[i] = (struct matmul_job){&p[i].w, p[i].bias, y, p[i].y_stride, false};
         }
-        struct matmul_input in = {p[0].x, p[0].x_stride, T, 512, &q};
-        matmul_quantise(pools[T % 3], &in);
+        struct matmul_input in = {p[0].x, p[0].x_stride, T, 512, NULL, NULL, &q, false};
         matmul(pools[T % 3], jobs, COUNT_OF(jobs), &in);
         for (size_t i = 0; i < COUNT_OF(kinds); i++) {
             float *alone = multiply(&p[i], pools[1], 0, T, ACTIVATIONS_INT8);
@@ -520,6 +519,48 @@ static void several_jobs_at_once(void **state)
     arena_close(&arena);
     for (size_t i = 0; i < COUNT_OF(kinds); i++)
         product_free(&p[i]);
+}
+
+static void copy_row(const void *arg, int row, float *to)
+{
+    const struct product *p = arg;
+    memcpy(to, p->x + (ptrdiff_t)row * p->x_stride, (size_t)p->cols * sizeof(*to));
+}
+
+/* Rows that are made on the way, few and many; results that are added to what is there. */
+static void rows_made_and_added(void **state)
+{
+    struct pool **pools = *state;
+    random_state = 12;
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        struct product p = product_make(kinds[i], 75, 768);
+        struct arena count = {0}, arena = {0};
+        struct qrows q;
+        qrows_layout(&q, T_MAX, p.cols, &count);
+        assert_int_equal(arena_open(&arena, count.used), 0);
+        qrows_layout(&q, T_MAX, p.cols, &arena);
+        for (int T = 1; T <= T_MAX; T += 23) {
+            size_t n = (size_t)(T * p.y_stride);
+            float *plain = multiply(&p, pools[0], 0, T, ACTIVATIONS_INT8);
+            float *y = xmalloc(n * sizeof(*y)), *sum = xmalloc(n * sizeof(*y));
+            float *x = xaligned(64, (size_t)(T * p.cols) * sizeof(*x));
+            memset(x, 0xff, (size_t)(T * p.cols) * sizeof(*x));
+            for (size_t j = 0; j < n; j++) {
+                y[j] = random_float();
+                sum[j] = y[j] + plain[j];
+            }
+            struct matmul_job job = {&p.w, p.bias, y, p.y_stride, true};
+            struct matmul_input in = {x, p.cols, T, p.cols, copy_row, &p, &q, false};
+            matmul(pools[T % 3], &job, 1, &in);
+            check_same(&p, y, sum, T, "made and added");
+            free(plain);
+            free(y);
+            free(sum);
+            free(x);
+        }
+        arena_close(&arena);
+        product_free(&p);
+    }
 }
 
 static int pools_make(void **state)
@@ -557,6 +598,7 @@ int main(void)
         cmocka_unit_test_teardown(strange_rows_keep_to_themselves, no_limit),
         cmocka_unit_test_teardown(narrow_products, no_limit),
         cmocka_unit_test_teardown(several_jobs_at_once, no_limit),
+        cmocka_unit_test_teardown(rows_made_and_added, no_limit),
     };
     return cmocka_run_group_tests(tests, pools_make, pools_free);
 }

@@ -392,9 +392,11 @@ class AccessLog(SingleCase):
         one, two, three, four, five = map(json.loads, lines)
         self.assertEqual(one["request_id"], 'a"b\\')
         self.assertEqual(two["request_id"], stream.headers["X-Request-Id"])
-        for got, reply, usage in ((one, r, r.json()["usage"]),
-                                  (two, stream, stream.events()[-2]["usage"])):
-            accepted = usage["completion_tokens_details"]["accepted_prediction_tokens"]
+        for got, reply, usage, speculative in (
+                (one, r, r.json()["usage"], r.json()["speculative"]),
+                (two, stream, stream.events()[-2]["usage"],
+                 stream.events()[-3]["speculative"])):
+            accepted = speculative["accepted_tokens"]
             self.assertEqual(got["client"], "127.0.0.1")
             self.assertEqual((got["method"], got["route"], got["status"]), ("POST", COMPLETION, 200))
             self.assertEqual(got["bytes_out"], len(reply.body))
