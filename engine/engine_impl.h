@@ -36,7 +36,8 @@ struct engine {
     struct mailbox inbox;
     atomic_int state; /* enum engine_state */
     atomic_int max_queue, request_timeout_ms;
-    atomic_int n_live; /* requests submitted and not finished */
+    atomic_int n_live;    /* requests submitted and not finished */
+    atomic_int n_stalled; /* of these, set aside for their readers: they take no place in the queue */
     atomic_bool drain_requested, close_requested;
     atomic_int drain_ms;
     _Atomic uint64_t iterated_ns, round_ns, slowest_ns; /* see struct engine_liveness */
@@ -102,6 +103,9 @@ void seq_finish(struct engine *e, struct seq *s, enum finish_reason reason, int 
 /* The same, by who holds the output's lock. */
 void seq_end(struct engine *e, struct seq *s, enum finish_reason reason, int error,
              const char *message);
+
+/* Keeps e->n_stalled. */
+void seq_count_stalled(struct engine *e, struct seq *s, bool stalled);
 
 /* ---- echo.c: the prompt given back, for params.echo */
 

@@ -85,6 +85,7 @@ struct seq {
     struct buf pending;        /* decoded and not yet released */
     size_t released;           /* bytes released so far */
     bool preparing_on_pool;    /* a preparation refers to it: waiting for the pool, or on it */
+    bool stalled;              /* counts as such: STALLED, or ended in that state */
 
     /* clocks: clock_ns, 0 = not yet */
     uint64_t t_arrived, t_admitted, t_prompt_done, t_first, t_last, t_deadline;

@@ -58,14 +58,19 @@ bool clients_charge(struct exchange *ex, size_t bytes)
     return true;
 }
 
+void clients_give_back(struct exchange *ex)
+{
+    ex->server->clients.held -= ex->held;
+    ex->client->held -= ex->held;
+    ex->held = 0;
+}
+
 void clients_leave(struct exchange *ex)
 {
     struct client *c = ex->client;
     if (!c)
         return;
-    ex->server->clients.held -= ex->held;
-    c->held -= ex->held;
-    ex->held = 0;
+    clients_give_back(ex);
     ex->client = NULL;
     if (--c->n > 0)
         return;

@@ -102,6 +102,8 @@ static void gauges(const struct writer *w, const struct engine_stats *s,
     metric(w, VLLM_TOO, "num_requests_running", "gauge", (double)s->running, "Requests in slots.");
     metric(w, VLLM_TOO, "num_requests_waiting", "gauge", (double)s->waiting,
            "Requests waiting for a slot.");
+    metric(w, SPECD_ONLY, "num_requests_paused", "gauge", (double)s->stalled,
+           "Requests set aside until their readers have read more.");
     metric(w, VLLM_TOO, "kv_cache_usage_perc", "gauge", usage, "Used share of KV blocks, 0 to 1.");
     for (int i = 0; i < n_prefixes(w, VLLM_TOO); i++) {
         head(w->out, prefixes[i], "cache_config_info", "gauge", "The KV cache's shape, as labels.");

@@ -322,7 +322,7 @@ class LargeBodies(ServerCase):
         time.sleep(0.5)
         metrics = self.server.get("/metrics").body.decode()
         self.assertIn("specd_request_memory_refused_total", metrics)
-        self.assertGreater(float(re.search(r"specd_request_memory_bytes (\S+)", metrics).group(1)), 7e6)
+        self.assertGreater(float(re.search(r"(?m)^specd_request_memory_bytes (\S+)", metrics).group(1)), 7e6)
         for by, body, status in (("10.0.0.1", big, 429), ("10.0.0.1, 10.0.0.2", big, 200),
                                  ("10.0.0.1", GOOD, 200), ("2001:db8::1", big, 200)):
             r = self.server.post("/v1/completions", body, headers={"X-Forwarded-For": by})
