@@ -242,8 +242,7 @@ int32_t law_draw(const struct law *l, const struct noise *n)
 
         if (!weights_kept(l, first, have, w))
             continue;
-        for (int i = 0; i < have; i++)
-            r[i] = (double)w[i];
+        law_kernels_pick()->widen(w, have, r);
         law_kernels_pick()->race(r, have, first, n, &race);
     }
     return race.id;

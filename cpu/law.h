@@ -68,7 +68,10 @@ struct verify_input {
     const struct end_token *ends;
     int32_t n_ends;
 };
-/* Fills n_accepted, n_tokens, tokens, overlap and flags of out. */
+/* Fills n_accepted, n_tokens, tokens and flags of out. Returns how many overlaps are to be stated:
+ * of slots 0 .. so many. */
+int law_decide(const struct verify_input *in, struct seq_result *out);
+/* Fills overlap, too. */
 void law_verify(const struct verify_input *in, struct seq_result *out);
 
 #endif

@@ -223,9 +223,22 @@ static void fill_logprobs(struct turns *t, int item, struct seq_result *out)
     out->top = top;
 }
 
-static void advance(struct turn *turn, struct seq_result *out)
+static void overlap_item(struct turns *t, int row, uint64_t *scratch)
 {
+    int item = t->turn_of_row[row], i = row - t->turns[item].first_row;
+    const struct turn *turn = &t->turns[item];
+    (void)scratch;
+    if (i < turn->n_overlaps)
+        t->result->seqs[item].overlap[i] = (float)law_overlap(&turn->q[i], &turn->p[i]);
+}
+
+/* Behind all questions to the turn's laws: they count the slot's tokens. */
+static void advance_item(struct turns *t, int item, uint64_t *scratch)
+{
+    struct turn *turn = &t->turns[item];
+    struct seq_result *out = &t->result->seqs[item];
     struct slot *slot = turn->slot;
+    (void)scratch;
     slot->round++;
     if (!(out->flags & SEQ_NUMERIC)) {
         slot->rows[MODEL_DRAFT] =
@@ -259,9 +272,8 @@ static void verify_item(struct turns *t, int item, uint64_t *scratch)
     memset(out, 0, sizeof(*out));
     out->slot = turn->slot_id;
     out->n_drafted = turn->k;
-    law_verify(&in, out);
+    turn->n_overlaps = law_decide(&in, out);
     fill_logprobs(t, item, out);
-    advance(turn, out);
 }
 
 void turns_verify(struct turns *t, struct round_result *result)
@@ -274,4 +286,6 @@ void turns_verify(struct turns *t, struct round_result *result)
     for_items(t, host_item, t->n_turns);
     for_items(t, target_law_item, n_rows);
     for_items(t, verify_item, t->n_turns);
+    for_items(t, overlap_item, n_rows);
+    for_items(t, advance_item, t->n_turns);
 }

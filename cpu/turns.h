@@ -21,6 +21,7 @@ struct turn {
     enum draft_source source;
     const uint32_t *masks;     /* (k + 1, words) a copy of the round's, or NULL */
     int32_t first_row;         /* of its k + 1 verify rows */
+    int n_overlaps;            /* to be stated */
     struct law p[SPECD_K_MAX]; /* the laws that x~ was drawn from */
     struct law q[SPECD_K_MAX + 1];
 };

@@ -361,6 +361,7 @@ int engine_load(struct engine *e, char *err, size_t errlen)
     else if (e->setup.n_self_layers > 0)
         e->sched.draft_ctx = e->setup.n_ctx;
     e->sched.synthetic_acceptance = e->config.synthetic_acceptance;
+    e->prepare.max_ids = (size_t)e->setup.n_ctx;
     fill_info(e, n_blocks);
     return warmup_measure(e, err, errlen);
 }
@@ -372,6 +373,7 @@ void engine_unload(struct engine *e)
     lookup_pools_free(e->pools);
     kv_free(e->kv);
     free(e->cost);
+    fair_clear(&e->unprepared);
     constraint_tables_fini(&e->constraints);
     draft_vocab_free(&e->draft_vocab);
     grammar_cache_free(e->prepare.grammars);

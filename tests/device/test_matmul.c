@@ -637,8 +637,8 @@ int main(void)
         cmocka_unit_test_teardown(strange_rows_keep_to_themselves, no_limit),
         cmocka_unit_test_teardown(narrow_products, no_limit),
         cmocka_unit_test_teardown(several_jobs_at_once, no_limit),
-        cmocka_unit_test_teardown(parts_of_a_matrix, no_limit),
         cmocka_unit_test_teardown(rows_made_and_added, no_limit),
+        cmocka_unit_test_teardown(parts_of_a_matrix, no_limit),
     };
     return cmocka_run_group_tests(tests, pools_make, pools_free);
 }

@@ -41,7 +41,7 @@ static struct seq *make_seq(int32_t vocab, enum drafter_type drafter, uint64_t a
     acceptance_init(&q->acceptance, NULL);
     if (drafter != DRAFT_NONE)
         q->drafters[q->n_drafters++].drafter = drafter_of(drafter);
-    seq_begin_drafts(q, &(struct draft_text){.n_ctx = CONTEXT, .n_prompt = q->n_prompt});
+    q->about = (struct draft_text){.n_ctx = CONTEXT, .n_prompt = q->n_prompt};
     return q;
 }
 
