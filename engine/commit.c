@@ -231,8 +231,10 @@ static void commit_seq(struct engine *e, struct seq *s, const struct round_part 
 
     if (s->state == SEQ_DONE)
         return;
-    if (lags)
+    if (lags) {
         sched_evict(&e->sched, s, SEQ_STALLED);
+        seq_count_stalled(e, s, true);
+    }
     if (s->req->stream)
         s->req->on_output(s->req, s->req->on_output_arg);
 }

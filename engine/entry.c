@@ -11,6 +11,7 @@
 #include "drafters/lookup_pool.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
@@ -290,8 +291,14 @@ static void enter_prompt(struct engine *e, struct seq *s, const struct prepared 
 
 /* ---- preparing ------------------------------------------------------------------------------- */
 
+/* Clients take turns on the pool: who asks for one thing waits for no more than is on it and one
+ * prompt of each other client. */
+#define PREPARE_AT_ONCE 2
+#define PREPARE_WORK 1024 /* of any prompt, in bytes */
+
 struct preparation {
     uv_work_t work;
+    struct fair_item turn;
     struct engine *e;
     struct seq *s;
     struct prepared prompt;
@@ -300,6 +307,7 @@ struct preparation {
 };
 
 static void prepare(struct engine *e, struct seq *s);
+static void prepare_next(struct engine *e);
 
 /* What became of it, for the sequence it was made for or for one that shares it. */
 static void take_prompt(struct engine *e, struct seq *s, const struct preparation *p)
@@ -331,14 +339,11 @@ static void prepare_work(uv_work_t *work)
     p->rc = prepare_prompt(&p->e->prepare, p->s->req, &p->prompt, p->err, sizeof p->err);
 }
 
-/* The loop goes on from here as after any message. */
-static void on_prepared(uv_work_t *work, int status)
+static void end_preparation(struct preparation *p)
 {
-    struct preparation *p = work->data;
     struct engine *e = p->e;
     struct seq *s = p->s;
     bool ended = s->state == SEQ_DONE; /* meanwhile: it is out of the list, and freed here */
-    (void)status;                      /* never cancelled: the request's own flag ends it sooner */
     if (!ended)
         take_prompt(e, s, p);
     hand_on(e, s, p);
@@ -347,8 +352,37 @@ static void on_prepared(uv_work_t *work, int status)
         seq_free(s);
     prepared_free(&p->prompt);
     free(p);
+}
+
+/* The loop goes on from here as after any message. */
+static void on_prepared(uv_work_t *work, int status)
+{
+    struct preparation *p = work->data;
+    struct engine *e = p->e;
+    (void)status; /* never cancelled: the request's own flag ends it sooner */
+    end_preparation(p);
+    e->n_preparing--;
+    prepare_next(e);
     if (!uv_is_closing((uv_handle_t *)&e->wake))
         uv_async_send(&e->wake);
+}
+
+/* Fills the pool with those whose turn it is and who still want it. */
+static void prepare_next(struct engine *e)
+{
+    while (e->n_preparing < PREPARE_AT_ONCE && e->unprepared.n > 0) {
+        struct fair_item *turn = fair_take(&e->unprepared);
+        struct preparation *p =
+            (struct preparation *)((char *)turn - offsetof(struct preparation, turn));
+        if (p->s->state == SEQ_DONE) {
+            p->rc = SPECD_ECANCELED;
+            end_preparation(p);
+            continue;
+        }
+        e->n_preparing++;
+        int rc = uv_queue_work(&e->loop, &p->work, prepare_work, on_prepared);
+        ASSERT(rc == 0);
+    }
 }
 
 static void prepare(struct engine *e, struct seq *s)
@@ -359,8 +393,8 @@ static void prepare(struct engine *e, struct seq *s)
     p->s = s;
     s->parent = NULL;
     s->preparing_on_pool = true;
-    int rc = uv_queue_work(&e->loop, &p->work, prepare_work, on_prepared);
-    ASSERT(rc == 0);
+    fair_put(&e->unprepared, &p->turn, s->req->client, PREPARE_WORK + s->req->work);
+    prepare_next(e);
 }
 
 /* ---- choices of one prompt ------------------------------------------------------------------- */

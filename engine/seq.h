@@ -86,7 +86,8 @@ struct seq {
     struct stop_matcher *stop; /* NULL without stop strings */
     struct buf pending;        /* decoded and not yet released */
     size_t released;           /* bytes released so far */
-    bool preparing_on_pool;    /* a work request refers to this sequence */
+    bool preparing_on_pool;    /* a preparation refers to it: waiting for the pool, or on it */
+    bool stalled;              /* counts as such: STALLED, or ended in that state */
 
     /* clocks: clock_ns, 0 = not yet */
     uint64_t t_arrived, t_admitted, t_prompt_done, t_first, t_last, t_deadline;

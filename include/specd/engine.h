@@ -18,6 +18,10 @@ struct engine;
 #define DRAFT_MAX_MODEL 8
 #define DRAFT_MAX_HOST 15
 
+/* Instead of a number of ids, see engine/draft_vocab.h. */
+#define DRAFT_VOCAB_AUTO 0
+#define DRAFT_VOCAB_ALL (-1)
+
 struct engine_config {
     const struct device_ops *device;
     int device_index;                  /* of several of its kind; -1: the device chooses */
@@ -39,6 +43,7 @@ struct engine_config {
     bool reproducible, eager;                 /* see device_setup */
     int draft_max, draft_max_host, draft_min; /* bounds on K: of models, of others, of all */
     int draft_fixed;                          /* -1: adapt */
+    int32_t draft_vocab;                      /* ids that a draft model drafts, or one of DRAFT_VOCAB_ */
     enum verify_mode default_mode;
     uint64_t kv_bytes; /* 0: choose */
     int max_queue;
@@ -74,7 +79,7 @@ struct engine_histogram {
     double sum_s;
 };
 struct engine_stats {
-    int64_t running, waiting, blocks_used, blocks_total;
+    int64_t running, waiting, stalled, blocks_used, blocks_total; /* stalled: its reader lags */
     uint64_t prompt_tokens, generation_tokens;
     uint64_t finished_stop, finished_length, finished_error, finished_cancelled;
     uint64_t cache_queries, cache_hits; /* prompt tokens looked up; found */

@@ -52,7 +52,7 @@ struct chat_options {
 struct request_format {
     bool json;
     const struct chat_value *schema; /* that it follows (engine/grammar); NULL: any object */
-    const char *field; /* that said so, for messages: static string */
+    const char *field;               /* that said so, for messages: static string */
 };
 
 enum mode_choice { MODE_AUTO, MODE_RATIO, MODE_BLOCK, MODE_COUPLED };
@@ -199,7 +199,9 @@ struct request {
     /* The first of several requests for one prompt (n > 1), submitted before this one, or NULL: the
      * prompt is then prepared and computed once. A reference of its own. */
     struct request *parent;
-    int client_fd; /* a dup of the socket that the engine polls for hang-up and closes; -1 */
+    uint64_t client; /* tells clients apart: they take turns, */
+    uint64_t work;   /* by this estimate of what preparing it takes, bytes of prompt */
+    int client_fd;   /* a dup of the socket that the engine polls for hang-up and closes; -1 */
 
     /* Called on the engine thread after output changed (streaming: at each round; else when it is
      * finished), without the lock held. Must not block. The first call with finish set is the last:

@@ -41,6 +41,14 @@ bool size_add(size_t a, size_t b, size_t *out);
  */
 int fail(int code, char *err, size_t errlen, const char *fmt, ...) PRINTF_LIKE(4, 5);
 
+/* Returns a call's error to the caller, if there is one. */
+#define TRY(call)         \
+    do {                  \
+        int rc_ = (call); \
+        if (rc_ != 0)     \
+            return rc_;   \
+    } while (0)
+
 /* A growable run of bytes. Zero-initialise it; data is NUL-terminated once anything was added. */
 struct buf {
     char *data;
