@@ -20,9 +20,13 @@
 
 #include <uv.h>
 
+/* Of a round in flight. */
 struct round_times {
     uint64_t submitted_ns;
     bool follows; /* planned as soon as a round was collected, or while one was in flight */
+    /* By slot: whether the draft model drafts, and rows of it computed for later. */
+    bool by_model[SPECD_SLOTS_MAX];
+    int32_t fill[SPECD_SLOTS_MAX];
 };
 
 struct engine {
@@ -60,7 +64,7 @@ struct engine {
     struct device_info device_info;
     struct device_setup setup;
     struct kv *kv;
-    struct pass_cost *cost;
+    struct draft_len *drafts;
     struct sched sched;
     struct round round;          /* being planned or submitted: the device copies it */
     struct round_result result;  /* of the round collected last */
@@ -75,6 +79,8 @@ struct engine {
 /* ---- load.c */
 
 bool drafter_configured(const struct engine_config *c, enum drafter_type d);
+/* Most tokens that such a drafter drafts in a round unless a request says otherwise. */
+int32_t draft_bound(const struct engine_config *c, enum draft_source source);
 
 /* Loads models, sizes and allocates everything, measures costs. Engine thread, before the loop
  * serves; writes the reason into err. */

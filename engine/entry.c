@@ -120,34 +120,42 @@ static void set_drafters(struct engine *e, struct seq *s)
     }
 }
 
-static const char *why_no_drafter(const struct engine *e, const struct request *req)
+static enum draft_why why_no_drafter(const struct engine *e, const struct request *req)
 {
     if (e->config.n_drafters == 0)
-        return "the server has no drafter";
-    return req->format.json ? "under a JSON format only lookup can draft"
-                            : "the server has no drafter of this kind";
+        return DRAFT_WHY_NO_DRAFTER;
+    return req->format.json ? DRAFT_WHY_GRAMMAR : DRAFT_WHY_NO_SUCH_DRAFTER;
+}
+
+static int32_t k_bound(const struct engine *e, const struct seq *s, enum draft_source source)
+{
+    int32_t max = s->req->params.spec.max;
+    return MIN(max >= 0 ? max : draft_bound(&e->config, source), e->setup.k_max);
 }
 
 static void set_drafting(struct engine *e, struct seq *s)
 {
     const struct speculative_params *r = &s->req->params.spec;
     const struct engine_config *c = &e->config;
-    int32_t k_max = e->setup.k_max;
-    s->k_max = MIN(r->max >= 0 ? r->max : c->draft_max, k_max);
+    set_drafters(e, s);
+    s->k_max = s->k_max_model = k_bound(e, s, DRAFT_FROM_MODEL);
+    if (seq_drafts_from(s, DRAFT_FROM_HOST))
+        s->k_max = MAX(s->k_max, k_bound(e, s, DRAFT_FROM_HOST));
     s->k_min = MIN(r->min >= 0 ? r->min : c->draft_min, s->k_max);
-    s->k_fixed = MIN(r->fixed >= 0 ? r->fixed : c->draft_fixed, k_max);
+    s->k_fixed = MIN(r->fixed >= 0 ? r->fixed : c->draft_fixed, e->setup.k_max);
     if (r->fixed < 0 && r->max >= 0) /* the request bounds the server's fixed K */
         s->k_fixed = MIN(s->k_fixed, r->max);
-    set_drafters(e, s);
+    s->k_max_model = MAX(s->k_max_model, s->k_fixed);
     if (!r->enabled)
-        s->no_draft = "the request disabled it";
+        s->no_draft = DRAFT_WHY_DISABLED;
     else if (s->n_drafters == 0)
         s->no_draft = why_no_drafter(e, s->req);
     else if (s->k_max == 0 || s->k_fixed == 0)
-        s->no_draft = "the request or the server set K to 0";
+        s->no_draft = DRAFT_WHY_ZERO;
     if (s->n_drafters == 0)
         s->k_fixed = s->k_max = s->k_min = 0;
-    acceptance_init(&s->acceptance, may_share_evidence(s) ? &e->sched.acceptance : NULL);
+    acceptance_init(&s->acceptance, may_share_evidence(s) ? &e->drafts->acceptance : NULL,
+                    s->params.target.temperature > 0);
 }
 
 /* ---- its prompt ------------------------------------------------------------------------------ */

@@ -72,6 +72,22 @@ static int open_models(struct engine *e, char *err, size_t errlen)
 
 /* ---- sizes ----------------------------------------------------------------------------------- */
 
+int32_t draft_bound(const struct engine_config *c, enum draft_source source)
+{
+    if (c->draft_max >= 0)
+        return c->draft_max;
+    return source == DRAFT_FROM_MODEL ? DRAFT_MAX_MODEL : DRAFT_MAX_HOST;
+}
+
+/* The most that any of the server's drafters may draft. */
+static int32_t draft_max(const struct engine_config *c)
+{
+    int32_t most = 0;
+    for (int i = 0; i < c->n_drafters; i++)
+        most = MAX(most, draft_bound(c, drafter_of(c->drafters[i])->source));
+    return c->n_drafters > 0 ? MIN(MAX(most, c->draft_fixed), SPECD_K_MAX) : 0;
+}
+
 static int fill_setup(struct engine *e, char *err, size_t errlen)
 {
     const struct engine_config *c = &e->config;
@@ -97,7 +113,7 @@ static int fill_setup(struct engine *e, char *err, size_t errlen)
         .n_slots = c->n_slots,
         .n_ctx = c->n_ctx > 0 ? c->n_ctx : (int)target->n_ctx,
         .max_rows = c->max_rows,
-        .k_max = c->n_drafters > 0 ? MIN(MAX(c->draft_max, c->draft_fixed), SPECD_K_MAX) : 0,
+        .k_max = draft_max(c),
         .threads = c->threads,
         .reproducible = c->reproducible,
         .eager = c->eager,
@@ -317,8 +333,8 @@ int engine_load(struct engine *e, char *err, size_t errlen)
     if (rc != 0)
         return rc;
     e->kv = kv_create(n_blocks);
-    e->cost = xcalloc(1, sizeof *e->cost);
-    sched_init(&e->sched, e->kv, e->cost);
+    e->drafts = xcalloc(1, sizeof *e->drafts);
+    sched_init(&e->sched, e->kv, e->drafts);
     e->sched.n_slots = e->setup.n_slots;
     e->sched.max_rows = e->setup.max_rows;
     e->sched.mixed_rows = MIN(MAX(16, e->setup.max_rows / 8), e->setup.max_rows);
@@ -333,10 +349,12 @@ int engine_load(struct engine *e, char *err, size_t errlen)
 
 void engine_unload(struct engine *e)
 {
+    if (e->drafts)
+        warmup_keep(e);
     if (e->dev)
         e->ops->close(e->dev);
     kv_free(e->kv);
-    free(e->cost);
+    free(e->drafts);
     constraint_tables_fini(&e->constraints);
     grammar_cache_free(e->prepare.grammars);
     chat_template_free(e->chat);

@@ -258,7 +258,7 @@ static int apply(struct loader *l, struct config *c)
 static int check_together(struct config *c, char *err, size_t errlen)
 {
     struct engine_config *e = &c->engine;
-    if (e->draft_min > e->draft_max)
+    if (e->draft_max >= 0 && e->draft_min > e->draft_max)
         return fail(SPECD_EINVAL, err, errlen, "--draft-min %d is above --draft-max %d",
                     e->draft_min, e->draft_max);
     if (!c->tls_cert != !c->tls_key)
@@ -278,7 +278,7 @@ int config_load(struct config *c, int argc, char **argv, char **environment, cha
 {
     struct loader l = {xcalloc(n_options, sizeof(struct setting)), err, errlen};
     c->settings = l.given;
-    c->engine.draft_fixed = c->max_connections_per_ip = -1;
+    c->engine.draft_max = c->engine.draft_fixed = c->max_connections_per_ip = -1;
     c->engine.synthetic_acceptance = -1;
     int rc = read_arguments(&l, argc, argv);
     if (rc == 0) {

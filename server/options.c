@@ -14,11 +14,6 @@
 #define DEVICE_INDEX_MAX 1023
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
-#if SPECD_K_MAX < 8
-#define DRAFT_MAX_DEFAULT TEXT(SPECD_K_MAX)
-#else
-#define DRAFT_MAX_DEFAULT "8"
-#endif
 
 /* ---- values with rules of their own */
 
@@ -104,8 +99,8 @@ const struct option options[] = {
     {CUSTOM("model-draft", set_draft), .letter = "md", .value = "SPEC",
      .help = "what drafts: a model's path, self:LAYERS (self:0-9+29), lookup, none; a comma list "
              "is tried in order (default: lookup with the default model, else none)"},
-    {INT("draft-max", engine.draft_max), .max = SPECD_K_MAX, .fallback = DRAFT_MAX_DEFAULT,
-     .help = "most tokens drafted in a round"},
+    {INT("draft-max", engine.draft_max), .max = SPECD_K_MAX,
+     .help = "most tokens drafted in a round (default: 8 of a model's, 15 of lookup's)"},
     {INT("draft-min", engine.draft_min), .max = SPECD_K_MAX, .fallback = "0",
      .help = "fewest tokens drafted in a round"},
     {INT("draft-fixed", engine.draft_fixed), .max = SPECD_K_MAX,

@@ -9,11 +9,14 @@
 #define SPECD_ENGINE_H
 
 #include "specd/device.h"
+#include "specd/draft_why.h"
 #include "specd/request.h"
 
 struct engine;
 
 #define ENGINE_DRAFTERS_MAX 4
+#define DRAFT_MAX_MODEL (SPECD_K_MAX < 8 ? SPECD_K_MAX : 8)
+#define DRAFT_MAX_HOST (SPECD_K_MAX < 15 ? SPECD_K_MAX : 15)
 
 struct engine_config {
     const struct device_ops *device;
@@ -34,8 +37,10 @@ struct engine_config {
     int n_ctx; /* 0: the model's */
     int n_slots, max_rows, threads;
     bool reproducible, eager; /* see device_setup */
-    int draft_max, draft_min; /* bounds on K */
-    int draft_fixed;          /* -1: adapt */
+    /* Bounds on K. draft_max -1: DRAFT_MAX_MODEL for a model on the device, DRAFT_MAX_HOST for what
+     * the host proposes, whose tokens cost no steps. */
+    int draft_max, draft_min;
+    int draft_fixed; /* -1: adapt */
     enum verify_mode default_mode;
     uint64_t kv_bytes; /* 0: choose */
     int max_queue;
@@ -77,6 +82,10 @@ struct engine_stats {
     uint64_t preemptions, rounds, drafts, draft_tokens, accepted_tokens;
     uint64_t accepted_by_pos[SPECD_K_MAX];
     uint64_t residual_fallbacks, disconnects;
+    uint64_t not_drafted[DRAFT_WHYS]; /* a request's rounds with K = 0, by reason */
+    /* What drafting took beyond plain rounds, what its accepted tokens saved, and what it lost
+     * where it lost (engine/draft_budget.h); of all that rounds took. Seconds. */
+    double draft_spent_s, draft_earned_s, draft_regret_s, busy_s;
     uint64_t prompt_ns, draft_ns, verify_ns, sample_ns, host_ns;
     struct engine_histogram ttft, itl, e2e, queue;
 };

@@ -70,7 +70,7 @@ static void test_defaults(void **state)
     assert_int_equal(c.port, 8080);
     assert_int_equal(c.engine.n_slots, 16);
     assert_int_equal(c.engine.max_rows, 512);
-    assert_int_equal(c.engine.draft_max, MIN(8, SPECD_K_MAX));
+    assert_int_equal(c.engine.draft_max, -1);
     assert_int_equal(c.engine.draft_fixed, -1);
     assert_int_equal(c.engine.max_queue, 256);
     assert_int_equal(c.engine.request_timeout_ms, 600000);
