@@ -164,8 +164,8 @@ static int32_t propose(const struct sched *s, const struct offer *o, int i, int3
     const struct seq *q = o->q;
     const struct drafter *d = q->drafters[i].drafter;
     if (d->source == DRAFT_FROM_MODEL) {
-        bool may = q->draft_kv && !is_first(q);
-        return may ? k_below(s, q, MIN(room, q->k_max_model), s->draft_ctx) : 0;
+        int32_t most = q->k_fixed < 0 ? MIN(room, q->k_max_model) : room;
+        return q->draft_kv && !is_first(q) ? k_below(s, q, most, s->draft_ctx) : 0;
     }
     int32_t n = d->propose(q->drafters[i].state, room, ids, match);
     return q->constraint ? constraint_cut(q->constraint, ids, n) : n;
@@ -268,6 +268,8 @@ static bool take_choice(struct sched *s, struct round *r, struct budget *b, stru
     }
     if (q->constraint)
         constrain(q, t, rs);
+    if (t->k == 0 && k > 0)
+        t->why = DRAFT_WHY_NOTHING;
     t->decodes = true;
     rs->k = t->k;
     return true;

@@ -9,6 +9,7 @@
     X(DISABLED, "disabled", "the request disabled it")                                    \
     X(NO_DRAFTER, "no_drafter", "the server has no drafter")                              \
     X(NO_SUCH_DRAFTER, "no_such_drafter", "the server has no drafter of this kind")       \
+    X(NO_PREDICTION, "no_prediction", "the request has no prediction")                    \
     X(GRAMMAR, "grammar", "under a JSON format only lookup can draft")                    \
     X(ZERO, "zero", "the request or the server set K to 0")                               \
     X(FIRST, "first_token", "nothing is drafted before the first token")                  \

@@ -38,8 +38,7 @@ static void check(const struct config *c)
 {
     ASSERT(c->port >= 0 && c->port <= 65535);
     ASSERT(c->engine.n_slots >= 1 && c->engine.n_slots <= SPECD_SLOTS_MAX);
-    ASSERT(c->engine.draft_max <= SPECD_K_MAX);
-    ASSERT(c->engine.draft_max < 0 || c->engine.draft_min <= c->engine.draft_max);
+    ASSERT(c->engine.draft_max <= SPECD_K_MAX && c->engine.draft_min <= c->engine.draft_max);
     ASSERT(c->max_body >= 1024 && c->max_connections >= 1 && c->engine.max_queue >= 1);
 }
 
