@@ -412,7 +412,7 @@ static void begin(struct choice *c)
             k_max = MAX(k_max, s->options[o].k_max);
         }
         c->n_drafting += k_max > 0;
-        c->n_model += model_option(s) >= 0 && (s->lag == 0 || s->state->filling);
+        c->n_model += model_option(s) >= 0;
         rows += k_max;
         s->option = -1;
         s->k = s->fill = 0;
