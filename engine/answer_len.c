@@ -4,7 +4,7 @@
 
 #define DECAY 0.97f       /* of what was seen, with each answer that ends */
 #define PRIOR_WEIGHT 0.5f /* answers that a class counts for in the others */
-#define UNSEEN 128        /* tokens of an answer when none was seen */
+#define UNSEEN 200        /* tokens of an answer when none was seen */
 
 static int bucket_of(int32_t n)
 {

@@ -20,9 +20,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define DRAFT_BUDGET_SHARE 0.0075 /* of the busy time, for each of the two */
-#define DRAFT_BUDGET_ROUNDS 10    /* plain rounds' worth of credit, at most and at the start */
-#define DRAFT_WINDOW 128          /* rounds over which losses are told from noise */
+#define DRAFT_BUDGET_DRAFTS 0.005 /* shares of the busy time */
+#define DRAFT_BUDGET_INVESTMENTS 0.0125
+/* Plain rounds' worth of credit, at most and at the start. */
+#define DRAFT_BUDGET_ROUNDS_DRAFTS 10
+#define DRAFT_BUDGET_ROUNDS_INVESTMENTS 30
+#define DRAFT_WINDOW 128 /* rounds over which losses are told from noise */
 
 struct draft_budget {
     double drafts_ns, investments_ns;    /* credits */

@@ -9,9 +9,13 @@
 #define FILL_SHARE 0.5 /* of a plain round's time: what rows for later may add to a round */
 #define FILL_ROWS_MIN 16
 #define FILL_GAIN_MIN 1.3 /* rows must promise this much more than they cost */
-#define PROBE_SHARE 0.004 /* of the time, for each drafter */
-#define PROBE_ROUNDS 4    /* that a probe drafts once its rows are there */
-#define PACE_RATE 0.1f
+#define PROBE_SHARE 0.006 /* of the time, for each drafter */
+#define PROBE_ROUNDS 24   /* that a probe drafts once its rows are there, unless it looks bad */
+#define PROBE_CREDIT 0.25 /* of what may be invested: an early probe costs no more */
+#define PROBE_PIECES 6    /* of rows: before so many no price is believed */
+#define PROBE_LOSS 0.15   /* of a token's time in a round: beyond that it looks bad */
+#define PROBES_EARLY 4    /* come at rounds 4, 16, 64, 256: what is known at the start is little */
+#define SHARE_RATE 0.03f
 #define LEAP_MAX 2 /* a time further off what was expected is not believed at once */
 
 /* ---- what drafting costs and gains ----------------------------------------------------------- */
@@ -114,14 +118,24 @@ static double fill_price(const struct choice *c, int32_t rows, int32_t piece)
            pass_cost_at(&c->d->cost, PASS_FILL, rest);
 }
 
-/* Whether rows that are lacking are worth their price: what they save lasts until the answer ends
- * or, where others draft in between, until rows lack again. */
+/* Whether a probe of that price is too dear. A table may be wrong, and would never be put right if
+ * nothing were tried because of it. */
+static bool is_dear(const struct choice *c, double price)
+{
+    return c->d->cost.curves[PASS_FILL].n_learned >= PROBE_PIECES &&
+           price > PROBE_CREDIT * c->d->budget.investments_ns;
+}
+
+/* Whether rows that are lacking are worth their price: what they save lasts until the answer ends,
+ * in rounds in which the host has no drafts, or until rows lack again. */
 static enum draft_why why_not_fill(const struct choice *c, const struct draft_len_seq *s,
                                    const struct draft_option *o, int32_t piece)
 {
     const struct draft_state *state = s->state;
-    double pace = fmax(state->pace, 1), horizon = s->rest;
-    double saved = c->token_ns / pace - prospect_of(c, s, o).token_ns;
+    double wait =
+        (double)s->lag / MAX(MIN(piece, s->fill_max), 1); /* rounds until they are there */
+    double horizon = fmax(s->rest - wait, 0) * (1 - state->host_share);
+    double saved = c->token_ns - prospect_of(c, s, o).token_ns;
     if (!s->alone && !draft_budget_allows_drafts(&c->d->budget))
         return DRAFT_WHY_BUDGET;
     if (saved <= 0)
@@ -166,6 +180,8 @@ static void choose_fills(struct choice *c)
             s->state->filling = true;
             continue;
         }
+        if (is_dear(c, fill_price(c, s->lag, piece)))
+            s->state->probes = 0;
         enum draft_why why =
             s->state->probes > 0 ? DRAFT_WHY_NONE : why_not_fill(c, s, &s->options[o], piece);
         s->state->filling = why == DRAFT_WHY_NONE;
@@ -355,9 +371,13 @@ static void probe(struct choice *c, enum drafter_type type)
         }
     }
     double *probed = &c->d->probed_ns[type], now = c->d->budget.busy_ns;
-    if (!best || best_price > PROBE_SHARE * (now - *probed))
+    int32_t *probes = &c->d->probes[type];
+    bool early = *probes < PROBES_EARLY && c->d->rounds >= UINT64_C(4) << 2 * *probes;
+    early = early && !is_dear(c, best_price);
+    if (!best || (!early && best_price > PROBE_SHARE * (now - *probed)))
         return;
     *probed = now;
+    ++*probes;
     if (is_ready(best, &best->options[best_option])) {
         best->option = best_option;
         best->k = 1;
@@ -376,6 +396,8 @@ static void go_on_probing(struct choice *c)
         if (s->state->probes == 0 || o < 0 || !is_ready(s, &s->options[o]))
             continue;
         s->state->probes--;
+        if (prospect_of(c, s, &s->options[o]).gain_ns < -PROBE_LOSS * c->token_ns)
+            s->state->probes = 0;
         s->probe = true;
         if (s->k == 0) {
             s->option = o;
@@ -516,9 +538,8 @@ static void book(const struct draft_outcome *s, double drafts_ns, double fill_ns
 
 static void note_tokens(struct draft_state *state, const struct draft_outcome *s)
 {
-    float tokens = 1 + (float)s->accepted;
-    if (!s->model)
-        state->pace = state->pace > 0 ? state->pace + PACE_RATE * (tokens - state->pace) : tokens;
+    float tokens = 1 + (float)s->accepted, weight = MIN(SHARE_RATE * tokens, 1.0f);
+    state->host_share += weight * ((s->k > 0 && !s->model) - state->host_share);
     if (s->model || state->run_now > 0)
         state->run_now += tokens;
 }

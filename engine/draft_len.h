@@ -47,6 +47,7 @@ struct draft_len {
     struct answer_lens lens;
     uint64_t rounds;               /* chosen */
     double probed_ns[DRAFT_TYPES]; /* budget.busy_ns at the drafter's last probe */
+    int32_t probes[DRAFT_TYPES];   /* so far */
 };
 
 /* ---- a choice -------------------------------------------------------------------------------- */
@@ -64,7 +65,7 @@ struct draft_state {
     bool filling;       /* rows of the draft model are being computed for it */
     int32_t probes;     /* rounds that a probe has still to draft */
     double invested_ns; /* not repaid yet */
-    float pace;         /* tokens a round lately; 0: none yet */
+    float host_share;   /* of its tokens lately, those of rounds in which the host drafted */
     float run, run_now; /* tokens between catch-ups: lately, since the last; 0: not known */
 };
 
