@@ -65,20 +65,27 @@ INLINE void run_sums(const enum dtype t, const int R, const uint8_t *run, const 
             EACH(h, HALVES)
             a[r][h] = vi_set(begin < 0 ? 0 : rows[r].starts[begin]);
         }
+#if !WORD_DOTS
+        if (t == DT_Q8_0) { /* half by half: both would not stay in registers */
+            EACH(h, HALVES)
+            EACH(i, 4)
+            {
+                const int k = 4 * part + i;
+                vi w = word_of(t, run, h, k) ^ vi_set(0x80808080u);
+                EACH(r, R) a[r][h] = dot_signed(a[r][h], w, vi_set(rows[r].words[k]));
+            }
+        }
+#endif
         EACH(i, 4)
         {
             const int k = 4 * part + i;
             vi w[HALVES];
+            if (!WORD_DOTS && t == DT_Q8_0)
+                continue;
             EACH(h, HALVES) w[h] = word_of(t, run, h, k);
             EACH(r, R)
             {
                 vi x = vi_set(rows[r].words[k]);
-#if !WORD_DOTS
-                if (t == DT_Q8_0) {
-                    EACH(h, HALVES) a[r][h] = dot_signed(a[r][h], w[h] ^ vi_set(0x80808080u), x);
-                    continue;
-                }
-#endif
                 EACH(h, HALVES) a[r][h] = dot(a[r][h], w[h], x);
             }
         }

@@ -205,7 +205,7 @@ static void layer_run(struct forward *f, bool kv_only)
     matmul(f->pool, down, 1, &gated);
 }
 
-static void batch_run(struct forward *f, float *logits, size_t stride)
+static void batch_run(struct forward *f, const struct pass_logits *out)
 {
     const struct net *net = f->net;
     for_rows(f, row_embed, f->n_rows, net->n_embd);
@@ -217,7 +217,10 @@ static void batch_run(struct forward *f, float *logits, size_t stride)
     }
     if (f->n_logits == 0)
         return;
-    const struct matmul_job output = {&net->output, NULL, logits, (int)stride, false};
+    struct weight w = net->output;
+    w.panels = out->panels;
+    w.n_panels = out->n_panels;
+    const struct matmul_job output = {&w, NULL, out->at, (int)out->stride, false};
     struct matmul_input in =
         input_of(f, f->h, f->embd_stride, f->n_logits, net->n_embd, make_out_norm);
     matmul(f->pool, &output, 1, &in);
@@ -242,8 +245,9 @@ static int32_t batch_add(struct forward *f, const struct span *s)
 }
 
 void forward_pass(struct forward *f, enum model_role role, const struct span *spans,
-                  int32_t n_spans, float *logits, size_t stride)
+                  int32_t n_spans, const struct pass_logits *out)
 {
+    struct pass_logits left = *out;
     f->role = role;
     f->net = f->nets[role];
     f->ops = ops_get();
@@ -257,12 +261,12 @@ void forward_pass(struct forward *f, enum model_role role, const struct span *sp
             rest.n_logits = MIN(rest.n_logits, rest.n);
             if (f->n_rows < f->max_rows && i + 1 < n_spans)
                 continue;
-            batch_run(f, logits, stride);
+            batch_run(f, &left);
             if (f->n_logits > 0)
-                logits += (size_t)f->n_logits * stride;
+                left.at += (size_t)f->n_logits * left.stride;
             f->n_rows = f->n_logits = f->n_spans = 0;
         }
     }
     if (f->n_rows > 0)
-        batch_run(f, logits, stride);
+        batch_run(f, &left);
 }

@@ -50,10 +50,19 @@ struct forward {
     int n_rows, n_logits;
 };
 
+/* Where a pass's logits go: those of its i-th row that wants them to at + i * stride. */
+struct pass_logits {
+    float *at;
+    size_t stride;
+    /* (n_panels) of the output matrix, as matmul.h has them: logits of others are not computed, and
+     * what stands there stays. NULL: all are. */
+    const int32_t *panels;
+    int n_panels;
+};
+
 void forward_layout(struct forward *f, const struct net *const nets[MODEL_ROLES],
                     const struct device_setup *setup, int threads, struct arena *a);
-/* Logits of the pass's i-th row that wants them go to logits + i * stride. */
 void forward_pass(struct forward *f, enum model_role role, const struct span *spans,
-                  int32_t n_spans, float *logits, size_t stride);
+                  int32_t n_spans, const struct pass_logits *out);
 
 #endif

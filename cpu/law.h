@@ -4,12 +4,21 @@
  * A law is kept as a summary (maximum, sum, cut) over logits that stay where they are: weight i is
  * recomputed from logit i by the inline function of specd/law.h, the same bits every time, so the
  * law a token was drawn from and the law in the acceptance ratio cannot differ.
- * All functions are pure and single-threaded; the device runs rows in parallel.
+ * All functions are pure; the device runs rows in parallel, or lets a single row have all threads.
  */
 #ifndef SPECD_CPU_LAW_H
 #define SPECD_CPU_LAW_H
 
 #include "specd/law.h"
+
+/* Threads that share one row's work: run calls fn(arg, i), i < n <= LAW_PARTS, each on any thread,
+ * and returns when all have returned. */
+#define LAW_PARTS 8
+struct law_threads {
+    void (*run)(void *with, int n, void (*fn)(void *arg, int i), void *arg);
+    void *with;
+    int n;
+};
 
 /* What turns a row of logits into a law beside the logits. */
 struct law_context {
@@ -18,7 +27,8 @@ struct law_context {
     int32_t position;             /* of the token this row predicts: end tokens, random counter */
     /* Penalties: occurrences of ids in the text this row follows. NULL while all are off. */
     const uint16_t *counts_generated, *counts_all; /* (V) */
-    const uint32_t *mask; /* (ceil(V / 32)) beside params->allowed, or NULL */
+    const uint32_t *mask;              /* (ceil(V / 32)) beside params->allowed, or NULL */
+    const struct law_threads *threads; /* for law_build and law_draw; NULL: the caller's alone */
 };
 
 struct law {
@@ -36,6 +46,9 @@ struct law {
     int32_t cut_id;
 };
 
+/* Makes logits of ids whose bit in `ids` (mask_words(V)) is 0 -infinity, whatever they are: nobody
+ * computed them, and the law has no mass there. */
+void law_restrict(float *logits, int32_t n_vocab, const uint32_t *ids);
 /* scratch: V weights of 8 bytes, 64-byte aligned, private to the calling thread. */
 void law_build(struct law *l, const float *logits, int32_t n_vocab, const struct law_context *c,
                uint64_t *scratch);
@@ -65,7 +78,10 @@ struct verify_input {
     const struct end_token *ends;
     int32_t n_ends;
 };
-/* Fills n_accepted, n_tokens, tokens, overlap and flags of out. */
+/* Fills n_accepted, n_tokens, tokens and flags of out. Returns how many overlaps are to be stated:
+ * of slots 0 .. so many. */
+int law_decide(const struct verify_input *in, struct seq_result *out);
+/* Fills overlap, too. */
 void law_verify(const struct verify_input *in, struct seq_result *out);
 
 #endif

@@ -13,6 +13,8 @@
 #include "law_kernels.h"
 #include "specd/util.h"
 
+#include <string.h>
+
 #define KEY_BASE 0x3f800000u              /* bits of 1.0f, the smallest weight with mass */
 #define KEY_SPAN (0x55800000u - KEY_BASE) /* up to 2^44 */
 #define MID_SHIFT 9
@@ -23,6 +25,38 @@
 #define SAMPLE_EVERY 16
 #define SAMPLE_FROM 1024 /* entries; shorter rows are not worth a guess */
 #define SAMPLE_SIGMAS 3.0
+#define UNUSED_DIGITS 64 /* two octaves */
+
+/* ---- a row in parts -------------------------------------------------------------------------- */
+
+struct parts {
+    law_part_fn *fn;
+    void *arg;
+    int32_t n, n_parts;
+};
+
+static void run_part(void *arg, int i)
+{
+    const struct parts *p = arg;
+    int64_t chunks = (p->n + LAW_CHUNK - 1) / LAW_CHUNK;
+    int32_t first = (int32_t)(chunks * i / p->n_parts) * LAW_CHUNK;
+    int32_t end = (int32_t)(chunks * (i + 1) / p->n_parts) * LAW_CHUNK;
+
+    p->fn(p->arg, i, first, MIN(end, p->n));
+}
+
+int law_in_parts(const struct law_threads *threads, int32_t n, law_part_fn *fn, void *arg)
+{
+    struct parts p = {fn, arg, n, threads ? MIN(threads->n, LAW_PARTS) : 1};
+
+    if (p.n_parts > 1)
+        threads->run(threads->with, p.n_parts, run_part, &p);
+    else
+        run_part(&p, 0);
+    return p.n_parts;
+}
+
+/* ---- what is looked for ---------------------------------------------------------------------- */
 
 struct selection {
     const float *w;
@@ -30,7 +64,8 @@ struct selection {
     struct law_rank rank; /* need: still to be found among entries below those passed over */
     int32_t *ids;         /* of the window's entries, ascending */
     int32_t n_ids;
-    struct law_total above;      /* of entries above the window */
+    struct law_total above; /* of entries above the window */
+    const struct law_threads *threads;
     uint64_t totals[TOP_DIGITS]; /* count or mass by digit */
 };
 
@@ -56,23 +91,27 @@ static uint64_t share_of(const struct selection *s, float w)
     return s->rank.by_mass ? (uint64_t)w : 1;
 }
 
-static void totals_clear(struct selection *s, uint32_t n_digits)
+static void totals_clear(struct selection *s, uint32_t first, uint32_t end)
 {
-    for (uint32_t d = 0; d < n_digits; d++)
-        s->totals[d] = 0;
+    memset(s->totals + first, 0, (end - first) * sizeof(s->totals[0]));
 }
 
 /* ---- the window ------------------------------------------------------------------------------ */
 
-/* Zeros, which have no digit, go to the lowest: it is an estimate. */
-static void totals_of_sample(struct selection *s)
+/* Returns the lowest digit in use. Zeros, which have no digit, go to 0: it is an estimate. */
+static uint32_t totals_of_sample(struct selection *s)
 {
-    totals_clear(s, TOP_DIGITS);
+    uint32_t lowest = TOP_DIGITS;
+
+    totals_clear(s, 0, TOP_DIGITS);
     for (int32_t i = 0; i < s->n; i += SAMPLE_EVERY) {
         float w = s->w[i];
+        uint32_t d = w >= 1.0f ? key_of(w) >> TOP_SHIFT : 0;
 
-        s->totals[w >= 1.0f ? key_of(w) >> TOP_SHIFT : 0] += share_of(s, w);
+        s->totals[d] += share_of(s, w);
+        lowest = MIN(lowest, d > 0 ? d : TOP_DIGITS);
     }
+    return lowest;
 }
 
 /* Square of the standard error of `tail`, the estimated total of entries below digit d. Each such
@@ -95,9 +134,11 @@ static struct window window_guess(struct selection *s)
 
     if (s->n < SAMPLE_FROM || s->rank.need >= s->rank.total)
         return window;
-    totals_of_sample(s);
     spare = (double)(s->rank.total - s->rank.need);
-    for (uint32_t d = 0; d < TOP_DIGITS; d++) {
+    uint32_t lowest = totals_of_sample(s);
+    tail = (double)s->totals[0] * SAMPLE_EVERY;
+    /* Of unused digits some are looked at: entries that the sample missed may have them. */
+    for (uint32_t d = lowest > UNUSED_DIGITS ? lowest - UNUSED_DIGITS : 1; d < TOP_DIGITS; d++) {
         double gap = spare - tail;
         bool sure = gap * gap > SAMPLE_SIGMAS * SAMPLE_SIGMAS * variance(s, d, tail);
 
@@ -112,34 +153,84 @@ static struct window window_guess(struct selection *s)
     return window;
 }
 
+/* One pass over the row; a part lists its entries where they would lie if all were listed. */
+struct collection {
+    const struct selection *s;
+    float lo, hi;
+    struct {
+        int32_t first, n;
+        struct law_total above;
+    } parts[LAW_PARTS];
+};
+
+static void collect_part(void *arg, int part, int32_t first, int32_t end)
+{
+    struct collection *c = arg;
+    int32_t n = 0;
+    struct law_total above = {0};
+
+    for (int32_t at = first; at < end; at += LAW_CHUNK)
+        n += law_kernels_pick()->collect(c->s->w + at, MIN(LAW_CHUNK, end - at), at, c->lo, c->hi,
+                                         c->s->ids + first + n, &above);
+    c->parts[part].first = first;
+    c->parts[part].n = n;
+    c->parts[part].above = above;
+}
+
 /* Lists the entries in the window and adds up what lies above it. */
 static void window_collect(struct selection *s, struct window window)
 {
-    float lo = digit_weight(window.lo), hi = digit_weight(window.hi);
+    struct collection c = {s, digit_weight(window.lo), digit_weight(window.hi), {{0}}};
 
     s->n_ids = 0;
     s->above = (struct law_total){0};
-    for (int32_t first = 0; first < s->n; first += LAW_CHUNK)
-        s->n_ids += law_kernels_pick()->collect(s->w + first, MIN(LAW_CHUNK, s->n - first), first,
-                                                lo, hi, s->ids + s->n_ids, &s->above);
+    for (int i = 0, n = law_in_parts(s->threads, s->n, collect_part, &c); i < n; i++) {
+        memmove(s->ids + s->n_ids, s->ids + c.parts[i].first,
+                (size_t)c.parts[i].n * sizeof(*s->ids));
+        s->n_ids += c.parts[i].n;
+        s->above.count += c.parts[i].above.count;
+        s->above.mass += c.parts[i].above.mass;
+    }
 }
 
 /* ---- the selection --------------------------------------------------------------------------- */
 
-static void totals_top(struct selection *s)
+/* Of the window's entries, by first digit; returns their sum. */
+static uint64_t totals_top(struct selection *s, struct window window)
 {
-    totals_clear(s, TOP_DIGITS);
+    uint64_t sum = 0;
+
+    totals_clear(s, window.lo, window.hi);
     for (int32_t i = 0; i < s->n_ids; i++) {
         float w = s->w[s->ids[i]];
 
         s->totals[key_of(w) >> TOP_SHIFT] += share_of(s, w);
+        sum += share_of(s, w);
     }
+    return sum;
+}
+
+/* Leaves only the entries with that first digit; those above it have been counted. */
+static void window_narrow(struct selection *s, uint32_t digit)
+{
+    int32_t n = 0;
+
+    for (int32_t i = 0; i < s->n_ids; i++) {
+        float w = s->w[s->ids[i]];
+        uint32_t d = key_of(w) >> TOP_SHIFT;
+
+        if (d == digit)
+            s->ids[n++] = s->ids[i];
+        else if (d > digit)
+            s->above.mass += (uint64_t)w;
+    }
+    s->n_ids = n;
 }
 
 /* Of entries whose key begins with `prefix`, by the digit below it. */
 static void totals_below(struct selection *s, uint32_t prefix, int shift)
 {
-    totals_clear(s, DIGIT_MASK + 1);
+    totals_clear(s, 0, DIGIT_MASK + 1);
     for (int32_t i = 0; i < s->n_ids; i++) {
         float w = s->w[s->ids[i]];
         uint32_t key = key_of(w);
@@ -149,13 +240,13 @@ static void totals_below(struct selection *s, uint32_t prefix, int shift)
     }
 }
 
-/* The digit in which the prefix of the order ends; what lies above it comes off need. The lowest
- * digit in use when there is not enough. */
-static uint32_t digit_find(struct selection *s, uint32_t n_digits)
+/* The digit, of first .. end, in which the prefix of the order ends; what lies above it comes off
+ * need. The lowest digit in use when there is not enough. */
+static uint32_t digit_find(struct selection *s, uint32_t first, uint32_t end)
 {
-    uint32_t lowest = 0;
+    uint32_t lowest = first;
 
-    for (uint32_t d = n_digits; d-- > 0;) {
+    for (uint32_t d = end; d-- > first;) {
         if (s->totals[d] >= s->rank.need)
             return d;
         if (s->totals[d] > 0) {
@@ -167,44 +258,46 @@ static uint32_t digit_find(struct selection *s, uint32_t n_digits)
     return lowest;
 }
 
-static float weight_find(struct selection *s)
+static float weight_find(struct selection *s, struct window window)
 {
-    uint32_t key = digit_find(s, TOP_DIGITS);
+    uint32_t key = digit_find(s, window.lo, window.hi);
 
+    window_narrow(s, key);
     totals_below(s, key, MID_SHIFT);
-    key = key << MID_SHIFT | digit_find(s, DIGIT_MASK + 1);
+    key = key << MID_SHIFT | digit_find(s, 0, DIGIT_MASK + 1);
     totals_below(s, key, 0);
-    key = key << MID_SHIFT | digit_find(s, DIGIT_MASK + 1);
+    key = key << MID_SHIFT | digit_find(s, 0, DIGIT_MASK + 1);
     return fix_from_bits(key + KEY_BASE);
 }
 
 /* Whether the prefix ends in the window; if so, need becomes what the window must give. Leaves the
  * window's totals by first digit. */
-static bool window_holds(struct selection *s)
+static bool window_holds(struct selection *s, struct window window)
 {
-    uint64_t above = s->rank.by_mass ? s->above.mass : s->above.count, inside = 0;
+    uint64_t above = s->rank.by_mass ? s->above.mass : s->above.count;
+    uint64_t inside = totals_top(s, window);
 
-    totals_top(s);
-    for (uint32_t d = 0; d < TOP_DIGITS; d++)
-        inside += s->totals[d];
     if (above >= s->rank.need || above + inside < s->rank.need)
         return false;
     s->rank.need -= above;
     return true;
 }
 
-struct law_cut law_cut_at(const float *w, int32_t n, struct law_rank rank, int32_t *ids)
+struct law_cut law_cut_at(const float *w, int32_t n, struct law_rank rank, int32_t *ids,
+                          const struct law_threads *threads)
 {
-    struct selection s = {.w = w, .n = n, .rank = rank, .ids = ids};
+    struct selection s = {.w = w, .n = n, .rank = rank, .ids = ids, .threads = threads};
     struct law_cut cut = {.id = -1};
 
     ASSERT(rank.need > 0);
-    window_collect(&s, window_guess(&s));
-    if (!window_holds(&s)) {
-        window_collect(&s, (struct window){0, TOP_DIGITS});
-        totals_top(&s);
+    struct window window = window_guess(&s);
+    window_collect(&s, window);
+    if (!window_holds(&s, window)) {
+        window = (struct window){0, TOP_DIGITS};
+        window_collect(&s, window);
+        totals_top(&s, window);
     }
-    cut.w = weight_find(&s);
+    cut.w = weight_find(&s, window);
     cut.sum = s.above.mass;
     for (int32_t i = 0; i < s.n_ids; i++) {
         float x = w[ids[i]];

@@ -172,6 +172,11 @@ struct range {
     int first, end;
 };
 
+static int panels_of(const struct weight *w)
+{
+    return w->panels ? w->n_panels : panel_count(w->rows);
+}
+
 /* Much at first, little towards the end, so that threads finish together even when another process
  * takes a core for a while. */
 static struct range claim(struct stage *s, int n_parts)
@@ -191,15 +196,23 @@ static struct task task_at(const struct stage *s, struct range r)
 {
     const struct matmul_job *job = s->jobs;
     int block = r.first / s->n_panels, panel = r.first % s->n_panels;
-    for (; panel >= panel_count(job->w->rows); job++)
-        panel -= panel_count(job->w->rows);
+    for (; panel >= panels_of(job->w); job++)
+        panel -= panels_of(job->w);
     struct task t = {
         .job = job,
         .panel = panel,
-        .n_panels = MIN(r.end - r.first, panel_count(job->w->rows) - panel),
+        .n_panels = MIN(r.end - r.first, panels_of(job->w) - panel),
         .tile = part_first(s->n_tiles, s->n_blocks, block),
         .end_tile = part_first(s->n_tiles, s->n_blocks, block + 1),
     };
+    if (job->w->panels) { /* those that lie side by side */
+        const int32_t *p = job->w->panels + panel;
+        int n = 1;
+        while (n < t.n_panels && p[n] == p[0] + n)
+            n++;
+        t.panel = p[0];
+        t.n_panels = n;
+    }
     return t;
 }
 
@@ -274,7 +287,7 @@ void matmul(struct pool *p, const struct matmul_job *jobs, int n_jobs,
     bool floats = false;
     for (int i = 0; i < n_jobs; i++) {
         ASSERT(jobs[i].w->cols == in->cols);
-        s.n_panels += panel_count(jobs[i].w->rows);
+        s.n_panels += panels_of(jobs[i].w);
         if (in->q && dtype_is_quantised(jobs[i].w->type))
             s.integers = true;
         else

@@ -21,6 +21,9 @@ struct weight {
     enum dtype type; /* as kept: F32, F16, BF16, Q8_0 or a native block type */
     int rows, cols;
     void *data; /* interleaved by weight_pack, see panel.h; 64-byte aligned */
+    /* A product with a part of it: panels, ascending. No output of others is written. NULL: all. */
+    const int32_t *panels; /* (n_panels) */
+    int n_panels;
 };
 
 /* How `t` would be kept under `want`; NATIVE keeps every type. Types without a kernel are named in
@@ -31,6 +34,9 @@ int weight_plan(const struct tensor *t, enum weight_type want, enum dtype *type,
  * bytes; type, rows and cols are set. Panels share no memory, so threads may share them out. */
 void weight_pack(const struct weight *w, const struct tensor *t, int first, int end);
 int weight_panels(const struct weight *w);
+/* Panels, of 16 rows each, that hold one of the first n_rows rows whose bit is set, ascending;
+ * returns how many. Bit i % 32 of rows[i / 32] is row i's; out: (n_rows / 16 + 1) */
+int panels_with(const uint32_t *rows, int n_rows, int32_t *out);
 /* One row as f32, for embedding look-ups. out: (cols) */
 void weight_row(const struct weight *w, int row, float *out);
 /* Any file tensor (a norm vector, a bias) as f32. out: (rows * cols) */

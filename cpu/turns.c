@@ -1,6 +1,7 @@
 #include "turns.h"
 
 #include "logprobs.h"
+#include "matmul.h"
 #include "specd/round_rules.h"
 #include "specd/util.h"
 
@@ -25,6 +26,10 @@ void turns_layout(struct turns *t, const struct device_setup *setup, int n_vocab
     t->draft_logits = arena_take(a, draft_rows, t->draft_stride * sizeof(float));
     t->scratch = arena_take(a, (size_t)threads, t->scratch_stride * sizeof(uint64_t));
     t->masks = arena_take(a, rows, (size_t)t->n_mask_words * sizeof(*t->masks));
+    if (setup->trims_draft) {
+        t->wanted = arena_take(a, (size_t)t->n_mask_words, sizeof(*t->wanted));
+        t->panels = arena_take(a, (size_t)t->n_vocab_draft / 16 + 1, sizeof(*t->panels));
+    }
     t->turn_of_row = arena_take(a, rows, sizeof(int32_t));
     t->own = arena_take(a, rows, sizeof(*t->own));
     t->top = arena_take(a, rows, SPECD_LOGPROBS_MAX * sizeof(*t->top));
@@ -100,6 +105,23 @@ float *turns_draft_logits(const struct turns *t, int step)
     return t->draft_logits + (size_t)(step - 1) * (size_t)t->slots->shape.n_slots * t->draft_stride;
 }
 
+const int32_t *turns_draft_panels(struct turns *t, int *n)
+{
+    *n = 0;
+    if (!t->panels)
+        return NULL;
+    memset(t->wanted, 0, (size_t)t->n_mask_words * sizeof(*t->wanted));
+    for (int32_t i = 0; i < t->n_spans; i++) {
+        const uint32_t *ids = t->turns[t->turn_of_span[i]].slot->params.draft_ids;
+        if (!ids)
+            return NULL;
+        for (int32_t word = 0; word < t->n_mask_words; word++)
+            t->wanted[word] |= ids[word];
+    }
+    *n = panels_with(t->wanted, t->n_vocab_draft, t->panels);
+    return t->panels;
+}
+
 /* ---- laws ------------------------------------------------------------------------------------ */
 
 typedef void item_fn(struct turns *t, int item, uint64_t *scratch);
@@ -115,8 +137,33 @@ static void run_item(void *arg, int item, int part)
     s->fn(s->t, item, s->t->scratch + (size_t)part * s->t->scratch_stride);
 }
 
+struct row_parts {
+    void (*fn)(void *arg, int i);
+    void *arg;
+};
+
+static void run_row_part(void *arg, int item, int part)
+{
+    struct row_parts *p = arg;
+    (void)part;
+    p->fn(p->arg, item);
+}
+
+static void run_row_parts(void *pool, int n, void (*fn)(void *arg, int i), void *arg)
+{
+    pool_items(pool, n, run_row_part, &(struct row_parts){fn, arg});
+}
+
+/* Threads for the row of an item that is the only one of its stage, and so runs on the leader. */
+static const struct law_threads *threads_of(struct turns *t)
+{
+    return t->n_items == 1 ? &t->threads : NULL;
+}
+
 static void for_items(struct turns *t, item_fn *fn, int n)
 {
+    t->n_items = n;
+    t->threads = (struct law_threads){run_row_parts, t->pool, pool_size(t->pool)};
     pool_items(t->pool, n, run_item, &(struct item_stage){t, fn});
 }
 
@@ -140,11 +187,15 @@ static void draw_item(struct turns *t, int item, uint64_t *scratch)
     const struct sample_params *params = &slot->params;
     int i = t->step - 1;
     struct law_context context = context_of(t, turn, &params->draft, i);
-    const float *logits = turns_draft_logits(t, t->step) + (size_t)item * t->draft_stride;
+    context.threads = threads_of(t);
+    float *logits = turns_draft_logits(t, t->step) + (size_t)item * t->draft_stride;
+    if (params->draft_ids)
+        law_restrict(logits, t->n_vocab_draft, params->draft_ids);
     law_build(&turn->p[i], logits, t->n_vocab_draft, &context, scratch);
 
     struct noise noise = noise_proposal(params->seed, params->mode, slot->len + i, slot->round);
     int32_t id = law_draw(&turn->p[i], &noise);
+    turn->p[i].context.threads = NULL;
     slot->tokens[slot->len + i] = id;
     if (slot->counting)
         slot_count_drafted(t->slots, slot, t->step, id);
@@ -176,6 +227,7 @@ static void target_law_item(struct turns *t, int row, uint64_t *scratch)
     struct turn *turn = &t->turns[t->turn_of_row[row]];
     int i = row - turn->first_row;
     struct law_context context = context_of(t, turn, &turn->slot->params.target, i);
+    context.threads = threads_of(t);
     if (turn->masks)
         context.mask = turn->masks + (size_t)i * (size_t)t->n_mask_words;
     law_build(&turn->q[i], t->target_logits + (size_t)row * t->target_stride, t->n_vocab, &context,
@@ -199,9 +251,22 @@ static void fill_logprobs(struct turns *t, int item, struct seq_result *out)
     out->top = top;
 }
 
-static void advance(struct turn *turn, struct seq_result *out)
+static void overlap_item(struct turns *t, int row, uint64_t *scratch)
 {
+    int item = t->turn_of_row[row], i = row - t->turns[item].first_row;
+    const struct turn *turn = &t->turns[item];
+    (void)scratch;
+    if (i < turn->n_overlaps)
+        t->result->seqs[item].overlap[i] = (float)law_overlap(&turn->q[i], &turn->p[i]);
+}
+
+/* Behind all questions to the turn's laws: they count the slot's tokens. */
+static void advance_item(struct turns *t, int item, uint64_t *scratch)
+{
+    struct turn *turn = &t->turns[item];
+    struct seq_result *out = &t->result->seqs[item];
     struct slot *slot = turn->slot;
+    (void)scratch;
     slot->round++;
     if (!(out->flags & SEQ_NUMERIC)) {
         slot->rows[MODEL_DRAFT] =
@@ -232,12 +297,13 @@ static void verify_item(struct turns *t, int item, uint64_t *scratch)
         .n_ends = slot->params.n_ends,
     };
     (void)scratch;
+    for (int32_t i = 0; i <= turn->k; i++)
+        turn->q[i].context.threads = threads_of(t);
     memset(out, 0, sizeof(*out));
     out->slot = turn->slot_id;
     out->n_drafted = turn->k;
-    law_verify(&in, out);
+    turn->n_overlaps = law_decide(&in, out);
     fill_logprobs(t, item, out);
-    advance(turn, out);
 }
 
 void turns_verify(struct turns *t, struct round_result *result)
@@ -250,4 +316,6 @@ void turns_verify(struct turns *t, struct round_result *result)
     for_items(t, host_item, t->n_turns);
     for_items(t, target_law_item, n_rows);
     for_items(t, verify_item, t->n_turns);
+    for_items(t, overlap_item, n_rows);
+    for_items(t, advance_item, t->n_turns);
 }

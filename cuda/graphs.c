@@ -10,6 +10,7 @@
 #define LAYER_NODES 9
 #define PASS_NODES 4
 #define STEP_NODES 5
+#define TRIM_NODES 2 /* of a draft step whose slots draft some ids only */
 #define ROUND_NODES 8
 /* A kernel node with its parameters, in the driver's hands: what is commonly seen, not measured. */
 #define NODE_BYTES 2048
@@ -99,7 +100,8 @@ uint64_t graph_bytes(const struct device_setup *setup, int target_layers, int dr
     for (int i = 0; i < n; i++)
         nodes += (uint64_t)(ROUND_NODES + PASS_NODES + LAYER_NODES * target_layers) +
                  (uint64_t)shapes[i].n_steps *
-                     (uint64_t)(STEP_NODES + PASS_NODES + LAYER_NODES * draft_layers);
+                     (uint64_t)(STEP_NODES + (setup->trims_draft ? TRIM_NODES : 0) + PASS_NODES +
+                                LAYER_NODES * draft_layers);
     return nodes * NODE_BYTES;
 }
 

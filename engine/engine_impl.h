@@ -13,16 +13,22 @@
 #include "mailbox.h"
 #include "model/model_file.h"
 #include "draft_len.h"
+#include "draft_vocab.h"
 #include "prepare.h"
 #include "scheduler.h"
 #include "seq.h"
 #include "specd/engine.h"
+#include "specd/fair_queue.h"
 
 #include <uv.h>
 
+/* Of a round in flight. */
 struct round_times {
     uint64_t submitted_ns;
     bool follows; /* planned as soon as a round was collected, or while one was in flight */
+    /* By slot: whether the draft model drafts, and rows of it computed for later. */
+    bool by_model[SPECD_SLOTS_MAX];
+    int32_t fill[SPECD_SLOTS_MAX];
 };
 
 struct engine {
@@ -36,6 +42,8 @@ struct engine {
     atomic_int state; /* enum engine_state */
     atomic_int max_queue, request_timeout_ms;
     atomic_int n_live; /* requests submitted and not finished */
+    atomic_int
+        n_stalled; /* of these, set aside for their readers: they take no place in the queue */
     atomic_bool drain_requested, close_requested;
     atomic_int drain_ms;
     _Atomic uint64_t iterated_ns, round_ns, slowest_ns; /* see struct engine_liveness */
@@ -51,6 +59,7 @@ struct engine {
     struct chat_template *chat;
     struct prepare_tables prepare;
     struct constraint_tables constraints; /* the engine thread's */
+    struct draft_vocab draft_vocab;       /* likewise */
 
     /* engine thread */
     uv_loop_t loop;
@@ -60,7 +69,7 @@ struct engine {
     struct device_info device_info;
     struct device_setup setup;
     struct kv *kv;
-    struct pass_cost *cost;
+    struct draft_len *drafts;
     struct sched sched;
     struct lookup_pools *pools;  /* of --lookup-shared, or NULL */
     struct round round;          /* being planned or submitted: the device copies it */
@@ -70,6 +79,8 @@ struct engine {
     uint64_t collected_ns, iteration_began_ns;
     struct engine_stats stats;
     uint64_t n_arrivals;
+    struct fair_queue unprepared; /* requests whose prompts wait for the thread pool */
+    int n_preparing;              /* on it */
     uint64_t drain_deadline_ns;
 };
 
@@ -99,6 +110,9 @@ void seq_finish(struct engine *e, struct seq *s, enum finish_reason reason, int 
 /* The same, by who holds the output's lock. */
 void seq_end(struct engine *e, struct seq *s, enum finish_reason reason, int error,
              const char *message);
+
+/* Keeps e->n_stalled. */
+void seq_count_stalled(struct engine *e, struct seq *s, bool stalled);
 
 /* ---- echo.c: the prompt given back, for params.echo */
 

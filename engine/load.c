@@ -61,6 +61,28 @@ static int open_text(struct engine *e, char *err, size_t errlen)
     return 0;
 }
 
+static int open_draft_vocab(struct engine *e, char *err, size_t errlen)
+{
+    const struct engine_config *c = &e->config;
+    bool self = drafter_configured(c, DRAFT_SELF);
+    if (!self && !e->draft_file)
+        return 0;
+    const struct model *target = &e->target_file->model;
+    const struct model *draft = self ? target : &e->draft_file->model;
+    struct draft_vocab_source from = {
+        .vocab = &e->target_file->vocab,
+        .target = target,
+        .draft = draft,
+        .n_draft_layers = self ? c->n_self_layers : draft->n_layers,
+        .path = self ? c->model_path : c->draft_path,
+    };
+    int rc = draft_vocab_open(&e->draft_vocab, &from, c->draft_vocab, err, errlen);
+    if (rc == 0 && e->draft_vocab.base)
+        log_info("drafts are of %d of %u ids, and of a prompt's own", e->draft_vocab.n_base,
+                 MIN(target->n_vocab, draft->n_vocab));
+    return rc;
+}
+
 static int open_models(struct engine *e, char *err, size_t errlen)
 {
     int rc = model_file_open(&e->target_file, e->config.model_path, err, errlen);
@@ -68,6 +90,8 @@ static int open_models(struct engine *e, char *err, size_t errlen)
         rc = open_draft(e, err, errlen);
     if (rc == 0)
         rc = open_text(e, err, errlen);
+    if (rc == 0)
+        rc = open_draft_vocab(e, err, errlen);
     return rc;
 }
 
@@ -105,6 +129,7 @@ static int fill_setup(struct engine *e, char *err, size_t errlen)
         .k_max = c->n_drafters > 0 ? MIN(k_max, SPECD_K_MAX) : 0,
         .k_draft = MAX(c->draft_max, c->draft_fixed),
         .threads = c->threads,
+        .trims_draft = e->draft_vocab.base != NULL,
         .reproducible = c->reproducible,
         .eager = c->eager,
     };
@@ -326,8 +351,8 @@ int engine_load(struct engine *e, char *err, size_t errlen)
     if (e->config.lookup_shared && e->setup.k_max > 0)
         e->pools = lookup_pools_create();
     e->kv = kv_create(n_blocks);
-    e->cost = xcalloc(1, sizeof *e->cost);
-    sched_init(&e->sched, e->kv, e->cost);
+    e->drafts = xcalloc(1, sizeof *e->drafts);
+    sched_init(&e->sched, e->kv, e->drafts);
     e->sched.n_slots = e->setup.n_slots;
     e->sched.max_rows = e->setup.max_rows;
     e->sched.mixed_rows = MIN(MAX(16, e->setup.max_rows / 8), e->setup.max_rows);
@@ -336,18 +361,23 @@ int engine_load(struct engine *e, char *err, size_t errlen)
     else if (e->setup.n_self_layers > 0)
         e->sched.draft_ctx = e->setup.n_ctx;
     e->sched.synthetic_acceptance = e->config.synthetic_acceptance;
+    e->prepare.max_ids = (size_t)e->setup.n_ctx;
     fill_info(e, n_blocks);
     return warmup_measure(e, err, errlen);
 }
 
 void engine_unload(struct engine *e)
 {
+    if (e->drafts)
+        warmup_keep(e);
     if (e->dev)
         e->ops->close(e->dev);
     lookup_pools_free(e->pools);
     kv_free(e->kv);
-    free(e->cost);
+    free(e->drafts);
+    fair_clear(&e->unprepared);
     constraint_tables_fini(&e->constraints);
+    draft_vocab_free(&e->draft_vocab);
     grammar_cache_free(e->prepare.grammars);
     chat_template_free(e->chat);
     tokenizer_free(e->tokenizer);

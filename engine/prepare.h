@@ -19,6 +19,7 @@ struct prepare_tables {
     const struct tokenizer *tokenizer;
     const struct chat_template *chat; /* NULL: the model has none */
     struct grammar_cache *grammars;
+    size_t max_ids; /* a prompt that has more can't be used, and is not prepared to its end */
     int32_t n_prediction; /* tokens of a prediction that are of use; 0: none, as nothing drafts */
 };
 
@@ -31,7 +32,7 @@ struct prepared {
 };
 void prepared_free(struct prepared *p);
 
-/* EINVAL names the field; ECANCELED when req->cancelled became true. */
+/* EINVAL and ECONTEXT name the field; ECANCELED when req->cancelled became true. */
 int prepare_prompt(const struct prepare_tables *t, const struct request *req, struct prepared *out,
                    char *err, size_t errlen);
 

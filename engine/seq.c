@@ -57,12 +57,15 @@ void seq_set_prompt(struct seq *s, const int32_t *ids, int32_t n)
     s->stats.n_prompt = n;
 }
 
-void seq_begin_drafts(struct seq *s, const struct draft_text *text)
+void seq_begin_drafts(struct seq *s)
 {
+    if (s->drafts_begun)
+        return;
+    s->drafts_begun = true;
     for (int i = 0; i < s->n_drafters; i++) {
         const struct drafter *d = s->drafters[i].drafter;
         if (d->begin)
-            s->drafters[i].state = d->begin(text);
+            s->drafters[i].state = d->begin(&s->about);
         if (d->observe)
             d->observe(s->drafters[i].state, s->tokens, s->len);
     }

@@ -26,12 +26,18 @@ void stats_observe(struct engine_histogram *h, uint64_t ns)
 void stats_publish(struct engine *e)
 {
     e->stats.running = e->sched.n_running;
-    e->stats.waiting = atomic_load(&e->n_live) - e->sched.n_running;
+    e->stats.stalled = atomic_load(&e->n_stalled);
+    e->stats.waiting = atomic_load(&e->n_live) - e->sched.n_running - e->stats.stalled;
     e->stats.blocks_used = kv_n_used(e->kv);
     e->stats.blocks_total = kv_n_blocks(e->kv);
     e->stats.cache_queries = e->sched.cache_queries;
     e->stats.cache_hits = e->sched.cache_hits;
     e->stats.preemptions = e->sched.preemptions;
+    const struct draft_budget *b = &e->drafts->budget;
+    e->stats.draft_spent_s = b->spent_ns / 1e9;
+    e->stats.draft_earned_s = b->earned_ns / 1e9;
+    e->stats.draft_regret_s = b->regret_ns / 1e9;
+    e->stats.busy_s = b->busy_ns / 1e9;
     if (pthread_mutex_trylock(&e->lock) != 0)
         return;
     e->published = e->stats;

@@ -153,17 +153,19 @@ bool auth_is_open(struct auth *a)
 }
 
 /* Takes as long whatever was given: all keys are looked at, every byte of each. */
-static bool is_known(const struct keys *k, const char *given, size_t len)
+static bool is_known(const struct keys *k, const char *given, size_t len, uint64_t *client)
 {
     unsigned char have[KEY_HASH_BYTES];
     bool ok = false;
     hash(have, given, len);
     for (size_t i = 0; i < k->n; i++)
         ok |= gnutls_memcmp(k->hashes[i], have, sizeof have) == 0;
+    if (ok)
+        memcpy(client, have, sizeof *client);
     return ok;
 }
 
-bool auth_check(struct auth *a, const char *authorization, const char *x_api_key)
+bool auth_check(struct auth *a, const char *authorization, const char *x_api_key, uint64_t *client)
 {
     const char *given = x_api_key ? x_api_key : "";
     if (authorization && strncasecmp(authorization, "Bearer ", 7) == 0)
@@ -171,7 +173,7 @@ bool auth_check(struct auth *a, const char *authorization, const char *x_api_key
     size_t len = strlen(given);
     text_trim(&given, &len); /* blanks around a header's value are no part of it: RFC 9110, 5.5 */
     pthread_mutex_lock(&a->lock);
-    bool ok = a->keys.n == 0 || is_known(&a->keys, given, len);
+    bool ok = a->keys.n == 0 || is_known(&a->keys, given, len, client);
     pthread_mutex_unlock(&a->lock);
     return ok;
 }

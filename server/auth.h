@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define KEY_HASH_BYTES 32
 
@@ -39,7 +40,8 @@ bool auth_needs_file(struct auth *a);
 bool auth_is_open(struct auth *a); /* no keys are configured */
 
 /* authorization is the header's value ("Bearer KEY"), x_api_key the other header's; NULL when not
- * sent. True when no keys are configured. */
-bool auth_check(struct auth *a, const char *authorization, const char *x_api_key);
+ * sent. True when no keys are configured; *client is left as it was then, else it tells the keys
+ * apart. */
+bool auth_check(struct auth *a, const char *authorization, const char *x_api_key, uint64_t *client);
 
 #endif

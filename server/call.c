@@ -128,6 +128,19 @@ static void *copy_array(const void *from, size_t n, size_t size)
     return to;
 }
 
+static void build_prediction(const struct call *c, struct request *req)
+{
+    struct buf text = {0};
+    if (req->schema_owner) {
+        req->prediction = req->schema_owner->prediction;
+        req->prediction_len = req->schema_owner->prediction_len;
+    } else if (c->prediction) {
+        prediction_text(c->prediction, &text);
+        req->prediction_len = text.len;
+        req->prediction = req->prediction_text = buf_take(&text);
+    }
+}
+
 struct request *call_request(const struct call *c, size_t i, int choice)
 {
     const struct prompt *p = &c->prompts[i];
@@ -143,13 +156,8 @@ struct request *call_request(const struct call *c, size_t i, int choice)
                                          sizeof *req->params.allowed_ids);
     if (c->cache_salt)
         req->cache_salt = xstrdup(c->cache_salt);
-    if (c->prediction) {
-        struct buf text = {0};
-        prediction_text(c->prediction, &text);
-        req->prediction_len = text.len;
-        req->prediction = buf_take(&text);
-    }
     call_build_format(c, req);
+    build_prediction(c, req);
     add_stops(req, stops);
     if (p->kind == PROMPT_TOKENS) {
         req->prompt_ids = copy_array(p->ids, p->n_ids, sizeof *p->ids);

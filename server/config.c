@@ -13,6 +13,7 @@
 
 #define DEFAULT_MODEL "SmolLM2-135M-Instruct.Q4_1.gguf"
 #define PER_IP_LEAST 256 /* unless told otherwise */
+#define BODIES_KEPT 64   /* largest bodies in --request-memory, unless told otherwise */
 #define FILE_BYTES_MAX (1 << 20)
 
 struct loader {
@@ -259,6 +260,11 @@ static int check_together(struct config *c, char *err, size_t errlen)
     e->model_path = c->model;
     e->alias = c->alias;
     e->request_timeout_ms = c->request_timeout_ms;
+    if (c->request_memory == 0)
+        c->request_memory = BODIES_KEPT * c->max_body;
+    if (c->request_memory / 2 < c->max_body)
+        return fail(SPECD_EINVAL, err, errlen,
+                    "--request-memory: half of it must hold a body of --max-body");
     if (c->max_connections_per_ip < 0)
         c->max_connections_per_ip = MAX(PER_IP_LEAST, c->max_connections / 4 * 3);
     return 0;

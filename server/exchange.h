@@ -48,10 +48,12 @@ struct exchange {
     size_t target_len;
     char request_id[REQUEST_ID_MAX + 1]; /* the client's, or one of our own */
     struct buf body;
-    size_t received; /* bytes of body, kept or not */
-    int reject;      /* 0, or the SPECD_E* to answer once the body is in: it is not kept */
-    int status;      /* what was answered; 0 as yet */
-    uint64_t sent;   /* bytes of the answer's body, as far as libmicrohttpd took them */
+    struct client *client; /* NULL: not known yet */
+    size_t held;           /* bytes that count for the client: see clients.h */
+    size_t received;       /* bytes of body, kept or not */
+    int reject;            /* 0, or the SPECD_E* to answer once the body is in: it is not kept */
+    int status;            /* what was answered; 0 as yet */
+    uint64_t sent;         /* bytes of the answer's body, as far as libmicrohttpd took them */
     uint64_t started_ns;
     const struct work_type *work_type; /* set together with work */
     void *work;                        /* what the route's handler keeps while it waits */

@@ -10,6 +10,9 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
+#include <sys/socket.h>
+
+#define UNIX_USER (1ull << 62) /* keys of users, which no IPv4 address has: addresses.c */
 
 static const char *header(const struct exchange *ex, const char *name)
 {
@@ -236,8 +239,69 @@ uint64_t head_content_length(const struct exchange *ex)
     return text ? strtoull(text, NULL, 10) : 0; /* libmicrohttpd has checked its form */
 }
 
-int head_check(const struct exchange *ex)
+/* ---- which client */
+
+static enum MHD_Result take_last(void *cls, enum MHD_ValueKind kind, const char *name,
+                                 const char *value)
 {
+    (void)kind;
+    if (strcasecmp(name, "X-Forwarded-For") == 0)
+        *(const char **)cls = value;
+    return MHD_YES;
+}
+
+/* The address that the proxy before us saw: each appends to the list, so only the last is its own
+ * word. 0 where it is none. */
+static uint64_t forwarded_key(const char *list)
+{
+    const char *comma = strrchr(list, ','), *last = comma ? comma + 1 : list;
+    size_t len = strlen(last);
+    char text[ADDRESS_TEXT_MAX];
+    text_trim(&last, &len);
+    snprintf(text, sizeof text, "%.*s", (int)MIN(len, sizeof text), last);
+    union {
+        struct sockaddr any;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+    } addr = {.in6 = {0}};
+    if (inet_pton(AF_INET, text, &addr.in.sin_addr) == 1)
+        addr.any.sa_family = AF_INET;
+    else if (inet_pton(AF_INET6, text, &addr.in6.sin6_addr) == 1)
+        addr.any.sa_family = AF_INET6;
+    return address_key(&addr.any);
+}
+
+static uint64_t unix_user_key(int fd)
+{
+    struct ucred who;
+    socklen_t len = sizeof who;
+    bool known = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0;
+    return UNIX_USER | (known ? (uint64_t)who.uid << 1 : 0);
+}
+
+/* Who a request without a key counts for. */
+static uint64_t client_by_address(const struct exchange *ex)
+{
+    struct server *s = ex->server;
+    const struct peer *peer = ex->peer;
+    const char *forwarded = NULL;
+    MHD_get_connection_values(ex->conn, MHD_HEADER_KIND, take_last, &forwarded);
+    bool trusted = is_listed(s->config->trusted_proxy, peer->address, strlen(peer->address));
+    uint64_t key = trusted && forwarded ? forwarded_key(forwarded) : 0;
+    if (forwarded && !trusted && !s->told_of_proxy && auth_is_open(&s->auth)) {
+        log_warn("%s sends X-Forwarded-For and is no --trusted-proxy: all behind it count as one "
+                 "client",
+                 peer->address);
+        s->told_of_proxy = true;
+    }
+    if (key == 0)
+        key = peer->address_key;
+    return key != 0 ? key : unix_user_key(peer->fd);
+}
+
+int head_check(struct exchange *ex)
+{
+    uint64_t client = client_by_address(ex);
     const struct route *r = ex->route;
     struct server *s = ex->server;
     if (is_foreign_host(ex))
@@ -248,9 +312,13 @@ int head_check(const struct exchange *ex)
         return SPECD_EMETHOD;
     bool preflight = strcmp(ex->method, "OPTIONS") == 0; /* browsers send no key with it */
     if (!preflight && !(r->flags & ROUTE_OPEN) &&
-        !auth_check(&s->auth, header(ex, MHD_HTTP_HEADER_AUTHORIZATION), header(ex, "X-Api-Key")))
+        !auth_check(&s->auth, header(ex, MHD_HTTP_HEADER_AUTHORIZATION), header(ex, "X-Api-Key"),
+                    &client))
         return SPECD_EAUTH;
     if (!preflight && r->flags & ROUTE_POST && !is_json(ex))
         return SPECD_ETYPE;
-    return head_content_length(ex) > atomic_load(&s->limits.max_body) ? SPECD_ETOOBIG : 0;
+    if (head_content_length(ex) > atomic_load(&s->limits.max_body))
+        return SPECD_ETOOBIG;
+    clients_enter(ex, client);
+    return 0;
 }

@@ -16,8 +16,9 @@ const char *head_framing_error(const struct exchange *ex, const char *method, co
 void head_request_id(struct exchange *ex);
 /* The client's W3C trace context, to be sent back; NULL when there is none or it is malformed. */
 const char *head_traceparent(const struct exchange *ex);
-/* Route, method, key, type and stated length: 0 or the SPECD_E* to answer. */
-int head_check(const struct exchange *ex);
+/* Host, route, method, key, type and stated length: the SPECD_E* to answer; or 0, and the exchange
+ * counts for its client. */
+int head_check(struct exchange *ex);
 uint64_t head_content_length(const struct exchange *ex); /* 0 when not stated */
 
 #endif

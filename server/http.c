@@ -16,8 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BODIES_MAX 64    /* complete bodies' worth of memory for all that come in */
 #define ARGUMENTS_MAX 64 /* of a query; routes have one at most */
+#define BODY_PAUSE_MS 15000
+#define BODY_BYTES_PER_S 1024
 #define TELL_AGAIN_NS 10000000000u
 #define ANSWER_GRACE_MS 2000 /* the engine's time-out comes first */
 
@@ -101,6 +102,16 @@ void *http_on_target(void *cls, const char *target, struct MHD_Connection *conn)
     return ex;
 }
 
+/* How long the next byte of the body may take: the whole of it has --body-timeout, a silence
+ * BODY_PAUSE_MS, and what is slower than BODY_BYTES_PER_S all along ends sooner. */
+static int body_patience_ms(const struct exchange *ex)
+{
+    int64_t gone = (int64_t)((clock_ns() - ex->started_ns) / 1000000);
+    int64_t whole = atomic_load(&ex->server->limits.body_timeout_ms) - gone;
+    int64_t steady = BODY_PAUSE_MS + (int64_t)(ex->received * 1000 / BODY_BYTES_PER_S) - gone;
+    return (int)MAX(MIN(MIN(whole, steady), BODY_PAUSE_MS), 1);
+}
+
 static enum MHD_Result begin(struct exchange *ex, const char *url, const char *method,
                              const char *version)
 {
@@ -108,7 +119,7 @@ static enum MHD_Result begin(struct exchange *ex, const char *url, const char *m
     ex->route = find_route(s, url);
     ex->method = known_method(method);
     head_request_id(ex);
-    peer_expect(&s->peers, ex->peer, ex, atomic_load(&s->limits.body_timeout_ms));
+    peer_expect(&s->peers, ex->peer, ex, body_patience_ms(ex));
     const char *why = head_framing_error(ex, method, version);
     if (why) {
         struct api_error e;
@@ -128,6 +139,7 @@ static void reject_body(struct exchange *ex, int code)
 {
     ex->reject = code;
     exchange_drop_body(ex);
+    clients_give_back(ex);
 }
 
 /* A body that is refused is still read, so that the client gets to see the answer; but not for
@@ -141,13 +153,12 @@ static enum MHD_Result receive(struct exchange *ex, const char *data, size_t *si
         return MHD_NO;
     if (!ex->reject && ex->received > limit)
         reject_body(ex, SPECD_ETOOBIG);
-    if (!ex->reject && s->body_bytes + *size > BODIES_MAX * limit)
+    if (!ex->reject && !clients_charge(ex, *size))
         reject_body(ex, SPECD_EBUSY);
-    if (!ex->reject) {
+    if (!ex->reject)
         buf_add(&ex->body, data, *size);
-        s->body_bytes += *size;
-    }
     *size = 0;
+    peer_expect(&s->peers, ex->peer, ex, body_patience_ms(ex));
     return MHD_YES;
 }
 

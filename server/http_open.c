@@ -110,6 +110,7 @@ static void fresh_use(struct server *s, struct fresh *f, const struct config *c)
     tls_use(f->tls);
     access_replace(&s->access, f->access_fd, c->log_format == LOG_JSON);
     limits_set(&s->limits, c);
+    atomic_store(&s->peers.read_timeout_ms, c->body_timeout_ms);
 }
 
 int http_reload(struct server *s, const struct config *config, char *err, size_t errlen)
@@ -146,6 +147,7 @@ static void server_free(struct server *s)
     auth_free(&s->auth);
     access_free(&s->access);
     addresses_free(&s->addresses);
+    clients_free(&s->clients);
     peers_fini(&s->peers);
     free(s);
 }

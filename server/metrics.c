@@ -102,6 +102,8 @@ static void gauges(const struct writer *w, const struct engine_stats *s,
     metric(w, VLLM_TOO, "num_requests_running", "gauge", (double)s->running, "Requests in slots.");
     metric(w, VLLM_TOO, "num_requests_waiting", "gauge", (double)s->waiting,
            "Requests waiting for a slot.");
+    metric(w, SPECD_ONLY, "num_requests_paused", "gauge", (double)s->stalled,
+           "Requests set aside until their readers have read more.");
     metric(w, VLLM_TOO, "kv_cache_usage_perc", "gauge", usage, "Used share of KV blocks, 0 to 1.");
     for (int i = 0; i < n_prefixes(w, VLLM_TOO); i++) {
         head(w->out, prefixes[i], "cache_config_info", "gauge", "The KV cache's shape, as labels.");
@@ -111,6 +113,31 @@ static void gauges(const struct writer *w, const struct engine_stats *s,
     metric(w, SPECD_ONLY, "draft_length", "gauge",
            s->drafts > 0 ? (double)s->draft_tokens / (double)s->drafts : 0,
            "Mean number of tokens drafted in rounds that drafted, since the start.");
+}
+
+/* What drafting cost and gave, and why it did not take place. */
+static void drafting(const struct writer *w, const struct engine_stats *s)
+{
+    const struct {
+        const char *name;
+        double v;
+        const char *help;
+    } seconds[] = {
+        {"spec_busy_seconds_total", s->busy_s, "Time of rounds in which requests decoded."},
+        {"spec_spent_seconds_total", s->draft_spent_s,
+         "Time that drafting, probes and rows of the draft model added to rounds."},
+        {"spec_earned_seconds_total", s->draft_earned_s, "Time that accepted tokens saved."},
+        {"spec_regret_seconds_total", s->draft_regret_s,
+         "Spent beyond what was earned, over stretches of rounds that lost."},
+    };
+    struct labelled reasons[DRAFT_WHYS - 1];
+    for (size_t i = 0; i < COUNT_OF(seconds); i++)
+        metric(w, SPECD_ONLY, seconds[i].name, "counter", seconds[i].v, seconds[i].help);
+    for (int why = DRAFT_WHY_NONE + 1; why < DRAFT_WHYS; why++)
+        reasons[why - 1] =
+            (struct labelled){draft_why_name((enum draft_why)why), (double)s->not_drafted[why]};
+    labelled_counter(w, SPECD_ONLY, "spec_not_drafted_total", "reason", reasons, COUNT_OF(reasons),
+                     "A request's rounds without a draft, by reason.");
 }
 
 static void counters(const struct writer *w, const struct engine_stats *s)
@@ -156,6 +183,7 @@ static void counters(const struct writer *w, const struct engine_stats *s)
     labelled_counter(w, SPECD_ONLY, "round_seconds_total", "part", parts, COUNT_OF(parts),
                      "Time spent in rounds, by part.");
     per_position(w, s);
+    drafting(w, s);
 }
 
 enum MHD_Result api_metrics(struct exchange *ex)
@@ -174,6 +202,14 @@ enum MHD_Result api_metrics(struct exchange *ex)
         {"log", (double)log_dropped()},
         {"access", (double)access_dropped(&ex->server->access)},
     };
+    struct server *server = ex->server;
+    metric(&w, SPECD_ONLY, "request_memory_bytes", "gauge", (double)server->clients.held,
+           "Memory of requests and answers under way, as --request-memory counts it.");
+    metric(&w, SPECD_ONLY, "request_memory_refused_total", "counter",
+           (double)server->clients.refused, "Bodies and requests refused for --request-memory.");
+    metric(&w, SPECD_ONLY, "unread_answers_total", "counter",
+           (double)atomic_load(&server->peers.n_unread),
+           "Connections cut off because nothing of an answer was read.");
     labelled_counter(&w, SPECD_ONLY, "log_lines_dropped_total", "log", dropped, COUNT_OF(dropped),
                      "Lines that neither the log nor its buffer took.");
     histogram(&w, "time_to_first_token_seconds", &s.ttft,

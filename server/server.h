@@ -11,6 +11,7 @@
 #include "access.h"
 #include "addresses.h"
 #include "auth.h"
+#include "clients.h"
 #include "config.h"
 #include "jobs.h"
 #include "exchange.h"
@@ -35,9 +36,10 @@ struct server {
     struct jobs jobs;
     struct MHD_Daemon *daemon;
     struct listener listener;
-    atomic_bool draining; /* from the signal on, before the engine knows */
-    atomic_bool stopping; /* no connection may be suspended any more */
-    size_t body_bytes;    /* kept bodies of all exchanges; HTTP thread */
+    atomic_bool draining;   /* from the signal on, before the engine knows */
+    atomic_bool stopping;   /* no connection may be suspended any more */
+    struct clients clients; /* HTTP thread */
+    bool told_of_proxy;     /* HTTP thread: the log has spoken of one that is not trusted */
 };
 
 /* ENGINE_LOADING while there is no engine; ENGINE_DRAINING as soon as the server drains. */

@@ -27,7 +27,7 @@
 struct prediction {
     int32_t refs, n;
     int32_t *ids;
-    struct suffix *text;
+    struct suffix *text; /* NULL: nobody has drafted from it yet */
 };
 
 struct follower {
@@ -48,8 +48,6 @@ struct prediction *prediction_create(const int32_t *ids, int32_t n)
     p->n = n;
     p->ids = xmalloc((size_t)n * sizeof *ids);
     memcpy(p->ids, ids, (size_t)n * sizeof *ids);
-    p->text = suffix_create();
-    suffix_append(p->text, ids, n);
     return p;
 }
 
@@ -73,6 +71,10 @@ static void *begin(const struct draft_text *text)
 {
     struct follower *f = xcalloc(1, sizeof *f);
     f->p = prediction_ref(text->prediction);
+    if (f->p && !f->p->text) {
+        f->p->text = suffix_create();
+        suffix_append(f->p->text, f->p->ids, f->p->n);
+    }
     f->to_skip = text->n_prompt;
     return f;
 }

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #define NONE (-1)
 #define ROOT 0
@@ -23,17 +24,19 @@ struct edge {
 struct suffix {
     struct state *states;
     struct edge *edges;
-    int32_t *heads; /* (n_heads), a power of two, at least as many as edges */
-    int32_t n_states, cap_states, n_edges, cap_edges, n_heads;
-    int32_t last; /* the whole text's state */
+    int32_t *heads; /* (1 << head_bits), at least as many as edges */
+    int32_t n_states, cap_states, n_edges, cap_edges, head_bits;
+    uint64_t multiplier; /* odd, of the hash: drawn, so that no text can be made for long chains */
+    int32_t last;        /* the whole text's state */
 };
 
 /* ---- edges ----------------------------------------------------------------------------------- */
 
+/* Universal hashing by multiply and shift (Dietzfelbinger et al. 1997). */
 static int32_t *head_of(const struct suffix *x, int32_t from, int32_t token)
 {
-    uint32_t h = ((uint32_t)from * 0x9e3779b1u ^ (uint32_t)token) * 0x85ebca6bu;
-    return &x->heads[(h ^ h >> 15) & (uint32_t)(x->n_heads - 1)];
+    uint64_t key = (uint64_t)(uint32_t)from << 32 | (uint32_t)token;
+    return &x->heads[key * x->multiplier >> (64 - x->head_bits)];
 }
 
 static int32_t find(const struct suffix *x, int32_t from, int32_t token)
@@ -48,11 +51,12 @@ static void grow_edges(struct suffix *x)
 {
     x->cap_edges = MAX(256, x->cap_edges + x->cap_edges / 2);
     x->edges = xrealloc(x->edges, (size_t)x->cap_edges * sizeof *x->edges);
-    if (x->n_heads >= x->cap_edges)
+    if (x->cap_edges <= 1 << x->head_bits)
         return;
-    x->n_heads = MAX(256, x->n_heads * 2);
-    x->heads = xrealloc(x->heads, (size_t)x->n_heads * sizeof *x->heads);
-    memset(x->heads, 0xff, (size_t)x->n_heads * sizeof *x->heads); /* NONE */
+    x->head_bits = MAX(8, x->head_bits + 1);
+    size_t size = sizeof *x->heads << x->head_bits;
+    x->heads = xrealloc(x->heads, size);
+    memset(x->heads, 0xff, size); /* NONE */
     for (int32_t i = 0; i < x->n_edges; i++) {
         int32_t *head = head_of(x, x->edges[i].from, x->edges[i].token);
         x->edges[i].same_hash = *head;
@@ -134,6 +138,9 @@ static void append(struct suffix *x, int32_t token)
 struct suffix *suffix_create(void)
 {
     struct suffix *x = xcalloc(1, sizeof *x);
+    if (getrandom(&x->multiplier, sizeof x->multiplier, 0) != (ssize_t)sizeof x->multiplier)
+        x->multiplier = clock_ns() * 0x9e3779b97f4a7c15u;
+    x->multiplier |= 1;
     x->last = add_state(x, 0, NONE, 0);
     grow_edges(x);
     return x;
@@ -164,7 +171,7 @@ int32_t suffix_n_tokens(const struct suffix *x)
 size_t suffix_bytes(const struct suffix *x)
 {
     return sizeof *x + (size_t)x->cap_states * sizeof *x->states +
-           (size_t)x->cap_edges * sizeof *x->edges + (size_t)x->n_heads * sizeof *x->heads;
+           (size_t)x->cap_edges * sizeof *x->edges + (sizeof *x->heads << x->head_bits);
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */

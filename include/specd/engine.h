@@ -9,6 +9,7 @@
 #define SPECD_ENGINE_H
 
 #include "specd/device.h"
+#include "specd/draft_why.h"
 #include "specd/request.h"
 
 struct engine;
@@ -17,6 +18,10 @@ struct engine;
 /* Bounds on K where nobody sets one; drafts of the host cost no passes. */
 #define DRAFT_MAX_MODEL 8
 #define DRAFT_MAX_HOST 15
+
+/* Instead of a number of ids, see engine/draft_vocab.h. */
+#define DRAFT_VOCAB_AUTO 0
+#define DRAFT_VOCAB_ALL (-1)
 
 struct engine_config {
     const struct device_ops *device;
@@ -39,6 +44,7 @@ struct engine_config {
     bool reproducible, eager;                 /* see device_setup */
     int draft_max, draft_max_host, draft_min; /* bounds on K: of models, of others, of all */
     int draft_fixed;                          /* -1: adapt */
+    int32_t draft_vocab; /* ids that a draft model drafts, or one of DRAFT_VOCAB_ */
     enum verify_mode default_mode;
     uint64_t kv_bytes; /* 0: choose */
     int max_queue;
@@ -74,13 +80,17 @@ struct engine_histogram {
     double sum_s;
 };
 struct engine_stats {
-    int64_t running, waiting, blocks_used, blocks_total;
+    int64_t running, waiting, stalled, blocks_used, blocks_total; /* stalled: its reader lags */
     uint64_t prompt_tokens, generation_tokens;
     uint64_t finished_stop, finished_length, finished_error, finished_cancelled;
     uint64_t cache_queries, cache_hits; /* prompt tokens looked up; found */
     uint64_t preemptions, rounds, drafts, draft_tokens, accepted_tokens;
     uint64_t accepted_by_pos[SPECD_K_MAX];
     uint64_t residual_fallbacks, disconnects;
+    uint64_t not_drafted[DRAFT_WHYS]; /* a request's rounds with K = 0, by reason */
+    /* What drafting took beyond plain rounds, what its accepted tokens saved, and what it lost
+     * where it lost (engine/draft_budget.h); of all that rounds took. Seconds. */
+    double draft_spent_s, draft_earned_s, draft_regret_s, busy_s;
     uint64_t prompt_ns, draft_ns, verify_ns, sample_ns, host_ns;
     struct engine_histogram ttft, itl, e2e, queue;
 };

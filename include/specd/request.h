@@ -52,7 +52,7 @@ struct chat_options {
 struct request_format {
     bool json;
     const struct chat_value *schema; /* that it follows (engine/grammar); NULL: any object */
-    const char *field; /* that said so, for messages: static string */
+    const char *field;               /* that said so, for messages: static string */
 };
 
 enum mode_choice { MODE_AUTO, MODE_RATIO, MODE_BLOCK, MODE_COUPLED };
@@ -188,17 +188,20 @@ struct request {
     struct request_format format;
     struct chat_value *schema_values; /* owned: what format.schema points to */
     char *schema_text;                /* owned: the strings of schema_values */
-    struct request *schema_owner; /* whose schema_values are pointed to: a reference, or NULL */
+    struct request *schema_owner; /* whose schema and prediction are pointed to: a reference, or NULL */
     bool stream;
     struct request_params params;
     struct buf storage; /* owned bytes that stops, messages and prompt may point into */
     char *cache_salt;   /* or NULL */
-    char *prediction;   /* what the client expects the answer to be, or NULL */
+    const char *prediction; /* what the client expects the answer to be, or NULL */
     size_t prediction_len;
+    char *prediction_text; /* owned: what prediction points to, where there is no schema_owner */
     /* The first of several requests for one prompt (n > 1), submitted before this one, or NULL: the
      * prompt is then prepared and computed once. A reference of its own. */
     struct request *parent;
-    int client_fd; /* a dup of the socket that the engine polls for hang-up and closes; -1 */
+    uint64_t client; /* tells clients apart: they take turns, */
+    uint64_t work;   /* by this estimate of what preparing it takes, bytes of prompt */
+    int client_fd;   /* a dup of the socket that the engine polls for hang-up and closes; -1 */
 
     /* Called on the engine thread after output changed (streaming: at each round; else when it is
      * finished), without the lock held. Must not block. The first call with finish set is the last:

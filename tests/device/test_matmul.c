@@ -486,6 +486,45 @@ static void narrow_products(void **state)
         }
 }
 
+/* Some panels of a matrix: their outputs are those of the whole product, others are not touched. */
+static void parts_of_a_matrix(void **state)
+{
+    struct pool **pools = *state;
+    enum { ROWS = 16 * 37 + 5, PANELS = ROWS / 16 + 1 };
+    random_state = 11;
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        struct product p = product_make(kinds[i], ROWS, 512);
+        for (int trial = 0; trial < 6; trial++) {
+            uint32_t wanted[ROWS / 32 + 1] = {0};
+            int32_t panels[PANELS];
+            int T = (int)(trial * 5) + 1;
+            enum activations kind = trial % 3 ? ACTIVATIONS_INT8 : ACTIVATIONS_F32;
+            p.w.panels = NULL;
+            float *whole = multiply(&p, pools[0], 0, T, kind);
+            for (int row = 0; row < ROWS && trial > 0; row++)
+                if (row / 100 % 2 == 0 && random_float() > 0.9f)
+                    wanted[row / 32] |= 1u << row % 32;
+            p.w.n_panels = panels_with(wanted, ROWS, panels);
+            p.w.panels = panels;
+            assert_true(p.w.n_panels < PANELS && (trial == 0) == (p.w.n_panels == 0));
+            float *part = multiply(&p, pools[trial % 3], 0, T, kind);
+            for (int t = 0; t < T; t++)
+                for (int row = 0; row < ROWS; row++) {
+                    float expected = 12345;
+                    for (int n = 0; n < p.w.n_panels; n++)
+                        if (panels[n] == row / 16)
+                            expected = whole[t * p.y_stride + row];
+                    if (wanted[row / 32] >> row % 32 & 1)
+                        assert_true(expected == whole[t * p.y_stride + row]);
+                    assert_true(part[t * p.y_stride + row] == expected);
+                }
+            free(whole);
+            free(part);
+        }
+        product_free(&p);
+    }
+}
+
 /* Matrices of different types and sizes that share X, as in one stage of a layer. */
 static void several_jobs_at_once(void **state)
 {
@@ -599,6 +638,7 @@ int main(void)
         cmocka_unit_test_teardown(narrow_products, no_limit),
         cmocka_unit_test_teardown(several_jobs_at_once, no_limit),
         cmocka_unit_test_teardown(rows_made_and_added, no_limit),
+        cmocka_unit_test_teardown(parts_of_a_matrix, no_limit),
     };
     return cmocka_run_group_tests(tests, pools_make, pools_free);
 }

@@ -53,9 +53,9 @@ static struct request *ask(uint32_t prompt, bool sampled)
 
 static void expect_text(struct request *req, const char *text, size_t len)
 {
-    req->prediction = xmalloc(len + 1);
-    memcpy(req->prediction, text, len);
-    req->prediction[len] = '\0';
+    struct buf copy = {0};
+    buf_add(&copy, text, len);
+    req->prediction = req->prediction_text = buf_take(&copy);
     req->prediction_len = len;
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import time
 import unittest
 
@@ -302,31 +303,47 @@ class Framing(ServerCase):
 
 
 class LargeBodies(ServerCase):
-    args = ("--max-body", "64K", "--body-timeout", "600")
+    args = ("--max-body", "256K", "--body-timeout", "600", "--trusted-proxy", "10.9.9.9,127.0.0.1")
 
     def test_chunked_without_end(self):
         """Twice the limit is read, to be thrown away; then the connection is closed."""
         with self.server.connect() as s:
-            send_all(s, chunked(b"x" * 400000, 4096)[:-5])
+            send_all(s, chunked(b"x" * 1600000, 4096)[:-5])
             self.assertEqual(read_reply(s)[0], 0)
 
     def test_memory_for_bodies_is_bounded(self):
-        """64 of the largest bodies may wait for their end; one more is refused."""
-        big = b'{"max_tokens":1,"prompt":"x","a":"' + b"y" * 65000 + b'"}'
+        """One client gets the half, which others do not feel; small bodies are taken from anyone."""
+        big = b'{"max_tokens":1,"prompt":"x","a":"' + b"y" * 250000 + b'"}'
         held = []
-        for _ in range(72):
+        for i in range(45):
             s = self.server.connect()
-            s.sendall(raw_request(big)[:-9])
+            s.sendall(raw_request(big, headers="X-Forwarded-For: 10.0.0.2, 10.0.0.1\r\n")[:-9])
             held.append(s)
         time.sleep(0.5)
+        metrics = self.server.get("/metrics").body.decode()
+        self.assertIn("specd_request_memory_refused_total", metrics)
+        self.assertGreater(float(re.search(r"(?m)^specd_request_memory_bytes (\S+)", metrics).group(1)), 7e6)
+        for by, body, status in (("10.0.0.1", big, 429), ("10.0.0.1, 10.0.0.2", big, 200),
+                                 ("10.0.0.1", GOOD, 200), ("2001:db8::1", big, 200)):
+            r = self.server.post("/v1/completions", body, headers={"X-Forwarded-For": by})
+            self.assertEqual(r.status, status, by)
         for s in held:
             s.sendall(big[-9:])
         replies = [read_reply(s)[0] for s in held]
         for s in held:
             s.close()
         self.assertEqual(set(replies), {200, 429})
-        self.assertGreaterEqual(replies.count(200), 60)
-        self.assertEqual(self.server.post("/v1/completions", big).status, 200)
+        self.assertIn(replies.count(200), range(30, 34))
+        self.server.wait_metric("request_memory_bytes", 0)
+
+    def test_answers_are_counted(self):
+        """What an answer may hold is asked for before it is made."""
+        r = self.server.post("/v1/completions", {"prompt": ["x"] * 8, "n": 16, "logprobs": 20,
+                                                 "max_tokens": 1000})
+        self.assert_error(r, 400, "n")
+        self.assertIn("--request-memory", r.json()["error"]["message"])
+        r = self.server.post("/v1/completions", {"prompt": "x", "n": 16, "logprobs": 20, "max_tokens": 4})
+        self.assertEqual(r.status, 200)
 
 
 if __name__ == "__main__":
