@@ -80,13 +80,17 @@ def has_text(payload):
 
 
 def rounds_of(chunks):
-    """K of each round, from the events of a traced answer: a round ends with a token of the target."""
-    ks = []
+    """[K, accepted] of each round, from the events of a traced answer: a round ends with a token of
+    the target. What a last round lacks of that is left out."""
+    rounds, accepted = [], 0
     for chunk in chunks:
         spec = chunk.get("speculative") or {}
-        if "drafted" in spec and not spec["drafted"]:
-            ks.append(spec["k"])
-    return ks
+        if spec.get("drafted"):
+            accepted += 1
+        elif "drafted" in spec:
+            rounds.append([spec["k"], accepted])
+            accepted = 0
+    return rounds
 
 
 def ask(url, route, body):
@@ -146,9 +150,9 @@ def summary(url, payloads, sent, first, last):
     for name in ("rounds", "drafter", "acceptance_by_position", "disabled_because"):
         if spec.get(name) is not None:
             reply[name] = spec[name]
-    ks = rounds_of(chunks)
-    if ks:
-        reply["ks"] = ks
+    trace = rounds_of(chunks)
+    if trace:
+        reply["trace"] = trace
     return reply
 
 

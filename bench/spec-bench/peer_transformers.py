@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Hugging Face transformers behind the bit of OpenAI's API that spec-bench asks: a peer to compare with.
 
-usage: peer_transformers.py --model TARGET --draft DRAFT --port N [--type bf16|f32]
+usage: peer_transformers.py --model TARGET --draft DRAFT --port N [--type f32|bf16]
 
-TARGET and DRAFT are GGUF files, whose weights transformers unpacks, or folders. One request at a time,
+TARGET and DRAFT are GGUF files, or folders. One request at a time,
 streamed token by token; "assisted": true in a request lets the draft model assist (generate's
 assistant_model), its drafts of constant length K. Needs torch, transformers and gguf.
 """
@@ -145,7 +145,7 @@ def main():
     parser.add_argument("--model", required=True)
     parser.add_argument("--draft", default="")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--type", choices=("bf16", "f32"), default="bf16")
+    parser.add_argument("--type", choices=("bf16", "f32"), default="f32")
     o = parser.parse_args()
     Handler.peer = Peer(o)
     print(f"transformers {transformers.__version__}, torch {torch.__version__}, {o.type}", flush=True)

@@ -95,7 +95,8 @@ def speedup(results, path):
 
 def draft_length(results, path):
     """K of each round of the traced request of a cell, one strip for each cell and contestant."""
-    strips = [(f"{r['key']}: {name}", ks) for r in results for name, ks in r["traces"].items() if ks]
+    strips = [(f"{r['key']}: {name}", [k for k, _ in rounds]) for r in results
+              for name, rounds in r["traces"].items() if rounds]
     width, height, gap = 700, 60, 34
     svg = Svg(LEFT + width + 20, TOP + (height + gap) * len(strips) + 10)
     svg.text(LEFT, 20, "K of each round of one request, by round")

@@ -19,7 +19,7 @@ class Cell:
     contestants: tuple
     max_tokens: int
     pairs: int = CLAIM_PAIRS
-    variant: str = ""  # "ttft", "hopeless", "bad table", "peers"
+    variant: str = ""  # "ttft", "hopeless", "bad table", "peers", "transformers"
 
     @property
     def key(self):
@@ -54,7 +54,9 @@ def quick(pairs, options):
     both = ("off", "lookup+model")
     for task, clients in (("summary", 1), ("edit", 1), ("summary", 4), ("edit", 4)):
         add("smol", task, 0, clients, ("off", "lookup"), 64)
-    add("coder", "code", 0, 1, (*both, *options.peers), 96, "peers" if options.peers else "")
+    slow = tuple(p for p in options.peers if p.startswith("transformers"))
+    peers = tuple(p for p in options.peers if p not in slow)
+    add("coder", "code", 0, 1, (*both, *peers), 96, "peers" if peers else "")
     add("coder", "code", 0.7, 1, both, 96)
     add("coder", "edit", 0, 1, both, 96)
     add("coder", "edit", 0.7, 1, both, 96)
@@ -68,4 +70,6 @@ def quick(pairs, options):
     add("smol", "chat", 0, 64, ("off", "lookup"), 32)
     add("smol", "chat", 1, 1, ("off", "lookup"), 64)
     add("coder", "chat", 0, 16, both, 32)
+    if slow:
+        add("coder", "code", 0, 1, (*both, *slow), 24, "transformers")
     return cells

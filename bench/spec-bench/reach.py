@@ -24,7 +24,7 @@ def row(what, measured, bound, word):
 
 def gain(cells, what, key, contestant, bound):
     result = cells.get(key)
-    if not result:
+    if not result or contestant not in result["contestants"]:
         return row(what, "-", f"≥ {bound}", "not measured")
     ratio = figures.Ratio(result, contestant, result["contestants"][0], "rate")
     latency = figures.Ratio(result, contestant, result["contestants"][0], "latency")
@@ -36,7 +36,7 @@ def unforeseeable(cells, task):
     key = f"coder {task} T0 1"
     result, bound = cells.get(key), NOT_WORSE
     what = f"coder pair, one client: {task}"
-    if result:
+    if result and "lookup+model" in result["contestants"]:
         first = (figures.acceptance_by_position(result, "lookup+model") or [None])[0]
         if first is not None:
             bound = 1.05 if first >= COIN else NOT_WORSE
@@ -48,7 +48,7 @@ def against_llama(cells):
     what = "coder pair against llama.cpp's best setting: code, T 0"
     result = cells.get("coder code T0 1 peers")
     peers = [n for n in (result or {}).get("contestants", []) if n in servers.LLAMA]
-    if not peers:
+    if not peers or "lookup+model" not in result["contestants"]:
         return row(what, "-", "≥ 1.4", "not measured")
     best = max(peers, key=lambda n: figures.median(result, n, "rate"))
     ratio = figures.Ratio(result, "lookup+model", best, "rate")

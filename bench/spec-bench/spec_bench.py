@@ -115,7 +115,7 @@ class Runner:
         for name, contestant in contestants.items():
             if contestant.traced:
                 run = self.burst(cell, contestant, 0, clients=1, speculative={"trace": True})
-                traces[name] = run["replies"][0].get("ks", [])
+                traces[name] = run["replies"][0].get("trace", [])
         return {
             "schema": SCHEMA, "key": cell.key, "pair": cell.pair, "task": cell.task,
             "temperature": cell.temperature, "clients": cell.clients, "variant": cell.variant,

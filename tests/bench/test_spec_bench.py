@@ -192,7 +192,7 @@ class Answers(unittest.TestCase):
         self.assertFalse(client.has_text(b'{"choices":[],"usage":{}}'))
         chunks = [{"speculative": {"drafted": d, "k": k}} for d, k in
                   ((False, 0), (True, 3), (True, 3), (False, 3), (False, 2), (True, 1), (False, 1))]
-        self.assertEqual(client.rounds_of(chunks), [0, 3, 2, 1])
+        self.assertEqual(client.rounds_of(chunks + [chunks[1]]), [[0, 0], [3, 2], [2, 0], [1, 1]])
 
     def test_an_answer_without_end_is_none(self):
         piece = b'{"choices":[{"delta":{"content":"a"},"finish_reason":null}]}'
