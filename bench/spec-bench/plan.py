@@ -56,7 +56,7 @@ def quick(pairs, options):
         add("smol", task, 0, clients, ("off", "lookup"), 64)
     slow = tuple(p for p in options.peers if p.startswith("transformers"))
     peers = tuple(p for p in options.peers if p not in slow)
-    add("coder", "code", 0, 1, (*both, *peers), 96, "peers" if peers else "")
+    add("coder", "code", 0, 1, (*both, *peers), 80, "peers" if peers else "")
     add("coder", "code", 0.7, 1, both, 96)
     add("coder", "edit", 0, 1, both, 96)
     add("coder", "edit", 0.7, 1, both, 96)
@@ -67,7 +67,7 @@ def quick(pairs, options):
     add("coder", "code", 0, 4, both, 48)
     add("coder", "chat", 0, 1, ("off", "model"), 64, "bad table")
     add("smol", "chat", 0, 16, ("off", "lookup"), 48)
-    add("smol", "chat", 0, 64, ("off", "lookup"), 32)
+    add("smol", "chat", 0, 64, ("off", "lookup"), 24)
     add("smol", "chat", 1, 1, ("off", "lookup"), 64)
     add("coder", "chat", 0, 16, both, 32)
     if slow:

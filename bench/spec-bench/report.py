@@ -89,16 +89,19 @@ def time_table(results):
     return lines
 
 
+def models_of(results):
+    return "; ".join(sorted({f"{r['pair']}: {' + '.join(r['models'])}" for r in results if r["models"]}))
+
+
 def describe(results):
     """Machines, commits, models and dates: what a reader must know before the numbers."""
 
     def all_of(name):
         return ", ".join(sorted({str(r[name]) for r in results}))
 
-    models = sorted({f"{r['pair']}: {' + '.join(r['models'])}" for r in results if r["models"]})
     lines = [f"- machine: {all_of('machine')}", f"- commit: {all_of('commit')}",
              f"- measured: {min(r['when'] for r in results)} to {max(r['when'] for r in results)} UTC",
-             f"- models: {'; '.join(models)}"]
+             f"- models: {models_of(results)}"]
     busy = [r["key"] for r in results if r["load_before"] > 1.5]
     if busy:
         lines.append(f"- the machine was busy before: {', '.join(busy)}")
@@ -119,10 +122,11 @@ def markdown(results, name):
     return "\n".join(lines) + "\n"
 
 
-def readme_table(results):
-    """The cells with a claim that a user would ask for: one row for each, its best contestant."""
-    lines = [f"Measured by `scripts/spec-bench.sh` on {results[0]['machine']}; speculation off and on in "
-             "turns, the median with its interval of 90 % ([all cells](bench/results/epyc-2core/spec.md)):",
+def readme_table(results, link):
+    """A row for each cell with speculation off and on, of its contestants the most capable one."""
+    where = f" ([all cells]({link}))" if link else ""
+    lines = [f"Measured by `scripts/spec-bench.sh` on {results[0]['machine']}, speculation off and on in "
+             f"turns, the median with its interval of 90 %{where}. Models: {models_of(results)}.",
              "", "| models | task | T | clients | tokens/s off | on | speed-up | tokens a round "
              "| first token, ms |", "|:--|:--|--:|--:|--:|--:|--:|--:|--:|"]
     for r in results:
@@ -172,5 +176,6 @@ def write(o):
         pictures.speedup(results, os.path.join(o.pictures, "speedup.svg"))
         pictures.draft_length(results, os.path.join(o.pictures, "draft-length.svg"))
     if o.readme:
-        replace_between_markers(o.readme, readme_table(results))
+        link = os.path.relpath(o.markdown, os.path.dirname(os.path.abspath(o.readme))) if o.markdown else ""
+        replace_between_markers(o.readme, readme_table(results, link))
     return 0

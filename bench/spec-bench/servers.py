@@ -42,8 +42,12 @@ class Server:
         with open(self.path, "ab") as log:
             self.process = subprocess.Popen(
                 [*spec.argv, "--port", str(port)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={**os.environ, **spec.env})
-        self.wait()
+                env={**os.environ, **spec.env}, start_new_session=True)
+        try:
+            self.wait()
+        except BaseException:  # a signal, too, must not leave it behind
+            self.stop()
+            raise
 
     def wait(self):
         end = time.monotonic() + READY_SECONDS
@@ -53,8 +57,8 @@ class Server:
                 return
             except client.Failed:
                 time.sleep(0.1)
-        self.stop()
-        tail = open(self.path, errors="replace").read()[-600:]
+        with open(self.path, errors="replace") as f:
+            tail = f.read()[-600:]
         raise client.Failed(f"{self.spec.name} did not get ready: {' '.join(self.spec.argv)}\n{tail}")
 
     def stop(self):
@@ -122,14 +126,15 @@ def with_spoiled_table(spec, folder):
     def prepare(spec):
         shutil.rmtree(folder, ignore_errors=True)
         os.makedirs(folder)
-        Server(Spec(spec.name + " first", spec.argv, spec.env), folder).stop()
+        Server(Spec(spec.name + " first", spec.argv, spec.env), folder).stop()  # it measures
         cache = os.path.join(folder, "specd")
         tables = [f for f in os.listdir(cache) if f.startswith("cost-")] if os.path.isdir(cache) else []
         if not tables:
             raise client.Failed("specd kept no cost table in " + cache)
         for name in tables:
             path = os.path.join(cache, name)
-            text = open(path).read()
+            with open(path) as f:
+                text = f.read()
             with open(path, "w") as f:
                 f.write(spoiled(text))
 

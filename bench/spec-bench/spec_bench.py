@@ -14,6 +14,7 @@ import datetime
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -86,7 +87,7 @@ class Runner:
         """One turn that does not count; returns its seconds."""
         start = time.monotonic()
         for contestant in contestants.values():
-            self.burst(cell, contestant, 0)
+            self.burst(cell, contestant, -1)
         seconds = time.monotonic() - start
         if cell.variant == "bad table":
             for name in cell.contestants[1:]:
@@ -236,9 +237,15 @@ def run_command(o):
     cells = (plan.quick if o.quick else plan.grid)(pairs, o)
     log(f"{len(cells)} cells; logs in {o.scratch}")
     runner = Runner(o, pairs)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return runner.all(cells)
+    except KeyboardInterrupt:
+        log("stopped; the same command goes on with the cells that are left")
+        return 2
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not leave servers behind
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         runner.park.keep([])
 
 

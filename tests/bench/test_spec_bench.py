@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 import xml.etree.ElementTree
 
@@ -33,11 +34,17 @@ def bench(*args):
                           text=True, timeout=900)
 
 
+def command(out, *args):
+    """A run on the tiny pair: one task, T 0, few tokens."""
+    return [sys.executable, BENCH / "spec_bench.py", "run", "--out", str(out), "--specd", BIN,
+            "--specd-args", SPECD_ARGS, "--pair", f"tiny={MODELS}/target.gguf,{MODELS}/draft.gguf",
+            "--tasks", "code", "--temperatures", "0", "--max-tokens", "24", "--ctx", "512", "--slots",
+            "4", *args]
+
+
 def run(out, *args):
-    """Code and errors of a run on the tiny pair: one task, T 0, few tokens."""
-    done = bench("run", "--out", str(out), "--specd", BIN, "--specd-args", SPECD_ARGS, "--pair",
-                 f"tiny={MODELS}/target.gguf,{MODELS}/draft.gguf", "--tasks", "code", "--temperatures",
-                 "0", "--max-tokens", "24", "--ctx", "512", "--slots", "4", *args)
+    """Its code and messages."""
+    done = subprocess.run(command(out, *args), capture_output=True, text=True, timeout=900)
     return done.returncode, done.stderr
 
 
@@ -100,6 +107,39 @@ class Cells(unittest.TestCase):
         code, err = run(self.path, "--clients", "1", "--pairs", "1000000", "--minutes", "0.001")
         self.assertEqual(code, 2, err)
         self.assertFalse(self.path.exists())
+
+    def test_stopped(self):
+        """A signal ends it with code 2, and the servers with it."""
+        self.path.unlink()
+        mark = f"spec-bench-test-{os.getpid()}"
+
+        def marked():
+            found = []
+            for pid in filter(str.isdigit, os.listdir("/proc")):
+                try:
+                    words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                except OSError:
+                    continue
+                if mark.encode() in words:  # a server: the bench has it within another argument
+                    found.append(pid)
+            return found
+
+        with subprocess.Popen(command(self.path, "--clients", "1", "--pairs", "1000000", "--specd-args",
+                                      f"{SPECD_ARGS} --alias {mark}"),
+                              stderr=subprocess.PIPE, text=True) as process:
+            for line in process.stderr:
+                if "tiny code" in line:
+                    break
+            end = time.monotonic() + 60
+            while not marked() and time.monotonic() < end:
+                time.sleep(0.05)
+            self.assertEqual(len(marked()), 1)
+            process.terminate()
+            err = process.stderr.read()
+            self.assertEqual(process.wait(120), 2, err)
+        self.assertIn("stopped", err)
+        self.assertFalse(self.path.exists())
+        self.assertEqual(marked(), [])
 
     def test_report(self):
         readme, folder = self.path.with_suffix(".md"), self.path.with_suffix("")
