@@ -65,3 +65,14 @@ void buf_free(struct buf *b)
     free(b->data);
     *b = (struct buf){0};
 }
+
+void text_trim(const char **s, size_t *len)
+{
+    static const char blanks[] = " \t\r\n";
+    while (*len > 0 && memchr(blanks, (*s)[0], sizeof blanks - 1)) {
+        (*s)++;
+        (*len)--;
+    }
+    while (*len > 0 && memchr(blanks, (*s)[*len - 1], sizeof blanks - 1))
+        (*len)--;
+}

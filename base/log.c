@@ -1,9 +1,10 @@
 /*
- * Logging to stderr. A line is formatted on the stack and written with one write(2), so lines of
- * different threads never mix; a line beyond the buffer is cut.
+ * Logging to stderr. A line is formatted on the stack; one beyond the buffer is cut.
  */
+#include "specd/lines.h"
 #include "specd/util.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,8 +12,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#define LINE_MAX_BYTES 4400
+
 static atomic_int min_level = LOG_INFO;
 static atomic_bool as_json;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct lines to_stderr = {.fd = STDERR_FILENO}; /* under lock */
+static bool opened;                                    /* stderr has a descriptor of our own */
+static uint64_t told;                                  /* lines dropped that the log speaks of */
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
@@ -20,6 +28,13 @@ void log_set(enum log_level level, bool json)
 {
     atomic_store(&min_level, (int)level);
     atomic_store(&as_json, json);
+    pthread_mutex_lock(&lock);
+    if (!opened) {
+        int fd = lines_dup(STDERR_FILENO);
+        to_stderr.fd = fd >= 0 ? fd : to_stderr.fd;
+        opened = true;
+    }
+    pthread_mutex_unlock(&lock);
 }
 
 bool log_level_parse(const char *name, enum log_level *out)
@@ -67,29 +82,50 @@ static size_t json_escape(char *out, size_t cap, const char *s)
     return n;
 }
 
+static size_t format(char *line, size_t cap, enum log_level level, const char *message)
+{
+    char stamp[40];
+    int n;
+    timestamp(stamp, sizeof stamp);
+    if (atomic_load(&as_json)) {
+        char escaped[LINE_MAX_BYTES - 100];
+        json_escape(escaped, sizeof escaped, message);
+        n = snprintf(line, cap, "{\"time\":\"%s\",\"level\":\"%s\",\"msg\":\"%s\"}\n", stamp,
+                     level_names[level], escaped);
+    } else {
+        n = snprintf(line, cap, "%s %-5s %s\n", stamp, level_names[level], message);
+    }
+    return n > 0 ? MIN((size_t)n, cap - 1) : 0;
+}
+
 void log_at(enum log_level level, const char *fmt, ...)
 {
     if (!log_enabled(level))
         return;
-    char message[2048], stamp[40], line[4400];
+    char message[2048], line[LINE_MAX_BYTES];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(message, sizeof message, fmt, ap);
     va_end(ap);
-    timestamp(stamp, sizeof stamp);
-    int n;
-    if (atomic_load(&as_json)) {
-        char escaped[4200];
-        json_escape(escaped, sizeof escaped, message);
-        n = snprintf(line, sizeof line, "{\"time\":\"%s\",\"level\":\"%s\",\"msg\":\"%s\"}\n",
-                     stamp, level_names[level], escaped);
-    } else {
-        n = snprintf(line, sizeof line, "%s %-5s %s\n", stamp, level_names[level], message);
+    size_t n = format(line, sizeof line, level, message);
+    pthread_mutex_lock(&lock);
+    lines_put(&to_stderr, line, n);
+    if (to_stderr.n_kept == 0 && to_stderr.dropped > told) {
+        snprintf(message, sizeof message, "%llu lines of this log were dropped: nobody read them",
+                 (unsigned long long)(to_stderr.dropped - told));
+        told = to_stderr.dropped;
+        n = format(line, sizeof line, LOG_WARN, message);
+        lines_put(&to_stderr, line, n);
     }
-    if (n > 0) {
-        ssize_t ignored = write(STDERR_FILENO, line, MIN((size_t)n, sizeof line - 1));
-        (void)ignored; /* a closed stderr must not stop the server */
-    }
+    pthread_mutex_unlock(&lock);
+}
+
+uint64_t log_dropped(void)
+{
+    pthread_mutex_lock(&lock);
+    uint64_t n = to_stderr.dropped;
+    pthread_mutex_unlock(&lock);
+    return n;
 }
 
 _Noreturn void specd_assert_fail(const char *cond, const char *file, int line)

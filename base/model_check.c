@@ -7,51 +7,62 @@
 #include <stdio.h>
 
 /* clang-format off */
-#define FIELD(name, rows, cols, optional)                                                          \
-    {#name, offsetof(struct model_layer, name), rows, cols, optional}
+#define SPEC(kind, part, slices, rows, cols, field, gguf, hf)                                      \
+    {{#field, gguf, hf}, kind, part, slices, rows, cols},
+#define MODEL_SPEC(id, field, rows, cols, gguf, hf)                                                \
+    [MODEL_##id] = SPEC(DIM_##rows == DIM_ONE ? TENSOR_NORM : TENSOR_MATRIX, LAYER_PARTS,          \
+                        DIM_NONE, DIM_##rows, DIM_##cols, field, gguf, hf)
+#define LAYER_SPEC(kind, id, field, part, slices, rows, cols, gguf, hf)                            \
+    [LAYER_##id] = SPEC(kind, PART_##part, DIM_##slices, DIM_##rows, DIM_##cols, field, gguf, hf)
+#define MATRIX_SPEC(...) LAYER_SPEC(TENSOR_MATRIX, __VA_ARGS__)
+#define NORM_SPEC(...) LAYER_SPEC(TENSOR_NORM, __VA_ARGS__)
+#define BIAS_SPEC(...) LAYER_SPEC(TENSOR_BIAS, __VA_ARGS__)
+
+const struct tensor_spec model_tensors[MODEL_TENSORS] = {SPECD_MODEL_TENSORS(MODEL_SPEC)};
+const struct tensor_spec layer_tensors[LAYER_TENSORS] = {
+    SPECD_LAYER_MATRICES(MATRIX_SPEC)
+    SPECD_LAYER_NORMS(NORM_SPEC)
+    SPECD_LAYER_BIASES(BIAS_SPEC)
+};
 /* clang-format on */
 
-const struct model_field model_matrices[MATRICES] = {
-    [MATRIX_Q] = FIELD(wq, DIM_Q, DIM_EMBD, false),
-    [MATRIX_K] = FIELD(wk, DIM_KV, DIM_EMBD, false),
-    [MATRIX_V] = FIELD(wv, DIM_KV, DIM_EMBD, false),
-    [MATRIX_O] = FIELD(wo, DIM_EMBD, DIM_Q, false),
-    [MATRIX_GATE] = FIELD(w_gate, DIM_FF, DIM_EMBD, false),
-    [MATRIX_UP] = FIELD(w_up, DIM_FF, DIM_EMBD, false),
-    [MATRIX_DOWN] = FIELD(w_down, DIM_EMBD, DIM_FF, false),
+static const char *const part_names[LAYER_PARTS] = {
+    [PART_PRE_NORM] = "norms ahead of its blocks",
+    [PART_ATTENTION] = "attention",
+    [PART_GATED_FFN] = "gated feed-forward",
+    [PART_QKV_BIAS] = "biases of query, key and value",
+    [PART_QK_NORM] = "norms of query and key",
+    [PART_EXPERTS] = "mixture of experts",
 };
 
-const struct model_field model_vectors[VECTORS] = {
-    [VECTOR_ATTN_NORM] = FIELD(attn_norm, DIM_ONE, DIM_EMBD, false),
-    [VECTOR_FFN_NORM] = FIELD(ffn_norm, DIM_ONE, DIM_EMBD, false),
-    [VECTOR_Q_BIAS] = FIELD(bq, DIM_ONE, DIM_Q, true),
-    [VECTOR_K_BIAS] = FIELD(bk, DIM_ONE, DIM_KV, true),
-    [VECTOR_V_BIAS] = FIELD(bv, DIM_ONE, DIM_KV, true),
-    [VECTOR_Q_NORM] = FIELD(q_norm, DIM_ONE, DIM_HEAD, true),
-    [VECTOR_K_NORM] = FIELD(k_norm, DIM_ONE, DIM_HEAD, true),
-};
+static const char *const gate_names[GATE_KINDS] = {
+    [GATE_SILU] = "SiLU", [GATE_GELU_TANH] = "GELU by tanh"};
 
-const struct tensor *model_tensor(const struct model_field *f, const struct model_layer *l)
-{
-    return (const struct tensor *)((const char *)l + f->offset);
-}
-
-uint64_t model_dim_of(const struct model *m, enum model_dim d)
+uint64_t model_dim(const struct model *m, enum model_dim d)
 {
     switch (d) {
-    case DIM_EMBD:
-        return m->n_embd;
-    case DIM_FF:
-        return m->n_ff;
-    case DIM_HEAD:
-        return m->head_dim;
-    case DIM_Q:
-        return (uint64_t)m->n_heads * m->head_dim;
-    case DIM_KV:
-        return (uint64_t)m->n_kv_heads * m->head_dim;
-    default:
+    case DIM_NONE:
+        return 0;
+    case DIM_ONE:
         return 1;
+    case DIM_C:
+        return m->n_embd;
+    case DIM_F:
+        return m->n_ff;
+    case DIM_D:
+        return m->head_dim;
+    case DIM_HD:
+        return (uint64_t)m->n_heads * m->head_dim;
+    case DIM_GD:
+        return (uint64_t)m->n_kv_heads * m->head_dim;
+    case DIM_V:
+        return m->n_vocab;
+    case DIM_E:
+        return m->n_experts;
+    case DIM_FE:
+        return m->n_ff_expert;
     }
+    return 0;
 }
 
 bool model_is_tied(const struct model *m)
@@ -59,84 +70,113 @@ bool model_is_tied(const struct model *m)
     return m->output.data == m->embed.data;
 }
 
-struct model_place model_place_of(int layer)
+uint32_t layer_parts(const struct model_layer *l)
 {
-    struct model_place p = {""};
-    if (layer >= 0)
-        snprintf(p.text, sizeof(p.text), "layer %d: ", layer);
-    return p;
+    uint32_t parts = 0;
+    for (int i = 0; i < LAYER_TENSORS; i++) {
+        if (l->tensors[i].data)
+            parts |= PART_BIT(layer_tensors[i].part);
+    }
+    return parts;
 }
 
-static int tensor_check(const struct tensor *t, const char *name, int layer, uint64_t rows,
-                        uint64_t cols, bool optional, char *err, size_t errlen)
+struct tensor_name tensor_name_of(enum tensor_naming naming, const char *name, int layer)
 {
-    struct model_place place = model_place_of(layer);
-    const char *where = place.text;
+    static const char *const prefixes[TENSOR_NAMINGS] = {
+        [NAMES_FIELD] = "layer %d: ", [NAMES_GGUF] = "blk.%d.", [NAMES_HF] = "model.layers.%d."};
+    struct tensor_name out;
+    int n = 0;
+    if (layer >= 0)
+        n = snprintf(out.text, sizeof(out.text), prefixes[naming], layer);
+    snprintf(out.text + n, sizeof(out.text) - (size_t)n, "%s", name);
+    return out;
+}
+
+int model_sizes_check(const struct model *m, char *err, size_t errlen)
+{
+    const struct {
+        const char *what;
+        uint32_t value, min, max;
+    } sizes[] = {
+        {"layer count", m->n_layers, 1, MODEL_LAYERS_MAX},
+        {"head count", m->n_heads, 1, SIZE_HEADS_MAX},
+        {"key/value head count", m->n_kv_heads, 1, SIZE_HEADS_MAX},
+        {"head size", m->head_dim, 2, MODEL_HEAD_DIM_MAX},
+        {"embedding size", m->n_embd, 1, SIZE_EMBD_MAX},
+        {"feed-forward size", m->n_ff, 1, SIZE_FF_MAX},
+        {"vocabulary size", m->n_vocab, 1, SPECD_VOCAB_MAX},
+        {"context length", m->n_ctx, 1, SIZE_CTX_MAX},
+        {"expert count", m->n_experts, 0, SIZE_EXPERTS_MAX},
+        {"experts' feed-forward size", m->n_ff_expert, 0, SIZE_FF_MAX},
+    };
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        if (sizes[i].value < sizes[i].min || sizes[i].value > sizes[i].max)
+            return fail(SPECD_EINVAL, err, errlen, "%s %u is outside %u to %u", sizes[i].what,
+                        sizes[i].value, sizes[i].min, sizes[i].max);
+    }
+    if (m->n_heads % m->n_kv_heads != 0)
+        return fail(SPECD_EINVAL, err, errlen,
+                    "head count %u is no multiple of the key/value head count %u", m->n_heads,
+                    m->n_kv_heads);
+    if (m->rope_dim < 2 || m->rope_dim % 2 != 0 || m->rope_dim > m->head_dim)
+        return fail(SPECD_EINVAL, err, errlen,
+                    "rope dimension count %u is not an even number up to the head size %u",
+                    m->rope_dim, m->head_dim);
+    if (!(m->rms_eps > 0 && m->rms_eps < 1))
+        return fail(SPECD_EINVAL, err, errlen, "RMS norm epsilon %g is outside 0 to 1",
+                    (double)m->rms_eps);
+    return 0;
+}
+
+static int tensor_check(const struct model *m, const struct tensor *t,
+                        const struct tensor_spec *spec, int layer, char *err, size_t errlen)
+{
+    struct tensor_name name = tensor_name_of(NAMES_FIELD, spec->names[NAMES_FIELD], layer);
+    uint64_t rows = model_dim(m, spec->rows), cols = model_dim(m, spec->cols);
     if (!t->data)
-        return optional ? 0 : fail(SPECD_EINVAL, err, errlen, "%s%s is missing", where, name);
+        return fail(SPECD_EINVAL, err, errlen, "%s is missing", name.text);
+    if (t->slices != model_dim(m, spec->slices))
+        return fail(SPECD_EINVAL, err, errlen, "%s has %u slices, expected %llu", name.text,
+                    t->slices, (unsigned long long)model_dim(m, spec->slices));
     if (t->rows != rows || t->cols != cols)
-        return fail(SPECD_EINVAL, err, errlen, "%s%s is %u x %u, expected %llu x %llu", where, name,
+        return fail(SPECD_EINVAL, err, errlen, "%s is %u x %u, expected %llu x %llu", name.text,
                     t->rows, t->cols, (unsigned long long)rows, (unsigned long long)cols);
     if ((unsigned)t->type >= DT_COUNT || t->cols % (unsigned)dtype_block(t->type) != 0)
-        return fail(SPECD_EINVAL, err, errlen, "%s%s has a type that does not fit its %u columns",
-                    where, name, t->cols);
+        return fail(SPECD_EINVAL, err, errlen, "%s has a type that does not fit its %u columns",
+                    name.text, t->cols);
     return 0;
 }
 
-static int fields_check(const struct model_field *fields, size_t n, const struct model *m,
-                        int layer, char *err, size_t errlen)
+static int layer_check(const struct model *m, int layer, const struct model_blocks *blocks,
+                       char *err, size_t errlen)
 {
-    for (size_t i = 0; i < n; i++) {
-        const struct model_field *f = &fields[i];
-        int rc = tensor_check(model_tensor(f, &m->layers[layer]), f->name, layer,
-                              model_dim_of(m, f->rows), model_dim_of(m, f->cols), f->optional, err,
-                              errlen);
-        if (rc != 0)
-            return rc;
+    const struct model_layer *l = &m->layers[layer];
+    uint32_t parts = layer_parts(l), refused = parts & ~(blocks->needs | blocks->may);
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < LAYER_TENSORS; i++) {
+        const struct tensor_spec *spec = &layer_tensors[i];
+        if (refused & PART_BIT(spec->part) && l->tensors[i].data)
+            return fail(SPECD_EINVAL, err, errlen, "%s: %s has no %s yet",
+                        tensor_name_of(NAMES_FIELD, spec->names[NAMES_FIELD], layer).text,
+                        blocks->device, part_names[spec->part]);
     }
-    return 0;
-}
-
-/* Beyond these a row of activations would not fit an int. */
-#define WIDTH_MAX (1u << 24)
-
-static int sizes_check(const struct model *m, char *err, size_t errlen)
-{
-    if (m->n_layers < 1 || m->n_layers > MODEL_LAYERS_MAX)
-        return fail(SPECD_EINVAL, err, errlen, "%u layers: 1 to %d work", m->n_layers,
-                    MODEL_LAYERS_MAX);
-    if (m->n_vocab < 1 || m->n_vocab > SPECD_VOCAB_MAX)
-        return fail(SPECD_EINVAL, err, errlen, "a vocabulary of %u: 1 to %d work", m->n_vocab,
-                    SPECD_VOCAB_MAX);
-    if (m->head_dim < 2 || m->head_dim > MODEL_HEAD_DIM_MAX)
-        return fail(SPECD_EINVAL, err, errlen, "heads of %u elements: 2 to %d work", m->head_dim,
-                    MODEL_HEAD_DIM_MAX);
-    if (m->n_kv_heads < 1 || m->n_heads < 1 || m->n_heads % m->n_kv_heads != 0)
-        return fail(SPECD_EINVAL, err, errlen, "%u heads cannot share %u key/value heads",
-                    m->n_heads, m->n_kv_heads);
-    if (m->rope_dim % 2 != 0 || m->rope_dim > m->head_dim)
-        return fail(SPECD_EINVAL, err, errlen, "RoPE over %u of %u elements", m->rope_dim,
-                    m->head_dim);
-    if (m->n_embd < 1 || m->n_embd > WIDTH_MAX || m->n_ff < 1 || m->n_ff > WIDTH_MAX ||
-        model_dim_of(m, DIM_Q) > WIDTH_MAX)
-        return fail(SPECD_EINVAL, err, errlen, "embedding %u, feed-forward %u, %u heads: too wide",
-                    m->n_embd, m->n_ff, m->n_heads);
-    return 0;
-}
-
-int model_check(const struct model *m, char *err, size_t errlen)
-{
-    int rc = sizes_check(m, err, errlen);
-    if (rc == 0)
-        rc = tensor_check(&m->embed, "embed", -1, m->n_vocab, m->n_embd, false, err, errlen);
-    if (rc == 0)
-        rc = tensor_check(&m->output, "output", -1, m->n_vocab, m->n_embd, false, err, errlen);
-    if (rc == 0)
-        rc = tensor_check(&m->out_norm, "out_norm", -1, 1, m->n_embd, false, err, errlen);
-    for (int i = 0; rc == 0 && i < (int)m->n_layers; i++) {
-        rc = fields_check(model_matrices, MATRICES, m, i, err, errlen);
-        if (rc == 0)
-            rc = fields_check(model_vectors, VECTORS, m, i, err, errlen);
+    for (int i = 0; rc == 0 && i < LAYER_TENSORS; i++) {
+        if ((blocks->needs | parts) & PART_BIT(layer_tensors[i].part))
+            rc = tensor_check(m, &l->tensors[i], &layer_tensors[i], layer, err, errlen);
     }
+    return rc;
+}
+
+int model_check(const struct model *m, const struct model_blocks *blocks, char *err, size_t errlen)
+{
+    int rc = model_sizes_check(m, err, errlen);
+    if (rc == 0 && ((unsigned)m->gate >= GATE_KINDS || !(blocks->gates & 1u << m->gate)))
+        rc = fail(SPECD_EINVAL, err, errlen, "%s has no feed-forward with a gate of %s yet",
+                  blocks->device,
+                  (unsigned)m->gate < GATE_KINDS ? gate_names[m->gate] : "that kind");
+    for (int i = 0; rc == 0 && i < MODEL_TENSORS; i++)
+        rc = tensor_check(m, &m->tensors[i], &model_tensors[i], -1, err, errlen);
+    for (int i = 0; rc == 0 && i < (int)m->n_layers; i++)
+        rc = layer_check(m, i, blocks, err, errlen);
     return rc;
 }

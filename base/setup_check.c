@@ -9,6 +9,15 @@ const char *model_role_name(int role)
     return role == MODEL_TARGET ? "target" : "draft";
 }
 
+int device_model_fail(const struct device_setup *s, int role, int code, const char *why, char *err,
+                      size_t errlen)
+{
+    const char *file = s->models[role]->file;
+
+    return fail(code, err, errlen, "%s%s%s: %s", model_role_name(role), file ? " " : "",
+                file ? file : "", why);
+}
+
 static int check_self_layers(const struct device_setup *s, char *err, size_t errlen)
 {
     const struct model *target = s->models[MODEL_TARGET];

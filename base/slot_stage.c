@@ -12,7 +12,13 @@ struct slot_shape slot_shape_of(const struct device_setup *setup, int32_t n_voca
         .k_max = setup->k_max,
         .n_blocks = (setup->n_ctx - 1) / SPECD_BLOCK_TOKENS + 1,
         .n_vocab = n_vocab,
+        .trims_draft = setup->trims_draft,
     };
+}
+
+int32_t slot_draft_words(const struct slot_shape *shape)
+{
+    return shape->trims_draft ? mask_words(shape->n_vocab) : 0;
 }
 
 /* ---- a configuration ------------------------------------------------------------------------- */
@@ -26,11 +32,11 @@ static bool ids_fit(const int32_t *ids, int32_t n, int32_t end)
     return true;
 }
 
-static bool params_fit(const struct sample_params *p, int32_t n_vocab)
+static bool params_fit(const struct sample_params *p, const struct slot_shape *shape)
 {
-    return p->n_ends >= 0 && p->n_ends <= SPECD_ENDS_MAX && p->n_bias >= 0 &&
-           p->n_bias <= SPECD_BIAS_MAX && ids_fit(p->bias_ids, p->n_bias, n_vocab) &&
-           p->n_logprobs <= SPECD_LOGPROBS_MAX;
+    return (shape->trims_draft || !p->draft_ids) && p->n_ends >= 0 && p->n_ends <= SPECD_ENDS_MAX &&
+           p->n_bias >= 0 && p->n_bias <= SPECD_BIAS_MAX &&
+           ids_fit(p->bias_ids, p->n_bias, shape->n_vocab) && p->n_logprobs <= SPECD_LOGPROBS_MAX;
 }
 
 static bool config_fits(const struct slot_config *c, const struct slot_shape *shape)
@@ -41,8 +47,7 @@ static bool config_fits(const struct slot_config *c, const struct slot_shape *sh
     }
     return c->n_tokens >= 1 && c->n_tokens <= c->limit && c->limit <= shape->n_ctx &&
            c->n_prompt >= 0 && c->n_prompt <= c->n_tokens &&
-           ids_fit(c->tokens, c->n_tokens, shape->n_vocab) &&
-           params_fit(&c->params, shape->n_vocab);
+           ids_fit(c->tokens, c->n_tokens, shape->n_vocab) && params_fit(&c->params, shape);
 }
 
 int slot_stage_config(struct slot_stage *stages, const struct slot_shape *shape, int32_t slot,
@@ -69,6 +74,8 @@ void slot_lists_copy(const struct slot_lists *to, const struct sample_params *p,
     }
     if (p->allowed)
         memcpy(to->allowed, p->allowed, (size_t)mask_words(n_vocab) * sizeof(*to->allowed));
+    if (p->draft_ids)
+        memcpy(to->draft_ids, p->draft_ids, (size_t)mask_words(n_vocab) * sizeof(*to->draft_ids));
 }
 
 void slot_lists_point(const struct slot_lists *at, struct sample_params *p)
@@ -76,6 +83,7 @@ void slot_lists_point(const struct slot_lists *at, struct sample_params *p)
     p->bias_ids = at->bias_ids;
     p->bias = at->bias;
     p->allowed = p->allowed ? at->allowed : NULL;
+    p->draft_ids = p->draft_ids ? at->draft_ids : NULL;
 }
 
 static bool law_counts(const struct law_params *p)

@@ -229,11 +229,8 @@ static size_t pass_bytes(const struct bench *b, bool logits)
     const struct model *m = b->setup.models[MODEL_TARGET];
     size_t sum = logits ? bytes_of(b, &m->output) : 0;
     for (uint32_t i = 0; i < m->n_layers; i++) {
-        const struct model_layer *l = &m->layers[i];
-        const struct tensor *all[] = {&l->wq,     &l->wk,   &l->wv,    &l->wo,
-                                      &l->w_gate, &l->w_up, &l->w_down};
-        for (size_t j = 0; j < COUNT_OF(all); j++)
-            sum += bytes_of(b, all[j]);
+        for (int j = 0; j < LAYER_MATRICES; j++)
+            sum += bytes_of(b, &m->layers[i].tensors[j]);
     }
     return sum;
 }

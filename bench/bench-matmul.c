@@ -77,7 +77,7 @@ static struct tensor tensor_make(enum dtype type, uint32_t rows, uint32_t cols)
         if (type != DT_Q4_0 && type != DT_Q5_0 && type != DT_Q8_0 && type != DT_Q6_K)
             memcpy(data + b + 2, &scale, 2);
     }
-    return (struct tensor){data, type, rows, cols};
+    return (struct tensor){data, type, rows, cols, 0};
 }
 
 /* Copies of one matrix, a pass of them in each window. */
@@ -99,7 +99,8 @@ static struct matrices matrices_make(enum dtype type, struct shape s, size_t pas
     }
     m.n = (int)MAX(pass_bytes / m.bytes, 1);
     m.memory = map(m.bytes * (size_t)m.n * WINDOWS);
-    m.w = (struct weight){m.w.type, (int)s.rows, (int)s.cols, m.memory};
+    m.w = (struct weight){
+        .type = m.w.type, .rows = (int)s.rows, .cols = (int)s.cols, .data = m.memory};
     weight_pack(&m.w, &t, 0, weight_panels(&m.w));
     for (int i = 1; i < m.n * WINDOWS; i++)
         memcpy(m.memory + (size_t)i * m.bytes, m.memory, m.bytes);
@@ -111,12 +112,8 @@ static struct matrices matrices_make(enum dtype type, struct shape s, size_t pas
 
 static void multiply(struct setup *s, struct pool *pool, const struct weight *w, int n_rows)
 {
-    struct matmul_input in = {s->x, w->cols, n_rows, w->cols, NULL};
-    struct matmul_job job = {w, NULL, s->y, w->rows};
-    if (dtype_is_quantised(w->type)) {
-        in.q = &s->q;
-        matmul_quantise(pool, &in);
-    }
+    struct matmul_input in = {s->x, w->cols, n_rows, w->cols, NULL, NULL, &s->q, false};
+    struct matmul_job job = {w, NULL, s->y, w->rows, false};
     matmul(pool, &job, 1, &in);
 }
 
@@ -194,13 +191,12 @@ static double cached_cycles(struct setup *s, const struct matrices *m, int n_row
     double best = 1, rate = clock_rate();
     double units = CACHED_CHANNELS / 16.0 * m->w.cols / 256 * n_rows;
     struct weight w = m->w;
-    struct matmul_job job = {&w, NULL, s->y, CACHED_CHANNELS};
-    struct matmul_input in = {s->x, w.cols, n_rows, w.cols, NULL};
+    struct matmul_job job = {&w, NULL, s->y, CACHED_CHANNELS, false};
+    struct matmul_input in = {s->x, w.cols, n_rows, w.cols, NULL, NULL, NULL, false};
     w.rows = CACHED_CHANNELS;
-    if (dtype_is_quantised(w.type)) {
+    if (dtype_is_quantised(w.type))
         in.q = &s->q;
-        matmul_quantise(s->alone, &in);
-    }
+    matmul_rows(s->alone, &in);
     for (int i = 0; i < 60; i++) {
         double start = thread_seconds();
         for (int n = 0; n < 20; n++)

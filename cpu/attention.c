@@ -98,7 +98,7 @@ void attention_layout(struct attention *at, const struct net *const nets[MODEL_R
 /* Items of the pass with every item doing all tiles of its rows, or one tile. */
 static size_t count_items(const struct attention *at, bool split, size_t *n_partials)
 {
-    int step = rows_at_once(at->net);
+    int step = at->rows_at_once;
     size_t n = 0;
     *n_partials = 0;
     for (int32_t i = 0; i < at->n_spans; i++) {
@@ -113,7 +113,7 @@ static size_t count_items(const struct attention *at, bool split, size_t *n_part
 static void add_items(struct attention *at, int32_t index, int32_t head)
 {
     const struct span *s = &at->spans[index];
-    int step = rows_at_once(at->net);
+    int step = at->rows_at_once;
     for (int32_t row = 0; row < s->n; row += step) {
         int32_t n_rows = MIN(step, s->n - row), tiles = tiles_of(s->pos + row + n_rows);
         struct attention_item item = {index, head, row, n_rows, 0, tiles};
@@ -138,11 +138,17 @@ void attention_begin(struct attention *at, const struct kvmem *kv, const struct 
     at->n_spans = n_spans;
     ASSERT(n_spans <= at->max_spans);
 
+    at->rows_at_once = rows_at_once(net);
     size_t whole_partials, partials;
     size_t whole = count_items(at, false, &whole_partials);
     size_t split = count_items(at, true, &partials);
     at->split = split > whole && whole < 4 * (size_t)threads &&
                 partials <= (size_t)at->max_partials && split <= (size_t)at->max_items;
+    /* A few heads are cut further, for all threads to have as much to do. */
+    for (; !at->split && whole < 4 * (size_t)threads && whole % (size_t)threads != 0 &&
+           at->rows_at_once > 1;
+         whole = count_items(at, false, &whole_partials))
+        at->rows_at_once = (at->rows_at_once + 1) / 2;
     at->n_items = 0;
     int32_t n = 0;
     for (int32_t i = 0; i < n_spans; i++) {

@@ -43,6 +43,7 @@ struct attention {
     struct attention_scratch *scratch; /* (threads) */
     struct attention_item *items;
     int32_t n_items, max_items;
+    int rows_at_once; /* of an item, at most */
     atomic_int next;
     bool split;             /* items leave partial results for a second stage */
     int32_t *first_partial; /* (spans): partials of a span are (rows, H, tiles) */

@@ -73,8 +73,8 @@ static int setup_check(const struct device_setup *s, char *err, size_t errlen)
         return fail(SPECD_EINVAL, err, errlen, "the CPU keeps KV in bf16 or f32, not in fp8");
     for (int i = 0; rc == 0 && i < MODEL_ROLES; i++) {
         char why[256];
-        if (s->models[i] && (rc = model_check(s->models[i], why, sizeof(why))) != 0)
-            fail(rc, err, errlen, "%s: %s", model_role_name(i), why);
+        if (s->models[i] && (rc = model_check(s->models[i], &net_blocks, why, sizeof(why))) != 0)
+            device_model_fail(s, i, rc, why, err, errlen);
     }
     return rc;
 }
@@ -91,7 +91,7 @@ static int layout_nets(const struct device_setup *s, struct net nets[MODEL_ROLES
         char why[256];
         int rc = net_layout(&nets[i], s->models[i], s->weights[i], &weights[i], why, sizeof(why));
         if (rc != 0)
-            return fail(rc, err, errlen, "%s: %s", model_role_name(i), why);
+            return device_model_fail(s, i, rc, why, err, errlen);
         used[i] = &nets[i];
     }
     if (s->n_self_layers > 0) {

@@ -51,10 +51,10 @@ INLINE int start_of(const enum dtype t, const int part)
                                        : -1;
 }
 
-/* s[r][h]: the integers I over a run. rows: of a tile of R, or the low integers of one row, R = 1.
- * scales: q6_K's, of 16 channels twice. */
+/* s[r][h]: the integers I over a run of R rows, or of one row's low integers. scales: q6_K's, of 16
+ * channels twice. */
 INLINE void run_sums(const enum dtype t, const int R, const uint8_t *run, const uint8_t *scales,
-                     const int32_t *rows, vi s[DOTS_MOST][HALVES])
+                     const struct qrow *rows, vi s[DOTS_MOST][HALVES])
 {
     vi a[DOTS_MOST][HALVES];
     EACH(part, 2)
@@ -63,22 +63,29 @@ INLINE void run_sums(const enum dtype t, const int R, const uint8_t *run, const 
         if (part == 0 || is_split(t)) {
             EACH(r, R)
             EACH(h, HALVES)
-            a[r][h] = vi_set(begin < 0 ? 0 : rows[(QROW_STARTS + begin) * R + r]);
+            a[r][h] = vi_set(begin < 0 ? 0 : rows[r].starts[begin]);
         }
+#if !WORD_DOTS
+        if (t == DT_Q8_0) { /* half by half: both would not stay in registers */
+            EACH(h, HALVES)
+            EACH(i, 4)
+            {
+                const int k = 4 * part + i;
+                vi w = word_of(t, run, h, k) ^ vi_set(0x80808080u);
+                EACH(r, R) a[r][h] = dot_signed(a[r][h], w, vi_set(rows[r].words[k]));
+            }
+        }
+#endif
         EACH(i, 4)
         {
             const int k = 4 * part + i;
             vi w[HALVES];
+            if (!WORD_DOTS && t == DT_Q8_0)
+                continue;
             EACH(h, HALVES) w[h] = word_of(t, run, h, k);
             EACH(r, R)
             {
-                vi x = vi_set(rows[k * R + r]);
-#if !WORD_DOTS
-                if (t == DT_Q8_0) {
-                    EACH(h, HALVES) a[r][h] = dot_signed(a[r][h], w[h] ^ vi_set(0x80808080u), x);
-                    continue;
-                }
-#endif
+                vi x = vi_set(rows[r].words[k]);
                 EACH(h, HALVES) a[r][h] = dot(a[r][h], w[h], x);
             }
         }
@@ -106,21 +113,22 @@ INLINE void run_sums(const enum dtype t, const int R, const uint8_t *run, const 
     }
 }
 
-/* Which rows are hot: bit r. */
-INLINE unsigned hot_rows(const int32_t *bytes)
+INLINE bool any_hot(const int R, const struct qrow *rows)
 {
-    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)bytes);
-    return (unsigned)_mm_movemask_epi8(_mm_cmpgt_epi8(v, _mm_setzero_si128()));
+    int32_t any = 0;
+    EACH(r, R) any |= rows[r].hot;
+    return any != 0;
 }
 
 /* Makes the sums of hot rows those of high and low integers. */
 INLINE void add_low(const enum dtype t, const int R, const uint8_t *run, const uint8_t *scales,
-                    unsigned hot, const int32_t *low, size_t low_stride, vi s[DOTS_MOST][HALVES])
+                    const struct qrow *rows, const struct qrow *low, size_t low_stride,
+                    vi s[DOTS_MOST][HALVES])
 {
     EACH(r, R)
     {
         vi l[DOTS_MOST][HALVES];
-        if (!(hot >> r & 1))
+        if (!rows[r].hot)
             continue;
         run_sums(t, 1, run, scales, low + (size_t)r * low_stride, l);
         EACH(h, HALVES) s[r][h] = vi_up(s[r][h], 7) + l[0][h];
@@ -129,8 +137,7 @@ INLINE void add_low(const enum dtype t, const int R, const uint8_t *run, const u
 
 /* Adds a run to f; in q6_K to the sum of its block. */
 INLINE void add_run(const enum dtype t, const int R, const uint8_t *head, const int in_block,
-                    vi s[DOTS_MOST][HALVES], const float *scale, const float *xsum,
-                    vf f[DOTS_MOST][HALVES])
+                    const struct qrow *rows, vi s[DOTS_MOST][HALVES], vf f[DOTS_MOST][HALVES])
 {
     EACH(h, HALVES)
     {
@@ -150,14 +157,14 @@ INLINE void add_run(const enum dtype t, const int R, const uint8_t *head, const 
         {
             vf v = vf_of_int(s[r][h]);
             if (t == DT_Q6_K) {
-                f[r][h] = vf_fma(v, vf_set(scale[r]), f[r][h]);
+                f[r][h] = vf_fma(v, vf_set(rows[r].scale), f[r][h]);
                 continue;
             }
-            f[r][h] = vf_fma(v * vf_set(scale[r]), d, f[r][h]);
+            f[r][h] = vf_fma(v * vf_set(rows[r].scale), d, f[r][h]);
             if (t == DT_Q4_K || t == DT_Q5_K)
-                f[r][h] = vf_fnma(m, vf_set(xsum[r]), f[r][h]);
+                f[r][h] = vf_fnma(m, vf_set(rows[r].sum), f[r][h]);
             else if (dtype_has_min(t))
-                f[r][h] = vf_fma(m, vf_set(xsum[r]), f[r][h]);
+                f[r][h] = vf_fma(m, vf_set(rows[r].sum), f[r][h]);
         }
     }
 }
@@ -166,13 +173,14 @@ INLINE void dots_of(const enum dtype t, const int R, const struct dots_args *arg
 {
     const struct panel_block b = panel_block(t);
     const uint8_t *head = args->w;
-    const int32_t *tile = args->tile, *low = args->low;
-    const size_t low_stride = (size_t)args->n_runs * LOW_WORDS;
+    const struct qrow *rows = args->tile, *low = args->low;
     const bool fetches = R > 2 || dtype_high_bits(t) > 0;
     const int half = PANEL / HALVES;
     vf f[DOTS_MOST][HALVES]; /* q6_K: of a block; what blocks add up to is in y */
     EACH(r, R) EACH(h, HALVES) f[r][h] = vf_set(0);
-    EACH(r, R) EACH(h, HALVES) vf_store(args->y + r * PANEL + h * half, f[r][h]);
+    if (t == DT_Q6_K) {
+        EACH(r, R) EACH(h, HALVES) vf_store(args->y + r * PANEL + h * half, f[r][h]);
+    }
     for (int left = args->n_runs; left > 0; left -= b.runs) {
         const uint8_t *run = head + b.head_bytes;
         for (size_t i = 0; i < b.head_bytes; i += LINE)
@@ -180,16 +188,14 @@ INLINE void dots_of(const enum dtype t, const int R, const struct dots_args *arg
         for (int j = 0; j < b.runs && j < left; j++) {
             vi s[DOTS_MOST][HALVES];
             const uint8_t *scales = head + HEAD_SCALES + j * 2 * PANEL;
-            const float *scale = (const float *)(const void *)(tile + QROW_SCALE * R);
             for (size_t i = 0; i < b.run_bytes; i += LINE)
                 FETCH(fetches, run + i);
-            run_sums(t, R, run, scales, tile, s);
-            unsigned hot = hot_rows(tile + QROW_WORDS * R);
-            if (hot)
-                add_low(t, R, run, scales, hot, low, low_stride, s);
-            add_run(t, R, head, j, s, scale, scale + R, f);
-            tile += tile_words(R);
-            low += LOW_WORDS;
+            run_sums(t, R, run, scales, rows, s);
+            if (any_hot(R, rows))
+                add_low(t, R, run, scales, rows, low, (size_t)args->n_runs, s);
+            add_run(t, R, head, j, rows, s, f);
+            rows += R;
+            low++;
             run += b.run_bytes;
         }
         for (int h = 0; h < HALVES && t == DT_Q6_K; h++) {

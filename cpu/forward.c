@@ -31,7 +31,6 @@ void forward_layout(struct forward *f, const struct net *const nets[MODEL_ROLES]
     f->k = arena_take(a, T, (size_t)f->kv_stride * f4);
     f->v = arena_take(a, T, (size_t)f->kv_stride * f4);
     f->attn = arena_take(a, T, (size_t)f->q_stride * f4);
-    f->o = arena_take(a, T, (size_t)f->embd_stride * f4);
     f->gate = arena_take(a, T, (size_t)f->ff_stride * f4);
     f->up = arena_take(a, T, (size_t)f->ff_stride * f4);
     f->rotation = arena_take(a, T, (size_t)f->rope_stride * f4);
@@ -95,37 +94,41 @@ static void row_embed(const struct forward *f, int row)
     }
 }
 
-static void row_attn_norm(const struct forward *f, int row)
+/* ---- rows that matrices multiply, as matmul_row_fn ------------------------------------------- */
+
+static void norm_row(const struct forward *f, int row, const float *weight, float *to)
 {
-    f->ops->rms_norm(row_of(f->h, f->embd_stride, row), row_of(f->x, f->embd_stride, row),
-                     f->layer->attn_norm, f->net->n_embd, f->net->rms_eps);
+    f->ops->rms_norm(to, row_of(f->x, f->embd_stride, row), weight, f->net->n_embd,
+                     f->net->rms_eps);
 }
 
-static void row_ffn_norm(const struct forward *f, int row)
+static void make_attn_norm(const void *arg, int row, float *to)
 {
-    f->ops->rms_norm(row_of(f->h, f->embd_stride, row), row_of(f->x, f->embd_stride, row),
-                     f->layer->ffn_norm, f->net->n_embd, f->net->rms_eps);
+    const struct forward *f = arg;
+    norm_row(f, row, f->layer->attn_norm, to);
 }
 
-/* Row i of h is the i-th row that wants logits. */
-static void row_out_norm(const struct forward *f, int i)
+static void make_ffn_norm(const void *arg, int row, float *to)
 {
-    f->ops->rms_norm(row_of(f->h, f->embd_stride, i),
-                     row_of(f->x, f->embd_stride, f->logit_rows[i]), f->net->out_norm,
-                     f->net->n_embd, f->net->rms_eps);
+    const struct forward *f = arg;
+    norm_row(f, row, f->layer->ffn_norm, to);
 }
 
-static void row_residual(const struct forward *f, int row)
+/* Row i is the i-th that wants logits. */
+static void make_out_norm(const void *arg, int i, float *to)
 {
-    f->ops->add(row_of(f->x, f->embd_stride, row), row_of(f->o, f->embd_stride, row),
-                f->net->n_embd);
+    const struct forward *f = arg;
+    norm_row(f, f->logit_rows[i], f->net->out_norm, to);
 }
 
-static void row_silu_mul(const struct forward *f, int row)
+static void make_silu_mul(const void *arg, int row, float *to)
 {
-    f->ops->silu_mul(row_of(f->gate, f->ff_stride, row), row_of(f->up, f->ff_stride, row),
+    const struct forward *f = arg;
+    f->ops->silu_mul(to, row_of(f->gate, f->ff_stride, row), row_of(f->up, f->ff_stride, row),
                      f->net->n_ff);
 }
+
+/* ---- queries, keys, values ------------------------------------------------------------------- */
 
 /* scale: of what it turns, in two roundings. */
 static void head_prepare(const struct forward *f, float *head, const float *norm,
@@ -163,17 +166,12 @@ static void row_store(const struct forward *f, int row)
 
 /* ---- the model ------------------------------------------------------------------------------- */
 
-/* Quantises rows once for all matrices that share them. */
-static void project(struct forward *f, const struct matmul_job *jobs, int n_jobs, const float *x,
-                    int x_stride, int n_rows)
+/* What matrices multiply: n_rows of x, made there if `make` says so. */
+static struct matmul_input input_of(struct forward *f, float *x, int x_stride, int n_rows, int cols,
+                                    matmul_row_fn *make)
 {
-    struct matmul_input in = {x, x_stride, n_rows, jobs[0].w->cols, NULL};
-    for (int i = 0; i < n_jobs && f->activations == ACTIVATIONS_INT8; i++)
-        if (dtype_is_quantised(jobs[i].w->type))
-            in.q = &f->quantised;
-    if (in.q)
-        matmul_quantise(f->pool, &in);
-    matmul(f->pool, jobs, n_jobs, &in);
+    struct qrows *q = f->activations == ACTIVATIONS_INT8 ? &f->quantised : NULL;
+    return (struct matmul_input){x, x_stride, n_rows, cols, make, f, q, false};
 }
 
 /* kv_only: nobody reads what the layer would hand on. */
@@ -181,33 +179,33 @@ static void layer_run(struct forward *f, bool kv_only)
 {
     const struct net_layer *l = f->layer;
     const struct net *net = f->net;
-    int T = f->n_rows;
-    const struct matmul_job qkv[] = {{&l->wq, l->bq, f->q, f->q_stride},
-                                     {&l->wk, l->bk, f->k, f->kv_stride},
-                                     {&l->wv, l->bv, f->v, f->kv_stride}};
-    const struct matmul_job wo[] = {{&l->wo, NULL, f->o, f->embd_stride}};
-    const struct matmul_job gate_up[] = {{&l->w_gate, NULL, f->gate, f->ff_stride},
-                                         {&l->w_up, NULL, f->up, f->ff_stride}};
-    const struct matmul_job down[] = {{&l->w_down, NULL, f->o, f->embd_stride}};
+    int T = f->n_rows, C = f->embd_stride;
+    const struct matmul_job qkv[] = {{&l->wq, l->bq, f->q, f->q_stride, false},
+                                     {&l->wk, l->bk, f->k, f->kv_stride, false},
+                                     {&l->wv, l->bv, f->v, f->kv_stride, false}};
+    const struct matmul_job wo[] = {{&l->wo, NULL, f->x, C, true}};
+    const struct matmul_job gate_up[] = {{&l->w_gate, NULL, f->gate, f->ff_stride, false},
+                                         {&l->w_up, NULL, f->up, f->ff_stride, false}};
+    const struct matmul_job down[] = {{&l->w_down, NULL, f->x, C, true}};
+    struct matmul_input normed = input_of(f, f->h, C, T, net->n_embd, make_attn_norm);
+    struct matmul_input attended =
+        input_of(f, f->attn, f->q_stride, T, net->n_heads * net->head_dim, NULL);
+    struct matmul_input gated = input_of(f, f->gate, f->ff_stride, T, net->n_ff, make_silu_mul);
 
-    for_rows(f, row_attn_norm, T, net->n_embd);
-    project(f, kv_only ? qkv + 1 : qkv, kv_only ? 2 : 3, f->h, f->embd_stride, T);
+    matmul(f->pool, kv_only ? qkv + 1 : qkv, kv_only ? 2 : 3, &normed);
     for_rows(f, row_store, T, 4 * net->n_kv_heads * net->head_dim);
     if (kv_only)
         return;
     for_rows(f, row_query, T, 4 * net->n_heads * net->head_dim);
     attention_run(&f->attention, f->pool, f->layer_index, f->q, f->q_stride, f->attn, f->q_stride);
-    project(f, wo, 1, f->attn, f->q_stride, T);
-    for_rows(f, row_residual, T, net->n_embd);
+    matmul(f->pool, wo, 1, &attended);
 
-    for_rows(f, row_ffn_norm, T, net->n_embd);
-    project(f, gate_up, 2, f->h, f->embd_stride, T);
-    for_rows(f, row_silu_mul, T, 2 * net->n_ff);
-    project(f, down, 1, f->gate, f->ff_stride, T);
-    for_rows(f, row_residual, T, net->n_embd);
+    normed.make = make_ffn_norm;
+    matmul(f->pool, gate_up, 2, &normed);
+    matmul(f->pool, down, 1, &gated);
 }
 
-static void batch_run(struct forward *f, float *logits, size_t stride)
+static void batch_run(struct forward *f, const struct pass_logits *out)
 {
     const struct net *net = f->net;
     for_rows(f, row_embed, f->n_rows, net->n_embd);
@@ -219,9 +217,13 @@ static void batch_run(struct forward *f, float *logits, size_t stride)
     }
     if (f->n_logits == 0)
         return;
-    for_rows(f, row_out_norm, f->n_logits, net->n_embd);
-    const struct matmul_job output = {&net->output, NULL, logits, (int)stride};
-    project(f, &output, 1, f->h, f->embd_stride, f->n_logits);
+    struct weight w = net->output;
+    w.panels = out->panels;
+    w.n_panels = out->n_panels;
+    const struct matmul_job output = {&w, NULL, out->at, (int)out->stride, false};
+    struct matmul_input in =
+        input_of(f, f->h, f->embd_stride, f->n_logits, net->n_embd, make_out_norm);
+    matmul(f->pool, &output, 1, &in);
 }
 
 /* ---- batches --------------------------------------------------------------------------------- */
@@ -243,8 +245,9 @@ static int32_t batch_add(struct forward *f, const struct span *s)
 }
 
 void forward_pass(struct forward *f, enum model_role role, const struct span *spans,
-                  int32_t n_spans, float *logits, size_t stride)
+                  int32_t n_spans, const struct pass_logits *out)
 {
+    struct pass_logits left = *out;
     f->role = role;
     f->net = f->nets[role];
     f->ops = ops_get();
@@ -258,12 +261,12 @@ void forward_pass(struct forward *f, enum model_role role, const struct span *sp
             rest.n_logits = MIN(rest.n_logits, rest.n);
             if (f->n_rows < f->max_rows && i + 1 < n_spans)
                 continue;
-            batch_run(f, logits, stride);
+            batch_run(f, &left);
             if (f->n_logits > 0)
-                logits += (size_t)f->n_logits * stride;
+                left.at += (size_t)f->n_logits * left.stride;
             f->n_rows = f->n_logits = f->n_spans = 0;
         }
     }
     if (f->n_rows > 0)
-        batch_run(f, logits, stride);
+        batch_run(f, &left);
 }

@@ -28,11 +28,10 @@ struct forward {
     /* Activations, (max_rows, width) each; strides are the widths rounded up to whole cache lines,
      * of the wider model. */
     float *x;               /* (T, C) the residual stream */
-    float *h;               /* (T, C) normalised, input of the matrices */
+    float *h;               /* (T, C) normalised, input of the matrices, where rows are many */
     float *q;               /* (T, H*D) */
     float *k, *v;           /* (T, G*D) */
     float *attn;            /* (T, H*D) */
-    float *o;               /* (T, C) what a half layer adds */
     float *gate, *up;       /* (T, F) */
     float *rotation;        /* (T, 2, rope_dim): cosines and sines, as ops.h's rotate takes them */
     struct qrows quantised; /* (T, widest) what integer matrices multiply */
@@ -51,10 +50,19 @@ struct forward {
     int n_rows, n_logits;
 };
 
+/* Where a pass's logits go: those of its i-th row that wants them to at + i * stride. */
+struct pass_logits {
+    float *at;
+    size_t stride;
+    /* (n_panels) of the output matrix, as matmul.h has them: logits of others are not computed, and
+     * what stands there stays. NULL: all are. */
+    const int32_t *panels;
+    int n_panels;
+};
+
 void forward_layout(struct forward *f, const struct net *const nets[MODEL_ROLES],
                     const struct device_setup *setup, int threads, struct arena *a);
-/* Logits of the pass's i-th row that wants them go to logits + i * stride. */
 void forward_pass(struct forward *f, enum model_role role, const struct span *spans,
-                  int32_t n_spans, float *logits, size_t stride);
+                  int32_t n_spans, const struct pass_logits *out);
 
 #endif

@@ -29,8 +29,8 @@
 
 /* One panel times a tile of quantised rows. */
 struct dots_args {
-    const uint8_t *w;          /* the panel */
-    const int32_t *tile, *low; /* its records; the low integers of its first row */
+    const uint8_t *w;              /* the panel */
+    const struct qrow *tile, *low; /* the tile; the low integers of its first row */
     int n_runs;
     float *y; /* (R, PANEL), 64-byte aligned, written */
 };
@@ -60,8 +60,8 @@ struct float_kernels {
 struct kernels {
     int rows; /* of a tile, at most */
     void (*dots)(enum dtype t, int R, const struct dots_args *a);
-    /* Row `row` of a tile of R, see qrows.h. */
-    void (*quantise)(const float *x, int n_cols, int R, int row, int32_t *tile, int32_t *low);
+    /* A row's runs into to[0], to[stride] .. and low[0], low[1] .., see qrows.h. */
+    void (*quantise)(const float *x, int n_cols, struct qrow *to, int stride, struct qrow *low);
     const struct float_kernels *floats;
 };
 

@@ -81,25 +81,41 @@ void *kvmem_values(const struct kvmem *kv, enum model_role role, int layer, int 
            (size_t)block * r->values_bytes;
 }
 
-/* x into rows row, row + row_step ... and lanes lane, lane + lane_step ... of keys or values. */
-static void put(const struct kvmem *kv, void *rows, int width, int row, int row_step, int lane,
-                int lane_step, const float *x, int n)
+static void write_f32(float *keys, float *values, int offset, int width, const float *k,
+                      const float *v, int n)
 {
-    for (int i = 0; i < n; i++, row += row_step, lane += lane_step) {
-        if (kv->type == KV_F32)
-            ((float *)rows)[row * width + lane] = x[i];
-        else
-            ((uint16_t *)rows)[(row / 2 * width + lane) * 2 + row % 2] = bf16_of_float(x[i]);
-    }
+    for (int i = 0; i < n; i++)
+        keys[i * KV_LANES + offset] = k[i];
+    memcpy(values + offset * width, v, (size_t)n * sizeof(*v));
+}
+
+/* Keys go in as pairs of rows; of a pair of values another thread may be writing the other. */
+static void write_bf16(const struct ops *ops, uint16_t *keys, uint16_t *values, int offset,
+                       int width, const float *k, const float *v, int n)
+{
+    uint16_t narrow[MODEL_HEAD_DIM_MAX + 1];
+    ops->narrow(narrow, k, n);
+    narrow[n] = 0;
+    for (int i = 0; i < n; i += 2)
+        memcpy(keys + (i / 2 * KV_LANES + offset) * 2, narrow + i, 2 * sizeof(*narrow));
+    ops->narrow(narrow, v, n);
+    values += offset / 2 * width * 2 + offset % 2;
+    for (int i = 0; i < n; i++)
+        values[i * 2] = narrow[i];
 }
 
 void kvmem_write(const struct kvmem *kv, enum model_role role, int layer, int32_t block, int offset,
                  const float *k, const float *v)
 {
     const struct kvmem_role *r = &kv->roles[role];
+    const struct ops *ops = ops_get();
     int D = r->head_dim;
-    for (int g = 0; g < r->n_kv_heads; g++) {
-        put(kv, kvmem_keys(kv, role, layer, g, block), KV_LANES, 0, 1, offset, 0, k + g * D, D);
-        put(kv, kvmem_values(kv, role, layer, g, block), r->width, offset, 0, 0, 1, v + g * D, D);
+    for (int g = 0; g < r->n_kv_heads; g++, k += D, v += D) {
+        void *keys = kvmem_keys(kv, role, layer, g, block);
+        void *values = kvmem_values(kv, role, layer, g, block);
+        if (kv->type == KV_F32)
+            write_f32(keys, values, offset, r->width, k, v, D);
+        else
+            write_bf16(ops, keys, values, offset, r->width, k, v, D);
     }
 }

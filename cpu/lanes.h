@@ -70,6 +70,11 @@ LANES_FN wide wide_load_even(const uint16_t *p) { EACH_LANE(float_of_bits((uint3
 LANES_FN wide wide_load_odd(const uint16_t *p) { EACH_LANE(float_of_bits((uint32_t)p[2 * i + 1] << 16)); }
 LANES_FN v8 wide_eight(wide a, int i) { (void)i; return a; }
 LANES_FN wide wide_swap(wide a) { EACH_LANE(a.f[i ^ 1]); }
+LANES_FN void wide_store_bf16(uint16_t *p, wide a)
+{
+    for (int i = 0; i < WIDE; i++)
+        p[i] = bf16_from_f32(a.f[i]);
+}
 
 #undef EACH_LANE
 
@@ -130,6 +135,19 @@ LANES_FN v8 wide_eight(wide a, int i) { (void)i; return a; }
 /* Lanes 1, 0, 3, 2 and so on. */
 LANES_FN wide wide_swap(wide a) { return _mm256_permute_ps(a, 0xB1); }
 
+/* Rounded to nearest, ties to even; a NaN stays one. */
+LANES_FN void wide_store_bf16(uint16_t *p, wide a)
+{
+    __m256i bits = _mm256_castps_si256(a), top = _mm256_srli_epi32(bits, 16);
+    __m256i bias = _mm256_and_si256(top, _mm256_set1_epi32(1));
+    bias = _mm256_add_epi32(bias, _mm256_set1_epi32(0x7fff));
+    __m256i even = _mm256_srli_epi32(_mm256_add_epi32(bits, bias), 16);
+    __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+    even = _mm256_blendv_epi8(even, _mm256_or_si256(top, _mm256_set1_epi32(0x40)), nan);
+    __m128i low = _mm256_castsi256_si128(even), high = _mm256_extracti128_si256(even, 1);
+    _mm_storeu_si128((__m128i *)(void *)p, _mm_packus_epi32(low, high));
+}
+
 #else
 
 #define LANES_TARGET __attribute__((target("avx512f,avx2,fma")))
@@ -168,6 +186,17 @@ LANES_FN v8 wide_eight(wide a, int i)
 }
 
 LANES_FN wide wide_swap(wide a) { return _mm512_permute_ps(a, 0xB1); }
+
+LANES_FN void wide_store_bf16(uint16_t *p, wide a)
+{
+    __m512i bits = _mm512_castps_si512(a), top = _mm512_srli_epi32(bits, 16);
+    __m512i bias = _mm512_and_si512(top, _mm512_set1_epi32(1));
+    bias = _mm512_add_epi32(bias, _mm512_set1_epi32(0x7fff));
+    __m512i even = _mm512_srli_epi32(_mm512_add_epi32(bits, bias), 16);
+    __mmask16 nan = _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
+    even = _mm512_mask_or_epi32(even, nan, top, _mm512_set1_epi32(0x40));
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16(even));
+}
 
 #endif
 #endif

@@ -163,6 +163,22 @@ static void cut_by_rank(struct law *l, uint64_t *scratch)
     }
 }
 
+void law_restrict(float *logits, int32_t n_vocab, const uint32_t *ids)
+{
+    for (int32_t first = 0; first < n_vocab; first += 32, ids++) {
+        float *z = logits + first;
+        int n = MIN(32, n_vocab - first);
+
+        if (*ids == 0 && n == 32) { /* most of them: a loop that becomes a few wide stores */
+            for (int i = 0; i < 32; i++)
+                z[i] = -INFINITY;
+            continue;
+        }
+        for (int i = 0; *ids != UINT32_MAX && i < n; i++)
+            z[i] = *ids >> i & 1 ? z[i] : -INFINITY;
+    }
+}
+
 void law_build(struct law *l, const float *logits, int32_t n_vocab, const struct law_context *c,
                uint64_t *scratch)
 {
@@ -226,8 +242,7 @@ int32_t law_draw(const struct law *l, const struct noise *n)
 
         if (!weights_kept(l, first, have, w))
             continue;
-        for (int i = 0; i < have; i++)
-            r[i] = (double)w[i];
+        law_kernels_pick()->widen(w, have, r);
         law_kernels_pick()->race(r, have, first, n, &race);
     }
     return race.id;

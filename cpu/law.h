@@ -36,6 +36,9 @@ struct law {
     int32_t cut_id;
 };
 
+/* Makes logits of ids whose bit in `ids` (mask_words(V)) is 0 -infinity, whatever they are: nobody
+ * computed them, and the law has no mass there. */
+void law_restrict(float *logits, int32_t n_vocab, const uint32_t *ids);
 /* scratch: V weights of 8 bytes, 64-byte aligned, private to the calling thread. */
 void law_build(struct law *l, const float *logits, int32_t n_vocab, const struct law_context *c,
                uint64_t *scratch);
@@ -65,7 +68,10 @@ struct verify_input {
     const struct end_token *ends;
     int32_t n_ends;
 };
-/* Fills n_accepted, n_tokens, tokens, overlap and flags of out. */
+/* Fills n_accepted, n_tokens, tokens and flags of out. Returns how many overlaps are to be stated:
+ * of slots 0 .. so many. */
+int law_decide(const struct verify_input *in, struct seq_result *out);
+/* Fills overlap, too. */
 void law_verify(const struct verify_input *in, struct seq_result *out);
 
 #endif

@@ -78,18 +78,11 @@ AVX2 static inline __m256 keep_avx2(__m256 w, __m256i id, float cut_w, int32_t c
     return _mm256_and_ps(w, _mm256_or_ps(above, _mm256_andnot_ps(late, tied)));
 }
 
-/* Entries whose scaled logit is below this weigh less than cut_w: the margin is a thousand times
- * the errors of exp and log. */
-static float cut_logit(float cut_w)
-{
-    return cut_w > 0.0f ? fix_log(cut_w * 0x1p-44f) - 1e-3f : -INFINITY;
-}
-
 AVX2 static bool weights_avx2(const float *z, int n, int32_t first, float max, float scale,
                               float cut_w, int32_t cut_id, float *w)
 {
     __m256i id = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    __m256 any = _mm256_setzero_ps(), least = SPLAT(cut_logit(cut_w));
+    __m256 any = _mm256_setzero_ps(), least = SPLAT(law_cut_logit(cut_w));
     float tail[8];
 
     for (int i = 0; i < n; i += 8) {
@@ -136,6 +129,15 @@ AVX2 static uint64_t sum_avx2(const float *w, int n)
     for (; i + 4 <= n; i += 4)
         sum = _mm256_add_epi64(sum, to_integers(_mm256_cvtps_pd(_mm_loadu_ps(w + i))));
     return lanes_sum(sum) - (uint64_t)i * MAGIC_BITS + law_kernels_portable.sum(w + i, n - i);
+}
+
+AVX2 static void widen_avx2(const float *w, int n, double *r)
+{
+    int i = 0;
+
+    for (; i + 4 <= n; i += 4)
+        _mm256_storeu_pd(r + i, _mm256_cvtps_pd(_mm_loadu_ps(w + i)));
+    law_kernels_portable.widen(w + i, n - i, r + i);
 }
 
 /* Entries of 8 whose bit is set in `in`, lowest first. */
@@ -336,6 +338,7 @@ const struct law_kernels law_kernels_avx2 = {
     .max = max_avx2,
     .weights = weights_avx2,
     .sum = sum_avx2,
+    .widen = widen_avx2,
     .collect = collect_avx2,
     .residual = residual_avx2,
     .mass = mass_avx2,

@@ -13,6 +13,8 @@
 #include "law_kernels.h"
 #include "specd/util.h"
 
+#include <string.h>
+
 #define KEY_BASE 0x3f800000u              /* bits of 1.0f, the smallest weight with mass */
 #define KEY_SPAN (0x55800000u - KEY_BASE) /* up to 2^44 */
 #define MID_SHIFT 9
@@ -23,6 +25,7 @@
 #define SAMPLE_EVERY 16
 #define SAMPLE_FROM 1024 /* entries; shorter rows are not worth a guess */
 #define SAMPLE_SIGMAS 3.0
+#define UNUSED_DIGITS 64 /* two octaves */
 
 struct selection {
     const float *w;
@@ -56,23 +59,27 @@ static uint64_t share_of(const struct selection *s, float w)
     return s->rank.by_mass ? (uint64_t)w : 1;
 }
 
-static void totals_clear(struct selection *s, uint32_t n_digits)
+static void totals_clear(struct selection *s, uint32_t first, uint32_t end)
 {
-    for (uint32_t d = 0; d < n_digits; d++)
-        s->totals[d] = 0;
+    memset(s->totals + first, 0, (end - first) * sizeof(s->totals[0]));
 }
 
 /* ---- the window ------------------------------------------------------------------------------ */
 
-/* Zeros, which have no digit, go to the lowest: it is an estimate. */
-static void totals_of_sample(struct selection *s)
+/* Returns the lowest digit in use. Zeros, which have no digit, go to 0: it is an estimate. */
+static uint32_t totals_of_sample(struct selection *s)
 {
-    totals_clear(s, TOP_DIGITS);
+    uint32_t lowest = TOP_DIGITS;
+
+    totals_clear(s, 0, TOP_DIGITS);
     for (int32_t i = 0; i < s->n; i += SAMPLE_EVERY) {
         float w = s->w[i];
+        uint32_t d = w >= 1.0f ? key_of(w) >> TOP_SHIFT : 0;
 
-        s->totals[w >= 1.0f ? key_of(w) >> TOP_SHIFT : 0] += share_of(s, w);
+        s->totals[d] += share_of(s, w);
+        lowest = MIN(lowest, d > 0 ? d : TOP_DIGITS);
     }
+    return lowest;
 }
 
 /* Square of the standard error of `tail`, the estimated total of entries below digit d. Each such
@@ -95,9 +102,11 @@ static struct window window_guess(struct selection *s)
 
     if (s->n < SAMPLE_FROM || s->rank.need >= s->rank.total)
         return window;
-    totals_of_sample(s);
     spare = (double)(s->rank.total - s->rank.need);
-    for (uint32_t d = 0; d < TOP_DIGITS; d++) {
+    uint32_t lowest = totals_of_sample(s);
+    tail = (double)s->totals[0] * SAMPLE_EVERY;
+    /* Of unused digits some are looked at: entries that the sample missed may have them. */
+    for (uint32_t d = lowest > UNUSED_DIGITS ? lowest - UNUSED_DIGITS : 1; d < TOP_DIGITS; d++) {
         double gap = spare - tail;
         bool sure = gap * gap > SAMPLE_SIGMAS * SAMPLE_SIGMAS * variance(s, d, tail);
 
@@ -126,20 +135,42 @@ static void window_collect(struct selection *s, struct window window)
 
 /* ---- the selection --------------------------------------------------------------------------- */
 
-static void totals_top(struct selection *s)
+/* Of the window's entries, by first digit; returns their sum. */
+static uint64_t totals_top(struct selection *s, struct window window)
 {
-    totals_clear(s, TOP_DIGITS);
+    uint64_t sum = 0;
+
+    totals_clear(s, window.lo, window.hi);
     for (int32_t i = 0; i < s->n_ids; i++) {
         float w = s->w[s->ids[i]];
 
         s->totals[key_of(w) >> TOP_SHIFT] += share_of(s, w);
+        sum += share_of(s, w);
     }
+    return sum;
+}
+
+/* Leaves only the entries with that first digit; those above it have been counted. */
+static void window_narrow(struct selection *s, uint32_t digit)
+{
+    int32_t n = 0;
+
+    for (int32_t i = 0; i < s->n_ids; i++) {
+        float w = s->w[s->ids[i]];
+        uint32_t d = key_of(w) >> TOP_SHIFT;
+
+        if (d == digit)
+            s->ids[n++] = s->ids[i];
+        else if (d > digit)
+            s->above.mass += (uint64_t)w;
+    }
+    s->n_ids = n;
 }
 
 /* Of entries whose key begins with `prefix`, by the digit below it. */
 static void totals_below(struct selection *s, uint32_t prefix, int shift)
 {
-    totals_clear(s, DIGIT_MASK + 1);
+    totals_clear(s, 0, DIGIT_MASK + 1);
     for (int32_t i = 0; i < s->n_ids; i++) {
         float w = s->w[s->ids[i]];
         uint32_t key = key_of(w);
@@ -149,13 +180,13 @@ static void totals_below(struct selection *s, uint32_t prefix, int shift)
     }
 }
 
-/* The digit in which the prefix of the order ends; what lies above it comes off need. The lowest
- * digit in use when there is not enough. */
-static uint32_t digit_find(struct selection *s, uint32_t n_digits)
+/* The digit, of first .. end, in which the prefix of the order ends; what lies above it comes off
+ * need. The lowest digit in use when there is not enough. */
+static uint32_t digit_find(struct selection *s, uint32_t first, uint32_t end)
 {
-    uint32_t lowest = 0;
+    uint32_t lowest = first;
 
-    for (uint32_t d = n_digits; d-- > 0;) {
+    for (uint32_t d = end; d-- > first;) {
         if (s->totals[d] >= s->rank.need)
             return d;
         if (s->totals[d] > 0) {
@@ -167,26 +198,25 @@ static uint32_t digit_find(struct selection *s, uint32_t n_digits)
     return lowest;
 }
 
-static float weight_find(struct selection *s)
+static float weight_find(struct selection *s, struct window window)
 {
-    uint32_t key = digit_find(s, TOP_DIGITS);
+    uint32_t key = digit_find(s, window.lo, window.hi);
 
+    window_narrow(s, key);
     totals_below(s, key, MID_SHIFT);
-    key = key << MID_SHIFT | digit_find(s, DIGIT_MASK + 1);
+    key = key << MID_SHIFT | digit_find(s, 0, DIGIT_MASK + 1);
     totals_below(s, key, 0);
-    key = key << MID_SHIFT | digit_find(s, DIGIT_MASK + 1);
+    key = key << MID_SHIFT | digit_find(s, 0, DIGIT_MASK + 1);
     return fix_from_bits(key + KEY_BASE);
 }
 
 /* Whether the prefix ends in the window; if so, need becomes what the window must give. Leaves the
  * window's totals by first digit. */
-static bool window_holds(struct selection *s)
+static bool window_holds(struct selection *s, struct window window)
 {
-    uint64_t above = s->rank.by_mass ? s->above.mass : s->above.count, inside = 0;
+    uint64_t above = s->rank.by_mass ? s->above.mass : s->above.count;
+    uint64_t inside = totals_top(s, window);
 
-    totals_top(s);
-    for (uint32_t d = 0; d < TOP_DIGITS; d++)
-        inside += s->totals[d];
     if (above >= s->rank.need || above + inside < s->rank.need)
         return false;
     s->rank.need -= above;
@@ -199,12 +229,14 @@ struct law_cut law_cut_at(const float *w, int32_t n, struct law_rank rank, int32
     struct law_cut cut = {.id = -1};
 
     ASSERT(rank.need > 0);
-    window_collect(&s, window_guess(&s));
-    if (!window_holds(&s)) {
-        window_collect(&s, (struct window){0, TOP_DIGITS});
-        totals_top(&s);
+    struct window window = window_guess(&s);
+    window_collect(&s, window);
+    if (!window_holds(&s, window)) {
+        window = (struct window){0, TOP_DIGITS};
+        window_collect(&s, window);
+        totals_top(&s, window);
     }
-    cut.w = weight_find(&s);
+    cut.w = weight_find(&s, window);
     cut.sum = s.above.mass;
     for (int32_t i = 0; i < s.n_ids; i++) {
         float x = w[ids[i]];

@@ -1,7 +1,7 @@
 /*
- * law_kernels.h - the loops over a piece of a row that laws are made of, portable and AVX2.
+ * law_kernels.h - the loops over a piece of a row that laws are made of: portable, AVX2, AVX-512.
  *
- * Both sets give the same bits: every element-wise result comes from the operations of specd/law.h
+ * All sets give the same bits: every element-wise result comes from the operations of specd/law.h
  * in the same order, and every reduction is an integer sum or a maximum. Pieces are at most
  * LAW_CHUNK entries, so that they stay in the first cache; only the last of a row may be shorter.
  */
@@ -25,6 +25,7 @@ struct law_kernels {
     bool (*weights)(const float *z, int n, int32_t first, float max, float scale, float cut_w,
                     int32_t cut_id, float *w);
     uint64_t (*sum)(const float *w, int n);
+    void (*widen)(const float *w, int n, double *r);
     /* Writes the ids, counted from first, of entries with lo <= w < hi, and returns how many; adds
      * the entries with w >= hi to above. lo > 0. */
     int (*collect)(const float *w, int n, int32_t first, float lo, float hi, int32_t *ids,
@@ -41,12 +42,21 @@ struct law_kernels {
 
 extern const struct law_kernels law_kernels_portable;
 #ifdef __x86_64__
-extern const struct law_kernels law_kernels_avx2;
+extern const struct law_kernels law_kernels_avx2, law_kernels_avx512;
 #endif
+
+/* Entries whose scaled logit is below this weigh less than cut_w: the margin is a thousand times
+ * the errors of exp and log. */
+static inline float law_cut_logit(float cut_w)
+{
+    return cut_w > 0.0f ? fix_log(cut_w * 0x1p-44f) - 1e-3f : -INFINITY;
+}
 
 static inline const struct law_kernels *law_kernels_pick(void)
 {
 #ifdef __x86_64__
+    if (cpu_has_avx512())
+        return &law_kernels_avx512;
     if (cpu_has_avx2())
         return &law_kernels_avx2;
 #endif

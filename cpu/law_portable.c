@@ -36,6 +36,12 @@ static uint64_t sum_portable(const float *w, int n)
     return sum;
 }
 
+static void widen_portable(const float *w, int n, double *r)
+{
+    for (int i = 0; i < n; i++)
+        r[i] = (double)w[i];
+}
+
 static int collect_portable(const float *w, int n, int32_t first, float lo, float hi, int32_t *ids,
                             struct law_total *above)
 {
@@ -98,6 +104,7 @@ const struct law_kernels law_kernels_portable = {
     .max = max_portable,
     .weights = weights_portable,
     .sum = sum_portable,
+    .widen = widen_portable,
     .collect = collect_portable,
     .residual = residual_portable,
     .mass = mass_portable,

@@ -134,7 +134,7 @@ static int verify_by_mode(struct chooser *c, int32_t *last)
     return verify_ratio(c, c->n_drafted, last);
 }
 
-void law_verify(const struct verify_input *in, struct seq_result *out)
+int law_decide(const struct verify_input *in, struct seq_result *out)
 {
     struct chooser c = {.in = in};
     int32_t last = -1;
@@ -146,12 +146,10 @@ void law_verify(const struct verify_input *in, struct seq_result *out)
     out->n_accepted = out->n_tokens = 0;
     out->flags = c.numeric ? SEQ_NUMERIC : 0;
     if (c.numeric)
-        return;
+        return 0;
 
     for (int k = 0; k < n; k++)
         out->tokens[k] = in->drafted[k];
-    for (int k = 0; k < c.n_drafted && k <= n; k++)
-        out->overlap[k] = (float)law_overlap(&in->q[k], &in->p[k]);
     out->n_accepted = out->n_tokens = n;
     if (last >= 0)
         out->tokens[out->n_tokens++] = last;
@@ -159,4 +157,11 @@ void law_verify(const struct verify_input *in, struct seq_result *out)
         out->flags |= SEQ_END;
     if (c.fallback)
         out->flags |= SEQ_RESIDUAL_FALLBACK;
+    return MIN(c.n_drafted, n + 1);
+}
+
+void law_verify(const struct verify_input *in, struct seq_result *out)
+{
+    for (int k = 0, n = law_decide(in, out); k < n; k++)
+        out->overlap[k] = (float)law_overlap(&in->q[k], &in->p[k]);
 }

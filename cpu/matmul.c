@@ -15,7 +15,7 @@
 
 #define BLOCK_BYTES (512 << 10) /* of the rows of a block */
 #define BLOCK_ROWS 128          /* at most */
-#define INLINE_FLOATS 16384     /* below, quantising is not worth waking the other threads */
+#define FEW_FLOATS 16384        /* of rows, up to which each thread makes them for itself */
 #define DECODE_RUNS 8           /* of integer weights that are widened at once */
 
 const struct kernels *kernels_get(void)
@@ -36,16 +36,28 @@ struct stage {
     const struct matmul_job *jobs;
     const struct matmul_input *in;
     const struct kernels *kernels;
-    int n_tiles, n_blocks;        /* of rows; a block is a few whole tiles */
-    int n_panels;                 /* of all jobs */
-    int unit;                     /* panels that are claimed at once, at least */
+    bool few, integers;    /* each thread makes its own rows; some weights multiply integers */
+    int n_tiles, n_blocks; /* of rows; a block is a few whole tiles */
+    int n_panels;          /* of all jobs */
+    int unit;              /* panels that are claimed at once, at least */
     _Alignas(64) atomic_int next; /* panel, blocks being counted through */
+};
+
+/* What a thread multiplies. */
+struct rows {
+    const float *x;
+    size_t x_stride;
+    struct qrows q;
 };
 
 /* Private to a thread, on its stack. */
 struct scratch {
     _Alignas(64) float acc[BLOCK_ROWS * PANEL];
     _Alignas(64) float values[DECODE_RUNS * RUN * PANEL];
+    struct rows rows;
+    /* where these lie, if the thread made them */
+    _Alignas(64) float x[FEW_FLOATS];
+    struct qrow tiles[FEW_FLOATS / RUN], low[FEW_FLOATS / RUN];
 };
 
 /* Neighbouring panels of one job against the rows of a block. */
@@ -65,27 +77,41 @@ static const char *panel_at(const struct weight *w, int panel)
     return (const char *)w->data + (size_t)panel * panel_bytes(w->type, w->cols);
 }
 
-/* Outputs of one panel and n rows from `row` on. acc: (n, PANEL) */
-static void store(const struct matmul_job *job, int panel, int row, int n, const float *acc)
+static inline __attribute__((always_inline)) void
+store_values(const struct matmul_job *job, int first, int n, float *acc, float *restrict y)
+{
+    const float *restrict bias = job->bias ? job->bias + first : NULL;
+    for (int i = 0; i < n && bias; i++)
+        acc[i] += bias[i];
+    for (int i = 0; i < n && job->adds; i++)
+        acc[i] += y[i];
+    memcpy(y, acc, (size_t)n * sizeof(*y));
+}
+
+/* Outputs of one panel and n rows from `row` on. acc: (n, PANEL), used up */
+static void store(const struct matmul_job *job, int panel, int row, int n, float *acc)
 {
     int first = panel * PANEL, width = MIN(PANEL, job->w->rows - first);
     for (int t = 0; t < n; t++, acc += PANEL) {
         float *y = job->y + (ptrdiff_t)(row + t) * job->y_stride + first;
-        for (int i = 0; i < width; i++)
-            y[i] = job->bias ? acc[i] + job->bias[first + i] : acc[i];
+        if (width == PANEL)
+            store_values(job, first, PANEL, acc, y);
+        else
+            store_values(job, first, width, acc, y);
     }
 }
 
 static void multiply_integers(const struct stage *s, struct task t, struct scratch *scratch)
 {
+    const struct qrows *q = &scratch->rows.q;
     for (int p = t.panel; p < t.panel + t.n_panels; p++)
         for (int tile = t.tile; tile < t.end_tile; tile++) {
             int row = first_row(s, tile), n = first_row(s, tile + 1) - row;
             struct dots_args a = {
                 .w = (const uint8_t *)panel_at(t.job->w, p),
-                .tile = qrows_tile(s->in->q, tile),
-                .low = qrows_low(s->in->q, row),
-                .n_runs = s->in->cols / RUN,
+                .tile = qrows_tile(q, tile),
+                .low = qrows_low(q, row),
+                .n_runs = q->cols / RUN,
                 .y = scratch->acc,
             };
             s->kernels->dots(t.job->w->type, n, &a);
@@ -99,11 +125,11 @@ static void multiply_block(const struct stage *s, struct task t, enum dtype type
 {
     int row = first_row(s, t.tile), n_rows = first_row(s, t.end_tile) - row;
     int n_tiles = (n_rows + s->kernels->floats->rows - 1) / s->kernels->floats->rows;
-    const float *x = a.x + (ptrdiff_t)row * s->in->x_stride;
+    const float *x = a.x + (size_t)row * a.x_stride;
     float *acc = a.acc;
     for (int i = 0; i < n_tiles; i++) {
         int first = part_first(n_rows, n_tiles, i), n = part_first(n_rows, n_tiles, i + 1) - first;
-        a.x = x + (ptrdiff_t)first * s->in->x_stride;
+        a.x = x + (size_t)first * a.x_stride;
         a.acc = acc + (ptrdiff_t)first * t.n_panels * PANEL;
         s->kernels->floats->multiply(type, t.n_panels, n, &a);
     }
@@ -117,8 +143,8 @@ static void multiply_floats(const struct stage *s, struct task t, struct scratch
         .w = panel_at(w, t.panel),
         .w_stride = panel_bytes(w->type, w->cols),
         .n_cols = w->cols,
-        .x = s->in->x,
-        .x_stride = (size_t)s->in->x_stride,
+        .x = scratch->rows.x,
+        .x_stride = scratch->rows.x_stride,
         .acc = scratch->acc,
     };
     memset(scratch->acc, 0, sizeof(float) * (size_t)(n_rows * t.n_panels * PANEL));
@@ -146,6 +172,11 @@ struct range {
     int first, end;
 };
 
+static int panels_of(const struct weight *w)
+{
+    return w->panels ? w->n_panels : panel_count(w->rows);
+}
+
 /* Much at first, little towards the end, so that threads finish together even when another process
  * takes a core for a while. */
 static struct range claim(struct stage *s, int n_parts)
@@ -165,27 +196,70 @@ static struct task task_at(const struct stage *s, struct range r)
 {
     const struct matmul_job *job = s->jobs;
     int block = r.first / s->n_panels, panel = r.first % s->n_panels;
-    for (; panel >= panel_count(job->w->rows); job++)
-        panel -= panel_count(job->w->rows);
+    for (; panel >= panels_of(job->w); job++)
+        panel -= panels_of(job->w);
     struct task t = {
         .job = job,
         .panel = panel,
-        .n_panels = MIN(r.end - r.first, panel_count(job->w->rows) - panel),
+        .n_panels = MIN(r.end - r.first, panels_of(job->w) - panel),
         .tile = part_first(s->n_tiles, s->n_blocks, block),
         .end_tile = part_first(s->n_tiles, s->n_blocks, block + 1),
     };
+    if (job->w->panels) { /* those that lie side by side */
+        const int32_t *p = job->w->panels + panel;
+        int n = 1;
+        while (n < t.n_panels && p[n] == p[0] + n)
+            n++;
+        t.panel = p[0];
+        t.n_panels = n;
+    }
     return t;
+}
+
+/* Rows first .. end, whose place is x, and in q if it is not NULL. */
+static void make_rows(const struct matmul_input *in, float *x, size_t x_stride,
+                      const struct qrows *q, int first, int end)
+{
+    for (int row = first; row < end; row++) {
+        float *to = x + (size_t)row * x_stride;
+        if (in->make)
+            in->make(in->arg, row, to);
+        if (q)
+            qrows_put(q, row, to);
+    }
+}
+
+/* Fills scratch->rows. */
+static void take_rows(const struct stage *s, struct scratch *scratch)
+{
+    const struct matmul_input *in = s->in;
+    struct rows *rows = &scratch->rows;
+    float *x = s->few && in->make ? scratch->x : in->x;
+    rows->x = x;
+    rows->x_stride = (size_t)(x == in->x ? in->x_stride : in->cols);
+    if (s->integers && s->few) {
+        rows->q = (struct qrows){.tiles = scratch->tiles, .low = scratch->low};
+        rows->q.max_records = FEW_FLOATS / RUN;
+        qrows_begin(&rows->q, in->n_rows, in->cols);
+    } else if (s->integers) {
+        rows->q = *in->q;
+    }
+    if (s->few)
+        make_rows(in, x, rows->x_stride, s->integers ? &rows->q : NULL, 0, in->n_rows);
 }
 
 static void run_part(void *arg, int part, int n_parts)
 {
     (void)part;
     struct stage *s = arg;
+    struct range r = claim(s, n_parts);
     struct scratch scratch; /* not cleared: large, and filled where it is used */
-    for (struct range r = claim(s, n_parts); r.first < r.end; r = claim(s, n_parts))
+    if (r.first < r.end)
+        take_rows(s, &scratch);
+    for (; r.first < r.end; r = claim(s, n_parts))
         while (r.first < r.end) {
             struct task t = task_at(s, r);
-            if (s->in->q && dtype_is_quantised(t.job->w->type)) {
+            if (s->integers && dtype_is_quantised(t.job->w->type)) {
                 multiply_integers(s, t, &scratch);
             } else {
                 int group = floats_panels(s->kernels->floats, s->in->n_rows);
@@ -208,42 +282,47 @@ static int claim_unit(int n_panels, int n_parts)
 void matmul(struct pool *p, const struct matmul_job *jobs, int n_jobs,
             const struct matmul_input *in)
 {
-    struct stage s = {.jobs = jobs, .in = in, .kernels = in->q ? in->q->kernels : kernels_get()};
-    size_t row_bytes = in->q ? (size_t)in->cols * 2 : (size_t)in->cols * sizeof(float);
+    struct stage s = {.jobs = jobs, .in = in, .kernels = kernels_get()};
+    struct matmul_input made = *in;
+    bool floats = false;
     for (int i = 0; i < n_jobs; i++) {
         ASSERT(jobs[i].w->cols == in->cols);
-        s.n_panels += panel_count(jobs[i].w->rows);
-        if (!dtype_is_quantised(jobs[i].w->type))
-            row_bytes = (size_t)in->cols * sizeof(float);
+        s.n_panels += panels_of(jobs[i].w);
+        if (in->q && dtype_is_quantised(jobs[i].w->type))
+            s.integers = true;
+        else
+            floats = true;
     }
-    ASSERT(!in->q || (in->q->n_rows == in->n_rows && in->q->cols == in->cols));
+    s.few = !in->ready && in->n_rows * (int64_t)in->cols <= FEW_FLOATS;
+    if (!s.integers)
+        made.q = NULL;
+    if (!s.few && !in->ready && (in->make || s.integers)) {
+        matmul_rows(p, &made);
+        s.in = &made;
+    }
+    size_t row_bytes = (size_t)in->cols * (floats ? sizeof(float) : sizeof(struct qrow) / RUN);
     int tile_rows = s.kernels->rows,
         tiles = (int)MIN(BLOCK_BYTES / row_bytes, BLOCK_ROWS) / tile_rows;
-    s.n_tiles = in->q ? in->q->n_tiles : (in->n_rows + tile_rows - 1) / tile_rows;
+    s.n_tiles = (in->n_rows + tile_rows - 1) / tile_rows;
     s.n_blocks = (s.n_tiles + MAX(tiles, 1) - 1) / MAX(tiles, 1);
     s.unit = claim_unit(s.n_panels, pool_size(p));
     atomic_store_explicit(&s.next, 0, memory_order_relaxed);
     pool_run(p, run_part, &s);
 }
 
-/* ---- quantising ------------------------------------------------------------------------------ */
+/* ---- many rows ------------------------------------------------------------------------------- */
 
-/* A part takes whole tiles: threads would fight for the lines of one that they shared. */
-static void quantise_part(void *arg, int part, int n_parts)
+static void rows_part(void *arg, int part, int n_parts)
 {
     const struct matmul_input *in = arg;
-    int first = part_first(in->q->n_tiles, n_parts, part);
-    int end = part_first(in->q->n_tiles, n_parts, part + 1);
-    for (int row = qrows_first(in->q, first); row < qrows_first(in->q, end); row++)
-        qrows_put(in->q, row, in->x + (ptrdiff_t)row * in->x_stride);
+    make_rows(in, in->x, (size_t)in->x_stride, in->q, part_first(in->n_rows, n_parts, part),
+              part_first(in->n_rows, n_parts, part + 1));
 }
 
-void matmul_quantise(struct pool *p, const struct matmul_input *in)
+void matmul_rows(struct pool *p, struct matmul_input *in)
 {
-    qrows_begin(in->q, in->n_rows, in->cols);
-    struct matmul_input copy = *in;
-    if ((int64_t)in->n_rows * in->cols < INLINE_FLOATS)
-        quantise_part(&copy, 0, 1);
-    else
-        pool_run(p, quantise_part, &copy);
+    if (in->q)
+        qrows_begin(in->q, in->n_rows, in->cols);
+    pool_run(p, rows_part, in);
+    in->ready = true;
 }

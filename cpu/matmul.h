@@ -21,6 +21,9 @@ struct weight {
     enum dtype type; /* as kept: F32, F16, BF16, Q8_0 or a native block type */
     int rows, cols;
     void *data; /* interleaved by weight_pack, see panel.h; 64-byte aligned */
+    /* A product with a part of it: panels, ascending. No output of others is written. NULL: all. */
+    const int32_t *panels; /* (n_panels) */
+    int n_panels;
 };
 
 /* How `t` would be kept under `want`; NATIVE keeps every type. Types without a kernel are named in
@@ -31,6 +34,9 @@ int weight_plan(const struct tensor *t, enum weight_type want, enum dtype *type,
  * bytes; type, rows and cols are set. Panels share no memory, so threads may share them out. */
 void weight_pack(const struct weight *w, const struct tensor *t, int first, int end);
 int weight_panels(const struct weight *w);
+/* Panels, of 16 rows each, that hold one of the first n_rows rows whose bit is set, ascending;
+ * returns how many. Bit i % 32 of rows[i / 32] is row i's; out: (n_rows / 16 + 1) */
+int panels_with(const uint32_t *rows, int n_rows, int32_t *out);
 /* One row as f32, for embedding look-ups. out: (cols) */
 void weight_row(const struct weight *w, int row, float *out);
 /* Any file tensor (a norm vector, a bias) as f32. out: (rows * cols) */
@@ -42,16 +48,24 @@ struct matmul_job {
     const float *bias; /* (w->rows) or NULL */
     float *y;          /* (T, w->rows), row stride y_stride floats */
     int y_stride;
+    bool adds; /* to what y holds */
 };
-/* What they multiply. Rows of x are 32-byte aligned. */
+/* Writes a row, (cols) floats; any thread, rows in any order. */
+typedef void matmul_row_fn(const void *arg, int row, float *to);
+/* What they multiply. Few rows are made by each thread for itself, as a row takes less time than
+ * another thread's rows take to come over, and than threads take to meet. So make may be called
+ * several times for a row, and then writes elsewhere than to x. */
 struct matmul_input {
-    const float *x; /* (n_rows, cols) with row stride x_stride floats, n_rows >= 1 */
+    float *x; /* (n_rows, cols) with row stride x_stride floats, n_rows >= 1 */
     int x_stride, n_rows, cols;
-    struct qrows *q; /* the same rows quantised; NULL: integer weights multiply x */
+    matmul_row_fn *make; /* makes the rows, perhaps in x; NULL: x holds them */
+    const void *arg;
+    struct qrows *q; /* room for them as integers; NULL: integer weights multiply x */
+    bool ready;      /* x and, where some weights are integers, q hold the rows */
 };
-/* Puts all rows of x into in->q, once for all products of these rows. */
-void matmul_quantise(struct pool *p, const struct matmul_input *in);
 void matmul(struct pool *p, const struct matmul_job *jobs, int n_jobs,
             const struct matmul_input *in);
+/* Makes the rows, in q too unless it is NULL, for several calls of matmul. */
+void matmul_rows(struct pool *p, struct matmul_input *in);
 
 #endif

@@ -1,6 +1,6 @@
 /* The kernels for AVX-512: F, BW, VL and VNNI. */
 #if defined(__x86_64__)
-#define LANES_ISA 1
+#define LANES_ISA 2
 #define QROWS_IN_PAIRS false
 #include "qrows_body.h"
 

@@ -10,45 +10,36 @@
 /* ---- integers -------------------------------------------------------------------------------- */
 
 /* Of one run of a row: the sums over columns 0 .. 15 and over 16 .. 31. */
-static void run_sums(const int32_t *words, int R, int offset, const struct quant_run *w,
-                     int32_t sums[2])
+static void run_sums(const struct qrow *row, int offset, const struct quant_run *w, int32_t sums[2])
 {
     sums[0] = sums[1] = 0;
     for (int k = 0; k < RUN / 4; k++) {
         int8_t x[4];
-        memcpy(x, words + k * R, sizeof(x));
+        memcpy(x, &row->words[k], sizeof(x));
         for (int b = 0; b < 4; b++)
             sums[k / 4] += (w->q[4 * k + b] - offset) * x[b];
     }
 }
 
-static int32_t run_sum(enum dtype t, const int32_t *words, int R, const struct quant_run *w)
+static int32_t run_sum(enum dtype t, const struct qrow *row, const struct quant_run *w)
 {
     int32_t sums[2];
-    run_sums(words, R, t == DT_Q8_0 ? 0 : dtype_offset(t), w, sums);
+    run_sums(row, t == DT_Q8_0 ? 0 : dtype_offset(t), w, sums);
     if (t == DT_Q6_K)
         return (int8_t)w->scale[0] * sums[0] + (int8_t)w->scale[1] * sums[1];
     return sums[0] + sums[1];
 }
 
-static float float_at(const int32_t *word)
-{
-    float f;
-    memcpy(&f, word, sizeof(f));
-    return f;
-}
-
-/* One row and channel over one run; low: NULL where the row is not hot; block: q6_K's sum F. */
-static void add_run(enum dtype t, const int32_t *tile, int R, const int32_t *low,
+/* One row and channel over one run; block: q6_K's sum F. */
+static void add_run(enum dtype t, const struct qrow *row, const struct qrow *low,
                     const struct quant_run *w, bool block_ends, float *block, float *f)
 {
-    float scale = float_at(tile + QROW_SCALE * R), xsum = float_at(tile + QROW_SUM * R);
     float d = f16_to_f32(w->d), m = f16_to_f32(w->m);
-    int32_t sum = run_sum(t, tile, R, w);
-    if (low)
-        sum = sum * 128 + run_sum(t, low, 1, w);
+    int32_t sum = run_sum(t, row, w);
+    if (row->hot)
+        sum = sum * 128 + run_sum(t, low, w);
     if (t == DT_Q6_K) {
-        *block = fmaf((float)sum, scale, *block);
+        *block = fmaf((float)sum, row->scale, *block);
         if (!block_ends)
             return;
         *f = fmaf(*block, d, *f);
@@ -59,24 +50,22 @@ static void add_run(enum dtype t, const int32_t *tile, int R, const int32_t *low
         d *= (float)w->scale[0];
         m *= -(float)w->min;
     }
-    *f = fmaf((float)sum * scale, d, *f);
+    *f = fmaf((float)sum * row->scale, d, *f);
     if (dtype_has_min(t))
-        *f = fmaf(m, xsum, *f);
+        *f = fmaf(m, row->sum, *f);
 }
 
 static void dots(enum dtype t, int R, const struct dots_args *a)
 {
     for (int channel = 0; channel < PANEL; channel++) {
         float f[FLOAT_TILE] = {0}, block[FLOAT_TILE] = {0};
-        const int32_t *tile = a->tile;
-        for (int run = 0; run < a->n_runs; run++, tile += tile_words(R)) {
-            const uint8_t *hot = (const uint8_t *)(tile + QROW_WORDS * R);
+        for (int run = 0; run < a->n_runs; run++) {
+            const struct qrow *row = a->tile + (ptrdiff_t)run * R, *low = a->low + run;
             struct quant_run w;
             panel_get(t, a->w, (size_t)run, channel, &w);
-            for (int r = 0; r < R; r++) {
-                const int32_t *low = a->low + ((ptrdiff_t)r * a->n_runs + run) * LOW_WORDS;
-                add_run(t, tile + r, R, hot[r] ? low : NULL, &w, run % 8 == 7, &block[r], &f[r]);
-            }
+            for (int r = 0; r < R; r++)
+                add_run(t, row + r, low + (ptrdiff_t)r * a->n_runs, &w, run % 8 == 7, &block[r],
+                        &f[r]);
         }
         for (int r = 0; r < R; r++)
             a->y[r * PANEL + channel] = f[r];

@@ -1,7 +1,6 @@
 #include "net.h"
 
 #include "panel.h"
-#include "specd/model_check.h"
 #include "specd/util.h"
 
 #include <stdatomic.h>
@@ -10,47 +9,23 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Where the resident twin of a layer's tensor goes. */
-/* clang-format off */
-static const size_t matrix_places[MATRICES] = {
-    [MATRIX_Q] = offsetof(struct net_layer, wq),
-    [MATRIX_K] = offsetof(struct net_layer, wk),
-    [MATRIX_V] = offsetof(struct net_layer, wv),
-    [MATRIX_O] = offsetof(struct net_layer, wo),
-    [MATRIX_GATE] = offsetof(struct net_layer, w_gate),
-    [MATRIX_UP] = offsetof(struct net_layer, w_up),
-    [MATRIX_DOWN] = offsetof(struct net_layer, w_down),
+const struct model_blocks net_blocks = {
+    .device = "the CPU device",
+    .needs = PARTS_LLAMA,
+    .may = PART_BIT(PART_QKV_BIAS) | PART_BIT(PART_QK_NORM),
+    .gates = 1u << GATE_SILU,
 };
 
-static const size_t vector_places[VECTORS] = {
-    [VECTOR_ATTN_NORM] = offsetof(struct net_layer, attn_norm),
-    [VECTOR_FFN_NORM] = offsetof(struct net_layer, ffn_norm),
-    [VECTOR_Q_BIAS] = offsetof(struct net_layer, bq),
-    [VECTOR_K_BIAS] = offsetof(struct net_layer, bk),
-    [VECTOR_V_BIAS] = offsetof(struct net_layer, bv),
-    [VECTOR_Q_NORM] = offsetof(struct net_layer, q_norm),
-    [VECTOR_K_NORM] = offsetof(struct net_layer, k_norm),
-};
-/* clang-format on */
-
-static struct weight *matrix_place(struct net_layer *l, int id)
-{
-    return (struct weight *)((char *)l + matrix_places[id]);
-}
-
-static float **vector_place(struct net_layer *l, int id)
-{
-    return (float **)((char *)l + vector_places[id]);
-}
-
-static int matrix_layout(struct weight *w, const struct tensor *t, const char *name, int layer,
-                         enum weight_type want, struct arena *a, char *err, size_t errlen)
+static int matrix_layout(struct weight *w, const struct tensor *t, const struct tensor_spec *spec,
+                         int layer, enum weight_type want, struct arena *a, char *err,
+                         size_t errlen)
 {
     char why[160];
     size_t bytes;
     int rc = weight_plan(t, want, &w->type, &bytes, why, sizeof(why));
     if (rc != 0)
-        return fail(rc, err, errlen, "%s%s: %s", model_place_of(layer).text, name, why);
+        return fail(rc, err, errlen, "%s: %s",
+                    tensor_name_of(NAMES_FIELD, spec->names[NAMES_FIELD], layer).text, why);
     w->rows = (int)t->rows;
     w->cols = (int)t->cols;
     w->data = arena_take(a, bytes, 1);
@@ -65,16 +40,15 @@ static float *vector_layout(const struct tensor *t, struct arena *a)
 static int layer_layout(struct net_layer *l, const struct model_layer *from, int layer,
                         enum weight_type want, struct arena *a, char *err, size_t errlen)
 {
-    for (int i = 0; i < MATRICES; i++) {
-        const struct model_field *f = &model_matrices[i];
-        int rc = matrix_layout(matrix_place(l, i), model_tensor(f, from), f->name, layer, want, a,
-                               err, errlen);
-        if (rc != 0)
-            return rc;
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < LAYER_MATRICES; i++) {
+        if (from->tensors[i].data)
+            rc = matrix_layout(&l->matrices[i], &from->tensors[i], &layer_tensors[i], layer, want,
+                               a, err, errlen);
     }
-    for (int i = 0; i < VECTORS; i++)
-        *vector_place(l, i) = vector_layout(model_tensor(&model_vectors[i], from), a);
-    return 0;
+    for (int i = 0; i < LAYER_VECTORS; i++)
+        l->vectors[i] = vector_layout(&from->tensors[LAYER_MATRICES + i], a);
+    return rc;
 }
 
 int net_layout(struct net *net, const struct model *m, enum weight_type want, struct arena *a,
@@ -95,9 +69,11 @@ int net_layout(struct net *net, const struct model *m, enum weight_type want, st
     };
     memcpy(net->rope_inv_freq, m->rope_inv_freq, sizeof(net->rope_inv_freq));
 
-    int rc = matrix_layout(&net->embed, &m->embed, "embed", -1, want, a, err, errlen);
+    int rc = matrix_layout(&net->embed, &m->embed, &model_tensors[MODEL_EMBED], -1, want, a, err,
+                           errlen);
     if (rc == 0 && !model_is_tied(m))
-        rc = matrix_layout(&net->output, &m->output, "output", -1, want, a, err, errlen);
+        rc = matrix_layout(&net->output, &m->output, &model_tensors[MODEL_OUTPUT], -1, want, a, err,
+                           errlen);
     else
         net->output = net->embed;
     net->out_norm = vector_layout(&m->out_norm, a);
@@ -203,19 +179,21 @@ void net_load(struct net *net, const struct model *m, struct pool *pool, enum mo
               device_progress *progress, void *arg, uint64_t total)
 {
     struct packing p = {.progress = progress, .arg = arg, .role = role, .total = total};
-    p.all = xcalloc(m->n_layers * (size_t)MATRICES + 3, sizeof(*p.all));
+    p.all = xcalloc(m->n_layers * (size_t)LAYER_MATRICES + 3, sizeof(*p.all));
     packing_add(&p, &net->embed, &m->embed);
     if (!model_is_tied(m))
         packing_add(&p, &net->output, &m->output);
     tensor_to_f32(&m->out_norm, net->out_norm);
     for (int i = 0; i < net->n_layers; i++) {
         struct net_layer *l = &net->layers[i];
-        for (int j = 0; j < MATRICES; j++)
-            packing_add(&p, matrix_place(l, j), model_tensor(&model_matrices[j], &m->layers[i]));
-        for (int j = 0; j < VECTORS; j++) {
-            const struct tensor *t = model_tensor(&model_vectors[j], &m->layers[i]);
-            if (t->data)
-                tensor_to_f32(t, *vector_place(l, j));
+        const struct tensor *from = m->layers[i].tensors;
+        for (int j = 0; j < LAYER_MATRICES; j++) {
+            if (from[j].data)
+                packing_add(&p, &l->matrices[j], &from[j]);
+        }
+        for (int j = 0; j < LAYER_VECTORS; j++) {
+            if (l->vectors[j])
+                tensor_to_f32(&from[LAYER_MATRICES + j], l->vectors[j]);
         }
     }
     packing_cut(&p);

@@ -12,13 +12,28 @@
 #include "arena.h"
 #include "matmul.h"
 #include "specd/device.h"
+#include "specd/model_check.h"
 
+/* The twins of the tensors in struct model_layer, by name or by number: wq ..., attn_norm ...
+ * Vectors that the layer does not have are NULL. */
+/* clang-format off */
+#define NET_MATRIX(id, field, ...) struct weight field;
+#define NET_VECTOR(id, field, ...) float *field;
 struct net_layer {
-    float *attn_norm, *ffn_norm; /* (C) */
-    struct weight wq, wk, wv, wo, w_gate, w_up, w_down;
-    float *bq, *bk, *bv;    /* NULL: none */
-    float *q_norm, *k_norm; /* (D), NULL: none */
+    union {
+        struct { SPECD_LAYER_MATRICES(NET_MATRIX) };
+        struct weight matrices[LAYER_MATRICES];
+    };
+    union {
+        struct { SPECD_LAYER_VECTORS(NET_VECTOR) };
+        float *vectors[LAYER_VECTORS];
+    };
 };
+#undef NET_MATRIX
+#undef NET_VECTOR
+/* clang-format on */
+
+extern const struct model_blocks net_blocks; /* what forward.c computes */
 
 struct net {
     int n_layers, n_heads, n_kv_heads, head_dim;

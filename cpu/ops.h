@@ -22,13 +22,11 @@
 struct ops {
     /* y = x / sqrt(mean(x^2) + eps) * w; y may be x. (n) */
     void (*rms_norm)(float *y, const float *x, const float *w, int n, float eps);
-    /* x += y. (n) */
-    void (*add)(float *x, const float *y, int n);
     /* x = (x * rotation[i] + partner * rotation[n + i]) * scale for elements i < n, n even, whose
      * partner is the neighbour, (0, 1), (2, 3) .., or the one half of n away. */
     void (*rotate)(float *x, const float *rotation, int n, bool neighbours, float scale);
-    /* gate = gate / (1 + exp(-gate)) * up. (n) */
-    void (*silu_mul)(float *gate, const float *up, int n);
+    /* y = gate / (1 + exp(-gate)) * up; y may be gate. (n) */
+    void (*silu_mul)(float *y, const float *gate, const float *up, int n);
     /* The two products of attention, over blocks of keys and values as kvmem.h lays them out.
      * Every sum takes its terms one by one, in order, from 0 or from what v holds.
      * Behind the last block there are KV_AHEAD more pointers, to what is read next.
@@ -46,6 +44,8 @@ struct ops {
     void (*blend)(float *acc, float a, const float *x, float b, int n);
     /* y = x / d. (n) */
     void (*divide)(float *y, const float *x, float d, int n);
+    /* y = x in bf16, rounded to nearest, ties to even. (n) */
+    void (*narrow)(uint16_t *y, const float *x, int n);
     /* exp of one number, the same as inside exp_sum. */
     float (*exp)(float x);
 };
@@ -57,17 +57,5 @@ extern const struct ops ops_portable, ops_avx2, ops_avx512; /* x86: the last two
 int ops_tables(const struct ops *tables[OPS_TABLES]);
 /* The fastest of them. */
 const struct ops *ops_get(void);
-
-/* Rounds to nearest, ties to even; a NaN stays one. */
-static inline uint16_t bf16_of_float(float f)
-{
-    union {
-        float f;
-        uint32_t u;
-    } v = {f};
-    if (f != f)
-        return (uint16_t)(v.u >> 16 | 0x40);
-    return (uint16_t)((v.u + 0x7fff + (v.u >> 16 & 1)) >> 16);
-}
 
 #endif

@@ -29,15 +29,6 @@ LANES_TARGET static void rms_norm(float *y, const float *x, const float *w, int 
         y[i] = x[i] * scale * w[i];
 }
 
-LANES_TARGET static void add(float *x, const float *y, int n)
-{
-    int i = 0;
-    for (; i + WIDE <= n; i += WIDE)
-        wide_store(x + i, wide_add(wide_load(x + i), wide_load(y + i)));
-    for (; i < n; i++)
-        x[i] += y[i];
-}
-
 LANES_FN wide turned(const float *x, wide partner, const float *cosine, const float *sine,
                      wide scale)
 {
@@ -73,14 +64,14 @@ LANES_FN wide silu(wide x)
     return wide_div(x, wide_add(wide_set(1.0f), e));
 }
 
-LANES_TARGET static void silu_mul(float *gate, const float *up, int n)
+LANES_TARGET static void silu_mul(float *y, const float *gate, const float *up, int n)
 {
     int i = 0;
     for (; i + WIDE <= n; i += WIDE)
-        wide_store(gate + i, wide_mul(silu(wide_load(gate + i)), wide_load(up + i)));
+        wide_store(y + i, wide_mul(silu(wide_load(gate + i)), wide_load(up + i)));
     if (i < n) {
-        wide y = wide_mul(silu(wide_load_n(gate + i, n - i)), wide_load_n(up + i, n - i));
-        wide_store_n(gate + i, y, n - i);
+        wide last = wide_mul(silu(wide_load_n(gate + i, n - i)), wide_load_n(up + i, n - i));
+        wide_store_n(y + i, last, n - i);
     }
 }
 
@@ -142,6 +133,15 @@ LANES_TARGET static void divide(float *y, const float *x, float d, int n)
         y[i] = x[i] / d;
 }
 
+LANES_TARGET static void narrow(uint16_t *y, const float *x, int n)
+{
+    int i = 0;
+    for (; i + WIDE <= n; i += WIDE)
+        wide_store_bf16(y + i, wide_load(x + i));
+    for (; i < n; i++)
+        y[i] = bf16_from_f32(x[i]);
+}
+
 LANES_TARGET static float exp_one(float x)
 {
     float f[WIDE];
@@ -151,7 +151,6 @@ LANES_TARGET static float exp_one(float x)
 
 const struct ops OPS_TABLE = {
     .rms_norm = rms_norm,
-    .add = add,
     .rotate = rotate,
     .silu_mul = silu_mul,
     .scores = scores,
@@ -159,5 +158,6 @@ const struct ops OPS_TABLE = {
     .exp_sum = exp_sum,
     .blend = blend,
     .divide = divide,
+    .narrow = narrow,
     .exp = exp_one,
 };

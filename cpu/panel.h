@@ -94,9 +94,8 @@ static inline size_t panel_bytes(enum dtype t, int cols)
     return (size_t)((cols + unit - 1) / unit) * panel_unit_bytes(t);
 }
 
-/* One row's run out of, or into, a panel of a quantised type. */
+/* One row's run out of a panel of a quantised type. */
 void panel_get(enum dtype t, const void *panel, size_t run, int row, struct quant_run *out);
-void panel_put(enum dtype t, void *panel, size_t run, int row, const struct quant_run *r);
 
 /* What is taken off a stored weight: 8, 16, 32 or, where it is stored as signed in the file, 128.
  */

@@ -15,10 +15,9 @@
  * channels of every row stand out twentyfold. The root mean square is taken as ops.h's rms_norm
  * does: eight lanes, one fused multiply-add at a time.
  *
- * Rows lie interleaved in tiles, as many rows as the kernels in use take at once, so that one
- * pointer serves a kernel for all of them: of each run first word k of every row, then word k + 1.
- * A tile also says which of its rows are hot in a run; low integers lie row by row, as only those
- * rows need them.
+ * A run of a row is one record, a line of the cache. Records lie in tiles, as many rows as the
+ * kernels in use take at once, run by run, so that one pointer serves a kernel for all its rows.
+ * What low integers a run has lies in a record of the row's own: few have any.
  */
 #ifndef SPECD_CPU_QROWS_H
 #define SPECD_CPU_QROWS_H
@@ -33,10 +32,24 @@
 
 struct kernels;
 
+/* One run of one row, or its low integers, which need the first two fields only. */
+struct qrow {
+    _Alignas(64) int32_t words[8]; /* the integers of 4 columns each; of hot rows the high ones */
+    int32_t starts[5];             /* by enum qrow_start */
+    float scale;
+    float sum; /* scale times the sum of the run's integers, X where hot */
+    int32_t hot;
+};
+
+/* Where sums of (u - offset) q begin that add up u q: -offset times the sum of q, in q6_K of
+ * columns 0-15 and 16-31. For kernels that add in 16 bits two such numbers, of every other pair of
+ * columns (dots.h). */
+enum qrow_start { START_Q4_0, START_Q5_0, START_Q8_0, START_Q6_K, STARTS = START_Q6_K + 2 };
+
 struct qrows {
-    int32_t *tiles; /* records, see below */
-    int32_t *low;   /* (max_rows, runs, LOW_WORDS) */
-    int max_rows, max_cols;
+    struct qrow *tiles; /* (tiles, runs, rows of the tile) */
+    struct qrow *low;   /* (rows, runs) written where hot */
+    size_t max_records;
     int n_rows, cols, n_tiles; /* from qrows_begin on */
     const struct kernels *kernels;
 };
@@ -54,41 +67,14 @@ static inline int qrows_first(const struct qrows *q, int tile)
     return part_first(q->n_rows, q->n_tiles, tile);
 }
 
-/* ---- records -----------------------------------------------------------------------------------
- * 32-bit words of one run of a tile of R rows, [R] each:
- *   words 0-7  the integers of 4 columns each; of hot rows the high ones
- *   starts     where sums of (u - offset) q begin that add up u q: -offset times the sum of q, for
- *              q4_0, q5_0, q8_0, and for q6_K of columns 0-15 and 16-31. For kernels that add in 16
- *              bits two such numbers, of every other pair of columns (dots.h).
- *   scale      float
- *   sum        float: scale times the sum of the run's integers, X where hot
- * and then 16 bytes, not by R: 1 for each row that is hot here.
- * Of a run of a row that is hot, the low integers' words and starts; others are not written. */
-
-enum {
-    QROW_STARTS = 8,
-    QROW_SCALE = 13,
-    QROW_SUM = 14,
-    QROW_WORDS = 15,
-    LOW_WORDS = 13,
-};
-
-enum { START_Q4_0, START_Q5_0, START_Q8_0, START_Q6_K, STARTS = START_Q6_K + 2 };
-
-static inline size_t tile_words(int R)
+static inline struct qrow *qrows_tile(const struct qrows *q, int tile)
 {
-    return (size_t)R * QROW_WORDS + 4;
+    return q->tiles + (size_t)q->cols / 32 * (size_t)qrows_first(q, tile);
 }
 
-static inline int32_t *qrows_tile(const struct qrows *q, int tile)
+static inline struct qrow *qrows_low(const struct qrows *q, int row)
 {
-    size_t runs = (size_t)q->cols / 32, first = (size_t)qrows_first(q, tile);
-    return q->tiles + runs * (first * QROW_WORDS + (size_t)tile * 4);
-}
-
-static inline int32_t *qrows_low(const struct qrows *q, int row)
-{
-    return q->low + (size_t)q->cols / 32 * (size_t)row * LOW_WORDS;
+    return q->low + (size_t)q->cols / 32 * (size_t)row;
 }
 
 #endif

@@ -16,17 +16,74 @@ struct quantised {
 
 #if LANES_ISA
 
+LANES_FN uint32_t largest_lane(__m256i m)
+{
+    __m128i n = _mm_max_epi32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1));
+    n = _mm_max_epi32(n, _mm_shuffle_epi32(n, 0x4E));
+    n = _mm_max_epi32(n, _mm_shuffle_epi32(n, 0xB1));
+    return (uint32_t)_mm_cvtsi128_si32(n);
+}
+
+/* Of words 0-3 and of words 4-7, two numbers of 16 bits each: the sums of every other pair of
+ * columns. */
+LANES_FN void pair_sums(const int8_t *q, int32_t pairs[2])
+{
+    __m256i p = _mm256_load_si256((const __m256i *)(const void *)q);
+    p = _mm256_maddubs_epi16(_mm256_set1_epi8(1), p);
+    p = _mm256_add_epi16(p, _mm256_shuffle_epi32(p, 0x4E));
+    p = _mm256_add_epi16(p, _mm256_shuffle_epi32(p, 0xB1));
+    pairs[0] = _mm_cvtsi128_si32(_mm256_castsi256_si128(p));
+    pairs[1] = _mm_cvtsi128_si32(_mm256_extracti128_si256(p, 1));
+}
+
+#endif
+
+#if LANES_ISA == 2
+
 /* The bit pattern of the largest magnitude. */
+LANES_FN uint32_t largest_bits(const float *x)
+{
+    const __m512i mask = _mm512_set1_epi32(0x7FFFFFFF);
+    __m512i a = _mm512_and_si512(_mm512_castps_si512(wide_load(x)), mask);
+    __m512i b = _mm512_and_si512(_mm512_castps_si512(wide_load(x + WIDE)), mask);
+    a = _mm512_max_epi32(a, b);
+    return largest_lane(
+        _mm256_max_epi32(_mm512_castsi512_si256(a), _mm512_extracti64x4_epi64(a, 1)));
+}
+
+/* 32 integers of 32 bits, each within a byte. */
+LANES_FN void store_bytes(int8_t *to, __m512i a, __m512i b)
+{
+    __m256i low = _mm256_castsi128_si256(_mm512_cvtepi32_epi8(a));
+    __m256i all = _mm256_inserti128_si256(low, _mm512_cvtepi32_epi8(b), 1);
+    _mm256_store_si256((__m256i *)(void *)to, all);
+}
+
+LANES_FN void round_run(const float *x, float inv, bool hot, struct quantised *q)
+{
+    __m512i a = _mm512_cvtps_epi32(wide_mul(wide_load(x), wide_set(inv)));
+    __m512i b = _mm512_cvtps_epi32(wide_mul(wide_load(x + WIDE), wide_set(inv)));
+    if (hot) {
+        const __m512i half = _mm512_set1_epi32(64);
+        __m512i high_a = _mm512_srai_epi32(_mm512_add_epi32(a, half), 7);
+        __m512i high_b = _mm512_srai_epi32(_mm512_add_epi32(b, half), 7);
+        store_bytes(q->low, _mm512_sub_epi32(a, _mm512_slli_epi32(high_a, 7)),
+                    _mm512_sub_epi32(b, _mm512_slli_epi32(high_b, 7)));
+        a = high_a;
+        b = high_b;
+    }
+    store_bytes(q->high, a, b);
+}
+
+#elif LANES_ISA == 1
+
 LANES_FN uint32_t largest_bits(const float *x)
 {
     const __m256i mask = _mm256_set1_epi32(0x7FFFFFFF);
     __m256i m = _mm256_setzero_si256();
     for (int i = 0; i < RUN; i += LANES)
         m = _mm256_max_epi32(m, _mm256_and_si256(_mm256_castps_si256(v8_load(x + i)), mask));
-    __m128i n = _mm_max_epi32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1));
-    n = _mm_max_epi32(n, _mm_shuffle_epi32(n, 0x4E));
-    n = _mm_max_epi32(n, _mm_shuffle_epi32(n, 0xB1));
-    return (uint32_t)_mm_cvtsi128_si32(n);
+    return largest_lane(m);
 }
 
 /* 32 integers of 32 bits, each within a byte. */
@@ -43,7 +100,6 @@ LANES_FN void round_run(const float *x, float inv, bool hot, struct quantised *q
     __m256i high[4], low[4];
     for (int i = 0; i < 4; i++) {
         high[i] = _mm256_cvtps_epi32(v8_mul(v8_load(x + i * LANES), v8_set(inv)));
-        low[i] = _mm256_setzero_si256();
         if (hot) {
             __m256i all = high[i];
             high[i] = _mm256_srai_epi32(_mm256_add_epi32(all, _mm256_set1_epi32(64)), 7);
@@ -51,19 +107,8 @@ LANES_FN void round_run(const float *x, float inv, bool hot, struct quantised *q
         }
     }
     store_bytes(q->high, high);
-    store_bytes(q->low, low);
-}
-
-/* Of words 0-3 and of words 4-7, two numbers of 16 bits each: the sums of every other pair of
- * columns. */
-LANES_FN void pair_sums(const int8_t *q, int32_t pairs[2])
-{
-    __m256i p = _mm256_load_si256((const __m256i *)(const void *)q);
-    p = _mm256_maddubs_epi16(_mm256_set1_epi8(1), p);
-    p = _mm256_add_epi16(p, _mm256_shuffle_epi32(p, 0x4E));
-    p = _mm256_add_epi16(p, _mm256_shuffle_epi32(p, 0xB1));
-    pairs[0] = _mm_cvtsi128_si32(_mm256_castsi256_si128(p));
-    pairs[1] = _mm_cvtsi128_si32(_mm256_extracti128_si256(p, 1));
+    if (hot)
+        store_bytes(q->low, low);
 }
 
 #else
@@ -98,60 +143,56 @@ LANES_FN void pair_sums(const int8_t *q, int32_t pairs[2])
 
 #endif
 
-/* Writes the starts of these integers, `stride` words apart, and returns their sum. */
-LANES_FN int32_t put_starts(const int8_t *q, bool in_pairs, int32_t *to, int stride)
+/* Two sums of 16 bits, or both in one. */
+LANES_FN int32_t start(int offset, int even, int odd, bool in_pairs)
 {
-    static const int offsets[STARTS] = {8, 16, 128, 32, 32};
-    int32_t pairs[2];
-    int even[3], odd[3]; /* of each half, and of both */
-    pair_sums(q, pairs);
-    for (int i = 0; i < 2; i++) {
-        even[i] = (int16_t)(uint16_t)pairs[i];
-        odd[i] = pairs[i] >> 16;
-    }
-    even[2] = even[0] + even[1];
-    odd[2] = odd[0] + odd[1];
-    for (int i = 0; i < STARTS; i++) {
-        int which = i < START_Q6_K ? 2 : i - START_Q6_K;
-        int a = -offsets[i] * even[which], b = -offsets[i] * odd[which];
-        to[i * stride] = in_pairs ? (int32_t)((uint32_t)b << 16 | (uint16_t)a) : a + b;
-    }
-    return even[2] + odd[2];
+    int a = -offset * even, b = -offset * odd;
+    return in_pairs ? (int32_t)((uint32_t)b << 16 | (uint16_t)a) : a + b;
 }
 
-/* One run of one row into its places in a tile of R and in the row's own low integers. */
-LANES_FN void put_run(const float *x, float hot_above, bool in_pairs, int R, int32_t *tile,
-                      int32_t *low, uint8_t *hot_byte)
+/* Integers and what sums of them start at. Returns their sum. */
+LANES_FN int32_t put_integers(const int8_t *q, bool in_pairs, struct qrow *to)
+{
+    int32_t pairs[2];
+    pair_sums(q, pairs);
+    int even0 = (int16_t)(uint16_t)pairs[0], even1 = (int16_t)(uint16_t)pairs[1];
+    int odd0 = pairs[0] >> 16, odd1 = pairs[1] >> 16, even = even0 + even1, odd = odd0 + odd1;
+    memcpy(to->words, q, RUN);
+    to->starts[START_Q4_0] = start(8, even, odd, in_pairs);
+    to->starts[START_Q5_0] = start(16, even, odd, in_pairs);
+    to->starts[START_Q8_0] = start(128, even, odd, in_pairs);
+    to->starts[START_Q6_K] = start(32, even0, odd0, in_pairs);
+    to->starts[START_Q6_K + 1] = start(32, even1, odd1, in_pairs);
+    return even + odd;
+}
+
+LANES_FN void put_run(const float *x, float hot_above, bool in_pairs, struct qrow *to,
+                      struct qrow *low)
 {
     struct quantised q;
     uint32_t bits = largest_bits(x);
-    float a = float_of_bits(bits), scale = 0, sum;
-    bool finite = bits < 0x7F800000, hot = finite && a >= 0x1p-100f && a > hot_above;
-    int32_t total = 0;
-    if (finite && a >= 0x1p-100f) {
-        float steps = hot ? 16129.0f : 127.0f;
-        scale = a / steps;
-        round_run(x, steps / a, hot, &q);
-    } else {
-        scale = finite ? 0 : NAN;
-        memset(&q, 0, sizeof(q));
+    float a = float_of_bits(bits);
+    bool finite = bits < 0x7F800000;
+    if (!finite || a < 0x1p-100f) {
+        *to = (struct qrow){.scale = finite ? 0 : NAN, .sum = finite ? 0 : NAN};
+        return;
     }
-    total = put_starts(q.high, in_pairs, tile + QROW_STARTS * R, R);
-    if (hot) {
-        total = 128 * total + put_starts(q.low, in_pairs, low + QROW_STARTS, 1);
-        memcpy(low, q.low, sizeof(q.low));
-    }
-    for (int k = 0; k < RUN / 4; k++)
-        memcpy(tile + k * R, q.high + 4 * k, 4);
-    sum = scale * (float)total;
-    memcpy(tile + QROW_SCALE * R, &scale, 4);
-    memcpy(tile + QROW_SUM * R, &sum, 4);
-    *hot_byte = hot;
+    bool hot = a > hot_above;
+    float steps = hot ? 16129.0f : 127.0f;
+    if (hot)
+        round_run(x, steps / a, true, &q);
+    else
+        round_run(x, steps / a, false, &q);
+    int32_t total = put_integers(q.high, in_pairs, to);
+    if (hot)
+        total = 128 * total + put_integers(q.low, in_pairs, low);
+    to->scale = a / steps;
+    to->sum = to->scale * (float)total;
+    to->hot = hot;
 }
 
-/* Row `row` of a tile of R; in_pairs: starts for kernels that add in 16 bits. */
-LANES_FN void quantise_row(const float *x, int n_cols, bool in_pairs, int R, int row, int32_t *tile,
-                           int32_t *low)
+LANES_TARGET static void quantise(const float *x, int n_cols, struct qrow *to, int stride,
+                                  struct qrow *low)
 {
     v8 squares = v8_set(0.0f);
     for (int i = 0; i < n_cols; i += LANES) {
@@ -159,18 +200,6 @@ LANES_FN void quantise_row(const float *x, int n_cols, bool in_pairs, int R, int
         squares = v8_fma(a, a, squares);
     }
     float hot_above = QROWS_HOT * sqrtf(v8_sum(squares) / (float)n_cols);
-    for (int c = 0; c < n_cols; c += RUN) {
-        uint8_t *hot = (uint8_t *)(tile + QROW_WORDS * R);
-        put_run(x + c, hot_above, in_pairs, R, tile + row, low, hot + row);
-        for (int i = R; i < 16 && row == 0; i++)
-            hot[i] = 0;
-        tile += tile_words(R);
-        low += LOW_WORDS;
-    }
-}
-
-LANES_TARGET static void quantise(const float *x, int n_cols, int R, int row, int32_t *tile,
-                                  int32_t *low)
-{
-    quantise_row(x, n_cols, QROWS_IN_PAIRS, R, row, tile, low);
+    for (int c = 0; c < n_cols; c += RUN, to += stride, low++)
+        put_run(x + c, hot_above, QROWS_IN_PAIRS, to, low);
 }

@@ -19,7 +19,8 @@ static void run_prompt(struct rounds *r, enum model_role role)
                                           .n = c->n,
                                           .n_logits = c->score ? c->n : 0};
     }
-    forward_pass(r->forward, role, r->spans, n, r->scores->logits, r->scores->stride);
+    struct pass_logits out = {.at = r->scores->logits, .stride = r->scores->stride};
+    forward_pass(r->forward, role, r->spans, n, &out);
     if (role == MODEL_TARGET)
         scores_run(r->scores, &r->result);
     for (int32_t i = 0; i < r->n_chunks; i++) {
@@ -36,16 +37,17 @@ static void run_step(struct rounds *r, int step)
     turns_step_spans(t, step);
     if (t->n_spans == 0)
         return;
-    forward_pass(r->forward, MODEL_DRAFT, t->spans, t->n_spans, turns_draft_logits(t, step),
-                 t->draft_stride);
+    struct pass_logits out = {.at = turns_draft_logits(t, step), .stride = t->draft_stride};
+    out.panels = turns_draft_panels(t, &out.n_panels);
+    forward_pass(r->forward, MODEL_DRAFT, t->spans, t->n_spans, &out);
 }
 
 static void run_verify_rows(struct rounds *r)
 {
     struct turns *t = r->turns;
     turns_verify_spans(t);
-    forward_pass(r->forward, MODEL_TARGET, t->spans, t->n_spans, t->target_logits,
-                 t->target_stride);
+    struct pass_logits out = {.at = t->target_logits, .stride = t->target_stride};
+    forward_pass(r->forward, MODEL_TARGET, t->spans, t->n_spans, &out);
 }
 
 /* Runs one command and returns the clock that its time counts for. */

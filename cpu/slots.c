@@ -10,6 +10,7 @@ static struct slot_lists lists_take(const struct slot_shape *shape, struct arena
         .bias_ids = arena_take(a, SPECD_BIAS_MAX, sizeof(int32_t)),
         .bias = arena_take(a, SPECD_BIAS_MAX, sizeof(float)),
         .allowed = arena_take(a, (size_t)mask_words(shape->n_vocab), sizeof(uint32_t)),
+        .draft_ids = arena_take(a, (size_t)slot_draft_words(shape), sizeof(uint32_t)),
     };
 }
 

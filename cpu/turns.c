@@ -1,6 +1,7 @@
 #include "turns.h"
 
 #include "logprobs.h"
+#include "matmul.h"
 #include "specd/round_rules.h"
 #include "specd/util.h"
 
@@ -25,6 +26,10 @@ void turns_layout(struct turns *t, const struct device_setup *setup, int n_vocab
     t->draft_logits = arena_take(a, draft_rows, t->draft_stride * sizeof(float));
     t->scratch = arena_take(a, (size_t)threads, t->scratch_stride * sizeof(uint64_t));
     t->masks = arena_take(a, rows, (size_t)t->n_mask_words * sizeof(*t->masks));
+    if (setup->trims_draft) {
+        t->wanted = arena_take(a, (size_t)t->n_mask_words, sizeof(*t->wanted));
+        t->panels = arena_take(a, (size_t)t->n_vocab_draft / 16 + 1, sizeof(*t->panels));
+    }
     t->turn_of_row = arena_take(a, rows, sizeof(int32_t));
     t->own = arena_take(a, rows, sizeof(*t->own));
     t->top = arena_take(a, rows, SPECD_LOGPROBS_MAX * sizeof(*t->top));
@@ -100,6 +105,23 @@ float *turns_draft_logits(const struct turns *t, int step)
     return t->draft_logits + (size_t)(step - 1) * (size_t)t->slots->shape.n_slots * t->draft_stride;
 }
 
+const int32_t *turns_draft_panels(struct turns *t, int *n)
+{
+    *n = 0;
+    if (!t->panels)
+        return NULL;
+    memset(t->wanted, 0, (size_t)t->n_mask_words * sizeof(*t->wanted));
+    for (int32_t i = 0; i < t->n_spans; i++) {
+        const uint32_t *ids = t->turns[t->turn_of_span[i]].slot->params.draft_ids;
+        if (!ids)
+            return NULL;
+        for (int32_t word = 0; word < t->n_mask_words; word++)
+            t->wanted[word] |= ids[word];
+    }
+    *n = panels_with(t->wanted, t->n_vocab_draft, t->panels);
+    return t->panels;
+}
+
 /* ---- laws ------------------------------------------------------------------------------------ */
 
 typedef void item_fn(struct turns *t, int item, uint64_t *scratch);
@@ -140,7 +162,9 @@ static void draw_item(struct turns *t, int item, uint64_t *scratch)
     const struct sample_params *params = &slot->params;
     int i = t->step - 1;
     struct law_context context = context_of(t, turn, &params->draft, i);
-    const float *logits = turns_draft_logits(t, t->step) + (size_t)item * t->draft_stride;
+    float *logits = turns_draft_logits(t, t->step) + (size_t)item * t->draft_stride;
+    if (params->draft_ids)
+        law_restrict(logits, t->n_vocab_draft, params->draft_ids);
     law_build(&turn->p[i], logits, t->n_vocab_draft, &context, scratch);
 
     struct noise noise = noise_proposal(params->seed, params->mode, slot->len + i, slot->round);
@@ -199,9 +223,22 @@ static void fill_logprobs(struct turns *t, int item, struct seq_result *out)
     out->top = top;
 }
 
-static void advance(struct turn *turn, struct seq_result *out)
+static void overlap_item(struct turns *t, int row, uint64_t *scratch)
 {
+    int item = t->turn_of_row[row], i = row - t->turns[item].first_row;
+    const struct turn *turn = &t->turns[item];
+    (void)scratch;
+    if (i < turn->n_overlaps)
+        t->result->seqs[item].overlap[i] = (float)law_overlap(&turn->q[i], &turn->p[i]);
+}
+
+/* Behind all questions to the turn's laws: they count the slot's tokens. */
+static void advance_item(struct turns *t, int item, uint64_t *scratch)
+{
+    struct turn *turn = &t->turns[item];
+    struct seq_result *out = &t->result->seqs[item];
     struct slot *slot = turn->slot;
+    (void)scratch;
     slot->round++;
     if (!(out->flags & SEQ_NUMERIC)) {
         slot->rows[MODEL_DRAFT] =
@@ -235,9 +272,8 @@ static void verify_item(struct turns *t, int item, uint64_t *scratch)
     memset(out, 0, sizeof(*out));
     out->slot = turn->slot_id;
     out->n_drafted = turn->k;
-    law_verify(&in, out);
+    turn->n_overlaps = law_decide(&in, out);
     fill_logprobs(t, item, out);
-    advance(turn, out);
 }
 
 void turns_verify(struct turns *t, struct round_result *result)
@@ -250,4 +286,6 @@ void turns_verify(struct turns *t, struct round_result *result)
     for_items(t, host_item, t->n_turns);
     for_items(t, target_law_item, n_rows);
     for_items(t, verify_item, t->n_turns);
+    for_items(t, overlap_item, n_rows);
+    for_items(t, advance_item, t->n_turns);
 }

@@ -21,6 +21,7 @@ struct turn {
     enum draft_source source;
     const uint32_t *masks;     /* (k + 1, words) a copy of the round's, or NULL */
     int32_t first_row;         /* of its k + 1 verify rows */
+    int n_overlaps;            /* to be stated */
     struct law p[SPECD_K_MAX]; /* the laws that x~ was drawn from */
     struct law q[SPECD_K_MAX + 1];
 };
@@ -41,6 +42,9 @@ struct turns {
     struct turn *turns;        /* (n_slots) */
     uint32_t *masks;           /* (n_slots, k_max + 1, n_mask_words) */
     int32_t n_mask_words;
+    uint32_t *wanted; /* (n_mask_words): ids that some slot of the draft step drafts */
+    int32_t *panels;  /* (n_vocab_draft / 16 + 1) of the draft's output that hold them; NULL: slots
+                         draft all ids */
     int32_t n_turns;
     struct span *spans;    /* (n_slots): the pass being put together */
     int32_t *turn_of_span; /* (n_slots): in the last draft step */
@@ -64,6 +68,8 @@ void turns_step_spans(struct turns *t, int step);
 void turns_verify_spans(struct turns *t);
 /* Where the spans' logits go; step <= k_max. */
 float *turns_draft_logits(const struct turns *t, int step);
+/* Panels of the draft's output that the last turns_step_spans want; NULL: all. */
+const int32_t *turns_draft_panels(struct turns *t, int *n);
 
 /* x~_step of the turns in the last turns_step_spans. */
 void turns_draw(struct turns *t, int step);

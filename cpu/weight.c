@@ -1,11 +1,15 @@
 #include "matmul.h"
 #include "panel.h"
 
+#include "specd/quant_unpack.h"
 #include "specd/util.h"
 
 #include <stdlib.h>
 
 /* ---- the panel layout ------------------------------------------------------------------------ */
+
+/* What packing is made of is inlined where the type is a constant. */
+#define INLINE static inline __attribute__((always_inline))
 
 /* Where a run lies, and the scales of its 16 channels. */
 struct place {
@@ -13,7 +17,7 @@ struct place {
     int in_block; /* number of the run in its block */
 };
 
-static struct place place_of(enum dtype t, const void *panel, size_t run)
+INLINE struct place place_of(enum dtype t, const void *panel, size_t run)
 {
     struct panel_block b = panel_block(t);
     size_t runs = (size_t)b.runs;
@@ -21,14 +25,14 @@ static struct place place_of(enum dtype t, const void *panel, size_t run)
     return (struct place){head, head + b.head_bytes + run % runs * b.run_bytes, (int)(run % runs)};
 }
 
-static uint16_t get16(const uint8_t *p)
+INLINE uint16_t get16(const uint8_t *p)
 {
     uint16_t v;
     memcpy(&v, p, sizeof(v));
     return v;
 }
 
-static uint32_t get32(const void *p)
+INLINE uint32_t get32(const void *p)
 {
     uint32_t v;
     memcpy(&v, p, sizeof(v));
@@ -53,12 +57,13 @@ static void get_scales(enum dtype t, struct place at, int row, struct quant_run 
     }
 }
 
-static void put_scales(enum dtype t, struct place at, int row, const struct quant_run *r)
+INLINE void put_scales(enum dtype t, struct place at, int row, const struct quant_run *r)
 {
     uint8_t *d = at.head + 2 * row, *scale = at.head + HEAD_SCALES + row;
     if (t == DT_Q6_K) {
         float wide = f16_to_f32(r->d);
-        memcpy(at.head + 4 * row, &wide, sizeof(wide));
+        if (at.in_block == 0)
+            memcpy(at.head + 4 * row, &wide, sizeof(wide));
         for (int i = 0; i < 2; i++)
             scale[(2 * at.in_block + i) * PANEL] = r->scale[i];
         return;
@@ -95,13 +100,14 @@ void panel_get(enum dtype t, const void *panel, size_t run, int row, struct quan
     }
 }
 
-void panel_put(enum dtype t, void *panel, size_t run, int row, const struct quant_run *r)
+INLINE void put_run(const enum dtype t, void *panel, size_t run, int row, const struct quant_run *r)
 {
     struct place at = place_of(t, panel, run);
     uint8_t *lane = at.lines + 4 * row;
     int bits = dtype_high_bits(t);
     uint32_t high[2] = {0};
     put_scales(t, at, row, r);
+#pragma GCC unroll 4
     for (int k = 0; k < RUN / 4; k += 2) {
         uint32_t low = get32(r->q + 4 * k), next = get32(r->q + 4 * k + 4);
         if (t == DT_Q8_0) {
@@ -185,21 +191,58 @@ static void put_floats(enum dtype type, void *panel, int cols, int row, const fl
     for (int run = 0; run < cols / RUN && type == DT_Q8_0; run++) {
         struct quant_run r;
         quant_q8_0(v + run * RUN, &r);
-        panel_put(type, panel, (size_t)run, row, &r);
+        put_run(DT_Q8_0, panel, (size_t)run, row, &r);
     }
 }
 
-/* The file's own bits. */
-static void put_as_is(enum dtype type, void *panel, int cols, int row, const void *from)
+/* The file's own bits, of columns first .. end; a K type's block begins at `first`. Runs of a block
+ * are unrolled: what depends on their number is a constant then. */
+INLINE void put_runs(const enum dtype t, void *panel, int first, int end, int row, const void *from)
+{
+    const size_t block = (size_t)dtype_block(t) / RUN;
+    for (size_t run = (size_t)first / RUN; run < (size_t)end / RUN; run += block) {
+#pragma GCC unroll 8
+        for (size_t i = 0; i < block; i++) {
+            struct quant_run r;
+            quant_unpack_inline(t, from, run / block * block + i, &r);
+            put_run(t, panel, run / block * block + i, row, &r);
+        }
+    }
+}
+
+static void put_as_is(enum dtype t, void *panel, int first, int end, int row, const void *from)
 {
     const char *bytes = from;
-    uint16_t *out = panel;
-    for (int c = 0; c < cols && type == DT_F16; c++)
-        memcpy(out + c * PANEL + row, bytes + 2 * c, 2);
-    for (size_t run = 0; run < (size_t)cols / RUN && dtype_is_quantised(type); run++) {
-        struct quant_run r;
-        quant_unpack(type, from, run, &r);
-        panel_put(type, panel, run, row, &r);
+    char *out = panel;
+    switch (t) {
+    case DT_F32:
+        for (int c = first; c < end; c++)
+            memcpy(out + 4 * (c * PANEL + row), bytes + 4 * c, 4);
+        return;
+    case DT_F16:
+        for (int c = first; c < end; c++)
+            memcpy(out + 2 * (c * PANEL + row), bytes + 2 * c, 2);
+        return;
+    case DT_BF16: /* in pairs, but for the last of an odd number */
+        for (int c = first; c + 1 < end; c += 2)
+            memcpy(out + 2 * (c * PANEL + 2 * row), bytes + 2 * c, 4);
+        if (end % 2)
+            memcpy(out + 2 * ((end - 1) * PANEL + 2 * row), bytes + 2 * (end - 1), 2);
+        return;
+#define PUT_RUNS(t)                                \
+    case t:                                        \
+        put_runs(t, panel, first, end, row, from); \
+        return;
+        PUT_RUNS(DT_Q4_0)
+        PUT_RUNS(DT_Q4_1)
+        PUT_RUNS(DT_Q5_0)
+        PUT_RUNS(DT_Q5_1)
+        PUT_RUNS(DT_Q8_0)
+        PUT_RUNS(DT_Q4_K)
+        PUT_RUNS(DT_Q5_K)
+        PUT_RUNS(DT_Q6_K)
+    default:
+        ASSERT(!"a type of weights");
     }
 }
 
@@ -208,23 +251,41 @@ int weight_panels(const struct weight *w)
     return panel_count(w->rows);
 }
 
+int panels_with(const uint32_t *rows, int n_rows, int32_t *out)
+{
+    int n = 0;
+    for (int p = 0; p < panel_count(n_rows); p++) {
+        uint32_t of_panel = (1u << MIN(PANEL, n_rows - p * PANEL)) - 1;
+        if (rows[p * PANEL / 32] >> p * PANEL % 32 & of_panel)
+            out[n++] = p;
+    }
+    return n;
+}
+
+/* Some columns of all 16 rows at a time, so that what they share stays in the first cache. */
+#define PACK_COLS 256
+
+static void pack_as_is(const struct weight *w, const struct tensor *t, int p, char *panel)
+{
+    for (int first = 0; first < w->cols; first += PACK_COLS)
+        for (int i = 0; i < PANEL && p * PANEL + i < w->rows; i++)
+            put_as_is(w->type, panel, first, MIN(first + PACK_COLS, w->cols), i,
+                      file_row(t, (size_t)p * PANEL + (size_t)i));
+}
+
 void weight_pack(const struct weight *w, const struct tensor *t, int first, int end)
 {
     size_t stride = panel_bytes(w->type, w->cols);
-    bool as_is = w->type == t->type && w->type != DT_F32 && w->type != DT_BF16;
-    float *values = as_is ? NULL : xmalloc(t->cols * sizeof(*values));
+    float *values = w->type == t->type ? NULL : xmalloc(t->cols * sizeof(*values));
     for (int p = first; p < end; p++) {
         char *panel = (char *)w->data + (size_t)p * stride;
         if ((p + 1) * PANEL > w->rows || w->cols % panel_unit(w->type))
             memset(panel, 0, stride); /* rows, or the last columns, that nothing else fills */
-        for (int i = 0; i < PANEL && p * PANEL + i < w->rows; i++) {
-            const void *row = file_row(t, (size_t)p * PANEL + (size_t)i);
-            if (as_is) {
-                put_as_is(w->type, panel, w->cols, i, row);
-            } else {
-                quant_decode(t->type, row, t->cols, values);
-                put_floats(w->type, panel, w->cols, i, values);
-            }
+        if (!values)
+            pack_as_is(w, t, p, panel);
+        for (int i = 0; i < PANEL && p * PANEL + i < w->rows && values; i++) {
+            quant_decode(t->type, file_row(t, (size_t)p * PANEL + (size_t)i), t->cols, values);
+            put_floats(w->type, panel, w->cols, i, values);
         }
     }
     free(values);

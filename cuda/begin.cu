@@ -59,6 +59,8 @@ DEVICE void slot_start(const struct device_state &s, const struct slot_change *c
     bring((float *)p->bias, c->bias, p->n_bias);
     if (c->allowed)
         bring((uint32_t *)p->allowed, c->allowed, mask_words(s.n_vocab));
+    if (c->draft_ids)
+        bring((uint32_t *)p->draft_ids, c->draft_ids, mask_words(s.n_vocab));
     if (threadIdx.x == 0)
         s.slots[c->slot] = *start;
     if (!start->counting)

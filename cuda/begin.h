@@ -20,8 +20,9 @@ struct slot_change {
     const int32_t *tokens;   /* (start.len) */
     const int32_t *bias_ids; /* (start.params.n_bias) */
     const float *bias;
-    const uint32_t *allowed; /* (ceil(V / 32)), NULL: none */
-    const int32_t *blocks;   /* (n_blocks): entries first_block.. of the table */
+    const uint32_t *allowed; /* (ceil(V / 32)), NULL: none; and so draft_ids */
+    const uint32_t *draft_ids;
+    const int32_t *blocks; /* (n_blocks): entries first_block.. of the table */
     int32_t first_block, n_blocks;
 };
 

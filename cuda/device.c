@@ -105,7 +105,7 @@ static int setup_check(const struct device *dev, const struct device_setup *s, c
 
         if (s->models[i] &&
             (rc = gpu_net_check(s->models[i], s->weights[i], why, sizeof(why))) != 0)
-            fail(rc, err, errlen, "%s: %s", model_role_name(i), why);
+            device_model_fail(s, i, rc, why, err, errlen);
         if (rc == 0)
             rc = check_kv(dev, s, i, err, errlen);
     }
@@ -129,7 +129,7 @@ static int layout_nets(const struct device_setup *s, struct gpu_net nets[MODEL_R
                                 sizeof(why));
 
         if (rc != 0)
-            return fail(rc, err, errlen, "%s: %s", model_role_name(i), why);
+            return device_model_fail(s, i, rc, why, err, errlen);
         used[i] = &nets[i];
     }
     if (s->n_self_layers > 0) {

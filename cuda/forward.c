@@ -151,13 +151,6 @@ struct run {
     int queries; /* to an item of attention */
 };
 
-#define TRY(call)         \
-    do {                  \
-        int rc_ = (call); \
-        if (rc_ != 0)     \
-            return rc_;   \
-    } while (0)
-
 /* A request's rows must have one kernel, so that none depends on how its prompt was cut: which one,
  * is a matter of the set of rows alone, and with `reproducible` not even of that. */
 static bool wants_matrix(const struct gpu_forward *f, const struct gpu_pass *p)
@@ -271,6 +264,7 @@ static int layer_run(const struct run *r, int i)
 static int logits(const struct run *r)
 {
     const struct gpu_forward *f = r->f;
+    bool trims = r->p->set == ROWS_STEP && f->state.draft_tiles;
     const struct norm n = {.y = f->h,
                            .x = f->x,
                            .w = r->net->out_norm,
@@ -287,12 +281,18 @@ static int logits(const struct run *r)
         .end = PRODUCT_STORE,
         .out = r->p->logits,
         .out_stride = (int32_t)r->p->stride,
+        .wanted = trims ? f->state.draft_tiles : NULL,
     };
 
+    if (trims)
+        TRY(launch_draft_tiles(&f->state, &f->pass, r->stream));
     TRY(launch_logit_norm(&n, &f->pass, rows, r->stream));
     struct product_tiling t = product_tiling_of(plan, rows, &f->machine);
 
-    return launch_product(&call, &t, r->stream);
+    TRY(launch_product(&call, &t, r->stream));
+    return trims ? launch_draft_restrict(&f->state, &f->pass, r->p->logits, r->p->stride, rows,
+                                         r->stream)
+                 : 0;
 }
 
 int gpu_forward_run(struct gpu_forward *f, const struct gpu_pass *p, cudaStream_t stream)

@@ -10,6 +10,7 @@
 #define LAYER_NODES 9
 #define PASS_NODES 4
 #define STEP_NODES 5
+#define TRIM_NODES 2 /* of a draft step whose slots draft some ids only */
 #define ROUND_NODES 8
 /* A kernel node with its parameters, in the driver's hands: what is commonly seen, not measured. */
 #define NODE_BYTES 2048
@@ -57,17 +58,22 @@ static int32_t next_steps(int32_t k)
     return k < 4 ? k + 1 : k < 8 ? k + 2 : 2 * k;
 }
 
+static int32_t most_steps(const struct device_setup *setup)
+{
+    return setup->k_draft > 0 ? MIN(setup->k_draft, setup->k_max) : setup->k_max;
+}
+
 static void add_batches(struct shape_list *l, int32_t n_seqs, bool has_draft)
 {
-    int32_t k_max = l->setup->k_max;
+    int32_t k_max = l->setup->k_max, steps = most_steps(l->setup);
 
     add(l, n_seqs, 0, n_seqs);
     if (k_max > 0) /* drafts of the host's */
         add(l, n_seqs, 0, n_seqs * (MIN(k_max, 4) + 1));
-    for (int32_t k = 1; has_draft && k < k_max; k = next_steps(k))
+    for (int32_t k = 1; has_draft && k < steps; k = next_steps(k))
         add(l, n_seqs, k, n_seqs * (k + 1));
-    if (has_draft && k_max > 0)
-        add(l, n_seqs, k_max, n_seqs * (k_max + 1));
+    if (has_draft && steps > 0)
+        add(l, n_seqs, steps, n_seqs * (steps + 1));
 }
 
 int graph_shapes(struct round_shape shapes[GRAPHS_MAX], const struct device_setup *setup,
@@ -77,7 +83,7 @@ int graph_shapes(struct round_shape shapes[GRAPHS_MAX], const struct device_setu
 
     for (int32_t k = 0; k <= setup->k_max; k++) {
         add(&l, 1, 0, k + 1);
-        if (has_draft)
+        if (has_draft && k <= most_steps(setup))
             add(&l, 1, k, k + 1);
     }
     for (int32_t n = 4; n < 4 * setup->n_slots && setup->n_slots > 1; n *= 4)
@@ -94,7 +100,8 @@ uint64_t graph_bytes(const struct device_setup *setup, int target_layers, int dr
     for (int i = 0; i < n; i++)
         nodes += (uint64_t)(ROUND_NODES + PASS_NODES + LAYER_NODES * target_layers) +
                  (uint64_t)shapes[i].n_steps *
-                     (uint64_t)(STEP_NODES + PASS_NODES + LAYER_NODES * draft_layers);
+                     (uint64_t)(STEP_NODES + (setup->trims_draft ? TRIM_NODES : 0) + PASS_NODES +
+                                LAYER_NODES * draft_layers);
     return nodes * NODE_BYTES;
 }
 

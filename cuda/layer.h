@@ -57,6 +57,16 @@ struct qkv {
 int launch_qkv(const struct qkv *in, const struct device_state *state, const struct pass *pass,
                int32_t capacity, cudaStream_t stream);
 
+/* draft_ids.cu: of a draft step whose slots draft some ids only (sample_params.draft_ids).
+ * launch_draft_tiles: state->draft_tiles, by which the output's product leaves out what none of the
+ * step's slots drafts. A slot without draft_ids wants all.
+ * launch_draft_restrict: logits (capacity, stride), row i the pass's i-th that wants some: of ids
+ * that its slot does not draft they become -infinity, computed or not. */
+int launch_draft_tiles(const struct device_state *state, const struct pass *pass,
+                       cudaStream_t stream);
+int launch_draft_restrict(const struct device_state *state, const struct pass *pass, float *logits,
+                          int64_t stride, int32_t capacity, cudaStream_t stream);
+
 /* On the host: cosine and sine of position * inv_freq[i], in double, rounded once, for positions
  * first..first+n. The same numbers as cpu/forward.c. 8 B for each position and pair: 16 MB at 32768
  * positions and D = 128, read through L2. */

@@ -7,7 +7,6 @@
 #include "upload.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #define WIDTH_STEP 8 /* elements that the kernels of layer.h and attention.h move at once */
 #define PARTS_MAX 3
@@ -19,7 +18,13 @@ struct parts {
     int n;
     bool paired;
     const struct tensor *tensors[PARTS_MAX];
-    size_t lengths[PARTS_MAX]; /* elements of a vector, even of one that is missing */
+};
+
+static const struct model_blocks gpu_blocks = {
+    .device = "the CUDA device",
+    .needs = PARTS_LLAMA,
+    .may = PART_BIT(PART_QKV_BIAS) | PART_BIT(PART_QK_NORM),
+    .gates = 1u << GATE_SILU,
 };
 
 /* ---- a layer's arrays ------------------------------------------------------------------------ */
@@ -29,24 +34,24 @@ static const struct {
     size_t place; /* of the struct gpu_matrix */
     bool paired;
     int n;
-    enum matrix_id ids[PARTS_MAX];
+    enum layer_tensor ids[PARTS_MAX];
 } stacks[] = {
-    {"wq, wk, wv", offsetof(struct gpu_layer, qkv), false, 3, {MATRIX_Q, MATRIX_K, MATRIX_V}},
-    {"wo", offsetof(struct gpu_layer, wo), false, 1, {MATRIX_O}},
-    {"w_gate, w_up", offsetof(struct gpu_layer, gate_up), true, 2, {MATRIX_GATE, MATRIX_UP}},
-    {"w_down", offsetof(struct gpu_layer, down), false, 1, {MATRIX_DOWN}},
+    {"wq, wk, wv", offsetof(struct gpu_layer, qkv), false, 3, {LAYER_WQ, LAYER_WK, LAYER_WV}},
+    {"wo", offsetof(struct gpu_layer, wo), false, 1, {LAYER_WO}},
+    {"w_gate, w_up", offsetof(struct gpu_layer, gate_up), true, 2, {LAYER_W_GATE, LAYER_W_UP}},
+    {"w_down", offsetof(struct gpu_layer, down), false, 1, {LAYER_W_DOWN}},
 };
 
 static const struct {
     size_t place; /* of the float * */
     int n;
-    enum vector_id ids[PARTS_MAX];
+    enum layer_tensor ids[PARTS_MAX];
 } vectors[] = {
-    {offsetof(struct gpu_layer, attn_norm), 1, {VECTOR_ATTN_NORM}},
-    {offsetof(struct gpu_layer, ffn_norm), 1, {VECTOR_FFN_NORM}},
-    {offsetof(struct gpu_layer, qkv_bias), 3, {VECTOR_Q_BIAS, VECTOR_K_BIAS, VECTOR_V_BIAS}},
-    {offsetof(struct gpu_layer, q_norm), 1, {VECTOR_Q_NORM}},
-    {offsetof(struct gpu_layer, k_norm), 1, {VECTOR_K_NORM}},
+    {offsetof(struct gpu_layer, attn_norm), 1, {LAYER_ATTN_NORM}},
+    {offsetof(struct gpu_layer, ffn_norm), 1, {LAYER_FFN_NORM}},
+    {offsetof(struct gpu_layer, qkv_bias), 3, {LAYER_BQ, LAYER_BK, LAYER_BV}},
+    {offsetof(struct gpu_layer, q_norm), 1, {LAYER_Q_NORM}},
+    {offsetof(struct gpu_layer, k_norm), 1, {LAYER_K_NORM}},
 };
 
 static struct gpu_matrix *stack_place(struct gpu_layer *l, size_t i)
@@ -61,7 +66,7 @@ static float **vector_place(struct gpu_layer *l, size_t i)
 
 static struct parts parts_of_one(const char *name, const struct tensor *t)
 {
-    return (struct parts){.name = name, .n = 1, .tensors = {t}, .lengths = {t->cols}};
+    return (struct parts){.name = name, .n = 1, .tensors = {t}};
 }
 
 static struct parts parts_of_stack(size_t i, const struct model_layer *l)
@@ -69,33 +74,27 @@ static struct parts parts_of_stack(size_t i, const struct model_layer *l)
     struct parts p = {.name = stacks[i].name, .n = stacks[i].n, .paired = stacks[i].paired};
 
     for (int j = 0; j < p.n; j++)
-        p.tensors[j] = model_tensor(&model_matrices[stacks[i].ids[j]], l);
+        p.tensors[j] = &l->tensors[stacks[i].ids[j]];
     return p;
 }
 
-static struct parts parts_of_vector(size_t i, const struct model *m, const struct model_layer *l)
+static struct parts parts_of_vector(size_t i, const struct model_layer *l)
 {
     struct parts p = {.n = vectors[i].n};
 
-    for (int j = 0; j < p.n; j++) {
-        const struct model_field *f = &model_vectors[vectors[i].ids[j]];
-        p.tensors[j] = model_tensor(f, l);
-        p.lengths[j] = model_dim_of(m, f->cols);
-    }
+    for (int j = 0; j < p.n; j++)
+        p.tensors[j] = &l->tensors[vectors[i].ids[j]];
     return p;
 }
 
-/* Of vectors: elements; 0 if none of the parts is there. */
+/* Elements of vectors that stand one after another; 0: the layer has none of them. */
 static size_t parts_length(const struct parts *p)
 {
     size_t length = 0;
-    bool any = false;
 
-    for (int i = 0; i < p->n; i++) {
-        length += p->lengths[i];
-        any = any || p->tensors[i]->data;
-    }
-    return any ? length : 0;
+    for (int i = 0; i < p->n && p->tensors[i]->data; i++)
+        length += p->tensors[i]->cols;
+    return length;
 }
 
 /* ---- types and plans ------------------------------------------------------------------------- */
@@ -162,9 +161,9 @@ static int matrix_plan(struct product_plan *out, const struct parts *p, int laye
         n += p->tensors[i]->rows;
     if (product_plan_of(out, type, p->paired, (int64_t)n, (int64_t)k) != 0)
         return fail(SPECD_EINVAL, err, errlen,
-                    "%s%s: a %zu x %zu matrix cannot be kept as %s: sides are at most 2^21, and "
-                    "rows whole blocks of the type",
-                    model_place_of(layer).text, p->name, n, k, type_name(type));
+                    "%s: a %zu x %zu matrix cannot be kept as %s: sides are at most 2^21, and rows "
+                    "whole blocks of the type",
+                    tensor_name_of(NAMES_FIELD, p->name, layer).text, n, k, type_name(type));
     return 0;
 }
 
@@ -187,11 +186,9 @@ static float *vector_layout(const struct parts *p, struct gpu_arena *a)
     return length > 0 ? gpu_take(a, length, sizeof(float)) : NULL;
 }
 
-static int layer_layout(struct gpu_layer *l, const struct model *m, int layer,
+static int layer_layout(struct gpu_layer *l, const struct model_layer *from, int layer,
                         enum weight_type want, struct gpu_arena *a, char *err, size_t errlen)
 {
-    const struct model_layer *from = &m->layers[layer];
-
     for (size_t i = 0; i < COUNT_OF(stacks); i++) {
         struct parts p = parts_of_stack(i, from);
         int rc = matrix_layout(stack_place(l, i), &p, layer, want, a, err, errlen);
@@ -199,7 +196,7 @@ static int layer_layout(struct gpu_layer *l, const struct model *m, int layer,
             return rc;
     }
     for (size_t i = 0; i < COUNT_OF(vectors); i++) {
-        struct parts p = parts_of_vector(i, m, from);
+        struct parts p = parts_of_vector(i, from);
         *vector_place(l, i) = vector_layout(&p, a);
     }
     return 0;
@@ -218,8 +215,7 @@ static int ends_layout(struct gpu_net *net, const struct model *m, enum weight_t
     if (rc == 0 && !model_is_tied(m))
         rc = matrix_layout(&net->output, &output, -1, want, a, err, errlen);
     net->out_norm = vector_layout(&out_norm, a);
-    if (m->rope_dim > 0)
-        net->rotation = gpu_take(a, (size_t)net->n_ctx * m->rope_dim, sizeof(float));
+    net->rotation = gpu_take(a, (size_t)net->n_ctx * m->rope_dim, sizeof(float));
     return rc;
 }
 
@@ -244,7 +240,7 @@ int gpu_net_layout(struct gpu_net *net, const struct model *m, enum weight_type 
     };
     rc = ends_layout(net, m, want, a, err, errlen);
     for (int i = 0; rc == 0 && i < net->n_layers; i++)
-        rc = layer_layout(&net->layers[i], m, i, want, a, err, errlen);
+        rc = layer_layout(&net->layers[i], &m->layers[i], i, want, a, err, errlen);
     if (rc == 0 && a->overflow)
         rc = fail(SPECD_EINVAL, err, errlen, "the weights exceed the address space");
     if (rc == 0 && a->failed)
@@ -278,7 +274,7 @@ int gpu_net_check(const struct model *m, enum weight_type want, char *err, size_
 {
     struct gpu_arena counting = {0};
     struct gpu_net net = {0};
-    int rc = model_check(m, err, errlen);
+    int rc = model_check(m, &gpu_blocks, err, errlen);
 
     if (rc == 0)
         rc = widths_check(m, err, errlen);
@@ -324,7 +320,7 @@ static void tiles_make(const void *what, size_t first, size_t n, void *out)
     }
 }
 
-/* Vectors one after another, zeros where one is missing. */
+/* Vectors one after another. */
 static void vector_make(const void *what, size_t first, size_t n, void *out)
 {
     const struct parts *p = &((const struct source *)what)->parts;
@@ -332,11 +328,8 @@ static void vector_make(const void *what, size_t first, size_t n, void *out)
 
     ASSERT(first == 0 && n == 1);
     for (int i = 0; i < p->n; i++) {
-        if (p->tensors[i]->data)
-            quant_decode(p->tensors[i]->type, p->tensors[i]->data, p->lengths[i], at);
-        else
-            memset(at, 0, p->lengths[i] * sizeof(*at));
-        at += p->lengths[i];
+        quant_decode(p->tensors[i]->type, p->tensors[i]->data, p->tensors[i]->cols, at);
+        at += p->tensors[i]->cols;
     }
 }
 
@@ -377,13 +370,12 @@ static void load_vector(struct load *l, float *to, struct parts parts)
     l->n++;
 }
 
-static void load_layer(struct load *l, struct gpu_layer *to, const struct model *m,
-                       const struct model_layer *from)
+static void load_layer(struct load *l, struct gpu_layer *to, const struct model_layer *from)
 {
     for (size_t i = 0; i < COUNT_OF(stacks); i++)
         load_matrix(l, stack_place(to, i), parts_of_stack(i, from));
     for (size_t i = 0; i < COUNT_OF(vectors); i++)
-        load_vector(l, *vector_place(to, i), parts_of_vector(i, m, from));
+        load_vector(l, *vector_place(to, i), parts_of_vector(i, from));
 }
 
 static void load_ends(struct load *l, const struct gpu_net *net, const struct model *m)
@@ -392,14 +384,13 @@ static void load_ends(struct load *l, const struct gpu_net *net, const struct mo
     if (!model_is_tied(m))
         load_matrix(l, &net->output, parts_of_one("output", &m->output));
     load_vector(l, net->out_norm, parts_of_one("out_norm", &m->out_norm));
-    if (net->rotation)
-        l->items[l->n++] = (struct upload_item){
-            .to = {net->rotation},
-            .step = {(size_t)net->rope_dim * sizeof(float)},
-            .count = (size_t)net->n_ctx,
-            .make = rotation_make,
-            .what = m,
-        };
+    l->items[l->n++] = (struct upload_item){
+        .to = {net->rotation},
+        .step = {(size_t)net->rope_dim * sizeof(float)},
+        .count = (size_t)net->n_ctx,
+        .make = rotation_make,
+        .what = m,
+    };
 }
 
 int gpu_net_load(struct gpu_net *net, const struct model *m, int threads, enum model_role role,
@@ -414,7 +405,7 @@ int gpu_net_load(struct gpu_net *net, const struct model *m, int threads, enum m
 
     load_ends(&l, net, m);
     for (int i = 0; i < net->n_layers; i++)
-        load_layer(&l, &net->layers[i], m, &m->layers[i]);
+        load_layer(&l, &net->layers[i], &m->layers[i]);
     ASSERT(l.n <= most);
     rc = gpu_upload(l.items, l.n, threads, &listener, err, errlen);
     free(l.items);

@@ -36,7 +36,7 @@ struct gpu_layer {
     struct gpu_matrix wo;        /* (C, H*D) */
     struct gpu_matrix gate_up;   /* paired, (F, C) */
     struct gpu_matrix down;      /* (C, F) */
-    float *qkv_bias;             /* (H*D + 2*G*D), NULL: none; zeros where one of three has none */
+    float *qkv_bias;             /* (H*D + 2*G*D), NULL: none */
     float *q_norm, *k_norm;      /* (D), NULL: none */
 };
 

@@ -11,8 +11,8 @@
  * meet in shared memory, over the blocks of a team if it has several, and are added in ascending
  * order. No atomics, no memory beside the operands.
  *
- * Predicted, not measured, for an H200 (4.3 TB/s over 132 processors: 33 bytes a nanosecond each; at
- * some 700 ns of latency 23 KB on their way at the least, 32 to 64 KB to be safe):
+ * Predicted, not measured, for an H200 (4.3 TB/s over 132 processors: 33 bytes a nanosecond each;
+ * at some 700 ns of latency 23 KB on their way at the least, 32 to 64 KB to be safe):
  *
  *   bytes       weights from memory once (blocks of rows run side by side and share them in L2);
  *               x from L2, 2 T K for each block across the channels, which tilings keep below half
@@ -214,7 +214,7 @@ DEVICE void product_finish(const struct product_args &p, const struct product_pa
     for (int i = part.rank * PRODUCT_WARPS + part.warp; i < n; i += p.team * PRODUCT_WARPS) {
         int piece = i % (MT * NT), channel_warp = i / (MT * NT), c = piece % NT;
         int tile = ((int)blockIdx.y * p.channel_warps + channel_warp) * MT + piece / NT;
-        if (c >= part.row_tiles || tile >= p.tiles)
+        if (c >= part.row_tiles || !tile_is_wanted(p, tile))
             continue;
         float4 sum = slices_add(p, sums, MT * NT, channel_warp, piece, part.lane);
         sums_store(p, tile, part.row0 + ROW_TILE * c + 2 * (part.lane % 4), part.live, part.lane,
@@ -246,6 +246,8 @@ static __global__ void __launch_bounds__(PRODUCT_WARPS *WARP, NT == 1 ? 2 : 1)
     float4 *sums = (float4 *)(memory + p.stages * stage_bytes);
     float acc[MT][NT][4] = {};
 
+    if (p.wanted && !tiles_want<MT>(p, part))
+        return;
     /* The first block of rows fills its ring with weights before the kernels ahead have ended and
      * it knows the number of rows. */
     if (part.row0 > 0 && part.row0 >= rows_live(p))

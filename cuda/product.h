@@ -118,6 +118,9 @@ struct product_call {
     void *out;          /* (T, N) f32; bf16 with SILU_MUL */
     int32_t out_stride; /* elements */
     const float *bias;  /* (N) device, or NULL; not with SILU_MUL */
+    /* (tiles) device: outputs of tiles that are 0 are not computed, and not written; whoever writes
+     * it may be a kernel ahead. NULL: all are. */
+    const uint8_t *wanted;
 };
 
 /* What tilings depend on. */

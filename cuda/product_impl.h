@@ -48,6 +48,7 @@ struct product_args {
     const int32_t *n_rows;
     void *out;
     const float *bias;
+    const uint8_t *wanted;
     int32_t x_stride, out_stride;
     int32_t n, k, tiles, units, slices;
     int32_t channel_warps, slice_warps, team, stages, prefetch;

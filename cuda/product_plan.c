@@ -234,6 +234,7 @@ int launch_product(const struct product_call *call, const struct product_tiling 
         .n_rows = call->n_rows,
         .out = call->out,
         .bias = call->bias,
+        .wanted = call->wanted,
         .x_stride = call->x_stride,
         .out_stride = call->out_stride,
         .n = p->n,

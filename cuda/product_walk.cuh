@@ -23,6 +23,7 @@ struct product_part {
     int rank;                     /* of the block in its team */
     int channel_warp, slice_warp; /* its place in the block */
     int first_tile;               /* of the warp */
+    int wanted;                   /* bit m: its tile first_tile + m is wanted */
     int first, last;              /* units */
     int row0, live;               /* first row of the block; rows of the pass */
     int row_tiles;                /* of the block that have rows */
@@ -59,10 +60,28 @@ template <int MT, int NT> DEVICE struct product_part part_of(const struct produc
     w.slice_warp = warp / p.channel_warps;
     w.channel_warp = warp % p.channel_warps;
     w.first_tile = ((int)blockIdx.y * p.channel_warps + w.channel_warp) * MT;
+    w.wanted = (1 << MT) - 1;
     w.first = walk_border(p, w.rank, w.slice_warp);
     w.last = walk_border(p, w.rank, w.slice_warp + 1);
     w.row0 = (int)blockIdx.x / p.team * NT * ROW_TILE;
     return w;
+}
+
+DEVICE bool tile_is_wanted(const struct product_args &p, int tile)
+{
+    return tile < p.tiles && (!p.wanted || p.wanted[tile]);
+}
+
+/* Which of the warp's tiles are; false if none of the block's is. All blocks of a team have the
+ * same. */
+template <int MT> DEVICE bool tiles_want(const struct product_args &p, struct product_part &part)
+{
+    grid_wait();
+    part.wanted = 0;
+    UNROLL
+    for (int m = 0; m < MT; m++)
+        part.wanted |= tile_is_wanted(p, part.first_tile + m) ? 1 << m : 0;
+    return __syncthreads_or(part.wanted);
 }
 
 /* Rows of the pass, which a kernel ahead may have counted. */
@@ -101,7 +120,7 @@ DEVICE struct product_walk walk_start(const struct product_args &p, const struct
                     PRODUCT_UNIT_BYTES(TYPE) +
                 16 * part.lane;
     w.x = p.x + (size_t)row * (size_t)p.x_stride + k;
-    w.weights_left = part.first_tile < p.tiles ? part.last - part.first : 0;
+    w.weights_left = part.first_tile < p.tiles && part.wanted ? part.last - part.first : 0;
     w.x_left = part.last - part.first;
     w.k_left = p.k - k;
     return w;
@@ -121,6 +140,8 @@ DEVICE void weights_copy(const struct product_args &p, const struct product_part
         const unsigned char *from = w.weights + (size_t)m * (size_t)p.units * ring::UNIT;
         if (m > 0 && part.first_tile + m >= p.tiles)
             break;
+        if (!(part.wanted >> m & 1))
+            continue;
         UNROLL
         for (int at = 0; at < ring::UNIT; at += PRODUCT_PIECE) {
             if (at + PRODUCT_PIECE <= ring::UNIT || 16 * part.lane < ring::UNIT - at)
@@ -138,7 +159,8 @@ DEVICE void weights_prefetch(const struct product_args &p, const struct product_
 {
     int units = MIN(p.prefetch, w.weights_left);
 
-    if (part.lane >= MT || part.first_tile + part.lane >= p.tiles || units <= 0)
+    if (part.lane >= MT || part.first_tile + part.lane >= p.tiles || units <= 0 ||
+        !(part.wanted >> part.lane & 1))
         return;
     l2_prefetch(w.weights - 16 * part.lane +
                     (size_t)part.lane * (size_t)p.units * PRODUCT_UNIT_BYTES(TYPE),

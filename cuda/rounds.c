@@ -2,13 +2,6 @@
 
 #include "specd/util.h"
 
-#define TRY(call)         \
-    do {                  \
-        int rc_ = (call); \
-        if (rc_ != 0)     \
-            return rc_;   \
-    } while (0)
-
 /* Floats of a row of logits, so that every row is as aligned as the first. */
 static int64_t logit_stride(int32_t n_vocab)
 {
@@ -36,6 +29,11 @@ void gpu_rounds_layout(struct gpu_rounds *r, const struct device_setup *setup, i
         /* Models of one family may pad their vocabularies differently; padding is never drafted. */
         .n_vocab_draft = MIN(n_vocab, n_vocab_draft),
     };
+    if (setup->trims_draft && draft_rows > 0) {
+        r->state.n_draft_tiles = 2 * mask_words(MAX(n_vocab, n_vocab_draft));
+        r->state.draft_tiles =
+            gpu_take(a, (size_t)r->state.n_draft_tiles, sizeof(*r->state.draft_tiles));
+    }
     v->p = gpu_take(a, MAX(n * k_max, 1), sizeof(*v->p));
     v->q = gpu_take(a, rows, sizeof(*v->q));
     v->drawn = gpu_take(a, n, sizeof(*v->drawn));

@@ -16,7 +16,7 @@ struct page {
 static size_t page_words(const struct slot_shape *shape)
 {
     return (size_t)shape->n_ctx + (size_t)shape->n_blocks + 2 * SPECD_BIAS_MAX +
-           (size_t)mask_words(shape->n_vocab);
+           (size_t)mask_words(shape->n_vocab) + (size_t)slot_draft_words(shape);
 }
 
 static struct page page_at(const struct slot_shape *shape, int32_t *at)
@@ -27,7 +27,8 @@ static struct page page_at(const struct slot_shape *shape, int32_t *at)
         .tokens = at,
         .blocks = at + shape->n_ctx,
         .lists = {lists, (float *)(lists + SPECD_BIAS_MAX),
-                  (uint32_t *)(lists + 2 * SPECD_BIAS_MAX)},
+                  (uint32_t *)(lists + 2 * SPECD_BIAS_MAX),
+                  (uint32_t *)(lists + 2 * SPECD_BIAS_MAX + mask_words(shape->n_vocab))},
     };
 }
 
@@ -71,6 +72,7 @@ void gpu_slots_layout(struct gpu_slots *s, const struct device_setup *setup, int
             .bias_ids = gpu_take(a, SPECD_BIAS_MAX, sizeof(int32_t)),
             .bias = gpu_take(a, SPECD_BIAS_MAX, sizeof(float)),
             .allowed = gpu_take(a, (size_t)mask_words(n_vocab), sizeof(uint32_t)),
+            .draft_ids = gpu_take(a, (size_t)slot_draft_words(shape), sizeof(uint32_t)),
         };
 
         if (!a->is_open)
@@ -184,6 +186,7 @@ static void pack_start(struct gpu_slots *s, int32_t i, struct slot_change *c,
     c->bias_ids = page->lists.bias_ids;
     c->bias = page->lists.bias;
     c->allowed = p->allowed ? page->lists.allowed : NULL;
+    c->draft_ids = p->draft_ids ? page->lists.draft_ids : NULL;
     stage->is_set = false;
 }
 

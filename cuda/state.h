@@ -70,6 +70,10 @@ struct device_state {
     int32_t n_slots, n_ctx, n_blocks, k_max;
     int32_t n_vocab,
         n_vocab_draft; /* the target's; ids that the draft may propose, 0 without one */
+    /* (n_draft_tiles) of the draft step being run: whether some slot drafts one of the ids
+     * 16 i .. 16 i + 15; as many as either model has. NULL: slots draft all ids. */
+    uint8_t *draft_tiles;
+    int32_t n_draft_tiles;
 };
 
 struct pass_row {

@@ -110,6 +110,10 @@ static void count_draft(struct engine *e, struct seq *s, const struct drafter *d
     if (r->n_drafted == 0)
         return;
     s->used[drafter->type] = true;
+    if (drafter->type == DRAFT_PREDICTION) {
+        s->stats.prediction_drafted += r->n_drafted;
+        s->stats.prediction_accepted += accepted;
+    }
     e->stats.drafts++;
     e->stats.draft_tokens += (uint64_t)r->n_drafted;
     e->stats.accepted_tokens += (uint64_t)accepted;
@@ -227,8 +231,10 @@ static void commit_seq(struct engine *e, struct seq *s, const struct round_part 
 
     if (s->state == SEQ_DONE)
         return;
-    if (lags)
+    if (lags) {
         sched_evict(&e->sched, s, SEQ_STALLED);
+        seq_count_stalled(e, s, true);
+    }
     if (s->req->stream)
         s->req->on_output(s->req, s->req->on_output_arg);
 }

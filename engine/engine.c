@@ -8,6 +8,7 @@
  * one place where work is decided, and where what has ended leaves the engine.
  */
 #include "engine_impl.h"
+#include "drafters/lookup_pool.h"
 #include "round.h"
 
 #include <stdio.h>
@@ -21,7 +22,8 @@ void engine_config_init(struct engine_config *config)
         .device_index = -1,
         .n_slots = 16,
         .max_rows = 512,
-        .draft_max = MIN(8, SPECD_K_MAX),
+        .draft_max = MIN(DRAFT_MAX_MODEL, SPECD_K_MAX),
+        .draft_max_host = MIN(DRAFT_MAX_HOST, SPECD_K_MAX),
         .draft_fixed = -1,
         .max_queue = 256,
         .request_timeout_ms = 600 * 1000,
@@ -59,7 +61,10 @@ static void sweep(struct engine *e)
         struct request *req = s->req;
         watch_stop(s);
         sched_remove(&e->sched, s);
+        if (s->pool && req->output.finish != FINISH_ERROR)
+            lookup_pool_add(s->pool, s->tokens + s->n_prompt, s->len - s->n_prompt);
         entry_release(e, s);
+        seq_count_stalled(e, s, false);
         atomic_fetch_sub(&e->n_live, 1);
         req->on_output(req, req->on_output_arg);
         if (!s->preparing_on_pool)
@@ -99,8 +104,10 @@ static void reap(struct engine *e, uint64_t now)
             seq_finish(e, s, FINISH_ERROR, SPECD_EDRAINING, NULL);
         else if (now >= s->t_deadline)
             seq_finish(e, s, FINISH_ERROR, SPECD_ETIMEOUT, NULL);
-        else if (s->state == SEQ_STALLED && seq_reader_drained(s))
+        else if (s->state == SEQ_STALLED && seq_reader_drained(s)) {
+            seq_count_stalled(e, s, false);
             sched_ready(s);
+        }
     }
 }
 
@@ -132,6 +139,7 @@ static int send_slot(struct engine *e, struct seq *s)
             .rows = {s->cached_target_len, s->cached_draft_len},
             .round = s->round,
         };
+        config.params.draft_ids = draft_vocab_of(&e->draft_vocab, s->tokens, s->n_prompt);
         rc = e->ops->slot_set(e->dev, s->slot, &config);
         s->slot_is_new = false;
     }
@@ -425,7 +433,7 @@ int engine_submit(struct engine *e, struct request *req)
                : state == ENGINE_FAILED ? SPECD_EDEVICE
                                         : SPECD_EDRAINING;
     int live = atomic_fetch_add(&e->n_live, 1);
-    if (live >= e->config.n_slots + atomic_load(&e->max_queue)) {
+    if (live - atomic_load(&e->n_stalled) >= e->config.n_slots + atomic_load(&e->max_queue)) {
         atomic_fetch_sub(&e->n_live, 1);
         return SPECD_EBUSY;
     }

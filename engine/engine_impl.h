@@ -13,10 +13,12 @@
 #include "mailbox.h"
 #include "model/model_file.h"
 #include "draft_len.h"
+#include "draft_vocab.h"
 #include "prepare.h"
 #include "scheduler.h"
 #include "seq.h"
 #include "specd/engine.h"
+#include "specd/fair_queue.h"
 
 #include <uv.h>
 
@@ -35,7 +37,8 @@ struct engine {
     struct mailbox inbox;
     atomic_int state; /* enum engine_state */
     atomic_int max_queue, request_timeout_ms;
-    atomic_int n_live; /* requests submitted and not finished */
+    atomic_int n_live;    /* requests submitted and not finished */
+    atomic_int n_stalled; /* of these, set aside for their readers: they take no place in the queue */
     atomic_bool drain_requested, close_requested;
     atomic_int drain_ms;
     _Atomic uint64_t iterated_ns, round_ns, slowest_ns; /* see struct engine_liveness */
@@ -51,6 +54,7 @@ struct engine {
     struct chat_template *chat;
     struct prepare_tables prepare;
     struct constraint_tables constraints; /* the engine thread's */
+    struct draft_vocab draft_vocab;       /* likewise */
 
     /* engine thread */
     uv_loop_t loop;
@@ -62,6 +66,7 @@ struct engine {
     struct kv *kv;
     struct pass_cost *cost;
     struct sched sched;
+    struct lookup_pools *pools;  /* of --lookup-shared, or NULL */
     struct round round;          /* being planned or submitted: the device copies it */
     struct round_result result;  /* of the round collected last */
     struct round_times times[2]; /* of rounds in flight, by parity of their number */
@@ -69,6 +74,8 @@ struct engine {
     uint64_t collected_ns, iteration_began_ns;
     struct engine_stats stats;
     uint64_t n_arrivals;
+    struct fair_queue unprepared; /* requests whose prompts wait for the thread pool */
+    int n_preparing;              /* on it */
     uint64_t drain_deadline_ns;
 };
 
@@ -98,6 +105,9 @@ void seq_finish(struct engine *e, struct seq *s, enum finish_reason reason, int 
 /* The same, by who holds the output's lock. */
 void seq_end(struct engine *e, struct seq *s, enum finish_reason reason, int error,
              const char *message);
+
+/* Keeps e->n_stalled. */
+void seq_count_stalled(struct engine *e, struct seq *s, bool stalled);
 
 /* ---- echo.c: the prompt given back, for params.echo */
 

@@ -8,7 +8,10 @@
  */
 #include "engine_impl.h"
 
+#include "drafters/lookup_pool.h"
+
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
@@ -93,6 +96,12 @@ static bool may_share_evidence(const struct seq *s)
     return !s->req->params.has_seed || s->params.mode == VERIFY_COUPLED;
 }
 
+/* What lookup finds in others' outputs depends on them, so no answer that must replay may look. */
+static bool may_look_at_others(const struct seq *s)
+{
+    return may_share_evidence(s) && s->k_fixed < 0;
+}
+
 static void add_drafter(struct seq *s, enum drafter_type type)
 {
     enum drafter_type only = s->req->params.spec.drafter;
@@ -101,13 +110,16 @@ static void add_drafter(struct seq *s, enum drafter_type type)
 }
 
 /* The masks of a grammar are made on the host, one for each drafted token: only drafts that the
- * host knows can have them. Some of these are at hand wherever anything drafts. */
+ * host knows can have them. Some of these are at hand wherever anything drafts. The client's own
+ * prediction comes before what the server has. */
 static void set_drafters(struct engine *e, struct seq *s)
 {
     const struct engine_config *c = &e->config;
     if (!s->req->params.spec.enabled || c->n_drafters == 0)
         return;
     if (!s->req->format.json) {
+        if (s->req->prediction)
+            add_drafter(s, DRAFT_PREDICTION);
         for (int i = 0; i < c->n_drafters; i++)
             add_drafter(s, c->drafters[i]);
         return;
@@ -115,7 +127,9 @@ static void set_drafters(struct engine *e, struct seq *s)
     for (int d = DRAFT_NONE + 1; d < DRAFT_TYPES; d++) {
         const struct drafter *drafter = drafter_of((enum drafter_type)d);
         if (drafter->source == DRAFT_FROM_HOST &&
-            (drafter->under_grammar || drafter_configured(c, drafter->type)))
+            (drafter->with_prediction
+                 ? s->req->prediction != NULL
+                 : drafter->under_grammar || drafter_configured(c, drafter->type)))
             add_drafter(s, drafter->type);
     }
 }
@@ -124,6 +138,8 @@ static const char *why_no_drafter(const struct engine *e, const struct request *
 {
     if (e->config.n_drafters == 0)
         return "the server has no drafter";
+    if (req->params.spec.drafter == DRAFT_PREDICTION)
+        return "the request has no prediction";
     return req->format.json ? "under a JSON format only lookup can draft"
                             : "the server has no drafter of this kind";
 }
@@ -133,7 +149,8 @@ static void set_drafting(struct engine *e, struct seq *s)
     const struct speculative_params *r = &s->req->params.spec;
     const struct engine_config *c = &e->config;
     int32_t k_max = e->setup.k_max;
-    s->k_max = MIN(r->max >= 0 ? r->max : c->draft_max, k_max);
+    s->k_max = MIN(r->max >= 0 ? r->max : MAX(c->draft_max, c->draft_max_host), k_max);
+    s->k_max_model = MIN(r->max >= 0 ? r->max : c->draft_max, k_max);
     s->k_min = MIN(r->min >= 0 ? r->min : c->draft_min, s->k_max);
     s->k_fixed = MIN(r->fixed >= 0 ? r->fixed : c->draft_fixed, k_max);
     if (r->fixed < 0 && r->max >= 0) /* the request bounds the server's fixed K */
@@ -145,8 +162,12 @@ static void set_drafting(struct engine *e, struct seq *s)
         s->no_draft = why_no_drafter(e, s->req);
     else if (s->k_max == 0 || s->k_fixed == 0)
         s->no_draft = "the request or the server set K to 0";
+    if (!seq_drafts_from(s, DRAFT_FROM_HOST))
+        s->k_max = s->k_max_model;
     if (s->n_drafters == 0)
         s->k_fixed = s->k_max = s->k_min = 0;
+    if (e->pools && s->req->cache_salt)
+        s->pool = lookup_pool_of(e->pools, s->req->cache_salt);
     acceptance_init(&s->acceptance, may_share_evidence(s) ? &e->sched.acceptance : NULL);
 }
 
@@ -243,7 +264,14 @@ static void enter_prompt(struct engine *e, struct seq *s, const struct prepared 
         if (prompt->grammar)
             s->constraint = constraint_create(&e->constraints, prompt->grammar, &s->params,
                                               MAX(s->k_max, s->k_fixed));
-        seq_begin_drafts(s, e->setup.n_ctx);
+        s->prediction = prediction_ref(prompt->prediction);
+        s->about = (struct draft_text){
+            .n_ctx = e->setup.n_ctx,
+            .n_prompt = s->n_prompt,
+            .constraint = s->constraint,
+            .prediction = s->prediction,
+            .shared = may_look_at_others(s) ? s->pool : NULL,
+        };
         if (!can_draw(e, s))
             rc = fail(SPECD_EINVAL, err, sizeof err, "%s: all bans together leave no token to draw",
                       s->params.allowed ? "allowed_token_ids" : "logit_bias");
@@ -263,8 +291,14 @@ static void enter_prompt(struct engine *e, struct seq *s, const struct prepared 
 
 /* ---- preparing ------------------------------------------------------------------------------- */
 
+/* Clients take turns on the pool: who asks for one thing waits for no more than is on it and one
+ * prompt of each other client. */
+#define PREPARE_AT_ONCE 2
+#define PREPARE_WORK 1024 /* of any prompt, in bytes */
+
 struct preparation {
     uv_work_t work;
+    struct fair_item turn;
     struct engine *e;
     struct seq *s;
     struct prepared prompt;
@@ -273,6 +307,7 @@ struct preparation {
 };
 
 static void prepare(struct engine *e, struct seq *s);
+static void prepare_next(struct engine *e);
 
 /* What became of it, for the sequence it was made for or for one that shares it. */
 static void take_prompt(struct engine *e, struct seq *s, const struct preparation *p)
@@ -304,14 +339,11 @@ static void prepare_work(uv_work_t *work)
     p->rc = prepare_prompt(&p->e->prepare, p->s->req, &p->prompt, p->err, sizeof p->err);
 }
 
-/* The loop goes on from here as after any message. */
-static void on_prepared(uv_work_t *work, int status)
+static void end_preparation(struct preparation *p)
 {
-    struct preparation *p = work->data;
     struct engine *e = p->e;
     struct seq *s = p->s;
     bool ended = s->state == SEQ_DONE; /* meanwhile: it is out of the list, and freed here */
-    (void)status;                      /* never cancelled: the request's own flag ends it sooner */
     if (!ended)
         take_prompt(e, s, p);
     hand_on(e, s, p);
@@ -320,8 +352,37 @@ static void on_prepared(uv_work_t *work, int status)
         seq_free(s);
     prepared_free(&p->prompt);
     free(p);
+}
+
+/* The loop goes on from here as after any message. */
+static void on_prepared(uv_work_t *work, int status)
+{
+    struct preparation *p = work->data;
+    struct engine *e = p->e;
+    (void)status; /* never cancelled: the request's own flag ends it sooner */
+    end_preparation(p);
+    e->n_preparing--;
+    prepare_next(e);
     if (!uv_is_closing((uv_handle_t *)&e->wake))
         uv_async_send(&e->wake);
+}
+
+/* Fills the pool with those whose turn it is and who still want it. */
+static void prepare_next(struct engine *e)
+{
+    while (e->n_preparing < PREPARE_AT_ONCE && e->unprepared.n > 0) {
+        struct fair_item *turn = fair_take(&e->unprepared);
+        struct preparation *p =
+            (struct preparation *)((char *)turn - offsetof(struct preparation, turn));
+        if (p->s->state == SEQ_DONE) {
+            p->rc = SPECD_ECANCELED;
+            end_preparation(p);
+            continue;
+        }
+        e->n_preparing++;
+        int rc = uv_queue_work(&e->loop, &p->work, prepare_work, on_prepared);
+        ASSERT(rc == 0);
+    }
 }
 
 static void prepare(struct engine *e, struct seq *s)
@@ -332,8 +393,8 @@ static void prepare(struct engine *e, struct seq *s)
     p->s = s;
     s->parent = NULL;
     s->preparing_on_pool = true;
-    int rc = uv_queue_work(&e->loop, &p->work, prepare_work, on_prepared);
-    ASSERT(rc == 0);
+    fair_put(&e->unprepared, &p->turn, s->req->client, PREPARE_WORK + s->req->work);
+    prepare_next(e);
 }
 
 /* ---- choices of one prompt ------------------------------------------------------------------- */
@@ -361,6 +422,7 @@ static void begin_prompt(struct engine *e, struct seq *s)
         .n_ids = (size_t)parent->n_prompt,
         .bos_added = parent->bos_added,
         .grammar = parent->constraint ? constraint_grammar(parent->constraint) : NULL,
+        .prediction = parent->prediction,
     };
     if (parent->stats.n_generated > 0)
         s->parent = NULL;

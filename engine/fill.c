@@ -117,6 +117,7 @@ static int32_t propose(const struct sched *s, const struct seq *q, struct round_
         int32_t ids[SPECD_K_MAX], match = 0, n;
         if (d->source == DRAFT_FROM_MODEL) {
             n = q->draft_kv ? k_below(s, q, room, s->draft_ctx) : 0;
+            n = q->k_fixed < 0 ? MIN(n, q->k_max_model) : n;
         } else {
             n = d->propose(q->drafters[i].state, room, ids, &match);
             if (q->constraint)

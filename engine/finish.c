@@ -83,3 +83,9 @@ void seq_finish(struct engine *e, struct seq *s, enum finish_reason reason, int 
     seq_end(e, s, reason, error, message);
     pthread_mutex_unlock(&s->req->output.lock);
 }
+
+void seq_count_stalled(struct engine *e, struct seq *s, bool stalled)
+{
+    atomic_fetch_add(&e->n_stalled, (int)stalled - (int)s->stalled);
+    s->stalled = stalled;
+}

@@ -5,6 +5,7 @@
  * run, the device allocates nothing any more.
  */
 #include "engine_impl.h"
+#include "drafters/lookup_pool.h"
 #include "warmup.h"
 
 #include <stdio.h>
@@ -60,6 +61,28 @@ static int open_text(struct engine *e, char *err, size_t errlen)
     return 0;
 }
 
+static int open_draft_vocab(struct engine *e, char *err, size_t errlen)
+{
+    const struct engine_config *c = &e->config;
+    bool self = drafter_configured(c, DRAFT_SELF);
+    if (!self && !e->draft_file)
+        return 0;
+    const struct model *target = &e->target_file->model;
+    const struct model *draft = self ? target : &e->draft_file->model;
+    struct draft_vocab_source from = {
+        .vocab = &e->target_file->vocab,
+        .target = target,
+        .draft = draft,
+        .n_draft_layers = self ? c->n_self_layers : draft->n_layers,
+        .path = self ? c->model_path : c->draft_path,
+    };
+    int rc = draft_vocab_open(&e->draft_vocab, &from, c->draft_vocab, err, errlen);
+    if (rc == 0 && e->draft_vocab.base)
+        log_info("drafts are of %d of %u ids, and of a prompt's own", e->draft_vocab.n_base,
+                 MIN(target->n_vocab, draft->n_vocab));
+    return rc;
+}
+
 static int open_models(struct engine *e, char *err, size_t errlen)
 {
     int rc = model_file_open(&e->target_file, e->config.model_path, err, errlen);
@@ -67,6 +90,8 @@ static int open_models(struct engine *e, char *err, size_t errlen)
         rc = open_draft(e, err, errlen);
     if (rc == 0)
         rc = open_text(e, err, errlen);
+    if (rc == 0)
+        rc = open_draft_vocab(e, err, errlen);
     return rc;
 }
 
@@ -76,6 +101,10 @@ static int fill_setup(struct engine *e, char *err, size_t errlen)
 {
     const struct engine_config *c = &e->config;
     const struct model *target = &e->target_file->model;
+    int k_max = MAX(MAX(c->draft_max, c->draft_max_host), c->draft_fixed);
+    if (target->n_ctx < 2)
+        return fail(SPECD_EFILE, err, errlen, "%s: a context length of %u leaves no room to answer",
+                    c->model_path, target->n_ctx);
     if (c->n_ctx > 0 && (uint32_t)c->n_ctx > target->n_ctx)
         log_warn("--ctx-size %d is beyond the %u positions the model was trained for", c->n_ctx,
                  target->n_ctx);
@@ -97,8 +126,10 @@ static int fill_setup(struct engine *e, char *err, size_t errlen)
         .n_slots = c->n_slots,
         .n_ctx = c->n_ctx > 0 ? c->n_ctx : (int)target->n_ctx,
         .max_rows = c->max_rows,
-        .k_max = c->n_drafters > 0 ? MIN(MAX(c->draft_max, c->draft_fixed), SPECD_K_MAX) : 0,
+        .k_max = c->n_drafters > 0 ? MIN(k_max, SPECD_K_MAX) : 0,
+        .k_draft = MAX(c->draft_max, c->draft_fixed),
         .threads = c->threads,
+        .trims_draft = e->draft_vocab.base != NULL,
         .reproducible = c->reproducible,
         .eager = c->eager,
     };
@@ -316,6 +347,9 @@ int engine_load(struct engine *e, char *err, size_t errlen)
         rc = open_device(e, &n_blocks, err, errlen);
     if (rc != 0)
         return rc;
+    e->prepare.n_prediction = e->setup.k_max > 0 ? e->setup.n_ctx : 0;
+    if (e->config.lookup_shared && e->setup.k_max > 0)
+        e->pools = lookup_pools_create();
     e->kv = kv_create(n_blocks);
     e->cost = xcalloc(1, sizeof *e->cost);
     sched_init(&e->sched, e->kv, e->cost);
@@ -327,6 +361,7 @@ int engine_load(struct engine *e, char *err, size_t errlen)
     else if (e->setup.n_self_layers > 0)
         e->sched.draft_ctx = e->setup.n_ctx;
     e->sched.synthetic_acceptance = e->config.synthetic_acceptance;
+    e->prepare.max_ids = (size_t)e->setup.n_ctx;
     fill_info(e, n_blocks);
     return warmup_measure(e, err, errlen);
 }
@@ -335,9 +370,12 @@ void engine_unload(struct engine *e)
 {
     if (e->dev)
         e->ops->close(e->dev);
+    lookup_pools_free(e->pools);
     kv_free(e->kv);
     free(e->cost);
+    fair_clear(&e->unprepared);
     constraint_tables_fini(&e->constraints);
+    draft_vocab_free(&e->draft_vocab);
     grammar_cache_free(e->prepare.grammars);
     chat_template_free(e->chat);
     tokenizer_free(e->tokenizer);

@@ -52,11 +52,14 @@ static unsigned chat_flags(const struct vocab *v, const struct buf *text)
 }
 
 static int encode(const struct prepare_tables *t, const struct request *req, const char *text,
-                  size_t len, unsigned flags, struct prepared *out)
+                  size_t len, unsigned flags, struct prepared *out, char *err, size_t errlen)
 {
     const struct vocab *v = tokenizer_vocab(t->tokenizer);
-    int rc =
-        tokenizer_encode(t->tokenizer, text, len, flags, &req->cancelled, &out->ids, &out->n_ids);
+    struct encode_bounds bounds = {&req->cancelled, t->max_ids};
+    int rc = tokenizer_encode(t->tokenizer, text, len, flags, &bounds, &out->ids, &out->n_ids);
+    if (rc == SPECD_ECONTEXT)
+        fail(rc, err, errlen, "%s: more than %zu tokens: no room in the context for an answer",
+             req->kind == PROMPT_CHAT ? "messages" : "prompt", t->max_ids);
     out->bos_added = rc == 0 && flags & ENCODE_BOS && v->add_bos && v->bos >= 0;
     return rc;
 }
@@ -67,12 +70,13 @@ static int prepare_ids(const struct prepare_tables *t, const struct request *req
     if (req->kind == PROMPT_TOKENS)
         return copy_ids(t->tokenizer, req, out, err, errlen);
     if (req->kind == PROMPT_TEXT)
-        return encode(t, req, req->prompt, req->prompt_len, ENCODE_BOS | ENCODE_SPECIAL, out);
+        return encode(t, req, req->prompt, req->prompt_len, ENCODE_BOS | ENCODE_SPECIAL, out, err,
+                      errlen);
     struct buf text = {0};
     int rc = prepare_chat(t, req, &text, err, errlen);
     if (rc == 0)
         rc = encode(t, req, text.data ? text.data : "", text.len,
-                    chat_flags(tokenizer_vocab(t->tokenizer), &text), out);
+                    chat_flags(tokenizer_vocab(t->tokenizer), &text), out, err, errlen);
     buf_free(&text);
     return rc;
 }
@@ -85,16 +89,37 @@ static int prepare_grammar(const struct prepare_tables *t, const struct request 
     return rc == 0 ? 0 : fail(rc, err, errlen, "%s: %s", req->format.field, why);
 }
 
+/* Control tokens count as such: a call's may stand in it. An answer is no longer than the context,
+ * and what is beyond can't be drafted. */
+static int prepare_prediction(const struct prepare_tables *t, const struct request *req,
+                              struct prepared *out)
+{
+    struct encode_bounds bounds = {.cancel = &req->cancelled};
+    int32_t *ids = NULL;
+    size_t n = 0;
+    int rc = tokenizer_encode(t->tokenizer, req->prediction, req->prediction_len, ENCODE_SPECIAL,
+                              &bounds, &ids, &n);
+    if (rc == 0)
+        out->prediction = prediction_create(ids, (int32_t)MIN(n, (size_t)t->n_prediction));
+    free(ids);
+    return rc;
+}
+
 int prepare_prompt(const struct prepare_tables *t, const struct request *req, struct prepared *out,
                    char *err, size_t errlen)
 {
     *out = (struct prepared){0};
     int rc = req->format.json ? prepare_grammar(t, req, out, err, errlen) : 0;
-    return rc == 0 ? prepare_ids(t, req, out, err, errlen) : rc;
+    if (rc == 0)
+        rc = prepare_ids(t, req, out, err, errlen);
+    if (rc == 0 && req->prediction && req->params.spec.enabled && t->n_prediction > 0)
+        rc = prepare_prediction(t, req, out);
+    return rc;
 }
 
 void prepared_free(struct prepared *p)
 {
     free(p->ids);
     grammar_unref(p->grammar);
+    prediction_unref(p->prediction);
 }

@@ -9,6 +9,7 @@
 #ifndef SPECD_PREPARE_H
 #define SPECD_PREPARE_H
 
+#include "drafters/prediction.h"
 #include "grammar/cache.h"
 #include "specd/request.h"
 #include "text/chat.h"
@@ -18,17 +19,20 @@ struct prepare_tables {
     const struct tokenizer *tokenizer;
     const struct chat_template *chat; /* NULL: the model has none */
     struct grammar_cache *grammars;
+    size_t max_ids; /* a prompt that has more can't be used, and is not prepared to its end */
+    int32_t n_prediction; /* tokens of a prediction that are of use; 0: none, as nothing drafts */
 };
 
 struct prepared {
     int32_t *ids; /* malloc'd */
     size_t n_ids;
-    bool bos_added;          /* the first is a BOS that the text does not spell */
-    struct grammar *grammar; /* of the answer: a reference, or NULL */
+    bool bos_added;                /* the first is a BOS that the text does not spell */
+    struct grammar *grammar;       /* of the answer: a reference, or NULL */
+    struct prediction *prediction; /* likewise */
 };
 void prepared_free(struct prepared *p);
 
-/* EINVAL names the field; ECANCELED when req->cancelled became true. */
+/* EINVAL and ECONTEXT name the field; ECANCELED when req->cancelled became true. */
 int prepare_prompt(const struct prepare_tables *t, const struct request *req, struct prepared *out,
                    char *err, size_t errlen);
 

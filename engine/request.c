@@ -54,6 +54,7 @@ void request_unref(struct request *req)
     free(req->params.bias);
     free(req->params.allowed_ids);
     free(req->cache_salt);
+    free(req->prediction_text);
     buf_free(&req->storage);
     buf_free(&req->output.text);
     free(req->output.tokens);

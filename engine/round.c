@@ -8,12 +8,7 @@
  */
 #include "round.h"
 
-#define TRY(call)         \
-    do {                  \
-        int rc_ = (call); \
-        if (rc_ != 0)     \
-            return rc_;   \
-    } while (0)
+#include "specd/util.h"
 
 static bool has_chunks(const struct round *r, enum model_role role)
 {

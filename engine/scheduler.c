@@ -157,6 +157,7 @@ static bool admit_one(struct sched *s, struct seq *q, uint64_t now)
     int32_t slot = free_slot(s);
     if (slot < 0 || !take_blocks(s, q))
         return false;
+    seq_begin_drafts(q);
     s->slots[slot] = q;
     s->n_running++;
     q->state = SEQ_RUNNING;

@@ -1,5 +1,8 @@
 #include "seq.h"
 
+#include "drafters/lookup_pool.h"
+#include "drafters/prediction.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +26,8 @@ void seq_free(struct seq *s)
         if (s->drafters[i].state && s->drafters[i].drafter->forget)
             s->drafters[i].drafter->forget(s->drafters[i].state);
     }
+    prediction_unref(s->prediction);
+    lookup_pool_unref(s->pool);
     constraint_free(s->constraint);
     stop_matcher_free(s->stop);
     buf_free(&s->pending);
@@ -52,12 +57,15 @@ void seq_set_prompt(struct seq *s, const int32_t *ids, int32_t n)
     s->stats.n_prompt = n;
 }
 
-void seq_begin_drafts(struct seq *s, int32_t n_ctx)
+void seq_begin_drafts(struct seq *s)
 {
+    if (s->drafts_begun)
+        return;
+    s->drafts_begun = true;
     for (int i = 0; i < s->n_drafters; i++) {
         const struct drafter *d = s->drafters[i].drafter;
         if (d->begin)
-            s->drafters[i].state = d->begin(n_ctx, s->constraint);
+            s->drafters[i].state = d->begin(&s->about);
         if (d->observe)
             d->observe(s->drafters[i].state, s->tokens, s->len);
     }

@@ -70,7 +70,11 @@ struct seq {
         void *state;         /* of begin; NULL where it has none */
     } drafters[DRAFT_TYPES]; /* this request's, in order */
     int n_drafters;
-    int32_t k_min, k_max, k_fixed; /* k_fixed -1: adapt */
+    int32_t k_min, k_max, k_max_model, k_fixed; /* k_max_model: of models; k_fixed -1: adapt */
+    struct draft_text about;                    /* what its drafters begin with */
+    bool drafts_begun;
+    struct prediction *prediction; /* of its answer: a reference, or NULL */
+    struct lookup_pool *pool;      /* where its output goes (--lookup-shared): likewise */
     struct acceptance acceptance;
     bool used[DRAFT_TYPES]; /* drafters whose tokens were verified */
     const char *no_draft;   /* why there are no drafters; static string or NULL */
@@ -82,7 +86,8 @@ struct seq {
     struct stop_matcher *stop; /* NULL without stop strings */
     struct buf pending;        /* decoded and not yet released */
     size_t released;           /* bytes released so far */
-    bool preparing_on_pool;    /* a work request refers to this sequence */
+    bool preparing_on_pool;    /* a preparation refers to it: waiting for the pool, or on it */
+    bool stalled;              /* counts as such: STALLED, or ended in that state */
 
     /* clocks: clock_ns, 0 = not yet */
     uint64_t t_arrived, t_admitted, t_prompt_done, t_first, t_last, t_deadline;
@@ -95,8 +100,9 @@ void seq_free(struct seq *s);             /* drops it */
 
 /* Makes ids[0..n) the prompt; copies. */
 void seq_set_prompt(struct seq *s, const int32_t *ids, int32_t n);
-/* Gives its drafters their state and the text so far. */
-void seq_begin_drafts(struct seq *s, int32_t n_ctx);
+/* Gives its drafters their state and the text so far, once: when it gets a slot, so that what waits
+ * holds no more than its tokens. */
+void seq_begin_drafts(struct seq *s);
 /* Committed tokens; drafters that have begun see them, too. */
 void seq_append(struct seq *s, const int32_t *ids, int32_t n);
 /* Whether a drafter of this kind is among its own. DRAFT_FROM_MODEL: the draft's KV matters. */

@@ -26,7 +26,8 @@ void stats_observe(struct engine_histogram *h, uint64_t ns)
 void stats_publish(struct engine *e)
 {
     e->stats.running = e->sched.n_running;
-    e->stats.waiting = atomic_load(&e->n_live) - e->sched.n_running;
+    e->stats.stalled = atomic_load(&e->n_stalled);
+    e->stats.waiting = atomic_load(&e->n_live) - e->sched.n_running - e->stats.stalled;
     e->stats.blocks_used = kv_n_used(e->kv);
     e->stats.blocks_total = kv_n_blocks(e->kv);
     e->stats.cache_queries = e->sched.cache_queries;

@@ -19,6 +19,8 @@ static void cost_key(const struct engine *e, char *out, size_t cap)
     uint64_t draft = e->draft_file ? e->draft_file->fingerprint : 0;
     for (uint32_t i = 0; i < s->n_self_layers; i++)
         draft = draft * 257 + s->self_layers[i] + 1;
+    for (int32_t i = 0; e->draft_vocab.base && i < mask_words(e->draft_vocab.n_vocab); i++)
+        draft = (draft ^ e->draft_vocab.base[i]) * 1099511628211u;
     snprintf(out, cap, "v2 %s %s t%d model %016llx draft %016llx w%d,%d kv%d slots %d k %d%s",
              e->ops->name, e->device_info.name, s->threads,
              (unsigned long long)e->target_file->fingerprint, (unsigned long long)draft,
@@ -90,6 +92,7 @@ static int set_slot(struct warmup *w, int32_t slot, bool prefilled)
         .limit = w->limit,
         .rows = {prefilled ? len - 1 : 0, prefilled && e->sched.draft_ctx > 0 ? len - 1 : 0},
     };
+    config.params.draft_ids = draft_vocab_of(&e->draft_vocab, tokens, len);
     int rc = e->ops->slot_set(e->dev, slot, &config);
     if (rc == 0)
         rc = e->ops->slot_blocks(e->dev, slot, 0, w->per_seq, w->blocks + slot * w->per_seq);

@@ -15,7 +15,7 @@
 
 void access_init(struct access_log *a)
 {
-    *a = (struct access_log){.fd = -1};
+    *a = (struct access_log){.lines.fd = -1};
     pthread_mutex_init(&a->lock, NULL);
 }
 
@@ -25,20 +25,19 @@ int access_open(int *fd, const char *path, char *err, size_t errlen)
     if (!path)
         return 0;
     if (strcmp(path, "-") == 0)
-        *fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
+        *fd = lines_dup(STDOUT_FILENO);
     else
-        *fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+        *fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
     if (*fd < 0)
-        return fail(SPECD_EFILE, err, errlen, "access-log: %s: %s", path, strerror(errno));
+        return fail(SPECD_EFILE, err, errlen, "access-log: %s: %s", path,
+                    errno == ENXIO ? "nobody reads it" : strerror(errno));
     return 0;
 }
 
 void access_replace(struct access_log *a, int fd, bool json)
 {
     pthread_mutex_lock(&a->lock);
-    if (a->fd >= 0)
-        close(a->fd);
-    a->fd = fd;
+    lines_use(&a->lines, fd);
     a->json = json;
     pthread_mutex_unlock(&a->lock);
 }
@@ -47,6 +46,14 @@ void access_free(struct access_log *a)
 {
     access_replace(a, -1, false);
     pthread_mutex_destroy(&a->lock);
+}
+
+uint64_t access_dropped(struct access_log *a)
+{
+    pthread_mutex_lock(&a->lock);
+    uint64_t n = a->lines.dropped;
+    pthread_mutex_unlock(&a->lock);
+    return n;
 }
 
 /* ---- lines */
@@ -118,19 +125,32 @@ static void write_json(const struct entry *e, struct buf *out)
     json_lit(out, "}\n");
 }
 
+/* Once when it begins, once when it is over. */
+static void tell_dropped(struct access_log *a)
+{
+    uint64_t dropped = a->lines.dropped;
+    if (!a->dropping && dropped > a->told)
+        log_warn("access-log: lines are dropped: its reader stands still, or its disk is full");
+    if (a->dropping && a->lines.n_kept == 0) {
+        log_warn("access-log: %llu lines were dropped", (unsigned long long)(dropped - a->told));
+        a->told = dropped;
+    }
+    a->dropping = dropped > a->told;
+}
+
 void access_write(struct access_log *a, const struct exchange *ex, bool complete)
 {
     struct buf line = {0};
     pthread_mutex_lock(&a->lock);
-    if (a->fd >= 0) {
+    if (a->lines.fd >= 0) {
         struct entry e = {.ex = ex, .complete = complete};
         e.total_ms = ms_since(ex->started_ns, clock_ns());
         if (ex->work && ex->work_type->tally)
             ex->work_type->tally(ex->work, &e.tally);
         e.first_ms = ms_since(ex->started_ns, e.tally.first_ns);
         (a->json ? write_json : write_text)(&e, &line);
-        ssize_t n = write(a->fd, line.data, line.len);
-        (void)n; /* a full disk must not stop the server */
+        lines_put(&a->lines, line.data, line.len);
+        tell_dropped(a);
     }
     pthread_mutex_unlock(&a->lock);
     buf_free(&line);

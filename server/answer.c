@@ -13,6 +13,11 @@
 #include <sys/random.h>
 #include <time.h>
 
+/* Of an answer in memory and as JSON: a token with its text, a log-probability with its token's. */
+#define TOKEN_BYTES 16
+#define ENTRY_BYTES 32
+#define SCHEMA_WORK 8 /* a byte of a schema takes as long to prepare as so many of a prompt */
+
 static void answer_free(void *work)
 {
     struct answer *a = work;
@@ -150,12 +155,50 @@ static bool is_ready(void *arg)
     return n_finished == a->n_choices;
 }
 
+/* ---- an answer in one piece: a long one is written beside the HTTP thread */
+
+static const struct work_type answer_work;
+
+#define WRITE_AT_ONCE 20000 /* tokens and their alternatives; some ten milliseconds */
+
+static int write_job(struct job *job)
+{
+    struct answer *a = job->arg;
+    a->format->body(a, &job->body);
+    return 0;
+}
+
+static enum MHD_Result written(struct job *job)
+{
+    struct exchange *ex = job->exchange;
+    struct buf body = job->body;
+    job->body = (struct buf){0};
+    ex->work = job_finish(job);
+    ex->work_type = &answer_work;
+    return respond_json(ex, 200, &body);
+}
+
 static enum MHD_Result respond_whole(struct answer *a)
 {
     struct buf body = {0};
+    uint64_t entries = 0;
+    for (int i = 0; i < a->n_choices; i++) {
+        const struct request *req = a->choices[i].req;
+        entries += (req->output.n_tokens + req->output.echo.n_tokens) *
+                   (uint64_t)(2 + req->params.n_logprobs);
+    }
+    if (entries > WRITE_AT_ONCE)
+        return job_start(a->exchange, &(struct job){.run = write_job,
+                                                    .then = written,
+                                                    .free_arg = answer_free,
+                                                    .arg = a,
+                                                    .cost = entries * ENTRY_BYTES,
+                                                    .must = true});
     a->format->body(a, &body);
     return respond_json(a->exchange, 200, &body);
 }
+
+/* ---- until there is something to say */
 
 static uint64_t headers_due(const struct answer *a)
 {
@@ -188,6 +231,8 @@ static int submit(struct answer *a, struct choice *c)
     req->client_fd = fcntl(ex->peer->fd, F_DUPFD_CLOEXEC, 0);
     if (req->client_fd < 0) /* without it a client's going away would not be noticed */
         return errno == EMFILE || errno == ENFILE ? SPECD_EBUSY : SPECD_EINTERNAL;
+    req->client = ex->client->id;
+    req->work = ex->received * (req->format.json ? SCHEMA_WORK : 1);
     req->on_output = on_output;
     req->on_output_arg = c;
     exchange_ref(ex);
@@ -283,12 +328,44 @@ static int prepare(struct answer *a, const struct buf *body, struct api_error *e
     return rc;
 }
 
+/* What the answer may hold at most, about: tokens and their text, log-probabilities with theirs. */
+static size_t bytes_at_most(const struct answer *a)
+{
+    uint64_t bytes = 0, n_ctx = a->call.info->n_ctx;
+    for (int i = 0; i < a->n_choices; i++) {
+        const struct request *req = a->choices[i].req;
+        const struct request_params *p = &req->params;
+        uint64_t tokens = p->max_tokens >= 0 ? (uint64_t)p->max_tokens : n_ctx;
+        if (p->echo)
+            tokens += req->kind == PROMPT_TOKENS ? req->n_prompt_ids : req->prompt_len;
+        bytes += MIN(tokens, n_ctx) * (TOKEN_BYTES + ENTRY_BYTES * (uint64_t)(1 + p->n_logprobs));
+    }
+    return (size_t)bytes;
+}
+
+/* HTTP thread. Counts what the answer may hold; 0, or the error. */
+static int charge(const struct answer *a, struct api_error *e)
+{
+    struct exchange *ex = a->exchange;
+    size_t bytes = bytes_at_most(a);
+    if (clients_charge(ex, bytes))
+        return 0;
+    if (bytes <= clients_share(ex))
+        return api_fail(e, SPECD_EBUSY, NULL,
+                        "requests of this client hold too much memory: try again later");
+    return api_fail(e, SPECD_EINVAL, a->call.n > 1 ? "n" : "max_tokens",
+                    "'%s': the answer may take %zu MiB, and a client gets %zu (--request-memory)",
+                    a->call.n > 1 ? "n" : "max_tokens", bytes >> 20, clients_share(ex) >> 20);
+}
+
 /* HTTP thread. From here on a is the work of its exchange. */
-static enum MHD_Result begin(struct answer *a, int rc, const struct api_error *e)
+static enum MHD_Result begin(struct answer *a, int rc, struct api_error *e)
 {
     struct exchange *ex = a->exchange;
     ex->work = a;
     ex->work_type = &answer_work;
+    if (rc == 0)
+        rc = charge(a, e);
     if (rc < 0)
         return respond_error(ex, e);
     rc = submit_all(a);

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define KEY_HASH_BYTES 32
 
@@ -25,7 +26,8 @@ struct auth {
     struct keys keys;
 };
 
-/* path and key may be NULL. SPECD_EFILE when the file can't be read or holds no key. */
+/* path and key may be NULL. SPECD_EFILE when the file can't be read or holds no key, or a line that
+ * is none; SPECD_EINVAL for such a key. */
 int keys_load(struct keys *k, const char *path, const char *key, char *err, size_t errlen);
 void keys_free(struct keys *k);
 
@@ -35,9 +37,11 @@ void auth_replace(struct auth *a, struct keys *k);
 void auth_free(struct auth *a);
 /* Would it be open to all without a file? */
 bool auth_needs_file(struct auth *a);
+bool auth_is_open(struct auth *a); /* no keys are configured */
 
 /* authorization is the header's value ("Bearer KEY"), x_api_key the other header's; NULL when not
- * sent. True when no keys are configured. */
-bool auth_check(struct auth *a, const char *authorization, const char *x_api_key);
+ * sent. True when no keys are configured; *client is left as it was then, else it tells the keys
+ * apart. */
+bool auth_check(struct auth *a, const char *authorization, const char *x_api_key, uint64_t *client);
 
 #endif

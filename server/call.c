@@ -1,4 +1,4 @@
-#include "call.h"
+#include "call_values.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -88,6 +88,7 @@ void call_drop_document(struct call *c)
     c->doc = NULL;
     c->params.n_stops = 0;
     c->cache_salt = NULL;
+    c->prediction = NULL;
     c->tools = c->kwargs = c->format.schema = NULL;
     c->tool_name = NULL;
     c->schema_owner = NULL;
@@ -127,6 +128,19 @@ static void *copy_array(const void *from, size_t n, size_t size)
     return to;
 }
 
+static void build_prediction(const struct call *c, struct request *req)
+{
+    struct buf text = {0};
+    if (req->schema_owner) {
+        req->prediction = req->schema_owner->prediction;
+        req->prediction_len = req->schema_owner->prediction_len;
+    } else if (c->prediction) {
+        prediction_text(c->prediction, &text);
+        req->prediction_len = text.len;
+        req->prediction = req->prediction_text = buf_take(&text);
+    }
+}
+
 struct request *call_request(const struct call *c, size_t i, int choice)
 {
     const struct prompt *p = &c->prompts[i];
@@ -143,6 +157,7 @@ struct request *call_request(const struct call *c, size_t i, int choice)
     if (c->cache_salt)
         req->cache_salt = xstrdup(c->cache_salt);
     call_build_format(c, req);
+    build_prediction(c, req);
     add_stops(req, stops);
     if (p->kind == PROMPT_TOKENS) {
         req->prompt_ids = copy_array(p->ids, p->n_ids, sizeof *p->ids);

@@ -43,6 +43,7 @@ struct call {
     bool return_tokens, timings_per_token, logprobs;
     int32_t n, top_logprobs, n_probs;
     const char *cache_salt;
+    const struct json *prediction; /* its content: a string or text parts, or NULL */
     struct {
         bool json;                 /* the answer must be JSON */
         const struct json *schema; /* that it follows, or NULL; of the document */

@@ -53,8 +53,10 @@ static const struct field spec_fields[] = {
     {.name = "drafter",
      .kind = FIELD_ENUM,
      .offset = AT(params.spec.drafter),
-     .values = "default" SPECD_DRAFTERS_DEVICE(DRAFTER_VALUE) SPECD_DRAFTERS_HOST(DRAFTER_VALUE),
-     .about = "one of the server's drafters alone; `default` is its list"},
+     .values = "default" SPECD_DRAFTERS_DEVICE(DRAFTER_VALUE) SPECD_DRAFTERS_HOST(DRAFTER_VALUE)
+         SPECD_DRAFTERS_REQUEST(DRAFTER_VALUE),
+     .about = "one of the server's drafters alone, or the request's `prediction`; `default` is the "
+              "prediction, then the server's list"},
     {BOOLEAN("trace", params.spec.trace),
      .about =
          "each chunk says `\"speculative\":{\"drafted\":…,\"k\":…}`: was the token drafted, and "
@@ -141,6 +143,15 @@ static const struct field call_fields[] = {
     {CUSTOM("cache_salt", parse_salt), .fallback = "none", .range = "1 … 256 bytes",
      .about = "only requests with the same salt share cached prompts",
      .schema = STRING_SCHEMA ",\"minLength\":1,\"maxLength\":256"},
+    {CUSTOM("prediction", parse_prediction), .fallback = "none",
+     .range = "`{\"type\":\"content\",\"content\":…}`, a string or a list of text parts",
+     .about = "a text that the answer is expected to be, mostly: it is [drafted](#prediction), and "
+              "changes nothing else",
+     .schema = OBJECT_SCHEMA
+         ",\"required\":[\"type\",\"content\"],\"properties\":{\"type\":{\"const\":\"content\"},"
+         "\"content\":{\"anyOf\":[{" STRING_SCHEMA "},{\"type\":\"array\",\"items\":{" OBJECT_SCHEMA
+         ",\"required\":[\"type\",\"text\"],\"properties\":{\"type\":{\"const\":\"text\"},\"text\":{"
+         STRING_SCHEMA "}}}}]}}"},
     {CUSTOM("model", parse_text), .fallback = "", .range = "any string", .about = "not used",
      .schema = STRING_SCHEMA},
     {CUSTOM("user", parse_text), .fallback = "", .range = "any string", .about = "not used",

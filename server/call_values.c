@@ -161,6 +161,49 @@ int parse_salt(void *into, const char *name, const struct json *v, struct api_er
     return 0;
 }
 
+static bool is_string(const struct json *v)
+{
+    return v && json_type(v) == JSON_STRING;
+}
+
+static bool is_text_part(const struct json *v)
+{
+    return json_type(v) == JSON_OBJECT && is_string(json_get(v, "type")) &&
+           strcmp(json_string(json_get(v, "type")), "text") == 0 && is_string(json_get(v, "text"));
+}
+
+/* OpenAI's {"type":"content","content":...}. */
+int parse_prediction(void *into, const char *name, const struct json *v, struct api_error *e)
+{
+    bool object = json_type(v) == JSON_OBJECT;
+    const struct json *type = object ? json_get(v, "type") : NULL;
+    const struct json *content = object ? json_get(v, "content") : NULL;
+    if (!is_string(type) || strcmp(json_string(type), "content") != 0)
+        return api_fail(e, SPECD_EINVAL, name,
+                        "'%s' must be an object with \"type\":\"content\" and a \"content\"", name);
+    bool parts = content && json_type(content) == JSON_ARRAY, good = parts || is_string(content);
+    for (const struct json *m = parts ? json_first(content) : NULL; m; m = json_next(m))
+        good = good && is_text_part(m);
+    if (!good)
+        return api_fail(
+            e, SPECD_EINVAL, name,
+            "'%s.content' must be a string or a list of {\"type\":\"text\",\"text\":...}", name);
+    ((struct call *)into)->prediction = content;
+    return 0;
+}
+
+void prediction_text(const struct json *content, struct buf *out)
+{
+    if (json_type(content) == JSON_STRING) {
+        buf_puts(out, json_string(content));
+        return;
+    }
+    for (const struct json *m = json_first(content); m; m = json_next(m)) {
+        buf_puts(out, json_string(json_get(m, "text")));
+        buf_puts(out, json_next(m) ? "\n" : "");
+    }
+}
+
 int parse_text(void *into, const char *name, const struct json *v, struct api_error *e)
 {
     (void)into;

@@ -10,12 +10,15 @@
 #include "call.h"
 
 field_parse parse_text, parse_max_tokens, parse_seed, parse_stop, parse_stop_ids, parse_allowed,
-    parse_bias, parse_salt, parse_tools, parse_kwargs;
+    parse_bias, parse_salt, parse_prediction, parse_tools, parse_kwargs;
 field_parse parse_nothing; /* read elsewhere */
 
 /* ---- call_format.c */
 field_parse parse_format, parse_schema, parse_tool_choice;
 field_parse parse_grammar; /* known, and refused */
+
+/* The text of a prediction's content, its parts joined by line ends as those of a message. */
+void prediction_text(const struct json *content, struct buf *out);
 
 field_write write_max_tokens, write_seed, write_stop;
 

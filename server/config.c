@@ -13,6 +13,7 @@
 
 #define DEFAULT_MODEL "SmolLM2-135M-Instruct.Q4_1.gguf"
 #define PER_IP_LEAST 256 /* unless told otherwise */
+#define BODIES_KEPT 64   /* largest bodies in --request-memory, unless told otherwise */
 #define FILE_BYTES_MAX (1 << 20)
 
 struct loader {
@@ -145,30 +146,18 @@ static void read_environment(struct loader *l, char **environment)
             warn_unknown(*v, len);
         } else if (!is_given(l, o)) {
             env_name(o, where, sizeof where);
-            give(l, o, equals + 1, FROM_ENV, where);
+            size_t n = strlen(equals + 1);
+            const char *text = equals + 1;
+            text_trim(&text, &n); /* a mounted secret ends in a line end */
+            char *value = xstrndup(text, n);
+            give(l, o, value, FROM_ENV, where);
+            wipe(value);
+            free(value);
         }
     }
 }
 
 /* ---- file */
-
-static int read_text(const char *path, struct buf *out, char *err, size_t errlen)
-{
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return fail(SPECD_EFILE, err, errlen, "%s: %s", path, strerror(errno));
-    char block[4096];
-    size_t n;
-    while ((n = fread(block, 1, sizeof block, f)) > 0 && out->len <= FILE_BYTES_MAX)
-        buf_add(out, block, n);
-    bool ok = !ferror(f) && out->len <= FILE_BYTES_MAX;
-    fclose(f);
-    if (!ok)
-        return fail(SPECD_EFILE, err, errlen, "%s: unreadable, or larger than %d bytes", path,
-                    FILE_BYTES_MAX);
-    buf_add(out, "", 0);
-    return 0;
-}
 
 /* Numbers and booleans as the text that the command line would have. */
 static bool member_text(const struct json *m, char *out, size_t cap)
@@ -231,7 +220,7 @@ static int read_file(struct loader *l)
     struct buf text = {0};
     if (!path)
         return 0;
-    int rc = read_text(path, &text, l->err, l->errlen) < 0 ? SPECD_EINVAL : 0;
+    int rc = file_read(path, FILE_BYTES_MAX, &text, l->err, l->errlen) < 0 ? SPECD_EINVAL : 0;
     if (rc == 0)
         rc = read_members(l, path, &text);
     buf_free(&text);
@@ -258,6 +247,9 @@ static int apply(struct loader *l, struct config *c)
 static int check_together(struct config *c, char *err, size_t errlen)
 {
     struct engine_config *e = &c->engine;
+    bool bounded = e->draft_max >= 0;
+    e->draft_max_host = MIN(bounded ? e->draft_max : DRAFT_MAX_HOST, SPECD_K_MAX);
+    e->draft_max = MIN(bounded ? e->draft_max : DRAFT_MAX_MODEL, SPECD_K_MAX);
     if (e->draft_min > e->draft_max)
         return fail(SPECD_EINVAL, err, errlen, "--draft-min %d is above --draft-max %d",
                     e->draft_min, e->draft_max);
@@ -268,6 +260,11 @@ static int check_together(struct config *c, char *err, size_t errlen)
     e->model_path = c->model;
     e->alias = c->alias;
     e->request_timeout_ms = c->request_timeout_ms;
+    if (c->request_memory == 0)
+        c->request_memory = BODIES_KEPT * c->max_body;
+    if (c->request_memory / 2 < c->max_body)
+        return fail(SPECD_EINVAL, err, errlen,
+                    "--request-memory: half of it must hold a body of --max-body");
     if (c->max_connections_per_ip < 0)
         c->max_connections_per_ip = MAX(PER_IP_LEAST, c->max_connections / 4 * 3);
     return 0;
@@ -278,7 +275,7 @@ int config_load(struct config *c, int argc, char **argv, char **environment, cha
 {
     struct loader l = {xcalloc(n_options, sizeof(struct setting)), err, errlen};
     c->settings = l.given;
-    c->engine.draft_fixed = c->max_connections_per_ip = -1;
+    c->engine.draft_max = c->engine.draft_fixed = c->max_connections_per_ip = -1;
     c->engine.synthetic_acceptance = -1;
     int rc = read_arguments(&l, argc, argv);
     if (rc == 0) {
@@ -331,7 +328,7 @@ int config_resolve(struct config *c, char *err, size_t errlen)
     }
     if (c->chat_template_file) {
         struct buf text = {0};
-        rc = read_text(c->chat_template_file, &text, err, errlen);
+        rc = file_read(c->chat_template_file, FILE_BYTES_MAX, &text, err, errlen);
         c->engine.chat_template = c->chat_template = buf_take(&text);
     }
     return rc;

@@ -34,10 +34,10 @@ struct config {
 
     char *host; /* a name, an address, or unix:PATH */
     int32_t port;
-    char *api_key_file, *api_key, *alias, *cors_origin;
+    char *api_key_file, *api_key, *alias, *cors_origin, *allowed_host, *trusted_proxy;
     int32_t request_timeout_ms, drain_timeout_ms, hang_timeout_ms;
     int32_t header_timeout_ms, body_timeout_ms, idle_timeout_ms, ping_ms;
-    uint64_t max_body;
+    uint64_t max_body, request_memory;
     int32_t max_connections, max_connections_per_ip; /* 0: any number */
     char *access_log, *tls_cert, *tls_key;
     bool no_ui, no_metrics, no_vllm_metrics, no_seccomp;

@@ -34,14 +34,12 @@ void exchange_unref(struct exchange *ex)
 
 void exchange_drop_body(struct exchange *ex)
 {
-    ex->server->body_bytes -= ex->body.len;
     buf_free(&ex->body);
 }
 
 struct buf exchange_take_body(struct exchange *ex)
 {
     struct buf body = ex->body;
-    ex->server->body_bytes -= body.len;
     ex->body = (struct buf){0};
     return body;
 }
@@ -51,6 +49,7 @@ void exchange_detach(struct exchange *ex)
     if (ex->work)
         ex->work_type->abandon(ex->work);
     exchange_drop_body(ex);
+    clients_leave(ex);
     pthread_mutex_lock(&ex->lock);
     ex->conn = NULL;
     ex->suspended = false;

@@ -42,14 +42,18 @@ struct exchange {
     /* HTTP thread */
     struct server *server;
     struct peer *peer;
-    const struct route *route;           /* NULL: no such path */
-    const char *method;                  /* a static string */
+    const struct route *route; /* NULL: no such path */
+    const char *method;        /* a static string; NULL: its header is not complete yet */
+    const char *target;        /* libmicrohttpd's, until then */
+    size_t target_len;
     char request_id[REQUEST_ID_MAX + 1]; /* the client's, or one of our own */
     struct buf body;
-    size_t received; /* bytes of body, kept or not */
-    int reject;      /* 0, or the SPECD_E* to answer once the body is in: it is not kept */
-    int status;      /* what was answered; 0 as yet */
-    uint64_t sent;   /* bytes of the answer's body, as far as libmicrohttpd took them */
+    struct client *client; /* NULL: not known yet */
+    size_t held;           /* bytes that count for the client: see clients.h */
+    size_t received;       /* bytes of body, kept or not */
+    int reject;            /* 0, or the SPECD_E* to answer once the body is in: it is not kept */
+    int status;            /* what was answered; 0 as yet */
+    uint64_t sent;         /* bytes of the answer's body, as far as libmicrohttpd took them */
     uint64_t started_ns;
     const struct work_type *work_type; /* set together with work */
     void *work;                        /* what the route's handler keeps while it waits */

@@ -16,7 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BODIES_MAX 64 /* complete bodies' worth of memory for all that come in */
+#define ARGUMENTS_MAX 64 /* of a query; routes have one at most */
+#define BODY_PAUSE_MS 15000
+#define BODY_BYTES_PER_S 1024
 #define TELL_AGAIN_NS 10000000000u
 #define ANSWER_GRACE_MS 2000 /* the engine's time-out comes first */
 
@@ -77,27 +79,55 @@ static const char *known_method(const char *method)
     return "?";
 }
 
-static enum MHD_Result begin(struct server *s, struct MHD_Connection *conn, const char *url,
-                             const char *method, const char *version, void **con_cls)
+/* libmicrohttpd turns each argument of a query into an entry of the connection's memory, and when
+ * that is used up it answers nothing at all. So it does not get to see a query of many. */
+void *http_on_target(void *cls, const char *target, struct MHD_Connection *conn)
 {
+    struct server *s = cls;
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     struct peer *peer = info ? info->socket_context : NULL;
     if (!peer)
-        return MHD_NO;
+        return NULL;
     struct exchange *ex = exchange_new(s, peer, conn);
-    *con_cls = ex;
+    int n_arguments = 0;
+    ex->target = target ? target : "";
+    ex->target_len = strlen(ex->target);
+    for (const char *c = strchr(ex->target, '?'); c; c = strchr(c + 1, '&'))
+        n_arguments++;
+    if (n_arguments > ARGUMENTS_MAX) {
+        ex->reject = SPECD_ETARGET;
+        ((char *)(uintptr_t)target)[strcspn(target, "?") + 1] = '\0';
+    }
+    return ex;
+}
+
+/* How long the next byte of the body may take: the whole of it has --body-timeout, a silence
+ * BODY_PAUSE_MS, and what is slower than BODY_BYTES_PER_S all along ends sooner. */
+static int body_patience_ms(const struct exchange *ex)
+{
+    int64_t gone = (int64_t)((clock_ns() - ex->started_ns) / 1000000);
+    int64_t whole = atomic_load(&ex->server->limits.body_timeout_ms) - gone;
+    int64_t steady = BODY_PAUSE_MS + (int64_t)(ex->received * 1000 / BODY_BYTES_PER_S) - gone;
+    return (int)MAX(MIN(MIN(whole, steady), BODY_PAUSE_MS), 1);
+}
+
+static enum MHD_Result begin(struct exchange *ex, const char *url, const char *method,
+                             const char *version)
+{
+    struct server *s = ex->server;
     ex->route = find_route(s, url);
     ex->method = known_method(method);
     head_request_id(ex);
-    peer_expect(&s->peers, peer, ex, atomic_load(&s->limits.body_timeout_ms));
-    const char *why = head_framing_error(ex, version);
+    peer_expect(&s->peers, ex->peer, ex, body_patience_ms(ex));
+    const char *why = head_framing_error(ex, method, version);
     if (why) {
         struct api_error e;
         api_fail(&e, SPECD_EINVAL, NULL, "%s", why);
         return respond_error(ex, &e);
     }
-    ex->reject = head_check(ex);
+    if (!ex->reject)
+        ex->reject = head_check(ex);
     if (head_content_length(ex) > atomic_load(&s->limits.max_body))
         return respond_code(ex, ex->reject); /* too much even to throw away */
     return MHD_YES;
@@ -109,6 +139,7 @@ static void reject_body(struct exchange *ex, int code)
 {
     ex->reject = code;
     exchange_drop_body(ex);
+    clients_give_back(ex);
 }
 
 /* A body that is refused is still read, so that the client gets to see the answer; but not for
@@ -122,13 +153,12 @@ static enum MHD_Result receive(struct exchange *ex, const char *data, size_t *si
         return MHD_NO;
     if (!ex->reject && ex->received > limit)
         reject_body(ex, SPECD_ETOOBIG);
-    if (!ex->reject && s->body_bytes + *size > BODIES_MAX * limit)
+    if (!ex->reject && !clients_charge(ex, *size))
         reject_body(ex, SPECD_EBUSY);
-    if (!ex->reject) {
+    if (!ex->reject)
         buf_add(&ex->body, data, *size);
-        s->body_bytes += *size;
-    }
     *size = 0;
+    peer_expect(&s->peers, ex->peer, ex, body_patience_ms(ex));
     return MHD_YES;
 }
 
@@ -158,8 +188,12 @@ enum MHD_Result http_on_request(void *cls, struct MHD_Connection *conn, const ch
                                 size_t *size, void **con_cls)
 {
     struct exchange *ex = *con_cls;
+    (void)cls;
+    (void)conn;
     if (!ex)
-        return begin(cls, conn, url, method, version, con_cls);
+        return MHD_NO;
+    if (!ex->method)
+        return begin(ex, url, method, version);
     if (*size > 0)
         return receive(ex, data, size);
     return ex->work ? ex->work_type->resume(ex) : dispatch(ex);
@@ -174,9 +208,11 @@ void http_on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
     if (!ex)
         return;
     bool complete = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
-    log_debug("%s %s %d, %.1f ms%s", ex->method, ex->route ? ex->route->path : "?", ex->status,
-              (double)(clock_ns() - ex->started_ns) / 1e6, complete ? "" : ", cut off");
-    access_write(&s->access, ex, complete);
+    if (ex->method) {
+        log_debug("%s %s %d, %.1f ms%s", ex->method, ex->route ? ex->route->path : "?", ex->status,
+                  (double)(clock_ns() - ex->started_ns) / 1e6, complete ? "" : ", cut off");
+        access_write(&s->access, ex, complete);
+    }
     peer_expect(&s->peers, ex->peer, NULL, atomic_load(&s->limits.idle_timeout_ms));
     *con_cls = NULL;
     exchange_detach(ex);

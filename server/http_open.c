@@ -1,7 +1,6 @@
 /* http_open.c - the HTTP side's beginning, end, and change of configuration. Main thread. */
 #include "http.h"
 
-#include "listen.h"
 #include "server.h"
 #include "specd/error.h"
 #include "tls.h"
@@ -54,15 +53,16 @@ static size_t keep_escapes(void *cls, struct MHD_Connection *conn, char *s)
     return strlen(s);
 }
 
-static struct MHD_Daemon *start_daemon(struct server *s, int fd)
+static struct MHD_Daemon *start_daemon(struct server *s)
 {
     struct MHD_OptionItem items[] = {
         {MHD_OPTION_CONNECTION_LIMIT, (intptr_t)fit_connections(s->config), NULL},
         {MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_BYTES, NULL},
+        {MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)http_on_target, s},
         {MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)keep_escapes, NULL},
         {MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)http_on_completed, s},
         {MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)http_on_connection, s},
-        {MHD_OPTION_LISTEN_SOCKET, fd, NULL},
+        {MHD_OPTION_LISTEN_SOCKET, s->listener.fd, NULL},
         {MHD_OPTION_END, 0, NULL}, /* room for the two of TLS */
         {MHD_OPTION_END, 0, NULL},
         {MHD_OPTION_END, 0, NULL},
@@ -110,6 +110,7 @@ static void fresh_use(struct server *s, struct fresh *f, const struct config *c)
     tls_use(f->tls);
     access_replace(&s->access, f->access_fd, c->log_format == LOG_JSON);
     limits_set(&s->limits, c);
+    atomic_store(&s->peers.read_timeout_ms, c->body_timeout_ms);
 }
 
 int http_reload(struct server *s, const struct config *config, char *err, size_t errlen)
@@ -146,6 +147,7 @@ static void server_free(struct server *s)
     auth_free(&s->auth);
     access_free(&s->access);
     addresses_free(&s->addresses);
+    clients_free(&s->clients);
     peers_fini(&s->peers);
     free(s);
 }
@@ -154,13 +156,11 @@ int http_open(struct server **out, const struct config *config, char *err, size_
 {
     struct server *s = server_new(config);
     struct fresh fresh;
-    int fd;
     int rc = fresh_open(&fresh, config, err, errlen);
     if (rc < 0)
         goto fail_server;
     fresh_use(s, &fresh, config);
-    rc = listen_open(&fd, config->host, config->port, config->tls_cert ? "https" : "http", s->url,
-                     sizeof s->url, err, errlen);
+    rc = listen_open(&s->listener, config, err, errlen);
     if (rc < 0)
         goto fail_server;
     rc = peers_start(&s->peers);
@@ -168,7 +168,7 @@ int http_open(struct server **out, const struct config *config, char *err, size_
         fail(rc, err, errlen, "can't start a thread");
         goto fail_listen;
     }
-    s->daemon = start_daemon(s, fd); /* owns fd, also when it fails */
+    s->daemon = start_daemon(s); /* owns the listener's descriptor, also when it fails */
     if (!s->daemon) {
         rc = fail(SPECD_EINTERNAL, err, errlen, "can't start the HTTP server");
         peers_stop(&s->peers);
@@ -178,7 +178,7 @@ int http_open(struct server **out, const struct config *config, char *err, size_
     return 0;
 
 fail_listen:
-    listen_cleanup(config->host);
+    listen_cleanup();
 fail_server:
     server_free(s);
     return rc;
@@ -201,7 +201,7 @@ int64_t http_hangs(const struct server *s, const char **what)
 
 const char *http_url(const struct server *s)
 {
-    return s->url;
+    return s->listener.url;
 }
 
 bool http_flush(struct server *s, int timeout_ms)
@@ -219,6 +219,6 @@ void http_close(struct server *s)
     peers_wake_all(&s->peers); /* nothing suspends any more */
     MHD_stop_daemon(s->daemon);
     jobs_fini(&s->jobs);
-    listen_cleanup(s->config->host);
+    listen_cleanup();
     server_free(s);
 }

@@ -3,7 +3,10 @@
 #include "respond.h"
 #include "server.h"
 
+#include <stddef.h>
 #include <stdlib.h>
+
+#define JOB_COST 4096 /* of any job, in bytes of a body */
 
 /* ---- the exchange's side */
 
@@ -25,7 +28,11 @@ static enum MHD_Result resume(struct exchange *ex)
     }
     if (r->then)
         return r->then(r);
-    return r->rc < 0 ? respond_error(ex, &r->error) : respond_json(ex, 200, &r->body);
+    if (r->rc < 0)
+        return respond_error(ex, &r->error);
+    if (!clients_charge(ex, r->body.len))
+        return respond_code(ex, SPECD_EBUSY);
+    return respond_json(ex, 200, &r->body);
 }
 
 static void abandon(void *work)
@@ -54,19 +61,19 @@ void *job_finish(struct job *job)
 
 /* ---- the thread */
 
+static struct job *job_of(struct fair_item *turn)
+{
+    return (struct job *)((char *)turn - offsetof(struct job, turn));
+}
+
 static struct job *take(struct jobs *s)
 {
     pthread_mutex_lock(&s->lock);
-    while (!s->first && !s->stopping)
+    while (s->queue.n == 0 && !s->stopping)
         pthread_cond_wait(&s->came, &s->lock);
-    struct job *r = s->stopping ? NULL : s->first;
-    if (r) {
-        s->first = r->next;
-        s->last = s->first ? s->last : &s->first;
-        s->n--;
-    }
+    struct fair_item *turn = s->stopping ? NULL : fair_take(&s->queue);
     pthread_mutex_unlock(&s->lock);
-    return r;
+    return turn ? job_of(turn) : NULL;
 }
 
 static void *serve_jobs(void *arg)
@@ -87,7 +94,6 @@ void jobs_init(struct jobs *s)
 {
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->came, NULL);
-    s->last = &s->first;
 }
 
 void jobs_fini(struct jobs *s)
@@ -98,10 +104,9 @@ void jobs_fini(struct jobs *s)
     pthread_mutex_unlock(&s->lock);
     if (s->running)
         pthread_join(s->thread, NULL);
-    for (struct job *r = s->first, *next; r; r = next) {
-        next = r->next;
-        exchange_unref(r->exchange);
-    }
+    for (struct fair_item *turn; (turn = fair_take(&s->queue));)
+        exchange_unref(job_of(turn)->exchange);
+    fair_clear(&s->queue);
     pthread_cond_destroy(&s->came);
     pthread_mutex_destroy(&s->lock);
 }
@@ -111,12 +116,12 @@ static bool add(struct jobs *s, struct job *r)
     pthread_mutex_lock(&s->lock);
     if (!s->running)
         s->running = pthread_create(&s->thread, NULL, serve_jobs, s) == 0;
-    bool room = s->running && s->n < JOBS_MAX;
+    uint64_t client = r->exchange->client->id;
+    bool few = s->queue.n < JOBS_MAX && fair_waiting(&s->queue, client) < JOBS_OF_CLIENT_MAX;
+    bool room = s->running && (few || r->must);
     if (room) {
         exchange_ref(r->exchange);
-        *s->last = r;
-        s->last = &r->next;
-        s->n++;
+        fair_put(&s->queue, &r->turn, client, JOB_COST + r->cost + r->in.len);
         pthread_cond_signal(&s->came);
     }
     pthread_mutex_unlock(&s->lock);
@@ -132,7 +137,9 @@ enum MHD_Result job_start(struct exchange *ex, const struct job *e)
                       .run = e->run,
                       .then = e->then,
                       .free_arg = e->free_arg,
-                      .arg = e->arg};
+                      .arg = e->arg,
+                      .cost = e->cost,
+                      .must = e->must};
     r->in = exchange_take_body(ex);
     ex->work = r;
     ex->work_type = &type;

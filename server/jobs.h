@@ -2,20 +2,23 @@
  * jobs.h - work that an answer needs and that takes too long for the HTTP thread: reading bodies
  * of megabytes, templates and tokenizers on such texts.
  *
- * One thread, started with the first job, runs them in order. A job is the work of an
- * exchange: the connection is suspended until it is done. One that is still waiting when its client
- * goes away is not run.
+ * One thread, started with the first job, runs them; clients take turns by the size of what they
+ * sent. A job is the work of an exchange: the connection is suspended until it is done. One that is
+ * still waiting when its client goes away is not run.
  */
 #ifndef SPECD_SERVER_JOBS_H
 #define SPECD_SERVER_JOBS_H
 
 #include "fields.h"
+#include "specd/fair_queue.h"
 
 #include <microhttpd.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define JOBS_MAX 64 /* waiting; more are answered 429 */
+/* Waiting, in all and of one client; more are answered 429. */
+#define JOBS_MAX 256
+#define JOBS_OF_CLIENT_MAX 64
 
 struct exchange;
 struct engine;
@@ -34,7 +37,9 @@ struct job {
     struct api_error error;
     int rc;
     atomic_bool done, abandoned;
-    struct job *next;
+    uint64_t cost;         /* beside the size of in, in bytes of it */
+    bool must;             /* finds room however many wait: what it needs is there already */
+    struct fair_item turn; /* under the lock of jobs */
 };
 
 struct jobs {
@@ -42,15 +47,14 @@ struct jobs {
     pthread_mutex_t lock;
     pthread_cond_t came;
     bool running, stopping;
-    int n;
-    struct job *first, **last;
+    struct fair_queue queue;
 };
 
 void jobs_init(struct jobs *s);
 /* No exchange may come any more. Waits for the job that is being run; drops the others. */
 void jobs_fini(struct jobs *s);
-/* HTTP thread: e has run, then, free_arg and arg; the exchange's body moves into it. Answers the
- * exchange when run has returned. */
+/* HTTP thread: e has run, then, free_arg, arg, cost and must; the exchange's body moves into it.
+ * Answers the exchange when run has returned. */
 enum MHD_Result job_start(struct exchange *ex, const struct job *e);
 /* HTTP thread, from then: ends the job and returns its arg; another work takes its place. */
 void *job_finish(struct job *job);

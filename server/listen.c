@@ -15,6 +15,13 @@
 
 #define BACKLOG 1024
 
+/* The unix socket that this process listens on. Another may have taken its path since. */
+static struct {
+    char path[sizeof((struct sockaddr_un *)NULL)->sun_path];
+    dev_t device;
+    ino_t inode;
+} bound;
+
 static const char *unix_path(const char *host)
 {
     return strncmp(host, "unix:", 5) == 0 ? host + 5 : NULL;
@@ -55,6 +62,12 @@ static int open_unix(int *fd, const char *path, char *err, size_t errlen)
     int rc = *fd < 0 ? -errno : bind_and_listen(*fd, (struct sockaddr *)&addr, sizeof addr);
     if (rc < 0)
         return fail(SPECD_EFILE, err, errlen, "unix:%s: %s", path, strerror(-rc));
+    struct stat st;
+    if (stat(path, &st) == 0) {
+        strcpy(bound.path, path);
+        bound.device = st.st_dev;
+        bound.inode = st.st_ino;
+    }
     return 0;
 }
 
@@ -87,35 +100,44 @@ static int open_tcp(int *fd, const char *host, int port, char *err, size_t errle
     return 0;
 }
 
-static int bound_port(int fd)
+static int bound_port(int fd, bool *loopback)
 {
-    struct sockaddr_storage addr;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+    } addr = {.any.sa_family = AF_UNSPEC};
     socklen_t len = sizeof addr;
-    if (getsockname(fd, (struct sockaddr *)&addr, &len) != 0)
-        return 0;
-    if (addr.ss_family == AF_INET6)
-        return ntohs(((struct sockaddr_in6 *)&addr)->sin6_port);
-    return ntohs(((struct sockaddr_in *)&addr)->sin_port);
+    getsockname(fd, &addr.any, &len);
+    if (addr.any.sa_family == AF_INET6) {
+        *loopback = IN6_IS_ADDR_LOOPBACK(&addr.in6.sin6_addr);
+        return ntohs(addr.in6.sin6_port);
+    }
+    *loopback = ntohl(addr.in.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    return ntohs(addr.in.sin_port);
 }
 
-int listen_open(int *fd, const char *host, int port, const char *scheme, char *url, size_t url_cap,
-                char *err, size_t errlen)
+int listen_open(struct listener *out, const struct config *c, char *err, size_t errlen)
 {
-    const char *path = unix_path(host);
-    int rc = path ? open_unix(fd, path, err, errlen) : open_tcp(fd, host, port, err, errlen);
+    const char *path = unix_path(c->host), *scheme = c->tls_cert ? "https" : "http";
+    *out = (struct listener){.fd = -1};
+    int rc = path ? open_unix(&out->fd, path, err, errlen)
+                  : open_tcp(&out->fd, c->host, c->port, err, errlen);
     if (rc < 0)
         return rc;
     if (path)
-        snprintf(url, url_cap, "%s", host);
+        snprintf(out->url, sizeof out->url, "%s", c->host);
     else
-        snprintf(url, url_cap, strchr(host, ':') ? "%s://[%s]:%d" : "%s://%s:%d", scheme, host,
-                 bound_port(*fd));
+        snprintf(out->url, sizeof out->url, strchr(c->host, ':') ? "%s://[%s]:%d" : "%s://%s:%d",
+                 scheme, c->host, bound_port(out->fd, &out->loopback));
     return 0;
 }
 
-void listen_cleanup(const char *host)
+void listen_cleanup(void)
 {
-    const char *path = unix_path(host);
-    if (path)
-        unlink(path);
+    struct stat st;
+    if (bound.path[0] != '\0' && stat(bound.path, &st) == 0 && st.st_dev == bound.device &&
+        st.st_ino == bound.inode)
+        unlink(bound.path);
+    bound.path[0] = '\0';
 }

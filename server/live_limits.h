@@ -14,7 +14,7 @@ struct limits {
     atomic_int hang_timeout_ms;
     atomic_int max_queue;
     atomic_int per_address; /* connections; 0: any number */
-    _Atomic uint64_t max_body;
+    _Atomic uint64_t max_body, request_memory;
 };
 
 static inline void limits_set(struct limits *l, const struct config *c)
@@ -28,6 +28,7 @@ static inline void limits_set(struct limits *l, const struct config *c)
     atomic_store(&l->max_queue, c->engine.max_queue);
     atomic_store(&l->per_address, c->max_connections_per_ip);
     atomic_store(&l->max_body, c->max_body);
+    atomic_store(&l->request_memory, c->request_memory);
 }
 
 #endif

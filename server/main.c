@@ -40,6 +40,7 @@ int main(int argc, char **argv)
     struct config config = {0};
     char err[512];
     int code;
+    serve_signals();
     engine_config_init(&config.engine);
     int rc = config_load(&config, argc, argv, environ, err, sizeof err);
     bool prints = config.help || config.version || config.print_config;

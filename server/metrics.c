@@ -102,6 +102,8 @@ static void gauges(const struct writer *w, const struct engine_stats *s,
     metric(w, VLLM_TOO, "num_requests_running", "gauge", (double)s->running, "Requests in slots.");
     metric(w, VLLM_TOO, "num_requests_waiting", "gauge", (double)s->waiting,
            "Requests waiting for a slot.");
+    metric(w, SPECD_ONLY, "num_requests_paused", "gauge", (double)s->stalled,
+           "Requests set aside until their readers have read more.");
     metric(w, VLLM_TOO, "kv_cache_usage_perc", "gauge", usage, "Used share of KV blocks, 0 to 1.");
     for (int i = 0; i < n_prefixes(w, VLLM_TOO); i++) {
         head(w->out, prefixes[i], "cache_config_info", "gauge", "The KV cache's shape, as labels.");
@@ -170,6 +172,20 @@ enum MHD_Result api_metrics(struct exchange *ex)
     engine_stats(engine, &s);
     gauges(&w, &s, info);
     counters(&w, &s);
+    const struct labelled dropped[] = {
+        {"log", (double)log_dropped()},
+        {"access", (double)access_dropped(&ex->server->access)},
+    };
+    struct server *server = ex->server;
+    metric(&w, SPECD_ONLY, "request_memory_bytes", "gauge", (double)server->clients.held,
+           "Memory of requests and answers under way, as --request-memory counts it.");
+    metric(&w, SPECD_ONLY, "request_memory_refused_total", "counter",
+           (double)server->clients.refused, "Bodies and requests refused for --request-memory.");
+    metric(&w, SPECD_ONLY, "unread_answers_total", "counter",
+           (double)atomic_load(&server->peers.n_unread),
+           "Connections cut off because nothing of an answer was read.");
+    labelled_counter(&w, SPECD_ONLY, "log_lines_dropped_total", "log", dropped, COUNT_OF(dropped),
+                     "Lines that neither the log nor its buffer took.");
     histogram(&w, "time_to_first_token_seconds", &s.ttft,
               "From a request's arrival to its first token.");
     histogram(&w, "inter_token_latency_seconds", &s.itl, "Between two tokens of a request.");

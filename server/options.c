@@ -14,11 +14,6 @@
 #define DEVICE_INDEX_MAX 1023
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
-#if SPECD_K_MAX < 8
-#define DRAFT_MAX_DEFAULT TEXT(SPECD_K_MAX)
-#else
-#define DRAFT_MAX_DEFAULT "8"
-#endif
 
 /* ---- values with rules of their own */
 
@@ -44,6 +39,19 @@ static int set_draft(struct config *c, const char *text, char *err, size_t errle
 {
     c->drafters_given = true;
     return draft_spec_parse(c, text, err, errlen);
+}
+
+static int set_draft_vocab(struct config *c, const char *text, char *err, size_t errlen)
+{
+    int word = enum_index("auto|all", text);
+    char *end;
+    errno = 0;
+    long n = strtol(text, &end, 10);
+    if (word < 0 && (*text < '0' || *text > '9' || *end || errno || n < 1 || n > SPECD_VOCAB_MAX))
+        return fail(SPECD_EINVAL, err, errlen, "must be auto, all or an integer in 1..%d",
+                    SPECD_VOCAB_MAX);
+    c->engine.draft_vocab = word < 0 ? (int32_t)n : word == 0 ? DRAFT_VOCAB_AUTO : DRAFT_VOCAB_ALL;
+    return 0;
 }
 
 /* Of types, those that a device lacks it refuses itself. */
@@ -104,12 +112,19 @@ const struct option options[] = {
     {CUSTOM("model-draft", set_draft), .letter = "md", .value = "SPEC",
      .help = "what drafts: a model's path, self:LAYERS (self:0-9+29), lookup, none; a comma list "
              "is tried in order (default: lookup with the default model, else none)"},
-    {INT("draft-max", engine.draft_max), .max = SPECD_K_MAX, .fallback = DRAFT_MAX_DEFAULT,
-     .help = "most tokens drafted in a round"},
+    {INT("draft-max", engine.draft_max), .max = SPECD_K_MAX,
+     .help = "most tokens drafted in a round (default: " TEXT(DRAFT_MAX_MODEL) " by a model, " TEXT(
+         DRAFT_MAX_HOST) " by lookup and the like)"},
     {INT("draft-min", engine.draft_min), .max = SPECD_K_MAX, .fallback = "0",
      .help = "fewest tokens drafted in a round"},
     {INT("draft-fixed", engine.draft_fixed), .max = SPECD_K_MAX,
      .help = "always draft N tokens, without adapting (default: off)"},
+    {FLAG("lookup-shared", engine.lookup_shared), .fallback = "false",
+     .help = "lookup also in recent outputs of requests with the same cache_salt: what is accepted "
+             "then tells something of others (docs/deploy.md)"},
+    {CUSTOM("draft-vocab", set_draft_vocab), .value = "auto|N|all", .fallback = "auto",
+     .help = "ids that a draft model drafts beside special tokens and those of the prompt: the N "
+             "lowest; auto: those in MODEL.draft-vocab, 32768 of a large BPE vocabulary, or all"},
     {CUSTOM("default-mode", set_default_mode), .value = "MODE", .fallback = "ratio",
      .help = "verification when a request leaves it open: ratio, block or coupled"},
     {FLAG("reproducible", engine.reproducible), .fallback = "false",
@@ -163,18 +178,27 @@ const struct option options[] = {
     {SECONDS("header-timeout", header_timeout_ms), .flags = RELOADS, .min = 1, .max = 86400000,
      .fallback = "15", .help = "longest a new connection may take to send a header"},
     {SECONDS("body-timeout", body_timeout_ms), .flags = RELOADS, .min = 1, .max = 86400000,
-     .fallback = "60", .help = "longest a client may take to send a body"},
+     .fallback = "60",
+     .help = "longest a client may take to send a body, and to take nothing of an answer"},
     {SECONDS("idle-timeout", idle_timeout_ms), .flags = RELOADS, .min = 1, .max = 86400000,
      .fallback = "75", .help = "longest a kept-alive connection may wait for its next header"},
     {SECONDS("ping-interval", ping_ms), .flags = RELOADS, .min = 1, .max = 86400000,
      .fallback = "15", .help = "silence after which a stream sends its headers, or a comment"},
     {SIZE("max-body", max_body), .flags = RELOADS, .min = 1024, .max = 1 << 30, .fallback = "4M",
      .help = "largest request body"},
+    {SIZE("request-memory", request_memory), .flags = RELOADS, .min = 1 << 20, .max = INT64_MAX,
+     .help = "memory of requests and answers under way, of which one client may hold half; beyond "
+             "that 429 (default: 64 times --max-body)"},
     {INT("max-connections", max_connections), .min = 1, .max = 1 << 20, .fallback = "4096",
      .help = "connections open at once; beyond that clients wait"},
     {INT("max-connections-per-ip", max_connections_per_ip), .flags = RELOADS, .max = 1 << 20,
      .help = "connections of one client address; 0: any number (default: three quarters of all, at "
              "least 256; an IPv6 /64 counts as one address, unix sockets are not counted)"},
+    {STRING("allowed-host", allowed_host), .value = "NAMES",
+     .help = "names, in a comma list, by which a server on loopback without keys may be called "
+             "beside those of loopback and of --cors-origin; to others it answers 421"},
+    {STRING("trusted-proxy", trusted_proxy), .value = "ADDRESSES",
+     .help = "addresses, in a comma list, of proxies whose X-Forwarded-For says who a client is"},
     {STRING("cors-origin", cors_origin), .value = "ORIGIN",
      .help = "allow web pages of this origin, or * (default: none)"},
     {STRING("access-log", access_log), .flags = RELOADS, .value = "FILE",

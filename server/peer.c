@@ -5,12 +5,14 @@
 #include "specd/util.h"
 
 #include <poll.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 
 #define TICK_MS 100
-#define GONE_TICKS 10 /* between two looks for clients that are gone */
+#define GONE_TICKS 10 /* between two looks for clients that are gone or do not read */
 #define WAKES_MAX 256 /* exchanges woken in one tick; the others wait for the next */
 
 void peers_init(struct peers *ps)
@@ -79,6 +81,24 @@ static void look_for_gone(struct peers *ps)
     free(fds);
 }
 
+/* Bytes that lie in a socket and do not get fewer: their reader stands still. With the lock. */
+static void look_for_unread(struct peers *ps, uint64_t now)
+{
+    uint64_t patience = (uint64_t)atomic_load(&ps->read_timeout_ms) * 1000000;
+    for (struct peer *p = ps->first; p; p = p->next) {
+        int unsent = 0;
+        if (p->answering && ioctl(p->fd, SIOCOUTQ, &unsent) != 0)
+            unsent = 0;
+        if (unsent == 0 || unsent != p->unsent) {
+            p->unsent_since_ns = now;
+        } else if (now - p->unsent_since_ns >= patience && p->deadline_ns != 0) {
+            cut(p, "its answer is not read");
+            atomic_fetch_add(&ps->n_unread, 1);
+        }
+        p->unsent = unsent;
+    }
+}
+
 /* Without the list's lock: waking takes the exchange's lock and libmicrohttpd's. */
 static void wake(struct exchange *due[], int n)
 {
@@ -104,9 +124,12 @@ static void *housekeep(void *arg)
     struct exchange *due[WAKES_MAX];
     pthread_mutex_lock(&ps->lock);
     for (unsigned tick = 1; !ps->stopping; tick++) {
-        if (tick % GONE_TICKS == 0)
+        uint64_t now = clock_ns();
+        if (tick % GONE_TICKS == 0) {
             look_for_gone(ps);
-        int n = look(ps, clock_ns(), due);
+            look_for_unread(ps, now);
+        }
+        int n = look(ps, now, due);
         if (n > 0) {
             pthread_mutex_unlock(&ps->lock);
             wake(due, n);

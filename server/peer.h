@@ -3,9 +3,10 @@
  *
  * libmicrohttpd's time-out sees neither a header sent a byte a second nor a suspended connection.
  * So every connection has a deadline of ours for what it must do next (send a header, send a body,
- * read its answer); the housekeeper shuts a socket down that is late, and libmicrohttpd then closes
- * it, as it does with a connection whose client hung up in the middle of a request. The housekeeper
- * also wakes exchanges that asked to be woken at a time (pings, late headers).
+ * read its answer, and something of it all the time); the housekeeper shuts a socket down that is
+ * late, and libmicrohttpd then closes it, as it does with a connection whose client hung up in the
+ * middle of a request. The housekeeper also wakes exchanges that asked to be woken at a time
+ * (pings, late headers).
  *
  * The list's lock guards fd against reuse: an entry leaves the list before its socket is closed.
  * peer_* are called on the HTTP thread, peers_* by the owner of the server.
@@ -16,6 +17,7 @@
 #include "addresses.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -29,6 +31,8 @@ struct peer {
     struct exchange *exchange; /* the request in progress, borrowed; or NULL */
     bool answering;            /* the request is complete */
     bool seems_gone;           /* the client had hung up when we last looked */
+    int unsent;                /* bytes of the answer in the socket, when we last looked */
+    uint64_t unsent_since_ns;  /* it was as many already then */
     struct peer *prev, *next;
 };
 
@@ -38,6 +42,8 @@ struct peers {
     pthread_t housekeeper;
     bool stopping;
     struct peer *first;
+    atomic_int read_timeout_ms; /* an answer of which nothing is taken for so long is cut off */
+    _Atomic uint64_t n_unread;  /* how many were */
 };
 
 void peers_init(struct peers *ps);

@@ -16,6 +16,8 @@ void stats_add_usage(struct request_stats *sum, const struct request_stats *s, b
     sum->n_generated += s->n_generated;
     sum->n_drafted += s->n_drafted;
     sum->n_accepted += s->n_accepted;
+    sum->prediction_drafted += s->prediction_drafted;
+    sum->prediction_accepted += s->prediction_accepted;
 }
 
 void report_usage(struct buf *out, const struct request_stats *s)
@@ -26,7 +28,7 @@ void report_usage(struct buf *out, const struct request_stats *s)
                "\"completion_tokens_details\":{\"accepted_prediction_tokens\":%d,"
                "\"rejected_prediction_tokens\":%d}}",
                s->n_prompt, s->n_generated, s->n_prompt + s->n_generated, s->n_cached,
-               s->n_accepted, s->n_drafted - s->n_accepted);
+               s->prediction_accepted, s->prediction_drafted - s->prediction_accepted);
 }
 
 /* ms in all, ms per token, tokens per second, each with its own name. */

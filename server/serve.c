@@ -1,6 +1,7 @@
 #include "serve.h"
 
 #include "http.h"
+#include "listen.h"
 #include "notify.h"
 #include "sandbox.h"
 #include "specd/error.h"
@@ -136,8 +137,7 @@ static _Noreturn void end_failed(struct daemon *d)
     const char *why = engine_failure(d->engine, &code);
     log_error("%s", why);
     http_flush(d->http, FLUSH_FAILED_MS);
-    if (strncmp(d->config->host, "unix:", 5) == 0)
-        unlink(d->config->host + 5);
+    listen_cleanup();
     _exit(code);
 }
 
@@ -163,15 +163,28 @@ static int run(struct daemon *d)
     return EXIT_CLEAN;
 }
 
+/* What on_signal reads from signal_fd. */
+static void taken_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGHUP);
+}
+
+void serve_signals(void)
+{
+    sigset_t set;
+    taken_signals(&set);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a log at its limit is no reason to end: write fails */
+}
+
 static int open_descriptors(struct daemon *d)
 {
     sigset_t set;
-    signal(SIGPIPE, SIG_IGN);
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    taken_signals(&set);
     d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
     d->state_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return d->signal_fd < 0 || d->state_fd < 0 ? SPECD_EINTERNAL : 0;

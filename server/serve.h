@@ -11,7 +11,9 @@
 
 enum exit_code { EXIT_CLEAN = 0, EXIT_START = 1, EXIT_USAGE = 2, EXIT_DEVICE = 70 };
 
-/* Returns the exit code of the process. Blocks the three signals for the threads it starts. */
+/* First of all in the process: a signal before serve is kept for it, not lost and no end. */
+void serve_signals(void);
+/* Returns the exit code of the process. */
 int serve(struct config *config, const struct config_sources *sources);
 
 #endif

@@ -11,10 +11,12 @@
 #include "access.h"
 #include "addresses.h"
 #include "auth.h"
+#include "clients.h"
 #include "config.h"
 #include "jobs.h"
 #include "exchange.h"
 #include "fields.h"
+#include "listen.h"
 #include "live_limits.h"
 #include "peer.h"
 
@@ -33,10 +35,11 @@ struct server {
     struct peers peers;
     struct jobs jobs;
     struct MHD_Daemon *daemon;
-    char url[160];
-    atomic_bool draining; /* from the signal on, before the engine knows */
-    atomic_bool stopping; /* no connection may be suspended any more */
-    size_t body_bytes;    /* kept bodies of all exchanges; HTTP thread */
+    struct listener listener;
+    atomic_bool draining;   /* from the signal on, before the engine knows */
+    atomic_bool stopping;   /* no connection may be suspended any more */
+    struct clients clients; /* HTTP thread */
+    bool told_of_proxy;     /* HTTP thread: the log has spoken of one that is not trusted */
 };
 
 /* ENGINE_LOADING while there is no engine; ENGINE_DRAINING as soon as the server drains. */
@@ -58,6 +61,8 @@ struct route {
 
 /* ---- http.c: libmicrohttpd's callbacks; cls is the server */
 enum MHD_Result http_on_connect(void *cls, const struct sockaddr *addr, socklen_t len);
+/* Before libmicrohttpd takes the target apart; makes the exchange. */
+void *http_on_target(void *cls, const char *target, struct MHD_Connection *conn);
 enum MHD_Result http_on_request(void *cls, struct MHD_Connection *conn, const char *url,
                                 const char *method, const char *version, const char *data,
                                 size_t *size, void **con_cls);

@@ -3,10 +3,8 @@
 #include "specd/error.h"
 #include "specd/util.h"
 
-#include <errno.h>
 #include <gnutls/crypto.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,34 +22,29 @@ static _Atomic(struct tls_pair *) in_use;
 
 /* ---- loading */
 
-static int read_file(gnutls_datum_t *out, const char *option, const char *path, char *err,
-                     size_t errlen)
+static int read_file(struct buf *file, gnutls_datum_t *pem, const char *option, const char *path,
+                     char *err, size_t errlen)
 {
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return fail(SPECD_EFILE, err, errlen, "%s: %s: %s", option, path, strerror(errno));
-    setvbuf(f, NULL, _IONBF, 0); /* no second copy of a key */
-    out->data = xcalloc(1, FILE_BYTES_MAX);
-    out->size = (unsigned)fread(out->data, 1, FILE_BYTES_MAX, f);
-    bool ok = !ferror(f) && out->size < FILE_BYTES_MAX;
-    fclose(f);
-    if (!ok)
-        return fail(SPECD_EFILE, err, errlen, "%s: %s: unreadable, or larger than %d bytes", option,
-                    path, FILE_BYTES_MAX);
+    char why[300];
+    int rc = file_read(path, FILE_BYTES_MAX, file, why, sizeof why);
+    if (rc < 0)
+        return fail(rc, err, errlen, "%s: %s", option, why);
+    *pem = (gnutls_datum_t){(unsigned char *)file->data, (unsigned)file->len};
     return 0;
 }
 
-static void drop_file(gnutls_datum_t *file)
+static void drop_file(struct buf *file)
 {
     if (file->data)
-        explicit_bzero(file->data, file->size);
-    free(file->data);
+        explicit_bzero(file->data, file->cap);
+    buf_free(file);
 }
 
 static int import_chain(struct tls_pair *p, const char *path, char *err, size_t errlen)
 {
-    gnutls_datum_t pem = {0};
-    int rc = read_file(&pem, "tls-cert", path, err, errlen);
+    gnutls_datum_t pem;
+    struct buf file = {0};
+    int rc = read_file(&file, &pem, "tls-cert", path, err, errlen);
     if (rc == 0) {
         unsigned n = TLS_CHAIN_MAX;
         int why = gnutls_pcert_list_import_x509_raw(p->chain, &n, &pem, GNUTLS_X509_FMT_PEM,
@@ -60,14 +53,15 @@ static int import_chain(struct tls_pair *p, const char *path, char *err, size_t 
         if (why < 0)
             rc = fail(SPECD_EFILE, err, errlen, "tls-cert: %s: %s", path, gnutls_strerror(why));
     }
-    drop_file(&pem);
+    drop_file(&file);
     return rc;
 }
 
 static int import_key(struct tls_pair *p, const char *path, char *err, size_t errlen)
 {
-    gnutls_datum_t pem = {0};
-    int rc = read_file(&pem, "tls-key", path, err, errlen);
+    gnutls_datum_t pem;
+    struct buf file = {0};
+    int rc = read_file(&file, &pem, "tls-key", path, err, errlen);
     if (rc == 0) {
         int why = gnutls_privkey_init(&p->key);
         if (why == 0)
@@ -75,7 +69,7 @@ static int import_key(struct tls_pair *p, const char *path, char *err, size_t er
         if (why < 0)
             rc = fail(SPECD_EFILE, err, errlen, "tls-key: %s: %s", path, gnutls_strerror(why));
     }
-    drop_file(&pem);
+    drop_file(&file);
     return rc;
 }
 

@@ -7,6 +7,7 @@
  *   model-info PATH --rope      a line per rotated pair
  */
 #include "model/model_file.h"
+#include "specd/model_check.h"
 #include "specd/util.h"
 
 #include <stdio.h>
@@ -75,40 +76,16 @@ static void print_tensor(const char *prefix, const char *name, const struct tens
            adler32(t->data, bytes));
 }
 
-static void print_layer(const struct model_layer *l, uint32_t i)
-{
-    const struct {
-        const char *name;
-        const struct tensor *t;
-    } tensors[] = {
-        {"attn_norm", &l->attn_norm},
-        {"wq", &l->wq},
-        {"wk", &l->wk},
-        {"wv", &l->wv},
-        {"wo", &l->wo},
-        {"bq", &l->bq},
-        {"bk", &l->bk},
-        {"bv", &l->bv},
-        {"q_norm", &l->q_norm},
-        {"k_norm", &l->k_norm},
-        {"ffn_norm", &l->ffn_norm},
-        {"w_gate", &l->w_gate},
-        {"w_up", &l->w_up},
-        {"w_down", &l->w_down},
-    };
-    char prefix[16];
-    snprintf(prefix, sizeof prefix, "%u.", i);
-    for (size_t k = 0; k < COUNT_OF(tensors); k++)
-        print_tensor(prefix, tensors[k].name, tensors[k].t);
-}
-
 static void print_tensors(const struct model *m)
 {
-    print_tensor("", "embed", &m->embed);
-    for (uint32_t i = 0; i < m->n_layers; i++)
-        print_layer(&m->layers[i], i);
-    print_tensor("", "out_norm", &m->out_norm);
-    print_tensor("", "output", &m->output);
+    for (int i = 0; i < MODEL_TENSORS; i++)
+        print_tensor("", model_tensors[i].names[NAMES_FIELD], &m->tensors[i]);
+    for (uint32_t i = 0; i < m->n_layers; i++) {
+        char prefix[16];
+        snprintf(prefix, sizeof prefix, "%u.", i);
+        for (int k = 0; k < LAYER_TENSORS; k++)
+            print_tensor(prefix, layer_tensors[k].names[NAMES_FIELD], &m->layers[i].tensors[k]);
+    }
 }
 
 static void print_tokens(const struct vocab *v)

@@ -22,7 +22,7 @@
 
 static const char usage[] =
     "usage: synth-model [options] FILE.gguf\n"
-    "  --arch llama|qwen2|qwen3   (llama)\n"
+    "  --arch NAME                (llama)\n"
     "  --layers N (4)  --embd N (256)  --heads N (4)  --kv-heads N (heads)  --head-dim N\n"
     "      (embd/heads)  --ff N (2 embd)  --vocab N (512)  --ctx N (2048)\n"
     "  --type TYPE                matrices: f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q4_k q5_k q6_k "
@@ -57,7 +57,7 @@ static _Noreturn void die_writing(const char *reason)
     exit(1);
 }
 
-enum value_kind { SIZE, NUMBER, TYPE, TOKENIZER, TEXT, FLAG };
+enum value_kind { SIZE, NUMBER, TYPE, TOKENIZER, ARCH, FLAG };
 
 static const struct option {
     const char *name;
@@ -65,7 +65,7 @@ static const struct option {
     size_t offset; /* in struct synth_spec */
     double lo, hi; /* of SIZE and NUMBER */
 } options[] = {
-    {"--arch", TEXT, offsetof(struct synth_spec, arch), 0, 0},
+    {"--arch", ARCH, offsetof(struct synth_spec, arch), 0, 0},
     {"--layers", SIZE, offsetof(struct synth_spec, layers), 1, MODEL_LAYERS_MAX},
     {"--embd", SIZE, offsetof(struct synth_spec, embd), 2, SIZE_EMBD_MAX},
     {"--heads", SIZE, offsetof(struct synth_spec, heads), 1, SIZE_HEADS_MAX},
@@ -117,6 +117,16 @@ static enum synth_tokenizer parse_tokenizer(const struct option *o, const char *
     return SYNTH_BPE;
 }
 
+static const struct arch *parse_arch(const struct option *o, const char *text)
+{
+    const struct arch *arch = arch_find(NAMES_GGUF, text);
+    char known[200];
+    if (!arch)
+        die("%s: expected one of %s, not %s", o->name, arch_names(NAMES_GGUF, known, sizeof known),
+            text);
+    return arch;
+}
+
 static void set_value(struct synth_spec *s, const struct option *o, const char *text)
 {
     void *at = (char *)s + o->offset;
@@ -133,8 +143,8 @@ static void set_value(struct synth_spec *s, const struct option *o, const char *
     case TOKENIZER:
         *(enum synth_tokenizer *)at = parse_tokenizer(o, text);
         break;
-    case TEXT:
-        *(const char **)at = text;
+    case ARCH:
+        *(const struct arch **)at = parse_arch(o, text);
         break;
     case FLAG:
         *(bool *)at = true;
@@ -191,24 +201,27 @@ static void check_rows(enum dtype type, const char *what, uint32_t cols)
             dtype_block(type), dtype_name(type));
 }
 
+struct model synth_model(const struct synth_spec *s)
+{
+    return (struct model){.n_layers = s->layers,
+                          .n_heads = s->heads,
+                          .n_kv_heads = s->kv_heads,
+                          .head_dim = s->head_dim,
+                          .n_embd = s->embd,
+                          .n_ff = s->ff,
+                          .n_vocab = s->vocab,
+                          .n_ctx = s->ctx,
+                          .rms_eps = RMS_EPS,
+                          .rope_dim = s->head_dim};
+}
+
 static void check_spec(const struct synth_spec *s)
 {
     char err[300];
-    struct model m = {.n_layers = s->layers,
-                      .n_heads = s->heads,
-                      .n_kv_heads = s->kv_heads,
-                      .head_dim = s->head_dim,
-                      .n_embd = s->embd,
-                      .n_ff = s->ff,
-                      .n_ctx = s->ctx,
-                      .rms_eps = RMS_EPS,
-                      .rope_dim = s->head_dim};
+    const struct model m = synth_model(s);
     uint32_t vocab_min = s->tokenizer == SYNTH_SPM ? SYNTH_SPM_VOCAB_MIN : SYNTH_BPE_VOCAB_MIN;
     if (!s->path)
         die("no file given");
-    if (strcmp(s->arch, "llama") != 0 && strcmp(s->arch, "qwen2") != 0 &&
-        strcmp(s->arch, "qwen3") != 0)
-        die("--arch: expected llama, qwen2 or qwen3, not %s", s->arch);
     if (weights_check_sizes(&m, "the shape", err, sizeof err) != 0)
         die("%s", err);
     check_rows(s->embd_type, "--embd", s->embd);
@@ -224,6 +237,7 @@ static void check_spec(const struct synth_spec *s)
 
 static void put_sizes(struct gguf_writer *w, const struct synth_spec *s)
 {
+    const char *arch = s->arch->names[NAMES_GGUF];
     const struct {
         const char *key;
         uint32_t value;
@@ -241,26 +255,27 @@ static void put_sizes(struct gguf_writer *w, const struct synth_spec *s)
     };
     char key[64];
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-        snprintf(key, sizeof key, "%s.%s", s->arch, sizes[i].key);
+        snprintf(key, sizeof key, "%s.%s", arch, sizes[i].key);
         gguf_put_u32(w, key, sizes[i].value);
     }
-    snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", s->arch);
+    snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", arch);
     gguf_put_f32(w, key, RMS_EPS);
-    snprintf(key, sizeof key, "%s.rope.freq_base", s->arch);
+    snprintf(key, sizeof key, "%s.rope.freq_base", arch);
     gguf_put_f32(w, key, (float)s->rope_base);
     if (s->rope_linear == 1)
         return;
-    snprintf(key, sizeof key, "%s.rope.scaling.type", s->arch);
+    snprintf(key, sizeof key, "%s.rope.scaling.type", arch);
     gguf_put_string(w, key, "linear");
-    snprintf(key, sizeof key, "%s.rope.scaling.factor", s->arch);
+    snprintf(key, sizeof key, "%s.rope.scaling.factor", arch);
     gguf_put_f32(w, key, (float)s->rope_linear);
 }
 
 static void put_metadata(struct gguf_writer *w, const struct synth_spec *s)
 {
+    const char *arch = s->arch->names[NAMES_GGUF];
     char text[160];
-    gguf_put_string(w, "general.architecture", s->arch);
-    snprintf(text, sizeof text, "synthetic %s %u x %u", s->arch, s->layers, s->embd);
+    gguf_put_string(w, "general.architecture", arch);
+    snprintf(text, sizeof text, "synthetic %s %u x %u", arch, s->layers, s->embd);
     gguf_put_string(w, "general.name", text);
     /* Headers of models that differ in their weights differ too. */
     snprintf(text, sizeof text, "random weights: seed %u, keep %u, eps %g, logit scale %g", s->seed,
@@ -275,7 +290,7 @@ static void put_metadata(struct gguf_writer *w, const struct synth_spec *s)
 int main(int argc, char **argv)
 {
     struct synth_spec s = {
-        .arch = "llama",
+        .arch = arch_find(NAMES_GGUF, "llama"),
         .layers = 4,
         .embd = 256,
         .heads = 4,

@@ -1,6 +1,7 @@
 #include "device/shape.h"
 
 #include "model/quantize.h"
+#include "specd/model_check.h"
 #include "specd/util.h"
 
 #include <math.h>
@@ -33,7 +34,7 @@ static struct tensor matrix(enum dtype type, uint32_t rows, uint32_t cols, float
         quantize(type, values, cols, data + r * row_bytes);
     }
     free(values);
-    return (struct tensor){data, type, rows, cols};
+    return (struct tensor){data, type, rows, cols, 0};
 }
 
 static struct tensor ones(uint32_t cols)
@@ -41,14 +42,14 @@ static struct tensor ones(uint32_t cols)
     float *data = xmalloc(cols * sizeof(*data));
     for (uint32_t i = 0; i < cols; i++)
         data[i] = 1.0f;
-    return (struct tensor){data, DT_F32, 1, cols};
+    return (struct tensor){data, DT_F32, 1, cols, 0};
 }
 
 /* All layers share the host's copy of their weights; the device makes one for each. */
 struct model *shape_new(enum dtype type)
 {
-    uint32_t C = fit(type, EMBD), F = fit(type, FF), heads = C / HEAD, q = heads * HEAD;
-    uint32_t kv_heads = heads % KV_HEADS == 0 ? KV_HEADS : 2, kv = kv_heads * HEAD;
+    uint32_t C = fit(type, EMBD), F = fit(type, FF), heads = C / HEAD;
+    uint32_t kv_heads = heads % KV_HEADS == 0 ? KV_HEADS : 2;
     float in = 1.0f / sqrtf((float)C);
     struct model *m = xcalloc(1, sizeof(*m));
     *m = (struct model){
@@ -71,17 +72,15 @@ struct model *shape_new(enum dtype type)
     for (int i = 0; i < HEAD / 2; i++)
         m->rope_inv_freq[i] = powf(10000.0f, -2.0f * (float)i / HEAD);
     m->output = m->embed;
-    struct model_layer layer = {
-        .attn_norm = ones(C),
-        .ffn_norm = ones(C),
-        .wq = matrix(type, q, C, in),
-        .wk = matrix(type, kv, C, in),
-        .wv = matrix(type, kv, C, in),
-        .wo = matrix(type, C, q, in),
-        .w_gate = matrix(type, F, C, in),
-        .w_up = matrix(type, F, C, in),
-        .w_down = matrix(type, C, F, in),
-    };
+    struct model_layer layer = {0};
+    for (int i = 0; i < LAYER_TENSORS; i++) {
+        const struct tensor_spec *spec = &layer_tensors[i];
+        uint32_t rows = (uint32_t)model_dim(m, spec->rows),
+                 cols = (uint32_t)model_dim(m, spec->cols);
+        if (PARTS_LLAMA & PART_BIT(spec->part))
+            layer.tensors[i] =
+                spec->kind == TENSOR_MATRIX ? matrix(type, rows, cols, in) : ones(cols);
+    }
     for (int i = 0; i < LAYERS; i++)
         m->layers[i] = layer;
     return m;
@@ -89,12 +88,10 @@ struct model *shape_new(enum dtype type)
 
 void shape_free(struct model *m)
 {
-    const struct model_layer *l = &m->layers[0];
-    const struct tensor *all[] = {&m->embed,  &m->out_norm, &l->attn_norm, &l->ffn_norm,
-                                  &l->wq,     &l->wk,       &l->wv,        &l->wo,
-                                  &l->w_gate, &l->w_up,     &l->w_down};
-    for (size_t i = 0; i < COUNT_OF(all); i++)
-        free((void *)all[i]->data);
+    for (int i = 0; i < LAYER_TENSORS; i++)
+        free((void *)m->layers[0].tensors[i].data);
+    free((void *)m->embed.data);
+    free((void *)m->out_norm.data);
     free(m->layers);
     free(m);
 }

@@ -1,5 +1,6 @@
 #include "shape.h"
 
+#include "specd/model_check.h"
 #include "specd/util.h"
 
 #include <math.h>
@@ -79,7 +80,7 @@ static struct tensor matrix(uint32_t rows, uint32_t cols, double size, uint64_t 
     }
     for (int i = 0; i < n; i++)
         pthread_join(runs[i].thread, NULL);
-    return (struct tensor){data, DT_BF16, rows, cols};
+    return (struct tensor){data, DT_BF16, rows, cols, 0};
 }
 
 static struct tensor ones(uint32_t cols)
@@ -87,27 +88,25 @@ static struct tensor ones(uint32_t cols)
     float *data = xaligned(64, cols * sizeof(*data));
     for (uint32_t i = 0; i < cols; i++)
         data[i] = 1.0f;
-    return (struct tensor){data, DT_F32, 1, cols};
+    return (struct tensor){data, DT_F32, 1, cols, 0};
 }
 
 /* ---- models ---------------------------------------------------------------------------------- */
 
 /* `residual`: the deviation of the residual stream, which what layers add must not drown. */
-static struct model_layer layer_make(const struct shape *s, double residual, uint64_t *seed)
+static struct model_layer layer_make(const struct model *m, double residual, uint64_t *seed)
 {
-    uint32_t q = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
-    double in = 1.0 / sqrt(s->embd);
-    return (struct model_layer){
-        .attn_norm = ones(s->embd),
-        .ffn_norm = ones(s->embd),
-        .wq = matrix(q, s->embd, in, seed),
-        .wk = matrix(kv, s->embd, in, seed),
-        .wv = matrix(kv, s->embd, in, seed),
-        .wo = matrix(s->embd, q, residual / sqrt(q), seed),
-        .w_gate = matrix(s->ff, s->embd, in, seed),
-        .w_up = matrix(s->ff, s->embd, in, seed),
-        .w_down = matrix(s->embd, s->ff, residual / sqrt(s->ff), seed),
-    };
+    struct model_layer l = {0};
+    for (int i = 0; i < LAYER_TENSORS; i++) {
+        const struct tensor_spec *spec = &layer_tensors[i];
+        uint32_t rows = (uint32_t)model_dim(m, spec->rows),
+                 cols = (uint32_t)model_dim(m, spec->cols);
+        double size = (spec->rows == DIM_C ? residual : 1.0) / sqrt(cols);
+        if (PARTS_LLAMA & PART_BIT(spec->part))
+            l.tensors[i] =
+                spec->kind == TENSOR_MATRIX ? matrix(rows, cols, size, seed) : ones(cols);
+    }
+    return l;
 }
 
 static struct model *model_make(const struct shape *s, uint64_t seed)
@@ -135,7 +134,7 @@ static struct model *model_make(const struct shape *s, uint64_t seed)
     for (uint32_t i = 0; i < s->head_dim / 2; i++)
         m->rope_inv_freq[i] = (float)pow(ROPE_BASE, -2.0 * i / s->head_dim);
     m->output = s->tied ? m->embed : matrix(s->vocab, s->embd, LOGIT_SCALE / sqrt(s->embd), &seed);
-    m->layers[0] = layer_make(s, residual, &seed);
+    m->layers[0] = layer_make(m, residual, &seed);
     for (uint32_t i = 1; i < s->layers; i++)
         m->layers[i] = m->layers[0];
     return m;
@@ -143,14 +142,12 @@ static struct model *model_make(const struct shape *s, uint64_t seed)
 
 static void model_free(struct model *m)
 {
-    const struct model_layer *l = &m->layers[0];
-    const struct tensor *all[] = {&m->embed, &m->out_norm, &l->attn_norm, &l->ffn_norm,
-                                  &l->wq,    &l->wk,       &l->wv,        &l->wo,
-                                  &l->w_up,  &l->w_gate,   &l->w_down};
     if (m->output.data != m->embed.data)
         free((void *)m->output.data);
-    for (size_t i = 0; i < COUNT_OF(all); i++)
-        free((void *)all[i]->data);
+    free((void *)m->embed.data);
+    free((void *)m->out_norm.data);
+    for (int i = 0; i < LAYER_TENSORS; i++)
+        free((void *)m->layers[0].tensors[i].data);
     free(m->layers);
     free(m);
 }

@@ -18,6 +18,16 @@
 #include "specd/request.h"
 
 struct constraint;
+struct lookup_pool;
+struct prediction;
+
+/* What a sequence's drafters may know beside the tokens they observe; all of it is borrowed. */
+struct draft_text {
+    int32_t n_ctx, n_prompt;       /* tokens the text will have at most; those of its prompt */
+    struct constraint *constraint; /* that the text follows, or NULL */
+    struct prediction *prediction; /* of the answer (prediction.h), or NULL */
+    struct lookup_pool *shared;    /* of others' answers (lookup_pool.h), or NULL */
+};
 
 /* Acceptance is estimated by position, or by the number of tokens that agreed before the position,
  * less one: 1, 2, 3-4, 5-8, 9-16, more. */
@@ -26,18 +36,18 @@ struct constraint;
 struct drafter {
     enum drafter_type type; /* its name: drafter_name() */
     enum draft_source source;
-    bool under_grammar; /* at hand under a grammar wherever anything drafts, configured or not */
-    bool by_match;      /* acceptance follows *match of propose, not the position */
+    /* At hand wherever anything drafts, configured or not: under a grammar; with a prediction. */
+    bool under_grammar, with_prediction;
+    bool by_match;                    /* acceptance follows *match of propose, not the position */
     double prior[ACCEPTANCE_BUCKETS]; /* acceptance before any was seen; 0: as the bucket before */
 
-    /* Of DRAFT_FROM_HOST only. begin makes the state of one sequence, whose text will have up to
-     * n_ctx tokens and must be what c says (borrowed; NULL: anything). observe: committed tokens,
+    /* Of DRAFT_FROM_HOST only. begin makes the state of one sequence. observe: committed tokens,
      * the prompt first, in order; may be NULL. forget frees the state; may be NULL. */
-    void *(*begin)(int32_t n_ctx, struct constraint *c);
+    void *(*begin)(const struct draft_text *text);
     void (*observe)(void *state, const int32_t *ids, int32_t n);
     void (*forget)(void *state);
-    /* What may follow the text: 0..room tokens, written to out. Sets *match to the number of tokens
-     * at the text's end that speak for it, where by_match. */
+    /* What may follow the text: 0..room tokens, written to out. Asked in each round. Sets *match to
+     * the number of tokens at the text's end that speak for it, where by_match. */
     int32_t (*propose)(void *state, int32_t room, int32_t *out, int32_t *match);
 };
 

@@ -8,10 +8,9 @@
 
 #include "constraint.h"
 
-static void *begin(int32_t n_ctx, struct constraint *c)
+static void *begin(const struct draft_text *text)
 {
-    (void)n_ctx;
-    return c;
+    return text->constraint;
 }
 
 static int32_t propose(void *state, int32_t room, int32_t *out, int32_t *match)

@@ -1,155 +1,72 @@
 /*
  * lookup.c - drafts without a model: what followed the last time the text ended like this?
  *
- * Prompt lookup (Saxena 2023) with the length rule of SuffixDecoding (arXiv 2411.04975): the
- * longest earlier occurrence of the text's last tokens, the most recent one among equals, proposes
- * what came after it, at most twice as many tokens as matched.
- *
- * The history is one request's own prompt and output, which it copies. Grams of 4 and of 2 tokens
- * are chained by hash from the newest back (as LZ77 compressors do); a search follows a bounded
- * number of links, so append is O(1) per token and a draft O(1). Memory grows with the history.
+ * Prompt lookup (Saxena 2023) on a suffix automaton, as SuffixDecoding (arXiv 2411.04975) does it
+ * on suffix trees: the longest end of the text that occurred before, of any length, proposes what
+ * came next most often, at most twice as many tokens as matched. The text is one request's own
+ * prompt and output; with --lookup-shared also others' outputs, where one of them agrees in more.
  */
 #include "drafter.h"
+#include "lookup_pool.h"
+#include "suffix.h"
 
 #include "specd/util.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-#define NONE (-1)
-#define CAP_MIN 512
-#define MIN_MATCH 2  /* tokens that must agree before anything is proposed */
-#define LINKS_MAX 64 /* earlier occurrences looked at per gram size */
-#define MATCH_MAX 32 /* longer agreement is not told apart */
+#define MIN_MATCH 2 /* tokens that must agree before anything is proposed */
 #define DRAFT_PER_MATCH 2
-
-/* Occurrences of each gram of `size` tokens, newest first. A position stands for the gram that ends
- * there; a bucket mixes the grams of one hash. */
-struct chain {
-    int32_t size;
-    int32_t *head; /* (cap), by hash */
-    int32_t *prev; /* (cap), by position */
-};
+#define POOL_READ_MAX 256 /* of a prompt, its last tokens are looked up in others' outputs */
 
 struct lookup {
-    int32_t n, cap, max;
-    int32_t *tokens; /* (cap); cap is a power of two */
-    struct chain chains[2];
+    struct suffix *text;
+    struct lookup_pool *pool; /* or NULL */
+    struct lookup_place place;
 };
 
-static int32_t *bucket(const struct lookup *l, const struct chain *c, int32_t end)
+static void *begin(const struct draft_text *about)
 {
-    uint32_t h = 0;
-    for (int32_t i = end - c->size + 1; i <= end; i++)
-        h = (h ^ (uint32_t)l->tokens[i]) * 0x9e3779b1u;
-    return &c->head[(h ^ h >> 16) & (uint32_t)(l->cap - 1)];
-}
-
-static void chain_add(struct lookup *l, struct chain *c, int32_t end)
-{
-    if (end < c->size - 1)
-        return;
-    int32_t *head = bucket(l, c, end);
-    c->prev[end] = *head;
-    *head = end;
-}
-
-static void set_cap(struct lookup *l, int32_t cap)
-{
-    size_t size = (size_t)cap * sizeof(int32_t);
-    l->cap = cap;
-    l->tokens = xrealloc(l->tokens, size);
-    for (size_t i = 0; i < COUNT_OF(l->chains); i++) {
-        l->chains[i].head = xrealloc(l->chains[i].head, size);
-        l->chains[i].prev = xrealloc(l->chains[i].prev, size);
-        memset(l->chains[i].head, 0xff, size); /* NONE */
-    }
-    for (int32_t end = 0; end < l->n; end++) {
-        for (size_t i = 0; i < COUNT_OF(l->chains); i++)
-            chain_add(l, &l->chains[i], end);
-    }
-}
-
-static void *begin(int32_t n_ctx, struct constraint *c)
-{
-    (void)c;
-    ASSERT(n_ctx >= 0 && n_ctx <= 1 << 30);
     struct lookup *l = xcalloc(1, sizeof *l);
-    l->max = n_ctx;
-    l->chains[0].size = 4;
-    l->chains[1].size = MIN_MATCH;
-    set_cap(l, CAP_MIN);
+    l->text = suffix_create();
+    l->pool = lookup_pool_ref(about->shared);
     return l;
 }
 
 static void forget(void *state)
 {
     struct lookup *l = state;
-    for (size_t i = 0; i < COUNT_OF(l->chains); i++) {
-        free(l->chains[i].head);
-        free(l->chains[i].prev);
-    }
-    free(l->tokens);
+    suffix_free(l->text);
+    lookup_pool_unref(l->pool);
     free(l);
 }
 
 static void observe(void *state, const int32_t *tokens, int32_t n)
 {
     struct lookup *l = state;
-    ASSERT(n >= 0 && n <= l->max - l->n);
-    int32_t cap = l->cap;
-    while (cap < l->n + n)
-        cap *= 2;
-    if (cap > l->cap)
-        set_cap(l, cap);
-    for (int32_t i = 0; i < n; i++) {
-        l->tokens[l->n] = tokens[i];
-        for (size_t c = 0; c < COUNT_OF(l->chains); c++)
-            chain_add(l, &l->chains[c], l->n);
-        l->n++;
-    }
+    suffix_append(l->text, tokens, n);
+    for (int32_t i = MAX(n - POOL_READ_MAX, 0); l->pool && i < n; i++)
+        lookup_pool_read(l->pool, &l->place, tokens[i]);
 }
 
-/* How many tokens ending at a agree with those ending at b > a. */
-static int32_t match_len(const struct lookup *l, int32_t a, int32_t b)
+static int32_t most(int32_t match, int32_t room)
 {
-    int32_t len = 0;
-    while (len < MATCH_MAX && len <= a && l->tokens[a - len] == l->tokens[b - len])
-        len++;
-    return len;
-}
-
-/* The longest match of the text's end among a chain's newest links, and where it ends; 0 when no
- * link agrees in a whole gram. */
-static int32_t best_match(const struct lookup *l, const struct chain *c, int32_t *end)
-{
-    int32_t best = c->size - 1, last = l->n - 1;
-    if (last < c->size - 1)
+    if (match < MIN_MATCH)
         return 0;
-    int32_t at = c->prev[last];
-    for (int links = 0; at != NONE && links < LINKS_MAX && best < MATCH_MAX; links++) {
-        int32_t len = match_len(l, at, last);
-        if (len > best) {
-            best = len;
-            *end = at;
-        }
-        at = c->prev[at];
-    }
-    return best < c->size ? 0 : best;
+    return match < room ? MIN(room, match * DRAFT_PER_MATCH) : room;
 }
 
 static int32_t propose(void *state, int32_t room, int32_t *out, int32_t *match)
 {
-    const struct lookup *l = state;
-    int32_t end = 0;
-    *match = 0;
-    for (size_t i = 0; i < COUNT_OF(l->chains) && *match == 0; i++)
-        *match = best_match(l, &l->chains[i], &end);
-    int32_t k = MIN(room, *match * DRAFT_PER_MATCH);
-    /* Past the end of the history the continuation is what was just proposed: a loop goes round. */
-    for (int32_t i = 0, from = end + 1; i < k; i++, from++)
-        out[i] = from < l->n ? l->tokens[from] : out[from - l->n];
-    return MAX(k, 0);
+    struct lookup *l = state;
+    struct suffix_at at = suffix_repeat(l->text);
+    *match = l->pool ? lookup_pool_match(l->pool, &l->place) : 0;
+    if (*match > at.len) {
+        int32_t n = lookup_pool_follow(l->pool, &l->place, out, most(*match, room));
+        if (n > 0)
+            return n;
+    }
+    *match = at.len < MIN_MATCH ? 0 : at.len;
+    return suffix_follow(l->text, at, out, most(at.len, room));
 }
 
 /* A short agreement may be chance, so lookup has to earn its trust. */

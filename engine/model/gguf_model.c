@@ -4,41 +4,35 @@
 #include "model/rope.h"
 #include "model/weights.h"
 #include "specd/error.h"
+#include "specd/limits.h"
 #include "specd/util.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static void read_arch(struct model *m, struct gguf_meta *r)
+static const struct arch *read_arch(struct model *m, struct gguf_meta *r)
 {
-    static const struct {
-        const char *name;
-        enum rope_kind rope;
-    } archs[] = {
-        {"llama", ROPE_PAIRS}, /* the writer permutes q and k */
-        {"qwen2", ROPE_HALVES},
-        {"qwen3", ROPE_HALVES},
-    };
-    char *arch = meta_string(r, "general.architecture", REQUIRED);
+    char *name = meta_string(r, "general.architecture", REQUIRED);
+    if (!name)
+        return NULL;
+    const struct arch *arch = arch_find(NAMES_GGUF, name);
+    char text[80], known[200];
     if (!arch)
-        return;
-    for (size_t i = 0; i < COUNT_OF(archs) && m->arch[0] == '\0'; i++) {
-        if (strcmp(arch, archs[i].name) == 0) {
-            memcpy(m->arch, arch, strlen(arch) + 1);
-            m->rope = archs[i].rope;
-        }
-    }
-    char text[80];
-    if (m->arch[0] == '\0')
-        meta_bad(r, "general.architecture", "%s is not supported (llama, qwen2 and qwen3 are)",
-                 printable(text, sizeof text, arch, strlen(arch)));
-    free(arch);
-    r->prefix = m->arch;
+        meta_bad(r, "general.architecture", "%s is not supported (these are: %s)",
+                 printable(text, sizeof text, name, strlen(name)),
+                 arch_names(NAMES_GGUF, known, sizeof known));
+    free(name);
+    if (!arch)
+        return NULL;
+    m->arch = r->prefix = arch->names[NAMES_GGUF];
+    m->gate = arch->gate;
+    m->rope = arch->gguf_rope;
+    return arch;
 }
 
 /* Keys that other models of the family use to change the computation. */
-static void refuse_unsupported(struct gguf_meta *r)
+static void refuse_unsupported(const struct arch *arch, struct gguf_meta *r)
 {
     static const char *const scales[] = {
         ".attention.scale", ".attention.clamp_kqv",     ".attn_logit_softcapping",
@@ -49,7 +43,8 @@ static void refuse_unsupported(struct gguf_meta *r)
         if (meta_f64(r, scales[i], OPTIONAL, 0) != 0)
             meta_bad(r, scales[i], "is not supported");
     }
-    if (meta_u32(r, ".expert_count", OPTIONAL, 0, 0, UINT32_MAX) > 0)
+    bool experts = arch_parts(arch) & PART_BIT(PART_EXPERTS);
+    if (!experts && meta_u32(r, ".expert_count", OPTIONAL, 0, 0, UINT32_MAX) > 0)
         meta_bad(r, ".expert_count", "mixtures of experts are not supported");
     if (!meta_bool(r, ".attention.causal", true))
         meta_bad(r, ".attention.causal", "attention that is not causal is not supported");
@@ -59,7 +54,24 @@ static void refuse_unsupported(struct gguf_meta *r)
                  "merge them first");
 }
 
-static void read_sizes(struct model *m, struct gguf_meta *r)
+/* The embedding's rows. */
+static void read_vocab_size(struct model *m, struct gguf_meta *r)
+{
+    const char *name = model_tensors[MODEL_EMBED].names[NAMES_GGUF];
+    const struct tensor_entry *e = tensor_dir_find(&r->g->tensors, name);
+    if (r->rc)
+        return;
+    if (!e)
+        r->rc = fail(SPECD_EFILE, r->err, r->errlen, "%s: tensor %s is missing", r->g->file, name);
+    else if (e->n_dims != 2 || e->shape[0] > SPECD_VOCAB_MAX)
+        r->rc = fail(SPECD_EFILE, r->err, r->errlen,
+                     "%s: tensor %s: expected 2 dimensions, the slower at most %d", e->file, name,
+                     SPECD_VOCAB_MAX);
+    else
+        m->n_vocab = (uint32_t)e->shape[0];
+}
+
+static void read_sizes(struct model *m, const struct arch *arch, struct gguf_meta *r)
 {
     m->n_layers = meta_u32(r, ".block_count", REQUIRED, 0, 1, MODEL_LAYERS_MAX);
     m->n_embd = meta_u32(r, ".embedding_length", REQUIRED, 0, 1, SIZE_EMBD_MAX);
@@ -77,6 +89,11 @@ static void read_sizes(struct model *m, struct gguf_meta *r)
     m->rms_eps = (float)meta_f64(r, ".attention.layer_norm_rms_epsilon", REQUIRED, 0);
     m->rope_dim =
         meta_u32(r, ".rope.dimension_count", OPTIONAL, m->head_dim, 2, MODEL_HEAD_DIM_MAX);
+    if (arch_parts(arch) & PART_BIT(PART_EXPERTS)) {
+        m->n_experts = meta_u32(r, ".expert_count", REQUIRED, 0, 1, SIZE_EXPERTS_MAX);
+        m->n_ff_expert = meta_u32(r, ".expert_feed_forward_length", REQUIRED, 0, 1, SIZE_FF_MAX);
+    }
+    read_vocab_size(m, r);
 }
 
 /* The file's table of divisors, one per pair (Llama 3.1 files carry one). */
@@ -141,9 +158,11 @@ static int read_rope(struct model *m, struct gguf *g, struct gguf_meta *r)
 int gguf_model(struct model *m, struct gguf *g, char *err, size_t errlen)
 {
     struct gguf_meta r = {.g = g, .prefix = "", .err = err, .errlen = errlen};
-    read_arch(m, &r);
-    refuse_unsupported(&r);
-    read_sizes(m, &r);
+    const struct arch *arch = read_arch(m, &r);
+    if (arch) {
+        refuse_unsupported(arch, &r);
+        read_sizes(m, arch, &r);
+    }
     if (r.rc)
         return r.rc;
     int rc = weights_check_sizes(m, g->file, err, errlen);
@@ -151,6 +170,7 @@ int gguf_model(struct model *m, struct gguf *g, char *err, size_t errlen)
         rc = read_rope(m, g, &r);
     if (rc)
         return rc;
-    bool tied = tensor_dir_find(&g->tensors, "output.weight") == NULL;
-    return weights_bind(m, &g->tensors, NAMES_GGUF, tied, g->file, err, errlen);
+    const char *output = model_tensors[MODEL_OUTPUT].names[NAMES_GGUF];
+    bool tied = tensor_dir_find(&g->tensors, output) == NULL;
+    return weights_bind(m, &g->tensors, arch, NAMES_GGUF, tied, g->file, err, errlen);
 }

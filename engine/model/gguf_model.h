@@ -1,9 +1,8 @@
 /*
  * gguf_model.h - a parsed GGUF file as a struct model.
  *
- * Architectures llama (Mistral and SmolLM carry this name too), qwen2 and qwen3. What would change
- * the computation but is not supported (mixtures of experts, yarn, soft caps, ...) is refused by
- * name. Any thread.
+ * Of the architectures in arch.c. What would change the computation but is not supported (yarn,
+ * soft caps, experts where the architecture has none, ...) is refused by name. Any thread.
  */
 #ifndef SPECD_MODEL_GGUF_MODEL_H
 #define SPECD_MODEL_GGUF_MODEL_H

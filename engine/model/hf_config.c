@@ -12,31 +12,34 @@
 #include <unistd.h>
 
 #define CONFIG_BYTES_MAX ((size_t)1 << 20)
-#define MISTRAL_WINDOW 4096
+#define WINDOW_DEFAULT 4096
 
-static void read_arch(struct model *m, struct json_reader *r)
+static const struct arch *read_arch(struct model *m, struct json_reader *r)
 {
-    static const char *const archs[] = {"llama", "mistral", "qwen2", "qwen3"};
     const char *type = json_file_string(r, "model_type", REQUIRED);
-    char text[80];
-    for (size_t i = 0; type && i < COUNT_OF(archs); i++) {
-        if (strcmp(type, archs[i]) == 0) {
-            memcpy(m->arch, type, strlen(type) + 1);
-            return;
-        }
-    }
-    if (type)
-        json_file_bad(r, "model_type", "%s is not supported (llama, mistral, qwen2 and qwen3 are)",
-                      printable(text, sizeof text, type, strlen(type)));
+    const struct arch *arch = type ? arch_find(NAMES_HF, type) : NULL;
+    char text[80], known[200];
+    if (type && !arch)
+        json_file_bad(r, "model_type", "%s is not supported (these are: %s)",
+                      printable(text, sizeof text, type, strlen(type)),
+                      arch_names(NAMES_HF, known, sizeof known));
+    if (!arch)
+        return NULL;
+    m->arch = arch->names[NAMES_HF];
+    m->gate = arch->gate;
+    m->rope = ROPE_HALVES;
+    return arch;
 }
 
-static void refuse_unsupported(struct json_reader *r)
+static void refuse_unsupported(const struct arch *arch, struct json_reader *r)
 {
+    static const char *const acts[GATE_KINDS] = {
+        [GATE_SILU] = "silu", [GATE_GELU_TANH] = "gelu_pytorch_tanh"};
     const char *act = json_file_string(r, "hidden_act", OPTIONAL);
     char text[40];
-    if (act && strcmp(act, "silu") != 0)
-        json_file_bad(r, "hidden_act", "%s is not supported (silu is)",
-                      printable(text, sizeof text, act, strlen(act)));
+    if (act && strcmp(act, acts[arch->gate]) != 0)
+        json_file_bad(r, "hidden_act", "%s is not supported (%s is)",
+                      printable(text, sizeof text, act, strlen(act)), acts[arch->gate]);
     if (json_file_field(r, "quantization_config", OPTIONAL))
         json_file_bad(r, "quantization_config",
                       "quantised weights are not supported in safetensors");
@@ -45,9 +48,9 @@ static void refuse_unsupported(struct json_reader *r)
 }
 
 /* Sliding attention over a window equals full attention while the context fits one window. */
-static uint32_t read_window(const struct model *m, struct json_reader *r)
+static uint32_t read_window(const struct arch *arch, struct json_reader *r)
 {
-    bool slides = json_file_bool(r, "use_sliding_window", strcmp(m->arch, "mistral") == 0);
+    bool slides = json_file_bool(r, "use_sliding_window", arch->hf_slides);
     const cJSON *types = json_file_field(r, "layer_types", OPTIONAL), *type;
     cJSON_ArrayForEach(type, types)
     {
@@ -60,11 +63,11 @@ static uint32_t read_window(const struct model *m, struct json_reader *r)
     /* Mistral's first configurations left the window out; later ones say null for none. */
     bool stated = cJSON_GetObjectItemCaseSensitive(r->object, "sliding_window") != NULL;
     uint32_t window =
-        json_file_u32(r, "sliding_window", OPTIONAL, stated ? 0 : MISTRAL_WINDOW, 0, UINT32_MAX);
+        json_file_u32(r, "sliding_window", OPTIONAL, stated ? 0 : WINDOW_DEFAULT, 0, UINT32_MAX);
     return slides && window > 0 ? window : UINT32_MAX;
 }
 
-static void read_sizes(struct model *m, struct json_reader *r)
+static void read_sizes(struct model *m, const struct arch *arch, struct json_reader *r)
 {
     m->n_layers = json_file_u32(r, "num_hidden_layers", REQUIRED, 0, 1, MODEL_LAYERS_MAX);
     m->n_embd = json_file_u32(r, "hidden_size", REQUIRED, 0, 1, SIZE_EMBD_MAX);
@@ -73,12 +76,11 @@ static void read_sizes(struct model *m, struct json_reader *r)
     m->n_heads = json_file_u32(r, "num_attention_heads", REQUIRED, 1, 1, SIZE_HEADS_MAX);
     m->n_kv_heads =
         json_file_u32(r, "num_key_value_heads", OPTIONAL, m->n_heads, 1, SIZE_HEADS_MAX);
-    m->head_dim =
-        json_file_u32(r, "head_dim", OPTIONAL, m->n_embd / m->n_heads, 1, MODEL_HEAD_DIM_MAX);
+    uint32_t head_dim = arch->hf_head_dim > 0 ? arch->hf_head_dim : m->n_embd / m->n_heads;
+    m->head_dim = json_file_u32(r, "head_dim", OPTIONAL, head_dim, 1, MODEL_HEAD_DIM_MAX);
     m->n_ctx = json_file_u32(r, "max_position_embeddings", REQUIRED, 0, 1, SIZE_CTX_MAX);
-    m->n_ctx = MIN(m->n_ctx, read_window(m, r));
+    m->n_ctx = MIN(m->n_ctx, read_window(arch, r));
     m->rms_eps = (float)json_file_f64(r, "rms_norm_eps", OPTIONAL, 1e-6);
-    m->rope = ROPE_HALVES;
 }
 
 static void read_llama3(struct json_reader *r, struct rope_llama3 *l)
@@ -187,10 +189,12 @@ static void read_eog(struct hf_config *c, const struct model *m, struct json_rea
 
 static int read_config(struct hf_config *c, struct model *m, struct json_reader *r)
 {
-    read_arch(m, r);
-    refuse_unsupported(r);
-    read_sizes(m, r);
-    c->tied = json_file_bool(r, "tie_word_embeddings", false);
+    c->arch = read_arch(m, r);
+    if (!c->arch)
+        return r->rc;
+    refuse_unsupported(c->arch, r);
+    read_sizes(m, c->arch, r);
+    c->tied = json_file_bool(r, "tie_word_embeddings", c->arch->hf_tied);
     if (r->rc == 0)
         read_rope(m, r);
     read_eog(c, m, r);

@@ -148,7 +148,8 @@ static int open_folder(struct model_file *mf, const char *folder, char *err, siz
     mf->fingerprint = hash_sizes(&mf->model);
     rc = open_shards(mf, &dir, folder, err, errlen);
     if (rc == 0)
-        rc = weights_bind(&mf->model, &dir, NAMES_HF, config.tied, folder, err, errlen);
+        rc =
+            weights_bind(&mf->model, &dir, config.arch, NAMES_HF, config.tied, folder, err, errlen);
     tensor_dir_fini(&dir);
     if (rc == 0)
         rc = hf_vocab_load(&mf->vocab, folder, err, errlen);
@@ -171,6 +172,8 @@ int model_file_open(struct model_file **out, const char *path, char *err, size_t
         return fail(SPECD_EFILE, err, errlen, "%s: %s", path, strerror(errno));
     struct model_file *mf = xcalloc(1, sizeof *mf);
     set_base_name(mf, path);
+    mf->path = xstrdup(path);
+    mf->model.file = mf->path;
     int rc =
         S_ISDIR(st.st_mode) ? open_folder(mf, path, err, errlen) : open_gguf(mf, path, err, errlen);
     if (rc)
@@ -195,5 +198,6 @@ void model_file_close(struct model_file *mf)
     for (size_t i = 0; i < mf->n_maps; i++)
         mapping_close(&mf->maps[i]);
     free(mf->maps);
+    free(mf->path);
     free(mf);
 }

@@ -14,6 +14,7 @@
 struct model_file {
     struct model model; /* model.layers is owned by the file */
     struct vocab vocab;
+    char *path;
     char name[128]; /* general.name, or the folder's or file's base name */
     uint64_t file_bytes;
     uint64_t fingerprint; /* of header and sizes: tells models apart in caches */

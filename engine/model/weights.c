@@ -2,200 +2,158 @@
 
 #include "model/field.h"
 #include "specd/error.h"
-#include "specd/limits.h"
 #include "specd/util.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-/* Extents of a layer's tensors, from the sizes a model states. HEADS and KV_HEADS are elements. */
-enum extent { ONE, EMBD, FF, HEADS, KV_HEADS, HEAD_DIM };
+/* ---- the table of architectures -------------------------------------------------------------- */
 
-/* Biases are qwen2's, but any architecture may have them; norms of heads are qwen3's alone. */
-enum presence { ALWAYS, BIAS, QK_NORM };
-
-struct slot {
-    size_t offset; /* in struct model_layer */
-    const char *names[2];
-    enum extent rows, cols;
-    enum presence presence;
-};
-
-#define SLOT(field, gguf, hf, rows, cols, presence)                           \
-    {                                                                         \
-        offsetof(struct model_layer, field), {gguf, hf}, rows, cols, presence \
+const struct arch *arch_find(enum tensor_naming naming, const char *name)
+{
+    for (int i = 0; i < n_archs; i++) {
+        if (archs[i].names[naming] && strcmp(archs[i].names[naming], name) == 0)
+            return &archs[i];
     }
-static const struct slot layer_slots[] = {
-    SLOT(attn_norm, "attn_norm.weight", "input_layernorm.weight", ONE, EMBD, ALWAYS),
-    SLOT(wq, "attn_q.weight", "self_attn.q_proj.weight", HEADS, EMBD, ALWAYS),
-    SLOT(wk, "attn_k.weight", "self_attn.k_proj.weight", KV_HEADS, EMBD, ALWAYS),
-    SLOT(wv, "attn_v.weight", "self_attn.v_proj.weight", KV_HEADS, EMBD, ALWAYS),
-    SLOT(wo, "attn_output.weight", "self_attn.o_proj.weight", EMBD, HEADS, ALWAYS),
-    SLOT(bq, "attn_q.bias", "self_attn.q_proj.bias", ONE, HEADS, BIAS),
-    SLOT(bk, "attn_k.bias", "self_attn.k_proj.bias", ONE, KV_HEADS, BIAS),
-    SLOT(bv, "attn_v.bias", "self_attn.v_proj.bias", ONE, KV_HEADS, BIAS),
-    SLOT(q_norm, "attn_q_norm.weight", "self_attn.q_norm.weight", ONE, HEAD_DIM, QK_NORM),
-    SLOT(k_norm, "attn_k_norm.weight", "self_attn.k_norm.weight", ONE, HEAD_DIM, QK_NORM),
-    SLOT(ffn_norm, "ffn_norm.weight", "post_attention_layernorm.weight", ONE, EMBD, ALWAYS),
-    SLOT(w_gate, "ffn_gate.weight", "mlp.gate_proj.weight", FF, EMBD, ALWAYS),
-    SLOT(w_up, "ffn_up.weight", "mlp.up_proj.weight", FF, EMBD, ALWAYS),
-    SLOT(w_down, "ffn_down.weight", "mlp.down_proj.weight", EMBD, FF, ALWAYS),
-};
+    return NULL;
+}
 
-static const char *const layer_prefix[] = {"blk.", "model.layers."};
-static const char *const embed_name[] = {"token_embd.weight", "model.embed_tokens.weight"};
-static const char *const norm_name[] = {"output_norm.weight", "model.norm.weight"};
-static const char *const output_name[] = {"output.weight", "lm_head.weight"};
+const char *arch_names(enum tensor_naming naming, char *out, size_t cap)
+{
+    size_t n = 0;
+    out[0] = '\0';
+    for (int i = 0; i < n_archs && n < cap; i++) {
+        if (archs[i].names[naming])
+            n += (size_t)snprintf(out + n, cap - n, "%s%s", n ? ", " : "", archs[i].names[naming]);
+    }
+    return out;
+}
+
+uint32_t arch_parts(const struct arch *a)
+{
+    uint32_t parts = 0;
+    for (int i = 0; i < a->n_kinds; i++)
+        parts |= a->kinds[i].needs | a->kinds[i].may;
+    return parts;
+}
+
+const char *arch_tensor_name(const struct arch *a, enum tensor_naming naming, int tensor)
+{
+    for (int i = 0; i < a->n_renames; i++) {
+        if ((int)a->renames[i].tensor == tensor && a->renames[i].naming == naming)
+            return a->renames[i].name;
+    }
+    return layer_tensors[tensor].names[naming];
+}
+
+/* ---- sizes ----------------------------------------------------------------------------------- */
 
 int weights_check_sizes(const struct model *m, const char *file, char *err, size_t errlen)
 {
-    const struct {
-        const char *what;
-        uint32_t value, max;
-    } sizes[] = {
-        {"layer count", m->n_layers, MODEL_LAYERS_MAX},
-        {"head count", m->n_heads, SIZE_HEADS_MAX},
-        {"key/value head count", m->n_kv_heads, SIZE_HEADS_MAX},
-        {"head size", m->head_dim, MODEL_HEAD_DIM_MAX},
-        {"embedding size", m->n_embd, SIZE_EMBD_MAX},
-        {"feed-forward size", m->n_ff, SIZE_FF_MAX},
-        {"context length", m->n_ctx, SIZE_CTX_MAX},
-    };
-    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-        if (sizes[i].value < 1 || sizes[i].value > sizes[i].max)
-            return fail(SPECD_EFILE, err, errlen, "%s: %s %u is outside 1 to %u", file,
-                        sizes[i].what, sizes[i].value, sizes[i].max);
-    }
-    if (m->n_heads % m->n_kv_heads != 0)
-        return fail(SPECD_EFILE, err, errlen,
-                    "%s: head count %u is no multiple of the key/value head count %u", file,
-                    m->n_heads, m->n_kv_heads);
-    if (m->rope_dim < 2 || m->rope_dim % 2 != 0 || m->rope_dim > m->head_dim)
-        return fail(SPECD_EFILE, err, errlen,
-                    "%s: rope dimension count %u is not an even number up to the head size %u",
-                    file, m->rope_dim, m->head_dim);
-    if (!(m->rms_eps > 0 && m->rms_eps < 1))
-        return fail(SPECD_EFILE, err, errlen, "%s: RMS norm epsilon %g is outside 0 to 1", file,
-                    (double)m->rms_eps);
+    char why[200];
+    if (model_sizes_check(m, why, sizeof why) != 0)
+        return fail(SPECD_EFILE, err, errlen, "%s: %s", file, why);
     return 0;
 }
+
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 /* What one run of weights_bind works on. */
 struct bind {
     struct model *m;
     struct tensor_dir *dir;
-    enum weight_naming naming;
+    const struct arch *arch;
+    enum tensor_naming naming;
     const char *file;
     char *err;
     size_t errlen;
 };
 
-static uint32_t extent(const struct model *m, enum extent e)
+/* Slices, rows and columns of which a file's shape may leave leading ones out, and have more. */
+static bool has_shape(const struct tensor_entry *e, const uint64_t want[3])
 {
-    switch (e) {
-    case EMBD:
-        return m->n_embd;
-    case FF:
-        return m->n_ff;
-    case HEADS:
-        return m->n_heads * m->head_dim;
-    case KV_HEADS:
-        return m->n_kv_heads * m->head_dim;
-    case HEAD_DIM:
-        return m->head_dim;
-    case ONE:
-        break;
+    bool fits = e->n_dims > 0;
+    for (uint32_t i = 0; i < TENSOR_DIMS_MAX; i++) { /* from the fastest */
+        uint64_t stored = i < e->n_dims ? e->shape[e->n_dims - 1 - i] : 1;
+        fits = fits && stored == (i < 3 ? want[2 - i] : 1);
     }
-    return 1;
+    return fits;
 }
 
-/* Vectors may be stored as (n) or (1, n): leading ones carry no meaning. */
-static bool has_shape(const struct tensor_entry *e, uint32_t rows, uint32_t cols)
+static int wrong_shape(const struct bind *b, const struct tensor_entry *e, const uint64_t want[3])
 {
-    uint64_t stored_rows = e->n_dims > 1 ? e->shape[e->n_dims - 2] : 1;
-    for (uint32_t i = 0; i + 2 < e->n_dims; i++) {
-        if (e->shape[i] != 1)
-            return false;
-    }
-    return e->n_dims > 0 && stored_rows == rows && e->shape[e->n_dims - 1] == cols;
-}
-
-static int wrong_shape(const struct bind *b, const struct tensor_entry *e, uint32_t rows,
-                       uint32_t cols)
-{
-    char shape[100] = "";
-    size_t n = 0;
-    for (uint32_t i = 0; i < e->n_dims && n < sizeof shape; i++)
-        n += (size_t)snprintf(shape + n, sizeof shape - n, "%s%llu", i ? " x " : "",
+    char stored[100] = "", expected[100] = "";
+    size_t n = 0, k = 0;
+    for (uint32_t i = 0; i < e->n_dims && n < sizeof stored; i++)
+        n += (size_t)snprintf(stored + n, sizeof stored - n, "%s%llu", i ? " x " : "",
                               (unsigned long long)e->shape[i]);
-    if (rows == 1)
-        return fail(SPECD_EFILE, b->err, b->errlen, "%s: tensor %s: shape is %s, expected %u",
-                    e->file, e->name, shape, cols);
-    return fail(SPECD_EFILE, b->err, b->errlen, "%s: tensor %s: shape is %s, expected %u x %u",
-                e->file, e->name, shape, rows, cols);
+    for (int i = 0; i < 3; i++) {
+        if (want[i] != 1 || i == 2)
+            k += (size_t)snprintf(expected + k, sizeof expected - k, "%s%llu", k ? " x " : "",
+                                  (unsigned long long)want[i]);
+    }
+    return fail(SPECD_EFILE, b->err, b->errlen, "%s: tensor %s: shape is %s, expected %s", e->file,
+                e->name, stored, expected);
 }
 
-/* Takes a tensor; *out stays empty when it is absent and not required. */
-static int take(const struct bind *b, const char *name, uint32_t rows, uint32_t cols, bool required,
+static int take(const struct bind *b, const char *name, const struct tensor_spec *spec,
                 struct tensor *out)
 {
+    const struct model *m = b->m;
+    uint64_t slices = model_dim(m, spec->slices);
+    const uint64_t want[3] = {spec->slices == DIM_NONE ? 1 : slices, model_dim(m, spec->rows),
+                              model_dim(m, spec->cols)};
     struct tensor_entry *e = tensor_dir_find(b->dir, name);
-    if (!e && required)
-        return fail(SPECD_EFILE, b->err, b->errlen, "%s: tensor %s is missing", b->file, name);
     if (!e)
-        return 0;
-    if (!has_shape(e, rows, cols))
-        return wrong_shape(b, e, rows, cols);
+        return fail(SPECD_EFILE, b->err, b->errlen, "%s: tensor %s is missing", b->file, name);
+    if (!has_shape(e, want))
+        return wrong_shape(b, e, want);
     e->used = true;
-    *out = (struct tensor){.data = e->data, .type = e->type, .rows = rows, .cols = cols};
-    b->m->n_params += (uint64_t)rows * cols;
+    *out =
+        (struct tensor){e->data, e->type, (uint32_t)want[1], (uint32_t)want[2], (uint32_t)slices};
+    b->m->n_params += want[0] * want[1] * want[2];
     return 0;
 }
 
-static bool required(const struct model *m, enum presence presence)
+/* The name of a tensor of layer i, or NULL. */
+static const char *layer_name(const struct bind *b, uint32_t i, int tensor,
+                              struct tensor_name *name)
 {
-    if (presence == BIAS)
-        return strcmp(m->arch, "qwen2") == 0;
-    if (presence == QK_NORM)
-        return strcmp(m->arch, "qwen3") == 0;
-    return true;
+    const char *suffix = arch_tensor_name(b->arch, b->naming, tensor);
+    if (!suffix)
+        return NULL;
+    *name = tensor_name_of(b->naming, suffix, (int)i);
+    return name->text;
+}
+
+/* Bits of the parts of which layer i has a tensor in the files. */
+static uint32_t parts_found(const struct bind *b, uint32_t i)
+{
+    uint32_t parts = 0;
+    for (int t = 0; t < LAYER_TENSORS; t++) {
+        struct tensor_name name;
+        if (layer_name(b, i, t, &name) && tensor_dir_find(b->dir, name.text))
+            parts |= PART_BIT(layer_tensors[t].part);
+    }
+    return parts;
 }
 
 static int bind_layer(const struct bind *b, uint32_t i)
 {
-    struct model_layer *layer = &b->m->layers[i];
-    for (size_t s = 0; s < COUNT_OF(layer_slots); s++) {
-        const struct slot *slot = &layer_slots[s];
-        if (slot->presence == QK_NORM && !required(b->m, QK_NORM))
+    uint32_t kind = i % (uint32_t)b->arch->n_kinds;
+    uint32_t parts = b->arch->kinds[kind].needs | (b->arch->kinds[kind].may & parts_found(b, i));
+    int rc = 0;
+    for (int t = 0; rc == 0 && t < LAYER_TENSORS; t++) {
+        struct tensor_name name;
+        if (!(parts & PART_BIT(layer_tensors[t].part)))
             continue;
-        char name[TENSOR_NAME_MAX + 1];
-        snprintf(name, sizeof name, "%s%u.%s", layer_prefix[b->naming], i, slot->names[b->naming]);
-        int rc =
-            take(b, name, extent(b->m, slot->rows), extent(b->m, slot->cols),
-                 required(b->m, slot->presence), (struct tensor *)((char *)layer + slot->offset));
-        if (rc)
-            return rc;
-    }
-    if (!layer->bq.data != !layer->bk.data || !layer->bq.data != !layer->bv.data)
-        return fail(SPECD_EFILE, b->err, b->errlen,
-                    "%s: layer %u has a bias for some of query, key and value, not for all",
-                    b->file, i);
-    return 0;
-}
-
-static int bind_vocab(const struct bind *b)
-{
-    struct model *m = b->m;
-    const struct tensor_entry *e = tensor_dir_find(b->dir, embed_name[b->naming]);
-    if (m->n_vocab == 0 && e) {
-        if (e->n_dims != 2 || e->shape[0] > SPECD_VOCAB_MAX)
+        if (!layer_name(b, i, t, &name))
             return fail(SPECD_EFILE, b->err, b->errlen,
-                        "%s: tensor %s: expected 2 dimensions, the slower at most %d", e->file,
-                        e->name, SPECD_VOCAB_MAX);
-        m->n_vocab = (uint32_t)e->shape[0];
+                        "%s: layer %u: %s: specd reads it from GGUF files alone", b->file, i,
+                        layer_tensors[t].names[NAMES_FIELD]);
+        rc = take(b, name.text, &layer_tensors[t], &b->m->layers[i].tensors[t]);
     }
-    return take(b, embed_name[b->naming], m->n_vocab, m->n_embd, true, &m->embed);
+    return rc;
 }
 
 /* Tensors that carry nothing specd needs: tables it computes itself, and a tied output's copy. */
@@ -205,7 +163,7 @@ static bool ignorable(const struct bind *b, const char *name, bool tied)
     size_t n = strlen(name), k = sizeof inv_freq - 1;
     if (b->naming == NAMES_HF && n > k && strcmp(name + n - k, inv_freq) == 0)
         return true;
-    return tied && strcmp(name, output_name[b->naming]) == 0;
+    return tied && strcmp(name, model_tensors[MODEL_OUTPUT].names[b->naming]) == 0;
 }
 
 static int refuse_leftovers(const struct bind *b, bool tied)
@@ -222,24 +180,19 @@ static int refuse_leftovers(const struct bind *b, bool tied)
     return 0;
 }
 
-int weights_bind(struct model *m, struct tensor_dir *dir, enum weight_naming naming, bool tied,
-                 const char *file, char *err, size_t errlen)
+int weights_bind(struct model *m, struct tensor_dir *dir, const struct arch *arch,
+                 enum tensor_naming naming, bool tied, const char *file, char *err, size_t errlen)
 {
-    struct bind b = {m, dir, naming, file, err, errlen};
-    int rc = bind_vocab(&b);
-    if (rc == 0)
-        rc = take(&b, norm_name[naming], 1, m->n_embd, true, &m->out_norm);
-    if (rc == 0 && !tied)
-        rc = take(&b, output_name[naming], m->n_vocab, m->n_embd, true, &m->output);
-    if (rc)
-        return rc;
+    struct bind b = {m, dir, arch, naming, file, err, errlen};
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < MODEL_TENSORS; i++) {
+        if (i != MODEL_OUTPUT || !tied)
+            rc = take(&b, model_tensors[i].names[naming], &model_tensors[i], &m->tensors[i]);
+    }
     if (tied)
         m->output = m->embed;
     m->layers = xcalloc(m->n_layers, sizeof *m->layers);
-    for (uint32_t i = 0; i < m->n_layers; i++) {
+    for (uint32_t i = 0; rc == 0 && i < m->n_layers; i++)
         rc = bind_layer(&b, i);
-        if (rc)
-            return rc;
-    }
-    return refuse_leftovers(&b, tied);
+    return rc ? rc : refuse_leftovers(&b, tied);
 }

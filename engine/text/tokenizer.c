@@ -15,6 +15,10 @@
 
 #define TEXT_MAX (INT32_MAX / 4) /* positions are 32 bits, and a space may take three bytes */
 
+/* Composing makes a text at most so many times shorter, in bytes of UTF-8: Unicode's FAQ on
+ * normalization, by the longest decompositions. */
+#define NFC_SHRINKS 3
+
 struct tokenizer {
     struct vocab vocab;    /* without merges */
     struct buf pieces;     /* the bytes of every token, one after another */
@@ -25,6 +29,7 @@ struct tokenizer {
     struct pretok *pretok; /* BPE */
     struct bpe *bpe;       /* one of the two */
     struct spm *spm;
+    size_t longest; /* most bytes of a text that one id can stand for; 0: any number */
 };
 
 static int check_id(const struct vocab *v, int32_t id, const char *name, char *err, size_t errlen)
@@ -84,6 +89,26 @@ static void index_words(struct tokenizer *t, enum token_type type)
     }
 }
 
+/* White space that goes with an added token, a run of letters that is one unknown token, and bytes
+ * that are in no token, are as long as they like. */
+static size_t find_longest(const struct tokenizer *t)
+{
+    const struct vocab *v = &t->vocab;
+    size_t longest = 1;
+    int n_bytes = 0;
+    for (uint32_t i = 0; i < v->n_tokens; i++) {
+        const struct vocab_token *token = &v->tokens[i];
+        if (token->lstrip || token->rstrip)
+            return 0;
+        longest = MAX(longest, token->len);
+        n_bytes += t->spm ? token->type == TOKEN_BYTE
+                          : token->type == TOKEN_NORMAL && t->piece_at[i + 1] - t->piece_at[i] == 1;
+    }
+    if (n_bytes < 256)
+        return 0;
+    return v->nfc ? longest * NFC_SHRINKS : longest;
+}
+
 static int build_model(struct tokenizer *t, const struct vocab *v, char *err, size_t errlen)
 {
     if (v->kind == VOCAB_SPM) {
@@ -118,6 +143,7 @@ int tokenizer_create(struct tokenizer **out, const struct vocab *v, char *err, s
         tokenizer_free(t);
         return rc;
     }
+    t->longest = find_longest(t);
     *out = t;
     return 0;
 }
@@ -163,7 +189,7 @@ const char *tokenizer_piece(const struct tokenizer *t, int32_t id, bool special,
 /* One encode call. */
 struct encoder {
     const struct tokenizer *t;
-    const atomic_bool *cancel;
+    struct encode_bounds bounds;
     bool control; /* control tokens are matched */
     bool fresh;   /* nothing since the start or the last control token */
     struct splitter *splitter;
@@ -171,9 +197,13 @@ struct encoder {
     struct ids ids;
 };
 
-static bool cancelled(const struct encoder *e)
+/* 0, or why the call gives up here. */
+static int check_bounds(const struct encoder *e)
 {
-    return e->cancel && atomic_load_explicit(e->cancel, memory_order_relaxed);
+    const struct encode_bounds *b = &e->bounds;
+    if (b->cancel && atomic_load_explicit(b->cancel, memory_order_relaxed))
+        return SPECD_ECANCELED;
+    return b->max_ids > 0 && e->ids.n > b->max_ids ? SPECD_ECONTEXT : 0;
 }
 
 /* Valid UTF-8 without added tokens, normalised. */
@@ -181,11 +211,11 @@ static int encode_words(struct encoder *e, const char *text, size_t len)
 {
     int rc = 0;
     for (size_t at = 0, end; at < len && rc == 0; at = end) {
-        if (cancelled(e))
-            return SPECD_ECANCELED;
-        rc = splitter_next(e->splitter, text, len, at, &end);
+        rc = check_bounds(e);
         if (rc == 0)
-            rc = bpe_encode(e->t->bpe, &e->merger, text + at, end - at, e->cancel, &e->ids);
+            rc = splitter_next(e->splitter, text, len, at, &end);
+        if (rc == 0)
+            rc = bpe_encode(e->t->bpe, &e->merger, text + at, end - at, e->bounds.cancel, &e->ids);
     }
     return rc;
 }
@@ -228,7 +258,7 @@ static int encode_bytes(struct encoder *e, const char *text, size_t len)
         while (bad < len && utf8_read(text + bad, len - bad, &cp, &n) != UTF8_OK)
             bad += n;
         if (rc == 0 && bad > at)
-            rc = bpe_encode(e->t->bpe, &e->merger, text + at, bad - at, e->cancel, &e->ids);
+            rc = bpe_encode(e->t->bpe, &e->merger, text + at, bad - at, e->bounds.cancel, &e->ids);
         at = bad;
     }
     return rc;
@@ -266,7 +296,7 @@ static int encode_stretch(struct encoder *e, const char *text, size_t len, bool 
         return encode_bytes(e, text, len);
     bool prefix = wants_prefix(e, text, len, first);
     e->fresh = false;
-    return spm_encode(e->t->spm, &e->merger, text, len, prefix, e->cancel, &e->ids);
+    return spm_encode(e->t->spm, &e->merger, text, len, prefix, e->bounds.cancel, &e->ids);
 }
 
 static int add_token(struct encoder *e, const struct added_token *token)
@@ -276,7 +306,7 @@ static int add_token(struct encoder *e, const struct added_token *token)
     /* To sentencepiece a user-defined symbol is part of the sentence: the prefix stands alone. */
     if (e->t->spm && !token->control && e->fresh && v->add_space_prefix &&
         v->space_prefix == PREFIX_SENTENCE)
-        rc = spm_encode(e->t->spm, &e->merger, "", 0, true, e->cancel, &e->ids);
+        rc = spm_encode(e->t->spm, &e->merger, "", 0, true, e->bounds.cancel, &e->ids);
     ids_add(&e->ids, token->id);
     e->fresh = token->control;
     return rc;
@@ -288,9 +318,9 @@ static int encode_text(struct encoder *e, const char *text, size_t len)
     size_t at = 0;
     int rc = 0;
     while (rc == 0 && added_find(&e->t->early, text, len, at, e->control, &m)) {
-        if (cancelled(e))
-            return SPECD_ECANCELED;
-        rc = encode_stretch(e, text + at, m.start - at, at == 0);
+        rc = check_bounds(e);
+        if (rc == 0)
+            rc = encode_stretch(e, text + at, m.start - at, at == 0);
         if (rc == 0)
             rc = add_token(e, m.token);
         at = m.end;
@@ -299,14 +329,16 @@ static int encode_text(struct encoder *e, const char *text, size_t len)
 }
 
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, unsigned flags,
-                     const atomic_bool *cancel, int32_t **ids, size_t *n_ids)
+                     const struct encode_bounds *bounds, int32_t **ids, size_t *n_ids)
 {
     if (len > TEXT_MAX)
         return SPECD_EINVAL;
+    if (bounds && bounds->max_ids > 0 && t->longest > 0 && len / t->longest > bounds->max_ids)
+        return SPECD_ECONTEXT;
     const struct vocab *v = &t->vocab;
     struct encoder e = {
         .t = t,
-        .cancel = cancel,
+        .bounds = bounds ? *bounds : (struct encode_bounds){0},
         .control = flags & ENCODE_SPECIAL,
         .fresh = true,
         .splitter = t->pretok ? splitter_create(t->pretok) : NULL,
@@ -314,6 +346,8 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, un
     if ((flags & ENCODE_BOS) && v->add_bos && v->bos >= 0)
         ids_add(&e.ids, v->bos);
     int rc = encode_text(&e, text, len);
+    if (rc == 0)
+        rc = check_bounds(&e);
     if ((flags & ENCODE_BOS) && v->add_eos && v->eos >= 0)
         ids_add(&e.ids, v->eos);
     splitter_free(e.splitter);

@@ -83,7 +83,11 @@ struct device_setup {
     int n_ctx;    /* longest sequence, tokens */
     int max_rows; /* rows of one prompt pass */
     int k_max;    /* 0 .. SPECD_K_MAX */
+    int k_draft;  /* of these, as many as a draft model drafts as a rule: what is captured for it
+                     ends there; 0: k_max */
     int threads;  /* of the host; 0 = one per core */
+    /* Slots may have draft_ids: memory is there for them. Without, they are refused. */
+    bool trims_draft;
     /* CUDA device. A prompt's rows get the bits of any other row's, whatever its chunks; and no
      * captured graphs: the same kernels, launched one by one. */
     bool reproducible, eager;
@@ -136,7 +140,11 @@ struct sample_params {
     const float *bias;       /* (n_bias), -INFINITY bans */
     const uint32_t *allowed; /* (mask_words(V)) ids that may be drawn; NULL: all may. Copied by
                                 slot_set */
-    int32_t n_logprobs;      /* -1: none; 0..20: that many alternatives beside the token's own */
+    /* (mask_words(V)) ids whose logits a draft step computes: a draft model's law is zero on all
+     * others, and where bans leave it nothing the draft ends before that token. A logit's bits do
+     * not depend on which others there are. NULL: all ids. Copied by slot_set. */
+    const uint32_t *draft_ids;
+    int32_t n_logprobs; /* -1: none; 0..20: that many alternatives beside the token's own */
 };
 
 /* Everything a slot starts with: a new request, or one coming back after preemption. */

@@ -14,6 +14,13 @@
 struct engine;
 
 #define ENGINE_DRAFTERS_MAX 4
+/* Bounds on K where nobody sets one; drafts of the host cost no passes. */
+#define DRAFT_MAX_MODEL 8
+#define DRAFT_MAX_HOST 15
+
+/* Instead of a number of ids, see engine/draft_vocab.h. */
+#define DRAFT_VOCAB_AUTO 0
+#define DRAFT_VOCAB_ALL (-1)
 
 struct engine_config {
     const struct device_ops *device;
@@ -33,14 +40,16 @@ struct engine_config {
     enum activations activations;
     int n_ctx; /* 0: the model's */
     int n_slots, max_rows, threads;
-    bool reproducible, eager; /* see device_setup */
-    int draft_max, draft_min; /* bounds on K */
-    int draft_fixed;          /* -1: adapt */
+    bool reproducible, eager;                 /* see device_setup */
+    int draft_max, draft_max_host, draft_min; /* bounds on K: of models, of others, of all */
+    int draft_fixed;                          /* -1: adapt */
+    int32_t draft_vocab;                      /* ids that a draft model drafts, or one of DRAFT_VOCAB_ */
     enum verify_mode default_mode;
     uint64_t kv_bytes; /* 0: choose */
     int max_queue;
     int request_timeout_ms;
     float synthetic_acceptance; /* < 0: off */
+    bool lookup_shared;         /* lookup also in recent outputs of the same cache_salt */
     /* Called on the engine thread when state changes; must not block. */
     void (*on_state)(void *arg);
     void *on_state_arg;
@@ -70,7 +79,7 @@ struct engine_histogram {
     double sum_s;
 };
 struct engine_stats {
-    int64_t running, waiting, blocks_used, blocks_total;
+    int64_t running, waiting, stalled, blocks_used, blocks_total; /* stalled: its reader lags */
     uint64_t prompt_tokens, generation_tokens;
     uint64_t finished_stop, finished_length, finished_error, finished_cancelled;
     uint64_t cache_queries, cache_hits; /* prompt tokens looked up; found */

@@ -6,6 +6,17 @@
  *
  * Shape letters used everywhere: T rows in a pass, V vocabulary, L layers, H query heads,
  * G key/value heads, D head size, C hidden size, F feed-forward size.
+ *
+ * The lists below name every tensor once. Members of the structs here and on the CPU, what a file
+ * must have, shape checks (base/model_check.c), placement on the devices and the random models of
+ * tests and benches are made of them. A tensor belongs to one part of a layer, and a layer has all
+ * tensors of a part or none, so a model whose layers differ is one whose layers have different
+ * parts. Which parts an architecture has is a row of engine/model/arch.c, which ones a device
+ * computes is its struct model_blocks; a model with another part is refused when it is planned.
+ *
+ * Beyond two dimensions: a tensor of experts is `slices` matrices (rows, cols) in one piece, as
+ * GGUF has it, expert by expert. What is not here yet: sizes that differ by layer (heads, F) become
+ * members of struct model_layer, and model_dim asks the layer.
  */
 #ifndef SPECD_MODEL_H
 #define SPECD_MODEL_H
@@ -19,12 +30,83 @@
 #define MODEL_HEAD_DIM_MAX 256
 
 /* Row-major (rows, cols): a matrix maps cols inputs to rows outputs. Vectors have rows == 1.
- * data == NULL means the architecture has no such tensor. */
+ * data == NULL means the model has no such tensor. */
 struct tensor {
     const void *data;
     enum dtype type;
     uint32_t rows, cols;
+    uint32_t slices; /* of experts: matrices, one after another; 0: a matrix or vector */
 };
+
+/* What a layer is made of. The tensors say which parts it has: there is no other mark. */
+enum layer_part {
+    PART_PRE_NORM,  /* RMS norms ahead of attention and feed-forward */
+    PART_ATTENTION, /* causal, over all positions, scores by 1 / sqrt(D) */
+    PART_GATED_FFN, /* down(gate(x) * up(x)) */
+    PART_QKV_BIAS,
+    PART_QK_NORM, /* RMS norm of each head of q and k before RoPE */
+    PART_EXPERTS, /* of many gated feed-forwards, those that a router picks for the row */
+    LAYER_PARTS
+};
+#define PART_BIT(part) (1u << (part))
+/* Touvron et al. 2023, arXiv 2302.13971: what all families so far start from. */
+#define PARTS_LLAMA (PART_BIT(PART_PRE_NORM) | PART_BIT(PART_ATTENTION) | PART_BIT(PART_GATED_FFN))
+
+/* X(ID, field, part, slices, rows, cols, GGUF name, Hugging Face name), dimensions as in enum
+ * model_dim. Files put "blk.3." or "model.layers.3." before the name. NULL: folders keep it in
+ * other forms (each expert by itself, or gate and up in one), none of which is read yet. */
+/* clang-format off */
+#define SPECD_LAYER_MATRICES(X)                                                                    \
+    X(WQ, wq, ATTENTION, NONE, HD, C, "attn_q.weight", "self_attn.q_proj.weight")                  \
+    X(WK, wk, ATTENTION, NONE, GD, C, "attn_k.weight", "self_attn.k_proj.weight")                  \
+    X(WV, wv, ATTENTION, NONE, GD, C, "attn_v.weight", "self_attn.v_proj.weight")                  \
+    X(WO, wo, ATTENTION, NONE, C, HD, "attn_output.weight", "self_attn.o_proj.weight")             \
+    X(W_GATE, w_gate, GATED_FFN, NONE, F, C, "ffn_gate.weight", "mlp.gate_proj.weight")            \
+    X(W_UP, w_up, GATED_FFN, NONE, F, C, "ffn_up.weight", "mlp.up_proj.weight")                    \
+    X(W_DOWN, w_down, GATED_FFN, NONE, C, F, "ffn_down.weight", "mlp.down_proj.weight")            \
+    X(W_ROUTER, w_router, EXPERTS, NONE, E, C, "ffn_gate_inp.weight", NULL)                        \
+    X(W_GATE_EXPERTS, w_gate_experts, EXPERTS, E, FE, C, "ffn_gate_exps.weight", NULL)             \
+    X(W_UP_EXPERTS, w_up_experts, EXPERTS, E, FE, C, "ffn_up_exps.weight", NULL)                   \
+    X(W_DOWN_EXPERTS, w_down_experts, EXPERTS, E, C, FE, "ffn_down_exps.weight", NULL)
+#define SPECD_LAYER_NORMS(X)                                                                       \
+    X(ATTN_NORM, attn_norm, PRE_NORM, NONE, ONE, C, "attn_norm.weight", "input_layernorm.weight")  \
+    X(FFN_NORM, ffn_norm, PRE_NORM, NONE, ONE, C, "ffn_norm.weight",                               \
+      "post_attention_layernorm.weight")                                                           \
+    X(Q_NORM, q_norm, QK_NORM, NONE, ONE, D, "attn_q_norm.weight", "self_attn.q_norm.weight")      \
+    X(K_NORM, k_norm, QK_NORM, NONE, ONE, D, "attn_k_norm.weight", "self_attn.k_norm.weight")
+#define SPECD_LAYER_BIASES(X)                                                                      \
+    X(BQ, bq, QKV_BIAS, NONE, ONE, HD, "attn_q.bias", "self_attn.q_proj.bias")                     \
+    X(BK, bk, QKV_BIAS, NONE, ONE, GD, "attn_k.bias", "self_attn.k_proj.bias")                     \
+    X(BV, bv, QKV_BIAS, NONE, ONE, GD, "attn_v.bias", "self_attn.v_proj.bias")
+#define SPECD_LAYER_VECTORS(X) SPECD_LAYER_NORMS(X) SPECD_LAYER_BIASES(X)
+
+/* What belongs to no layer: X(ID, field, rows, cols, GGUF name, Hugging Face name). */
+#define SPECD_MODEL_TENSORS(X)                                                                     \
+    X(EMBED, embed, V, C, "token_embd.weight", "model.embed_tokens.weight")                        \
+    X(OUT_NORM, out_norm, ONE, C, "output_norm.weight", "model.norm.weight")                       \
+    X(OUTPUT, output, V, C, "output.weight", "lm_head.weight") /* the view of embed when tied */
+
+#define MODEL_TENSOR_ID(id, ...) MODEL_##id,
+#define LAYER_TENSOR_ID(id, ...) LAYER_##id,
+#define TENSOR_FIELD(id, field, ...) struct tensor field;
+enum model_tensor { SPECD_MODEL_TENSORS(MODEL_TENSOR_ID) MODEL_TENSORS };
+enum layer_tensor {
+    SPECD_LAYER_MATRICES(LAYER_TENSOR_ID)
+    LAYER_MATRICES, /* their number; vectors follow */
+    LAYER_MATRIX_LAST = LAYER_MATRICES - 1,
+    SPECD_LAYER_VECTORS(LAYER_TENSOR_ID)
+    LAYER_TENSORS,
+    LAYER_VECTORS = LAYER_TENSORS - LAYER_MATRICES
+};
+
+/* Each by its name, or by its number. */
+struct model_layer {
+    union {
+        struct { SPECD_LAYER_MATRICES(TENSOR_FIELD) SPECD_LAYER_VECTORS(TENSOR_FIELD) };
+        struct tensor tensors[LAYER_TENSORS];
+    };
+};
+/* clang-format on */
 
 /* Which elements of a head rotate together: GGUF's llama files store q and k permuted for pairs. */
 enum rope_kind {
@@ -32,30 +114,33 @@ enum rope_kind {
     ROPE_HALVES /* (i, i + rope_dim/2), Hugging Face's order */
 };
 
-struct model_layer {
-    struct tensor attn_norm;      /* (C) */
-    struct tensor wq, wk, wv, wo; /* (H*D, C) (G*D, C) (G*D, C) (C, H*D) */
-    struct tensor bq, bk, bv;     /* (H*D) (G*D) (G*D), qwen2 */
-    struct tensor q_norm, k_norm; /* (D), qwen3: RMS norm of each head before RoPE */
-    struct tensor ffn_norm;       /* (C) */
-    struct tensor w_gate, w_up;   /* (F, C) */
-    struct tensor w_down;         /* (C, F) */
-};
+/* What a feed-forward's gate goes through. */
+enum gate_kind { GATE_SILU, GATE_GELU_TANH, GATE_KINDS };
 
 struct model {
-    char arch[32];
+    const char *arch; /* as its file says */
+    const char *file; /* for messages; NULL: made in memory. Both outlive the model */
     uint32_t n_layers, n_heads, n_kv_heads, head_dim;
     uint32_t n_embd, n_ff, n_vocab;
+    uint32_t n_experts, n_ff_expert; /* 0: none */
     uint32_t n_ctx; /* positions the model was trained for, or its sliding window if smaller */
     float rms_eps;
+    enum gate_kind gate;
     enum rope_kind rope;
     uint32_t rope_dim;                           /* rotated elements of a head, even, <= head_dim */
     float rope_inv_freq[MODEL_HEAD_DIM_MAX / 2]; /* angle of pair i = position * rope_inv_freq[i] */
-    struct tensor embed;                         /* (V, C) */
-    struct tensor out_norm;                      /* (C) */
-    struct tensor output;                        /* (V, C); the same view as embed when tied */
-    struct model_layer *layers;                  /* n_layers of them */
+    union {
+        struct {
+            SPECD_MODEL_TENSORS(TENSOR_FIELD)
+        };
+        struct tensor tensors[MODEL_TENSORS];
+    };
+    struct model_layer *layers; /* n_layers of them */
     uint64_t n_params;
 };
+
+#undef MODEL_TENSOR_ID
+#undef LAYER_TENSOR_ID
+#undef TENSOR_FIELD
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * model_check.h - which tensors a layer has, their names and shapes, and whether a model that came
- * from a file has them all: what every device asks before it lays anything out.
+ * model_check.h - the tensors of specd/model.h as a table, and whether a model has those that it
+ * needs and a device computes: what is asked before anything is laid out.
  *
  * Pure functions and constant tables, any thread. Errors are SPECD_EINVAL, naming the tensor or
  * number.
@@ -12,49 +12,56 @@
 
 #include <stddef.h>
 
-enum matrix_id {
-    MATRIX_Q,
-    MATRIX_K,
-    MATRIX_V,
-    MATRIX_O,
-    MATRIX_GATE,
-    MATRIX_UP,
-    MATRIX_DOWN,
-    MATRICES
-};
-enum vector_id {
-    VECTOR_ATTN_NORM,
-    VECTOR_FFN_NORM,
-    VECTOR_Q_BIAS,
-    VECTOR_K_BIAS,
-    VECTOR_V_BIAS,
-    VECTOR_Q_NORM,
-    VECTOR_K_NORM,
-    VECTORS
+/* NONE: the tensor has no such dimension. HD and GD are elements of all heads, FE the feed-forward
+ * size of one of E experts. */
+enum model_dim { DIM_NONE, DIM_ONE, DIM_C, DIM_F, DIM_D, DIM_HD, DIM_GD, DIM_V, DIM_E, DIM_FE };
+
+/* Whose word for a tensor. */
+enum tensor_naming { NAMES_FIELD, NAMES_GGUF, NAMES_HF, TENSOR_NAMINGS };
+
+enum tensor_kind { TENSOR_MATRIX, TENSOR_NORM, TENSOR_BIAS };
+
+struct tensor_spec {
+    const char *names[TENSOR_NAMINGS];
+    enum tensor_kind kind;
+    enum layer_part part; /* LAYER_PARTS: of no layer */
+    enum model_dim slices, rows, cols;
 };
 
-enum model_dim { DIM_ONE, DIM_EMBD, DIM_FF, DIM_HEAD, DIM_Q, DIM_KV };
+extern const struct tensor_spec model_tensors[MODEL_TENSORS], layer_tensors[LAYER_TENSORS];
 
-/* A tensor of a layer. */
-struct model_field {
-    const char *name;
-    size_t offset; /* in struct model_layer */
-    enum model_dim rows, cols;
-    bool optional;
-};
-
-extern const struct model_field model_matrices[MATRICES], model_vectors[VECTORS];
-
-const struct tensor *model_tensor(const struct model_field *f, const struct model_layer *l);
-uint64_t model_dim_of(const struct model *m, enum model_dim d);
+/* Extents are below 2^32, their products below 2^64, once model_sizes_check has passed. */
+uint64_t model_dim(const struct model *m, enum model_dim d);
 bool model_is_tied(const struct model *m); /* output and embed are one tensor */
+/* Bits of the parts of which the layer has a tensor. */
+uint32_t layer_parts(const struct model_layer *l);
 
-/* "layer 3: ", or nothing for a tensor outside the layers, whose layer is -1. */
-struct model_place {
-    char text[24];
+/* "layer 3: wq", "blk.3.attn_q.weight" or "model.layers.3.self_attn.q_proj.weight". */
+struct tensor_name {
+    char text[96];
 };
-struct model_place model_place_of(int layer);
+/* name: as the table has it; layer: -1 for a tensor outside the layers. */
+struct tensor_name tensor_name_of(enum tensor_naming naming, const char *name, int layer);
 
-int model_check(const struct model *m, char *err, size_t errlen);
+/* What a model may state at most. Beyond, products of sizes would not fit where they are kept. */
+#define SIZE_CTX_MAX (1u << 24)
+#define SIZE_EMBD_MAX (1u << 16)
+#define SIZE_FF_MAX (1u << 20)
+#define SIZE_HEADS_MAX 1024u
+#define SIZE_EXPERTS_MAX 4096u
+
+/* The sizes are in range and agree with each other. */
+int model_sizes_check(const struct model *m, char *err, size_t errlen);
+
+/* What a device computes. */
+struct model_blocks {
+    const char *device;  /* "the CPU device" */
+    uint32_t needs, may; /* bits of parts: of every layer; of some */
+    uint32_t gates;      /* bits of enum gate_kind */
+};
+
+/* The sizes, and every tensor: those that the device needs, all or none of a part, none of a part
+ * that it does not compute, each of the shape that the sizes ask for. */
+int model_check(const struct model *m, const struct model_blocks *blocks, char *err, size_t errlen);
 
 #endif

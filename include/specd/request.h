@@ -52,20 +52,22 @@ struct chat_options {
 struct request_format {
     bool json;
     const struct chat_value *schema; /* that it follows (engine/grammar); NULL: any object */
-    const char *field; /* that said so, for messages: static string */
+    const char *field;               /* that said so, for messages: static string */
 };
 
 enum mode_choice { MODE_AUTO, MODE_RATIO, MODE_BLOCK, MODE_COUPLED };
 
 /* Every drafter: X(ID, name) for DRAFT_ID and, in the engine, name_drafter (engine/drafters). Users
- * name those of the first two lists, in speculative.drafter and --model-draft, where those of the
- * device take an argument. GRAMMAR stands in no configuration: under a schema, what must follow is
- * drafted. */
+ * name those of the first two lists in --model-draft, where those of the device take an argument,
+ * and those of the first three in speculative.drafter. The others stand in no configuration: a
+ * request's own prediction is drafted, and under a schema what must follow. */
 #define SPECD_DRAFTERS_DEVICE(X) X(MODEL, model) X(SELF, self)
 #define SPECD_DRAFTERS_HOST(X) X(LOOKUP, lookup)
-#define SPECD_DRAFTERS(X)    \
-    SPECD_DRAFTERS_DEVICE(X) \
-    SPECD_DRAFTERS_HOST(X)   \
+#define SPECD_DRAFTERS_REQUEST(X) X(PREDICTION, prediction)
+#define SPECD_DRAFTERS(X)     \
+    SPECD_DRAFTERS_DEVICE(X)  \
+    SPECD_DRAFTERS_HOST(X)    \
+    SPECD_DRAFTERS_REQUEST(X) \
     X(GRAMMAR, grammar)
 
 #define DRAFTER_TYPE(id, name) DRAFT_##id,
@@ -134,6 +136,7 @@ enum finish_reason { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_ERROR };
 struct request_stats {
     int32_t n_prompt, n_cached, n_generated;
     int32_t rounds, n_drafted, n_accepted;
+    int32_t prediction_drafted, prediction_accepted; /* of these, the prediction's */
     int32_t verified_by_pos[SPECD_K_MAX],
         accepted_by_pos[SPECD_K_MAX]; /* drafted there; accepted */
     uint64_t queued_ns, prompt_ns,
@@ -185,15 +188,20 @@ struct request {
     struct request_format format;
     struct chat_value *schema_values; /* owned: what format.schema points to */
     char *schema_text;                /* owned: the strings of schema_values */
-    struct request *schema_owner; /* whose schema_values are pointed to: a reference, or NULL */
+    struct request *schema_owner; /* whose schema and prediction are pointed to: a reference, or NULL */
     bool stream;
     struct request_params params;
     struct buf storage; /* owned bytes that stops, messages and prompt may point into */
     char *cache_salt;   /* or NULL */
+    const char *prediction; /* what the client expects the answer to be, or NULL */
+    size_t prediction_len;
+    char *prediction_text; /* owned: what prediction points to, where there is no schema_owner */
     /* The first of several requests for one prompt (n > 1), submitted before this one, or NULL: the
      * prompt is then prepared and computed once. A reference of its own. */
     struct request *parent;
-    int client_fd; /* a dup of the socket that the engine polls for hang-up and closes; -1 */
+    uint64_t client; /* tells clients apart: they take turns, */
+    uint64_t work;   /* by this estimate of what preparing it takes, bytes of prompt */
+    int client_fd;   /* a dup of the socket that the engine polls for hang-up and closes; -1 */
 
     /* Called on the engine thread after output changed (streaming: at each round; else when it is
      * finished), without the lock held. Must not block. The first call with finish set is the last:

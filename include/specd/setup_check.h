@@ -9,6 +9,9 @@
 
 /* "target", "draft" */
 const char *model_role_name(int role);
+/* fail() with a reason that a model is not one for this device, naming the model and its file. */
+int device_model_fail(const struct device_setup *s, int role, int code, const char *why, char *err,
+                      size_t errlen);
 /* SPECD_EINVAL, naming what is wrong. rows_max: of a prompt pass, on that device. */
 int device_setup_check(const struct device_setup *s, int rows_max, char *err, size_t errlen);
 /* *to, zero or kept before, becomes a copy whose self_layers are its own, for free(). */

@@ -12,13 +12,15 @@ struct slot_shape {
     int32_t n_slots, n_ctx, k_max; /* of the setup */
     int32_t n_blocks;              /* entries of a block table: those of n_ctx tokens */
     int32_t n_vocab;               /* the target's */
+    bool trims_draft;              /* of the setup */
 };
 
-/* Room for a slot's logit_bias and allowed ids, as large as any. */
+/* Room for a slot's logit_bias, allowed and drafted ids, as large as any. */
 struct slot_lists {
-    int32_t *bias_ids; /* (SPECD_BIAS_MAX) */
-    float *bias;       /* (SPECD_BIAS_MAX) */
-    uint32_t *allowed; /* (mask_words(V)) */
+    int32_t *bias_ids;   /* (SPECD_BIAS_MAX) */
+    float *bias;         /* (SPECD_BIAS_MAX) */
+    uint32_t *allowed;   /* (mask_words(V)) */
+    uint32_t *draft_ids; /* (slot_draft_words) */
 };
 
 /* The arrays are the device's, which also clears them. */
@@ -32,6 +34,8 @@ struct slot_stage {
 };
 
 struct slot_shape slot_shape_of(const struct device_setup *setup, int32_t n_vocab);
+/* Of draft_ids: 0 where slots have none. */
+int32_t slot_draft_words(const struct slot_shape *shape);
 
 /* Stage slot `slot` of `stages` (n_slots). SPECD_EINVAL if something does not fit the slot, or
  * would be read out of bounds; then nothing is staged. The ranges of sampling parameters are the
@@ -43,7 +47,8 @@ int slot_stage_blocks(struct slot_stage *stages, const struct slot_shape *shape,
 /* Entries first..first+n of the table wait, and those between them and what waits already. */
 void slot_stage_mark(struct slot_stage *stage, int32_t first, int32_t n);
 
-/* Copies what p's arrays hold; and points p's arrays there. allowed NULL stays NULL. */
+/* Copies what p's arrays hold; and points p's arrays there. allowed and draft_ids that are NULL
+ * stay NULL. */
 void slot_lists_copy(const struct slot_lists *to, const struct sample_params *p, int32_t n_vocab);
 void slot_lists_point(const struct slot_lists *at, struct sample_params *p);
 

@@ -41,6 +41,14 @@ bool size_add(size_t a, size_t b, size_t *out);
  */
 int fail(int code, char *err, size_t errlen, const char *fmt, ...) PRINTF_LIKE(4, 5);
 
+/* Returns a call's error to the caller, if there is one. */
+#define TRY(call)         \
+    do {                  \
+        int rc_ = (call); \
+        if (rc_ != 0)     \
+            return rc_;   \
+    } while (0)
+
 /* A growable run of bytes. Zero-initialise it; data is NUL-terminated once anything was added. */
 struct buf {
     char *data;
@@ -54,6 +62,13 @@ void buf_clear(struct buf *b); /* keeps the memory */
 char *buf_take(struct buf *b); /* hands data to the caller, who frees it; b is empty again */
 void buf_free(struct buf *b);
 
+/* Moves *s and shortens *len past blanks and line ends at both ends. */
+void text_trim(const char **s, size_t *len);
+
+/* Adds the whole of a regular file of at most max bytes to out. Never waits: a FIFO, a device or a
+ * folder is refused. 0, or SPECD_EFILE with "PATH: reason"; out may then hold a part. */
+int file_read(const char *path, size_t max, struct buf *out, char *err, size_t errlen);
+
 /* Monotonic nanoseconds. */
 uint64_t clock_ns(void);
 
@@ -61,8 +76,10 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 void log_set(enum log_level level, bool json);
 bool log_level_parse(const char *name, enum log_level *out);
 bool log_enabled(enum log_level level);
-/* One line to stderr, written with a single write(2); thread-safe. Prompts are never logged. */
+/* One line to stderr, whole or not at all, without ever waiting for its reader (specd/lines.h); any
+ * thread. Prompts are never logged. */
 void log_at(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
+uint64_t log_dropped(void); /* lines that stderr did not take */
 #define log_error(...) log_at(LOG_ERROR, __VA_ARGS__)
 #define log_warn(...) log_at(LOG_WARN, __VA_ARGS__)
 #define log_info(...) log_at(LOG_INFO, __VA_ARGS__)

@@ -1,5 +1,6 @@
 #include "models.h"
 
+#include "specd/model_check.h"
 #include "specd/util.h"
 
 #include <math.h>
@@ -116,7 +117,7 @@ static struct tensor matrix(uint32_t rows, uint32_t cols, enum dtype type, doubl
 {
     void *data = xaligned(64, dtype_row_bytes(type, cols) * rows);
     fill(data, type, (size_t)rows * cols, size, state);
-    return (struct tensor){data, type, rows, cols};
+    return (struct tensor){data, type, rows, cols, 0};
 }
 
 /* Around `middle`. */
@@ -125,30 +126,48 @@ static struct tensor vector(uint32_t cols, float middle, float size, uint64_t *s
     float *data = xaligned(64, cols * sizeof(float));
     for (uint32_t i = 0; i < cols; i++)
         data[i] = middle + size * (float)uniform(state);
-    return (struct tensor){data, DT_F32, 1, cols};
+    return (struct tensor){data, DT_F32, 1, cols, 0};
 }
 
-static void fill_layer(struct model_layer *l, const struct model_shape *s, uint64_t *state)
+/* What multiplies a matrix's deviation, 1 / sqrt(cols). */
+static double gain(int tensor, const struct model_shape *s)
 {
-    uint32_t q = s->n_heads * s->head_dim, kv = s->n_kv_heads * s->head_dim;
-    double in = 1.0 / sqrt(s->n_embd), depth = s->depth > 0.0f ? s->depth : 1.0;
-    l->attn_norm = vector(s->n_embd, 1.0f, 0.3f, state);
-    l->ffn_norm = vector(s->n_embd, 1.0f, 0.3f, state);
-    l->wq = matrix(q, s->n_embd, s->type, 1.5 * in, state);
-    l->wk = matrix(kv, s->n_embd, s->type, 1.5 * in, state);
-    l->wv = matrix(kv, s->n_embd, s->type, in, state);
-    l->wo = matrix(s->n_embd, q, s->type, depth / sqrt(q), state);
-    l->w_gate = matrix(s->n_ff, s->n_embd, s->type, in, state);
-    l->w_up = matrix(s->n_ff, s->n_embd, s->type, in, state);
-    l->w_down = matrix(s->n_embd, s->n_ff, s->type, 2 * depth / sqrt(s->n_ff), state);
-    if (s->biases) {
-        l->bq = vector(q, 0.0f, 0.5f, state);
-        l->bk = vector(kv, 0.0f, 0.5f, state);
-        l->bv = vector(kv, 0.0f, 0.5f, state);
-    }
-    if (s->qk_norms) {
-        l->q_norm = vector(s->head_dim, 1.0f, 0.3f, state);
-        l->k_norm = vector(s->head_dim, 1.0f, 0.3f, state);
+    double depth = layer_tensors[tensor].rows == DIM_C ? (s->depth > 0.0f ? s->depth : 1.0) : 1.0;
+    return tensor == LAYER_WQ || tensor == LAYER_WK ? 1.5
+           : tensor == LAYER_W_DOWN                 ? 2 * depth
+                                                    : depth;
+}
+
+static struct tensor layer_tensor(const struct model *m, int tensor, const struct model_shape *s,
+                                  uint64_t *state)
+{
+    const struct tensor_spec *spec = &layer_tensors[tensor];
+    uint32_t rows = (uint32_t)model_dim(m, spec->rows), cols = (uint32_t)model_dim(m, spec->cols);
+    if (spec->kind != TENSOR_MATRIX)
+        return spec->kind == TENSOR_NORM ? vector(cols, 1.0f, 0.3f, state)
+                                         : vector(cols, 0.0f, 0.5f, state);
+    uint32_t slices = (uint32_t)model_dim(m, spec->slices);
+    struct tensor t =
+        matrix(MAX(slices, 1) * rows, cols, s->type, gain(tensor, s) / sqrt(cols), state);
+    t.rows = rows;
+    t.slices = slices;
+    return t;
+}
+
+/* Part by part. */
+static void fill_layer(struct model_layer *l, const struct model *m, const struct model_shape *s,
+                       uint64_t *state)
+{
+    uint32_t parts = PARTS_LLAMA;
+    if (s->biases)
+        parts |= PART_BIT(PART_QKV_BIAS);
+    if (s->qk_norms)
+        parts |= PART_BIT(PART_QK_NORM);
+    for (int part = 0; part < LAYER_PARTS; part++) {
+        for (int i = 0; i < LAYER_TENSORS; i++) {
+            if ((int)layer_tensors[i].part == part && parts & PART_BIT(part))
+                l->tensors[i] = layer_tensor(m, i, s, state);
+        }
     }
 }
 
@@ -181,7 +200,7 @@ struct model *model_random(const struct model_shape *s)
         m->output = matrix(s->n_vocab, s->n_embd, s->type, sharpness / sqrt(s->n_embd), &state);
     m->layers = xcalloc(s->n_layers, sizeof(*m->layers));
     for (uint32_t i = 0; i < s->n_layers; i++)
-        fill_layer(&m->layers[i], s, &state);
+        fill_layer(&m->layers[i], m, s, &state);
     return m;
 }
 
@@ -192,12 +211,8 @@ void model_random_free(struct model *m)
     free((void *)m->embed.data);
     free((void *)m->out_norm.data);
     for (uint32_t i = 0; i < m->n_layers; i++) {
-        struct model_layer *l = &m->layers[i];
-        const struct tensor *all[] = {&l->attn_norm, &l->wq,     &l->wk,   &l->wv,     &l->wo,
-                                      &l->bq,        &l->bk,     &l->bv,   &l->q_norm, &l->k_norm,
-                                      &l->ffn_norm,  &l->w_gate, &l->w_up, &l->w_down};
-        for (size_t j = 0; j < COUNT_OF(all); j++)
-            free((void *)all[j]->data);
+        for (int j = 0; j < LAYER_TENSORS; j++)
+            free((void *)m->layers[i].tensors[j].data);
     }
     free(m->layers);
     free(m);

@@ -51,7 +51,7 @@ struct tensor tensor_make(enum dtype type, uint32_t rows, uint32_t cols)
         if (type == DT_BF16)
             put16(data + b, bf16_from_f32(f));
     }
-    return (struct tensor){data, type, rows, cols};
+    return (struct tensor){data, type, rows, cols, 0};
 }
 
 void tensor_free(struct tensor *t)
@@ -68,7 +68,8 @@ struct weight weight_make(const struct tensor *t, enum weight_type want)
     if (rc != 0)
         log_error("%s", err);
     ASSERT(rc == 0);
-    struct weight w = {type, (int)t->rows, (int)t->cols, xaligned(64, bytes)};
+    struct weight w = {
+        .type = type, .rows = (int)t->rows, .cols = (int)t->cols, .data = xaligned(64, bytes)};
     weight_pack(&w, t, 0, weight_panels(&w));
     return w;
 }

@@ -7,6 +7,7 @@
  */
 #include "attention.h"
 #include "device/models.h"
+#include "specd/quant.h"
 #include "specd/util.h"
 
 #include <math.h>
@@ -48,7 +49,7 @@ static float random_float(uint64_t *seed)
 
 static float kept(enum kv_type type, float x)
 {
-    uint32_t bits = (uint32_t)bf16_of_float(x) << 16;
+    uint32_t bits = (uint32_t)bf16_from_f32(x) << 16;
     float y;
     memcpy(&y, &bits, sizeof(y));
     return type == KV_F32 ? x : y;

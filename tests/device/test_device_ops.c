@@ -9,6 +9,7 @@
 #include "matmul.h"
 #include "specd/util.h"
 
+#include <float.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,7 +29,8 @@ static void random_floats(float *x, int n, float size, uint64_t *seed)
 
 /* What one table makes of random input, all of it in one place. */
 struct results {
-    float norm[N_MAX], sum[N_MAX], silu[N_MAX], soft[N_MAX], soft_max, soft_sum, blend[N_MAX];
+    uint16_t narrow[N_MAX];
+    float norm[N_MAX], silu[N_MAX], soft[N_MAX], soft_max, soft_sum, blend[N_MAX];
     float quotient[N_MAX], turned[2][N_MAX], exps[4];
 };
 
@@ -39,11 +41,9 @@ static void run(const struct ops *ops, int n, struct results *r)
     memset(r, 0, sizeof(*r));
     random_floats(x, n, 4.0f, &seed);
     random_floats(w, n, 2.0f, &seed);
+    ops->narrow(r->narrow, x, n);
     ops->rms_norm(r->norm, x, w, n, 1e-5f);
-    memcpy(r->sum, x, sizeof(float) * (size_t)n);
-    ops->add(r->sum, w, n);
-    memcpy(r->silu, x, sizeof(float) * (size_t)n);
-    ops->silu_mul(r->silu, w, n);
+    ops->silu_mul(r->silu, x, w, n);
     memcpy(r->soft, x, sizeof(float) * (size_t)n);
     r->soft_sum = ops->exp_sum(r->soft, n, &r->soft_max);
     memcpy(r->blend, x, sizeof(float) * (size_t)n);
@@ -98,7 +98,6 @@ static void check_values(const struct ops *ops, int n)
     for (int i = 0; i < n; i++) {
         double z = x[i], v = w[i];
         assert_close(r.norm[i], z * v / sqrt(squares / n + 1e-5), 1e-6);
-        assert_close(r.sum[i], z + v, 1e-7);
         assert_close(r.silu[i], z / (1.0 + exp(-z)) * v, 1e-6);
         assert_close(r.soft[i], exp(z - (double)r.soft_max), 1e-6);
         assert_close(r.blend[i], 0.3 * z + 0.7 * v, 1e-6);
@@ -146,32 +145,50 @@ static void test_nan_stays(void **state)
                 up[i] = 1.0f;
             }
             s[at] = NAN;
-            tables[t]->silu_mul(s, up, 19);
+            tables[t]->silu_mul(s, s, up, 19);
             assert_true(isnan(s[at]));
             assert_true(isnan(tables[t]->exp_sum(s, 19, &max)));
         }
         assert_true(isnan(tables[t]->exp(NAN)));
     }
-    assert_int_equal(bf16_of_float(NAN) & 0x7f80, 0x7f80);
-    assert_true((bf16_of_float(NAN) & 0x7f) != 0);
 }
 
-static void test_bf16_rounding(void **state)
+static void test_narrow(void **state)
 {
+    static const float x[] = {1.0f,
+                              1.0f + 0x1p-8f,           /* tie: to even */
+                              1.0f + 0x1p-7f + 0x1p-8f, /* tie: to even */
+                              1.0f + 0x1p-8f + 0x1p-20f,
+                              -INFINITY,
+                              FLT_MAX,
+                              -0.0f};
+    static const uint16_t y[] = {0x3f80, 0x3f80, 0x3f82, 0x3f81, 0xff80, 0x7f80, 0x8000};
+    const struct ops *tables[OPS_TABLES];
     (void)state;
-    assert_int_equal(bf16_of_float(1.0f), 0x3f80);
-    assert_int_equal(bf16_of_float(1.0f + 0x1p-8f), 0x3f80);           /* tie: to even */
-    assert_int_equal(bf16_of_float(1.0f + 0x1p-7f + 0x1p-8f), 0x3f82); /* tie: to even */
-    assert_int_equal(bf16_of_float(1.0f + 0x1p-8f + 0x1p-20f), 0x3f81);
-    assert_int_equal(bf16_of_float(-INFINITY), 0xff80);
+    for (int t = 0, count = ops_tables(tables); t < count; t++)
+        for (int at = 0; at < 16; at++) {
+            float from[40];
+            uint16_t to[41];
+            for (int i = 0; i < 40; i++)
+                from[i] = i % 16 == at ? NAN : x[i % 7];
+            to[40] = 12345;
+            tables[t]->narrow(to, from, 40);
+            assert_int_equal(to[40], 12345);
+            for (int i = 0; i < 40; i++) {
+                if (i % 16 == at)
+                    assert_true((to[i] & 0x7f80) == 0x7f80 && (to[i] & 0x7f) != 0);
+                else
+                    assert_int_equal(to[i], y[i % 7]);
+            }
+        }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tables_agree),  cmocka_unit_test(test_values),
-        cmocka_unit_test(test_exp),           cmocka_unit_test(test_nan_stays),
-        cmocka_unit_test(test_bf16_rounding),
+        cmocka_unit_test(test_tables_agree), cmocka_unit_test(test_values),
+        cmocka_unit_test(test_exp),          cmocka_unit_test(test_nan_stays),
+        cmocka_unit_test(test_narrow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -268,6 +268,18 @@ static void test_penalties(void **state)
     check_speculation(*state, &setup, &p);
 }
 
+/* A draft of a third of the ids. */
+static void test_draft_ids(void **state)
+{
+    static const uint32_t ids[] = {0x249249ff, 0x04924924};
+    struct device_setup setup = setup_of(*state, true, NULL, 0);
+    struct sample_params greedy = rig_params(), sampled = coupled();
+    setup.trims_draft = true;
+    greedy.draft_ids = sampled.draft_ids = ids;
+    check_speculation(*state, &setup, &greedy);
+    check_speculation(*state, &setup, &sampled);
+}
+
 /* So large a penalty that no token comes twice. */
 static void test_presence(void **state)
 {
@@ -339,6 +351,7 @@ int main(void)
         cmocka_unit_test(test_self_draft),       cmocka_unit_test(test_draft_model),
         cmocka_unit_test(test_masked_positions), cmocka_unit_test(test_penalties),
         cmocka_unit_test(test_presence),         cmocka_unit_test(test_perfect_draft),
+        cmocka_unit_test(test_draft_ids),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -87,14 +87,14 @@ static float *multiply(const struct product *p, struct pool *pool, int t0, int T
         y[i] = 12345;
     struct arena count = {0}, arena = {0};
     struct qrows q;
-    struct matmul_input in = {p->x + (ptrdiff_t)t0 * p->x_stride, p->x_stride, T, p->cols, NULL};
-    struct matmul_job job = {&p->w, p->bias, y, p->y_stride};
+    struct matmul_input in = {
+        p->x + (ptrdiff_t)t0 * p->x_stride, p->x_stride, T, p->cols, NULL, NULL, NULL, false};
+    struct matmul_job job = {&p->w, p->bias, y, p->y_stride, false};
     if (kind == ACTIVATIONS_INT8 && dtype_is_quantised(p->w.type)) {
         qrows_layout(&q, T, p->cols, &count);
         assert_int_equal(arena_open(&arena, count.used), 0);
         qrows_layout(&q, T, p->cols, &arena);
         in.q = &q;
-        matmul_quantise(pool, &in);
     }
     matmul(pool, &job, 1, &in);
     arena_close(&arena);
@@ -486,6 +486,45 @@ static void narrow_products(void **state)
         }
 }
 
+/* Some panels of a matrix: their outputs are those of the whole product, others are not touched. */
+static void parts_of_a_matrix(void **state)
+{
+    struct pool **pools = *state;
+    enum { ROWS = 16 * 37 + 5, PANELS = ROWS / 16 + 1 };
+    random_state = 11;
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        struct product p = product_make(kinds[i], ROWS, 512);
+        for (int trial = 0; trial < 6; trial++) {
+            uint32_t wanted[ROWS / 32 + 1] = {0};
+            int32_t panels[PANELS];
+            int T = (int)(trial * 5) + 1;
+            enum activations kind = trial % 3 ? ACTIVATIONS_INT8 : ACTIVATIONS_F32;
+            p.w.panels = NULL;
+            float *whole = multiply(&p, pools[0], 0, T, kind);
+            for (int row = 0; row < ROWS && trial > 0; row++)
+                if (row / 100 % 2 == 0 && random_float() > 0.9f)
+                    wanted[row / 32] |= 1u << row % 32;
+            p.w.n_panels = panels_with(wanted, ROWS, panels);
+            p.w.panels = panels;
+            assert_true(p.w.n_panels < PANELS && (trial == 0) == (p.w.n_panels == 0));
+            float *part = multiply(&p, pools[trial % 3], 0, T, kind);
+            for (int t = 0; t < T; t++)
+                for (int row = 0; row < ROWS; row++) {
+                    float expected = 12345;
+                    for (int n = 0; n < p.w.n_panels; n++)
+                        if (panels[n] == row / 16)
+                            expected = whole[t * p.y_stride + row];
+                    if (wanted[row / 32] >> row % 32 & 1)
+                        assert_true(expected == whole[t * p.y_stride + row]);
+                    assert_true(part[t * p.y_stride + row] == expected);
+                }
+            free(whole);
+            free(part);
+        }
+        product_free(&p);
+    }
+}
+
 /* Matrices of different types and sizes that share X, as in one stage of a layer. */
 static void several_jobs_at_once(void **state)
 {
@@ -505,10 +544,9 @@ static void several_jobs_at_once(void **state)
     for (int T = 1; T < T_MAX; T += 8) {
         for (size_t i = 0; i < COUNT_OF(kinds); i++) {
             float *y = xmalloc((size_t)(T * p[i].y_stride) * sizeof(*y));
-            jobs[i] = (struct matmul_job){&p[i].w, p[i].bias, y, p[i].y_stride};
+            jobs[i] = (struct matmul_job){&p[i].w, p[i].bias, y, p[i].y_stride, false};
         }
-        struct matmul_input in = {p[0].x, p[0].x_stride, T, 512, &q};
-        matmul_quantise(pools[T % 3], &in);
+        struct matmul_input in = {p[0].x, p[0].x_stride, T, 512, NULL, NULL, &q, false};
         matmul(pools[T % 3], jobs, COUNT_OF(jobs), &in);
         for (size_t i = 0; i < COUNT_OF(kinds); i++) {
             float *alone = multiply(&p[i], pools[1], 0, T, ACTIVATIONS_INT8);
@@ -520,6 +558,48 @@ static void several_jobs_at_once(void **state)
     arena_close(&arena);
     for (size_t i = 0; i < COUNT_OF(kinds); i++)
         product_free(&p[i]);
+}
+
+static void copy_row(const void *arg, int row, float *to)
+{
+    const struct product *p = arg;
+    memcpy(to, p->x + (ptrdiff_t)row * p->x_stride, (size_t)p->cols * sizeof(*to));
+}
+
+/* Rows that are made on the way, few and many; results that are added to what is there. */
+static void rows_made_and_added(void **state)
+{
+    struct pool **pools = *state;
+    random_state = 12;
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        struct product p = product_make(kinds[i], 75, 768);
+        struct arena count = {0}, arena = {0};
+        struct qrows q;
+        qrows_layout(&q, T_MAX, p.cols, &count);
+        assert_int_equal(arena_open(&arena, count.used), 0);
+        qrows_layout(&q, T_MAX, p.cols, &arena);
+        for (int T = 1; T <= T_MAX; T += 23) {
+            size_t n = (size_t)(T * p.y_stride);
+            float *plain = multiply(&p, pools[0], 0, T, ACTIVATIONS_INT8);
+            float *y = xmalloc(n * sizeof(*y)), *sum = xmalloc(n * sizeof(*y));
+            float *x = xaligned(64, (size_t)(T * p.cols) * sizeof(*x));
+            memset(x, 0xff, (size_t)(T * p.cols) * sizeof(*x));
+            for (size_t j = 0; j < n; j++) {
+                y[j] = random_float();
+                sum[j] = y[j] + plain[j];
+            }
+            struct matmul_job job = {&p.w, p.bias, y, p.y_stride, true};
+            struct matmul_input in = {x, p.cols, T, p.cols, copy_row, &p, &q, false};
+            matmul(pools[T % 3], &job, 1, &in);
+            check_same(&p, y, sum, T, "made and added");
+            free(plain);
+            free(y);
+            free(sum);
+            free(x);
+        }
+        arena_close(&arena);
+        product_free(&p);
+    }
 }
 
 static int pools_make(void **state)
@@ -557,6 +637,8 @@ int main(void)
         cmocka_unit_test_teardown(strange_rows_keep_to_themselves, no_limit),
         cmocka_unit_test_teardown(narrow_products, no_limit),
         cmocka_unit_test_teardown(several_jobs_at_once, no_limit),
+        cmocka_unit_test_teardown(rows_made_and_added, no_limit),
+        cmocka_unit_test_teardown(parts_of_a_matrix, no_limit),
     };
     return cmocka_run_group_tests(tests, pools_make, pools_free);
 }

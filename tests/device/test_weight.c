@@ -55,7 +55,7 @@ static void decodes_as_gguf_does(void **state)
             for (int s = 0; s < n_scales; s++)
                 data[b * block + (size_t)at[s] + 1] &= 0xBF;
         float *values = xmalloc(n * sizeof(*values));
-        struct tensor tensor = {data, t, 1, (uint32_t)n};
+        struct tensor tensor = {data, t, 1, (uint32_t)n, 0};
         tensor_to_f32(&tensor, values);
         if (fnv1a(values, n * sizeof(*values)) != golden[i].hash)
             fail_msg("%s decodes differently", dtype_name(t));
@@ -152,7 +152,7 @@ static void converts_weights(void **state)
         tensor_free(&t);
     }
     float zeros[RUN] = {0};
-    struct tensor zero = {zeros, DT_F32, 1, RUN};
+    struct tensor zero = {zeros, DT_F32, 1, RUN, 0};
     check_converted(&zero, WEIGHT_Q8_0);
 }
 
@@ -162,17 +162,17 @@ static void plan_refuses(void **state)
     enum dtype type;
     size_t bytes;
     char err[256];
-    struct tensor t = {NULL, DT_F32, 10, 40};
+    struct tensor t = {NULL, DT_F32, 10, 40, 0};
     assert_int_equal(weight_plan(&t, WEIGHT_FP8, &type, &bytes, err, sizeof(err)), SPECD_EINVAL);
     assert_non_null(strstr(err, "fp8"));
     assert_int_equal(weight_plan(&t, WEIGHT_INT4, &type, &bytes, err, sizeof(err)), SPECD_EINVAL);
     assert_int_equal(weight_plan(&t, WEIGHT_Q8_0, &type, &bytes, err, sizeof(err)), SPECD_EINVAL);
     assert_non_null(strstr(err, "40"));
-    t = (struct tensor){NULL, DT_Q4_K, 10, 128};
+    t = (struct tensor){NULL, DT_Q4_K, 10, 128, 0};
     assert_int_equal(weight_plan(&t, WEIGHT_F32, &type, &bytes, err, sizeof(err)), SPECD_EINVAL);
-    t = (struct tensor){NULL, DT_F32, UINT32_MAX, 8};
+    t = (struct tensor){NULL, DT_F32, UINT32_MAX, 8, 0};
     assert_int_equal(weight_plan(&t, WEIGHT_F32, &type, &bytes, err, sizeof(err)), SPECD_EINVAL);
-    t = (struct tensor){NULL, DT_Q4_1, 32, 64};
+    t = (struct tensor){NULL, DT_Q4_1, 32, 64, 0};
     assert_int_equal(weight_plan(&t, WEIGHT_NATIVE, &type, &bytes, err, sizeof(err)), 0);
     assert_int_equal(bytes, 32 * 2 * 20); /* no larger than in the file */
 }

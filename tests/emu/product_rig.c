@@ -264,9 +264,24 @@ static uint8_t *out_make(const struct product_rows *r, int32_t n, int32_t stride
     return out;
 }
 
+float product_mark(void)
+{
+    float mark;
+
+    memset(&mark, MARK, sizeof(mark));
+    return mark;
+}
+
 void product_run(const struct product_matrix *m, const struct product_rows *r,
                  const struct product_plan *plan, const struct product_tiling *t,
                  enum product_end end, const float *bias, float *out)
+{
+    product_run_part(m, r, plan, t, end, bias, NULL, out);
+}
+
+void product_run_part(const struct product_matrix *m, const struct product_rows *r,
+                      const struct product_plan *plan, const struct product_tiling *t,
+                      enum product_end end, const float *bias, const uint8_t *wanted, float *out)
 {
     bool narrow = end == PRODUCT_SILU_MUL;
     size_t size = narrow ? sizeof(uint16_t) : sizeof(float);
@@ -283,6 +298,7 @@ void product_run(const struct product_matrix *m, const struct product_rows *r,
         .out = device_copy(host, bytes),
         .out_stride = stride,
         .bias = bias ? device_copy(bias, (size_t)m->n * sizeof(float)) : NULL,
+        .wanted = wanted ? device_copy(wanted, (size_t)plan->tiles) : NULL,
     };
 
     assert_int_equal(launch_product(&call, t, NULL), 0);

@@ -46,8 +46,15 @@ float bf16_value(uint16_t bits);
 struct product_machine machine_random(void);
 struct product_tiling tiling_random(const struct product_plan *p, int capacity);
 
+/* What stands where nothing is to be written. */
+float product_mark(void);
+
 /* Runs it. out gets (rows, n) f32, or bf16 widened; fails the test if anything else was written.
- * end PRODUCT_ADD finds 1, 2, 3, ... in out. */
+ * end PRODUCT_ADD finds 1, 2, 3, ... in out. wanted: (tiles) as product_call's, on the host, or
+ * NULL. */
+void product_run_part(const struct product_matrix *m, const struct product_rows *r,
+                      const struct product_plan *plan, const struct product_tiling *t,
+                      enum product_end end, const float *bias, const uint8_t *wanted, float *out);
 void product_run(const struct product_matrix *m, const struct product_rows *r,
                  const struct product_plan *plan, const struct product_tiling *t,
                  enum product_end end, const float *bias, float *out);

@@ -172,6 +172,44 @@ static void test_no_rows(void **state)
         check_shape(kind, 40, 256, 0, false);
 }
 
+/* Some tiles of the output: bit for bit what the whole product has there, and the rest is not
+ * touched. */
+static void check_part(size_t kind, int32_t n, int32_t rows, int share)
+{
+    struct product_matrix m;
+    struct product_rows r;
+    uint8_t wanted[64] = {0};
+    float *whole = xcalloc((size_t)(rows * n), sizeof(float));
+    float *part = xcalloc((size_t)(rows * n), sizeof(float)), mark = product_mark();
+
+    matrix_make(&m, kinds[kind].type, kinds[kind].file, false, n, k_fit(kind, 576));
+    rows_make(&r, rows, rows + rand() % 3, m.k);
+    for (int32_t i = 0; i < m.plan.tiles; i++)
+        wanted[i] = rand() % 100 < share;
+    struct product_tiling t = tiling_random(&m.plan, r.capacity);
+    struct product_tiling other = tiling_random(&m.plan, r.capacity);
+    product_run(&m, &r, &m.plan, &other, PRODUCT_STORE, NULL, whole);
+    product_run_part(&m, &r, &m.plan, &t, PRODUCT_STORE, NULL, wanted, part);
+    for (int32_t i = 0; i < rows * n; i++) {
+        const float *want = wanted[i % n / PRODUCT_CHANNELS] ? &whole[i] : &mark;
+        assert_memory_equal(&part[i], want, sizeof(*want));
+    }
+    free(whole);
+    free(part);
+    rows_free(&r);
+    matrix_free(&m);
+    device_free_all();
+}
+
+static void test_parts(void **state)
+{
+    (void)state;
+    for (size_t kind = 0; kind < COUNT_OF(kinds); kind++) {
+        for (int i = 0; i < 6; i++)
+            check_part(kind, 300 + rand() % 700, 1 + rand() % 20, (const int[]){0, 10, 50}[i % 3]);
+    }
+}
+
 /* ---- packing --------------------------------------------------------------------------------- */
 
 /* Rows of x that are one at one place give back the weights. */
@@ -318,6 +356,7 @@ int main(void)
         cmocka_unit_test(test_zeros),   cmocka_unit_test(test_rounding),
         cmocka_unit_test(test_no_rows), cmocka_unit_test(test_odd_k),
         cmocka_unit_test(test_rows),    cmocka_unit_test(test_shapes),
+        cmocka_unit_test(test_parts),
     };
     if (product_prepare(232448))
         return 1;

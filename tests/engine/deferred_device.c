@@ -125,6 +125,8 @@ static struct slot_config *config_copy(const struct slot_config *from, uint32_t 
     c->params.bias = copy(from->params.bias, (size_t)from->params.n_bias, sizeof(float));
     if (from->params.allowed)
         c->params.allowed = copy(from->params.allowed, mask_words(n_vocab), sizeof(uint32_t));
+    if (from->params.draft_ids)
+        c->params.draft_ids = copy(from->params.draft_ids, mask_words(n_vocab), sizeof(uint32_t));
     return c;
 }
 
@@ -135,6 +137,7 @@ static void change_free(struct change *c)
         free((void *)c->config->params.bias_ids);
         free((void *)c->config->params.bias);
         free((void *)c->config->params.allowed);
+        free((void *)c->config->params.draft_ids);
     }
     free(c->config);
     free(c->ids);

@@ -33,15 +33,19 @@ struct setting {
     int k; /* fixed; -1: adapt */
     enum drafter_type drafters[2];
     int n_drafters;
+    int32_t draft_vocab; /* ids of 320 that the draft model drafts, beside the prompt's; 0: all */
 };
 
 /* The settings of one mode promise the same tokens where `k` is the same; coupled ones always. */
 static const struct setting settings[] = {
-    {"ratio, model", MODE_RATIO, 3, {DRAFT_MODEL}, 1},
-    {"ratio, lookup and model", MODE_RATIO, 2, {DRAFT_LOOKUP, DRAFT_MODEL}, 2},
-    {"block, model", MODE_BLOCK, 3, {DRAFT_MODEL}, 1},
-    {"block, lookup and model", MODE_BLOCK, 2, {DRAFT_LOOKUP, DRAFT_MODEL}, 2},
-    {"coupled, K adapts", MODE_COUPLED, -1, {DRAFT_LOOKUP, DRAFT_MODEL}, 2},
+    {"ratio, model", MODE_RATIO, 3, {DRAFT_MODEL}, 1, 0},
+    {"ratio, lookup and model", MODE_RATIO, 2, {DRAFT_LOOKUP, DRAFT_MODEL}, 2, 0},
+    {"block, model", MODE_BLOCK, 3, {DRAFT_MODEL}, 1, 0},
+    {"block, lookup and model", MODE_BLOCK, 2, {DRAFT_LOOKUP, DRAFT_MODEL}, 2, 0},
+    {"ratio, model of 90 ids", MODE_RATIO, 3, {DRAFT_MODEL}, 1, 90},
+    {"block, lookup and model of 90 ids", MODE_BLOCK, 2, {DRAFT_LOOKUP, DRAFT_MODEL}, 2, 90},
+    {"coupled, K adapts, 90 ids", MODE_COUPLED, -1, {DRAFT_MODEL}, 1, 90},
+    {"coupled, K adapts", MODE_COUPLED, -1, {DRAFT_LOOKUP, DRAFT_MODEL}, 2, 0},
 };
 
 static struct engine_config config_of(const struct setting *s)
@@ -50,6 +54,7 @@ static struct engine_config config_of(const struct setting *s)
     memcpy(c.drafters, s->drafters, sizeof s->drafters);
     c.n_drafters = s->n_drafters;
     c.draft_path = model_path("draft");
+    c.draft_vocab = s->draft_vocab;
     c.n_slots = NEIGHBOURS + 1;
     c.n_ctx = 256;
     return c;
@@ -174,7 +179,7 @@ static void test_preempted(void **state)
 static void test_coupled_is_plain(void **state)
 {
     static struct tokens expected[PROMPTS];
-    struct setting plain = {"plain", MODE_COUPLED, 0, {DRAFT_LOOKUP, DRAFT_MODEL}, 2};
+    struct setting plain = {"plain", MODE_COUPLED, 0, {DRAFT_LOOKUP, DRAFT_MODEL}, 2, 0};
     struct tokens got;
     (void)state;
     struct engine_config c = config_of(&plain);
@@ -193,6 +198,37 @@ static void test_coupled_is_plain(void **state)
             generate(e, sampled(p, &s), &got);
             assert_same_tokens(&expected[p], &got, "not plain");
         }
+    }
+    engine_close(e);
+}
+
+/* Choices of one request have one prompt, and so the ids that it adds. */
+static void test_choices_draft_alike(void **state)
+{
+    struct setting s = {"choice", MODE_RATIO, 3, {DRAFT_MODEL}, 1, 90};
+    struct engine_config c = config_of(&s);
+    struct engine *e = engine_start(&c);
+    struct request *reqs[4];
+    struct tokens alone, got;
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        reqs[i] = sampled(1, &s);
+        reqs[i]->params.seed = 60 + (uint64_t)i;
+        if (i > 0) {
+            reqs[i]->parent = reqs[0];
+            request_ref(reqs[0]);
+        }
+    }
+    for (int i = 0; i < 4; i++)
+        request_submit(e, reqs[i]);
+    for (int i = 0; i < 4; i++)
+        request_wait(reqs[i]);
+    for (int i = 0; i < 4; i++) {
+        struct request *req = sampled(1, &s);
+        req->params.seed = 60 + (uint64_t)i;
+        request_tokens(reqs[i], &got);
+        generate(e, req, &alone);
+        assert_same_tokens(&alone, &got, s.name);
     }
     engine_close(e);
 }
@@ -224,9 +260,8 @@ static void test_unseeded_replays(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_setting),
-        cmocka_unit_test(test_preempted),
-        cmocka_unit_test(test_coupled_is_plain),
+        cmocka_unit_test(test_every_setting),    cmocka_unit_test(test_preempted),
+        cmocka_unit_test(test_coupled_is_plain), cmocka_unit_test(test_choices_draft_alike),
         cmocka_unit_test(test_unseeded_replays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,12 +16,19 @@
 #define V 203
 #define K 4
 
-/* The two functions that the sources under test take from elsewhere. */
-static bool use_avx2;
+enum kernels { PORTABLE, AVX2, AVX512 };
+
+/* What the sources under test take from elsewhere. */
+static enum kernels kernels;
 
 bool cpu_has_avx2(void)
 {
-    return use_avx2;
+    return kernels >= AVX2;
+}
+
+bool cpu_has_avx512(void)
+{
+    return kernels >= AVX512;
 }
 
 _Noreturn void specd_assert_fail(const char *cond, const char *file, int line)
@@ -128,12 +135,12 @@ static void add_laws(uint64_t *h, struct work *w, uint32_t n, const struct sampl
     }
 }
 
-static uint64_t sum_rounds(bool avx2)
+static uint64_t sum_rounds(enum kernels most)
 {
     static struct work w;
     uint64_t h = 0;
 
-    use_avx2 = avx2;
+    kernels = most;
     for (uint32_t n = 0; n < 2000; n++) {
         enum verify_mode mode = (enum verify_mode)(n % 3);
         struct sample_params params = params_of(n);
@@ -158,13 +165,14 @@ static uint64_t sum_rounds(bool avx2)
 
 int main(int argc, char **argv)
 {
-    uint64_t portable = sum_rounds(false);
+    uint64_t portable = sum_rounds(PORTABLE);
 
-    (void)argv;
     printf("fixmath=%016" PRIx64 " rounds=%016" PRIx64 "\n", sum_fixmath(), portable);
-    if (argc > 1 && sum_rounds(true) != portable) {
-        fprintf(stderr, "the AVX2 kernels decide otherwise than the portable ones\n");
-        return 1;
+    for (int i = 1; i < argc; i++) {
+        if (sum_rounds(strcmp(argv[i], "avx512") == 0 ? AVX512 : AVX2) != portable) {
+            fprintf(stderr, "the kernels of %s decide otherwise than the portable ones\n", argv[i]);
+            return 1;
+        }
     }
     return 0;
 }

@@ -15,10 +15,13 @@ options=(-O0 "-O3 -march=native")
 arguments=()
 fma=no
 if [ "$(uname -m)" = x86_64 ]; then
-    sources+=(cpu/law_avx2.c)
+    sources+=(cpu/law_avx2.c cpu/law_avx512.c)
     if grep -qw avx2 /proc/cpuinfo && grep -qw fma /proc/cpuinfo; then
         fma=yes
-        arguments=(avx2) # and compare the AVX2 kernels with the portable ones
+        arguments=(avx2) # and compare these kernels with the portable ones
+        if grep -qw avx512vl /proc/cpuinfo && grep -qw avx512bw /proc/cpuinfo; then
+            arguments+=(avx512)
+        fi
         options+=("-O3 -mfma")
     fi
 fi

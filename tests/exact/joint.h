@@ -32,6 +32,7 @@ static const char *const schedule_names[] = {"fixed", "by round", "by accepted",
 static const int32_t bias_ids[2] = {1, 3};
 static const float bias_values[2] = {1.5f, -INFINITY}, bias_soft[2] = {0.7f, -0.4f};
 static const uint32_t allowed_ids = 1u << 0 | 1u << 2 | 1u << 3;
+static const uint32_t two_ids = 1u << 0 | 1u << 2, other_ids = 1u << 1 | 1u << 2;
 
 #define PLAIN                                         \
     {                                                 \
@@ -91,6 +92,16 @@ static const struct params_case {
                 .bias_ids = bias_ids,
                 .bias = bias_soft,
                 .ends = {{0, 2}},
+                .n_ends = 1},
+     .few_k = true},
+    {.name = "draft of two ids",
+     .params = {.target = PLAIN, .draft = PLAIN, .draft_ids = &two_ids}},
+    {.name = "draft without ids at times", /* 1 never may come, 2 not before position 3 */
+     .params = {.target = PLAIN,
+                .draft = AT(0.7f),
+                .allowed = &allowed_ids,
+                .draft_ids = &other_ids,
+                .ends = {{2, 3}},
                 .n_ends = 1},
      .few_k = true},
 };

@@ -142,6 +142,8 @@ static void verify_both(const struct verify_input *in, struct seq_result *out)
         .temperature = 1, .top_p = 1, .presence = 1, .frequency = 0.5f, .repetition = 1.4f \
     }
 
+static const uint32_t two_ids = 1u << 1 | 1u << 3;
+
 /* The model, K and number of draws of each, sound and with the fault. */
 static const struct control {
     struct toy toy;
@@ -236,6 +238,40 @@ static const struct control {
       .fault = FAULT_DRAFT_ROUNDED,
       .verify = law_verify},
      100000},
+    {{.name = "p over ids that are not drafted",
+      .n_vocab = 4,
+      .closeness = 0.6f,
+      .sharpness = 2,
+      .params = {.target = PLAIN, .draft = PLAIN, .draft_ids = &two_ids},
+      .k = 3,
+      .n_tokens = 3,
+      .model = 5,
+      .fault = FAULT_DRAFT_OVER_ALL,
+      .verify = law_verify},
+     20000},
+    {{.name = "the same, block",
+      .n_vocab = 4,
+      .closeness = 0.6f,
+      .sharpness = 2,
+      .params = {.target = PLAIN, .draft = PLAIN, .draft_ids = &two_ids},
+      .mode = VERIFY_BLOCK,
+      .k = 3,
+      .n_tokens = 3,
+      .model = 5,
+      .fault = FAULT_DRAFT_OVER_ALL,
+      .verify = law_verify},
+     20000},
+    {{.name = "p over another's ids",
+      .n_vocab = 4,
+      .closeness = 0.6f,
+      .sharpness = 2,
+      .params = {.target = PLAIN, .draft = PLAIN, .draft_ids = &two_ids},
+      .k = 3,
+      .n_tokens = 3,
+      .model = 5,
+      .fault = FAULT_DRAFT_OTHERS,
+      .verify = law_verify},
+     20000},
     {{.name = "block without the round number",
       .n_vocab = 3,
       .closeness = 0.5f,

@@ -1,6 +1,6 @@
 /*
- * Laws, cuts and draws of cpu/law.c against the obvious computation of oracle.h, for the portable
- * and the AVX2 kernels, which must agree bit for bit; and against real-valued softmax.
+ * Laws, cuts and draws of cpu/law.c against the obvious computation of oracle.h, for the kernels
+ * of every instruction set, which must agree bit for bit; and against real-valued softmax.
  * SPECD_EXACT_FULL=1 tries ten times as many rows.
  *
  * links: specd_cpu
@@ -125,14 +125,16 @@ static void check_draws(const struct law *l, const struct oracle_law *o, int n)
     }
 }
 
+static const enum isa sets[] = {ISA_COUNT, ISA_AVX2, ISA_PORTABLE};
+
 static void check_row(struct row *r)
 {
     struct oracle_law o;
     struct law l;
 
     oracle_build(&o, r->logits, r->n, &r->context);
-    for (int portable = 0; portable <= 1; portable++) {
-        cpu_limit(portable ? ISA_PORTABLE : ISA_COUNT);
+    for (size_t i = 0; i < COUNT_OF(sets); i++) {
+        cpu_limit(sets[i]);
         law_build(&l, r->logits, r->n, &r->context, r->scratch);
         check_law(&l, &o);
         check_draws(&l, &o, 3);
@@ -304,9 +306,11 @@ static void check_residual(const struct law *q, const struct law *p, const struc
         assert_int_equal(fallback, empty);
         double mass = law_residual_mass(q, p, b[i]);
         assert_true(fabs(mass - oracle_residual_mass(oq, op, b[i])) < 1e-12);
-        cpu_limit(ISA_PORTABLE);
-        assert_true(law_residual_mass(q, p, b[i]) == mass);
-        assert_int_equal(law_draw_residual(q, p, b[i], &noise, &fallback), want);
+        for (size_t j = 0; j < COUNT_OF(sets); j++) {
+            cpu_limit(sets[j]);
+            assert_true(law_residual_mass(q, p, b[i]) == mass);
+            assert_int_equal(law_draw_residual(q, p, b[i], &noise, &fallback), want);
+        }
         cpu_limit(ISA_COUNT);
     }
     assert_true(fabs(law_overlap(q, p) - (1 - oracle_residual_mass(oq, op, 1))) < 1e-12);

@@ -29,6 +29,8 @@ enum fault {
     FAULT_NO_ROUND,       /* acceptance and proposal keyed by seed and position alone */
     FAULT_PENALTIES_LAG,  /* penalties count the committed text only */
     FAULT_DRAFT_ROUNDED,  /* p in the ratio comes from rounded logits */
+    FAULT_DRAFT_OVER_ALL, /* p in the ratio has mass on ids that are not drafted */
+    FAULT_DRAFT_OTHERS,   /* p in the ratio is over the ids that another request drafts */
 };
 
 /* How K is chosen from round to round. K_BY_REJECTED looks at laws past the first rejection, as no
@@ -68,6 +70,7 @@ struct toy_state {
     float rejected_overlap; /* past it */
     uint16_t counts[2][TOY_K_MAX + 1][2][TOY_V_MAX];
     struct law q[TOY_K_MAX + 1], p[TOY_K_MAX], p_seen[TOY_K_MAX];
+    float restricted[TOY_K_MAX][TOY_V_MAX]; /* logits of p */
     struct sample_params unwarped;
     uint64_t scratch[TOY_V_MAX];
 };
@@ -154,7 +157,13 @@ static inline void toy_law(struct toy_state *s, struct law *l, int role, int k,
         c.counts_generated = s->counts[role][k][0];
         c.counts_all = s->counts[role][k][1];
     }
-    law_build(l, toy_logits(s->toy, role, s->tokens, s->len + k), s->toy->n_vocab, &c, s->scratch);
+    const float *logits = toy_logits(s->toy, role, s->tokens, s->len + k);
+    if (role == 1 && params->draft_ids) {
+        memcpy(s->restricted[k], logits, sizeof(s->restricted[k]));
+        law_restrict(s->restricted[k], s->toy->n_vocab, params->draft_ids);
+        logits = s->restricted[k];
+    }
+    law_build(l, logits, s->toy->n_vocab, &c, s->scratch);
 }
 
 static inline int toy_k(const struct toy_state *s)
@@ -176,17 +185,31 @@ static inline int toy_k(const struct toy_state *s)
     return t->k;
 }
 
-/* What p would be had its logits been stored with few bits. */
-static inline void toy_round_draft(struct toy_state *s, int k)
+/* What p would be had its logits been stored with few bits, or been computed for other ids. */
+static inline void toy_spoil_draft(struct toy_state *s, int k)
 {
-    static _Thread_local float rounded[TOY_K_MAX][TOY_V_MAX];
+    static _Thread_local float spoilt[TOY_K_MAX][TOY_V_MAX];
+    const float *whole = toy_logits(s->toy, 1, s->tokens, s->len + k);
+    uint32_t v = (uint32_t)s->toy->n_vocab, others;
 
     s->p_seen[k] = s->p[k];
-    if (s->toy->fault != FAULT_DRAFT_ROUNDED)
+    switch (s->toy->fault) {
+    case FAULT_DRAFT_ROUNDED:
+        for (uint32_t x = 0; x < v; x++)
+            spoilt[k][x] = nearbyintf(s->p[k].logits[x] * 4) / 4;
+        break;
+    case FAULT_DRAFT_OVER_ALL:
+        memcpy(spoilt[k], whole, sizeof(spoilt[k]));
+        break;
+    case FAULT_DRAFT_OTHERS: /* the next ids, going round */
+        memcpy(spoilt[k], whole, sizeof(spoilt[k]));
+        others = s->toy->params.draft_ids[0] << 1 | s->toy->params.draft_ids[0] >> (v - 1);
+        law_restrict(spoilt[k], (int32_t)v, &others);
+        break;
+    default:
         return;
-    for (int32_t x = 0; x < s->toy->n_vocab; x++)
-        rounded[k][x] = nearbyintf(s->p[k].logits[x] * 4) / 4;
-    law_build(&s->p_seen[k], rounded[k], s->toy->n_vocab, &s->p[k].context, s->scratch);
+    }
+    law_build(&s->p_seen[k], spoilt[k], (int32_t)v, &s->p[k].context, s->scratch);
 }
 
 static inline struct noise toy_proposal_noise(const struct toy_state *s, int k)
@@ -205,7 +228,7 @@ static inline int toy_draft(struct toy_state *s, int k)
         struct noise n = toy_proposal_noise(s, i);
 
         toy_law(s, &s->p[i], 1, i, &s->toy->params);
-        toy_round_draft(s, i);
+        toy_spoil_draft(s, i);
         s->tokens[s->len + i] = law_draw(&s->p[i], &n);
         if (s->toy->fault == FAULT_K_BY_OWN_TOKEN &&
             law_prob(&s->p[i], s->tokens[s->len + i]) < 0.3)

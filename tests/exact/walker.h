@@ -28,6 +28,7 @@
 /* Laws by context: integer weights after each sequence of tokens. */
 struct laws {
     int n_vocab;
+    unsigned left_out; /* bits of ids that have no mass: not in a draft's vocabulary */
     int w[CONTEXTS][V_MAX];
 };
 
@@ -36,10 +37,12 @@ enum wrong {
     ACCEPT_ALWAYS,
     RESIDUAL_IS_TARGET,
     RESIDUAL_IGNORES_B,
-    TARGET_LAGS,    /* the target's laws do not see what was drafted */
-    SHARED_STREAMS, /* proposals use the numbers of the residual */
-    KEYED,          /* proposal and acceptance numbers by position alone */
-    K_BY_OWN_TOKEN, /* a drafted token is verified only if its own probability is large */
+    TARGET_LAGS,       /* the target's laws do not see what was drafted */
+    SHARED_STREAMS,    /* proposals use the numbers of the residual */
+    KEYED,             /* proposal and acceptance numbers by position alone */
+    K_BY_OWN_TOKEN,    /* a drafted token is verified only if its own probability is large */
+    RATIO_OVER_ALL,    /* p in the ratio has mass on ids that are not in the draft's vocabulary */
+    RESIDUAL_OVER_ALL, /* p in the residual has */
 };
 
 /* How many tokens a round drafts. K_BY_REJECTED looks at what was drafted past the first rejection:
@@ -149,13 +152,18 @@ static int draw(struct chooser *c, enum stream stream, int k, struct frac *masse
     return locate(c, stream, k, masses, n);
 }
 
-static struct frac prob(const struct laws *l, int context, int x)
+static struct frac prob_without(const struct laws *l, unsigned left_out, int context, int x)
 {
     int sum = 0;
 
     for (int i = 0; i < l->n_vocab; i++)
-        sum += l->w[context][i];
-    return frac(l->w[context][x], sum);
+        sum += left_out >> i & 1 ? 0 : l->w[context][i];
+    return frac(left_out >> x & 1 ? 0 : l->w[context][x], sum);
+}
+
+static struct frac prob(const struct laws *l, int context, int x)
+{
+    return prob_without(l, l->left_out, context, x);
 }
 
 static struct frac target_prob(const struct chooser *c, int k, int x)
@@ -165,7 +173,8 @@ static struct frac target_prob(const struct chooser *c, int k, int x)
 
 static struct frac residual_at(const struct chooser *c, int k, struct frac b, int x)
 {
-    struct frac p = prob(c->p, c->context[k], x);
+    unsigned left_out = c->wrong == RESIDUAL_OVER_ALL ? 0 : c->p->left_out;
+    struct frac p = prob_without(c->p, left_out, c->context[k], x);
 
     return frac_max(frac_sub(frac_mul(b, target_prob(c, k, x)), p), FRAC_0);
 }
@@ -216,7 +225,8 @@ SPECD_HD int32_t chooser_residual(struct chooser *c, int k, struct mass b)
 SPECD_HD struct mass chooser_extend(struct chooser *c, int k, struct mass b)
 {
     struct frac q = target_prob(c, k, c->drafted[k]);
-    struct frac p = prob(c->p, c->context[k], c->drafted[k]);
+    unsigned left_out = c->wrong == RATIO_OVER_ALL ? 0 : c->p->left_out;
+    struct frac p = prob_without(c->p, left_out, c->context[k], c->drafted[k]);
 
     return (struct mass){frac_min(frac_div(frac_mul(b.b, q), p), FRAC_1)};
 }

@@ -31,6 +31,7 @@ static void touch(const struct request *req)
     for (size_t i = 0; i < req->n_messages; i++)
         sink += strlen(req->messages[i].role) +
                 strlen(req->messages[i].content ? req->messages[i].content : "");
+    ASSERT(!req->prediction || strlen(req->prediction) == req->prediction_len);
     ASSERT(req->format.json ? req->format.field != NULL : req->format.schema == NULL);
     if (req->format.schema)
         touch_value(req->format.schema, &sink);
@@ -90,6 +91,9 @@ bool fuzz_seed(int i, struct buf *out)
         "\"name\":\"f\",\"arguments\":\"{}\"}}]}],\"tools\":[{\"type\":\"function\",\"function\":{"
         "\"name\":\"f\"}}],\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}},"
         "\"parallel_tool_calls\":false}",
+        "1{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"n\":2,\"prediction\":{\"type\":"
+        "\"content\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":"
+        "\"\"}]}}",
     };
     if (i >= (int)COUNT_OF(seeds))
         return false;

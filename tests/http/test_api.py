@@ -9,6 +9,7 @@ from specd_client import FAKE, Connection, ServerCase, SingleCase, fake_only
 
 COMPLETION, CHAT, NATIVE = "/v1/completions", "/v1/chat/completions", "/completion"
 GREEDY = {"temperature": 0, "ignore_eos": True}
+LETTERS = [3 + byte for byte in range(ord("0"), ord("Z") + 1)]  # tokens of the tiny model's own bytes
 
 
 def completion(**kw):
@@ -245,6 +246,49 @@ class Chat(ServerCase):
         parts = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
         self.assertEqual(self.server.post(CHAT, chat(parts)).status, 200)
 
+    def check_prediction(self, text, **kw):
+        """The answer to what is otherwise answered with `text`."""
+        a = self.server.post(CHAT, chat(max_tokens=40, allowed_token_ids=LETTERS, **kw)).json()
+        self.assertEqual({c["message"]["content"] for c in a["choices"]}, {text})
+        details = a["usage"]["completion_tokens_details"]
+        return details["accepted_prediction_tokens"], details["rejected_prediction_tokens"]
+
+    def test_prediction(self):
+        plain = chat(max_tokens=40, allowed_token_ids=LETTERS)
+        text = self.server.post(CHAT, plain).json()["choices"][0]["message"]["content"]
+        fixed = {"fixed": 2}
+        self.assertEqual(self.check_prediction(text), (0, 0))
+        whole = {"type": "content", "content": text[:10] + "!" + text[11:]}
+        parts = {"type": "content", "content": [{"type": "text", "text": text[:20]},
+                                                {"type": "text", "text": text[20:]}]}
+        for prediction in whole, parts:
+            accepted, rejected = self.check_prediction(text, prediction=prediction,
+                                                       speculative=fixed)
+            if not FAKE:
+                self.assertGreater(accepted, 8)
+                self.assertGreater(rejected, 0)  # where it was changed, if nowhere else
+        for extra in {"n": 3}, {"temperature": 1, "seed": 3, "n": 1}, {"logprobs": True}:
+            body = {**plain, **extra}
+            with_it = {**body, "prediction": whole, "speculative": fixed}
+            self.assertEqual(*([c["message"] for c in self.server.post(CHAT, b).json()["choices"]]
+                               for b in (body, with_it)))
+        *_, usage, done = self.server.post(CHAT, {
+            **plain, "prediction": whole, "speculative": fixed, "stream": True,
+            "stream_options": {"include_usage": True}}).events()
+        if not FAKE:
+            details = usage["usage"]["completion_tokens_details"]
+            self.assertGreater(details["accepted_prediction_tokens"], 8)
+        accepted, rejected = self.check_prediction(
+            text, prediction=whole, speculative={"enabled": False})
+        self.assertEqual((accepted, rejected), (0, 0))
+
+    def test_drafts_are_no_predictions(self):
+        a = self.server.post(CHAT, chat("a b a b a b", max_tokens=40,
+                                        speculative={"fixed": 2})).json()
+        self.assertEqual(set(a["usage"]["completion_tokens_details"].values()), {0})
+        if not FAKE:
+            self.assertGreater(a["speculative"]["draft_tokens"], 0)
+
     def test_conversation(self):
         messages = [{"role": "system", "content": "Be brief."},
                     {"role": "user", "content": "Hello"},
@@ -413,6 +457,7 @@ class Keys(ServerCase):
     def test_keys(self):
         for headers, ok in (({"Authorization": "Bearer sesame"}, True),
                             ({"authorization": "bearer  sesame"}, True),
+                            ({"Authorization": "Bearer sesame "}, True),
                             ({"X-Api-Key": "sesame"}, True), ({}, False),
                             ({"Authorization": "Bearer sesamE"}, False),
                             ({"Authorization": "Bearer sesam"}, False),

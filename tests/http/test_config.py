@@ -3,12 +3,13 @@
 import glob
 import json
 import os
+import re
 import signal
 import subprocess
 import time
 import unittest
 
-from specd_client import BIN, SLOW, Connection, SingleCase, fake_only
+from specd_client import ARGS, BIN, SLOW, Connection, SingleCase, fake_only
 from test_life import open_stream
 
 CONFIGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "configs")
@@ -115,7 +116,7 @@ class Reload(SingleCase):
         request = json.dumps({"prompt": "token_ms=20", "max_tokens": 40, "stream": True,
                               "ignore_eos": True}).encode()
         with server.connect() as stream:
-            stream.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nX-Api-Key: old\r\n"
+            stream.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: old\r\n"
                            b"Content-Type: application/json\r\nContent-Length: %d\r\n"
                            b"Connection: close\r\n\r\n" % len(request) + request)
             first = stream.recv(4096)
@@ -218,6 +219,150 @@ class Reload(SingleCase):
                 self.assertEqual(r.status, status, (options, key))
 
 
+class Keys(SingleCase):
+    def test_lines_that_are_no_key(self):
+        path = self.dir.name + "/keys"
+        for text, line in ((b"a\ncorrect horse\n", 2), (b"\xef\xbb\xbfabc\n", 1), (b"# x\n\na\x00b\n", 3),
+                           (b"k # comment\nk x # y\n", 2), (b"k\x01\n", 1)):
+            with open(path, "wb") as f:
+                f.write(text)
+            got = run(*ARGS, "--api-key-file", path, "--port", "0")
+            self.assertEqual(got.returncode, 1, text)
+            self.assertIn(f"line {line}", got.stderr)
+            self.assertNotIn("horse", got.stderr)
+        os.unlink(path)
+        os.mkfifo(path)
+        for option in ("--api-key-file", "--config", "--chat-template"):
+            got = run(*ARGS, option, path, "--port", "0")
+            self.assertIn("not a regular file", got.stderr)
+
+    def test_the_variable_is_trimmed(self):
+        server = self.start(env={"SPECD_API_KEY": " \tabc\r\n"})
+        for key, status in (("abc", 200), ("ab", 401)):
+            self.assertEqual(server.get("/v1/models", headers={"X-Api-Key": key}).status, status)
+        got = run(*ARGS, "--port", "0", env={"SPECD_API_KEY": "two words"})
+        self.assertEqual(got.returncode, 1)
+        self.assertIn("SPECD_API_KEY", got.stderr)
+        self.assertNotIn("words", got.stderr)
+
+
+class Hosts(SingleCase):
+    def status(self, server, host):
+        return server.get("/v1/models", headers={"Host": host}).status
+
+    def test_names_of_others(self):
+        server = self.start("--allowed-host", "box.test,other.test", "--cors-origin", "http://site.test:3000")
+        for host in ("localhost", "LOCALHOST:80", "127.0.0.1:1234", "127.1.2.3", "[::1]:8080", "a.localhost",
+                     "localhost.", "box.test", "Other.test:1", "site.test", "site.test:3000"):
+            self.assertEqual(self.status(server, host), 200, host)
+        for host in ("evil.test", "localhost.evil.test", "127.0.0.1.evil.test", "xlocalhost", "box.test.evil",
+                     "ox.test", "[::2]", "10.0.0.1", "127.evil"):
+            r = server.get("/v1/models", headers={"Host": host})
+            self.assertEqual(r.status, 421, host)
+            self.assertIn("--allowed-host", r.json()["error"]["message"])
+
+    def test_where_it_does_not_matter(self):
+        for args, kw in ((("--cors-origin", "*"), {}), ((), {"unix": self.dir.name + "/s"}),
+                         (("--host", "0.0.0.0"), {})):
+            server = self.start(*args, **kw)
+            self.assertEqual(self.status(server, "evil.test"), 200, args)
+        server = self.start(env={"SPECD_API_KEY": "k"})
+        self.assertEqual(server.get("/v1/models", headers={"Host": "evil.test", "X-Api-Key": "k"}).status, 200)
+
+
+class SlowLogs(SingleCase):
+    """Nobody waits for who reads a log."""
+
+    def ask(self, server, n):
+        c = Connection(server)
+        for _ in range(n):
+            c.send("GET", "/health", headers={"X-Request-Id": "x" * 120})
+            self.assertEqual(c.reply().status, 200)
+        c.close()
+
+    def dropped(self, server, log):
+        text = server.get("/metrics").body.decode()
+        return int(re.search(rf'specd_log_lines_dropped_total{{log="{log}"}} (\d+)', text).group(1))
+
+    def test_access_log(self):
+        path = self.dir.name + "/fifo"
+        os.mkfifo(path)
+        self.assertIn("nobody reads it", run(*ARGS, "--access-log", path, "--port", "0").stderr)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        server = self.start("--access-log", path)
+        self.ask(server, 1500)
+        server.wait_log("lines are dropped")
+        dropped = self.dropped(server, "access")
+        self.assertGreater(dropped, 0)
+        self.ask(server, 3)
+        data, end = b"", time.monotonic() + 10 * SLOW
+        while data.count(b"\n") + dropped < 1500 + 1 + 3 and time.monotonic() < end:
+            try:
+                data += os.read(fd, 1 << 16)
+            except BlockingIOError:
+                self.ask(server, 1)  # what was kept goes out before the next line
+                time.sleep(0.01)
+        server.wait_log(r"access-log: \d+ lines were dropped")
+        lines = data[:data.rfind(b"\n")].decode().splitlines()
+        self.assertGreaterEqual(len(lines) + self.dropped(server, "access"), 1500 + 1 + 3)
+        for line in lines:
+            self.assertRegex(line, r"^\S+Z 127.0.0.1 GET /\w+ 200 .* id=\w+$")
+        os.close(fd)
+        self.ask(server, 3)
+
+    def test_full_disk_and_size_limit(self):
+        server = self.start("--access-log", "/dev/full")
+        self.ask(server, 600)
+        server.wait_log("lines are dropped")
+        path = self.dir.name + "/log"
+        server = self.start("--access-log", path, prefix=["bash", "-c", 'ulimit -f 1; exec "$@"', "bash"])
+        self.ask(server, 20)
+        self.assertEqual(os.path.getsize(path), 1024)
+
+    def test_stderr(self):
+        path, unix = self.dir.name + "/fifo", self.dir.name + "/s"
+        os.mkfifo(path)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        server = self.start("--log-level", "debug", unix=unix, wait=None,
+                            prefix=["bash", "-c", f'exec "$@" 2>{path}', "bash"])
+        while not os.path.exists(unix) or server.get("/health").status != 200:
+            time.sleep(0.02)
+        self.ask(server, 2500)
+        self.assertGreater(self.dropped(server, "log"), 0)
+        server.signal()
+        self.assertEqual(server.wait(), 0)
+        os.close(fd)
+
+    def test_reload_with_a_fifo(self):
+        path = self.dir.name + "/fifo"
+        os.mkfifo(path)
+        config = self.dir.name + "/c"
+        with open(config, "w") as f:
+            f.write("{}")
+        server = self.start("--config", config)
+        for key in ("access-log", "api-key-file"):
+            with open(config, "w") as f:
+                json.dump({key: path}, f)
+            server.signal(signal.SIGHUP)
+            server.wait_log("nothing is changed: .*" + path)
+        os.unlink(config)
+        os.mkfifo(config)
+        server.signal(signal.SIGHUP)
+        server.wait_log("nothing is changed: .*not a regular file")
+
+
+class UnixSocket(SingleCase):
+    def test_only_ours_is_removed(self):
+        path = self.dir.name + "/s"
+        first = self.start(unix=path)
+        os.unlink(path)
+        second = self.start(unix=path)
+        self.assertIsNone(first.stop())
+        self.assertEqual(second.get("/health").status, 200)
+        self.assertIsNone(second.stop())
+        self.assertFalse(os.path.exists(path))
+
+
 class AccessLog(SingleCase):
     def lines(self, path, n):
         end = time.monotonic() + 5 * SLOW
@@ -247,9 +392,11 @@ class AccessLog(SingleCase):
         one, two, three, four, five = map(json.loads, lines)
         self.assertEqual(one["request_id"], 'a"b\\')
         self.assertEqual(two["request_id"], stream.headers["X-Request-Id"])
-        for got, reply, usage in ((one, r, r.json()["usage"]),
-                                  (two, stream, stream.events()[-2]["usage"])):
-            accepted = usage["completion_tokens_details"]["accepted_prediction_tokens"]
+        for got, reply, usage, speculative in (
+                (one, r, r.json()["usage"], r.json()["speculative"]),
+                (two, stream, stream.events()[-2]["usage"],
+                 stream.events()[-3]["speculative"])):
+            accepted = speculative["accepted_tokens"]
             self.assertEqual(got["client"], "127.0.0.1")
             self.assertEqual((got["method"], got["route"], got["status"]), ("POST", COMPLETION, 200))
             self.assertEqual(got["bytes_out"], len(reply.body))

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import time
 import unittest
 
@@ -11,7 +12,7 @@ GOOD = b'{"prompt":"x","max_tokens":1}'
 
 
 def chunked(body, size):
-    data = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" \
+    data = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" \
            b"Transfer-Encoding: chunked\r\n\r\n"
     for at in range(0, len(body), size):
         piece = body[at:at + size]
@@ -119,11 +120,11 @@ class Framing(ServerCase):
     def test_content_length_too_big(self):
         for length in (65537, 10**9, 2**63, 10**30):
             status, head, body = self.raw(
-                b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 b"Content-Length: %d\r\n\r\n{" % length)
             self.assertEqual(status, 413, length)
         for method in (b"OPTIONS", b"GET"):
-            status, head, body = self.raw(method + b" /v1/models HTTP/1.1\r\nHost: x\r\n"
+            status, head, body = self.raw(method + b" /v1/models HTTP/1.1\r\nHost: localhost\r\n"
                                           b"Content-Length: 65537\r\n\r\n")
             self.assertEqual(status, 413)
 
@@ -143,7 +144,7 @@ class Framing(ServerCase):
         self.assertEqual(self.raw(chunked(big, 4096))[0], 413)
 
     def test_bad_framing(self):
-        head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         for fields in (b"Content-Length: 2\r\nContent-Length: 3\r\n", b"Content-Length: -1\r\n",
                        b"Content-Length: x\r\n", b"Content-Length: 1, 2\r\n",
                        b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
@@ -154,6 +155,67 @@ class Framing(ServerCase):
                 self.assertEqual(self.raw(head + fields + b"\r\n{}")[0], 400)
         self.assertEqual(self.raw(head + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n")[0], 400)
 
+    def check_one_answer(self, data, status):
+        """One request, however it is read: one answer, and nothing of it is another's."""
+        with self.server.connect() as s:
+            send_all(s, data)
+            got, head, body = read_reply(s, until_close=True)
+        self.assertEqual(got, status, (data, head, body))
+        self.assertNotIn(b"HTTP/1.1", body)
+
+    def test_lines_that_can_be_read_twice(self):
+        """What follows would be a request of its own to who takes the length for 0."""
+        hidden = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        n = b"%d" % len(hidden)
+        head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        for fields in (b"Content-Length:\r\n " + n, b"Content-Length:\r\n\t" + n,
+                       b"Content-Length: 0\x00" + n, b"Content-Length: 0\x00\x00\x00" + n,
+                       b"Content-Length: 0\x00\x00" + n + b"\r\nA: b",
+                       b"X: y\rContent-Length: " + n, b"X: y\nContent-Length: " + n,
+                       b"X: y\r\n Content-Length: " + n, b"X: y\x00\r\nContent-Length: " + n,
+                       b"X: \x01", b"X: a\x7f", b"X(y): z", b": z", b"X\x00: z",
+                       b"Content-Length: " + n + b"\nX: y"):
+            with self.subTest(fields=fields):
+                self.check_one_answer(head + fields + b"\r\n\r\n" + hidden, 400)
+        for head in (b"GET /health\x00x HTTP/1.1\r\n", b"GET /health?a=\x00b HTTP/1.1\r\n",
+                     b"GET /hea lth HTTP/1.1\r\n", b"GET /health\x01 HTTP/1.1\r\n",
+                     b"GET /health HTTP/1.1\n"):
+            with self.subTest(head=head):
+                self.check_one_answer(head + b"Host: localhost\r\n\r\n", 400)
+
+    def test_odd_but_good_lines(self):
+        """Neighbours of these that are as they should be."""
+        for fields in (b"X:y\r\n", b"X: \t y \t\r\n", b"X:\r\n", b"X: a\tb\r\n", b"X: \xe4\r\n",
+                       b"Cookie: a=b; c=d\r\n", b"X: y\r\nX: z\r\n"):
+            for target in (b"/health", b"/health?a", b"/health?a=b+c&d=%00&&e"):
+                with self.subTest(fields=fields, target=target):
+                    data = b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n" + fields
+                    self.check_one_answer(data + b"Connection: close\r\n\r\n", 200)
+
+    def test_many_in_a_row(self):
+        """Each request of a kept connection is looked at where it lies in the buffer."""
+        good = b"GET /health?x=y HTTP/1.1\r\nHost: localhost\r\nA: b\r\n\r\n"
+        with self.server.connect() as s:
+            send_all(s, (good + raw_request(GOOD)) * 50)
+            data = b""
+            while data.count(b"HTTP/1.1 200") < 100:
+                more = s.recv(65536)
+                self.assertTrue(more, data[-500:])
+                data += more
+        self.assertEqual(data.count(b"HTTP/1.1"), 100)
+
+    def test_long_queries(self):
+        for n, status in ((1, 200), (64, 200), (65, 414), (500, 414), (5000, 414)):
+            with self.subTest(n=n):
+                target = b"/health?" + b"&".join([b"a"] * n)
+                self.check_one_answer(b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n"
+                                      b"Connection: close\r\n\r\n", status)
+
+    def test_host_is_a_host(self):
+        for host in (b"x y", b"a/b", b"a@b", b"a\x80"):
+            with self.subTest(host=host):
+                self.check_one_answer(b"GET /health HTTP/1.1\r\nHost: " + host + b"\r\n\r\n", 400)
+
     def test_no_host(self):
         status, head, body = self.raw(b"GET /health HTTP/1.1\r\n\r\n")
         self.assertEqual(status, 400)
@@ -163,9 +225,9 @@ class Framing(ServerCase):
     def test_garbage(self):
         for data in (b"\r\n\r\n\r\n", b"GET\r\n\r\n", b"GET /health\r\n\r\n",
                      b"\x16\x03\x01\x02\x00",
-                     b"GET /health HTTP/9.9\r\nHost: x\r\n\r\n", b"x" * 100000,
-                     b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-                     b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"A: " + b"b" * 100000 + b"\r\n\r\n",
+                     b"GET /health HTTP/9.9\r\nHost: localhost\r\n\r\n", b"x" * 100000,
+                     b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                     b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + b"A: " + b"b" * 100000 + b"\r\n\r\n",
                      b"GET /health HTTP/1.1\r\n" + b"A: b\r\n" * 20000 + b"\r\n",
                      b"GET /health HTTP/1.1\r\nno colon\r\n\r\n", b"\x00" * 1000):
             with self.subTest(data=data[:30]):
@@ -176,13 +238,13 @@ class Framing(ServerCase):
 
     def test_expect_continue(self):
         with self.server.connect() as s:
-            s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json"
+            s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
                       b"\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(GOOD))
             self.assertIn(b"100 Continue", s.recv(1000))
             s.sendall(GOOD)
             self.assertEqual(read_reply(s)[0], 200)
         with self.server.connect() as s:
-            s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json"
+            s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
                       b"\r\nExpect: 100-continue\r\nContent-Length: 9999999\r\n\r\n")
             self.assertEqual(read_reply(s)[0], 413)
 
@@ -216,7 +278,7 @@ class Framing(ServerCase):
         self.assertLess(took, (limit + 2) * SLOW)
 
     def test_slow_header(self):
-        self.check_cut_off(b"GET /health HTTP/1.1\r\nHost: x\r\nA: ", b"b", 1)
+        self.check_cut_off(b"GET /health HTTP/1.1\r\nHost: localhost\r\nA: ", b"b", 1)
 
     def test_silent_connection(self):
         self.check_cut_off(b"", b"", 1)
@@ -241,31 +303,47 @@ class Framing(ServerCase):
 
 
 class LargeBodies(ServerCase):
-    args = ("--max-body", "64K", "--body-timeout", "600")
+    args = ("--max-body", "256K", "--body-timeout", "600", "--trusted-proxy", "10.9.9.9,127.0.0.1")
 
     def test_chunked_without_end(self):
         """Twice the limit is read, to be thrown away; then the connection is closed."""
         with self.server.connect() as s:
-            send_all(s, chunked(b"x" * 400000, 4096)[:-5])
+            send_all(s, chunked(b"x" * 1600000, 4096)[:-5])
             self.assertEqual(read_reply(s)[0], 0)
 
     def test_memory_for_bodies_is_bounded(self):
-        """64 of the largest bodies may wait for their end; one more is refused."""
-        big = b'{"max_tokens":1,"prompt":"x","a":"' + b"y" * 65000 + b'"}'
+        """One client gets the half, which others do not feel; small bodies are taken from anyone."""
+        big = b'{"max_tokens":1,"prompt":"x","a":"' + b"y" * 250000 + b'"}'
         held = []
-        for _ in range(72):
+        for i in range(45):
             s = self.server.connect()
-            s.sendall(raw_request(big)[:-9])
+            s.sendall(raw_request(big, headers="X-Forwarded-For: 10.0.0.2, 10.0.0.1\r\n")[:-9])
             held.append(s)
         time.sleep(0.5)
+        metrics = self.server.get("/metrics").body.decode()
+        self.assertIn("specd_request_memory_refused_total", metrics)
+        self.assertGreater(float(re.search(r"(?m)^specd_request_memory_bytes (\S+)", metrics).group(1)), 7e6)
+        for by, body, status in (("10.0.0.1", big, 429), ("10.0.0.1, 10.0.0.2", big, 200),
+                                 ("10.0.0.1", GOOD, 200), ("2001:db8::1", big, 200)):
+            r = self.server.post("/v1/completions", body, headers={"X-Forwarded-For": by})
+            self.assertEqual(r.status, status, by)
         for s in held:
             s.sendall(big[-9:])
         replies = [read_reply(s)[0] for s in held]
         for s in held:
             s.close()
         self.assertEqual(set(replies), {200, 429})
-        self.assertGreaterEqual(replies.count(200), 60)
-        self.assertEqual(self.server.post("/v1/completions", big).status, 200)
+        self.assertIn(replies.count(200), range(30, 34))
+        self.server.wait_metric("request_memory_bytes", 0)
+
+    def test_answers_are_counted(self):
+        """What an answer may hold is asked for before it is made."""
+        r = self.server.post("/v1/completions", {"prompt": ["x"] * 8, "n": 16, "logprobs": 20,
+                                                 "max_tokens": 1000})
+        self.assert_error(r, 400, "n")
+        self.assertIn("--request-memory", r.json()["error"]["message"])
+        r = self.server.post("/v1/completions", {"prompt": "x", "n": 16, "logprobs": 20, "max_tokens": 4})
+        self.assertEqual(r.status, 200)
 
 
 if __name__ == "__main__":

@@ -517,7 +517,7 @@ class Life(SingleCase):
         for conn in held:
             self.assertEqual(server.get("/health", conn=conn).status, 200)
         with server.connect() as late:
-            late.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            late.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
             late.settimeout(0.3)
             self.assertRaises(TimeoutError, late.recv, 100)
             held[0].close()

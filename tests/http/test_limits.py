@@ -15,7 +15,7 @@ class Addresses(SingleCase):
         s = socket.create_connection(("127.0.0.1", server.port), 10 * SLOW, (source, 0))
         self.addCleanup(s.close)
         try:
-            s.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            s.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
             return s, read_reply(s)[0]
         except (ConnectionResetError, BrokenPipeError):
             return s, 0
@@ -55,7 +55,7 @@ class Addresses(SingleCase):
         server = self.start("--max-connections-per-ip", "1", unix=self.dir.name + "/s")
         held = [server.connect() for _ in range(5)]
         for s in held:
-            s.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            s.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
             self.assertEqual(read_reply(s)[0], 200)
         for s in held:
             s.close()
@@ -68,10 +68,10 @@ class Sizes(ServerCase):
     def test_header(self):
         for fields in (b"A: " + b"b" * 40000 + b"\r\n", b"A: b\r\n" * 5000):
             with self.server.connect() as s:
-                send_all(s, b"GET /health HTTP/1.1\r\nHost: x\r\n" + fields + b"\r\n")
+                send_all(s, b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + fields + b"\r\n")
                 self.assertIn(read_reply(s)[0], (0, 431))
         with self.server.connect() as s:
-            s.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 100 + b"\r\n")
+            s.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 100 + b"\r\n")
             self.assertEqual(read_reply(s)[0], 200)
 
     def test_lists(self):

@@ -94,6 +94,12 @@ FIELDS = {  # name: values that are refused; (name, routes) where they differ
     ("n_probs", (NATIVE,)): numbers(0, 20, whole=True),
     ("top_logprobs", (CHAT,)): numbers(0, 20, whole=True),
     "cache_salt": [*NOT_A_STRING, "", "x" * 257, "x" * 10**6],
+    "prediction": [*NOT_AN_OBJECT, {}, {"type": "content"}, {"content": "x"},
+                   {"type": "text", "content": "x"}, {"type": 1, "content": "x"},
+                   *({"type": "content", "content": c} for c in (
+                       None, 0, 1.5, True, {}, [1], [[]], [{}], ["x"], [{"type": "text"}],
+                       [{"type": "text", "text": 1}], [{"type": "image_url", "text": "x"}],
+                       [{"type": "text", "text": "x"}, None]))],
     "response_format": FORMAT,
     "stream_options": NOT_AN_OBJECT,
     "stream_options.include_usage": NOT_A_BOOL,

@@ -124,7 +124,7 @@ class Tls(SingleCase):
         with plain:  # no handshake at all
             self.cut_off(plain, b"", b"", 1)
         with server.connect() as s:
-            self.cut_off(s, b"GET /health HTTP/1.1\r\nHost: x\r\nA: ", b"b", 1)
+            self.cut_off(s, b"GET /health HTTP/1.1\r\nHost: localhost\r\nA: ", b"b", 1)
         with server.connect() as s:
             self.cut_off(s, raw_request(b"x" * 1000)[:-1000], b"x", 1)
         with server.connect() as s:
@@ -136,13 +136,13 @@ class Tls(SingleCase):
         server = self.start_tls("--max-body", "64K")
         for length in (65537, 10**9):
             with server.connect() as s:
-                s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n"
+                s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
                           b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n{" % length)
                 self.assertEqual(read_reply(s)[0], 413)
 
     def test_not_tls(self):
         server = self.start_tls()
-        for data in (b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\xff\xff" + b"x" * 70000,
+        for data in (b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\x16\x03\x01\xff\xff" + b"x" * 70000,
                      b"\x00" * 100):
             with socket.create_connection(("127.0.0.1", server.port), 10 * SLOW) as s:
                 send_all(s, data)

@@ -22,7 +22,7 @@ def answer(sock):
 
 
 def main(port, path, interval):
-    request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     sock, took, n = None, [], 0
     while n == 0 or not select.select([sys.stdin], [], [], interval)[0]:
         began = time.perf_counter()

@@ -79,7 +79,7 @@ class Streams(LoadCase):
         async def hold():
             idle = [await Wire.open(server.port) for _ in range(n_idle)]
             for wire in idle:
-                status, _ = await wire.ask(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+                status, _ = await wire.ask(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 assert status == 200
             return idle
 
@@ -93,7 +93,7 @@ class Streams(LoadCase):
                 await asyncio.sleep(0.02)
             await streams
             for wire in idle:  # they are still there
-                status, _ = await wire.ask(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+                status, _ = await wire.ask(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 assert status == 200
                 await wire.close()
             return kept, peak, most
@@ -210,7 +210,7 @@ class Hostile(LoadCase):
     async def large_headers(self, port, until):
         while not until.done():
             wire = await Wire.open(port)
-            wire.send(b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"y" * (1 << 20) + b"\r\n\r\n")
+            wire.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * (1 << 20) + b"\r\n\r\n")
             try:
                 status, _ = await wire.head()
                 assert status == 431, status
@@ -227,7 +227,7 @@ class Hostile(LoadCase):
         while not until.done():
             for data, want in ((values, 200), (texts, 400)):
                 wire = await Wire.open(port)
-                head = (f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json"
+                head = (f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
                         f"\r\nContent-Length: {len(data)}\r\n\r\n")
                 status, answer = await wire.ask(head.encode() + data)
                 assert status == want, (status, answer)
@@ -236,7 +236,7 @@ class Hostile(LoadCase):
         return []
 
     async def pipelines(self, port, until):
-        one = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
+        one = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n"
         while not until.done():
             wire = await Wire.open(port)
             wire.send(one * 500)
@@ -248,7 +248,7 @@ class Hostile(LoadCase):
 
     async def tiny_requests(self, port, n):
         """Pipelined, so that it is the server that is kept busy; one of eight generates a token."""
-        data, left = post_bytes(body(1)) + 7 * b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n", [n]
+        data, left = post_bytes(body(1)) + 7 * b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n", [n]
 
         async def worker():
             wire = await Wire.open(port)

@@ -79,6 +79,32 @@ static void test_long_chat(void **state)
     buf_free(&body);
 }
 
+/* Every choice has its own: it outlives the document. */
+static void test_prediction(void **state)
+{
+    (void)state;
+    struct request *req =
+        only_request(CALL_CHAT,
+                     "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],"
+                     "\"prediction\":{\"type\":\"content\",\"content\":\"a\\nb\"}}",
+                     0);
+    assert_string_equal(req->prediction, "a\nb");
+    assert_int_equal(req->prediction_len, 3);
+    request_unref(req);
+    req = only_request(CALL_COMPLETION,
+                       "{\"prompt\":\"x\",\"prediction\":{\"type\":\"content\",\"content\":["
+                       "{\"type\":\"text\",\"text\":\"one\"},{\"type\":\"text\",\"text\":\"\"},"
+                       "{\"type\":\"text\",\"text\":\"two\"}]}}",
+                       0);
+    assert_string_equal(req->prediction, "one\n\ntwo");
+    request_unref(req);
+    req = only_request(
+        CALL_NATIVE, "{\"prompt\":\"x\",\"prediction\":{\"type\":\"content\",\"content\":[]}}", 0);
+    assert_int_equal(req->prediction_len, 0);
+    request_unref(req);
+    refuse(CALL_CHAT, "{\"messages\":[],\"prediction\":\"x\"}", "prediction");
+}
+
 static void test_prompts(void **state)
 {
     static const char body[] = "{\"prompt\":[\"one\",[1,2,999],\"three\"],\"temperature\":0.5,"
@@ -137,9 +163,10 @@ static void test_later(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_chat),    cmocka_unit_test(test_long_chat),
-        cmocka_unit_test(test_prompts), cmocka_unit_test(test_one_or_many),
-        cmocka_unit_test(test_later),   cmocka_unit_test(test_tools),
+        cmocka_unit_test(test_chat),       cmocka_unit_test(test_long_chat),
+        cmocka_unit_test(test_prompts),    cmocka_unit_test(test_one_or_many),
+        cmocka_unit_test(test_later),      cmocka_unit_test(test_tools),
+        cmocka_unit_test(test_prediction),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,6 +72,7 @@ static void test_defaults(void **state)
     assert_int_equal(c.engine.max_rows, 512);
     assert_int_equal(c.engine.draft_max, MIN(8, SPECD_K_MAX));
     assert_int_equal(c.engine.draft_fixed, -1);
+    assert_int_equal(c.engine.draft_vocab, DRAFT_VOCAB_AUTO);
     assert_int_equal(c.engine.max_queue, 256);
     assert_int_equal(c.engine.request_timeout_ms, 600000);
     assert_int_equal(c.drain_timeout_ms, 30000);
@@ -163,6 +164,27 @@ static void test_drafts(void **state)
     bad("-md self:256", "ascending");
     bad("-md self:0-99999999999999999999", "ascending");
     bad("-md self:1x", "ascending");
+}
+
+static void test_draft_vocab(void **state)
+{
+    static char *environment[] = {"SPECD_DRAFT_VOCAB=all", NULL};
+    struct config c = good("--draft-vocab 16384");
+    char err[200];
+    (void)state;
+    assert_int_equal(c.engine.draft_vocab, 16384);
+    config_free(&c);
+    c = good("--draft-vocab auto");
+    assert_int_equal(c.engine.draft_vocab, DRAFT_VOCAB_AUTO);
+    config_free(&c);
+    assert_int_equal(load(&c, "", environment, err, sizeof err), 0);
+    assert_int_equal(c.engine.draft_vocab, DRAFT_VOCAB_ALL);
+    config_free(&c);
+    bad("--draft-vocab 0", "auto, all or an integer in 1..262144");
+    bad("--draft-vocab 262145", "auto, all or");
+    bad("--draft-vocab -1", "auto, all or");
+    bad("--draft-vocab 3x", "auto, all or");
+    bad("--draft-vocab some", "auto, all or");
 }
 
 static void test_devices(void **state)
@@ -413,19 +435,13 @@ static void test_help_names_every_option(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_drafts),
-        cmocka_unit_test(test_devices),
-        cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_environment),
-        cmocka_unit_test(test_file),
-        cmocka_unit_test(test_comments),
-        cmocka_unit_test(test_print),
-        cmocka_unit_test(test_bad_files),
-        cmocka_unit_test(test_default_model),
-        cmocka_unit_test(test_help_names_every_option),
+        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_values),
+        cmocka_unit_test(test_sizes),         cmocka_unit_test(test_drafts),
+        cmocka_unit_test(test_draft_vocab),   cmocka_unit_test(test_devices),
+        cmocka_unit_test(test_errors),        cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_file),          cmocka_unit_test(test_comments),
+        cmocka_unit_test(test_print),         cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_default_model), cmocka_unit_test(test_help_names_every_option),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,21 +1,28 @@
 /*
- * Prompt lookup against a naive search of the whole history.
+ * Prompt lookup: what is drafted, how much, and from whose text.
  *
  * links: specd_engine specd_base
+ * labels: hostile
  */
 #include "drafters/drafter.h"
+#include "drafters/lookup_pool.h"
 
 #include "specd/util.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #define K_MAX 16
-#define MIN_MATCH 2
+
+static void *begin(struct lookup_pool *shared)
+{
+    return lookup_drafter.begin(&(struct draft_text){.n_ctx = 1000, .shared = shared});
+}
 
 static void expect(void *l, int32_t k_max, const int32_t *want, int32_t n)
 {
@@ -27,7 +34,7 @@ static void expect(void *l, int32_t k_max, const int32_t *want, int32_t n)
 
 static void *history(const int32_t *tokens, int32_t n)
 {
-    void *l = lookup_drafter.begin(n, NULL);
+    void *l = begin(NULL);
     lookup_drafter.observe(l, tokens, n);
     return l;
 }
@@ -39,7 +46,7 @@ static void *history(const int32_t *tokens, int32_t n)
 static void test_nothing_to_find(void **state)
 {
     (void)state;
-    void *l = lookup_drafter.begin(100, NULL);
+    void *l = begin(NULL);
     expect(l, 8, NULL, 0);
     lookup_drafter.observe(l, (const int32_t[]){1}, 1);
     expect(l, 8, NULL, 0);
@@ -60,7 +67,7 @@ static void test_continuation(void **state)
     lookup_drafter.forget(l);
 }
 
-static void test_longest_then_latest(void **state)
+static void test_longest_then_most_frequent_then_latest(void **state)
 {
     (void)state;
     void *l = HISTORY(1, 2, 3, 4, 50, 9, 9, 2, 3, 4, 60, 8, 8, 3, 4, 70, 1, 2, 3, 4);
@@ -70,6 +77,9 @@ static void test_longest_then_latest(void **state)
     EXPECT(l, 1, 60);
     lookup_drafter.forget(l);
     l = HISTORY(7, 3, 4, 50, 9, 3, 4, 60, 8, 7, 3, 4);
+    EXPECT(l, 1, 50);
+    lookup_drafter.forget(l);
+    l = HISTORY(3, 4, 50, 9, 3, 4, 50, 7, 3, 4, 60, 8, 3, 4);
     EXPECT(l, 1, 50);
     lookup_drafter.forget(l);
 }
@@ -85,114 +95,155 @@ static void test_loop_goes_round(void **state)
     lookup_drafter.forget(l);
 }
 
-/* ---- against a naive search ------------------------------------------------------------------ */
-
 static uint32_t rnd(uint64_t *s, uint32_t below)
 {
     *s = *s * UINT64_C(6364136223846793005) + 1442695040888963407u;
     return (uint32_t)(*s >> 33) % below;
 }
 
-static int32_t agree(const int32_t *t, int32_t a, int32_t b)
-{
-    int32_t len = 0;
-    while (len <= a && len < 32 && t[a - len] == t[b - len])
-        len++;
-    return len;
-}
-
-static int32_t naive_draft(const int32_t *t, int32_t n, int32_t k_max, int32_t *out, int32_t *match)
-{
-    int32_t best = MIN_MATCH - 1, end = -1;
-    for (int32_t i = n - 2; i >= 0; i--) {
-        if (agree(t, i, n - 1) > best) {
-            best = agree(t, i, n - 1);
-            end = i;
-        }
-    }
-    *match = end < 0 ? 0 : best;
-    if (end < 0)
-        return 0;
-    int32_t k = MIN(k_max, 2 * best), period = n - 1 - end;
-    for (int32_t i = 0; i < k; i++)
-        out[i] = t[end + 1 + i % period];
-    return k;
-}
-
-/* Random tokens among `letters`, with stretches copied from earlier. */
-static void make_text(uint64_t *s, int32_t *t, int32_t n, uint32_t letters)
-{
-    for (int32_t i = 0; i < n;) {
-        int32_t span = 1 + (int32_t)rnd(s, 40), from = i ? (int32_t)rnd(s, (uint32_t)i) : 0;
-        bool copy = i > 0 && rnd(s, 2);
-        for (int32_t j = 0; j < span && i < n; j++, i++)
-            t[i] = copy ? t[from + j] : (int32_t)rnd(s, letters);
-    }
-}
-
-#define LONG 3000
-
-/* In few letters a short text has few enough occurrences that the search sees them all; in many
- * letters also a long one has, while the history grows past its first memory several times. */
-static void test_against_naive(void **state)
+/* Twice as many tokens as agree, for whatever length; nothing behind what was asked for. */
+static void test_how_much(void **state)
 {
     (void)state;
-    uint64_t s = 9;
-    int32_t t[LONG], out[K_MAX], want[K_MAX], match, want_match, proposed = 0;
-    for (int i = 0; i < 400; i++) {
-        void *l = lookup_drafter.begin(LONG, NULL);
-        int32_t n = i % 8 ? 60 : LONG;
-        make_text(&s, t, n, i % 8 ? 2 + rnd(&s, 6) : 3000);
-        for (int32_t at = 0; at < n;) {
-            int32_t more = MIN(1 + (int32_t)rnd(&s, 5), n - at);
-            if (rnd(&s, 50) == 0)
-                more = n - at;
-            lookup_drafter.observe(l, t + at, more);
-            at += more;
-            int32_t k = naive_draft(t, at, K_MAX, want, &want_match);
-            assert_int_equal(lookup_drafter.propose(l, K_MAX, out, &match), k);
-            assert_int_equal(match, want_match);
-            assert_memory_equal(out, want, (size_t)k * sizeof out[0]);
-            proposed += k > 0;
+    uint64_t s = clock_ns();
+    enum { N = 3000 };
+    static int32_t t[N];
+    for (int i = 0; i < 50; i++) {
+        int32_t length = 2 + (int32_t)rnd(&s, i % 2 ? N / 2 - 200 : 10), out[K_MAX + 1], match;
+        for (int32_t j = 0; j < N; j++)
+            t[j] = 100 + j;
+        for (int32_t j = 0; j < length; j++)
+            t[N - length + j] = t[100 + j];
+        void *l = history(t, N);
+        for (int32_t room = 0; room <= K_MAX; room++) {
+            memset(out, 0x5a, sizeof out);
+            int32_t n = lookup_drafter.propose(l, room, out, &match);
+            assert_int_equal(match, length);
+            assert_int_equal(n, MIN(room, 2 * length));
+            assert_memory_equal(out, t + 100 + length, (size_t)n * sizeof *out);
+            for (int32_t j = n; j <= K_MAX; j++)
+                assert_int_equal(out[j], 0x5a5a5a5a);
         }
         lookup_drafter.forget(l);
     }
-    assert_true(proposed > 5000);
 }
 
-/* Where the search is cut short it must still propose something that did follow. */
-static void test_crowded_history(void **state)
+/* ---- others' outputs ------------------------------------------------------------------------- */
+
+static const int32_t output[] = {1, 2, 3, 4, 5, 6, 7, 8};
+
+static void add(struct lookup_pools *all, const char *salt, const int32_t *ids, int32_t n)
+{
+    struct lookup_pool *p = lookup_pool_of(all, salt);
+    lookup_pool_add(p, ids, n);
+    lookup_pool_unref(p);
+}
+
+static void *text_with(struct lookup_pools *all, const char *salt, const int32_t *ids, int32_t n)
+{
+    struct lookup_pool *p = lookup_pool_of(all, salt);
+    void *l = begin(p);
+    lookup_pool_unref(p); /* it has its own */
+    lookup_drafter.observe(l, ids, n);
+    return l;
+}
+
+static void test_outputs_of_one_salt(void **state)
 {
     (void)state;
-    uint64_t s = 3;
-    int32_t t[LONG], out[K_MAX], match;
-    for (int i = 0; i < 10; i++) {
-        make_text(&s, t, LONG, 2);
-        void *l = history(t, LONG), *again = lookup_drafter.begin(LONG, NULL);
-        int32_t k = lookup_drafter.propose(l, K_MAX, out, &match);
-        assert_true(k >= 2 * MIN_MATCH);
-        bool found = false;
-        for (int32_t end = LONG - 2; end >= 0 && !found; end--) {
-            bool same = 2 * agree(t, end, LONG - 1) >= k;
-            for (int32_t j = 0; j < k && same; j++)
-                same = out[j] == t[end + 1 + j % (LONG - 1 - end)];
-            found = same;
-        }
-        assert_true(found);
-        for (int32_t at = 0; at < LONG; at++) /* how it was appended does not matter */
-            lookup_drafter.observe(again, t + at, 1);
-        expect(again, K_MAX, out, k);
-        lookup_drafter.forget(again);
-        lookup_drafter.forget(l);
+    struct lookup_pools *all = lookup_pools_create();
+    add(all, "a", output, COUNT_OF(output));
+    void *same = text_with(all, "a", (const int32_t[]){9, 2, 3, 4}, 4);
+    void *other = text_with(all, "b", (const int32_t[]){9, 2, 3, 4}, 4);
+    EXPECT(same, 8, 5, 6, 7, 8); /* to the output's end, and not beyond */
+    expect(other, 8, NULL, 0);
+    lookup_drafter.observe(same, (const int32_t[]){5, 6, 7, 8}, 4);
+    expect(same, 8, NULL, 0);
+    add(all, "a", (const int32_t[]){30, 3, 4, 40}, 4); /* while it is read */
+    lookup_drafter.observe(same, (const int32_t[]){9, 3, 4}, 3);
+    EXPECT(same, 1, 5); /* its own text agrees in as much */
+    lookup_drafter.observe(same, (const int32_t[]){30, 3, 4}, 3);
+    EXPECT(same, 1, 40);
+    lookup_drafter.forget(same);
+    lookup_drafter.forget(other);
+    lookup_pools_free(all);
+}
+
+/* The oldest outputs go, and a place in them is none any more. */
+static void test_old_outputs_go(void **state)
+{
+    (void)state;
+    enum { N = LOOKUP_OUTPUT_TOKENS };
+    int32_t *ids = xcalloc(N, sizeof *ids), next = 1000;
+    struct lookup_pools *all = lookup_pools_create();
+    add(all, "a", output, COUNT_OF(output));
+    void *l = text_with(all, "a", (const int32_t[]){1, 2, 3}, 3);
+    EXPECT(l, 2, 4, 5);
+    for (int i = 0; i <= 10; i++) {
+        for (int32_t j = 0; j < N; j++)
+            ids[j] = next++;
+        add(all, "a", ids, N);
+        if (i == 4)
+            EXPECT(l, 2, 4, 5); /* in the older text now */
+        assert_true(lookup_pools_tokens(all) <= 3 * LOOKUP_TEXT_TOKENS);
     }
+    expect(l, 2, NULL, 0);
+    lookup_drafter.observe(l, ids, 5);
+    EXPECT(l, 2, ids[5], ids[6]);
+    lookup_drafter.forget(l);
+    lookup_pools_free(all);
+    free(ids);
+}
+
+/* Any number of salts and outputs: the sum stays below the limit, also while all are read. */
+static void test_pools_are_bounded(void **state)
+{
+    (void)state;
+    uint64_t s = clock_ns();
+    enum { N = LOOKUP_OUTPUT_TOKENS + 50, READERS = 40 };
+    int32_t *ids = xcalloc(N, sizeof *ids), out[K_MAX], match;
+    void *readers[READERS] = {NULL};
+    struct lookup_pools *all = lookup_pools_create();
+    for (int i = 0; i < 1500; i++) {
+        char salt[32];
+        snprintf(salt, sizeof salt, "%u", rnd(&s, i % 3 ? 20 : 100000));
+        int32_t n = 1 + (int32_t)rnd(&s, i % 5 ? 60 : N);
+        for (int32_t j = 0; j < n; j++)
+            ids[j] = (int32_t)rnd(&s, 50);
+        void **r = &readers[rnd(&s, READERS)];
+        if (*r)
+            lookup_drafter.forget(*r);
+        *r = text_with(all, salt, ids, MIN(n, 100));
+        add(all, salt, ids, n);
+        assert_true(lookup_pools_tokens(all) <= LOOKUP_POOL_TOKENS);
+        for (int j = 0; j < READERS; j++) {
+            if (!readers[j])
+                continue;
+            lookup_drafter.observe(readers[j], ids, 1);
+            n = lookup_drafter.propose(readers[j], K_MAX, out, &match);
+            for (int32_t k = 0; k < n; k++)
+                assert_in_range(out[k], 0, 49);
+        }
+    }
+    for (int j = 0; j < READERS; j++) {
+        if (readers[j])
+            lookup_drafter.forget(readers[j]);
+    }
+    lookup_pools_free(all);
+    free(ids);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nothing_to_find),     cmocka_unit_test(test_continuation),
-        cmocka_unit_test(test_longest_then_latest), cmocka_unit_test(test_loop_goes_round),
-        cmocka_unit_test(test_against_naive),       cmocka_unit_test(test_crowded_history),
+        cmocka_unit_test(test_nothing_to_find),
+        cmocka_unit_test(test_continuation),
+        cmocka_unit_test(test_longest_then_most_frequent_then_latest),
+        cmocka_unit_test(test_loop_goes_round),
+        cmocka_unit_test(test_how_much),
+        cmocka_unit_test(test_outputs_of_one_salt),
+        cmocka_unit_test(test_old_outputs_go),
+        cmocka_unit_test(test_pools_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

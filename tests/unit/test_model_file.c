@@ -229,7 +229,7 @@ static void test_unsupported_is_refused_by_name(void **state)
     assert_addition_refused(add_split, "split.count", "merge them first");
     assert_addition_refused(add_tensor, "tensor blk.0.attn_output.bias", "not part of");
     assert_addition_refused(add_third_layer, "tensor blk.2.", "not part of a 2-layer llama");
-    assert_addition_refused(add_some_biases, "layer 1", "not for all");
+    assert_addition_refused(add_some_biases, "tensor blk.1.attn_k.bias", "missing");
     assert_addition_refused(add_short_factors, "tensor rope_freqs.weight", "8 elements of f32");
     assert_addition_refused(add_zero_factors, "tensor rope_freqs.weight", "element 0");
 }
@@ -242,7 +242,7 @@ static void test_shapes_are_checked(void **state)
         uint32_t value;
         const char *field, *reason;
     } lies[] = {
-        {"block_count", 3, "tensor blk.2.attn_norm.weight", "missing"},
+        {"block_count", 3, "tensor blk.2.attn_q.weight", "missing"},
         {"block_count", 1, "tensor blk.1.", "not part of a 1-layer"},
         {"block_count", 0, "llama.block_count", "0 is outside 1 to 256"},
         {"block_count", UINT32_MAX, "llama.block_count", "outside"},

@@ -104,7 +104,7 @@ struct stages {
     struct slot_stage at[SLOTS];
     int32_t tokens[CTX], blocks[8], bias_ids[SPECD_BIAS_MAX];
     float bias[SPECD_BIAS_MAX];
-    uint32_t allowed[2];
+    uint32_t allowed[2], draft_ids[2];
 };
 
 /* Only slot 1 has arrays, filled with what is in no configuration. */
@@ -115,7 +115,7 @@ static void stages_make(struct stages *s)
     memset(s->at, 0, sizeof(s->at));
     s->at[1].tokens = s->tokens;
     s->at[1].blocks = s->blocks;
-    s->at[1].lists = (struct slot_lists){s->bias_ids, s->bias, s->allowed};
+    s->at[1].lists = (struct slot_lists){s->bias_ids, s->bias, s->allowed, s->draft_ids};
 }
 
 static void test_stage_config(void **state)
@@ -123,7 +123,7 @@ static void test_stage_config(void **state)
     static struct stages s;
     int32_t tokens[] = {5, 6, 7}, bias_ids[] = {0, VOCAB - 1};
     float bias[] = {1.0f, -2.0f};
-    uint32_t allowed[] = {0x11, 0x22};
+    uint32_t allowed[] = {0x11, 0x22}, draft_ids[] = {0x33, 0x44};
     struct slot_config c = {
         .params = {.n_bias = 2,
                    .bias_ids = bias_ids,
@@ -161,6 +161,19 @@ static void test_stage_config(void **state)
     c.params.allowed = NULL; /* all ids are allowed: no list, whatever the room holds */
     assert_int_equal(slot_stage_config(s.at, &s.shape, 1, &c), 0);
     assert_null(at->config.params.allowed);
+
+    c.params.draft_ids = draft_ids; /* refused where there is no room */
+    assert_int_equal(slot_stage_config(s.at, &s.shape, 1, &c), SPECD_EINVAL);
+    assert_int_equal(slot_draft_words(&s.shape), 0);
+    s.shape.trims_draft = true;
+    assert_int_equal(slot_draft_words(&s.shape), mask_words(VOCAB));
+    assert_int_equal(slot_stage_config(s.at, &s.shape, 1, &c), 0);
+    draft_ids[0] = 0;
+    assert_int_equal(at->config.params.draft_ids[0], 0x33);
+    assert_int_equal(at->config.params.draft_ids[1], 0x44);
+    c.params.draft_ids = NULL;
+    assert_int_equal(slot_stage_config(s.at, &s.shape, 1, &c), 0);
+    assert_null(at->config.params.draft_ids);
 }
 
 #define WITH(...)                                                                   \

@@ -35,13 +35,13 @@ static struct seq *make_seq(int32_t vocab, enum drafter_type drafter, uint64_t a
         ids[i] = (int32_t)rnd((uint32_t)vocab);
     seq_set_prompt(q, ids, n);
     q->limit = n + 1 + (int32_t)rnd((uint32_t)(CONTEXT - n));
-    q->k_max = (int32_t)rnd(SPECD_K_MAX + 1);
+    q->k_max = q->k_max_model = (int32_t)rnd(SPECD_K_MAX + 1);
     q->k_fixed = rnd(3) == 0 ? q->k_max : -1;
     q->arrival = arrival;
     acceptance_init(&q->acceptance, NULL);
     if (drafter != DRAFT_NONE)
         q->drafters[q->n_drafters++].drafter = drafter_of(drafter);
-    seq_begin_drafts(q, CONTEXT);
+    q->about = (struct draft_text){.n_ctx = CONTEXT, .n_prompt = q->n_prompt};
     return q;
 }
 

@@ -9,14 +9,14 @@
 #ifndef SPECD_TOOLS_SYNTH_H
 #define SPECD_TOOLS_SYNTH_H
 
+#include "model/arch.h"
 #include "model/gguf_write.h"
-#include "specd/model.h"
 
 enum synth_tokenizer { SYNTH_BPE, SYNTH_SPM };
 
 struct synth_spec {
     const char *path;
-    const char *arch;     /* llama, qwen2 or qwen3 */
+    const struct arch *arch;
     enum dtype type;      /* of matrices; vectors are f32 */
     enum dtype embd_type; /* of the embedding and the output matrix */
     enum synth_tokenizer tokenizer;
@@ -31,6 +31,9 @@ struct synth_spec {
     double rope_linear; /* 1: not stretched */
     double rope_llama3; /* 1: not stretched; else llama3's factor, as a table of divisors */
 };
+
+/* Its sizes, without tensors. */
+struct model synth_model(const struct synth_spec *s);
 
 /* Sizes of a vocabulary: single characters only, or at least the special tokens and all bytes. */
 #define SYNTH_SMALL_VOCAB 256

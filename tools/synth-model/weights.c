@@ -45,43 +45,44 @@ static double residual_scale(const struct synth_spec *s)
     return s->tied ? s->logit_scale / sqrt(s->embd) : 1;
 }
 
+/* Norms lie around 1, biases around 0. What writes to the residual stream is scaled with it. */
+static void tensor_item(const struct synth_spec *s, const struct tensor_spec *spec,
+                        const char *name, double scale, each_item *each, void *arg)
+{
+    struct model m = synth_model(s);
+    uint32_t rows = (uint32_t)model_dim(&m, spec->rows), cols = (uint32_t)model_dim(&m, spec->cols);
+    if (spec->kind == TENSOR_MATRIX)
+        matrix(each, arg, name, spec->part == LAYER_PARTS ? s->embd_type : s->type, rows, cols,
+               scale);
+    else
+        vector(each, arg, name, cols, spec->kind == TENSOR_NORM ? 1 : 0,
+               spec->kind == TENSOR_NORM ? 0.1 : 0.5);
+}
+
 static void layer_items(const struct synth_spec *s, uint32_t i, each_item *each, void *arg)
 {
-    char name[64];
-    uint32_t q = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
     double out = residual_scale(s) * (i >= s->keep ? s->eps : 1);
-    bool biases = strcmp(s->arch, "qwen2") == 0, norms = strcmp(s->arch, "qwen3") == 0;
-#define NAME(suffix) (snprintf(name, sizeof name, "blk.%u." suffix, i), name)
-    vector(each, arg, NAME("attn_norm.weight"), s->embd, 1, 0.1);
-    matrix(each, arg, NAME("attn_q.weight"), s->type, q, s->embd, 1);
-    matrix(each, arg, NAME("attn_k.weight"), s->type, kv, s->embd, 1);
-    matrix(each, arg, NAME("attn_v.weight"), s->type, kv, s->embd, 1);
-    if (biases) {
-        vector(each, arg, NAME("attn_q.bias"), q, 0, 0.5);
-        vector(each, arg, NAME("attn_k.bias"), kv, 0, 0.5);
-        vector(each, arg, NAME("attn_v.bias"), kv, 0, 0.5);
+    for (int t = 0; t < LAYER_TENSORS; t++) {
+        const struct tensor_spec *spec = &layer_tensors[t];
+        if (!(s->arch->kinds[i % (uint32_t)s->arch->n_kinds].needs & PART_BIT(spec->part)))
+            continue;
+        const char *name = arch_tensor_name(s->arch, NAMES_GGUF, t);
+        tensor_item(s, spec, tensor_name_of(NAMES_GGUF, name, (int)i).text,
+                    spec->rows == DIM_C ? out : 1, each, arg);
     }
-    if (norms) {
-        vector(each, arg, NAME("attn_q_norm.weight"), s->head_dim, 1, 0.1);
-        vector(each, arg, NAME("attn_k_norm.weight"), s->head_dim, 1, 0.1);
-    }
-    matrix(each, arg, NAME("attn_output.weight"), s->type, s->embd, q, out);
-    vector(each, arg, NAME("ffn_norm.weight"), s->embd, 1, 0.1);
-    matrix(each, arg, NAME("ffn_gate.weight"), s->type, s->ff, s->embd, 1);
-    matrix(each, arg, NAME("ffn_up.weight"), s->type, s->ff, s->embd, 1);
-    matrix(each, arg, NAME("ffn_down.weight"), s->type, s->embd, s->ff, out);
-#undef NAME
 }
 
 static void all_items(const struct synth_spec *s, each_item *each, void *arg)
 {
-    matrix(each, arg, "token_embd.weight", s->embd_type, s->vocab, s->embd,
-           residual_scale(s) * sqrt(s->embd));
+    const double scales[MODEL_TENSORS] = {
+        [MODEL_EMBED] = residual_scale(s) * sqrt(s->embd), [MODEL_OUTPUT] = s->logit_scale};
+    for (int t = 0; t < MODEL_TENSORS; t++) {
+        if (t != MODEL_OUTPUT || !s->tied)
+            tensor_item(s, &model_tensors[t], model_tensors[t].names[NAMES_GGUF], scales[t], each,
+                        arg);
+    }
     for (uint32_t i = 0; i < s->layers; i++)
         layer_items(s, i, each, arg);
-    vector(each, arg, "output_norm.weight", s->embd, 1, 0.1);
-    if (!s->tied)
-        matrix(each, arg, "output.weight", s->embd_type, s->vocab, s->embd, s->logit_scale);
 }
 
 static void describe(void *arg, const struct item *item)

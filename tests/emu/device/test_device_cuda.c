@@ -191,6 +191,26 @@ static void test_shapes_of_few_rows(void **state)
     }
 }
 
+/* Long drafts of the host take no graphs from those of a model: the largest batch has its own. */
+static void test_shapes_of_long_drafts(void **state)
+{
+    struct round_shape shapes[GRAPHS_MAX];
+    struct device_setup setup = setup_make();
+    bool found = false;
+
+    (void)state;
+    setup.n_slots = 256;
+    setup.k_max = 15;
+    setup.k_draft = 8;
+    int n = graph_shapes(shapes, &setup, true);
+
+    for (int i = 0; i < n; i++) {
+        assert_true(shapes[i].n_steps <= 8);
+        found = found || (shapes[i].n_seqs == 256 && shapes[i].n_steps == 8);
+    }
+    assert_true(found);
+}
+
 /* ---- what is refused ------------------------------------------------------------------------- */
 
 static void test_refusals(void **state)
@@ -516,6 +536,7 @@ int main(void)
         cmocka_unit_test(test_copies_to_host),
         cmocka_unit_test(test_set_between_begin_and_end),
         cmocka_unit_test(test_shapes_of_few_rows),
+        cmocka_unit_test(test_shapes_of_long_drafts),
     };
 
     pair = pair_new();

@@ -1,0 +1,51 @@
+/*
+ * clients.h - whom a request counts for, and how much memory each client makes the server hold.
+ *
+ * A client is an API key; where there are none, the last hop before a --trusted-proxy, an address
+ * (an IPv6 /64 as one), or the user at the other end of a unix socket. Counted are bodies until
+ * their request is over, and answers as large as they may become; the sum is bounded by
+ * --request-memory, and no client gets more than half of it. What a request holds up to
+ * CLIENT_SMALL bytes is beside these bounds, so that large requests of one client never keep small
+ * ones of another out.
+ *
+ * HTTP thread.
+ */
+#ifndef SPECD_SERVER_CLIENTS_H
+#define SPECD_SERVER_CLIENTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CLIENT_SMALL (64 * 1024)
+
+struct exchange;
+
+struct client {
+    uint64_t id;
+    size_t held; /* by its requests, their small parts included */
+    int n;       /* requests */
+    struct client *next;
+};
+
+#define CLIENT_BUCKETS 256
+
+struct clients {
+    struct client *buckets[CLIENT_BUCKETS];
+    size_t held;
+    uint64_t refused; /* charges */
+};
+
+void clients_free(struct clients *cs);
+/* The exchange counts for client id from now on, with what it holds; at most once. */
+void clients_enter(struct exchange *ex, uint64_t id);
+/* Counts more bytes of the exchange; false, and nothing counted, when that is too much. */
+bool clients_charge(struct exchange *ex, size_t bytes);
+/* The exchange holds nothing any more: its body was refused. */
+void clients_give_back(struct exchange *ex);
+/* What one client may hold. */
+size_t clients_share(const struct exchange *ex);
+/* The exchange is over. */
+void clients_leave(struct exchange *ex);
+
+#endif
