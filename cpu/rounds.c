@@ -84,6 +84,8 @@ static void run_round(struct rounds *r)
     for (int i = 0; i < r->n_commands; i++) {
         uint64_t *clock = run_command(r, &r->commands[i]), now = clock_ns();
         *clock += now - then;
+        if (clock == &r->result.prompt_ns && r->commands[i].role == MODEL_DRAFT)
+            r->result.draft_prompt_ns += now - then;
         then = now;
     }
 }

@@ -28,6 +28,8 @@ static __global__ void __launch_bounds__(THREADS)
     grid_wait();
     const struct round *round = &s.round->round;
 
+    if (role == MODEL_DRAFT && s.clock && threadIdx.x == 0)
+        s.clock->draft_prompt_ns += clock_elapsed(s.clock, device_clock_ns());
     clock_end(s, &device_clock::prompt_ns);
     for (int i = (int)threadIdx.x; i < round->n_chunks; i += THREADS) {
         const struct round_chunk *c = &round->chunks[i];

@@ -21,7 +21,7 @@ DEVICE void clock_begin(struct device_clock *c)
         return;
     uint64_t now = device_clock_ns();
     c->idle_ns = c->last_ns > 0 ? clock_elapsed(c, now) : 0;
-    c->prompt_ns = c->draft_ns = c->verify_ns = c->sample_ns = 0;
+    c->prompt_ns = c->draft_ns = c->verify_ns = c->sample_ns = c->draft_prompt_ns = 0;
     c->last_ns = now;
 }
 

@@ -174,5 +174,6 @@ void gpu_flight_collect(struct gpu_flight *f, struct gpu_slots *slots, struct ro
     out->draft_ns = f->clock->draft_ns;
     out->verify_ns = f->clock->verify_ns;
     out->sample_ns = f->clock->sample_ns;
+    out->draft_prompt_ns = f->clock->draft_prompt_ns;
     out->idle_ns = f->clock->idle_ns;
 }

@@ -49,6 +49,7 @@ struct device_clock {
     uint64_t last_ns; /* of the last stamp */
     uint64_t idle_ns; /* before the round */
     uint64_t prompt_ns, draft_ns, verify_ns, sample_ns;
+    uint64_t draft_prompt_ns; /* of prompt_ns, the draft model's */
 };
 
 /* What begin was told. */

@@ -40,6 +40,7 @@ static void push_token(struct seq *s, const struct commit *c, size_t n)
     out->tokens[out->n_tokens++] = (struct out_token){
         .id = c->id, .text_len = (uint32_t)n, .drafted = c->drafted, .k = (uint8_t)c->k};
     buf_add(&out->text, s->pending.data, n);
+    text_marks_add(&s->marks, s->pending.data, n);
     memmove(s->pending.data, s->pending.data + n, s->pending.len - n);
     s->pending.len -= n;
     s->released += n;
@@ -90,12 +91,23 @@ static enum finish_reason commit_token(struct engine *e, struct seq *s, const st
 
 /* ---- a round's results ----------------------------------------------------------------------- */
 
-/* What the estimate of acceptance learns: positions up to the first rejection. */
-static void observe_draft(struct seq *s, const struct round_part *t, const struct seq_result *r)
+/* What the estimate of acceptance learns: positions up to the first rejection. Coupled tokens are
+ * accepted where both laws' draws agree, which is rarer than their overlap: there outcomes count.
+ */
+static void observe_draft(struct engine *e, struct seq *s, const struct round_part *t,
+                          const struct seq_result *r)
 {
-    if (r->n_drafted > 0)
-        acceptance_observe(&s->acceptance, t->drafter, t->match, r->overlap,
-                           MIN(r->n_accepted + 1, r->n_drafted));
+    float outcomes[SPECD_K_MAX + 1];
+    if (r->n_drafted == 0) {
+        s->not_drafted[t->why]++;
+        e->stats.not_drafted[t->why]++;
+        return;
+    }
+    for (int32_t k = 0; k <= r->n_accepted; k++)
+        outcomes[k] = k < r->n_accepted;
+    acceptance_observe(&s->acceptance, t->drafter, t->match,
+                       s->params.mode == VERIFY_COUPLED ? outcomes : r->overlap,
+                       MIN(r->n_accepted + 1, r->n_drafted));
 }
 
 /* Counters speak of tokens that reached the client: a stop in mid-round drops the rest. */
@@ -131,7 +143,7 @@ static void take_tokens(struct engine *e, struct seq *s, const struct seq_result
     ASSERT(s->len == r->len);
     s->target_len = r->rows[MODEL_TARGET];
     s->draft_len = r->rows[MODEL_DRAFT];
-    sched_commit(&e->sched, s, !s->draft_kv);
+    sched_commit(&e->sched, s);
 }
 
 static void stamp(struct engine *e, struct seq *s, int32_t n_tokens, uint64_t now)
@@ -208,7 +220,7 @@ static void commit_seq(struct engine *e, struct seq *s, const struct round_part 
         seq_finish(e, s, FINISH_ERROR, SPECD_ENUMERIC, NULL);
         return;
     }
-    observe_draft(s, t, r);
+    observe_draft(e, s, t, r);
     take_tokens(e, s, r);
     if (s->constraint && !(r->flags & SEQ_END) &&
         !constraint_advance(s->constraint, r->tokens, r->n_tokens)) {
@@ -223,6 +235,7 @@ static void commit_seq(struct engine *e, struct seq *s, const struct round_part 
     pthread_mutex_lock(&out->lock);
     enum finish_reason reason = deliver(e, s, t->k, r, &delivered);
     count_draft(e, s, t->drafter, r, delivered);
+    s->acceptance.kind = text_marks_kind(&s->marks);
     stamp(e, s, delivered, now);
     bool lags = s->req->stream && unread_bytes(out) > STALL_BYTES;
     if (reason != FINISH_NONE)

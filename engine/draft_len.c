@@ -2,85 +2,23 @@
 
 #include "specd/util.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Weight of an observation, with each later one in its bucket: of one request's, of all requests'.
- */
-#define DECAY 0.93f
-#define SHARED_DECAY 0.995f
-/* Observations that a starting estimate is worth: the prior to a request, the prior to what all
- * requests showed, and that to a request, at most. */
-#define PRIOR_WEIGHT 2.0
-#define SHARED_PRIOR_WEIGHT 8.0
-#define SHARED_WEIGHT_MAX 4.0
-#define PROBE_SHARE 0.01 /* of the time, about: what probes may cost */
+#define FILL_SHARE 0.5 /* of a plain round's time: what rows for later may add to a round */
+#define FILL_ROWS_MIN 16
+#define FILL_GAIN_MIN 1.3 /* rows must promise this much more than they cost */
+#define PROBE_SHARE 0.006 /* of the time, for each drafter */
+#define PROBE_ROUNDS 24   /* that a probe drafts once its rows are there, unless it looks bad */
+#define PROBE_CREDIT 0.25 /* of what may be invested: an early probe costs no more */
+#define PROBE_PIECES 6    /* of rows: before so many no price is believed */
+#define PROBE_LOSS 0.15   /* of a token's time in a round: beyond that it looks bad */
+#define PROBES_EARLY 4    /* come at rounds 4, 16, 64, 256: what is known at the start is little */
+#define SHARE_RATE 0.03f
+#define LEAP_MAX 2 /* a time further off what was expected is not believed at once */
 
-/* ---- acceptance ------------------------------------------------------------------------------ */
-
-static int bucket_of(const struct drafter *drafter, int32_t match, int32_t position)
-{
-    int32_t x = drafter->by_match ? MAX(match, 2) + position - 2 : position;
-    return x <= 2 ? x - 1 : x <= 4 ? 2 : x <= 8 ? 3 : x <= 16 ? 4 : 5;
-}
-
-void acceptance_init(struct acceptance *p, struct acceptance_evidence *shared)
-{
-    *p = (struct acceptance){.shared = shared};
-}
-
-static void evidence_add(struct acceptance_evidence *e, enum drafter_type d, int bucket, float x,
-                         float decay)
-{
-    e->sum[d][bucket] = e->sum[d][bucket] * decay + x;
-    e->weight[d][bucket] = e->weight[d][bucket] * decay + 1.0f;
-}
-
-void acceptance_observe(struct acceptance *p, const struct drafter *drafter, int32_t match,
-                        const float *overlap, int32_t n)
-{
-    ASSERT(n >= 0 && n <= SPECD_K_MAX);
-    for (int32_t i = 0; i < n; i++) {
-        int b = bucket_of(drafter, match, i + 1);
-        float x = overlap[i] > 0 ? MIN(overlap[i], 1.0f) : 0.0f; /* NaN counts as rejected */
-        evidence_add(&p->own, drafter->type, b, x, DECAY);
-        if (p->shared)
-            evidence_add(p->shared, drafter->type, b, x, SHARED_DECAY);
-    }
-}
-
-/* A mean of what was seen and a starting estimate, which counts as `weight` observations. */
-static double mean_with(const struct acceptance_evidence *e, enum drafter_type d, int bucket,
-                        double start, double weight)
-{
-    return (e->sum[d][bucket] + weight * start) / (e->weight[d][bucket] + weight);
-}
-
-static void estimate_buckets(const struct acceptance *p, const struct drafter *drafter,
-                             double out[ACCEPTANCE_BUCKETS])
-{
-    enum drafter_type d = drafter->type;
-    double before = 0;
-    for (int b = 0; b < ACCEPTANCE_BUCKETS; b++) {
-        double start = MAX(drafter->prior[b], before), weight = PRIOR_WEIGHT;
-        if (p->shared) {
-            start = mean_with(p->shared, d, b, start, SHARED_PRIOR_WEIGHT);
-            weight += MIN((double)p->shared->weight[d][b], SHARED_WEIGHT_MAX);
-        }
-        before = out[b] = mean_with(&p->own, d, b, start, weight);
-    }
-}
-
-double acceptance_estimate(const struct acceptance *p, const struct drafter *drafter, int32_t match,
-                           int32_t position)
-{
-    ASSERT(position >= 1);
-    double estimates[ACCEPTANCE_BUCKETS];
-    estimate_buckets(p, drafter, estimates);
-    return estimates[bucket_of(drafter, match, position)];
-}
-
-/* ---- the choice ------------------------------------------------------------------------------ */
+/* ---- what drafting costs and gains ----------------------------------------------------------- */
 
 /* Position k of a sequence, which might be drafted. */
 struct candidate {
@@ -92,25 +30,209 @@ struct candidate {
 
 /* A round in the making. */
 struct tally {
-    double tokens; /* expected */
-    double draft_ns;
+    double tokens;                  /* expected */
+    double ns;                      /* the verify pass excepted */
     int32_t rows;                   /* of the verify pass */
     int32_t steps[SPECD_K_MAX + 1]; /* slots that draft at step k with the model */
 };
 
 struct choice {
+    struct draft_len *d;
+    struct draft_len_seq *seqs;
+    int32_t n;
+    int32_t n_drafting, n_model; /* sequences that may draft; of these, with the draft model */
+    double plain_ns;             /* a round in which nobody drafts */
+    double token_ns;             /* what a token takes in it */
     struct candidate candidates[SPECD_SLOTS_MAX * SPECD_K_MAX];
     double verify_ns[SPECD_SLOTS_MAX * (SPECD_K_MAX + 1) + 1]; /* by rows */
-    double draft_ns[SPECD_SLOTS_MAX + 1];
+    double step_ns[SPECD_SLOTS_MAX + 1];
 };
 
-static void tally_add(struct tally *t, const struct candidate *c, const double *draft_ns)
+static bool is_model(const struct draft_option *o)
 {
-    t->tokens += c->survival;
+    return o->drafter->source == DRAFT_FROM_MODEL;
+}
+
+static int32_t model_option(const struct draft_len_seq *s)
+{
+    for (int32_t i = 0; i < s->n_options; i++) {
+        if (is_model(&s->options[i]))
+            return i;
+    }
+    return -1;
+}
+
+static bool is_willed(const struct draft_len_seq *s)
+{
+    return s->fixed || s->k_min > 0;
+}
+
+/* Of a drafted token: its law, the model's own where it has one, and the verify row's. */
+static double laws_ns(const struct choice *c, bool model)
+{
+    return c->d->cost.sample_ns * (model ? 2 : 1);
+}
+
+/* What k drafted tokens of one sequence add to a round in which all that may draft do alike. */
+static double added_ns(const struct choice *c, bool model, int32_t k)
+{
+    int32_t slots = MAX(c->n_drafting, 1), sharing = MAX(c->n_model, 1);
+    double verify = (c->verify_ns[c->n + slots * k] - c->verify_ns[c->n]) / slots;
+    double steps = model ? k * c->step_ns[sharing] / sharing : 0;
+    return verify + steps + k * laws_ns(c, model);
+}
+
+/* The most that an option gains in a round, and the time that a token takes then. */
+struct prospect {
+    double gain_ns, token_ns;
+};
+
+static struct prospect prospect_of(const struct choice *c, const struct draft_len_seq *s,
+                                   const struct draft_option *o)
+{
+    double beta[SPECD_K_MAX], survival = 1, tokens = 1;
+    struct prospect best = {-INFINITY, c->token_ns};
+    acceptance_estimate(s->acceptance, o->drafter, o->match, beta, o->k_max);
+    for (int32_t k = 1; k <= o->k_max; k++) {
+        tokens += survival *= beta[k - 1];
+        double added = added_ns(c, is_model(o), k);
+        best.gain_ns = fmax(best.gain_ns, (tokens - 1) * c->token_ns - added);
+        best.token_ns = fmin(best.token_ns, (c->token_ns + added) / tokens);
+    }
+    return best;
+}
+
+/* ---- rows of the draft model ----------------------------------------------------------------- */
+
+/* Rows that a round may compute for later without getting much longer. */
+static int32_t piece_rows(const struct choice *c)
+{
+    return MAX(pass_cost_rows(&c->d->cost, PASS_FILL, FILL_SHARE * c->plain_ns, 1 << 16),
+               FILL_ROWS_MIN);
+}
+
+static double fill_price(const struct choice *c, int32_t rows, int32_t piece)
+{
+    int32_t whole = rows / piece, rest = rows % piece;
+    return whole * pass_cost_at(&c->d->cost, PASS_FILL, piece) +
+           pass_cost_at(&c->d->cost, PASS_FILL, rest);
+}
+
+/* Whether a probe of that price is too dear. A table may be wrong, and would never be put right if
+ * nothing were tried because of it. */
+static bool is_dear(const struct choice *c, double price)
+{
+    return c->d->cost.curves[PASS_FILL].n_learned >= PROBE_PIECES &&
+           price > PROBE_CREDIT * c->d->budget.investments_ns;
+}
+
+/* Whether rows that are lacking are worth their price: what they save lasts until the answer ends,
+ * in rounds in which the host has no drafts, or until rows lack again. */
+static enum draft_why why_not_fill(const struct choice *c, const struct draft_len_seq *s,
+                                   const struct draft_option *o, int32_t piece)
+{
+    const struct draft_state *state = s->state;
+    double wait =
+        (double)s->lag / MAX(MIN(piece, s->fill_max), 1); /* rounds until they are there */
+    double horizon = fmax(s->rest - wait, 0) * (1 - state->host_share);
+    double saved = c->token_ns - prospect_of(c, s, o).token_ns;
+    if (!s->alone && !draft_budget_allows_drafts(&c->d->budget))
+        return DRAFT_WHY_BUDGET;
+    if (saved <= 0)
+        return DRAFT_WHY_NOT_PAYING;
+    if (state->run > 0)
+        horizon = fmin(horizon, state->run);
+    double price = fill_price(c, s->lag, piece) * (state->filling ? 1 : FILL_GAIN_MIN);
+    if (horizon * saved < price)
+        return DRAFT_WHY_REST;
+    if (!s->alone && !state->filling && !draft_budget_allows_investments(&c->d->budget))
+        return DRAFT_WHY_BUDGET;
+    return DRAFT_WHY_NONE;
+}
+
+static void note_lag(struct draft_len_seq *s)
+{
+    struct draft_state *state = s->state;
+    if (s->lag > 0 && state->run_now > 0) {
+        state->run = state->run > 0 ? (state->run + state->run_now) / 2 : state->run_now;
+        state->run_now = 0;
+    }
+    if (s->lag == 0)
+        state->filling = false;
+}
+
+/* Who gets rows of the draft model: those that must have all they may, the others a piece together.
+ */
+static void choose_fills(struct choice *c)
+{
+    int32_t piece = piece_rows(c), left = piece;
+    for (int32_t i = 0; i < c->n; i++) {
+        struct draft_len_seq *s = &c->seqs[i];
+        int32_t o = model_option(s);
+        s->fill = 0;
+        if (o < 0 || (s->fixed && o > 0))
+            continue;
+        note_lag(s);
+        if (s->lag == 0)
+            continue;
+        if (is_willed(s)) {
+            s->fill = MIN(s->lag, s->fill_max);
+            s->state->filling = true;
+            continue;
+        }
+        if (is_dear(c, fill_price(c, s->lag, piece)))
+            s->state->probes = 0;
+        enum draft_why why =
+            s->state->probes > 0 ? DRAFT_WHY_NONE : why_not_fill(c, s, &s->options[o], piece);
+        s->state->filling = why == DRAFT_WHY_NONE;
+        if (s->state->filling) {
+            s->fill = MIN(MIN(s->lag, s->fill_max), left);
+            left -= s->fill;
+        } else {
+            s->why = why;
+        }
+    }
+}
+
+static bool is_ready(const struct draft_len_seq *s, const struct draft_option *o)
+{
+    return !is_model(o) || s->fill >= s->lag;
+}
+
+/* ---- which drafter --------------------------------------------------------------------------- */
+
+/* The one that gains most; the list breaks ties. With a fixed K nothing measured may choose. */
+static void choose_option(const struct choice *c, struct draft_len_seq *s)
+{
+    double best = -INFINITY;
+    s->option = -1;
+    for (int32_t i = 0; i < (s->fixed ? MIN(s->n_options, 1) : s->n_options); i++) {
+        const struct draft_option *o = &s->options[i];
+        if (!is_ready(s, o))
+            continue;
+        double gain = s->n_options == 1 ? 0 : prospect_of(c, s, o).gain_ns;
+        if (gain > best) {
+            best = gain;
+            s->option = i;
+        }
+    }
+}
+
+static int32_t k_max_of(const struct draft_len_seq *s)
+{
+    return s->option < 0 ? 0 : s->options[s->option].k_max;
+}
+
+/* ---- how many tokens ------------------------------------------------------------------------- */
+
+static void tally_add(const struct choice *c, struct tally *t, const struct candidate *x)
+{
+    t->tokens += x->survival;
+    t->ns += laws_ns(c, x->model);
     t->rows++;
-    if (c->model) {
-        int32_t slots = t->steps[c->k]++;
-        t->draft_ns += draft_ns[slots + 1] - draft_ns[slots];
+    if (x->model) {
+        int32_t slots = t->steps[x->k]++;
+        t->ns += c->step_ns[slots + 1] - c->step_ns[slots];
     }
 }
 
@@ -125,71 +247,48 @@ static int compare(const void *a, const void *b)
     return x->seq - y->seq;
 }
 
-/* Counts what k_min demands into t and lists the positions beyond it. */
-static int32_t list_candidates(const struct draft_len_seq *seqs, int32_t n, struct choice *c,
-                               struct tally *t)
+/* Counts what must be drafted into t and lists the positions beyond it. */
+static int32_t list_candidates(struct choice *c, struct tally *t)
 {
+    bool allowed = draft_budget_allows_drafts(&c->d->budget);
     int32_t listed = 0;
-    for (int32_t i = 0; i < n; i++) {
-        const struct draft_len_seq *s = &seqs[i];
-        ASSERT(s->k_min >= 0 && s->k_min <= s->k_max && s->k_max <= SPECD_K_MAX);
+    for (int32_t i = 0; i < c->n; i++) {
+        struct draft_len_seq *s = &c->seqs[i];
+        int32_t k_max = k_max_of(s), k_min = MIN(s->k_min, k_max);
         t->tokens += 1;
         t->rows += 1;
-        if (s->k_max == 0)
+        s->k = k_min;
+        if (s->fixed || (!allowed && !s->alone))
+            k_max = k_min;
+        if (k_max == 0)
             continue;
-        double beta[ACCEPTANCE_BUCKETS], survival = 1;
-        estimate_buckets(s->acceptance, s->drafter, beta);
-        for (int32_t k = 1; k <= s->k_max; k++) {
-            survival *= beta[bucket_of(s->drafter, s->match, k)];
-            struct candidate slot = {survival, (int16_t)i, (int8_t)k,
-                                     s->drafter->source == DRAFT_FROM_MODEL};
-            if (k <= s->k_min)
-                tally_add(t, &slot, c->draft_ns);
+        const struct draft_option *o = &s->options[s->option];
+        double beta[SPECD_K_MAX], survival = 1;
+        acceptance_estimate(s->acceptance, o->drafter, o->match, beta, k_max);
+        for (int32_t k = 1; k <= k_max; k++) {
+            survival *= beta[k - 1];
+            struct candidate x = {survival, (int16_t)i, (int8_t)k, is_model(o)};
+            if (k <= k_min)
+                tally_add(c, t, &x);
             else
-                c->candidates[listed++] = slot;
+                c->candidates[listed++] = x;
         }
     }
     qsort(c->candidates, (size_t)listed, sizeof c->candidates[0], compare);
     return listed;
 }
 
-static int32_t deepest(const struct draft_len_seq *seqs, int32_t n)
+static bool is_within(const struct candidate *x, int32_t depth)
 {
-    int32_t deep = 0;
-    for (int32_t i = 0; i < n; i++) {
-        if (seqs[i].k_max > 0 && seqs[i].drafter->source == DRAFT_FROM_MODEL)
-            deep = MAX(deep, seqs[i].k_max);
-    }
-    return deep;
+    return !x->model || x->k <= depth;
 }
 
-static bool is_within(const struct candidate *c, int32_t depth)
+/* What a round costs in which nobody drafts is known only from such: now and then there is one, and
+ * more often in the beginning, when it may be known only from a busy machine's start. */
+static bool is_measured(uint64_t round)
 {
-    return !c->model || c->k <= depth;
-}
-
-/* How many rounds lie between probes: more where one costs much, since then it rarely finds that
- * drafting pays. ns: of the round without it. */
-static uint64_t probe_period(const struct pass_cost *cost, int32_t rows, double ns)
-{
-    double extra =
-        pass_cost_verify(cost, rows + 1) - pass_cost_verify(cost, rows) + pass_cost_draft(cost, 1);
-    uint64_t period = DRAFT_PROBE_EVERY;
-    while (extra > PROBE_SHARE * (double)period * (ns + extra))
-        period *= 2;
-    return period;
-}
-
-/* Of the slots that draft nothing and might, one drafts a token; another the next time. */
-static void probe(struct draft_len_seq *seqs, int32_t n, uint64_t number)
-{
-    for (int32_t i = 0; i < n; i++) {
-        struct draft_len_seq *s = &seqs[(number + (uint64_t)i) % (uint64_t)n];
-        if (s->k == 0 && s->k_max > 0) {
-            s->k = 1;
-            return;
-        }
-    }
+    bool power_of_two = (round & (round - 1)) == 0;
+    return round >= 8 && (round % DRAFT_PLAIN_EVERY == 0 || power_of_two);
 }
 
 /*
@@ -198,49 +297,286 @@ static void probe(struct draft_len_seq *seqs, int32_t n, uint64_t number)
  * each number of draft steps, admit the positions it allows from the likeliest down, and keep the
  * best point met on any of these ways.
  */
-void draft_len_choose(const struct pass_cost *cost, struct draft_len_seq *seqs, int32_t n,
-                      double base_ns, uint64_t round_no)
+static void choose_lengths(struct choice *c)
 {
-    ASSERT(n >= 0 && n <= SPECD_SLOTS_MAX && cost->verify.n > 0);
-    struct choice c;
-    for (int32_t i = 0; i <= n; i++)
-        c.draft_ns[i] = pass_cost_draft(cost, i);
-    struct tally least = {.draft_ns = base_ns + cost->fixed_ns};
-    int32_t listed = list_candidates(seqs, n, &c, &least);
-    for (int32_t rows = least.rows; rows <= least.rows + listed; rows++)
-        c.verify_ns[rows] = pass_cost_verify(cost, rows);
+    struct tally least = {.ns = c->d->cost.host_ns + c->n * c->d->cost.sample_ns};
+    int32_t listed = list_candidates(c, &least), deep = 0;
+    for (int32_t j = 0; j < listed; j++)
+        deep = MAX(deep, c->candidates[j].model ? c->candidates[j].k : 0);
 
-    double least_ns = least.draft_ns + c.verify_ns[least.rows];
+    double least_ns = least.ns + c->verify_ns[least.rows];
     double best_tokens = least.tokens, best_ns = least_ns;
-    int32_t best_rows = least.rows, best_depth = 0, best_admitted = 0, deep = deepest(seqs, n);
+    int32_t best_depth = 0, best_admitted = 0;
     for (int32_t depth = 0; depth <= deep; depth++) {
         struct tally t = least;
         for (int32_t j = 0; j < listed; j++) {
-            if (!is_within(&c.candidates[j], depth))
+            if (!is_within(&c->candidates[j], depth))
                 continue;
-            tally_add(&t, &c.candidates[j], c.draft_ns);
-            double ns = t.draft_ns + c.verify_ns[t.rows];
+            tally_add(c, &t, &c->candidates[j]);
+            double ns = t.ns + c->verify_ns[t.rows];
             if (t.tokens * best_ns > best_tokens * ns) {
                 best_tokens = t.tokens;
                 best_ns = ns;
-                best_rows = t.rows;
                 best_depth = depth;
                 best_admitted = j + 1;
             }
         }
     }
-
-    for (int32_t i = 0; i < n; i++)
-        seqs[i].k = seqs[i].k_min;
     if (best_tokens * least_ns < DRAFT_GAIN_MIN * least.tokens * best_ns)
         best_admitted = 0;
-    if (round_no % DRAFT_PLAIN_EVERY == DRAFT_PLAIN_EVERY / 2 + DRAFT_PROBE_EVERY / 2)
-        best_admitted = 0;
+    bool measured = is_measured(c->d->rounds);
     for (int32_t j = 0; j < best_admitted; j++) {
-        if (is_within(&c.candidates[j], best_depth))
-            seqs[c.candidates[j].seq].k = c.candidates[j].k;
+        struct draft_len_seq *s = &c->seqs[c->candidates[j].seq];
+        if (is_within(&c->candidates[j], best_depth) && !measured)
+            s->k = c->candidates[j].k;
+        else if (measured)
+            s->why = DRAFT_WHY_MEASURED;
     }
-    uint64_t period = probe_period(cost, best_rows, best_ns);
-    if (round_no % period == 0)
-        probe(seqs, n, round_no / period);
+}
+
+/* ---- probes ---------------------------------------------------------------------------------- */
+
+static double probe_price(const struct choice *c, const struct draft_len_seq *s, int32_t option)
+{
+    bool model = is_model(&s->options[option]);
+    double price = c->verify_ns[c->n + 1] - c->verify_ns[c->n] + laws_ns(c, model);
+    if (!model)
+        return price;
+    return price + c->step_ns[1] + (s->lag > 0 ? fill_price(c, s->lag, piece_rows(c)) : 0);
+}
+
+/* Where the drafter drafts for nobody, the cheapest of those for whom it might does, if enough time
+ * has passed for its price. One that lags gets its rows first, and then drafts for a few rounds. */
+static void probe(struct choice *c, enum drafter_type type)
+{
+    struct draft_len_seq *best = NULL;
+    double best_price = INFINITY;
+    int32_t best_option = 0;
+    for (int32_t i = 0; i < c->n; i++) {
+        struct draft_len_seq *s = &c->seqs[(c->d->rounds + (uint64_t)i) % (uint64_t)c->n];
+        for (int32_t o = 0; o < s->n_options; o++) {
+            if (s->options[o].drafter->type != type)
+                continue;
+            if ((s->k > 0 && s->option == o) || s->state->filling)
+                return;
+            if (s->k > 0 || s->alone || is_willed(s) ||
+                (s->lag > 0 && is_model(&s->options[o]) && s->fill_max == 0))
+                continue;
+            double price = probe_price(c, s, o);
+            if (price < best_price) {
+                best = s;
+                best_price = price;
+                best_option = o;
+            }
+        }
+    }
+    double *probed = &c->d->probed_ns[type], now = c->d->budget.busy_ns;
+    int32_t *probes = &c->d->probes[type];
+    bool early = *probes < PROBES_EARLY && c->d->rounds >= UINT64_C(4) << 2 * *probes;
+    early = early && !is_dear(c, best_price);
+    if (!best || (!early && best_price > PROBE_SHARE * (now - *probed)))
+        return;
+    *probed = now;
+    ++*probes;
+    if (is_ready(best, &best->options[best_option])) {
+        best->option = best_option;
+        best->k = 1;
+        best->probe = true;
+    } else {
+        best->state->probes = PROBE_ROUNDS;
+    }
+}
+
+/* Those whose rows a probe has paid for. */
+static void go_on_probing(struct choice *c)
+{
+    for (int32_t i = 0; i < c->n; i++) {
+        struct draft_len_seq *s = &c->seqs[i];
+        int32_t o = model_option(s);
+        if (s->state->probes == 0 || o < 0 || !is_ready(s, &s->options[o]))
+            continue;
+        s->state->probes--;
+        if (prospect_of(c, s, &s->options[o]).gain_ns < -PROBE_LOSS * c->token_ns)
+            s->state->probes = 0;
+        s->probe = true;
+        if (s->k == 0) {
+            s->option = o;
+            s->k = 1;
+        }
+    }
+}
+
+/* ---- all together ---------------------------------------------------------------------------- */
+
+static void say_why(const struct choice *c, struct draft_len_seq *s)
+{
+    int32_t o = model_option(s);
+    if (s->k > 0 || s->n_options == 0 || s->why != DRAFT_WHY_NONE)
+        return;
+    if (s->option < 0 && o >= 0)
+        s->why = s->fill_max == 0 ? DRAFT_WHY_SHARED : DRAFT_WHY_UNFILLED;
+    else if (!s->alone && !draft_budget_allows_drafts(&c->d->budget))
+        s->why = DRAFT_WHY_BUDGET;
+    else
+        s->why = DRAFT_WHY_NOT_PAYING;
+}
+
+static void begin(struct choice *c)
+{
+    const struct pass_cost *cost = &c->d->cost;
+    int32_t rows = c->n;
+    c->n_drafting = c->n_model = 0;
+    for (int32_t i = 0; i < c->n; i++) {
+        struct draft_len_seq *s = &c->seqs[i];
+        int32_t k_max = 0;
+        for (int32_t o = 0; o < s->n_options; o++) {
+            ASSERT(s->options[o].k_max >= 1 && s->options[o].k_max <= SPECD_K_MAX);
+            k_max = MAX(k_max, s->options[o].k_max);
+        }
+        c->n_drafting += k_max > 0;
+        c->n_model += model_option(s) >= 0;
+        rows += k_max;
+        s->option = -1;
+        s->k = s->fill = 0;
+        s->probe = false;
+        if (s->n_options > 0)
+            s->why = DRAFT_WHY_NONE;
+    }
+    rows = MAX(rows, c->n + c->n_drafting * SPECD_K_MAX);
+    for (int32_t i = 0; i <= rows; i++)
+        c->verify_ns[i] = pass_cost_at(cost, PASS_VERIFY, i);
+    for (int32_t i = 0; i <= c->n; i++)
+        c->step_ns[i] = pass_cost_at(cost, PASS_STEP, i);
+    c->plain_ns = c->verify_ns[c->n] + cost->host_ns + c->n * cost->sample_ns;
+    c->token_ns = c->plain_ns / MAX(c->n, 1);
+}
+
+void draft_len_choose(struct draft_len *d, struct draft_len_seq *seqs, int32_t n)
+{
+    ASSERT(n >= 0 && n <= SPECD_SLOTS_MAX && d->cost.curves[PASS_VERIFY].n > 0);
+    struct choice c;
+    c.d = d;
+    c.seqs = seqs;
+    c.n = n;
+    begin(&c);
+    choose_fills(&c);
+    for (int32_t i = 0; i < n; i++)
+        choose_option(&c, &seqs[i]);
+    choose_lengths(&c);
+    go_on_probing(&c);
+    if (draft_budget_allows_investments(&d->budget)) {
+        for (int type = DRAFT_NONE + 1; type < DRAFT_TYPES; type++)
+            probe(&c, (enum drafter_type)type);
+    }
+    for (int32_t i = 0; i < n; i++)
+        say_why(&c, &seqs[i]);
+    d->rounds++;
+}
+
+/* ---- what came of it ------------------------------------------------------------------------- */
+
+/* What the sequences did in a round, summed. */
+struct totals {
+    int32_t decoded, drafted, drawn, fill; /* drawn: drafted by the model */
+    int32_t steps[SPECD_K_MAX];            /* slots that drew at step k + 1 */
+    int32_t n_steps;
+};
+
+static struct totals sum_up(const struct draft_outcome *seqs, int32_t n)
+{
+    struct totals t = {0};
+    for (int32_t i = 0; i < n; i++) {
+        t.decoded += seqs[i].decoded;
+        t.drafted += seqs[i].k;
+        t.fill += seqs[i].fill;
+        if (!seqs[i].model)
+            continue;
+        t.drawn += seqs[i].k;
+        t.n_steps = MAX(t.n_steps, seqs[i].k);
+        for (int32_t k = 0; k < seqs[i].k; k++)
+            t.steps[k]++;
+    }
+    return t;
+}
+
+static double sum_steps(const struct pass_cost *cost, const struct totals *t)
+{
+    double ns = 0;
+    for (int32_t k = 0; k < t->n_steps; k++)
+        ns += pass_cost_at(cost, PASS_STEP, t->steps[k]);
+    return ns;
+}
+
+/* A time as far as it can be believed: clocks jump, and a round may have been held up by what has
+ * nothing to do with it. */
+static double plausible(double ns, double expected)
+{
+    return fmin(fmax(ns, expected / LEAP_MAX), LEAP_MAX * expected);
+}
+
+static double share(double ns, int32_t part, int32_t whole)
+{
+    return whole > 0 ? ns * part / whole : 0;
+}
+
+/* Books a sequence's part of the round. */
+static void book(const struct draft_outcome *s, double drafts_ns, double fill_ns, double earned_ns,
+                 struct draft_balance *b)
+{
+    double invested = fill_ns + (s->probe ? drafts_ns : 0), repaid = 0;
+    double net = earned_ns - (s->probe ? 0 : drafts_ns);
+    if (s->state) {
+        s->state->invested_ns += invested;
+        repaid = fmax(fmin(net, s->state->invested_ns), 0);
+        s->state->invested_ns -= repaid;
+    }
+    b->drafts_ns += s->probe ? 0 : drafts_ns;
+    b->investments_ns += invested;
+    b->earned_ns += earned_ns;
+    b->repaid_ns += repaid;
+}
+
+static void note_tokens(struct draft_state *state, const struct draft_outcome *s)
+{
+    float tokens = 1 + (float)s->accepted, weight = MIN(SHARE_RATE * tokens, 1.0f);
+    state->host_share += weight * ((s->k > 0 && !s->model) - state->host_share);
+    if (s->model || state->run_now > 0)
+        state->run_now += tokens;
+}
+
+void draft_len_learn(struct draft_len *d, const struct draft_outcome *seqs, int32_t n,
+                     const struct draft_times *t)
+{
+    struct pass_cost *cost = &d->cost;
+    struct totals sum = sum_up(seqs, n);
+    int32_t rows = sum.decoded + sum.drafted;
+    pass_cost_learn(cost, PASS_VERIFY, rows, t->verify_ns);
+    pass_cost_learn(cost, PASS_FILL, sum.fill, t->fill_ns);
+    pass_cost_learn_steps(cost, sum.steps, sum.n_steps, t->step_ns);
+    pass_cost_learn_sample(cost, rows + sum.drawn, t->sample_ns);
+    if (sum.decoded + sum.fill == 0)
+        return;
+
+    double verify_ns = plausible(t->verify_ns, pass_cost_at(cost, PASS_VERIFY, rows));
+    double fill_ns = plausible(t->fill_ns, pass_cost_at(cost, PASS_FILL, sum.fill));
+    double step_ns = plausible(t->step_ns, sum_steps(cost, &sum));
+    double plain_ns = pass_cost_at(cost, PASS_VERIFY, sum.decoded);
+    double beside_ns = cost->host_ns + cost->sample_ns * sum.decoded;
+    double token_ns = sum.decoded > 0 ? (plain_ns + beside_ns) / sum.decoded : 0;
+    struct draft_balance b = {
+        .busy_ns = verify_ns + step_ns + fill_ns + beside_ns,
+        .plain_ns = plain_ns + beside_ns,
+    };
+    for (int32_t i = 0; i < n; i++) {
+        const struct draft_outcome *s = &seqs[i];
+        int32_t drawn = s->model ? s->k : 0;
+        double drafts_ns = share(verify_ns - plain_ns, s->k, sum.drafted) +
+                           share(step_ns, drawn, sum.drawn) + cost->sample_ns * (s->k + drawn);
+        if (!s->willed)
+            book(s, drafts_ns, share(fill_ns, s->fill, sum.fill), s->accepted * token_ns, &b);
+        if (s->decoded && s->state)
+            note_tokens(s->state, s);
+    }
+    if (sum.decoded > 0)
+        draft_budget_round(&d->budget, &b);
 }

@@ -1,121 +1,118 @@
 /*
- * draft_len.h - how many tokens each sequence drafts in the next round.
+ * draft_len.h - who drafts in the next round, with which of its drafters, how many tokens, and for
+ * whom the draft model's KV is brought up.
  *
  * Maximises expected tokens over time: sum_i (1 + sum_{k<=K_i} s_ik) / T(K), where the survival
- * s_ik = prod_{j<=k} beta_ij is the chance that position k is accepted, beta is estimated from what
- * earlier rounds showed, and T comes from pass times measured at start-up and since (Leviathan et
- * al. 2211.17192 for the objective; SmartSpec, 2406.14066, for the batch):
- *   T = base + fixed + sum_{k=1..max K} draft(slots still drafting at k) + verify(sum_i (K_i + 1))
- * Proposals that the host makes (lookup, a grammar's) cost no draft step; what tells whether one
- * will stand is how far the text agreed with its earlier occurrence, which grows with each accepted
- * token.
+ * s_ik = prod_{j<=k} beta_ij is the chance that position k is accepted (acceptance.h), and T comes
+ * from measured times (pass_cost.h; Leviathan et al. 2211.17192 for the objective; SmartSpec,
+ * 2406.14066, for the batch):
+ *   T = host + sum_{k=1..max K} step(slots still drafting at k) + verify(sum_i (K_i + 1)) + laws
+ * Proposals that the host makes (lookup, a grammar's) cost no draft step. A sequence offers each of
+ * its drafters that has something to propose; the one that gains most drafts.
+ *
+ * Rows that the draft model lacks (the prompt, and what came in rounds without it) are an
+ * investment: they are computed where what drafting saves over the expected rest of the answer is
+ * more than they cost, in pieces that ride along in rounds in which the target decodes. Where
+ * nothing is drafted, a probe now and then shows whether it would pay. What all this may lose is
+ * bounded by draft_budget.h.
  *
  * Exactness: K of a round is a function of earlier rounds alone, and of those only of positions up
- * to and including the first rejection; no drafted token of this round is looked at.
+ * to and including the first rejection; no drafted token of this round is looked at. What other
+ * requests showed moves K, too, but for a sequence that says otherwise (`alone`).
  *
- * `struct acceptance` is embedded per request; `struct pass_cost`, and a `struct
- * acceptance_evidence` that all requests share, exist once per engine. Engine thread alone.
+ * Pure policy: no clock, no device; times and outcomes come in. `struct draft_len` exists once per
+ * engine. Engine thread alone. Nothing fails.
  */
 #ifndef SPECD_DRAFT_LEN_H
 #define SPECD_DRAFT_LEN_H
 
-#include "drafters/drafter.h"
+#include "acceptance.h"
+#include "answer_len.h"
+#include "draft_budget.h"
+#include "pass_cost.h"
+#include "specd/draft_why.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* ---- measured cost --------------------------------------------------------------------------- */
+/* Drafting that promises less over K = k_min is left: estimates are never exact. */
+#define DRAFT_GAIN_MIN 1.03
+#define DRAFT_PLAIN_EVERY 128 /* rounds */
 
-#define PASS_POINTS_MAX 32
-
-/* Pass time by number of rows: piecewise linear through the points, never falling. */
-struct pass_curve {
-    int32_t n;
-    int32_t rows[PASS_POINTS_MAX]; /* ascending */
-    double ns[PASS_POINTS_MAX];    /* as measured */
-    double up[PASS_POINTS_MAX];    /* forced monotone: what is interpolated */
+struct draft_len {
+    struct pass_cost cost;
+    struct acceptance_shared acceptance;
+    struct draft_budget budget;
+    struct answer_lens lens;
+    uint64_t rounds;               /* chosen */
+    double probed_ns[DRAFT_TYPES]; /* budget.busy_ns at the drafter's last probe */
+    int32_t probes[DRAFT_TYPES];   /* so far */
 };
 
-struct pass_cost {
-    struct pass_curve verify; /* one verify pass */
-    struct pass_curve draft;  /* one draft step, its draw included; empty: no draft model */
-    double fixed_ns;          /* host work and submission of any round */
+/* ---- a choice -------------------------------------------------------------------------------- */
+
+struct draft_option {
+    const struct drafter *drafter;
+    int32_t match; /* see drafter.h */
+    /* >= 1: the smallest of the request's bound, the room left and, from the host, the tokens
+     * proposed. */
+    int32_t k_max;
 };
 
-void pass_cost_init(struct pass_cost *cost);
-/* Adds or replaces the point at `rows` (>= 1). Points beyond PASS_POINTS_MAX are a bug. */
-void pass_cost_set_verify(struct pass_cost *cost, int32_t rows, double ns);
-void pass_cost_set_draft(struct pass_cost *cost, int32_t rows, double ns);
-/* Nanoseconds; 0 for 0 rows or an empty curve. Below the first point and beyond the last one the
- * curve goes on straight. */
-double pass_cost_verify(const struct pass_cost *cost, int32_t rows);
-double pass_cost_draft(const struct pass_cost *cost, int32_t rows);
-
-/* What a real round took, which moves the table a little: the machine is rarely as idle as while it
- * was measured. Times of passes alone: how long sampling takes depends on tokens beyond a
- * rejection, which no policy may see. host_ns: of the round's wall time, what the device did not
- * use. */
-void pass_cost_learn_verify(struct pass_cost *cost, int32_t rows, double ns);
-void pass_cost_learn_host(struct pass_cost *cost, double host_ns);
-
-/* A small text file, written aside and renamed. key: one line naming model, device, threads and
- * whatever else the times depend on. Both 0 or SPECD_EFILE. A file with another key, another
- * format, a bad sum or absurd numbers does not load and leaves cost as it was. */
-int pass_cost_save(const struct pass_cost *cost, const char *path, const char *key);
-int pass_cost_load(struct pass_cost *cost, const char *path, const char *key);
-
-/* ---- acceptance ------------------------------------------------------------------------------ */
-
-/* Decayed sums of observed acceptance, by enum drafter_type. */
-struct acceptance_evidence {
-    float sum[DRAFT_TYPES][ACCEPTANCE_BUCKETS];
-    float weight[DRAFT_TYPES][ACCEPTANCE_BUCKETS];
+/* What a sequence carries from round to round. Zero: a new one. */
+struct draft_state {
+    bool filling;       /* rows of the draft model are being computed for it */
+    int32_t probes;     /* rounds that a probe has still to draft */
+    double invested_ns; /* not repaid yet */
+    float host_share;   /* of its tokens lately, those of rounds in which the host drafted */
+    float run, run_now; /* tokens between catch-ups: lately, since the last; 0: not known */
 };
-
-/* The estimate of a bucket starts from what all requests showed there, and that from the drafter's
- * prior or the bucket before, whichever is higher. */
-struct acceptance {
-    struct acceptance_evidence own;
-    struct acceptance_evidence *shared; /* borrowed, or NULL */
-};
-
-void acceptance_init(struct acceptance *p, struct acceptance_evidence *shared);
-/* What a round showed: overlap[k] = sum min(p, q) at position k + 1 (or 0 and 1 for outcomes), for
- * the positions up to and including the first rejection: n = min(accepted + 1, drafted). match:
- * what propose said of position 1. */
-void acceptance_observe(struct acceptance *p, const struct drafter *drafter, int32_t match,
-                        const float *overlap, int32_t n);
-/* Estimated acceptance at position 1..SPECD_K_MAX, given that those before it were accepted. */
-double acceptance_estimate(const struct acceptance *p, const struct drafter *drafter, int32_t match,
-                           int32_t position);
-
-/* ---- the choice ------------------------------------------------------------------------------ */
-
-/* Drafting that promises less over K = k_min is left: what a drafted token costs beside the passes,
- * its law and the host's work on it, is in no table. */
-#define DRAFT_GAIN_MIN 1.04
-#define DRAFT_PROBE_EVERY 16 /* rounds, at least */
-#define DRAFT_PLAIN_EVERY 64
 
 struct draft_len_seq {
     const struct acceptance *acceptance;
-    const struct drafter *drafter; /* NULL only where k_max is 0 */
-    int32_t match;                 /* see drafter.h */
-    /* 0 <= k_min <= k_max <= SPECD_K_MAX. k_max: the smallest of the request's bound, the room left
-     * and, from the host, the tokens proposed. k_min = k_max fixes K. */
-    int32_t k_min, k_max;
-    int32_t k; /* out */
+    struct draft_state *state;
+    struct draft_option options[DRAFT_TYPES]; /* in the order of the request's list */
+    int32_t n_options;                        /* 0: it drafts nothing */
+    /* K is at least this as far as an option goes. fixed: it is this, and drafted by the first
+     * option. */
+    int32_t k_min;
+    bool fixed;
+    bool alone; /* what other requests gained or lost says nothing to it */
+    /* Rows that the draft model lacks before it can draft, and how many of them this round may
+     * compute. */
+    int32_t lag, fill_max;
+    double rest; /* tokens expected to come */
+    /* out */
+    int32_t option; /* -1: none */
+    int32_t k;
+    int32_t fill; /* rows to compute; k > 0 of a model counts on them */
+    bool probe;
+    enum draft_why why; /* where k = 0; without options it stays what it was */
 };
 
-/*
- * Sets seqs[i].k for the round. base_ns: time the round takes besides, such as prompt chunks in it.
- * Each DRAFT_PROBE_EVERY-th round_no, or less often where it costs much, one slot, in turn, drafts
- * one token also where K = 0 came out and k_max allows it: what it shows is shared.
- * And each DRAFT_PLAIN_EVERY-th round, between two of these, nobody drafts more than k_min: what a
- * round costs without is known only from such. n <= SPECD_SLOTS_MAX.
- */
-void draft_len_choose(const struct pass_cost *cost, struct draft_len_seq *seqs, int32_t n,
-                      double base_ns, uint64_t round_no);
+/* Chooses for the sequences that decode in the round, oldest first. n <= SPECD_SLOTS_MAX. A
+ * sequence with k_min > 0 that lags gets all rows it may have, and k = 0 unless they suffice. */
+void draft_len_choose(struct draft_len *d, struct draft_len_seq *seqs, int32_t n);
+
+/* ---- and what came of it --------------------------------------------------------------------- */
+
+/* Of a sequence in a round that ran. */
+struct draft_outcome {
+    struct draft_state *state; /* NULL: it is gone */
+    bool decoded;
+    int32_t k, accepted; /* drafted, accepted */
+    int32_t fill;        /* rows of the draft model */
+    bool model;          /* the draft model drafted */
+    bool willed;         /* the request's or the server's will, not this policy's */
+    bool probe;
+};
+
+struct draft_times {
+    double verify_ns, step_ns, fill_ns, sample_ns; /* of the round */
+};
+
+void draft_len_learn(struct draft_len *d, const struct draft_outcome *seqs, int32_t n,
+                     const struct draft_times *t);
 
 #endif

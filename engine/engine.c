@@ -158,7 +158,15 @@ static int start_round(struct engine *e, bool follows)
         if (rc != 0)
             return rc;
     }
-    e->times[e->sched.flight.submitted & 1] = (struct round_times){clock_ns(), follows};
+    struct round_times *t = &e->times[e->sched.flight.submitted & 1];
+    *t = (struct round_times){.submitted_ns = clock_ns(), .follows = follows};
+    for (int32_t i = 0; i < e->round.n_seqs; i++)
+        t->by_model[e->round.seqs[i].slot] = e->round.seqs[i].source == DRAFT_FROM_MODEL;
+    for (int32_t i = 0; i < e->round.n_chunks; i++) {
+        const struct round_chunk *c = &e->round.chunks[i];
+        if (c->role == MODEL_DRAFT)
+            t->fill[c->slot] = c->n;
+    }
     return round_submit(e->ops, e->dev, &e->round);
 }
 
@@ -246,16 +254,42 @@ static void begin_drain(struct engine *e)
         set_state(e, ENGINE_DRAINING);
 }
 
-/* The cost of passes is learned as they run. */
-static void learn_passes(struct engine *e)
+/* What the round says of times and of what drafting brings. Its results are not committed yet, so
+ * that a sequence that took part still has its part, unless it has left its slot since. */
+static void learn_round(struct engine *e, uint64_t number)
 {
     const struct round_result *r = &e->result;
-    int32_t rows = 0;
-    for (int32_t i = 0; i < r->n_seqs; i++) {
-        if (r->seqs[i].n_tokens > 0 || r->seqs[i].flags & SEQ_NUMERIC)
-            rows += r->seqs[i].n_drafted + 1;
+    const struct round_times *times = &e->times[number & 1];
+    struct draft_outcome outcomes[2 * SPECD_SLOTS_MAX];
+    bool decoded[SPECD_SLOTS_MAX] = {false};
+    int32_t n = 0;
+    for (int32_t i = 0; i < r->n_seqs + e->sched.n_slots; i++) {
+        const struct seq_result *q = i < r->n_seqs ? &r->seqs[i] : NULL;
+        int32_t slot = q ? q->slot : i - r->n_seqs;
+        if (!q && (times->fill[slot] == 0 || decoded[slot]))
+            continue;
+        decoded[slot] = true;
+        struct seq *s = e->sched.slots[slot];
+        const struct round_part *t = s ? flight_part(s, number) : NULL;
+        struct draft_outcome *o = &outcomes[n++];
+        *o = (struct draft_outcome){.fill = times->fill[slot],
+                                    .state = t ? &s->draft_state : NULL,
+                                    .willed = t && (s->k_fixed >= 0 || s->k_min > 0),
+                                    .probe = t && t->probe};
+        if (!q || (q->n_tokens == 0 && !(q->flags & SEQ_NUMERIC)))
+            continue;
+        o->decoded = true;
+        o->k = q->n_drafted;
+        o->accepted = q->n_accepted;
+        o->model = times->by_model[slot] && q->n_drafted > 0;
     }
-    pass_cost_learn_verify(e->cost, rows, (double)r->verify_ns);
+    struct draft_times t = {
+        .verify_ns = (double)r->verify_ns,
+        .step_ns = (double)r->draft_ns,
+        .fill_ns = (double)r->draft_prompt_ns,
+        .sample_ns = (double)r->sample_ns,
+    };
+    draft_len_learn(e->drafts, outcomes, n, &t);
 }
 
 /* What of the round's time is the host's. With one round in flight that is all but the device's, up
@@ -285,7 +319,7 @@ static int collect_rounds(struct engine *e, struct round_times *times)
         e->round_began_ns = MAX(times->submitted_ns, e->collected_ns);
         e->collected_ns = now;
         stats_took(e, now - e->round_began_ns);
-        learn_passes(e);
+        learn_round(e, number);
         sched_retire(&e->sched, number);
         commit_round(e, number);
         n++;
@@ -312,7 +346,7 @@ static void on_done(uv_async_t *handle)
     }
     uint64_t collected_ns = e->collected_ns;
     iterate(e, true);
-    pass_cost_learn_host(e->cost, host_ns(e, &times, collected_ns));
+    pass_cost_learn_host(&e->drafts->cost, host_ns(e, &times, collected_ns));
 }
 
 static void on_wake(uv_async_t *handle)

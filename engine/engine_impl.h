@@ -22,9 +22,13 @@
 
 #include <uv.h>
 
+/* Of a round in flight. */
 struct round_times {
     uint64_t submitted_ns;
     bool follows; /* planned as soon as a round was collected, or while one was in flight */
+    /* By slot: whether the draft model drafts, and rows of it computed for later. */
+    bool by_model[SPECD_SLOTS_MAX];
+    int32_t fill[SPECD_SLOTS_MAX];
 };
 
 struct engine {
@@ -37,8 +41,9 @@ struct engine {
     struct mailbox inbox;
     atomic_int state; /* enum engine_state */
     atomic_int max_queue, request_timeout_ms;
-    atomic_int n_live;    /* requests submitted and not finished */
-    atomic_int n_stalled; /* of these, set aside for their readers: they take no place in the queue */
+    atomic_int n_live; /* requests submitted and not finished */
+    atomic_int
+        n_stalled; /* of these, set aside for their readers: they take no place in the queue */
     atomic_bool drain_requested, close_requested;
     atomic_int drain_ms;
     _Atomic uint64_t iterated_ns, round_ns, slowest_ns; /* see struct engine_liveness */
@@ -64,7 +69,7 @@ struct engine {
     struct device_info device_info;
     struct device_setup setup;
     struct kv *kv;
-    struct pass_cost *cost;
+    struct draft_len *drafts;
     struct sched sched;
     struct lookup_pools *pools;  /* of --lookup-shared, or NULL */
     struct round round;          /* being planned or submitted: the device copies it */

@@ -134,14 +134,13 @@ static void set_drafters(struct engine *e, struct seq *s)
     }
 }
 
-static const char *why_no_drafter(const struct engine *e, const struct request *req)
+static enum draft_why why_no_drafter(const struct engine *e, const struct request *req)
 {
     if (e->config.n_drafters == 0)
-        return "the server has no drafter";
+        return DRAFT_WHY_NO_DRAFTER;
     if (req->params.spec.drafter == DRAFT_PREDICTION)
-        return "the request has no prediction";
-    return req->format.json ? "under a JSON format only lookup can draft"
-                            : "the server has no drafter of this kind";
+        return DRAFT_WHY_NO_PREDICTION;
+    return req->format.json ? DRAFT_WHY_GRAMMAR : DRAFT_WHY_NO_SUCH_DRAFTER;
 }
 
 static void set_drafting(struct engine *e, struct seq *s)
@@ -149,26 +148,27 @@ static void set_drafting(struct engine *e, struct seq *s)
     const struct speculative_params *r = &s->req->params.spec;
     const struct engine_config *c = &e->config;
     int32_t k_max = e->setup.k_max;
+    set_drafters(e, s);
     s->k_max = MIN(r->max >= 0 ? r->max : MAX(c->draft_max, c->draft_max_host), k_max);
     s->k_max_model = MIN(r->max >= 0 ? r->max : c->draft_max, k_max);
     s->k_min = MIN(r->min >= 0 ? r->min : c->draft_min, s->k_max);
     s->k_fixed = MIN(r->fixed >= 0 ? r->fixed : c->draft_fixed, k_max);
     if (r->fixed < 0 && r->max >= 0) /* the request bounds the server's fixed K */
         s->k_fixed = MIN(s->k_fixed, r->max);
-    set_drafters(e, s);
     if (!r->enabled)
-        s->no_draft = "the request disabled it";
+        s->no_draft = DRAFT_WHY_DISABLED;
     else if (s->n_drafters == 0)
         s->no_draft = why_no_drafter(e, s->req);
     else if (s->k_max == 0 || s->k_fixed == 0)
-        s->no_draft = "the request or the server set K to 0";
+        s->no_draft = DRAFT_WHY_ZERO;
     if (!seq_drafts_from(s, DRAFT_FROM_HOST))
         s->k_max = s->k_max_model;
     if (s->n_drafters == 0)
         s->k_fixed = s->k_max = s->k_min = 0;
     if (e->pools && s->req->cache_salt)
         s->pool = lookup_pool_of(e->pools, s->req->cache_salt);
-    acceptance_init(&s->acceptance, may_share_evidence(s) ? &e->sched.acceptance : NULL);
+    acceptance_init(&s->acceptance, may_share_evidence(s) ? &e->drafts->acceptance : NULL,
+                    s->params.target.temperature > 0);
 }
 
 /* ---- its prompt ------------------------------------------------------------------------------ */

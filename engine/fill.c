@@ -9,17 +9,6 @@ struct budget {
     int32_t score_rows;        /* of these, rows that may be scored */
 };
 
-/* The chunk of a sequence that is in the round already: a prompt's last one may be followed by
- * catch-up of its draft, and a round has one chunk per slot and model. */
-static struct round_chunk *find_chunk(struct round *r, int32_t slot, enum model_role role)
-{
-    for (int32_t i = 0; i < r->n_chunks; i++) {
-        if (r->chunks[i].slot == slot && r->chunks[i].role == role)
-            return &r->chunks[i];
-    }
-    return NULL;
-}
-
 /* Rows up to end that the model lacks, as many as the budget allows. The chunk, or NULL when there
  * are none. */
 static struct round_chunk *add_chunk(struct sched *s, struct round *r, struct budget *b,
@@ -29,30 +18,11 @@ static struct round_chunk *add_chunk(struct sched *s, struct round *r, struct bu
     int32_t n = MIN(end - start, b->rows[role]);
     if (n <= 0)
         return NULL;
-    struct round_chunk *chunk = find_chunk(r, q->slot, role);
-    if (!chunk) {
-        chunk = &r->chunks[r->n_chunks++];
-        *chunk = (struct round_chunk){q->slot, role, start, 0, false};
-    }
-    chunk->n += n;
+    struct round_chunk *chunk = &r->chunks[r->n_chunks++];
+    *chunk = (struct round_chunk){q->slot, role, start, n, false};
     b->rows[role] -= n;
     flight_plan_part(&s->flight, q)->rows[role] = start + n;
     return chunk;
-}
-
-/* Rows the draft model may have: none beyond its own context. */
-static int32_t draft_end(const struct sched *s, const struct seq *q)
-{
-    return MIN(q->len - 1, s->draft_ctx);
-}
-
-static bool any_decoding(const struct sched *s)
-{
-    for (int32_t i = 0; i < s->n_slots; i++) {
-        if (s->slots[i] && flight_can_decode(&s->flight, s->slots[i]))
-            return true;
-    }
-    return false;
 }
 
 /* Scored rows make logits, and there is room for few: such a prompt goes in small chunks. What was
@@ -70,26 +40,97 @@ static void prefill_target(struct sched *s, struct round *r, struct budget *b, s
     }
 }
 
-/* Of those that decode in a round in flight only the draft may lag, and catch_up sees to that. */
 static void prefill(struct sched *s, struct round *r, struct budget *b)
 {
     for (struct seq *q = s->first; q; q = q->next) {
-        if (q->state != SEQ_RUNNING || flight_can_decode(&s->flight, q) ||
-            flight_decodes(&s->flight, q))
-            continue;
-        prefill_target(s, r, b, q);
-        if (q->draft_kv)
-            add_chunk(s, r, b, q, MODEL_DRAFT, draft_end(s, q));
+        if (q->state == SEQ_RUNNING && !flight_can_decode(&s->flight, q) &&
+            !flight_decodes(&s->flight, q))
+            prefill_target(s, r, b, q);
     }
 }
 
-static double prefill_ns(const struct sched *s, const struct round *r)
+/* ---- rows of the draft model ----------------------------------------------------------------- */
+
+/* Rows the draft model may have: none beyond its own context. */
+static int32_t draft_end(const struct sched *s, const struct seq *q)
 {
-    int32_t rows[MODEL_ROLES] = {0};
-    for (int32_t i = 0; i < r->n_chunks; i++)
-        rows[r->chunks[i].role] += r->chunks[i].n;
-    return pass_cost_verify(s->cost, rows[MODEL_TARGET]) +
-           pass_cost_draft(s->cost, rows[MODEL_DRAFT]);
+    return MIN(q->len - 1, s->draft_ctx);
+}
+
+/* Rows it will lack when the round drafts. After a round in flight that drafts with it these are
+ * few, whatever is accepted. */
+static int32_t draft_lag(const struct sched *s, const struct seq *q)
+{
+    if (flight_drafts_tokens(&s->flight, q))
+        return SPECD_DRAFT_LAG_MAX;
+    return flight_len_most(&s->flight, q) - flight_rows(&s->flight, q, MODEL_DRAFT);
+}
+
+static bool lags(const struct sched *s, const struct seq *q)
+{
+    return draft_lag(s, q) > SPECD_DRAFT_LAG_MAX;
+}
+
+/* Another sequence may have computed rows of blocks that both hold. The device gets to know of them
+ * with the slot, which is set anew, as after a preemption. false: a round in flight names the slot,
+ * so that has to wait. */
+static bool take_shared_rows(struct sched *s, struct seq *q)
+{
+    int32_t rows = kv_draft_rows(s->kv, q->blocks, q->n_blocks, q->draft_len);
+    rows = MIN(rows, q->len - 1);
+    if (rows == q->draft_len || flight_drafts_tokens(&s->flight, q))
+        return true;
+    if (flight_count(&s->flight) > 0 && flight_part(q, s->flight.submitted))
+        return false;
+    q->draft_len = rows;
+    q->cached_target_len = q->target_len;
+    q->cached_draft_len = rows;
+    q->slot_is_new = true;
+    q->n_blocks_sent = 0;
+    return true;
+}
+
+/* Rows first..end of a sequence that it may write: up to the first block that another writes into,
+ * or that has rows already which it does not know of yet. */
+static int32_t open_rows(const struct sched *s, const struct seq *q, int32_t first, int32_t end)
+{
+    int32_t row = first;
+    while (row < end) {
+        if (!kv_draft_open(s->kv, q->blocks[row / SPECD_BLOCK_TOKENS], row % SPECD_BLOCK_TOKENS,
+                           q->stay))
+            break;
+        row = (row / SPECD_BLOCK_TOKENS + 1) * SPECD_BLOCK_TOKENS;
+    }
+    return MAX(MIN(row, end) - first, 0);
+}
+
+/* Claims what open_rows allows of them; returns their number. */
+static int32_t claim_rows(struct sched *s, const struct seq *q, int32_t first, int32_t end)
+{
+    int32_t n = open_rows(s, q, first, end);
+    for (int32_t i = first / SPECD_BLOCK_TOKENS; n > 0 && i * SPECD_BLOCK_TOKENS < first + n; i++)
+        kv_draft_claim(s->kv, q->blocks[i], q->stay, s->flight.submitted + 1);
+    return n;
+}
+
+/* Up to n rows that the draft model lacks. Whether it can draft now. */
+static bool catch_up(struct sched *s, struct round *r, struct budget *b, struct seq *q, int32_t n)
+{
+    int32_t start = flight_rows(&s->flight, q, MODEL_DRAFT);
+    if (n > 0 && lags(s, q)) {
+        int32_t end = MIN(start + MIN(n, b->rows[MODEL_DRAFT]), draft_end(s, q));
+        add_chunk(s, r, b, q, MODEL_DRAFT, start + claim_rows(s, q, start, end));
+    }
+    return !lags(s, q);
+}
+
+/* The steps that draft k tokens write rows, too. */
+static bool claim_steps(struct sched *s, const struct seq *q, int32_t k)
+{
+    bool moving = flight_drafts_tokens(&s->flight, q);
+    int32_t start = moving ? q->draft_len : flight_rows(&s->flight, q, MODEL_DRAFT);
+    int32_t end = MAX(flight_end(&s->flight, q, k) - 1, start);
+    return claim_rows(s, q, start, end) == end - start;
 }
 
 /* ---- draft ----------------------------------------------------------------------------------- */
@@ -104,73 +145,77 @@ static int32_t k_below(const struct sched *s, const struct seq *q, int32_t k, in
     return MIN(k, end - flight_len_most(&s->flight, q));
 }
 
-/* The first of the sequence's drafters that has something to propose; under a grammar the one that
- * goes furthest along with it, and of equals the later: what must follow stands last. Returns how
- * much. */
-static int32_t propose(const struct sched *s, const struct seq *q, struct round_part *t,
-                       struct round_seq *rs)
+/* What a sequence offers for the round. */
+struct offer {
+    struct seq *q;
+    int32_t ids[DRAFT_TYPES][SPECD_K_MAX]; /* by option: the host's tokens */
+};
+
+/* Whether the first token is still to come: the draft model gets no rows before that, so that no
+ * client waits for them. The text alone says so, for a fixed K must not follow the cache. */
+static bool is_first(const struct seq *q)
 {
-    int32_t room = k_below(s, q, flight_k_bound(&s->flight, q), q->n_blocks * SPECD_BLOCK_TOKENS);
-    int32_t most = 0;
-    for (int i = 0; i < q->n_drafters && room > 0 && (most == 0 || q->constraint); i++) {
-        const struct drafter *d = q->drafters[i].drafter;
-        int32_t ids[SPECD_K_MAX], match = 0, n;
-        if (d->source == DRAFT_FROM_MODEL) {
-            n = q->draft_kv ? k_below(s, q, room, s->draft_ctx) : 0;
-            n = q->k_fixed < 0 ? MIN(n, q->k_max_model) : n;
-        } else {
-            n = d->propose(q->drafters[i].state, room, ids, &match);
-            if (q->constraint)
-                n = constraint_cut(q->constraint, ids, n);
-        }
-        if (n <= 0 || n < most)
-            continue;
-        most = n;
-        t->drafter = d;
-        t->match = match;
-        rs->source = d->source;
-        if (d->source == DRAFT_FROM_HOST)
-            memcpy(rs->host_draft, ids, (size_t)n * sizeof *ids);
+    return q->len == q->n_prompt;
+}
+
+static int32_t propose(const struct sched *s, const struct offer *o, int i, int32_t room,
+                       int32_t *ids, int32_t *match)
+{
+    const struct seq *q = o->q;
+    const struct drafter *d = q->drafters[i].drafter;
+    if (d->source == DRAFT_FROM_MODEL) {
+        int32_t most = q->k_fixed < 0 ? MIN(room, q->k_max_model) : room;
+        return q->draft_kv && !is_first(q) ? k_below(s, q, most, s->draft_ctx) : 0;
     }
-    return most;
+    int32_t n = d->propose(q->drafters[i].state, room, ids, match);
+    return q->constraint ? constraint_cut(q->constraint, ids, n) : n;
 }
 
-static struct draft_len_seq draft_len_entry(const struct seq *q, const struct round_part *t,
-                                            int32_t available)
+static enum draft_why why_no_option(const struct seq *q, int32_t room)
 {
-    int32_t least = q->k_fixed >= 0 ? available : MIN(q->k_min, available);
-    return (struct draft_len_seq){
+    if (q->no_draft != DRAFT_WHY_NONE)
+        return q->no_draft;
+    if (room <= 0)
+        return DRAFT_WHY_ROOM;
+    if (is_first(q))
+        return DRAFT_WHY_FIRST;
+    return seq_drafts_from(q, DRAFT_FROM_MODEL) ? DRAFT_WHY_CONTEXT : DRAFT_WHY_NOTHING;
+}
+
+/* What each of its drafters proposes. Under a grammar only the one that goes furthest along with
+ * it, and of equals the later: what must follow stands last. */
+static void make_offer(struct sched *s, struct offer *o, struct draft_len_seq *out)
+{
+    struct seq *q = o->q;
+    int32_t room = k_below(s, q, flight_k_bound(&s->flight, q), q->n_blocks * SPECD_BLOCK_TOKENS);
+    *out = (struct draft_len_seq){
         .acceptance = &q->acceptance,
-        .drafter = t->drafter,
-        .match = t->match,
-        .k_min = least,
-        .k_max = available,
+        .state = &q->draft_state,
+        .fixed = q->k_fixed >= 0,
+        .alone = !q->acceptance.shared,
+        .why = why_no_option(q, room),
     };
-}
-
-/* Rows the draft model will lack when the round drafts. After a round in flight that drafts with it
- * these are few, whatever is accepted. */
-static int32_t draft_lag(const struct sched *s, const struct seq *q)
-{
-    if (flight_drafts_tokens(&s->flight, q))
-        return SPECD_DRAFT_LAG_MAX;
-    return flight_len_most(&s->flight, q) - flight_rows(&s->flight, q, MODEL_DRAFT);
-}
-
-/* A model draft that fell behind (rounds without it, or lookup rounds) is brought up first. What
- * the budget does not allow now is left to the next round: an adaptive K is 0 until then, a
- * sequence with a fixed K sits this round out. Returns whether the sequence takes part. */
-static bool catch_up(struct sched *s, struct round *r, struct budget *b, struct seq *q,
-                     struct round_part *t)
-{
-    if (t->k == 0 || t->drafter->source != DRAFT_FROM_MODEL)
-        return true;
-    if (draft_lag(s, q) > SPECD_DRAFT_LAG_MAX)
-        add_chunk(s, r, b, q, MODEL_DRAFT, draft_end(s, q));
-    if (draft_lag(s, q) <= SPECD_DRAFT_LAG_MAX)
-        return true;
-    t->k = 0;
-    return q->k_fixed < 0;
+    bool waits = is_first(q) && !out->fixed && q->k_min == 0 && !q->constraint;
+    for (int i = 0; i < q->n_drafters && room > 0 && !waits; i++) {
+        int32_t at = q->constraint ? 0 : out->n_options, ids[SPECD_K_MAX], match = 0;
+        int32_t n = propose(s, o, i, room, ids, &match);
+        if (n <= 0 || (q->constraint && out->n_options > 0 && n < out->options[0].k_max))
+            continue;
+        out->options[at] = (struct draft_option){q->drafters[i].drafter, match, n};
+        if (q->drafters[i].drafter->source == DRAFT_FROM_HOST)
+            memcpy(o->ids[at], ids, (size_t)n * sizeof *ids);
+        out->n_options = at + 1;
+    }
+    if (out->n_options == 0)
+        return;
+    out->k_min = out->fixed ? out->options[0].k_max : q->k_min;
+    if (q->draft_kv && lags(s, q)) {
+        int32_t start = flight_rows(&s->flight, q, MODEL_DRAFT);
+        out->lag = MAX(draft_end(s, q) - start, 1);
+        out->fill_max = open_rows(s, q, start, draft_end(s, q));
+    }
+    out->rest = answer_len_rest(out->alone ? NULL : &s->drafts->lens, q->n_prompt,
+                                q->len - q->n_prompt, q->limit - q->len);
 }
 
 /* What may come next under grammars: first of those that waited for it in the plan before. */
@@ -192,61 +237,96 @@ static void constrain(struct seq *q, struct round_part *t, struct round_seq *rs)
     rs->masks = constraint_masks(q->constraint);
 }
 
-static void draft(struct sched *s, struct round *r, struct budget *b, uint64_t plan)
+/* Carries a choice out. What rows and claims do not allow now is left to the next round: an
+ * adaptive K is 0 until then, a sequence with a fixed K sits this round out. Returns whether the
+ * sequence takes part. */
+static bool take_choice(struct sched *s, struct round *r, struct budget *b, struct offer *o,
+                        const struct draft_len_seq *c, struct round_seq *rs)
 {
-    struct draft_len_seq lens[SPECD_SLOTS_MAX];
-    struct seq *seqs[SPECD_SLOTS_MAX];
+    struct seq *q = o->q;
+    bool ready = catch_up(s, r, b, q, c->fill);
+    bool model = c->option >= 0 && c->options[c->option].drafter->source == DRAFT_FROM_MODEL;
+    int32_t k = c->k;
+    enum draft_why why = c->why;
+    if (k > 0 && model && !(ready && claim_steps(s, q, k))) {
+        k = 0;
+        why = ready ? DRAFT_WHY_SHARED : DRAFT_WHY_UNFILLED;
+    }
+    if (c->fixed && c->n_options > 0 && k == 0)
+        return false;
+    struct round_part *t = flight_plan_part(&s->flight, q);
+    t->k = k;
+    t->why = k == 0 ? why : DRAFT_WHY_NONE;
+    t->probe = c->probe;
+    *rs = (struct round_seq){.slot = q->slot, .source = DRAFT_FROM_MODEL};
+    if (k > 0) {
+        t->drafter = c->options[c->option].drafter;
+        t->match = c->options[c->option].match;
+        rs->source = t->drafter->source;
+        if (rs->source == DRAFT_FROM_HOST)
+            memcpy(rs->host_draft, o->ids[c->option], (size_t)k * sizeof rs->host_draft[0]);
+    }
+    if (q->constraint)
+        constrain(q, t, rs);
+    if (t->k == 0 && k > 0)
+        t->why = DRAFT_WHY_NOTHING;
+    t->decodes = true;
+    rs->k = t->k;
+    return true;
+}
+
+/* Whether it decodes in this round, as far as it is known before drafts are chosen. */
+static bool takes_part(struct sched *s, struct seq *q)
+{
+    if (!flight_can_decode(&s->flight, q) || (q->constraint && !constraint_is_ready(q->constraint)))
+        return false;
+    if (!q->draft_kv)
+        return true;
+    bool known = take_shared_rows(s, q);
+    bool waits = q->k_fixed > 0 || q->draft_state.filling;
+    /* with a fixed K drafting begins when the first token is there, whatever is in flight */
+    bool first_flies = q->k_fixed > 0 && is_first(q) && flight_decodes(&s->flight, q);
+    return (known || !waits) && !first_flies;
+}
+
+static void draft(struct sched *s, struct round *r, struct budget *b)
+{
+    struct offer offers[SPECD_SLOTS_MAX];
+    struct draft_len_seq choices[SPECD_SLOTS_MAX];
+    int32_t n = 0;
     find_masks(s);
     for (struct seq *q = s->first; q; q = q->next) {
-        if (!flight_can_decode(&s->flight, q) ||
-            (q->constraint && !constraint_is_ready(q->constraint)))
+        if (!takes_part(s, q))
             continue;
-        struct round_part *t = flight_plan_part(&s->flight, q);
-        int32_t i = r->n_seqs++;
-        struct round_seq *rs = &r->seqs[i];
-        rs->slot = q->slot;
-        rs->source = DRAFT_FROM_MODEL;
-        rs->masks = NULL;
-        seqs[i] = q;
-        lens[i] = draft_len_entry(q, t, propose(s, q, t, rs));
+        offers[n].q = q;
+        make_offer(s, &offers[n], &choices[n]);
+        n++;
     }
-    draft_len_choose(s->cost, lens, r->n_seqs, prefill_ns(s, r), plan);
-    int32_t n = 0;
-    for (int32_t i = 0; i < r->n_seqs; i++) {
-        struct round_part *t = flight_plan_part(&s->flight, seqs[i]);
-        t->k = lens[i].k;
-        if (!catch_up(s, r, b, seqs[i], t))
-            continue;
-        if (seqs[i]->constraint)
-            constrain(seqs[i], t, &r->seqs[i]);
-        t->decodes = true;
-        r->seqs[n] = r->seqs[i];
-        r->seqs[n++].k = t->k;
-    }
-    r->n_seqs = n;
+    draft_len_choose(s->drafts, choices, n);
+    for (int32_t i = 0; i < n; i++)
+        r->n_seqs += take_choice(s, r, b, &offers[i], &choices[i], &r->seqs[r->n_seqs]);
 }
 
-/* Rows by which the draft lags in sequences that decode: prompts must not take their whole budget.
- */
-static int32_t catch_up_rows(const struct sched *s)
+/* ---- all together ---------------------------------------------------------------------------- */
+
+/* Whether somebody's tokens would wait for a long round; who waits for the draft model's rows gets
+ * none in it anyway. */
+static bool any_decoding(const struct sched *s)
 {
-    int64_t rows = 0;
     for (int32_t i = 0; i < s->n_slots; i++) {
         const struct seq *q = s->slots[i];
-        if (q && q->draft_kv && flight_can_decode(&s->flight, q) &&
-            draft_lag(s, q) > SPECD_DRAFT_LAG_MAX)
-            rows += MAX(draft_end(s, q) - flight_rows(&s->flight, q, MODEL_DRAFT), 0);
+        if (q && flight_can_decode(&s->flight, q) &&
+            !(q->k_fixed > 0 && q->draft_kv && lags(s, q) && !is_first(q)))
+            return true;
     }
-    return (int32_t)MIN(rows, INT32_MAX);
+    return false;
 }
 
-void fill_round(struct sched *s, struct round *r, uint64_t plan)
+void fill_round(struct sched *s, struct round *r)
 {
     int32_t rows = any_decoding(s) ? s->mixed_rows : s->max_rows;
-    int32_t reserved = MIN(catch_up_rows(s), (rows + 1) / 2);
-    struct budget budget = {.rows = {rows, rows - reserved}, .score_rows = SPECD_SCORE_ROWS};
+    struct budget budget = {.rows = {rows, rows}, .score_rows = SPECD_SCORE_ROWS};
     r->n_seqs = r->n_chunks = 0;
     prefill(s, r, &budget);
-    budget.rows[MODEL_DRAFT] += reserved;
-    draft(s, r, &budget, plan);
+    draft(s, r, &budget);
 }

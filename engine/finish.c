@@ -21,17 +21,17 @@ static const char *drafters_used(const struct seq *s)
     return used > 1 ? "mixed" : name;
 }
 
+/* The reason of most rounds. */
 static const char *why_no_draft(const struct seq *s)
 {
+    enum draft_why most = s->no_draft;
     if (s->stats.n_drafted > 0)
         return NULL;
-    if (s->no_draft)
-        return s->no_draft;
-    if (s->stats.n_generated == 0)
-        return "nothing was generated";
-    return seq_drafts_from(s, DRAFT_FROM_MODEL)
-               ? "drafting was not expected to pay"
-               : "the text repeated nothing that could be looked up";
+    for (int why = DRAFT_WHY_NONE + 1; s->no_draft == DRAFT_WHY_NONE && why < DRAFT_WHYS; why++) {
+        if (s->not_drafted[why] > s->not_drafted[most])
+            most = (enum draft_why)why;
+    }
+    return most == DRAFT_WHY_NONE ? "nothing was generated" : draft_why_text(most);
 }
 
 static void fill_stats(struct seq *s)
@@ -57,6 +57,8 @@ static void count_finish(struct engine *e, struct seq *s, enum finish_reason rea
         e->stats.finished_cancelled++;
     else
         e->stats.finished_error++;
+    if (s->stats.n_generated > 0)
+        answer_len_observe(&e->drafts->lens, s->n_prompt, s->stats.n_generated);
     if (reason != FINISH_ERROR)
         stats_observe(&e->stats.e2e, clock_ns() - s->t_arrived);
 }

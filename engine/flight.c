@@ -37,14 +37,6 @@ bool flight_drafts_tokens(const struct flight *f, const struct seq *q)
     return false;
 }
 
-bool flight_drafts_rows(const struct flight *f, const struct seq *q)
-{
-    bool chunks = false;
-    for (size_t i = 0; i < COUNT_OF(q->parts); i++)
-        chunks |= in_flight(f, &q->parts[i]) && q->parts[i].rows[MODEL_DRAFT] > 0;
-    return chunks || flight_drafts_tokens(f, q);
-}
-
 int32_t flight_len_least(const struct flight *f, const struct seq *q)
 {
     int32_t len = q->len;

@@ -33,8 +33,6 @@ const struct round_part *flight_part(const struct seq *q, uint64_t number);
 bool flight_decodes(const struct flight *f, const struct seq *q);
 /* Whether it drafts tokens in a round in flight. */
 bool flight_drafts_tokens(const struct flight *f, const struct seq *q);
-/* Whether a round in flight may write rows of the draft model for it. */
-bool flight_drafts_rows(const struct flight *f, const struct seq *q);
 /* Its tokens once the rounds in flight are done. The least is wrong only where it fails. */
 int32_t flight_len_least(const struct flight *f, const struct seq *q);
 int32_t flight_len_most(const struct flight *f, const struct seq *q);

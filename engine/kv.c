@@ -31,7 +31,8 @@ struct block {
     int32_t prev, next; /* in the LRU list; next also in the free list */
     int32_t deferred_refs[2], deferred_next[2];
     bool indexed;
-    bool draft_full; /* indexed: its draft rows are valid */
+    int32_t draft_rows;            /* the mark */
+    uint64_t writer, writer_round; /* who writes draft rows until that round has retired */
     int32_t tokens[B];
 };
 
@@ -87,7 +88,8 @@ static int32_t *bucket_of(const struct kv *kv, uint64_t parent, const int32_t *t
 static void free_push(struct kv *kv, int32_t id)
 {
     struct block *b = &kv->blocks[id];
-    b->serial = 0;
+    b->serial = b->writer = b->writer_round = 0;
+    b->draft_rows = 0;
     b->next = kv->free_head;
     kv->free_head = id;
     kv->n_free_list++;
@@ -195,13 +197,12 @@ static int32_t index_find(const struct kv *kv, uint64_t parent, const int32_t *t
 }
 
 static void index_add(struct kv *kv, int32_t id, struct salt *salt, uint64_t serial,
-                      uint64_t parent, const int32_t *tokens, bool draft_full)
+                      uint64_t parent, const int32_t *tokens)
 {
     struct block *b = &kv->blocks[id];
     b->serial = serial;
     b->parent = parent;
     b->salt = salt;
-    b->draft_full = draft_full;
     b->indexed = true;
     memcpy(b->tokens, tokens, sizeof b->tokens);
     int32_t *head = bucket_of(kv, parent, tokens);
@@ -240,20 +241,20 @@ static bool is_known(const struct kv *kv, const struct block *b)
 
 /* Gives a block whose content is final its place; returns the serial of the entry. */
 static uint64_t place(struct kv *kv, int32_t id, struct salt *salt, uint64_t parent,
-                      const int32_t *tokens, bool draft_full)
+                      const int32_t *tokens)
 {
     struct block *b = &kv->blocks[id];
     ASSERT(b->refs > 0 && !b->indexed);
     int32_t twin = index_find(kv, parent, tokens);
     if (twin == NONE) {
-        index_add(kv, id, salt, kv->next_serial++, parent, tokens, draft_full);
+        index_add(kv, id, salt, kv->next_serial++, parent, tokens);
         return b->serial;
     }
     const struct block *t = &kv->blocks[twin];
     uint64_t serial = t->serial;
-    if (draft_full >= t->draft_full && (draft_full > t->draft_full || t->refs == 0)) {
+    if (b->draft_rows > t->draft_rows || (b->draft_rows == t->draft_rows && t->refs == 0)) {
         index_remove(kv, twin);
-        index_add(kv, id, salt, serial, parent, tokens, draft_full);
+        index_add(kv, id, salt, serial, parent, tokens);
     } else {
         b->serial = serial;
         b->twin = twin;
@@ -261,14 +262,25 @@ static uint64_t place(struct kv *kv, int32_t id, struct salt *salt, uint64_t par
     return serial;
 }
 
-void kv_commit(struct kv *kv, const char *salt, const int32_t *tokens, int32_t n_target_rows,
-               int32_t n_draft_rows, bool draft_done, const int32_t *blocks, int32_t n_blocks)
+/* Blocks before the last one that such rows reach were marked when the rows came there. */
+static void mark_draft_rows(struct kv *kv, int32_t n_rows, const int32_t *blocks)
 {
-    int32_t draft_full = n_draft_rows / B;
+    for (int32_t i = (n_rows - 1) / B; n_rows > 0 && i >= 0; i--) {
+        struct block *b = &kv->blocks[blocks[i]];
+        int32_t rows = MIN(n_rows - i * B, B);
+        if (b->draft_rows >= rows)
+            return;
+        b->draft_rows = rows;
+    }
+}
+
+void kv_commit(struct kv *kv, const char *salt, const int32_t *tokens, int32_t n_target_rows,
+               int32_t n_draft_rows, const int32_t *blocks, int32_t n_blocks)
+{
     int32_t n_final = n_target_rows / B;
-    if (!draft_done)
-        n_final = MIN(n_final, draft_full);
-    ASSERT(n_draft_rows >= 0 && n_final >= 0 && n_final <= n_blocks);
+    ASSERT(n_final >= 0 && n_final <= n_blocks);
+    ASSERT(n_draft_rows >= 0 && n_draft_rows <= n_blocks * B);
+    mark_draft_rows(kv, n_draft_rows, blocks);
 
     int32_t first = n_final;
     while (first > 0 && kv->blocks[blocks[first - 1]].serial == 0)
@@ -283,33 +295,29 @@ void kv_commit(struct kv *kv, const char *salt, const int32_t *tokens, int32_t n
     struct salt *root = salt_get(kv, salt);
     uint64_t parent = first > 0 ? kv->blocks[blocks[first - 1]].serial : root->serial;
     for (int32_t i = first; i < n_final; i++)
-        parent = place(kv, blocks[i], root, parent, tokens + (size_t)i * B, i < draft_full);
+        parent = place(kv, blocks[i], root, parent, tokens + (size_t)i * B);
     salt_put(kv, root);
 }
 
-int kv_match(struct kv *kv, const char *salt, const int32_t *tokens, int32_t n, bool need_draft,
-             int32_t *blocks, int32_t *target_rows, int32_t *draft_rows)
+int kv_match(struct kv *kv, const char *salt, const int32_t *tokens, int32_t n, int32_t *blocks,
+             int32_t *target_rows, int32_t *draft_rows)
 {
     const struct salt *root = salt_find(kv, salt);
     int32_t cap = n < 2 ? 0 : (n - 2) / B;
-    int32_t found = 0, with_draft = 0;
+    int32_t found = 0;
     uint64_t parent = root ? root->serial : 0;
     while (root && found < cap) {
         int32_t id = index_find(kv, parent, tokens + (size_t)found * B);
         if (id == NONE)
             break;
         struct block *b = &kv->blocks[id];
-        if (need_draft && !b->draft_full)
-            break;
         if (b->refs++ == 0)
             lru_remove(kv, id);
-        if (b->draft_full && with_draft == found)
-            with_draft++;
         blocks[found++] = id;
         parent = b->serial;
     }
     *target_rows = found * B;
-    *draft_rows = with_draft * B;
+    *draft_rows = kv_draft_rows(kv, blocks, found, 0);
     kv->stats.queries += (uint64_t)cap * B;
     kv->stats.hits += (uint64_t)found * B;
     return found;
@@ -408,6 +416,30 @@ bool kv_is_indexed(const struct kv *kv, int32_t block)
     return kv->blocks[block].indexed;
 }
 
+/* ---- draft rows ------------------------------------------------------------------------------ */
+
+bool kv_draft_open(const struct kv *kv, int32_t block, int32_t offset, uint64_t who)
+{
+    const struct block *b = &kv->blocks[block];
+    return b->draft_rows <= offset && (b->writer == who || b->writer_round <= kv->retired);
+}
+
+void kv_draft_claim(struct kv *kv, int32_t block, uint64_t who, uint64_t round_no)
+{
+    struct block *b = &kv->blocks[block];
+    ASSERT(who != 0 && b->refs > 0 && (b->writer == who || b->writer_round <= kv->retired));
+    b->writer = who;
+    b->writer_round = round_no;
+}
+
+int32_t kv_draft_rows(const struct kv *kv, const int32_t *blocks, int32_t n_blocks, int32_t from)
+{
+    int32_t rows = from;
+    while (rows / B < n_blocks && kv->blocks[blocks[rows / B]].draft_rows > rows % B)
+        rows = rows / B * B + kv->blocks[blocks[rows / B]].draft_rows;
+    return rows;
+}
+
 /* ---- life, counts ---------------------------------------------------------------------------- */
 
 struct kv *kv_create(int32_t n_blocks)
@@ -482,7 +514,8 @@ static bool free_list_is_valid(const struct kv *kv)
     int32_t n = 0;
     for (int32_t id = kv->free_head; id != NONE; id = kv->blocks[id].next) {
         const struct block *b = &kv->blocks[id];
-        if (n++ == kv->n_free_list || b->refs != 0 || b->indexed || b->serial != 0)
+        if (n++ == kv->n_free_list || b->refs != 0 || b->indexed || b->serial != 0 ||
+            b->draft_rows != 0)
             return false;
     }
     return n == kv->n_free_list;
@@ -548,6 +581,10 @@ bool kv_is_valid(const struct kv *kv)
     for (int32_t id = 0; id < kv->n_blocks; id++) {
         const struct block *b = &kv->blocks[id];
         if (b->refs < b->deferred_refs[0] + b->deferred_refs[1])
+            return false;
+        /* Rows are being written only into what somebody holds until they are. */
+        if (b->draft_rows < 0 || b->draft_rows > B ||
+            (b->writer_round > kv->retired && (b->refs == 0 || b->writer == 0)))
             return false;
         unheld += b->refs == 0;
         indexed += b->indexed;

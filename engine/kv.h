@@ -9,24 +9,22 @@
  *   private   held by sequences (references > 0) and not in the index; writable while refs == 1
  *   indexed   in the prefix index and frozen for good; held, or unreferenced and then evictable
  *
- * The invariant: no row is ever written into a block that is indexed or referenced twice. Hence the
- * rule of kv_commit: a block enters the index when no further row of either model will be written
- * into it by its owner, that is when
- *   - its B target rows are computed, its tokens committed, and
- *   - its B draft rows are computed too, or the owner says (draft_done) that it will write no more
- *     draft rows at or below this block: at its end, before preemption, or throughout when it never
- *     drafts with a model.
- * The block remembers whether its draft rows are full, and that mark never changes while it is
- * indexed. A sequence that wants the draft asks kv_match with need_draft and is not given blocks
- * without draft rows: it could not fill them in. A server without a draft model passes
- * n_draft_rows = INT32_MAX, so that every block counts as full.
+ * No target row is ever written into a block that is indexed or referenced twice. Hence kv_commit
+ * indexes a block when its B target rows are computed and its tokens committed: its owner writes no
+ * further one.
+ *
+ * Draft rows come when they pay, often later and perhaps never. Each block has a mark: so many of
+ * its draft rows, from the first, are computed. Their bits depend on the tokens alone, so they may
+ * be added to any block behind its mark, in order, whoever else holds it, and a reader counts on
+ * rows up to the mark only. One sequence at a time writes them: kv_draft_claim gives the block to
+ * it until the round it was claimed for has retired. A prefix hit does not depend on the marks.
  *
  * The index is a forest: an entry is (parent entry, B tokens), a root is a cache salt. A hit
  * compares the tokens and the parent's identity, which is a serial number never used twice; a hash
  * only finds candidates. When a block completes whose content is indexed already, the existing
  * block stays and the new one remains private; but the new one takes the entry over, with all that
- * hangs below it, from a block without draft rows if it has them, and from one that nobody holds
- * (which is then free). The block that lost its entry is private to whoever still holds it.
+ * hangs below it, from a block with fewer draft rows, and from one that nobody holds (which is then
+ * free). The block that lost its entry is private to whoever still holds it.
  *
  * Eviction is least recently used among unreferenced indexed blocks. A sequence's blocks are given
  * back last first, so its tail goes before its head.
@@ -59,15 +57,13 @@ int32_t kv_n_used(const struct kv *kv); /* the others: referenced, deferred free
 
 /*
  * Finds the longest chain of indexed blocks that holds a prefix of tokens[0..n), at most
- * floor((n - 2) / B) blocks: the rows after it, the last prompt row among them, are the sequence's
- * own for both models, so that nothing need be written into a shared block. Takes a reference on
- * each, writes their ids to blocks (room for n / B) and returns their number. *target_rows = blocks
- * * B. *draft_rows: the rows of those that the draft may use; with need_draft always equal to
- * *target_rows, as the chain ends before the first block that lacks them.
- * salt: requests with different salts share nothing; NULL and "" are one salt.
+ * floor((n - 2) / B) blocks: the target rows after it, the last prompt row among them, are the
+ * sequence's own. Takes a reference on each, writes their ids to blocks (room for n / B) and
+ * returns their number. *target_rows = blocks * B; *draft_rows: of those, the ones computed without
+ * a gap. salt: requests with different salts share nothing; NULL and "" are one salt.
  */
-int kv_match(struct kv *kv, const char *salt, const int32_t *tokens, int32_t n, bool need_draft,
-             int32_t *blocks, int32_t *target_rows, int32_t *draft_rows);
+int kv_match(struct kv *kv, const char *salt, const int32_t *tokens, int32_t n, int32_t *blocks,
+             int32_t *target_rows, int32_t *draft_rows);
 
 /* n private blocks with one reference each, evicting as needed. 0; or -1 and nothing taken. */
 int kv_alloc(struct kv *kv, int32_t n, int32_t *blocks);
@@ -86,17 +82,24 @@ void kv_retire(struct kv *kv, uint64_t round_no); /* all rounds up to this one a
 /*
  * Tells what the rows of a sequence hold now; called after each round and before the sequence gives
  * its blocks back. blocks[0..n_blocks) are all its blocks, tokens[0..n_target_rows) its committed
- * tokens, both from position 0. Indexes what the rule above allows. No round in flight may write
- * rows into blocks that this makes final: counts come from collected rounds, and draft_done waits
- * for the last one.
+ * tokens, both from position 0. Indexes full blocks and moves marks. Counts come from collected
+ * rounds.
  */
 void kv_commit(struct kv *kv, const char *salt, const int32_t *tokens, int32_t n_target_rows,
-               int32_t n_draft_rows, bool draft_done, const int32_t *blocks, int32_t n_blocks);
+               int32_t n_draft_rows, const int32_t *blocks, int32_t n_blocks);
 
-/* May its one holder write rows into it? */
+/* May its one holder write target rows into it? */
 bool kv_writable(const struct kv *kv, int32_t block);
 /* Is it frozen: in the prefix index? */
 bool kv_is_indexed(const struct kv *kv, int32_t block);
+
+/* Whether `who` (not 0), a holder, may write draft rows from position `offset` of the block on: its
+ * mark is not beyond them, and nobody else has claimed it for a round that has not retired. */
+bool kv_draft_open(const struct kv *kv, int32_t block, int32_t offset, uint64_t who);
+/* Claims an open block for a round, numbered as in kv_release_after. */
+void kv_draft_claim(struct kv *kv, int32_t block, uint64_t who, uint64_t round_no);
+/* Draft rows that blocks hold without a gap, given that those before `from` are there. */
+int32_t kv_draft_rows(const struct kv *kv, const int32_t *blocks, int32_t n_blocks, int32_t from);
 
 /* Forgets every cached prefix; what sequences hold stays theirs. */
 void kv_clear_index(struct kv *kv);

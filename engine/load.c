@@ -351,8 +351,8 @@ int engine_load(struct engine *e, char *err, size_t errlen)
     if (e->config.lookup_shared && e->setup.k_max > 0)
         e->pools = lookup_pools_create();
     e->kv = kv_create(n_blocks);
-    e->cost = xcalloc(1, sizeof *e->cost);
-    sched_init(&e->sched, e->kv, e->cost);
+    e->drafts = xcalloc(1, sizeof *e->drafts);
+    sched_init(&e->sched, e->kv, e->drafts);
     e->sched.n_slots = e->setup.n_slots;
     e->sched.max_rows = e->setup.max_rows;
     e->sched.mixed_rows = MIN(MAX(16, e->setup.max_rows / 8), e->setup.max_rows);
@@ -368,11 +368,13 @@ int engine_load(struct engine *e, char *err, size_t errlen)
 
 void engine_unload(struct engine *e)
 {
+    if (e->drafts)
+        warmup_keep(e);
     if (e->dev)
         e->ops->close(e->dev);
     lookup_pools_free(e->pools);
     kv_free(e->kv);
-    free(e->cost);
+    free(e->drafts);
     fair_clear(&e->unprepared);
     constraint_tables_fini(&e->constraints);
     draft_vocab_free(&e->draft_vocab);

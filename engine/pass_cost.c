@@ -1,26 +1,35 @@
-#include "draft_len.h"
+#include "pass_cost.h"
 
 #include "specd/error.h"
 #include "specd/util.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define FILE_MAGIC "specd-pace 1\n"
+#define FILE_MAGIC "specd-pace 2\n"
 #define FILE_MAX 16384
 #define ROWS_MAX (1 << 20)
 #define NS_MAX UINT64_C(1000000000000) /* 1000 s: no pass takes that long */
-#define LEARN_RATE 0.05                /* weight of a new observation */
-#define SCALE_RATE 0.2                 /* the same, for what moves the whole curve */
+
+/* Weights of a new observation: in the whole curve, in a point of it, in the host's work, in the
+ * mean of sampling. The first ones weigh more. */
+#define SCALE_RATE 0.2
+#define POINT_RATE 0.25
+#define HOST_RATE 0.05
+#define SAMPLE_RATE 0.25
+#define SAMPLE_ROUNDS 64
+#define ERROR_MAX 1.0 /* log: an observation counts as at most e times off */
+#define LEAP_MAX 8.0  /* the same for host work and sampling, as a factor of what was expected */
 
 /* ---- curves ---------------------------------------------------------------------------------- */
 
 void pass_cost_init(struct pass_cost *cost)
 {
-    memset(cost, 0, sizeof *cost);
+    *cost = (struct pass_cost){0};
 }
 
 /* The largest of what was measured at as many rows or fewer: noise must not make a row look like a
@@ -44,7 +53,10 @@ static void curve_set(struct pass_curve *c, int32_t rows, double ns)
         ASSERT(c->n < PASS_POINTS_MAX);
         memmove(&c->rows[i + 1], &c->rows[i], (size_t)(c->n - i) * sizeof c->rows[0]);
         memmove(&c->ns[i + 1], &c->ns[i], (size_t)(c->n - i) * sizeof c->ns[0]);
+        memmove(&c->seen[i + 1], &c->seen[i], (size_t)(c->n - i) * sizeof c->seen[0]);
+        memmove(&c->last[i + 1], &c->last[i], (size_t)(c->n - i) * sizeof c->last[0]);
         c->rows[i] = rows;
+        c->seen[i] = c->last[i] = 0;
         c->n++;
     }
     c->ns[i] = ns;
@@ -70,70 +82,143 @@ static double curve_at(const struct pass_curve *c, int32_t rows)
     return MAX(on_line(c, i, rows), 0.0);
 }
 
-void pass_cost_set_verify(struct pass_cost *cost, int32_t rows, double ns)
+void pass_cost_set(struct pass_cost *cost, enum pass_kind kind, int32_t rows, double ns)
 {
-    curve_set(&cost->verify, rows, ns);
+    curve_set(&cost->curves[kind], rows, ns);
 }
 
-void pass_cost_set_draft(struct pass_cost *cost, int32_t rows, double ns)
+double pass_cost_at(const struct pass_cost *cost, enum pass_kind kind, int32_t rows)
 {
-    curve_set(&cost->draft, rows, ns);
+    return curve_at(&cost->curves[kind], rows);
 }
 
-double pass_cost_verify(const struct pass_cost *cost, int32_t rows)
+int32_t pass_cost_rows(const struct pass_cost *cost, enum pass_kind kind, double ns, int32_t max)
 {
-    return curve_at(&cost->verify, rows);
-}
-
-double pass_cost_draft(const struct pass_cost *cost, int32_t rows)
-{
-    return curve_at(&cost->draft, rows);
+    int32_t low = 0, high = max;
+    while (low < high) {
+        int32_t middle = low + (high - low + 1) / 2;
+        if (pass_cost_at(cost, kind, middle) <= ns)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
 }
 
 /* ---- learning from real rounds --------------------------------------------------------------- */
 
-/* Most of an error is the load of the machine, which slows all passes alike and so tells nothing of
- * what a row more costs: the whole curve moves with it. What comes again and again at the same rows
- * is the curve's shape: the points on either side take their share. */
-void pass_cost_learn_verify(struct pass_cost *cost, int32_t rows, double ns)
+static double median(const double x[3])
 {
-    struct pass_curve *c = &cost->verify;
-    if (c->n < 2 || rows < c->rows[0] || rows > c->rows[c->n - 1])
-        return;
+    return fmax(fmin(x[0], x[1]), fmin(fmax(x[0], x[1]), x[2]));
+}
+
+/* Points i and i + 1 lie on either side of rows, or are the last two; *above: the share of the
+ * upper one. */
+static int32_t find_points(const struct pass_curve *c, int32_t rows, double *above)
+{
     int32_t i = 0;
     while (i < c->n - 2 && c->rows[i + 1] < rows)
         i++;
-    double expected = on_line(c, i, rows);
-    if (!(expected > 0 && ns > 0))
+    *above = c->n < 2 ? 0 : (double)(rows - c->rows[i]) / (double)(c->rows[i + 1] - c->rows[i]);
+    *above = fmin(fmax(*above, 0), 1);
+    return i;
+}
+
+/*
+ * Most of an error is the load of the machine, which slows all passes alike and so tells nothing of
+ * what a row more costs: the whole curve moves with it, by the median of the last three. What comes
+ * again at the same rows is the curve's shape: the points on either side take their share of what
+ * this round and the one before there were both off beside the load. So no single round moves much.
+ */
+static void curve_learn(struct pass_curve *c, int32_t rows, double ns)
+{
+    double expected = curve_at(c, rows), above;
+    if (rows < 1 || !(expected > 0 && ns > 0))
         return;
-    double off = MIN(MAX(ns / expected, 0.5), 2.0) - 1; /* an outlier counts for little */
-    double above = (double)(rows - c->rows[i]) / (c->rows[i + 1] - c->rows[i]);
+    double error = log(ns / expected);
+    c->errors[c->n_learned++ % 3] = error;
+    double load = c->n_learned < 3 ? fmin(fmax(error, -ERROR_MAX), ERROR_MAX) : median(c->errors);
+    double shape = fmin(fmax(error - load, -ERROR_MAX), ERROR_MAX), before;
+    double scale = exp(fmax(SCALE_RATE, 1.0 / (double)(c->n_learned + 1)) * load);
+    int32_t i = find_points(c, rows, &above), nearest = above > 0.5 ? i + 1 : i;
+    before = c->last[nearest];
+    c->last[nearest] = shape;
+    if (c->seen[nearest] > 0)
+        shape = shape * before <= 0 ? 0 : fabs(shape) < fabs(before) ? shape : before;
     for (int32_t j = 0; j < c->n; j++) {
         double share = j == i ? 1 - above : j == i + 1 ? above : 0;
-        c->ns[j] = c->up[j] * (1 + SCALE_RATE * off) * (1 + LEARN_RATE * off * share);
+        c->ns[j] =
+            c->up[j] * scale * exp(fmax(POINT_RATE, 1.0 / (c->seen[j] + 1.5)) * share * shape);
+        c->seen[j] += share;
     }
     /* Fewer rows are no dearer, or a point that was measured too high would hold these up. */
-    for (int32_t j = i; j >= 0; j--)
-        c->ns[j] = MIN(c->ns[j], c->ns[j + 1]);
+    for (int32_t j = MIN(i, c->n - 2); j >= 0; j--)
+        c->ns[j] = fmin(c->ns[j], c->ns[j + 1]);
     force_monotone(c);
 }
 
-void pass_cost_learn_host(struct pass_cost *cost, double host_ns)
+/* Where passes go far beyond the last point, one more says how the curve goes on. */
+static void curve_extend(struct pass_curve *c, int32_t rows)
 {
-    if (host_ns >= 0)
-        cost->fixed_ns += LEARN_RATE * (host_ns - cost->fixed_ns);
+    if (c->n > 0 && c->n < PASS_POINTS_MAX && rows >= 2 * c->rows[c->n - 1])
+        curve_set(c, rows, curve_at(c, rows));
+}
+
+void pass_cost_learn(struct pass_cost *cost, enum pass_kind kind, int32_t rows, double ns)
+{
+    curve_extend(&cost->curves[kind], rows);
+    curve_learn(&cost->curves[kind], rows, ns);
+}
+
+/* The time is known of all steps together: each gets its share of what was expected. */
+void pass_cost_learn_steps(struct pass_cost *cost, const int32_t *slots, int32_t n, double ns)
+{
+    double expected = 0;
+    for (int32_t k = 0; k < n; k++)
+        expected += pass_cost_at(cost, PASS_STEP, slots[k]);
+    if (n > 0 && expected > 0)
+        pass_cost_learn(cost, PASS_STEP, slots[0],
+                        ns / expected * pass_cost_at(cost, PASS_STEP, slots[0]));
+}
+
+void pass_cost_learn_sample(struct pass_cost *cost, int32_t rows, double ns)
+{
+    if (rows < 1 || !(ns >= 0))
+        return;
+    cost->sampled.ns += ns;
+    cost->sampled.rows += rows;
+    if (++cost->sampled.rounds < SAMPLE_ROUNDS)
+        return;
+    double mean = cost->sampled.ns / cost->sampled.rows;
+    if (cost->sample_ns > 0)
+        mean = fmin(mean, LEAP_MAX * cost->sample_ns);
+    cost->sample_ns += SAMPLE_RATE * (mean - cost->sample_ns);
+    memset(&cost->sampled, 0, sizeof cost->sampled);
+}
+
+void pass_cost_learn_host(struct pass_cost *cost, double ns)
+{
+    if (!(ns >= 0))
+        return;
+    if (cost->host_ns > 0)
+        ns = fmin(ns, LEAP_MAX * cost->host_ns);
+    cost->host_ns += HOST_RATE * (ns - cost->host_ns);
 }
 
 /* ---- the cache file -------------------------------------------------------------------------- */
 /*
- *   specd-pace 1
+ *   specd-pace 2
  *   key SmolLM2-135M q4_1 / cpu avx2 2 threads
- *   fixed 20000
+ *   host 20000
+ *   sample 3000
  *   verify 1 9000000
- *   draft 1 800000
+ *   step 1 800000
+ *   fill 32 9000000
  *   sum 0123456789abcdef        FNV-1a of everything above
  * Times are whole nanoseconds.
  */
+
+static const char *const kind_names[PASS_KINDS] = {"verify", "step", "fill"};
 
 static uint64_t fnv1a(const char *data, size_t len)
 {
@@ -169,9 +254,10 @@ int pass_cost_save(const struct pass_cost *cost, const char *path, const char *k
     if (strpbrk(key, "\r\n"))
         return SPECD_EFILE;
     struct buf text = {0}, aside = {0};
-    buf_printf(&text, "%skey %s\nfixed %" PRIu64 "\n", FILE_MAGIC, key, whole_ns(cost->fixed_ns));
-    put_curve(&text, "verify", &cost->verify);
-    put_curve(&text, "draft", &cost->draft);
+    buf_printf(&text, "%skey %s\nhost %" PRIu64 "\nsample %" PRIu64 "\n", FILE_MAGIC, key,
+               whole_ns(cost->host_ns), whole_ns(cost->sample_ns));
+    for (int kind = 0; kind < PASS_KINDS; kind++)
+        put_curve(&text, kind_names[kind], &cost->curves[kind]);
     buf_printf(&text, "sum %016" PRIx64 "\n", fnv1a(text.data, text.len));
     /* Two servers may start at once: each writes a file of its own. */
     buf_printf(&aside, "%s.%ld", path, (long)getpid());
@@ -231,19 +317,21 @@ static bool parse(struct pass_cost *cost, const char *text, size_t len, const ch
     if (strcmp(end, sum) != 0)
         return false;
 
-    uint64_t fixed;
-    if (!take(&p, FILE_MAGIC "key ") || !take(&p, key) || !take(&p, "\nfixed ") ||
-        !take_number(&p, 0, NS_MAX, &fixed) || !take(&p, "\n"))
+    uint64_t host, sample;
+    if (!take(&p, FILE_MAGIC "key ") || !take(&p, key) || !take(&p, "\nhost ") ||
+        !take_number(&p, 0, NS_MAX, &host) || !take(&p, "\nsample ") ||
+        !take_number(&p, 0, NS_MAX, &sample) || !take(&p, "\n"))
         return false;
-    cost->fixed_ns = (double)fixed;
+    cost->host_ns = (double)host;
+    cost->sample_ns = (double)sample;
     while (p < end) {
-        bool ok = take(&p, "verify ")  ? take_point(&p, &cost->verify)
-                  : take(&p, "draft ") ? take_point(&p, &cost->draft)
-                                       : false;
-        if (!ok)
+        int kind = 0;
+        while (kind < PASS_KINDS && !take(&p, kind_names[kind]))
+            kind++;
+        if (kind == PASS_KINDS || !take(&p, " ") || !take_point(&p, &cost->curves[kind]))
             return false;
     }
-    return cost->verify.n > 0;
+    return cost->curves[PASS_VERIFY].n > 0;
 }
 
 int pass_cost_load(struct pass_cost *cost, const char *path, const char *key)

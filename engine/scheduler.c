@@ -4,9 +4,9 @@
 
 #include <string.h>
 
-void sched_init(struct sched *s, struct kv *kv, const struct pass_cost *cost)
+void sched_init(struct sched *s, struct kv *kv, struct draft_len *drafts)
 {
-    *s = (struct sched){.kv = kv, .cost = cost, .synthetic_acceptance = -1.0f};
+    *s = (struct sched){.kv = kv, .drafts = drafts, .synthetic_acceptance = -1.0f};
 }
 
 /* ---- the list of sequences ------------------------------------------------------------------- */
@@ -29,18 +29,17 @@ void sched_ready(struct seq *q)
     q->state = SEQ_WAITING;
 }
 
-void sched_commit(struct sched *s, struct seq *q, bool draft_done)
+void sched_commit(struct sched *s, struct seq *q)
 {
-    int32_t draft_rows = s->draft_ctx > 0 ? q->draft_len : INT32_MAX;
-    kv_commit(s->kv, q->req->cache_salt, q->tokens, q->target_len, draft_rows, draft_done,
-              q->blocks, q->n_blocks);
+    kv_commit(s->kv, q->req->cache_salt, q->tokens, q->target_len, q->draft_len, q->blocks,
+              q->n_blocks);
 }
 
-/* Gives slot and blocks back. Full blocks stay in the prefix index, but those that a round in
- * flight may still write draft rows into. */
+/* Gives slot and blocks back. Full blocks stay in the prefix index; what a round in flight may
+ * still write into them stays claimed until it has retired. */
 static void leave_slot(struct sched *s, struct seq *q)
 {
-    sched_commit(s, q, !flight_drafts_rows(&s->flight, q));
+    sched_commit(s, q);
     kv_release_after(s->kv, q->blocks, q->n_blocks, s->flight.submitted);
     memset(q->parts, 0, sizeof q->parts);
     s->slot_left[q->slot] = s->flight.submitted;
@@ -142,7 +141,7 @@ static bool take_blocks(struct sched *s, struct seq *q)
     }
     q->draft_kv = seq_drafts_from(q, DRAFT_FROM_MODEL) && q->len < s->draft_ctx;
     if (!q->score) /* rows that are to be scored are computed anew */
-        q->n_blocks = kv_match(s->kv, q->req->cache_salt, q->tokens, q->len, q->draft_kv, q->blocks,
+        q->n_blocks = kv_match(s->kv, q->req->cache_salt, q->tokens, q->len, q->blocks,
                                &q->target_len, &q->draft_len);
     bool room = kv_n_free(s->kv) >= total - q->n_blocks + s->n_running;
     if (room && grow_to(s, q, total))
@@ -163,6 +162,7 @@ static bool admit_one(struct sched *s, struct seq *q, uint64_t now)
     q->state = SEQ_RUNNING;
     q->slot = slot;
     q->slot_is_new = true;
+    q->stay = ++s->stays;
     q->cached_target_len = q->target_len;
     q->cached_draft_len = q->draft_len;
     q->n_blocks_sent = 0;
@@ -222,7 +222,7 @@ bool sched_plan(struct sched *s, struct round *r, uint64_t now)
     r->synthetic_acceptance = s->synthetic_acceptance;
     grow(s);
     admit(s, now);
-    fill_round(s, r, s->rounds++);
+    fill_round(s, r);
     if (r->n_seqs == 0 && r->n_chunks == 0)
         return false;
     s->flight.submitted++;
@@ -234,8 +234,12 @@ void sched_retire(struct sched *s, uint64_t number)
     s->flight.retired = number;
     kv_retire(s->kv, number);
     for (int32_t i = 0; i < s->n_slots; i++) {
-        if (s->slots[i])
-            flight_land(s->slots[i], number);
+        struct seq *q = s->slots[i];
+        int32_t draft_len = q ? q->draft_len : 0;
+        if (q)
+            flight_land(q, number);
+        if (q && q->draft_len > draft_len) /* others may count on these rows, too */
+            sched_commit(s, q);
     }
 }
 
@@ -252,9 +256,10 @@ static bool seq_is_valid(const struct sched *s, const struct seq *q)
         return false;
     if (q->n_blocks < blocks_for(flight_len_most(&s->flight, q) - 1))
         return false; /* rounds in flight write up to there */
-    /* what the next rows are written into is this sequence's alone */
-    int32_t next_row = q->draft_kv ? MIN(q->target_len, q->draft_len) : q->target_len;
-    for (int32_t i = next_row / SPECD_BLOCK_TOKENS; i < q->n_blocks; i++) {
+    if (kv_draft_rows(s->kv, q->blocks, q->n_blocks, 0) < q->draft_len)
+        return false;
+    /* what the target's next rows are written into is this sequence's alone */
+    for (int32_t i = q->target_len / SPECD_BLOCK_TOKENS; i < q->n_blocks; i++) {
         if (!kv_writable(s->kv, q->blocks[i]))
             return false;
     }

@@ -11,8 +11,8 @@
  *            index, so it comes back cheaply)
  *   admit    waiting sequences take free slots while their prompt fits beside what runs; choices
  *            (n > 1) wait until their parent's prompt is in the prefix index
- *   prefill  prompt chunks and draft catch-up, oldest first, under the row budget
- *   draft    K per decoding sequence (draft_len.h), from the first of its drafters that proposes
+ *   prefill  chunks of the target's prompt rows, oldest first, under the row budget
+ *   draft    K per decoding sequence, and rows of the draft model where they pay (draft_len.h)
  *
  * A plan may be made while a round is in flight (flight.h). It then goes by upper bounds, and is
  * empty where the round must wait for what the one in flight commits. What a sequence gives up,
@@ -29,23 +29,22 @@
 
 struct sched {
     struct kv *kv;
-    const struct pass_cost *cost;
+    struct draft_len *drafts;
     int32_t n_slots, max_rows; /* max_rows: of one prompt pass */
     int32_t mixed_rows;        /* the same while others decode: keeps their tokens coming */
     int32_t draft_ctx;         /* positions the draft model may see; 0: no draft model */
     float synthetic_acceptance;
-    struct acceptance_evidence acceptance; /* of all requests' drafts */
 
     struct flight flight;
     struct seq *slots[SPECD_SLOTS_MAX];
     uint64_t slot_left[SPECD_SLOTS_MAX]; /* last round submitted when it became NULL */
     int32_t n_running;
     struct seq *first, *last; /* every sequence, oldest arrival first */
-    uint64_t preemptions, rounds;
+    uint64_t preemptions, stays;
     uint64_t cache_queries, cache_hits; /* tokens of admitted sequences; found in the index */
 };
 
-void sched_init(struct sched *s, struct kv *kv, const struct pass_cost *cost);
+void sched_init(struct sched *s, struct kv *kv, struct draft_len *drafts);
 /* Enters a sequence, PREPARING, behind all others; it becomes WAITING with sched_ready. */
 void sched_add(struct sched *s, struct seq *q);
 void sched_ready(struct seq *q);
@@ -54,7 +53,7 @@ void sched_remove(struct sched *s, struct seq *q);
 /* Gives up slot and blocks; state becomes to (WAITING or STALLED). */
 void sched_evict(struct sched *s, struct seq *q, enum seq_state to);
 /* Tells the prefix index what the sequence's rows hold now (kv_commit). */
-void sched_commit(struct sched *s, struct seq *q, bool draft_done);
+void sched_commit(struct sched *s, struct seq *q);
 /* Fills round, which counts as submitted from then on; false when there is nothing to run, or
  * nothing yet. At most one round may be in flight. `now` stamps admissions. */
 bool sched_plan(struct sched *s, struct round *round, uint64_t now);

@@ -30,8 +30,10 @@ struct round_part {
     int32_t rows[MODEL_ROLES]; /* of that model after the round's chunk; 0: no such chunk */
     bool decodes;
     int32_t k;
-    const struct drafter *drafter; /* NULL: none has anything to propose */
+    const struct drafter *drafter; /* NULL: none drafts */
     int32_t match;                 /* see drafter.h */
+    bool probe;                    /* see draft_len.h; also why */
+    enum draft_why why;
 };
 
 struct seq {
@@ -48,12 +50,13 @@ struct seq {
     uint32_t round;              /* rounds taken part in: the next round's number */
 
     int32_t slot;               /* -1 unless RUNNING */
+    uint64_t stay;              /* names this stay in a slot to kv_draft_claim */
     struct round_part parts[2]; /* by parity of the round: planned, in flight, or just retired */
     int32_t target_len, draft_len;
     int32_t *blocks; /* (blocks_cap) */
     int32_t n_blocks, blocks_cap;
     int32_t n_blocks_sent; /* of these, known to the device */
-    bool draft_kv;         /* while RUNNING: keeps the draft model's KV up to date */
+    bool draft_kv;         /* while RUNNING: a draft model may draft, its context is long enough */
     bool slot_is_new;      /* slot_set is due before the next round, with the rows found cached: */
     int32_t cached_target_len, cached_draft_len;
     bool bos_added;   /* tokens[0] is a BOS that the prompt's text does not spell */
@@ -76,8 +79,11 @@ struct seq {
     struct prediction *prediction; /* of its answer: a reference, or NULL */
     struct lookup_pool *pool;      /* where its output goes (--lookup-shared): likewise */
     struct acceptance acceptance;
-    bool used[DRAFT_TYPES]; /* drafters whose tokens were verified */
-    const char *no_draft;   /* why there are no drafters; static string or NULL */
+    struct draft_state draft_state;
+    struct text_marks marks;
+    bool used[DRAFT_TYPES];           /* drafters whose tokens were verified */
+    enum draft_why no_draft;          /* why there are no drafters */
+    uint32_t not_drafted[DRAFT_WHYS]; /* rounds with K = 0, by reason */
 
     struct constraint *constraint; /* what the text must be, or NULL */
 

@@ -33,6 +33,11 @@ void stats_publish(struct engine *e)
     e->stats.cache_queries = e->sched.cache_queries;
     e->stats.cache_hits = e->sched.cache_hits;
     e->stats.preemptions = e->sched.preemptions;
+    const struct draft_budget *b = &e->drafts->budget;
+    e->stats.draft_spent_s = b->spent_ns / 1e9;
+    e->stats.draft_earned_s = b->earned_ns / 1e9;
+    e->stats.draft_regret_s = b->regret_ns / 1e9;
+    e->stats.busy_s = b->busy_ns / 1e9;
     if (pthread_mutex_trylock(&e->lock) != 0)
         return;
     e->published = e->stats;

@@ -21,7 +21,7 @@ static void cost_key(const struct engine *e, char *out, size_t cap)
         draft = draft * 257 + s->self_layers[i] + 1;
     for (int32_t i = 0; e->draft_vocab.base && i < mask_words(e->draft_vocab.n_vocab); i++)
         draft = (draft ^ e->draft_vocab.base[i]) * 1099511628211u;
-    snprintf(out, cap, "v2 %s %s t%d model %016llx draft %016llx w%d,%d kv%d slots %d k %d%s",
+    snprintf(out, cap, "v3 %s %s t%d model %016llx draft %016llx w%d,%d kv%d slots %d k %d%s",
              e->ops->name, e->device_info.name, s->threads,
              (unsigned long long)e->target_file->fingerprint, (unsigned long long)draft,
              (int)s->weights[MODEL_TARGET], (int)s->weights[MODEL_DRAFT], (int)s->kv, s->n_slots,
@@ -55,8 +55,14 @@ struct warmup {
     int32_t *blocks; /* (n_seqs * per_seq) */
     int32_t limit;   /* tokens of a sequence */
     /* The least so far, by rows and by sequences; 0: not measured. */
-    double verify_ns[ROWS_MAX + 1], draft_ns[SPECD_SLOTS_MAX + 1];
+    double verify_ns[ROWS_MAX + 1], step_ns[SPECD_SLOTS_MAX + 1], fill_ns[PROMPT_LEN];
+    double sample_ns; /* the same of a row */
 };
+
+static double lesser(double before, uint64_t ns)
+{
+    return before > 0 ? fmin(before, (double)ns) : (double)ns;
+}
 
 /* Sequences that memory allows, up to one per slot. */
 static void take_blocks(struct warmup *w)
@@ -110,6 +116,7 @@ static int round_sync(struct engine *e)
     return rc < 0 ? rc : e->ops->collect(e->dev, &e->result);
 }
 
+/* Every other prompt in small pieces: two points of what rows of the draft model cost. */
 static int prefill_all(struct warmup *w)
 {
     struct engine *e = w->e;
@@ -117,8 +124,9 @@ static int prefill_all(struct warmup *w)
     for (int32_t s = 0; s < w->n_seqs; s++) {
         int rc = set_slot(w, s, false);
         e->round = (struct round){.synthetic_acceptance = -1.0f};
-        for (int32_t done = 0; done < n && rc == 0; done += e->setup.max_rows) {
-            int32_t rows = MIN(n - done, e->setup.max_rows);
+        int32_t piece = MIN(s % 2 ? PROMPT_LEN / 4 : n, e->setup.max_rows);
+        for (int32_t done = 0, rows; done < n && rc == 0; done += rows) {
+            rows = MIN(n - done, piece);
             e->round.n_chunks = 0;
             e->round.chunks[e->round.n_chunks++] =
                 (struct round_chunk){s, MODEL_TARGET, done, rows, false};
@@ -126,6 +134,10 @@ static int prefill_all(struct warmup *w)
                 e->round.chunks[e->round.n_chunks++] =
                     (struct round_chunk){s, MODEL_DRAFT, done, rows, false};
             rc = round_sync(e);
+            if (rc == 0 && e->sched.draft_ctx > 0) {
+                w->fill_ns[rows] = lesser(w->fill_ns[rows], e->result.draft_prompt_ns);
+                pass_cost_set(&e->drafts->cost, PASS_FILL, rows, w->fill_ns[rows]);
+            }
         }
         if (rc != 0)
             return rc;
@@ -150,11 +162,6 @@ static int run(struct warmup *w, int32_t n_seqs, int32_t k, enum draft_source so
     return round_sync(e);
 }
 
-static double lesser(double before, uint64_t ns)
-{
-    return before > 0 ? fmin(before, (double)ns) : (double)ns;
-}
-
 static int measure_verify(struct warmup *w, int32_t n_seqs, int32_t k)
 {
     double *ns = &w->verify_ns[n_seqs * (k + 1)];
@@ -162,18 +169,20 @@ static int measure_verify(struct warmup *w, int32_t n_seqs, int32_t k)
     if (rc != 0)
         return rc;
     *ns = lesser(*ns, w->e->result.verify_ns);
-    pass_cost_set_verify(w->e->cost, n_seqs * (k + 1), *ns);
+    pass_cost_set(&w->e->drafts->cost, PASS_VERIFY, n_seqs * (k + 1), *ns);
+    w->sample_ns = lesser(w->sample_ns, w->e->result.sample_ns / (uint64_t)(n_seqs * (k + 1)));
+    w->e->drafts->cost.sample_ns = w->sample_ns;
     return 0;
 }
 
 static int measure_draft(struct warmup *w, int32_t n_seqs)
 {
-    double *ns = &w->draft_ns[n_seqs];
+    double *ns = &w->step_ns[n_seqs];
     int rc = run(w, n_seqs, 1, DRAFT_FROM_MODEL);
     if (rc != 0)
         return rc;
     *ns = lesser(*ns, w->e->result.draft_ns);
-    pass_cost_set_draft(w->e->cost, n_seqs, *ns);
+    pass_cost_set(&w->e->drafts->cost, PASS_STEP, n_seqs, *ns);
     return 0;
 }
 
@@ -203,11 +212,12 @@ static int measure_all(struct warmup *w)
 
 int warmup_measure(struct engine *e, char *err, size_t errlen)
 {
+    struct pass_cost *cost = &e->drafts->cost;
     char key[512], path[600];
     cost_key(e, key, sizeof key);
     bool cached = cost_path(key, path, sizeof path);
-    pass_cost_init(e->cost);
-    if (cached && pass_cost_load(e->cost, path, key) == 0) {
+    pass_cost_init(cost);
+    if (cached && pass_cost_load(cost, path, key) == 0) {
         log_info("pass times: from %s", path);
         return 0;
     }
@@ -218,10 +228,21 @@ int warmup_measure(struct engine *e, char *err, size_t errlen)
     free(w.blocks);
     if (rc != 0)
         return fail(rc, err, errlen, "the device failed while warming up");
-    log_info("pass times: 1 row %.2f ms, 5 rows %.2f ms, draft step %.2f ms",
-             pass_cost_verify(e->cost, 1) / 1e6, pass_cost_verify(e->cost, 5) / 1e6,
-             pass_cost_draft(e->cost, 1) / 1e6);
-    if (cached && pass_cost_save(e->cost, path, key) != 0)
+    log_info("pass times: 1 row %.2f ms, 5 rows %.2f ms, draft step %.2f ms, 32 draft rows %.2f ms",
+             pass_cost_at(cost, PASS_VERIFY, 1) / 1e6, pass_cost_at(cost, PASS_VERIFY, 5) / 1e6,
+             pass_cost_at(cost, PASS_STEP, 1) / 1e6, pass_cost_at(cost, PASS_FILL, 32) / 1e6);
+    if (cached && pass_cost_save(cost, path, key) != 0)
         log_debug("pass times could not be kept in %s", path);
     return 0;
+}
+
+#define ROUNDS_TO_KEEP 200 /* fewer have taught too little */
+
+void warmup_keep(const struct engine *e)
+{
+    char key[512], path[600];
+    cost_key(e, key, sizeof key);
+    if (e->stats.rounds >= ROUNDS_TO_KEEP && cost_path(key, path, sizeof path) &&
+        pass_cost_save(&e->drafts->cost, path, key) != 0)
+        log_debug("pass times could not be kept in %s", path);
 }

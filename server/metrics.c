@@ -115,6 +115,31 @@ static void gauges(const struct writer *w, const struct engine_stats *s,
            "Mean number of tokens drafted in rounds that drafted, since the start.");
 }
 
+/* What drafting cost and gave, and why it did not take place. */
+static void drafting(const struct writer *w, const struct engine_stats *s)
+{
+    const struct {
+        const char *name;
+        double v;
+        const char *help;
+    } seconds[] = {
+        {"spec_busy_seconds_total", s->busy_s, "Time of rounds in which requests decoded."},
+        {"spec_spent_seconds_total", s->draft_spent_s,
+         "Time that drafting, probes and rows of the draft model added to rounds."},
+        {"spec_earned_seconds_total", s->draft_earned_s, "Time that accepted tokens saved."},
+        {"spec_regret_seconds_total", s->draft_regret_s,
+         "Spent beyond what was earned, over stretches of rounds that lost."},
+    };
+    struct labelled reasons[DRAFT_WHYS - 1];
+    for (size_t i = 0; i < COUNT_OF(seconds); i++)
+        metric(w, SPECD_ONLY, seconds[i].name, "counter", seconds[i].v, seconds[i].help);
+    for (int why = DRAFT_WHY_NONE + 1; why < DRAFT_WHYS; why++)
+        reasons[why - 1] =
+            (struct labelled){draft_why_name((enum draft_why)why), (double)s->not_drafted[why]};
+    labelled_counter(w, SPECD_ONLY, "spec_not_drafted_total", "reason", reasons, COUNT_OF(reasons),
+                     "A request's rounds without a draft, by reason.");
+}
+
 static void counters(const struct writer *w, const struct engine_stats *s)
 {
     const struct labelled finished[] = {{"stop", (double)s->finished_stop},
@@ -158,6 +183,7 @@ static void counters(const struct writer *w, const struct engine_stats *s)
     labelled_counter(w, SPECD_ONLY, "round_seconds_total", "part", parts, COUNT_OF(parts),
                      "Time spent in rounds, by part.");
     per_position(w, s);
+    drafting(w, s);
 }
 
 enum MHD_Result api_metrics(struct exchange *ex)

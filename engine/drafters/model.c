@@ -10,11 +10,11 @@
 const struct drafter model_drafter = {
     .type = DRAFT_MODEL,
     .source = DRAFT_FROM_MODEL,
-    .prior = {0.7},
+    .prior = {0.8},
 };
 
 const struct drafter self_drafter = {
     .type = DRAFT_SELF,
     .source = DRAFT_FROM_MODEL,
-    .prior = {0.7},
+    .prior = {0.8},
 };

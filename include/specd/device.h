@@ -237,7 +237,8 @@ struct round_result {
     struct score_result scores[SPECD_SCORE_ROWS];
     int32_t n_scores;
     uint64_t prompt_ns, draft_ns, verify_ns, sample_ns; /* draw and accept are `sample` */
-    uint64_t idle_ns; /* the device did nothing between the round before and this one */
+    uint64_t draft_prompt_ns; /* of prompt_ns, what the draft model's rows took */
+    uint64_t idle_ns;         /* the device did nothing between the round before and this one */
 };
 
 /* ---- taps: the target's hidden states -------------------------------------------------------- */

@@ -9,6 +9,7 @@
 #define SPECD_ENGINE_H
 
 #include "specd/device.h"
+#include "specd/draft_why.h"
 #include "specd/request.h"
 
 struct engine;
@@ -43,7 +44,7 @@ struct engine_config {
     bool reproducible, eager;                 /* see device_setup */
     int draft_max, draft_max_host, draft_min; /* bounds on K: of models, of others, of all */
     int draft_fixed;                          /* -1: adapt */
-    int32_t draft_vocab;                      /* ids that a draft model drafts, or one of DRAFT_VOCAB_ */
+    int32_t draft_vocab; /* ids that a draft model drafts, or one of DRAFT_VOCAB_ */
     enum verify_mode default_mode;
     uint64_t kv_bytes; /* 0: choose */
     int max_queue;
@@ -86,6 +87,10 @@ struct engine_stats {
     uint64_t preemptions, rounds, drafts, draft_tokens, accepted_tokens;
     uint64_t accepted_by_pos[SPECD_K_MAX];
     uint64_t residual_fallbacks, disconnects;
+    uint64_t not_drafted[DRAFT_WHYS]; /* a request's rounds with K = 0, by reason */
+    /* What drafting took beyond plain rounds, what its accepted tokens saved, and what it lost
+     * where it lost (engine/draft_budget.h); of all that rounds took. Seconds. */
+    double draft_spent_s, draft_earned_s, draft_regret_s, busy_s;
     uint64_t prompt_ns, draft_ns, verify_ns, sample_ns, host_ns;
     struct engine_histogram ttft, itl, e2e, queue;
 };

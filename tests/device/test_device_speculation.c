@@ -333,6 +333,55 @@ static void test_perfect_draft(void **state)
     check_perfect(f, &twin);
 }
 
+/* Rows of the draft model that were left out, and computed later in any pieces, are the rows of a
+ * draft that never lagged: each round accepts the same tokens, by the same chances, bit for bit. */
+static void test_rows_made_later(void **state)
+{
+    const struct model_pair *f = *state;
+    struct device_setup setup = setup_of(f, true, NULL, 0);
+    struct sample_params params = coupled();
+    struct rig *r = rig_new(&setup, 11);
+    struct stream s = {.len = PROMPT};
+    int32_t k = MIN(3, SPECD_K_MAX), n_blocks = r->n_free, accepted = 0;
+    uint64_t random = 4;
+    memcpy(s.tokens, f->prompts[0], sizeof f->prompts[0]);
+    rig_slot(r, 0, &params, s.tokens, s.len, LIMIT);
+    rig_prefill(r, 0, MODEL_TARGET, 0, s.len - 1, 8);
+    rig_prefill(r, 0, MODEL_DRAFT, 0, s.len - 1, 8);
+    while (s.len < LIMIT - 1) {
+        rig_clear(r);
+        rig_seq(r, 0, k);
+        rig_run(r);
+        struct seq_result never = r->result.seqs[0];
+
+        r->n_free = n_blocks / 2; /* slot 1, again and again: the same text without draft rows */
+        rig_slot(r, 1, &params, s.tokens, s.len, LIMIT);
+        rig_prefill(r, 1, MODEL_TARGET, 0, s.len - 1, 8);
+        int32_t there = (int32_t)(random_next(&random) % (uint64_t)s.len);
+        rig_prefill(r, 1, MODEL_DRAFT, 0, there, 1 + (int32_t)(random_next(&random) % 9));
+        if (s.len - there > SPECD_DRAFT_LAG_MAX)
+            rig_prefill(r, 1, MODEL_DRAFT, there, s.len - 1,
+                        1 + (int32_t)(random_next(&random) % 9));
+        rig_clear(r);
+        rig_seq(r, 1, k);
+        rig_run(r);
+        const struct seq_result *later = &r->result.seqs[0];
+        assert_int_equal(later->n_drafted, never.n_drafted);
+        assert_int_equal(later->n_accepted, never.n_accepted);
+        int32_t shown = MIN(never.n_accepted + 1, never.n_drafted);
+        assert_memory_equal(later->overlap, never.overlap, (size_t)shown * sizeof(float));
+        assert_memory_equal(later->tokens, never.tokens, (size_t)never.n_tokens * sizeof(int32_t));
+
+        memcpy(s.tokens + s.len, never.tokens, (size_t)never.n_tokens * sizeof(int32_t));
+        s.len = never.len;
+        accepted += never.n_accepted;
+        if (never.flags & SEQ_END)
+            break;
+    }
+    assert_true(accepted > 5);
+    rig_free(r);
+}
+
 static int setup(void **state)
 {
     *state = pair_new();
@@ -351,7 +400,7 @@ int main(void)
         cmocka_unit_test(test_self_draft),       cmocka_unit_test(test_draft_model),
         cmocka_unit_test(test_masked_positions), cmocka_unit_test(test_penalties),
         cmocka_unit_test(test_presence),         cmocka_unit_test(test_perfect_draft),
-        cmocka_unit_test(test_draft_ids),
+        cmocka_unit_test(test_rows_made_later),  cmocka_unit_test(test_draft_ids),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -60,7 +60,7 @@ struct device {
 
     /* the device's thread */
     struct {
-        int32_t len, limit;
+        int32_t len, limit, n_prompt;
         bool ended;
     } slots[SPECD_SLOTS_MAX];
     uint64_t last_end_ns;
@@ -68,7 +68,7 @@ struct device {
 
 static int depth = 2;
 static uint64_t memory_total, memory_free;
-static atomic_int n_rounds, n_overlapped, n_dropped, n_collected;
+static atomic_int n_rounds, n_overlapped, n_dropped, n_collected, n_filled, n_early;
 static atomic_int fault, fault_at; /* enum deferred_fault; in rounds collected */
 
 void deferred_depth(int rounds_in_flight)
@@ -97,7 +97,8 @@ static bool faulty(enum deferred_fault what)
 struct deferred_counts deferred_counts(void)
 {
     return (struct deferred_counts){atomic_load(&n_rounds), atomic_load(&n_overlapped),
-                                    atomic_load(&n_dropped)};
+                                    atomic_load(&n_dropped), atomic_load(&n_filled),
+                                    atomic_load(&n_early)};
 }
 
 static _Noreturn void judge_fails(const char *what, int32_t slot, int32_t block)
@@ -184,6 +185,7 @@ static void apply(struct device *d, const struct change *c)
         rc = cpu_device_ops.slot_set(d->inner, c->slot, c->config);
         d->slots[c->slot].len = c->config->n_tokens;
         d->slots[c->slot].limit = c->config->limit;
+        d->slots[c->slot].n_prompt = c->config->n_prompt;
         d->slots[c->slot].ended = false;
     } else {
         rc = cpu_device_ops.slot_blocks(d->inner, c->slot, c->first, c->n, c->ids);
@@ -222,12 +224,26 @@ static void take_result(struct device *d, struct work *w, const struct round_res
             s->own = keep_logprobs(w, s->own, s->n_tokens);
             s->top = keep_logprobs(w, s->top, s->n_tokens * SPECD_LOGPROBS_MAX);
         }
+        d->slots[s->slot].len = s->len;
         d->slots[s->slot].ended = s->flags & SEQ_END || s->len >= d->slots[s->slot].limit;
     }
     for (int32_t i = 0; i < out->n_scores; i++) {
         struct score_result *s = &out->scores[i];
         s->own = keep_logprobs(w, s->own, s->n);
         s->top = keep_logprobs(w, s->top, s->n * SPECD_LOGPROBS_MAX);
+    }
+}
+
+static void count_draft_work(const struct device *d, const struct round *r)
+{
+    for (int32_t i = 0; i < r->n_chunks + r->n_seqs; i++) {
+        bool chunk = i < r->n_chunks;
+        const struct round_seq *q = chunk ? NULL : &r->seqs[i - r->n_chunks];
+        int32_t slot = chunk ? r->chunks[i].slot : q->slot;
+        if (chunk ? r->chunks[i].role != MODEL_DRAFT : q->source != DRAFT_FROM_MODEL || q->k == 0)
+            continue;
+        atomic_fetch_add(&n_filled, 1);
+        atomic_fetch_add(&n_early, d->slots[slot].len == d->slots[slot].n_prompt);
     }
 }
 
@@ -240,6 +256,7 @@ static void play(struct device *d, struct work *w)
     for (const struct change *c = w->changes; c; c = c->next)
         apply(d, c);
     drop_ended(d, &w->round, &played, place);
+    count_draft_work(d, &played);
     pthread_mutex_lock(&d->lock);
     d->inner_done = false;
     pthread_mutex_unlock(&d->lock);
@@ -307,16 +324,60 @@ static bool writes(const struct device *d, const struct work *w, int32_t other, 
     bool yes = false;
     for (int32_t i = 0; i < w->round.n_chunks; i++) {
         const struct round_chunk *c = &w->round.chunks[i];
-        yes |= c->slot != other && lies_in(w, c->slot, c->start, block);
+        yes |= c->slot != other && c->role == MODEL_TARGET && lies_in(w, c->slot, c->start, block);
     }
     for (int32_t i = 0; i < w->round.n_seqs; i++) {
         const struct round_seq *q = &w->round.seqs[i];
-        const int32_t *rows = d->rows[q->slot];
-        bool drafts = q->source == DRAFT_FROM_MODEL && q->k > 0;
-        int32_t first = drafts ? MIN(rows[MODEL_TARGET], rows[MODEL_DRAFT]) : rows[MODEL_TARGET];
-        yes |= q->slot != other && lies_in(w, q->slot, first, block);
+        yes |= q->slot != other && lies_in(w, q->slot, d->rows[q->slot][MODEL_TARGET], block);
     }
     return yes;
+}
+
+/* Blocks of a slot's table that the round writes draft rows into: *first..*end, as far as is known;
+ * steps go on to the table's end. */
+static void draft_blocks(const struct device *d, const struct work *w, int32_t slot, int32_t *first,
+                         int32_t *end)
+{
+    *first = *end = 0;
+    for (int32_t i = 0; i < w->round.n_chunks; i++) {
+        const struct round_chunk *c = &w->round.chunks[i];
+        if (c->slot == slot && c->role == MODEL_DRAFT) {
+            *first = c->start / SPECD_BLOCK_TOKENS;
+            *end = (c->start + c->n - 1) / SPECD_BLOCK_TOKENS + 1;
+        }
+    }
+    for (int32_t i = 0; i < w->round.n_seqs; i++) {
+        const struct round_seq *q = &w->round.seqs[i];
+        if (q->slot != slot || q->source != DRAFT_FROM_MODEL || q->k == 0)
+            continue;
+        if (*end == 0)
+            *first = d->rows[slot][MODEL_DRAFT] / SPECD_BLOCK_TOKENS;
+        *end = w->tables[slot].n;
+    }
+}
+
+static void judge_draft_rows(const struct device *d, const struct work *w)
+{
+    for (int32_t slot = 0; slot < SPECD_SLOTS_MAX; slot++) {
+        int32_t first, end, other_first, other_end;
+        if (!w->tables[slot].ids)
+            continue;
+        draft_blocks(d, w, slot, &first, &end);
+        for (int i = 0; first < end && i <= d->n_in_flight; i++) {
+            const struct work *v = i < d->n_in_flight ? d->in_flight[i] : w;
+            for (int32_t other = 0; other < SPECD_SLOTS_MAX; other++) {
+                if (other == slot || !v->tables[other].ids)
+                    continue;
+                draft_blocks(d, v, other, &other_first, &other_end);
+                for (int32_t a = first; a < end; a++) {
+                    for (int32_t b = other_first; b < other_end; b++) {
+                        if (w->tables[slot].ids[a] == v->tables[other].ids[b])
+                            judge_fails("two slots write draft rows", slot, w->tables[slot].ids[a]);
+                    }
+                }
+            }
+        }
+    }
 }
 
 static void judge_block(const struct device *d, int32_t slot, int32_t block)
@@ -371,6 +432,8 @@ static int device_open(struct device **dev, int index, char *err, size_t errlen)
     atomic_store(&n_rounds, 0);
     atomic_store(&n_overlapped, 0);
     atomic_store(&n_dropped, 0);
+    atomic_store(&n_filled, 0);
+    atomic_store(&n_early, 0);
     *dev = d;
     return 0;
 }
@@ -494,6 +557,7 @@ static int device_begin(struct device *d, const struct round *round)
         note_table(d, w, round->seqs[i].slot);
     for (int32_t i = 0; i < round->n_chunks; i++)
         note_table(d, w, round->chunks[i].slot);
+    judge_draft_rows(d, w);
     d->recording = w;
     return 0;
 }

@@ -6,9 +6,9 @@
  * that have ended by then yield n_tokens 0. Results come in order.
  *
  * It is also a judge of deferred frees: a slot that a round in flight names must not be set anew,
- * and a block that such a round may write must not be given to another slot. Either ends the
- * process with a message. The judge is the engine's thread; a thread of the device's own feeds the
- * CPU device.
+ * a block whose target rows such a round may write must not be given to another slot, and no two
+ * slots may write draft rows into one block. Any of these ends the process with a message. The
+ * judge is the engine's thread; a thread of the device's own feeds the CPU device.
  */
 #ifndef SPECD_TEST_DEFERRED_DEVICE_H
 #define SPECD_TEST_DEFERRED_DEVICE_H
@@ -30,6 +30,8 @@ void deferred_break(enum deferred_fault fault, int after);
 struct deferred_counts {
     int rounds, overlapped; /* submitted; of these, while another was in flight */
     int dropped;            /* sequences that had ended when their round came */
+    int filled, early; /* chunks and first steps of the draft model; of these, before a slot's first
+                          token was out */
 };
 struct deferred_counts deferred_counts(void);
 

@@ -108,9 +108,9 @@ static struct deferred_counts counts_of(const enum drafter_type drafters[2], int
     engine_close(e);
     after = deferred_counts();
     assert_int_equal(got.n, ANSWER);
-    return (struct deferred_counts){after.rounds - before.rounds,
-                                    after.overlapped - before.overlapped,
-                                    after.dropped - before.dropped};
+    return (struct deferred_counts){.rounds = after.rounds - before.rounds,
+                                    .overlapped = after.overlapped - before.overlapped,
+                                    .dropped = after.dropped - before.dropped};
 }
 
 static void test_rounds_overlap(void **state)
@@ -331,6 +331,75 @@ static void test_cancel_takes_two_rounds(void **state)
     engine_close(e);
 }
 
+/* ---- rows of the draft model ----------------------------------------------------------------- */
+
+/* No client waits for the draft model: nothing of it runs for a request whose first token is not
+ * out, whatever K and however many rounds are in flight. */
+static void test_first_token_first(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct engine *e = start(1 + i % 2, i % 3 ? by_model : by_both, i % 3 ? 1 : 2);
+        int before = deferred_counts().filled, early = deferred_counts().early; /* warm-up's */
+        struct request *reqs[4];
+        struct tokens got;
+        for (uint32_t j = 0; j < COUNT_OF(reqs); j++) { /* the last has its prefix in the cache */
+            reqs[j] = prompt_request(j % 3, PROMPT, ANSWER, false);
+            reqs[j]->params.spec.fixed = i < 2 ? 3 : -1;
+            reqs[j]->params.spec.min = i < 2 ? -1 : 1;
+            request_submit(e, reqs[j]);
+            if (j == 2)
+                request_wait(reqs[2]);
+        }
+        for (size_t j = 0; j < COUNT_OF(reqs); j++) {
+            request_wait(reqs[j]);
+            request_tokens(reqs[j], &got);
+            assert_true(got.stats.n_drafted > 0);
+        }
+        assert_true(deferred_counts().filled > before);
+        assert_int_equal(deferred_counts().early, early);
+        engine_close(e);
+    }
+}
+
+/* Several requests find one prompt in the cache without the draft model's rows, which one of them
+ * computes for all, or several in turn. Each answers as when it is alone. */
+static void test_shared_rows(void **state)
+{
+    enum { N = 4 };
+    static struct tokens expected[N];
+    struct request *reqs[N];
+    struct tokens got;
+    (void)state;
+    for (int depth = 1; depth <= 2; depth++) {
+        for (int run = 0; run < 2 + 2 * MANY / 10; run++) {
+            struct engine *e = start(depth, by_model, 1);
+            struct request *first = prompt_request(7, PROMPT, 2, false);
+            first->params.spec.enabled = false;
+            generate(e, first, &got);
+            for (int j = 0; j < N; j++) {
+                reqs[j] = prompt_request(7, PROMPT, ANSWER, false);
+                reqs[j]->params.law.temperature = 1.0f;
+                reqs[j]->params.has_seed = true;
+                reqs[j]->params.seed = 100 + (uint64_t)j;
+                reqs[j]->params.spec.mode = j % 2 ? MODE_RATIO : MODE_BLOCK;
+                reqs[j]->params.spec.fixed = SPECD_K_MAX < 3 + j ? SPECD_K_MAX : 2 + j;
+                if (run == 0)
+                    generate(e, reqs[j], &expected[j]);
+                else
+                    request_submit(e, reqs[j]);
+            }
+            for (int j = 0; run > 0 && j < N; j++) {
+                request_wait(reqs[j]);
+                request_tokens(reqs[j], &got);
+                assert_same_tokens(&expected[j], &got, "shared rows");
+                assert_int_equal(expected[j].stats.n_drafted, got.stats.n_drafted);
+            }
+            engine_close(e);
+        }
+    }
+}
+
 /* ---- faults ---------------------------------------------------------------------------------- */
 
 static void fail_at(enum deferred_fault fault, int depth, int after)
@@ -388,6 +457,8 @@ int main(void)
         cmocka_unit_test(test_same_answers),
         cmocka_unit_test(test_cancel_takes_two_rounds),
         cmocka_unit_test(test_cancels_leave_nothing),
+        cmocka_unit_test(test_first_token_first),
+        cmocka_unit_test(test_shared_rows),
         cmocka_unit_test(test_faults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -37,8 +37,9 @@ static struct seq *make_seq(int32_t vocab, enum drafter_type drafter, uint64_t a
     q->limit = n + 1 + (int32_t)rnd((uint32_t)(CONTEXT - n));
     q->k_max = q->k_max_model = (int32_t)rnd(SPECD_K_MAX + 1);
     q->k_fixed = rnd(3) == 0 ? q->k_max : -1;
+    q->k_max_model = q->k_max;
     q->arrival = arrival;
-    acceptance_init(&q->acceptance, NULL);
+    acceptance_init(&q->acceptance, NULL, false);
     if (drafter != DRAFT_NONE)
         q->drafters[q->n_drafters++].drafter = drafter_of(drafter);
     q->about = (struct draft_text){.n_ctx = CONTEXT, .n_prompt = q->n_prompt};
@@ -57,12 +58,16 @@ struct fake_round {
     struct round round;
     uint64_t number;
     uint64_t owner[SLOTS]; /* arrival; 0: the round doesn't name the slot */
+    /* Rows that it writes: the target's from first_written on, the draft's in a range. */
     int32_t n_blocks[SLOTS], first_written[SLOTS], blocks[SLOTS][CONTEXT];
+    int32_t draft_from[SLOTS], draft_to[SLOTS];
 };
 
 static struct fake_slot slots[SLOTS];
 static struct fake_round rounds[2];
 static int n_rounds, most_rounds;
+static uint64_t n_into_index, n_model_drafts,
+    n_fills; /* draft rows into frozen blocks, and others */
 
 static void note_owner(struct fake_round *f, const struct sched *s, int32_t slot)
 {
@@ -76,15 +81,28 @@ static void note_owner(struct fake_round *f, const struct sched *s, int32_t slot
 /* Where the round's rows begin, as far as the slots know: rounds before it may yet move on. */
 static void note_rows(struct fake_round *f)
 {
+    for (int32_t i = 0; i < SLOTS; i++) {
+        f->first_written[i] = f->draft_from[i] = INT32_MAX;
+        f->draft_to[i] = 0;
+    }
+    for (int32_t i = 0; i < f->round.n_chunks; i++) {
+        const struct round_chunk *c = &f->round.chunks[i];
+        if (c->role == MODEL_TARGET) {
+            f->first_written[c->slot] = c->start;
+        } else {
+            f->draft_from[c->slot] = c->start;
+            f->draft_to[c->slot] = c->start + c->n;
+        }
+    }
     for (int32_t i = 0; i < f->round.n_seqs; i++) {
         const struct round_seq *rs = &f->round.seqs[i];
         const struct fake_slot *slot = &slots[rs->slot];
-        bool drafts = rs->source == DRAFT_FROM_MODEL && rs->k > 0;
-        f->first_written[rs->slot] = slot->rows[drafts ? MODEL_DRAFT : MODEL_TARGET];
+        f->first_written[rs->slot] = MIN(f->first_written[rs->slot], slot->rows[MODEL_TARGET]);
+        if (rs->source != DRAFT_FROM_MODEL || rs->k == 0)
+            continue;
+        f->draft_from[rs->slot] = MIN(f->draft_from[rs->slot], slot->rows[MODEL_DRAFT]);
+        f->draft_to[rs->slot] = slot->len - 1 + rs->k;
     }
-    for (int32_t i = 0; i < f->round.n_chunks; i++)
-        f->first_written[f->round.chunks[i].slot] =
-            MIN(f->first_written[f->round.chunks[i].slot], f->round.chunks[i].start);
 }
 
 /* What a round in flight may write into belongs to the sequence it was planned for. */
@@ -107,15 +125,43 @@ static void check_deferred(const struct sched *s)
     }
 }
 
-/* The round that runs next writes into no block of the prefix index. */
+/* Draft rows that f writes into the block at i of a slot's table: [*from, *to), none if empty. */
+static void draft_rows_in(const struct fake_round *f, int32_t slot, int32_t i, int32_t *from,
+                          int32_t *to)
+{
+    *from = MAX(f->draft_from[slot] - i * SPECD_BLOCK_TOKENS, 0);
+    *to = MIN(f->draft_to[slot] - i * SPECD_BLOCK_TOKENS, SPECD_BLOCK_TOKENS);
+}
+
+/* The round that runs next writes no target row into a block of the prefix index, and no draft row
+ * of a block that anybody may count on, or that another slot of a round in flight writes. */
 static void check_index(const struct sched *s)
 {
     const struct fake_round *f = &rounds[0];
     for (int32_t slot = 0; n_rounds > 0 && slot < SLOTS; slot++) {
         if (f->owner[slot] == 0 || slots[slot].ended)
             continue;
-        for (int32_t b = f->first_written[slot] / SPECD_BLOCK_TOKENS; b < f->n_blocks[slot]; b++)
-            assert_false(kv_is_indexed(s->kv, f->blocks[slot][b]));
+        for (int32_t i = 0; i < f->n_blocks[slot]; i++) {
+            int32_t block = f->blocks[slot][i], from, to;
+            if ((i + 1) * SPECD_BLOCK_TOKENS > f->first_written[slot])
+                assert_false(kv_is_indexed(s->kv, block));
+            draft_rows_in(f, slot, i, &from, &to);
+            if (from >= to)
+                continue;
+            assert_true(kv_draft_rows(s->kv, &block, 1, 0) <= from);
+            n_into_index += kv_is_indexed(s->kv, block);
+            for (int32_t j = 0; j < n_rounds; j++) {
+                for (int32_t other = 0; other < SLOTS; other++) {
+                    for (int32_t k = 0; k < rounds[j].n_blocks[other]; k++) {
+                        if (other == slot || rounds[j].owner[other] == 0 || slots[other].ended ||
+                            rounds[j].blocks[other][k] != block)
+                            continue;
+                        draft_rows_in(&rounds[j], other, k, &from, &to);
+                        assert_true(from >= to);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -123,8 +169,6 @@ static void submit_round(struct sched *s, const struct round *r)
 {
     struct fake_round *f = &rounds[n_rounds++];
     *f = (struct fake_round){.round = *r, .number = s->flight.submitted};
-    for (int i = 0; i < SLOTS; i++)
-        f->first_written[i] = INT32_MAX;
     most_rounds = MAX(most_rounds, n_rounds);
     int32_t rows[MODEL_ROLES] = {0};
     for (int32_t i = 0; i < r->n_seqs; i++)
@@ -157,6 +201,7 @@ static void play_chunk(const struct fake_round *f, const struct round_chunk *c)
     struct fake_slot *slot = &slots[c->slot];
     int32_t *rows = &slot->rows[c->role];
     assert_int_equal(c->start, *rows);
+    n_fills += c->role == MODEL_DRAFT;
     assert_true(c->n > 0 && c->start + c->n <= slot->len - 1);
     assert_true(c->start + c->n <= f->n_blocks[c->slot] * SPECD_BLOCK_TOKENS);
     *rows += c->n;
@@ -168,10 +213,11 @@ static void check_fixed_k(const struct sched *s, const struct round_seq *rs, int
     const struct fake_slot *slot = &slots[rs->slot];
     const struct seq *q = s->slots[rs->slot];
     if (!q || q->k_fixed < 0 || rs->source != DRAFT_FROM_MODEL || q->n_drafters == 0 ||
-        slot->len - slot->rows[MODEL_DRAFT] > SPECD_DRAFT_LAG_MAX)
+        (k > 0 && slot->len - slot->rows[MODEL_DRAFT] > SPECD_DRAFT_LAG_MAX))
         return;
     int32_t room = MIN(MIN(q->k_fixed, slot->limit - slot->len - 1), s->draft_ctx - slot->len);
-    assert_int_equal(k, q->draft_kv ? MAX(room, 0) : 0);
+    bool first = slot->len == q->n_prompt;
+    assert_int_equal(k, q->draft_kv && !first ? MAX(room, 0) : 0);
 }
 
 /* Draws what the round commits for one slot and advances it. */
@@ -190,6 +236,7 @@ static void play_seq(const struct sched *s, const struct fake_round *f, const st
     assert_true(!by_model || slot->len - slot->rows[MODEL_DRAFT] <= SPECD_DRAFT_LAG_MAX);
     assert_true(!by_model || slot->len + k <= s->draft_ctx);
     check_fixed_k(s, rs, k);
+    n_model_drafts += by_model;
     out->n_accepted = (int32_t)rnd((uint32_t)k + 1);
     out->n_tokens = out->n_accepted + 1;
     for (int32_t i = 0; i < out->n_tokens; i++)
@@ -215,7 +262,7 @@ static int commit_result(struct sched *s, uint64_t number, const struct seq_resu
     seq_append(q, r->tokens, r->n_tokens);
     q->target_len = r->rows[MODEL_TARGET];
     q->draft_len = r->rows[MODEL_DRAFT];
-    sched_commit(s, q, !q->draft_kv);
+    sched_commit(s, q);
     if (r->flags & SEQ_END || rnd(40) == 0) {
         sched_remove(s, q);
         seq_free(q);
@@ -274,14 +321,15 @@ static void simulate(uint64_t seed, int depth)
     int32_t vocab = 2 + (int32_t)rnd(6);
     int32_t pool = blocks_for(CONTEXT) + (int32_t)rnd(12);
     struct kv *kv = kv_create(pool);
-    struct pass_cost cost;
+    static struct draft_len drafts;
     struct sched s;
     static struct round round;
-    pass_cost_init(&cost);
-    pass_cost_set_verify(&cost, 1, 1e6);
-    pass_cost_set_verify(&cost, 8, 1.5e6);
-    pass_cost_set_draft(&cost, 1, 1e5);
-    sched_init(&s, kv, &cost);
+    drafts = (struct draft_len){0};
+    pass_cost_set(&drafts.cost, PASS_VERIFY, 1, 1e6);
+    pass_cost_set(&drafts.cost, PASS_VERIFY, 8, 1.5e6);
+    pass_cost_set(&drafts.cost, PASS_STEP, 1, 1e5);
+    pass_cost_set(&drafts.cost, PASS_FILL, 1, 1e4);
+    sched_init(&s, kv, &drafts);
     s.n_slots = 1 + (int32_t)rnd(SLOTS);
     s.max_rows = 1 + (int32_t)rnd(40);
     s.mixed_rows = 1 + (int32_t)rnd((uint32_t)s.max_rows);
@@ -327,9 +375,11 @@ static void test_random_days(void **state)
 static void test_two_in_flight(void **state)
 {
     (void)state;
+    n_into_index = n_model_drafts = n_fills = 0;
     for (uint64_t seed = 1; seed <= 600; seed++)
         simulate(seed, 2);
     assert_int_equal(most_rounds, 2);
+    assert_true(n_into_index > 100 && n_model_drafts > 1000 && n_fills > 1000);
 }
 
 int main(void)

@@ -1,0 +1,112 @@
+#include "acceptance.h"
+
+#include "specd/util.h"
+
+#include <string.h>
+
+/* Weight of an observation, with each later one in its bucket: of one request's, of all requests'.
+ */
+#define DECAY 0.95f
+#define SHARED_DECAY 0.99f
+/* Observations that a starting estimate is worth: the prior to a request, the prior to what all
+ * requests showed, and that to a request, at most. */
+#define PRIOR_WEIGHT 2.0
+#define SHARED_PRIOR_WEIGHT 4.0
+#define SHARED_WEIGHT_MAX 6.0
+
+/* ---- kinds of text --------------------------------------------------------------------------- */
+
+#define MARKS_WINDOW 300.0f /* bytes */
+#define MARKS_FEW 40.0f     /* bytes that say nothing yet */
+#define MARKS_CODE 0.10f    /* share of marks above which a text is no prose */
+
+/* A blank counts after a blank or a line's end: indentation, columns. */
+static bool is_mark(char c, char before)
+{
+    if (c == ' ' || c == '\t')
+        return before == ' ' || before == '\t' || before == '\n';
+    return c != '\0' && strchr("{}[]()<>=;_\"#/\\|&*+$@", c);
+}
+
+void text_marks_add(struct text_marks *t, const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        t->bytes += 1 - t->bytes / MARKS_WINDOW;
+        t->marks += (float)is_mark(text[i], t->last) - t->marks / MARKS_WINDOW;
+        t->last = text[i];
+    }
+}
+
+enum text_kind text_marks_kind(const struct text_marks *t)
+{
+    if (t->bytes < MARKS_FEW)
+        return TEXT_NEW;
+    return t->marks > MARKS_CODE * t->bytes ? TEXT_CODE : TEXT_PROSE;
+}
+
+/* ---- evidence -------------------------------------------------------------------------------- */
+
+static int bucket_of(const struct drafter *drafter, int32_t match, int32_t position)
+{
+    int32_t x = drafter->by_match ? MAX(match, 2) + position - 2 : position;
+    return x <= 2 ? x - 1 : x <= 4 ? 2 : x <= 8 ? 3 : x <= 16 ? 4 : 5;
+}
+
+void acceptance_init(struct acceptance *a, struct acceptance_shared *shared, bool drawn)
+{
+    *a = (struct acceptance){.shared = shared, .drawn = drawn};
+}
+
+static struct acceptance_evidence *shared_of(const struct acceptance *a)
+{
+    return a->shared ? &a->shared->of[a->drawn][a->kind] : NULL;
+}
+
+static void evidence_add(struct acceptance_evidence *e, enum drafter_type d, int bucket, float x,
+                         float decay)
+{
+    e->sum[d][bucket] = e->sum[d][bucket] * decay + x;
+    e->weight[d][bucket] = e->weight[d][bucket] * decay + 1.0f;
+}
+
+void acceptance_observe(struct acceptance *a, const struct drafter *drafter, int32_t match,
+                        const float *overlap, int32_t n)
+{
+    struct acceptance_evidence *shared = shared_of(a);
+    ASSERT(n >= 0 && n <= SPECD_K_MAX);
+    for (int32_t i = 0; i < n; i++) {
+        int b = bucket_of(drafter, match, i + 1);
+        float x = overlap[i] > 0 ? MIN(overlap[i], 1.0f) : 0.0f; /* NaN counts as rejected */
+        evidence_add(&a->own, drafter->type, b, x, DECAY);
+        if (shared) {
+            evidence_add(shared, drafter->type, b, x, SHARED_DECAY);
+            evidence_add(&a->shared->all, drafter->type, b, x, SHARED_DECAY);
+        }
+    }
+}
+
+/* A mean of what was seen and a starting estimate, which counts as `weight` observations. */
+static double mean_with(const struct acceptance_evidence *e, enum drafter_type d, int bucket,
+                        double start, double weight)
+{
+    return (e->sum[d][bucket] + weight * start) / (e->weight[d][bucket] + weight);
+}
+
+void acceptance_estimate(const struct acceptance *a, const struct drafter *drafter, int32_t match,
+                         double *out, int32_t n)
+{
+    const struct acceptance_evidence *shared = shared_of(a);
+    enum drafter_type d = drafter->type;
+    double buckets[ACCEPTANCE_BUCKETS], before = 0;
+    for (int b = 0; b < ACCEPTANCE_BUCKETS; b++) {
+        double start = MAX(drafter->prior[b], before), weight = PRIOR_WEIGHT;
+        if (shared) {
+            start = mean_with(&a->shared->all, d, b, start, SHARED_PRIOR_WEIGHT);
+            start = mean_with(shared, d, b, start, SHARED_PRIOR_WEIGHT);
+            weight += MIN((double)a->shared->all.weight[d][b], SHARED_WEIGHT_MAX);
+        }
+        before = buckets[b] = mean_with(&a->own, d, b, start, weight);
+    }
+    for (int32_t k = 0; k < n; k++)
+        out[k] = buckets[bucket_of(drafter, match, k + 1)];
+}
