@@ -2,12 +2,12 @@
  * bench-acceptance - tokens per round of the modes of verification, by K and temperature.
  *
  *   bench-acceptance -m MODEL -d DRAFT|self:LAYERS [-n NAME] [-p PROMPTS] [-T 0.3,0.7,1,1.5]
- *                    [-K 1,2,4,8] [-t TOKENS] [-r REQUESTS] [-j THREADS]
+ *                    [-K 1,2,4,8] [-t TOKENS] [-r REQUESTS] [-j THREADS] [-V auto|N|all]
  *
  * Runs the engine in this process: for each temperature, K and mode, REQUESTS requests that share
  * TOKENS tokens, with the seeds 0, 1, ... and K fixed. PROMPTS has one chat prompt in each
  * paragraph; without it a prompt is 16 random tokens. Only rounds of the full K count: a request's
- * last ones are clamped by its limit.
+ * last ones are clamped by its limit. -V: the draft's vocabulary, as specd's --draft-vocab.
  *
  * Tokens per round are 1 + accepted / rounds; the standard error takes each request as one
  * observation of a ratio, since rounds of one text are not independent. "first" is the share of
@@ -32,7 +32,7 @@ struct options {
     const char *model, *draft, *name, *prompts_path;
     double temperatures[LIST_MAX], ks[LIST_MAX];
     int n_temperatures, n_ks;
-    int tokens, requests, threads;
+    int tokens, requests, threads, draft_vocab;
 };
 
 struct bench {
@@ -94,6 +94,7 @@ static void engine_start(struct bench *b)
     engine_config_init(c);
     c->device = &cpu_device_ops;
     c->model_path = b->opt.model;
+    c->draft_vocab = b->opt.draft_vocab;
     c->n_drafters = 1;
     if (strncmp(b->opt.draft, "self:", 5) == 0) {
         c->drafters[0] = DRAFT_SELF;
@@ -335,7 +336,7 @@ static void options_parse(struct options *o, int argc, char **argv)
     *o = (struct options){.name = "pair", .tokens = 16384, .requests = 64};
     o->n_temperatures = list_parse("0.3,0.7,1,1.5", o->temperatures, 0, 2);
     o->n_ks = list_parse("1,2,4,8", o->ks, 1, SPECD_K_MAX);
-    while ((c = getopt(argc, argv, "m:d:n:p:T:K:t:r:j:")) != -1) {
+    while ((c = getopt(argc, argv, "m:d:n:p:T:K:t:r:j:V:")) != -1) {
         switch (c) {
         case 'm':
             o->model = optarg;
@@ -364,9 +365,15 @@ static void options_parse(struct options *o, int argc, char **argv)
         case 'j':
             o->threads = number(optarg, 1, 1024);
             break;
+        case 'V':
+            o->draft_vocab = strcmp(optarg, "auto") == 0  ? DRAFT_VOCAB_AUTO
+                             : strcmp(optarg, "all") == 0 ? DRAFT_VOCAB_ALL
+                                                          : number(optarg, 1, SPECD_VOCAB_MAX);
+            break;
         default:
             die("usage", "-m MODEL -d DRAFT|self:LAYERS [-n NAME] [-p PROMPTS] [-T LIST] "
-                         "[-K LIST] [-t TOKENS] [-r REQUESTS] [-j THREADS]");
+                         "[-K LIST] [-t TOKENS] [-r REQUESTS] [-j THREADS] "
+                         "[-V auto|N|all]");
         }
     }
     if (!o->model || !o->draft || optind < argc)

@@ -74,27 +74,57 @@ static const float *logits_warped(const struct law *l, int32_t first, int n, flo
 
 /* ---- building -------------------------------------------------------------------------------- */
 
-/* Sets max and top; false for a row that is no law. */
-static bool find_max(struct law *l)
-{
-    const struct law_kernels *k = law_kernels_pick();
-    float buf[LAW_CHUNK], max;
+struct maxima {
+    const struct law *l;
+    struct {
+        bool good;
+        float max;
+        int32_t top;
+    } parts[LAW_PARTS];
+};
 
-    l->max = -INFINITY;
-    for (int32_t first = 0; first < l->n_vocab; first += LAW_CHUNK) {
-        int n = MIN(LAW_CHUNK, l->n_vocab - first);
+static void max_part(void *arg, int part, int32_t first, int32_t end)
+{
+    struct maxima *m = arg;
+    const struct law *l = m->l;
+    const struct law_kernels *k = law_kernels_pick();
+    float buf[LAW_CHUNK], max, most = -INFINITY;
+    int32_t top = 0;
+
+    m->parts[part].good = false;
+    for (; first < end; first += LAW_CHUNK) {
+        int n = MIN(LAW_CHUNK, end - first);
 
         /* The raw row is judged: a warp may hide an infinity. */
         if (!k->max(l->logits + first, n, &max))
-            return false;
+            return;
         const float *z = logits_warped(l, first, n, buf);
         if (z == buf)
             k->max(z, n, &max);
-        if (max <= l->max)
+        if (max <= most)
             continue;
-        l->max = max;
-        for (l->top = first; z[l->top - first] != max;)
-            l->top++;
+        most = max;
+        for (top = first; z[top - first] != max;)
+            top++;
+    }
+    m->parts[part].good = true;
+    m->parts[part].max = most;
+    m->parts[part].top = top;
+}
+
+/* Sets max and top; false for a row that is no law. */
+static bool find_max(struct law *l)
+{
+    struct maxima m = {.l = l};
+
+    l->max = -INFINITY;
+    for (int i = 0, n = law_in_parts(l->context.threads, l->n_vocab, max_part, &m); i < n; i++) {
+        if (!m.parts[i].good)
+            return false;
+        if (m.parts[i].max > l->max) {
+            l->max = m.parts[i].max;
+            l->top = m.parts[i].top;
+        }
     }
     return l->max > -INFINITY;
 }
@@ -116,19 +146,35 @@ static bool weights_kept(const struct law *l, int32_t first, int n, float *w)
     return true;
 }
 
+struct sums {
+    const struct law *l;
+    float *row;
+    uint64_t parts[LAW_PARTS];
+};
+
+static void sum_part(void *arg, int part, int32_t first, int32_t end)
+{
+    struct sums *s = arg;
+    float buf[LAW_CHUNK];
+
+    s->parts[part] = 0;
+    for (; first < end; first += LAW_CHUNK) {
+        int n = MIN(LAW_CHUNK, end - first);
+        float *w = s->row ? s->row + first : buf;
+
+        if (weights_kept(s->l, first, n, w))
+            s->parts[part] += law_kernels_pick()->sum(w, n);
+    }
+}
+
 /* The sum of the kept weights of a row, which are stored in `row` unless it is NULL. */
 static uint64_t sum_kept(const struct law *l, float *row)
 {
-    float buf[LAW_CHUNK];
+    struct sums s = {.l = l, .row = row};
     uint64_t sum = 0;
 
-    for (int32_t first = 0; first < l->n_vocab; first += LAW_CHUNK) {
-        int n = MIN(LAW_CHUNK, l->n_vocab - first);
-        float *w = row ? row + first : buf;
-
-        if (weights_kept(l, first, n, w))
-            sum += law_kernels_pick()->sum(w, n);
-    }
+    for (int i = 0, n = law_in_parts(l->context.threads, l->n_vocab, sum_part, &s); i < n; i++)
+        sum += s.parts[i];
     return sum;
 }
 
@@ -153,13 +199,13 @@ static void cut_by_rank(struct law *l, uint64_t *scratch)
     if (p->top_k > 0 && p->top_k < l->n_vocab) {
         struct law_rank rank = {false, (uint64_t)p->top_k, (uint64_t)l->n_vocab};
 
-        cut_further(l, law_cut_at(w, l->n_vocab, rank, ids));
+        cut_further(l, law_cut_at(w, l->n_vocab, rank, ids, l->context.threads));
         left = l->sum;
     }
     if (p->top_p < 1.0f) {
         struct law_rank rank = {true, law_top_p_mass(p->top_p, left), all};
 
-        cut_further(l, law_cut_at(w, l->n_vocab, rank, ids));
+        cut_further(l, law_cut_at(w, l->n_vocab, rank, ids, l->context.threads));
     }
 }
 
@@ -229,21 +275,41 @@ double law_prob(const struct law *l, int32_t id)
 
 /* ---- draws ----------------------------------------------------------------------------------- */
 
-int32_t law_draw(const struct law *l, const struct noise *n)
+struct draw {
+    const struct law *l;
+    const struct noise *noise;
+    struct race parts[LAW_PARTS];
+};
+
+static void draw_part(void *arg, int part, int32_t first, int32_t end)
 {
+    struct draw *d = arg;
     struct race race = race_start();
     float w[LAW_CHUNK];
     double r[LAW_CHUNK];
 
+    for (; first < end; first += LAW_CHUNK) {
+        int n = MIN(LAW_CHUNK, end - first);
+
+        if (!weights_kept(d->l, first, n, w))
+            continue;
+        law_kernels_pick()->widen(w, n, r);
+        law_kernels_pick()->race(r, n, first, d->noise, &race);
+    }
+    d->parts[part] = race;
+}
+
+int32_t law_draw(const struct law *l, const struct noise *n)
+{
+    struct race race = race_start();
+    struct draw d = {.l = l, .noise = n};
+
     if (l->one_hot || l->bad)
         return l->top;
-    for (int32_t first = 0; first < l->n_vocab; first += LAW_CHUNK) {
-        int have = MIN(LAW_CHUNK, l->n_vocab - first);
-
-        if (!weights_kept(l, first, have, w))
-            continue;
-        law_kernels_pick()->widen(w, have, r);
-        law_kernels_pick()->race(r, have, first, n, &race);
+    for (int i = 0, count = law_in_parts(l->context.threads, l->n_vocab, draw_part, &d); i < count;
+         i++) {
+        if (d.parts[i].id >= 0)
+            race_enter(&race, d.parts[i].score, d.parts[i].id);
     }
     return race.id;
 }

@@ -4,12 +4,21 @@
  * A law is kept as a summary (maximum, sum, cut) over logits that stay where they are: weight i is
  * recomputed from logit i by the inline function of specd/law.h, the same bits every time, so the
  * law a token was drawn from and the law in the acceptance ratio cannot differ.
- * All functions are pure and single-threaded; the device runs rows in parallel.
+ * All functions are pure; the device runs rows in parallel, or lets a single row have all threads.
  */
 #ifndef SPECD_CPU_LAW_H
 #define SPECD_CPU_LAW_H
 
 #include "specd/law.h"
+
+/* Threads that share one row's work: run calls fn(arg, i), i < n <= LAW_PARTS, each on any thread,
+ * and returns when all have returned. */
+#define LAW_PARTS 8
+struct law_threads {
+    void (*run)(void *with, int n, void (*fn)(void *arg, int i), void *arg);
+    void *with;
+    int n;
+};
 
 /* What turns a row of logits into a law beside the logits. */
 struct law_context {
@@ -18,7 +27,8 @@ struct law_context {
     int32_t position;             /* of the token this row predicts: end tokens, random counter */
     /* Penalties: occurrences of ids in the text this row follows. NULL while all are off. */
     const uint16_t *counts_generated, *counts_all; /* (V) */
-    const uint32_t *mask; /* (ceil(V / 32)) beside params->allowed, or NULL */
+    const uint32_t *mask;              /* (ceil(V / 32)) beside params->allowed, or NULL */
+    const struct law_threads *threads; /* for law_build and law_draw; NULL: the caller's alone */
 };
 
 struct law {

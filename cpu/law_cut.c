@@ -27,13 +27,45 @@
 #define SAMPLE_SIGMAS 3.0
 #define UNUSED_DIGITS 64 /* two octaves */
 
+/* ---- a row in parts -------------------------------------------------------------------------- */
+
+struct parts {
+    law_part_fn *fn;
+    void *arg;
+    int32_t n, n_parts;
+};
+
+static void run_part(void *arg, int i)
+{
+    const struct parts *p = arg;
+    int64_t chunks = (p->n + LAW_CHUNK - 1) / LAW_CHUNK;
+    int32_t first = (int32_t)(chunks * i / p->n_parts) * LAW_CHUNK;
+    int32_t end = (int32_t)(chunks * (i + 1) / p->n_parts) * LAW_CHUNK;
+
+    p->fn(p->arg, i, first, MIN(end, p->n));
+}
+
+int law_in_parts(const struct law_threads *threads, int32_t n, law_part_fn *fn, void *arg)
+{
+    struct parts p = {fn, arg, n, threads ? MIN(threads->n, LAW_PARTS) : 1};
+
+    if (p.n_parts > 1)
+        threads->run(threads->with, p.n_parts, run_part, &p);
+    else
+        run_part(&p, 0);
+    return p.n_parts;
+}
+
+/* ---- what is looked for ---------------------------------------------------------------------- */
+
 struct selection {
     const float *w;
     int32_t n;
     struct law_rank rank; /* need: still to be found among entries below those passed over */
     int32_t *ids;         /* of the window's entries, ascending */
     int32_t n_ids;
-    struct law_total above;      /* of entries above the window */
+    struct law_total above; /* of entries above the window */
+    const struct law_threads *threads;
     uint64_t totals[TOP_DIGITS]; /* count or mass by digit */
 };
 
@@ -121,16 +153,44 @@ static struct window window_guess(struct selection *s)
     return window;
 }
 
+/* One pass over the row; a part lists its entries where they would lie if all were listed. */
+struct collection {
+    const struct selection *s;
+    float lo, hi;
+    struct {
+        int32_t first, n;
+        struct law_total above;
+    } parts[LAW_PARTS];
+};
+
+static void collect_part(void *arg, int part, int32_t first, int32_t end)
+{
+    struct collection *c = arg;
+    int32_t n = 0;
+    struct law_total above = {0};
+
+    for (int32_t at = first; at < end; at += LAW_CHUNK)
+        n += law_kernels_pick()->collect(c->s->w + at, MIN(LAW_CHUNK, end - at), at, c->lo, c->hi,
+                                         c->s->ids + first + n, &above);
+    c->parts[part].first = first;
+    c->parts[part].n = n;
+    c->parts[part].above = above;
+}
+
 /* Lists the entries in the window and adds up what lies above it. */
 static void window_collect(struct selection *s, struct window window)
 {
-    float lo = digit_weight(window.lo), hi = digit_weight(window.hi);
+    struct collection c = {s, digit_weight(window.lo), digit_weight(window.hi), {{0}}};
 
     s->n_ids = 0;
     s->above = (struct law_total){0};
-    for (int32_t first = 0; first < s->n; first += LAW_CHUNK)
-        s->n_ids += law_kernels_pick()->collect(s->w + first, MIN(LAW_CHUNK, s->n - first), first,
-                                                lo, hi, s->ids + s->n_ids, &s->above);
+    for (int i = 0, n = law_in_parts(s->threads, s->n, collect_part, &c); i < n; i++) {
+        memmove(s->ids + s->n_ids, s->ids + c.parts[i].first,
+                (size_t)c.parts[i].n * sizeof(*s->ids));
+        s->n_ids += c.parts[i].n;
+        s->above.count += c.parts[i].above.count;
+        s->above.mass += c.parts[i].above.mass;
+    }
 }
 
 /* ---- the selection --------------------------------------------------------------------------- */
@@ -223,9 +283,10 @@ static bool window_holds(struct selection *s, struct window window)
     return true;
 }
 
-struct law_cut law_cut_at(const float *w, int32_t n, struct law_rank rank, int32_t *ids)
+struct law_cut law_cut_at(const float *w, int32_t n, struct law_rank rank, int32_t *ids,
+                          const struct law_threads *threads)
 {
-    struct selection s = {.w = w, .n = n, .rank = rank, .ids = ids};
+    struct selection s = {.w = w, .n = n, .rank = rank, .ids = ids, .threads = threads};
     struct law_cut cut = {.id = -1};
 
     ASSERT(rank.need > 0);

@@ -4,6 +4,8 @@
 #ifndef SPECD_CPU_LAW_CUT_H
 #define SPECD_CPU_LAW_CUT_H
 
+#include "law.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -23,6 +25,14 @@ struct law_rank {
 };
 
 /* w: (n) weights, integers in [0, 2^44], at least one above zero. ids: (n) scratch. */
-struct law_cut law_cut_at(const float *w, int32_t n, struct law_rank rank, int32_t *ids);
+struct law_cut law_cut_at(const float *w, int32_t n, struct law_rank rank, int32_t *ids,
+                          const struct law_threads *threads);
+
+/* ---- a row in parts -------------------------------------------------------------------------- */
+
+/* Entries first .. end, whole pieces of LAW_CHUNK but at the row's end. */
+typedef void law_part_fn(void *arg, int part, int32_t first, int32_t end);
+/* Calls fn for all parts of a row of n and returns their number. */
+int law_in_parts(const struct law_threads *threads, int32_t n, law_part_fn *fn, void *arg);
 
 #endif

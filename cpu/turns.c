@@ -137,8 +137,33 @@ static void run_item(void *arg, int item, int part)
     s->fn(s->t, item, s->t->scratch + (size_t)part * s->t->scratch_stride);
 }
 
+struct row_parts {
+    void (*fn)(void *arg, int i);
+    void *arg;
+};
+
+static void run_row_part(void *arg, int item, int part)
+{
+    struct row_parts *p = arg;
+    (void)part;
+    p->fn(p->arg, item);
+}
+
+static void run_row_parts(void *pool, int n, void (*fn)(void *arg, int i), void *arg)
+{
+    pool_items(pool, n, run_row_part, &(struct row_parts){fn, arg});
+}
+
+/* Threads for the row of an item that is the only one of its stage, and so runs on the leader. */
+static const struct law_threads *threads_of(struct turns *t)
+{
+    return t->n_items == 1 ? &t->threads : NULL;
+}
+
 static void for_items(struct turns *t, item_fn *fn, int n)
 {
+    t->n_items = n;
+    t->threads = (struct law_threads){run_row_parts, t->pool, pool_size(t->pool)};
     pool_items(t->pool, n, run_item, &(struct item_stage){t, fn});
 }
 
@@ -162,6 +187,7 @@ static void draw_item(struct turns *t, int item, uint64_t *scratch)
     const struct sample_params *params = &slot->params;
     int i = t->step - 1;
     struct law_context context = context_of(t, turn, &params->draft, i);
+    context.threads = threads_of(t);
     float *logits = turns_draft_logits(t, t->step) + (size_t)item * t->draft_stride;
     if (params->draft_ids)
         law_restrict(logits, t->n_vocab_draft, params->draft_ids);
@@ -169,6 +195,7 @@ static void draw_item(struct turns *t, int item, uint64_t *scratch)
 
     struct noise noise = noise_proposal(params->seed, params->mode, slot->len + i, slot->round);
     int32_t id = law_draw(&turn->p[i], &noise);
+    turn->p[i].context.threads = NULL;
     slot->tokens[slot->len + i] = id;
     if (slot->counting)
         slot_count_drafted(t->slots, slot, t->step, id);
@@ -200,6 +227,7 @@ static void target_law_item(struct turns *t, int row, uint64_t *scratch)
     struct turn *turn = &t->turns[t->turn_of_row[row]];
     int i = row - turn->first_row;
     struct law_context context = context_of(t, turn, &turn->slot->params.target, i);
+    context.threads = threads_of(t);
     if (turn->masks)
         context.mask = turn->masks + (size_t)i * (size_t)t->n_mask_words;
     law_build(&turn->q[i], t->target_logits + (size_t)row * t->target_stride, t->n_vocab, &context,
@@ -269,6 +297,8 @@ static void verify_item(struct turns *t, int item, uint64_t *scratch)
         .n_ends = slot->params.n_ends,
     };
     (void)scratch;
+    for (int32_t i = 0; i <= turn->k; i++)
+        turn->q[i].context.threads = threads_of(t);
     memset(out, 0, sizeof(*out));
     out->slot = turn->slot_id;
     out->n_drafted = turn->k;

@@ -51,6 +51,8 @@ struct turns {
     int32_t n_spans;
 
     /* the stage being run */
+    struct law_threads threads; /* for a row that is alone */
+    int n_items;
     int step;
     float synthetic_acceptance;
     struct round_result *result;

@@ -8,6 +8,9 @@
  */
 #define DECAY 0.95f
 #define SHARED_DECAY 0.99f
+/* The same with each round of the drafter that shows nothing of the bucket. */
+#define FADE 0.98f
+#define SHARED_FADE 0.99f
 /* Observations that a starting estimate is worth: the prior to a request, the prior to what all
  * requests showed, and that to a request, at most. */
 #define PRIOR_WEIGHT 2.0
@@ -69,19 +72,39 @@ static void evidence_add(struct acceptance_evidence *e, enum drafter_type d, int
     e->weight[d][bucket] = e->weight[d][bucket] * decay + 1.0f;
 }
 
+/* Buckets that a round showed nothing of are forgotten slowly: a position that is not drafted any
+ * more because it was bad would otherwise stay bad. */
+static void evidence_fade(struct acceptance_evidence *e, enum drafter_type d, uint32_t seen,
+                          float decay)
+{
+    for (int b = 0; b < ACCEPTANCE_BUCKETS; b++) {
+        if (seen >> b & 1)
+            continue;
+        e->sum[d][b] *= decay;
+        e->weight[d][b] *= decay;
+    }
+}
+
 void acceptance_observe(struct acceptance *a, const struct drafter *drafter, int32_t match,
                         const float *overlap, int32_t n)
 {
-    struct acceptance_evidence *shared = shared_of(a);
+    struct {
+        struct acceptance_evidence *e;
+        float decay, fade;
+    } levels[] = {{&a->own, DECAY, FADE},
+                  {shared_of(a), SHARED_DECAY, SHARED_FADE},
+                  {a->shared ? &a->shared->all : NULL, SHARED_DECAY, SHARED_FADE}};
     ASSERT(n >= 0 && n <= SPECD_K_MAX);
-    for (int32_t i = 0; i < n; i++) {
-        int b = bucket_of(drafter, match, i + 1);
-        float x = overlap[i] > 0 ? MIN(overlap[i], 1.0f) : 0.0f; /* NaN counts as rejected */
-        evidence_add(&a->own, drafter->type, b, x, DECAY);
-        if (shared) {
-            evidence_add(shared, drafter->type, b, x, SHARED_DECAY);
-            evidence_add(&a->shared->all, drafter->type, b, x, SHARED_DECAY);
+    for (size_t l = 0; l < COUNT_OF(levels) && levels[l].e; l++) {
+        uint32_t seen = 0;
+        for (int32_t i = 0; i < n; i++) {
+            int b = bucket_of(drafter, match, i + 1);
+            float x = overlap[i] > 0 ? MIN(overlap[i], 1.0f) : 0.0f; /* NaN counts as rejected */
+            evidence_add(levels[l].e, drafter->type, b, x, levels[l].decay);
+            seen |= 1u << b;
         }
+        if (n > 0)
+            evidence_fade(levels[l].e, drafter->type, seen, levels[l].fade);
     }
 }
 

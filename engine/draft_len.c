@@ -12,6 +12,7 @@
 #define PROBE_SHARE 0.006 /* of the time, for each drafter */
 #define PROBE_ROUNDS 24   /* that a probe drafts once its rows are there, unless it looks bad */
 #define PROBE_CREDIT 0.25 /* of what may be invested: an early probe costs no more */
+#define PROBE_TOKENS 2    /* drafted by a probe: where the first stands, the second tells, too */
 #define PROBE_PIECES 6    /* of rows: before so many no price is believed */
 #define PROBE_LOSS 0.15   /* of a token's time in a round: beyond that it looks bad */
 #define PROBES_EARLY 4    /* come at rounds 4, 16, 64, 256: what is known at the start is little */
@@ -150,6 +151,18 @@ static enum draft_why why_not_fill(const struct choice *c, const struct draft_le
     return DRAFT_WHY_NONE;
 }
 
+/* Rows for a round in which the host's drafts promise more would lack again after it. */
+static bool host_is_better(const struct choice *c, const struct draft_len_seq *s,
+                           const struct draft_option *model)
+{
+    double gain_ns = prospect_of(c, s, model).gain_ns;
+    for (int32_t i = 0; i < s->n_options; i++) {
+        if (!is_model(&s->options[i]) && prospect_of(c, s, &s->options[i]).gain_ns >= gain_ns)
+            return true;
+    }
+    return false;
+}
+
 static void note_lag(struct draft_len_seq *s)
 {
     struct draft_state *state = s->state;
@@ -180,6 +193,8 @@ static void choose_fills(struct choice *c)
             s->state->filling = true;
             continue;
         }
+        if (s->n_options > 1 && host_is_better(c, s, &s->options[o]))
+            continue;
         if (is_dear(c, fill_price(c, s->lag, piece)))
             s->state->probes = 0;
         enum draft_why why =
@@ -339,10 +354,12 @@ static void choose_lengths(struct choice *c)
 static double probe_price(const struct choice *c, const struct draft_len_seq *s, int32_t option)
 {
     bool model = is_model(&s->options[option]);
-    double price = c->verify_ns[c->n + 1] - c->verify_ns[c->n] + laws_ns(c, model);
+    double price =
+        c->verify_ns[c->n + PROBE_TOKENS] - c->verify_ns[c->n] + PROBE_TOKENS * laws_ns(c, model);
     if (!model)
         return price;
-    return price + c->step_ns[1] + (s->lag > 0 ? fill_price(c, s->lag, piece_rows(c)) : 0);
+    return price + PROBE_TOKENS * c->step_ns[1] +
+           (s->lag > 0 ? fill_price(c, s->lag, piece_rows(c)) : 0);
 }
 
 /* Where the drafter drafts for nobody, the cheapest of those for whom it might does, if enough time
@@ -359,10 +376,13 @@ static void probe(struct choice *c, enum drafter_type type)
                 continue;
             if ((s->k > 0 && s->option == o) || s->state->filling)
                 return;
-            if (s->k > 0 || s->alone || is_willed(s) ||
-                (s->lag > 0 && is_model(&s->options[o]) && s->fill_max == 0))
+            bool model = is_model(&s->options[o]);
+            if (s->alone || is_willed(s) || (s->k > 0 && model) ||
+                (s->lag > 0 && model && s->fill_max == 0))
                 continue;
             double price = probe_price(c, s, o);
+            if (s->k > 0) /* instead of the other drafter's */
+                price += fmax(prospect_of(c, s, &s->options[s->option]).gain_ns, 0);
             if (price < best_price) {
                 best = s;
                 best_price = price;
@@ -380,7 +400,7 @@ static void probe(struct choice *c, enum drafter_type type)
     ++*probes;
     if (is_ready(best, &best->options[best_option])) {
         best->option = best_option;
-        best->k = 1;
+        best->k = MIN(PROBE_TOKENS, best->options[best_option].k_max);
         best->probe = true;
     } else {
         best->state->probes = PROBE_ROUNDS;

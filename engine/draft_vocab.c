@@ -5,11 +5,12 @@
 #include "specd/util.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#define LIST_BYTES_MAX (4 << 20)
 #define AUTO_LARGE 65536 /* ids; vocabularies up to here stay whole */
 #define AUTO_IDS 32768
 #define AUTO_SPARED 0.1 /* of a draft step, at least */
@@ -57,7 +58,7 @@ static void list_path(const char *model, struct buf *out)
 static int read_line(struct draft_vocab *d, char *line, int32_t n_drafted, char *err, size_t errlen)
 {
     char *end;
-    line[strcspn(line, "#\r\n")] = '\0';
+    line[strcspn(line, "#\r")] = '\0';
     line += strspn(line, " \t");
     if (*line == '\0')
         return 0;
@@ -70,27 +71,33 @@ static int read_line(struct draft_vocab *d, char *line, int32_t n_drafted, char 
     return 0;
 }
 
-/* 1: there is such a file. */
+static int read_lines(struct draft_vocab *d, const char *path, int32_t n_drafted, char *err,
+                      size_t errlen)
+{
+    struct buf text = {0};
+    char why[128];
+    int rc = file_read(path, LIST_BYTES_MAX, &text, err, errlen);
+    char *rest = text.data, *line;
+    for (int at = 1; rc == 0 && (line = strsep(&rest, "\n")) != NULL; at++) {
+        rc = read_line(d, line, n_drafted, why, sizeof why);
+        if (rc != 0)
+            fail(rc, err, errlen, "%s, line %d: %s", path, at, why);
+    }
+    buf_free(&text);
+    return rc;
+}
+
+/* 1: there is such a file, 0: there is none. */
 static int read_list(struct draft_vocab *d, const char *model, int32_t n_drafted, char *err,
                      size_t errlen)
 {
     struct buf path = {0};
-    char line[256], why[128];
-    int rc = 1;
+    int rc = 0;
     list_path(model, &path);
-    FILE *f = fopen(path.data, "re");
-    if (!f && errno == ENOENT)
-        rc = 0;
-    else if (!f)
-        rc = fail(SPECD_EFILE, err, errlen, "%s: %s", path.data, strerror(errno));
-    for (int at = 1; f && rc > 0 && fgets(line, sizeof line, f); at++) {
-        if (read_line(d, line, n_drafted, why, sizeof why) != 0)
-            rc = fail(SPECD_EFILE, err, errlen, "%s, line %d: %s", path.data, at, why);
+    if (access(path.data, F_OK) == 0) {
+        rc = read_lines(d, path.data, n_drafted, err, errlen);
+        rc = rc == 0 ? 1 : rc;
     }
-    if (f && rc > 0 && ferror(f))
-        rc = fail(SPECD_EFILE, err, errlen, "%s: unreadable", path.data);
-    if (f)
-        fclose(f);
     buf_free(&path);
     return rc;
 }

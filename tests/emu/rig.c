@@ -167,7 +167,7 @@ void rig_row_make(struct rig_row *r, struct device_law *d, const struct rig_slot
                   uint32_t round)
 {
     uint32_t *mask = mask_random(n_vocab);
-    struct law_context c = {&s->params, law, position, s->counts[0], s->counts[1], mask};
+    struct law_context c = {&s->params, law, position, s->counts[0], s->counts[1], mask, NULL};
     uint64_t *scratch = xaligned(64, (size_t)n_vocab * sizeof(uint64_t));
 
     r->logits = logits;

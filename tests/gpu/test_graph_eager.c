@@ -4,7 +4,8 @@
  * and log-probabilities, bit for bit, in the rounds after a rejection too.
  *
  * Two devices get one script of random rounds: some of the slots, any K, drafts of the model or of
- * the host, every mode. Blocks are handed out in another order to each, which may change nothing.
+ * the host, every mode, all ids or some to draft. Blocks are handed out in another order to each,
+ * which may change nothing.
  */
 #include "device/rig.h"
 
@@ -45,6 +46,7 @@ static struct rig *rig_of(const struct model_pair *pair, bool eager, uint64_t or
 {
     struct device_setup setup = rig_setup(pair->target, pair->draft);
     setup.eager = eager;
+    setup.trims_draft = true;
     return rig_new(&setup, order);
 }
 
@@ -53,7 +55,9 @@ static struct sample_params params_of(int32_t i)
 {
     static const enum verify_mode modes[] = {VERIFY_RATIO, VERIFY_BLOCK, VERIFY_COUPLED,
                                              VERIFY_RATIO};
+    static const uint32_t ids[SLOTS][2] = {{0}, {0xffff7777, 7}, {0xffff}, {0x7777ffff, 0x770000}};
     struct sample_params p = rig_params();
+    p.draft_ids = i > 0 ? ids[i] : NULL;
     p.seed = (uint64_t)i * 77 + 5;
     p.mode = modes[i % 4];
     p.target.temperature = p.draft.temperature = i == 3 ? 0.0f : 1.0f;
