@@ -50,7 +50,7 @@ def counters(url):
     for line in lines:
         if line.startswith("specd_"):
             name, _, value = line.rpartition(" ")
-            if "_total" in name or "regret" in name:
+            if "_total" in name:
                 found[name[len("specd_"):]] = float(value)
     return found
 

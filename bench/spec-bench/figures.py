@@ -107,21 +107,30 @@ def counted(result, contestant, name):
 PARTS = ("prompt", "draft", "verify", "sample", "host")
 
 
+def round_seconds(result, contestant):
+    return sum(counted(result, contestant, f'round_seconds_total{{part="{p}"}}') for p in PARTS)
+
+
 def shares(result, contestant):
     """Of the time of rounds, each part's share; None where the server does not tell."""
-    seconds = {p: counted(result, contestant, f'round_seconds_total{{part="{p}"}}') for p in PARTS}
-    total = sum(seconds.values())
-    return {p: s / total for p, s in seconds.items()} if total else None
+    total = round_seconds(result, contestant)
+    return {p: counted(result, contestant, f'round_seconds_total{{part="{p}"}}') / total
+            for p in PARTS} if total else None
 
 
 def regret(result, contestant):
     """The share of rounds' time that went into drafting and earned nothing, as the server counts it;
-    None where it does not."""
-    total = sum(counted(result, contestant, f'round_seconds_total{{part="{p}"}}') for p in PARTS)
-    names = {n for turn in result["turns"] for n in turn[contestant]["counted"] if "regret" in n}
-    if not total or not names:
+    None where it does not. It counts by many rounds at a time, so what one contestant lost may show
+    when the next one's turn is: those who share a server share the figure."""
+    commands = result["commands"]
+    sharing = [n for n in result["contestants"] if commands[n] == commands[contestant]]
+    drafting = [n for n in sharing if n != "off"]
+    total = sum(round_seconds(result, n) for n in drafting)
+    names = {n for turn in result["turns"] for who in sharing for n in turn[who]["counted"]
+             if n.startswith("spec_busy_seconds")}
+    if contestant not in drafting or not total or not names:
         return None
-    return sum(counted(result, contestant, n) for n in names) / total
+    return sum(counted(result, n, "spec_regret_seconds_total") for n in sharing) / total
 
 
 def same_texts(result, contestant, base):

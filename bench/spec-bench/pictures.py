@@ -61,35 +61,31 @@ def speedup(results, path):
     names = list(dict.fromkeys(d[4] for d in dots))
     colour = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
     panels = sorted({(d[0], d[1]) for d in dots})
-    columns = {p: sorted({(d[2], d[3], names.index(d[4])) for d in dots if d[:2] == p}) for p in panels}
-    widths = [26 * len(c) + 20 * len({t for t, _, _ in c}) for c in columns.values()]
-    width, height, gap = max([420, *widths]), 200, 90
-    svg = Svg(LEFT + width + 20, TOP + (height + gap) * len(panels) + 10)
+    columns = {p: {} for p in panels}  # task -> the dots side by side
+    for d in sorted(dots, key=lambda d: (d[2], d[3], names.index(d[4]))):
+        columns[d[:2]].setdefault(d[2], []).append(d)
+    widths = {p: [max(26 * len(mine), 7 * len(task)) + 20 for task, mine in tasks.items()]
+              for p, tasks in columns.items()}
+    width, height, gap = max([420, *(sum(w) for w in widths.values())]), 200, 90
+    svg = Svg(LEFT + max(width, 170 * len(names)) + 20, TOP + (height + gap) * len(panels) + 10)
     for i, name in enumerate(names):
         svg.dot(LEFT + 5 + i * 170, 14, colour[name])
         svg.text(LEFT + 14 + i * 170, 18, name)
     for i, panel in enumerate(panels):
-        top = TOP + (height + gap) * i + 20
-        mine = [d for d in dots if d[:2] == panel]
-        high = max(2.0, 0.5 * (int(max((d[5].interval or (0, d[5].median))[1] for d in mine) / 0.5) + 1))
+        top, left = TOP + (height + gap) * i + 20, LEFT
+        high = max((d[5].interval or (0, d[5].median))[1] for d in dots if d[:2] == panel)
         svg.text(LEFT, top - 8, f"{panel[0]}, T {panel[1]:g}: tokens per second over speculation off, "
                  "by task and number of clients")
-        y = axis(svg, top, height, width, high, 0.5)
-        x, before, begin = LEFT, None, LEFT
-        for task, clients, name in [*columns[panel], (None, 0, 0)]:
-            if task != before:
-                if before is not None:
-                    svg.text((begin + x) / 2, top + height + 34, before, "middle")
-                x, begin, before = x + 20, x + 20, task
-            if task is None:
-                break
-            x += 26
-            ratio = next(d[5] for d in mine if d[2:5] == (task, clients, names[name]))
-            centre = x - 13
-            if ratio.interval:
-                svg.line(centre, y(ratio.interval[0]), centre, y(ratio.interval[1]), colour[names[name]], 2)
-            svg.dot(centre, y(ratio.median), colour[names[name]])
-            svg.text(centre, top + height + 16, clients, "middle", "#666")
+        y = axis(svg, top, height, width, max(2.0, 0.5 * (int(high / 0.5) + 1)), 0.5)
+        for (task, mine), wide in zip(columns[panel].items(), widths[panel]):
+            svg.text(left + wide / 2, top + height + 34, task, "middle")
+            for j, (_, _, _, clients, name, ratio) in enumerate(mine):
+                x = left + wide / 2 + 26 * (j - (len(mine) - 1) / 2)
+                if ratio.interval:
+                    svg.line(x, y(ratio.interval[0]), x, y(ratio.interval[1]), colour[name], 2)
+                svg.dot(x, y(ratio.median), colour[name])
+                svg.text(x, top + height + 16, clients, "middle", "#666")
+            left += wide
     svg.save(path)
 
 

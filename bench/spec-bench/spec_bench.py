@@ -122,7 +122,8 @@ class Runner:
             "temperature": cell.temperature, "clients": cell.clients, "variant": cell.variant,
             "max_tokens": cell.max_tokens, "contestants": list(cell.contestants),
             "models": [os.path.basename(p) for p in (lineup.target, lineup.draft) if p],
-            "commands": {name: [os.path.basename(a) if "/" in a else a for a in c.spec.argv]
+            "commands": {name: [c.spec.url] if c.spec.url else
+                         [os.path.basename(a) if "/" in a else a for a in c.spec.argv]
                          for name, c in contestants.items()},
             "machine": machine(), "commit": commit(), "load_before": load,
             "when": datetime.datetime.now(datetime.timezone.utc).strftime("%F %R"),

@@ -88,6 +88,8 @@ class Cells(unittest.TestCase):
                 self.assertEqual((same, of), (5 * r["clients"],) * 2)
                 self.assertAlmostEqual(sum(figures.shares(r, name).values()), 1)
                 self.assertTrue(r["traces"][name], name)
+                self.assertLessEqual(0, figures.regret(r, name))
+            self.assertIsNone(figures.regret(r, "off"))
 
     def test_goes_on(self):
         before = self.path.read_text()
