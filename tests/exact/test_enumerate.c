@@ -220,12 +220,12 @@ static void test_controls_caught(void **state)
         {"shared_streams", BLOCK, K_FIXED, SHARED_STREAMS, RANDOM},
         {"K_by_the_drafted_token", RATIO, K_FIXED, K_BY_OWN_TOKEN, RANDOM},
         {"K_by_the_drafted_token", BLOCK, K_FIXED, K_BY_OWN_TOKEN, RANDOM},
-        {"no_round_in_the_counter", BLOCK, K_FIXED, KEYED, RANDOM},
-        {"no_round,_K_by_what_was_rejected", RATIO, K_BY_REJECTED, KEYED, RANDOM},
         {"p_in_the_ratio_over_ids_not_drafted", RATIO, K_FIXED, RATIO_OVER_ALL, TRIMMED},
         {"p_in_the_ratio_over_ids_not_drafted", BLOCK, K_FIXED, RATIO_OVER_ALL, TRIMMED},
         {"p_in_the_residual_over_ids_not_drafted", RATIO, K_FIXED, RESIDUAL_OVER_ALL, TRIMMED},
         {"p_in_the_residual_over_ids_not_drafted", BLOCK, K_FIXED, RESIDUAL_OVER_ALL, TRIMMED},
+        {"no_round_in_the_counter", BLOCK, K_FIXED, KEYED, RANDOM},
+        {"no_round,_K_by_what_was_rejected", RATIO, K_BY_REJECTED, KEYED, RANDOM},
     };
 
     (void)state;
