@@ -37,17 +37,6 @@ void log_set(enum log_level level, bool json)
     pthread_mutex_unlock(&lock);
 }
 
-bool log_level_parse(const char *name, enum log_level *out)
-{
-    for (size_t i = 0; i < COUNT_OF(level_names); i++) {
-        if (strcmp(name, level_names[i]) == 0) {
-            *out = (enum log_level)i;
-            return true;
-        }
-    }
-    return false;
-}
-
 bool log_enabled(enum log_level level)
 {
     return (int)level <= atomic_load_explicit(&min_level, memory_order_relaxed);

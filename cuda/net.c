@@ -6,18 +6,19 @@
 #include "specd/util.h"
 #include "upload.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define WIDTH_STEP 8 /* elements that the kernels of layer.h and attention.h move at once */
-#define PARTS_MAX 3
+#define STACK_MAX 3
 
 /* What one array on the device is made of, in this order: tensors stacked by rows, gate and up
  * paired, vectors one after another. */
-struct parts {
-    const char *name;
+struct stack {
     int n;
     bool paired;
-    const struct tensor *tensors[PARTS_MAX];
+    const struct tensor *tensors[STACK_MAX];
+    const struct tensor_spec *specs[STACK_MAX];
 };
 
 static const struct model_blocks gpu_blocks = {
@@ -30,22 +31,21 @@ static const struct model_blocks gpu_blocks = {
 /* ---- a layer's arrays ------------------------------------------------------------------------ */
 
 static const struct {
-    const char *name;
     size_t place; /* of the struct gpu_matrix */
     bool paired;
     int n;
-    enum layer_tensor ids[PARTS_MAX];
-} stacks[] = {
-    {"wq, wk, wv", offsetof(struct gpu_layer, qkv), false, 3, {LAYER_WQ, LAYER_WK, LAYER_WV}},
-    {"wo", offsetof(struct gpu_layer, wo), false, 1, {LAYER_WO}},
-    {"w_gate, w_up", offsetof(struct gpu_layer, gate_up), true, 2, {LAYER_W_GATE, LAYER_W_UP}},
-    {"w_down", offsetof(struct gpu_layer, down), false, 1, {LAYER_W_DOWN}},
+    enum layer_tensor ids[STACK_MAX];
+} matrices[] = {
+    {offsetof(struct gpu_layer, qkv), false, 3, {LAYER_WQ, LAYER_WK, LAYER_WV}},
+    {offsetof(struct gpu_layer, wo), false, 1, {LAYER_WO}},
+    {offsetof(struct gpu_layer, gate_up), true, 2, {LAYER_W_GATE, LAYER_W_UP}},
+    {offsetof(struct gpu_layer, down), false, 1, {LAYER_W_DOWN}},
 };
 
 static const struct {
     size_t place; /* of the float * */
     int n;
-    enum layer_tensor ids[PARTS_MAX];
+    enum layer_tensor ids[STACK_MAX];
 } vectors[] = {
     {offsetof(struct gpu_layer, attn_norm), 1, {LAYER_ATTN_NORM}},
     {offsetof(struct gpu_layer, ffn_norm), 1, {LAYER_FFN_NORM}},
@@ -54,9 +54,9 @@ static const struct {
     {offsetof(struct gpu_layer, k_norm), 1, {LAYER_K_NORM}},
 };
 
-static struct gpu_matrix *stack_place(struct gpu_layer *l, size_t i)
+static struct gpu_matrix *matrix_place(struct gpu_layer *l, size_t i)
 {
-    return (struct gpu_matrix *)((char *)l + stacks[i].place);
+    return (struct gpu_matrix *)((char *)l + matrices[i].place);
 }
 
 static float **vector_place(struct gpu_layer *l, size_t i)
@@ -64,31 +64,37 @@ static float **vector_place(struct gpu_layer *l, size_t i)
     return (float **)((char *)l + vectors[i].place);
 }
 
-static struct parts parts_of_one(const char *name, const struct tensor *t)
+static struct stack stack_of_model(const struct model *m, enum model_tensor id)
 {
-    return (struct parts){.name = name, .n = 1, .tensors = {t}};
+    return (struct stack){.n = 1, .tensors = {&m->tensors[id]}, .specs = {&model_tensors[id]}};
 }
 
-static struct parts parts_of_stack(size_t i, const struct model_layer *l)
+static void stack_add(struct stack *p, const struct model_layer *l, enum layer_tensor id)
 {
-    struct parts p = {.name = stacks[i].name, .n = stacks[i].n, .paired = stacks[i].paired};
+    p->tensors[p->n] = &l->tensors[id];
+    p->specs[p->n++] = &layer_tensors[id];
+}
 
-    for (int j = 0; j < p.n; j++)
-        p.tensors[j] = &l->tensors[stacks[i].ids[j]];
+static struct stack stack_of_matrix(size_t i, const struct model_layer *l)
+{
+    struct stack p = {.paired = matrices[i].paired};
+
+    for (int j = 0; j < matrices[i].n; j++)
+        stack_add(&p, l, matrices[i].ids[j]);
     return p;
 }
 
-static struct parts parts_of_vector(size_t i, const struct model_layer *l)
+static struct stack stack_of_vector(size_t i, const struct model_layer *l)
 {
-    struct parts p = {.n = vectors[i].n};
+    struct stack p = {0};
 
-    for (int j = 0; j < p.n; j++)
-        p.tensors[j] = &l->tensors[vectors[i].ids[j]];
+    for (int j = 0; j < vectors[i].n; j++)
+        stack_add(&p, l, vectors[i].ids[j]);
     return p;
 }
 
 /* Elements of vectors that stand one after another; 0: the layer has none of them. */
-static size_t parts_length(const struct parts *p)
+static size_t stack_length(const struct stack *p)
 {
     size_t length = 0;
 
@@ -99,7 +105,7 @@ static size_t parts_length(const struct parts *p)
 
 /* ---- types and plans ------------------------------------------------------------------------- */
 
-static enum product_type native_type(const struct parts *p)
+static enum product_type native_type(const struct stack *p)
 {
     enum product_type type = product_type_of(p->tensors[0]->type);
 
@@ -111,7 +117,7 @@ static enum product_type native_type(const struct parts *p)
 }
 
 /* in_layer: not the embedding or the output. */
-static int type_choose(enum product_type *out, enum weight_type want, const struct parts *p,
+static int type_choose(enum product_type *out, enum weight_type want, const struct stack *p,
                        bool in_layer, char *err, size_t errlen)
 {
     switch (want) {
@@ -148,7 +154,7 @@ static const char *type_name(enum product_type type)
     return names[type];
 }
 
-static int matrix_plan(struct product_plan *out, const struct parts *p, int layer,
+static int matrix_plan(struct product_plan *out, const struct stack *p, int layer,
                        enum weight_type want, char *err, size_t errlen)
 {
     enum product_type type = PRODUCT_BF16;
@@ -159,17 +165,22 @@ static int matrix_plan(struct product_plan *out, const struct parts *p, int laye
         return rc;
     for (int i = 1; i < p->n && !p->paired; i++)
         n += p->tensors[i]->rows;
-    if (product_plan_of(out, type, p->paired, (int64_t)n, (int64_t)k) != 0)
-        return fail(SPECD_EINVAL, err, errlen,
-                    "%s: a %zu x %zu matrix cannot be kept as %s: sides are at most 2^21, and rows "
-                    "whole blocks of the type",
-                    tensor_name_of(NAMES_FIELD, p->name, layer).text, n, k, type_name(type));
-    return 0;
+    if (product_plan_of(out, type, p->paired, (int64_t)n, (int64_t)k) == 0)
+        return 0;
+    char names[80];
+    int length = 0;
+    for (int i = 0; i < p->n; i++)
+        length += snprintf(names + length, sizeof(names) - (size_t)length, "%s%s",
+                           i > 0 ? ", " : "", p->specs[i]->names[NAMES_FIELD]);
+    return fail(SPECD_EINVAL, err, errlen,
+                "%s: a %zu x %zu matrix cannot be kept as %s: sides are at most 2^21, and rows "
+                "whole blocks of the type",
+                tensor_name_of(NAMES_FIELD, names, layer).text, n, k, type_name(type));
 }
 
 /* ---- layout ---------------------------------------------------------------------------------- */
 
-static int matrix_layout(struct gpu_matrix *w, const struct parts *p, int layer,
+static int matrix_layout(struct gpu_matrix *w, const struct stack *p, int layer,
                          enum weight_type want, struct gpu_arena *a, char *err, size_t errlen)
 {
     int rc = matrix_plan(&w->plan, p, layer, want, err, errlen);
@@ -179,9 +190,9 @@ static int matrix_layout(struct gpu_matrix *w, const struct parts *p, int layer,
     return rc;
 }
 
-static float *vector_layout(const struct parts *p, struct gpu_arena *a)
+static float *vector_layout(const struct stack *p, struct gpu_arena *a)
 {
-    size_t length = parts_length(p);
+    size_t length = stack_length(p);
 
     return length > 0 ? gpu_take(a, length, sizeof(float)) : NULL;
 }
@@ -189,14 +200,14 @@ static float *vector_layout(const struct parts *p, struct gpu_arena *a)
 static int layer_layout(struct gpu_layer *l, const struct model_layer *from, int layer,
                         enum weight_type want, struct gpu_arena *a, char *err, size_t errlen)
 {
-    for (size_t i = 0; i < COUNT_OF(stacks); i++) {
-        struct parts p = parts_of_stack(i, from);
-        int rc = matrix_layout(stack_place(l, i), &p, layer, want, a, err, errlen);
+    for (size_t i = 0; i < COUNT_OF(matrices); i++) {
+        struct stack p = stack_of_matrix(i, from);
+        int rc = matrix_layout(matrix_place(l, i), &p, layer, want, a, err, errlen);
         if (rc != 0)
             return rc;
     }
     for (size_t i = 0; i < COUNT_OF(vectors); i++) {
-        struct parts p = parts_of_vector(i, from);
+        struct stack p = stack_of_vector(i, from);
         *vector_place(l, i) = vector_layout(&p, a);
     }
     return 0;
@@ -206,9 +217,8 @@ static int layer_layout(struct gpu_layer *l, const struct model_layer *from, int
 static int ends_layout(struct gpu_net *net, const struct model *m, enum weight_type want,
                        struct gpu_arena *a, char *err, size_t errlen)
 {
-    struct parts embed = parts_of_one("embed", &m->embed);
-    struct parts output = parts_of_one("output", &m->output);
-    struct parts out_norm = parts_of_one("out_norm", &m->out_norm);
+    struct stack embed = stack_of_model(m, MODEL_EMBED), output = stack_of_model(m, MODEL_OUTPUT);
+    struct stack out_norm = stack_of_model(m, MODEL_OUT_NORM);
     int rc = matrix_layout(&net->embed, &embed, -1, want, a, err, errlen);
 
     net->output = net->embed;
@@ -289,7 +299,7 @@ int gpu_net_check(const struct model *m, enum weight_type want, char *err, size_
 /* What the host's threads read while they make an array. */
 struct source {
     const struct product_plan *plan; /* of a matrix */
-    struct parts parts;
+    struct stack stack;
 };
 
 struct load {
@@ -302,7 +312,7 @@ struct load {
 static void tiles_make(const void *what, size_t first, size_t n, void *out)
 {
     const struct source *s = what;
-    const struct parts *p = &s->parts;
+    const struct stack *p = &s->stack;
     struct product_plan piece = product_plan_tiles(s->plan, (int32_t)first, (int32_t)n);
     size_t tile = p->paired ? PRODUCT_CHANNELS / 2 : PRODUCT_CHANNELS;
     size_t start = first * tile, end = start + (size_t)piece.n, at = 0;
@@ -323,7 +333,7 @@ static void tiles_make(const void *what, size_t first, size_t n, void *out)
 /* Vectors one after another. */
 static void vector_make(const void *what, size_t first, size_t n, void *out)
 {
-    const struct parts *p = &((const struct source *)what)->parts;
+    const struct stack *p = &((const struct source *)what)->stack;
     float *at = out;
 
     ASSERT(first == 0 && n == 1);
@@ -340,11 +350,11 @@ static void rotation_make(const void *what, size_t first, size_t n, void *out)
     rope_table(out, m->rope_inv_freq, (int32_t)m->rope_dim, (int32_t)first, (int32_t)n);
 }
 
-static void load_matrix(struct load *l, const struct gpu_matrix *w, struct parts parts)
+static void load_matrix(struct load *l, const struct gpu_matrix *w, struct stack stack)
 {
     const struct product_plan *p = &w->plan;
 
-    l->sources[l->n] = (struct source){p, parts};
+    l->sources[l->n] = (struct source){p, stack};
     l->items[l->n] = (struct upload_item){
         .to = {w->data, (char *)w->data + p->scales_at},
         .step = {product_tile_bytes(p), (p->bytes - p->scales_at) / (size_t)p->tiles},
@@ -355,14 +365,14 @@ static void load_matrix(struct load *l, const struct gpu_matrix *w, struct parts
     l->n++;
 }
 
-static void load_vector(struct load *l, float *to, struct parts parts)
+static void load_vector(struct load *l, float *to, struct stack stack)
 {
     if (!to)
         return;
-    l->sources[l->n] = (struct source){.parts = parts};
+    l->sources[l->n] = (struct source){.stack = stack};
     l->items[l->n] = (struct upload_item){
         .to = {to},
-        .step = {parts_length(&parts) * sizeof(float)},
+        .step = {stack_length(&stack) * sizeof(float)},
         .count = 1,
         .make = vector_make,
         .what = &l->sources[l->n],
@@ -372,18 +382,18 @@ static void load_vector(struct load *l, float *to, struct parts parts)
 
 static void load_layer(struct load *l, struct gpu_layer *to, const struct model_layer *from)
 {
-    for (size_t i = 0; i < COUNT_OF(stacks); i++)
-        load_matrix(l, stack_place(to, i), parts_of_stack(i, from));
+    for (size_t i = 0; i < COUNT_OF(matrices); i++)
+        load_matrix(l, matrix_place(to, i), stack_of_matrix(i, from));
     for (size_t i = 0; i < COUNT_OF(vectors); i++)
-        load_vector(l, *vector_place(to, i), parts_of_vector(i, from));
+        load_vector(l, *vector_place(to, i), stack_of_vector(i, from));
 }
 
 static void load_ends(struct load *l, const struct gpu_net *net, const struct model *m)
 {
-    load_matrix(l, &net->embed, parts_of_one("embed", &m->embed));
+    load_matrix(l, &net->embed, stack_of_model(m, MODEL_EMBED));
     if (!model_is_tied(m))
-        load_matrix(l, &net->output, parts_of_one("output", &m->output));
-    load_vector(l, net->out_norm, parts_of_one("out_norm", &m->out_norm));
+        load_matrix(l, &net->output, stack_of_model(m, MODEL_OUTPUT));
+    load_vector(l, net->out_norm, stack_of_model(m, MODEL_OUT_NORM));
     l->items[l->n++] = (struct upload_item){
         .to = {net->rotation},
         .step = {(size_t)net->rope_dim * sizeof(float)},
@@ -396,7 +406,7 @@ static void load_ends(struct load *l, const struct gpu_net *net, const struct mo
 int gpu_net_load(struct gpu_net *net, const struct model *m, int threads, enum model_role role,
                  device_progress *progress, void *arg, uint64_t total, char *err, size_t errlen)
 {
-    const size_t ends = 4, of_layer = COUNT_OF(stacks) + COUNT_OF(vectors);
+    const size_t ends = 4, of_layer = COUNT_OF(matrices) + COUNT_OF(vectors);
     size_t most = ends + of_layer * (size_t)net->n_layers;
     struct upload_listener listener = {progress, arg, role, total};
     struct load l = {.items = xcalloc(most, sizeof(*l.items)),

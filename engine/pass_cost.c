@@ -79,7 +79,8 @@ static double curve_at(const struct pass_curve *c, int32_t rows)
     int32_t i = 0;
     while (i < c->n - 2 && c->rows[i + 1] < rows)
         i++;
-    return MAX(on_line(c, i, rows), 0.0);
+    /* below the first point no less than its share */
+    return MAX(on_line(c, i, rows), i > 0 ? 0.0 : c->up[0] * MIN(1.0, (double)rows / c->rows[0]));
 }
 
 void pass_cost_set(struct pass_cost *cost, enum pass_kind kind, int32_t rows, double ns)
@@ -107,9 +108,12 @@ int32_t pass_cost_rows(const struct pass_cost *cost, enum pass_kind kind, double
 
 /* ---- learning from real rounds --------------------------------------------------------------- */
 
-static double median(const double x[3])
+/* The mean without the least and the largest. */
+static double middle(const double x[4])
 {
-    return fmax(fmin(x[0], x[1]), fmin(fmax(x[0], x[1]), x[2]));
+    double low = fmin(fmin(x[0], x[1]), fmin(x[2], x[3]));
+    double high = fmax(fmax(x[0], x[1]), fmax(x[2], x[3]));
+    return (x[0] + x[1] + x[2] + x[3] - low - high) / 2;
 }
 
 /* Points i and i + 1 lie on either side of rows, or are the last two; *above: the share of the
@@ -126,7 +130,7 @@ static int32_t find_points(const struct pass_curve *c, int32_t rows, double *abo
 
 /*
  * Most of an error is the load of the machine, which slows all passes alike and so tells nothing of
- * what a row more costs: the whole curve moves with it, by the median of the last three. What comes
+ * what a row more costs: the whole curve moves with it, by the middle of the last four. What comes
  * again at the same rows is the curve's shape: the points on either side take their share of what
  * this round and the one before there were both off beside the load. So no single round moves much.
  */
@@ -136,8 +140,8 @@ static void curve_learn(struct pass_curve *c, int32_t rows, double ns)
     if (rows < 1 || !(expected > 0 && ns > 0))
         return;
     double error = log(ns / expected);
-    c->errors[c->n_learned++ % 3] = error;
-    double load = c->n_learned < 3 ? fmin(fmax(error, -ERROR_MAX), ERROR_MAX) : median(c->errors);
+    c->errors[c->n_learned++ % 4] = error;
+    double load = c->n_learned < 4 ? fmin(fmax(error, -ERROR_MAX), ERROR_MAX) : middle(c->errors);
     double shape = fmin(fmax(error - load, -ERROR_MAX), ERROR_MAX), before;
     double scale = exp(fmax(SCALE_RATE, 1.0 / (double)(c->n_learned + 1)) * load);
     int32_t i = find_points(c, rows, &above), nearest = above > 0.5 ? i + 1 : i;

@@ -31,7 +31,7 @@ struct pass_curve {
     double up[PASS_POINTS_MAX];    /* forced monotone: what is interpolated */
     double seen[PASS_POINTS_MAX];  /* rounds that moved the point */
     double last[PASS_POINTS_MAX];  /* the last of its errors beside the load */
-    double errors[3];              /* log(measured / expected) of the last rounds */
+    double errors[4];              /* log(measured / expected) of the last rounds */
     int64_t n_learned;
 };
 
@@ -49,7 +49,7 @@ void pass_cost_init(struct pass_cost *cost);
 /* Adds or replaces the point at `rows` (>= 1). Points beyond PASS_POINTS_MAX are a bug. */
 void pass_cost_set(struct pass_cost *cost, enum pass_kind kind, int32_t rows, double ns);
 /* Nanoseconds; 0 for 0 rows or an empty curve. Below the first point and beyond the last one the
- * curve goes on straight. */
+ * curve goes on straight, but no lower than in proportion. */
 double pass_cost_at(const struct pass_cost *cost, enum pass_kind kind, int32_t rows);
 /* The most rows, up to max, that take no longer than ns. */
 int32_t pass_cost_rows(const struct pass_cost *cost, enum pass_kind kind, double ns, int32_t max);

@@ -13,6 +13,7 @@
 #   json        masks of a schema, and the default model under one
 #   acceptance  tokens per round of each mode of verification
 #   load        thousands of connections, vanishing and hostile clients, bodies (tests/load)
+# What speculation is worth by task and beside peers is scripts/spec-bench.sh's.
 # All parts take half an hour on two cores. Nothing else should run meanwhile.
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT"

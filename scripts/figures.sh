@@ -25,12 +25,13 @@ files() { # WHAT GREP-ARGUMENT...: files with a match
 }
 
 # w_down stands for a layer's tensors, lookup for a host's drafter, qwen3 for an architecture.
-count 'declarations of a layer, in the file and on a device' '^ *struct [a-z_]+ [a-z_, ]*\bw_down;'
+count 'declarations of a layer by hand' '^ *struct [a-z_]+ [a-z_, ]*\bw_down;'
 count 'tables of a layer'"'"'s tensors' '^ *(\[[A-Z_]+\] = |[A-Z_]*\(|\{")[^>]*\bw_down\b'
 count 'clamps of K' '^[a-zA-Z].*\b(clamp_k|round_k)\('
 count 'enums of drafters' '^enum [a-z_]*drafter[a-z_]* \{'
 files 'files that name the drafter lookup' \
     '[A-Z]_LOOKUP\b|\bLOOKUP, lookup\b|\blookup_(drafter|create|append|draft|free)\b|"lookup"|\|lookup"'
+files 'files that name the tensor w_down' '\b(w_down|(LAYER_)?W_DOWN)\b'
 files 'files that name the architecture qwen3' '"qwen3|\bQWEN3\b'
 for folder in include base engine server cpu cuda; do
     row "lines of $folder/" \

@@ -1,6 +1,6 @@
 #include "device/shape.h"
 
-#include "model/quantize.h"
+#include "write/quantize.h"
 #include "specd/model_check.h"
 #include "specd/util.h"
 

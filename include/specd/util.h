@@ -74,7 +74,6 @@ uint64_t clock_ns(void);
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 void log_set(enum log_level level, bool json);
-bool log_level_parse(const char *name, enum log_level *out);
 bool log_enabled(enum log_level level);
 /* One line to stderr, whole or not at all, without ever waiting for its reader (specd/lines.h); any
  * thread. Prompts are never logged. */

@@ -3,7 +3,7 @@
  * alone: from a GGUF file and from a folder, its logits are the reference's. Rows of blocks that no
  * device has are read, and refused by the device with file and tensor.
  *
- * links: device_tests specd_cpu specd_model
+ * links: device_tests specd_cpu specd_model specd_write
  */
 #include "device/reference.h"
 #include "device/rig.h"

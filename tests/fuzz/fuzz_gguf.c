@@ -1,7 +1,7 @@
 /*
  * A GGUF file from anywhere: parser, vocabulary and model on top of it.
  *
- * links: specd_model
+ * links: specd_model specd_write
  */
 #include "fuzz.h"
 

@@ -6,7 +6,7 @@
 #ifndef SPECD_TEST_GGUF_MAKER_H
 #define SPECD_TEST_GGUF_MAKER_H
 
-#include "model/gguf_write.h"
+#include "write/gguf_write.h"
 
 #include <stdio.h>
 #include <stdlib.h>

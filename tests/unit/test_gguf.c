@@ -2,7 +2,7 @@
  * The GGUF parser: what a good file gives, and that every way a file can lie ends in one line that
  * names file, field and reason.
  *
- * links: specd_model
+ * links: specd_model specd_write
  */
 #include "unit/gguf_maker.h"
 

@@ -2,7 +2,7 @@
  * Opening GGUF models and Hugging Face folders from disk: what arrives in struct model and struct
  * vocab, and that a file which means something specd does not compute is refused by name.
  *
- * links: specd_model
+ * links: specd_model specd_write
  */
 #include "unit/gguf_maker.h"
 #include "unit/hf_maker.h"

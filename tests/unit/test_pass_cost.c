@@ -71,8 +71,8 @@ static void test_curve_below_first_point(void **state)
     pass_cost_set(&c, PASS_STEP, 4, 40);
     pass_cost_set(&c, PASS_STEP, 8, 60);
     assert_near(pass_cost_at(&c, PASS_STEP, 2), 30);
-    pass_cost_set(&c, PASS_STEP, 8, 400); /* steep: never below nothing */
-    assert_near(pass_cost_at(&c, PASS_STEP, 1), 0);
+    pass_cost_set(&c, PASS_STEP, 8, 400); /* steep: never below a share */
+    assert_near(pass_cost_at(&c, PASS_STEP, 1), 10);
 }
 
 /* Rounds of least..16 rows in a world where they take 100 and 10 a row. */

@@ -10,7 +10,7 @@
 #define SPECD_TOOLS_SYNTH_H
 
 #include "model/arch.h"
-#include "model/gguf_write.h"
+#include "write/gguf_write.h"
 
 enum synth_tokenizer { SYNTH_BPE, SYNTH_SPM };
 

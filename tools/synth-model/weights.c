@@ -6,7 +6,7 @@
  */
 #include "synth.h"
 
-#include "model/quantize.h"
+#include "write/quantize.h"
 #include "model/rope.h"
 
 #include <math.h>

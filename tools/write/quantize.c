@@ -1,4 +1,4 @@
-#include "model/quantize.h"
+#include "write/quantize.h"
 
 #include "specd/util.h"
 

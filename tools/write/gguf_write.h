@@ -5,8 +5,8 @@
  * their gguf_put_tensor, in pieces of any size, then gguf_write_end. A write error sticks and is
  * reported by gguf_write_end. Belongs to one thread.
  */
-#ifndef SPECD_MODEL_GGUF_WRITE_H
-#define SPECD_MODEL_GGUF_WRITE_H
+#ifndef SPECD_WRITE_GGUF_WRITE_H
+#define SPECD_WRITE_GGUF_WRITE_H
 
 #include "model/gguf.h"
 #include "specd/util.h"

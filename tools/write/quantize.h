@@ -5,8 +5,8 @@
  * synthetic models, not how one would compress a trained one. The block layouts are those of ggml
  * (docs in its ggml-common.h); only their order of fields and bits is taken. Any thread.
  */
-#ifndef SPECD_MODEL_QUANTIZE_H
-#define SPECD_MODEL_QUANTIZE_H
+#ifndef SPECD_WRITE_QUANTIZE_H
+#define SPECD_WRITE_QUANTIZE_H
 
 #include "specd/dtype.h"
 

@@ -1,4 +1,4 @@
-#include "model/gguf_write.h"
+#include "write/gguf_write.h"
 
 #include "specd/error.h"
 
