@@ -105,6 +105,17 @@ INLINE __m512i to_integers(__m512d x)
     return _mm512_castpd_si512(_mm512_add_pd(x, SPLATD(MAGIC)));
 }
 
+/* Modulo 2^64: _mm512_reduce_add_epi64 adds signed numbers, which must not wrap. */
+INLINE uint64_t sum_lanes(__m512i x)
+{
+    uint64_t lanes[8], sum = 0;
+
+    _mm512_storeu_si512(lanes, x);
+    for (int i = 0; i < 8; i++)
+        sum += lanes[i];
+    return sum;
+}
+
 /* Adds 16 floats that hold integers, as 8 sums that have 2 MAGIC_BITS more each. */
 INLINE __m512i add_16(__m512i sum, __m512 x)
 {
@@ -121,7 +132,7 @@ AVX512 static uint64_t sum_avx512(const float *w, int n)
 
     for (int i = 0; i < n; i += 16, vectors++)
         sum = add_16(sum, _mm512_maskz_loadu_ps(first_16(n - i), w + i));
-    return (uint64_t)_mm512_reduce_add_epi64(sum) - vectors * 16 * MAGIC_BITS;
+    return sum_lanes(sum) - vectors * 16 * MAGIC_BITS;
 }
 
 AVX512 static void widen_avx512(const float *w, int n, double *r)
@@ -160,7 +171,7 @@ AVX512 static int collect_avx512(const float *w, int n, int32_t first, float lo,
             found += more;
         }
     }
-    above->mass += (uint64_t)_mm512_reduce_add_epi64(mass) - vectors * 16 * MAGIC_BITS;
+    above->mass += sum_lanes(mass) - vectors * 16 * MAGIC_BITS;
     return found;
 }
 
@@ -204,8 +215,8 @@ AVX512 static uint64_t mass_avx512(const double *r, int n)
         low = _mm512_add_epi64(low, to_integers(_mm512_floor_pd(rest)));
     }
     vectors = vectors * 8 * MAGIC_BITS;
-    return (((uint64_t)_mm512_reduce_add_epi64(high) - vectors) << 31) +
-           ((uint64_t)_mm512_reduce_add_epi64(low) - vectors);
+    return ((sum_lanes(high) - vectors) << 31) +
+           (sum_lanes(low) - vectors);
 }
 
 /* ---- the race -------------------------------------------------------------------------------- */
