@@ -215,8 +215,7 @@ AVX512 static uint64_t mass_avx512(const double *r, int n)
         low = _mm512_add_epi64(low, to_integers(_mm512_floor_pd(rest)));
     }
     vectors = vectors * 8 * MAGIC_BITS;
-    return ((sum_lanes(high) - vectors) << 31) +
-           (sum_lanes(low) - vectors);
+    return ((sum_lanes(high) - vectors) << 31) + (sum_lanes(low) - vectors);
 }
 
 /* ---- the race -------------------------------------------------------------------------------- */
