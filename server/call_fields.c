@@ -41,7 +41,7 @@ static const struct field spec_fields[] = {
     {INTEGER("min", params.spec.min), .max = SPECD_K_MAX, .fallback = "the server's",
      .about = "lower bound on K"},
     {INTEGER("fixed", params.spec.fixed), .max = SPECD_K_MAX, .fallback = "off",
-     .about = "K is this in every round"},
+     .about = "K is this in every round; a draft model begins after the first token"},
     {REAL("temperature", params.spec.temperature), .max = 2, .fallback = "the request's",
      .about = "of the law that drafts are drawn from; the answer's law stays what it is"},
     {REAL("top_p", params.spec.top_p), .max = 1, .flags = FIELD_MIN_OPEN,
