@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FILL_SHARE 0.5 /* of a plain round's time: what rows for later may add to a round */
+/* Of a plain round's time: what rows for later may add to a round. Others should not notice much,
+ * and who is alone waits for its own rows: the fewer pieces, the less each row costs. */
+#define FILL_SHARE 1.0
+#define FILL_SHARE_ALONE 2.0
 #define FILL_ROWS_MIN 16
 #define FILL_GAIN_MIN 1.3 /* rows must promise this much more than they cost */
 #define PROBE_SHARE 0.006 /* of the time, for each drafter */
@@ -108,8 +111,8 @@ static struct prospect prospect_of(const struct choice *c, const struct draft_le
 /* Rows that a round may compute for later without getting much longer. */
 static int32_t piece_rows(const struct choice *c)
 {
-    return MAX(pass_cost_rows(&c->d->cost, PASS_FILL, FILL_SHARE * c->plain_ns, 1 << 16),
-               FILL_ROWS_MIN);
+    double most_ns = (c->n == 1 ? FILL_SHARE_ALONE : FILL_SHARE) * c->plain_ns;
+    return MAX(pass_cost_rows(&c->d->cost, PASS_FILL, most_ns, 1 << 16), FILL_ROWS_MIN);
 }
 
 static double fill_price(const struct choice *c, int32_t rows, int32_t piece)

@@ -336,10 +336,15 @@ class LargeBodies(ServerCase):
         self.assertIn(replies.count(200), range(30, 34))
         self.server.wait_metric("request_memory_bytes", 0)
 
-    def test_answers_are_counted(self):
+
+class LargeAnswers(ServerCase):
+    args = ("--max-body", "16K", "--request-memory", "1M")
+
+    def test_they_are_counted(self):
         """What an answer may hold is asked for before it is made."""
         r = self.server.post("/v1/completions", {"prompt": ["x"] * 8, "n": 16, "logprobs": 20,
                                                  "max_tokens": 1000})
+        self.assertEqual(r.status, 400)
         self.assert_error(r, 400, "n")
         self.assertIn("--request-memory", r.json()["error"]["message"])
         r = self.server.post("/v1/completions", {"prompt": "x", "n": 16, "logprobs": 20, "max_tokens": 4})

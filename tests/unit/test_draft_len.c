@@ -322,14 +322,14 @@ static void test_which_drafter(void **state)
 }
 
 /* Rows that lack are computed where the rest of the answer pays for them, in pieces no longer than
- * half a round; K is 0 until they are there. */
+ * two rounds, or one where others decode, too; K is 0 until they are there. */
 static void test_rows(void **state)
 {
     (void)state;
     static struct draft_len d;
     struct acceptance a;
     struct draft_state st = {0};
-    flat_cost(&d, 1000, 200); /* a row costs 20: 25 rows a round */
+    flat_cost(&d, 1000, 200); /* a row costs 20: 50 in a round's time */
     make_acceptance(&a, &model_drafter, 0.9f, 0.9f);
     struct draft_len_seq s = one_drafter(&a, &st, &model_drafter, 0, 0, 4);
     s.lag = s.fill_max = 200;
@@ -340,12 +340,12 @@ static void test_rows(void **state)
     int rounds = 0;
     while (s.lag > 0) {
         draft_len_choose(&d, &s, 1);
-        assert_in_range(s.fill, 16, 26);
+        assert_in_range(s.fill, 1, 101);
         assert_true(s.fill == s.lag || (s.k == 0 && s.why == DRAFT_WHY_UNFILLED));
         s.lag = s.fill_max = s.lag - s.fill;
         rounds++;
     }
-    assert_in_range(rounds, 7, 12);
+    assert_in_range(rounds, 2, 4);
     assert_true(s.k > 0);
     s.lag = 200; /* somebody else writes there */
     s.fill_max = 0;
