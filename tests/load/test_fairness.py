@@ -14,7 +14,7 @@ import time
 import unittest
 
 from load_client import Process
-from test_load import SANITIZED, LoadCase, report, sized
+from test_load import LoadCase, report, sized
 
 from specd_client import SLOW
 
@@ -100,7 +100,7 @@ class Fairness(LoadCase):
         held, firsts, most = [], [], 0
         attacker = threading.Thread(target=lambda: held.extend(ATTACKS[name](server)))
         attacker.start()
-        end = time.monotonic() + sized(20, 6)
+        end = time.monotonic() + sized(20, 3)
         while attacker.is_alive() or time.monotonic() < end:
             firsts.append(self.first_byte(server))
             most = max(most, Process(server.process.pid).memory() - before)
@@ -115,8 +115,7 @@ class Fairness(LoadCase):
         if name not in TAKES_SLOTS:
             self.assertLess(max(firsts), max(0.5, 10 * alone) * SLOW)
         self.assertLess(max(health), 0.25 * SLOW)
-        if not SANITIZED:
-            self.assertLess(most, 700)
+        self.assertLess(most, 700)
 
 
 def add(name):
