@@ -19,7 +19,8 @@ static inline struct vocab vocab_new(enum vocab_kind kind, enum vocab_pre pre)
 
 static inline int32_t vocab_put(struct vocab *v, const char *text, enum token_type type)
 {
-    v->tokens = xrealloc(v->tokens, (v->n_tokens + 1) * sizeof *v->tokens);
+    if ((v->n_tokens & (v->n_tokens - 1)) == 0) /* room for twice as many at 0, 1, 2, 4, ... */
+        v->tokens = xrealloc(v->tokens, (2 * (size_t)v->n_tokens + 1) * sizeof *v->tokens);
     v->tokens[v->n_tokens] =
         (struct vocab_token){.text = xstrdup(text), .len = (uint32_t)strlen(text), .type = type};
     return (int32_t)v->n_tokens++;
