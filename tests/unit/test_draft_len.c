@@ -5,6 +5,7 @@
  *
  * links: specd_engine specd_base
  */
+#include "rnd.h"
 #include "draft_len.h"
 
 #include "specd/util.h"
@@ -16,17 +17,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-static uint32_t rnd(uint64_t *s, uint32_t below)
-{
-    *s = *s * UINT64_C(6364136223846793005) + 1442695040888963407u;
-    return (uint32_t)(*s >> 33) % below;
-}
-
-static double rnd_unit(uint64_t *s)
-{
-    return rnd(s, 1 << 20) / (double)(1 << 20);
-}
 
 static void assert_near(double a, double b)
 {

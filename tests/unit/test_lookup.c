@@ -4,6 +4,7 @@
  * links: specd_engine specd_base
  * labels: hostile
  */
+#include "rnd.h"
 #include "drafters/drafter.h"
 #include "drafters/lookup_pool.h"
 
@@ -93,12 +94,6 @@ static void test_loop_goes_round(void **state)
     l = HISTORY(5, 5, 5);
     EXPECT(l, 9, 5, 5, 5, 5);
     lookup_drafter.forget(l);
-}
-
-static uint32_t rnd(uint64_t *s, uint32_t below)
-{
-    *s = *s * UINT64_C(6364136223846793005) + 1442695040888963407u;
-    return (uint32_t)(*s >> 33) % below;
 }
 
 /* Twice as many tokens as agree, for whatever length; nothing behind what was asked for. */

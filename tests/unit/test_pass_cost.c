@@ -4,6 +4,7 @@
  *
  * links: specd_engine specd_base
  */
+#include "rnd.h"
 #include "pass_cost.h"
 
 #include "specd/error.h"
@@ -18,17 +19,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-
-static uint32_t rnd(uint64_t *s, uint32_t below)
-{
-    *s = *s * UINT64_C(6364136223846793005) + 1442695040888963407u;
-    return (uint32_t)(*s >> 33) % below;
-}
-
-static double rnd_unit(uint64_t *s)
-{
-    return rnd(s, 1 << 20) / (double)(1 << 20);
-}
 
 static void assert_near(double a, double b)
 {

@@ -4,6 +4,7 @@
  * links: specd_engine specd_base
  * labels: hostile
  */
+#include "rnd.h"
 #include "drafters/drafter.h"
 #include "drafters/prediction.h"
 
@@ -18,12 +19,6 @@
 
 #define ROOM 16
 #define N 400
-
-static uint32_t rnd(uint64_t *s, uint32_t below)
-{
-    *s = *s * UINT64_C(6364136223846793005) + 1442695040888963407u;
-    return (uint32_t)(*s >> 33) % below;
-}
 
 static const int32_t prompt[] = {5, 6, 7};
 

@@ -3,6 +3,7 @@
  *
  * links: specd_engine specd_base
  */
+#include "rnd.h"
 #include "stop.h"
 
 #include "specd/util.h"
@@ -153,12 +154,6 @@ struct naive {
     size_t lens[4];
     int32_t n;
 };
-
-static uint32_t rnd(uint64_t *s, uint32_t below)
-{
-    *s = *s * UINT64_C(6364136223846793005) + 1442695040888963407u;
-    return (uint32_t)(*s >> 33) % below;
-}
 
 static bool ends_with(const struct naive *v, const char *s, size_t len)
 {

@@ -4,6 +4,7 @@
  * links: specd_engine specd_base
  * labels: hostile
  */
+#include "rnd.h"
 #include "drafters/suffix.h"
 
 #include "specd/util.h"
@@ -17,12 +18,6 @@
 
 #define SHORT 70
 #define ROOM 20
-
-static uint32_t rnd(uint64_t *s, uint32_t below)
-{
-    *s = *s * UINT64_C(6364136223846793005) + 1442695040888963407u;
-    return (uint32_t)(*s >> 33) % below;
-}
 
 /* Random tokens among `letters`, with stretches copied from earlier. */
 static void make_text(uint64_t *s, int32_t *t, int32_t n, uint32_t letters)
