@@ -25,32 +25,18 @@ INLINE struct place place_of(enum dtype t, const void *panel, size_t run)
     return (struct place){head, head + b.head_bytes + run % runs * b.run_bytes, (int)(run % runs)};
 }
 
-INLINE uint16_t get16(const uint8_t *p)
-{
-    uint16_t v;
-    memcpy(&v, p, sizeof(v));
-    return v;
-}
-
-INLINE uint32_t get32(const void *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof(v));
-    return v;
-}
-
 static void get_scales(enum dtype t, struct place at, int row, struct quant_run *out)
 {
     const uint8_t *d = at.head + 2 * row, *scale = at.head + HEAD_SCALES + row;
     if (t == DT_Q6_K) {
-        out->d = f16_from_f32(float_of_bits(get32(at.head + 4 * row)));
+        out->d = f16_from_f32(float_of_bits(load32(at.head + 4 * row)));
         for (int i = 0; i < 2; i++)
             out->scale[i] = scale[(2 * at.in_block + i) * PANEL];
         return;
     }
-    out->d = get16(d + (dtype_has_min(t) ? 0 : at.in_block * PANEL * 2));
+    out->d = load16(d + (dtype_has_min(t) ? 0 : at.in_block * PANEL * 2));
     if (dtype_has_min(t))
-        out->m = get16(d + PANEL * 2);
+        out->m = load16(d + PANEL * 2);
     if (t == DT_Q4_K || t == DT_Q5_K) {
         out->scale[0] = out->scale[1] = scale[at.in_block * PANEL];
         out->min = scale[HEAD_MINS - HEAD_SCALES + at.in_block * PANEL];
@@ -89,13 +75,13 @@ void panel_get(enum dtype t, const void *panel, size_t run, int row, struct quan
     for (int k = 0; k < RUN / 4; k++) {
         uint32_t word;
         if (t == DT_Q8_0)
-            word = get32(lane + k * LINE) ^ 128 * EACH_BYTE;
+            word = load32(lane + k * LINE) ^ 128 * EACH_BYTE;
         else
-            word = get32(lane + k / 2 * LINE) >> (k % 2 * 4) & 15 * EACH_BYTE;
+            word = load32(lane + k / 2 * LINE) >> (k % 2 * 4) & 15 * EACH_BYTE;
         if (bits == 1)
-            word |= (get32(high) >> k & EACH_BYTE) << 4;
+            word |= (load32(high) >> k & EACH_BYTE) << 4;
         else if (bits == 2)
-            word |= (get32(high + k / 4 * LINE) >> (k % 4 * 2) & 3 * EACH_BYTE) << 4;
+            word |= (load32(high + k / 4 * LINE) >> (k % 4 * 2) & 3 * EACH_BYTE) << 4;
         memcpy(out->q + 4 * k, &word, sizeof(word));
     }
 }
@@ -109,7 +95,7 @@ INLINE void put_run(const enum dtype t, void *panel, size_t run, int row, const 
     put_scales(t, at, row, r);
 #pragma GCC unroll 4
     for (int k = 0; k < RUN / 4; k += 2) {
-        uint32_t low = get32(r->q + 4 * k), next = get32(r->q + 4 * k + 4);
+        uint32_t low = load32(r->q + 4 * k), next = load32(r->q + 4 * k + 4);
         if (t == DT_Q8_0) {
             low ^= 128 * EACH_BYTE;
             next ^= 128 * EACH_BYTE;

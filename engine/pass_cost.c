@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define FILE_MAGIC "specd-pace 2\n"
-#define FILE_MAX 16384
+#define FILE_MAX 16382 /* bytes of a table's file */
 #define ROWS_MAX (1 << 20)
 #define NS_MAX UINT64_C(1000000000000) /* 1000 s: no pass takes that long */
 
@@ -340,18 +340,14 @@ static bool parse(struct pass_cost *cost, const char *text, size_t len, const ch
 
 int pass_cost_load(struct pass_cost *cost, const char *path, const char *key)
 {
-    FILE *f = fopen(path, "r");
-    if (!f)
-        return SPECD_EFILE;
-    char text[FILE_MAX];
-    size_t len = fread(text, 1, sizeof text - 1, f);
-    bool ok = !ferror(f) && len < sizeof text - 1;
-    fclose(f);
-    text[len] = '\0';
-
+    struct buf text = {0};
     struct pass_cost loaded;
+    char why[1]; /* a table that can't be read is measured anew, whatever the reason */
     pass_cost_init(&loaded);
-    if (!ok || !parse(&loaded, text, len, key))
+    bool ok = file_read(path, FILE_MAX, &text, why, sizeof why) == 0 &&
+              parse(&loaded, text.data, text.len, key);
+    buf_free(&text);
+    if (!ok)
         return SPECD_EFILE;
     *cost = loaded;
     return 0;

@@ -2,8 +2,6 @@
 
 #include "utf8.h"
 
-#include <math.h>
-
 /* Bytes of s that may be copied without a closer look. */
 static size_t plain_run(const unsigned char *s, size_t len)
 {
@@ -78,14 +76,4 @@ void json_int(struct buf *b, int64_t v)
     if (v < 0)
         json_lit(b, "-");
     json_uint(b, v < 0 ? -(uint64_t)v : (uint64_t)v);
-}
-
-void json_real(struct buf *b, double v)
-{
-    if (!isfinite(v))
-        json_lit(b, "null");
-    else if (v == 0 || fabs(v) >= 1)
-        buf_printf(b, "%.3f", v);
-    else
-        buf_printf(b, "%.6g", v);
 }

@@ -22,6 +22,5 @@ static inline void json_cstr(struct buf *b, const char *s)
 }
 void json_int(struct buf *b, int64_t v);
 void json_uint(struct buf *b, uint64_t v);
-void json_real(struct buf *b, double v); /* three decimals, more for small values; NaN reads null */
 
 #endif

@@ -12,14 +12,14 @@
 #define QUANT_FN static inline __attribute__((always_inline, unused))
 
 /* The files are little-endian, as are the machines this runs on; blocks have no alignment. */
-QUANT_FN uint16_t load16(const uint8_t *p)
+QUANT_FN uint16_t load16(const void *p)
 {
     uint16_t v;
     memcpy(&v, p, sizeof(v));
     return v;
 }
 
-QUANT_FN uint32_t load32(const uint8_t *p)
+QUANT_FN uint32_t load32(const void *p)
 {
     uint32_t v;
     memcpy(&v, p, sizeof(v));
