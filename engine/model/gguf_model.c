@@ -48,10 +48,6 @@ static void refuse_unsupported(const struct arch *arch, struct gguf_meta *r)
         meta_bad(r, ".expert_count", "mixtures of experts are not supported");
     if (!meta_bool(r, ".attention.causal", true))
         meta_bad(r, ".attention.causal", "attention that is not causal is not supported");
-    if (meta_u32(r, "split.count", OPTIONAL, 0, 0, UINT32_MAX) > 1)
-        meta_bad(r, "split.count",
-                 "a model split over several GGUF files is not supported: "
-                 "merge them first");
 }
 
 /* The embedding's rows. */

@@ -189,10 +189,6 @@ static void add_rope_nan(struct gguf_writer *w)
 {
     gguf_put_f32(w, "llama.rope.freq_base", NAN);
 }
-static void add_split(struct gguf_writer *w)
-{
-    gguf_put_u32(w, "split.count", 3);
-}
 static void add_tensor(struct gguf_writer *w)
 {
     put_vector(w, "blk.0.attn_output.bias", 32);
@@ -226,7 +222,6 @@ static void test_unsupported_is_refused_by_name(void **state)
     assert_addition_refused(add_wide_rope, "rope dimension count 32", "head size 16");
     assert_addition_refused(add_rope_base, "llama.rope.freq_base", "-1 is out of range");
     assert_addition_refused(add_rope_nan, "llama.rope.freq_base", "not finite");
-    assert_addition_refused(add_split, "split.count", "merge them first");
     assert_addition_refused(add_tensor, "tensor blk.0.attn_output.bias", "not part of");
     assert_addition_refused(add_third_layer, "tensor blk.2.", "not part of a 2-layer llama");
     assert_addition_refused(add_some_biases, "tensor blk.1.attn_k.bias", "missing");
@@ -392,6 +387,103 @@ static void test_bpe_defaults(void **state)
     }
 }
 
+static const char *const splits[] = {"m-00001-of-00003.gguf", "m-00002-of-00003.gguf",
+                                     "m-00003-of-00003.gguf"};
+
+/* The first has the metadata, the second layer 0, the third layer 1 and what is in no layer. */
+static struct image make_split(uint32_t no, uint32_t n, uint32_t n_tensors)
+{
+    struct shape s = SHAPE_LLAMA;
+    struct gguf_writer w;
+    gguf_writer_init(&w, NULL);
+    gguf_put_u32(&w, "split.no", no);
+    gguf_put_u32(&w, "split.count", n);
+    gguf_put_u32(&w, "split.tensors.count", n_tensors);
+    if (no == 0) {
+        put_shape(&w, &s);
+        put_vocab(&w);
+    } else {
+        put_layer(&w, &s, no - 1);
+    }
+    if (no == 2) {
+        put_matrix(&w, "token_embd.weight", s.vocab, s.embd);
+        put_vector(&w, "output_norm.weight", s.embd);
+        put_matrix(&w, "output.weight", s.vocab, s.embd);
+    }
+    return image_of(&w);
+}
+
+static void save_splits(void)
+{
+    for (uint32_t i = 0; i < COUNT_OF(splits); i++)
+        save(make_split(i, 3, 21), splits[i]);
+}
+
+static void test_split(void **state)
+{
+    (void)state;
+    uint64_t bytes = 0;
+    save_splits();
+    for (size_t i = 0; i < COUNT_OF(splits); i++) {
+        struct stat st;
+        assert_int_equal(stat(path_of(splits[i]), &st), 0);
+        bytes += (uint64_t)st.st_size;
+    }
+    struct model_file *mf = open_good(path_of(splits[0]));
+    const struct model *m = &mf->model;
+    assert_int_equal(mf->file_bytes, bytes);
+    /* Tensors hold their index in their own file. */
+    assert_int_equal(*(const uint8_t *)m->layers[0].wk.data, 2);
+    assert_int_equal(*(const uint8_t *)m->layers[1].wk.data, 2);
+    assert_true(m->layers[0].wk.data != m->layers[1].wk.data);
+    assert_int_equal(*(const uint8_t *)m->output.data, 11);
+    assert_int_equal(mf->vocab.n_tokens, 4);
+    uint64_t fingerprint = mf->fingerprint;
+    model_file_close(mf);
+    save(make_split(2, 3, 22), splits[2]); /* a later file's header is part of it */
+    mf = open_good(path_of(splits[0]));
+    assert_true(mf->fingerprint != fingerprint);
+    model_file_close(mf);
+}
+
+/* Opening the first file, with this one in the place of file `at`, is refused in the name of `at`,
+ * or of the first where the files don't make a whole. */
+static void assert_split_refused(struct image image, size_t at, const char *file,
+                                 const char *reason)
+{
+    char err[400] = "";
+    struct model_file *mf;
+    save_splits();
+    save(image, splits[at]);
+    assert_int_equal(model_file_open(&mf, path_of(splits[0]), err, sizeof err), SPECD_EFILE);
+    if (!strstr(err, file) || !strstr(err, reason))
+        fail_msg("message \"%s\" lacks \"%s\" or \"%s\"", err, file, reason);
+}
+
+static void test_split_is_checked(void **state)
+{
+    (void)state;
+    struct shape s = SHAPE_LLAMA;
+    struct image twice = make_split(2, 3, 21);
+    poke(&twice, "blk.", 0, "0", 1); /* layer 1's first tensor becomes layer 0's */
+    assert_split_refused(make_split(0, 3, 22), 0, splits[0], "22, but the files have 21");
+    assert_split_refused(make_split(0, 1025, 21), 0, splits[0], "1025 is outside 0 to 1024");
+    assert_split_refused(make_split(1, 3, 21), 0, splits[0], "this is file 2 of 3: its name must");
+    assert_split_refused(make_split(1, 3, 21), 2, splits[2], "file 2 of 3, expected 3 of 3");
+    assert_split_refused(make_split(2, 4, 21), 2, splits[2], "file 3 of 4, expected 3 of 3");
+    assert_split_refused(make_model(&s), 2, splits[2], "split.no: missing");
+    assert_split_refused(twice, 2, "m-0000", "two tensors are named blk.0.attn_norm.weight");
+    assert_refused(path_of(splits[1]), "split.no", "file 2 of 3: give the first, /tmp/");
+    save(make_split(0, 3, 21), "whole.gguf");
+    assert_refused(path_of("whole.gguf"), "split.no", "must end in -00001-of-00003.gguf");
+    save_splits();
+    assert_int_equal(unlink(path_of(splits[1])), 0);
+    char err[400] = "";
+    struct model_file *mf;
+    assert_int_equal(model_file_open(&mf, path_of(splits[0]), err, sizeof err), SPECD_EFILE);
+    assert_non_null(strstr(err, "m-00002-of-00003.gguf: No such file"));
+}
+
 static void test_files_that_are_not_models(void **state)
 {
     (void)state;
@@ -478,6 +570,8 @@ int main(void)
         cmocka_unit_test(test_sliding_window_and_linear_rope),
         cmocka_unit_test(test_spm_defaults),
         cmocka_unit_test(test_bpe_defaults),
+        cmocka_unit_test(test_split),
+        cmocka_unit_test(test_split_is_checked),
         cmocka_unit_test(test_files_that_are_not_models),
         cmocka_unit_test(test_truncated_model),
         cmocka_unit_test(test_folder),
