@@ -98,8 +98,8 @@ int gguf_split_take(struct gguf *g, struct gguf *part, size_t no, size_t n, char
 int gguf_split_seal(struct gguf *g, char *err, size_t errlen)
 {
     struct gguf_meta r = {.g = g, .prefix = "", .err = err, .errlen = errlen};
-    uint32_t n = meta_u32(&r, "split.tensors.count", OPTIONAL, (uint32_t)g->tensors.n, 0,
-                          TENSORS_MAX);
+    uint32_t n =
+        meta_u32(&r, "split.tensors.count", OPTIONAL, (uint32_t)g->tensors.n, 0, TENSORS_MAX);
     if (r.rc == 0 && n != g->tensors.n)
         meta_bad(&r, "split.tensors.count", "%u, but the files have %zu", n, g->tensors.n);
     return r.rc ? r.rc : tensor_dir_seal(&g->tensors, err, errlen);

@@ -161,9 +161,18 @@ static void add_experts(struct gguf_writer *w)
 {
     gguf_put_u32(w, "llama.expert_count", 8);
 }
-static void add_yarn(struct gguf_writer *w)
+static void add_longrope(struct gguf_writer *w)
+{
+    gguf_put_string(w, "llama.rope.scaling.type", "longrope");
+}
+static void add_yarn_and_factors(struct gguf_writer *w)
 {
     gguf_put_string(w, "llama.rope.scaling.type", "yarn");
+    put_vector(w, "rope_freqs.weight", 8);
+}
+static void add_narrow_qkv(struct gguf_writer *w)
+{
+    put_matrix(w, "blk.1.attn_qkv.weight", 32, 32);
 }
 static void add_scale(struct gguf_writer *w)
 {
@@ -215,7 +224,10 @@ static void test_unsupported_is_refused_by_name(void **state)
 {
     (void)state;
     assert_addition_refused(add_experts, "llama.expert_count", "mixtures of experts");
-    assert_addition_refused(add_yarn, "llama.rope.scaling.type", "yarn is not supported");
+    assert_addition_refused(add_longrope, "llama.rope.scaling.type", "longrope is not supported");
+    assert_addition_refused(add_yarn_and_factors, "llama.rope.scaling.type",
+                            "yarn beside a tensor");
+    assert_addition_refused(add_narrow_qkv, "tensor blk.1.attn_qkv.weight", "expected 64 x 32");
     assert_addition_refused(add_scale, "llama.logit_scale", "not supported");
     assert_addition_refused(add_value_length, "llama.attention.value_length", "8 is outside");
     assert_addition_refused(add_odd_rope, "rope dimension count 7", "even");
@@ -328,6 +340,59 @@ static void test_sliding_window_and_linear_rope(void **state)
     assert_int_equal(mf->model.n_ctx, 100);
     for (int i = 0; i < 8; i++)
         assert_true(mf->model.rope_inv_freq[i] == (float)(pow(500, -i / 8.0) / 4));
+    model_file_close(mf);
+}
+
+static void test_yarn(void **state)
+{
+    (void)state;
+    struct shape s = SHAPE_LLAMA;
+    struct gguf_writer w;
+    gguf_writer_init(&w, NULL);
+    put_shape(&w, &s);
+    put_vocab(&w);
+    put_weights(&w, &s);
+    gguf_put_string(&w, "llama.rope.scaling.type", "yarn");
+    gguf_put_f32(&w, "llama.rope.scaling.factor", 4);
+    gguf_put_f32(&w, "llama.rope.scaling.attn_factor", 0.5f);
+    gguf_put_u32(&w, "llama.rope.scaling.original_context_length", 4096);
+    struct model_file *mf = open_good(save(image_of(&w), "m.gguf"));
+    /* Pair 0 turns 652 times within 4,096 positions, pair 7 not once. */
+    assert_true(mf->model.rope_inv_freq[0] == 1.0f);
+    assert_true(mf->model.rope_inv_freq[7] == (float)(pow(10000, -7 / 8.0) / 4));
+    assert_true(mf->model.rope_magnitude == (float)((0.1 * log(4) + 1) * 0.5));
+    model_file_close(mf);
+}
+
+/* Phi-3's files: q, k and v in one tensor, gate and up in another. */
+static void test_fused(void **state)
+{
+    (void)state;
+    struct shape s = {"phi3", 1, 32, 2, 1, 16, 64, 4, false, false, false};
+    struct gguf_writer w;
+    gguf_writer_init(&w, NULL);
+    put_shape(&w, &s);
+    put_vocab(&w);
+    put_vector(&w, "blk.0.attn_norm.weight", 32);
+    gguf_put_tensor(&w, "blk.0.attn_qkv.weight", DT_Q8_0, (uint64_t[]){64, 32}, 2);
+    put_matrix(&w, "blk.0.attn_output.weight", 32, 32);
+    put_vector(&w, "blk.0.ffn_norm.weight", 32);
+    put_matrix(&w, "blk.0.ffn_up.weight", 128, 32);
+    put_matrix(&w, "blk.0.ffn_down.weight", 32, 64);
+    put_matrix(&w, "token_embd.weight", 4, 32);
+    put_vector(&w, "output_norm.weight", 32);
+    put_matrix(&w, "output.weight", 4, 32);
+    struct model_file *mf = open_good(save(image_of(&w), "m.gguf"));
+    const struct model_layer *l = &mf->model.layers[0];
+    const uint8_t *q = l->wq.data, *gate = l->w_gate.data;
+    assert_true(l->wq.rows == 32 && l->wk.rows == 16 && l->wv.rows == 16 && l->wv.cols == 32);
+    assert_true(l->wk.type == DT_Q8_0 && l->w_up.type == DT_F32);
+    assert_ptr_equal(l->wk.data, q + 32 * 34);
+    assert_ptr_equal(l->wv.data, q + 48 * 34);
+    assert_true(l->w_gate.rows == 64 && l->w_up.rows == 64);
+    assert_ptr_equal(l->w_up.data, gate + 64 * 32 * sizeof(float));
+    assert_int_equal(mf->model.n_params,
+                     2 * 32 + 64 * 32 + 32 * 32 + 3 * 64 * 32 + 2 * 4 * 32 + 32);
     model_file_close(mf);
 }
 
@@ -568,6 +633,8 @@ int main(void)
         cmocka_unit_test(test_vocabulary_is_checked),
         cmocka_unit_test(test_padded_vocabulary),
         cmocka_unit_test(test_sliding_window_and_linear_rope),
+        cmocka_unit_test(test_yarn),
+        cmocka_unit_test(test_fused),
         cmocka_unit_test(test_spm_defaults),
         cmocka_unit_test(test_bpe_defaults),
         cmocka_unit_test(test_split),
