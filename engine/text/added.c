@@ -1,7 +1,7 @@
 #include "text/added.h"
 
+#include "specd/utf8.h"
 #include "text/piece.h"
-#include "text/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
+#include "specd/utf8.h"
 #include "text/tokenizer.h"
-#include "text/utf8.h"
 
 /* Held bytes are always the beginning of a character, so a byte either extends it, completes it, or
  * belongs to what follows. */

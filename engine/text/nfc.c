@@ -1,7 +1,7 @@
 #include "text/nfc.h"
 
+#include "specd/utf8.h"
 #include "text/nfc_data.h"
-#include "text/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>

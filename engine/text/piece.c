@@ -1,6 +1,6 @@
 #include "text/piece.h"
 
-#include "text/utf8.h"
+#include "specd/utf8.h"
 
 #include <string.h>
 

@@ -2,13 +2,13 @@
 
 #include "specd/error.h"
 #include "specd/limits.h"
+#include "specd/utf8.h"
 #include "text/added.h"
 #include "text/bpe.h"
 #include "text/nfc.h"
 #include "text/piece.h"
 #include "text/pretok.h"
 #include "text/spm.h"
-#include "text/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
