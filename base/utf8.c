@@ -1,6 +1,5 @@
 #include "specd/utf8.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 /* What may follow a lead byte: the second byte's range excludes overlong forms, surrogates and
@@ -135,4 +134,61 @@ size_t utf8_offset(const char *s, size_t n, size_t index)
         index--;
     }
     return at;
+}
+
+/* ---- text in pieces -------------------------------------------------------------------------- */
+
+/* Held bytes are always the beginning of a character, so a byte either extends it, completes it, or
+ * belongs to what follows: then it is not taken. */
+static bool extend_held(struct utf8_tail *t, char byte, struct buf *out)
+{
+    uint32_t cp;
+    size_t n;
+    t->held[t->n_held] = byte; /* three are held at most */
+    switch (utf8_read(t->held, t->n_held + 1u, &cp, &n)) {
+    case UTF8_CUT:
+        t->n_held++;
+        return true;
+    case UTF8_OK:
+        buf_add(out, t->held, n);
+        t->n_held = 0;
+        return true;
+    case UTF8_BAD:
+        break;
+    }
+    utf8_finish(t, out);
+    return false;
+}
+
+void utf8_feed(struct utf8_tail *t, const char *bytes, size_t len, struct buf *out)
+{
+    while (len > 0 && t->n_held > 0) {
+        bool taken = extend_held(t, *bytes, out);
+        bytes += taken;
+        len -= taken;
+    }
+    while (len > 0) {
+        size_t n = utf8_valid_run(bytes, len);
+        buf_add(out, bytes, n);
+        bytes += n;
+        len -= n;
+        uint32_t cp;
+        if (len == 0)
+            return;
+        if (utf8_read(bytes, len, &cp, &n) == UTF8_CUT) {
+            memcpy(t->held, bytes, n);
+            t->n_held = (uint8_t)n;
+            return;
+        }
+        buf_puts(out, UTF8_REPLACEMENT);
+        bytes += n;
+        len -= n;
+    }
+}
+
+void utf8_finish(struct utf8_tail *t, struct buf *out)
+{
+    if (t->n_held > 0)
+        buf_puts(out, UTF8_REPLACEMENT);
+    t->n_held = 0;
 }

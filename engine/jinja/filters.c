@@ -1,7 +1,8 @@
 /*
  * The filters, but for those that make generators.
  */
-#include "jinja/chars.h"
+#include "specd/unicode.h"
+#include "specd/utf8.h"
 #include "jinja/run.h"
 
 #include <errno.h>

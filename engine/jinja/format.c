@@ -2,7 +2,7 @@
  * Numbers and strings in a given width, precision and base, and both of Python's ways to ask for
  * them.
  */
-#include "jinja/chars.h"
+#include "specd/utf8.h"
 #include "jinja/run.h"
 
 #include <ctype.h>

@@ -5,9 +5,10 @@
  * (trim_blocks, lstrip_blocks, loop controls, its own tojson, raise_exception, strftime_now and the
  * generation tag). Left out: include, import, extends, block, autoescape; the filters attr,
  * filesizeformat, forceescape, groupby, pprint, random, striptags, truncate, urlencode, urlize,
- * wordcount, wordwrap and xmlattr; integers beyond 64 bits; the letters chars.h names; and
- * that a name which a body assigns is undefined, not the caller's variable, when a macro or an
- * inner loop reads it earlier than that.
+ * wordcount, wordwrap and xmlattr; integers beyond 64 bits; case mappings to more
+ * than one character (but for the sharp s) and the final sigma; that a letter without another case
+ * is upper or lower; digits beyond ASCII; and that a name which a body assigns is undefined, not
+ * the caller's variable, when a macro or an inner loop reads it earlier than that.
  *
  * There is no input or output: a template sees the variables it is given and the clock. Work is
  * bounded: source, steps, recursion, memory and output have the limits below, and passing one ends

@@ -3,7 +3,8 @@
  * comment's end eats one newline (trim_blocks), and blanks between a line's start and a block or
  * comment go away (lstrip_blocks); "+" keeps both.
  */
-#include "jinja/chars.h"
+#include "specd/unicode.h"
+#include "specd/utf8.h"
 #include "jinja/parse.h"
 
 #include <errno.h>
@@ -214,11 +215,6 @@ static void lex_name(struct parser *p)
     advance(p, end);
 }
 
-static int hex_value(char c)
-{
-    return is_digit(c) ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
-}
-
 /* \xhh, \uhhhh, \Uhhhhhhhh (n digits at s) or \ooo. Returns the bytes read. */
 static size_t unescape_code(struct parser *p, const char *s, size_t left, size_t n, char *out,
                             size_t *out_len)
@@ -227,7 +223,7 @@ static size_t unescape_code(struct parser *p, const char *s, size_t left, size_t
     size_t i = 0;
     bool octal = n == 3;
     for (; i < n && i < left; i++) {
-        int digit = hex_value(s[i]);
+        int digit = hex_digit(s[i]);
         if (digit < 0 || (octal && digit > 7))
             break;
         cp = cp * (octal ? 8 : 16) + (uint32_t)digit;

@@ -2,7 +2,7 @@
  * Operators and subscripts, with Python's results. Integers have 64 bits; where Python's would
  * grow, this raises.
  */
-#include "jinja/chars.h"
+#include "specd/utf8.h"
 #include "jinja/run.h"
 
 #include <inttypes.h>

@@ -2,7 +2,8 @@
  * The methods of strings, as Python's str has them. Positions are characters, not bytes. Markup
  * stays markup. A method that works from one end or the other has the end as its mode.
  */
-#include "jinja/chars.h"
+#include "specd/unicode.h"
+#include "specd/utf8.h"
 #include "jinja/run.h"
 
 #include <string.h>
@@ -314,25 +315,25 @@ static struct jv str_hasaffix(struct jinja_run *r, const struct call *c)
 
 static bool is_upper(uint32_t cp)
 {
-    return cp_lower(cp) != cp;
+    return cp_lower(cp) != cp && !cp_is_title(cp);
 }
 
 static bool is_lower(uint32_t cp)
 {
-    return cp_upper(cp) != cp || cp == SHARP_S;
+    return (cp_upper(cp) != cp && !cp_is_title(cp)) || cp == SHARP_S;
 }
 
 /* Writes the mapped character and returns its bytes, at most 4. */
 static size_t map_char(uint32_t cp, enum mapping mapping, bool first, bool after_letter, char *out)
 {
-    bool upper = mapping == MAP_UPPER || (mapping == MAP_SWAP && is_lower(cp)) ||
-                 (mapping == MAP_TITLE && !after_letter) || (mapping == MAP_CAPITALIZE && first);
-    if (upper && cp == SHARP_S) {
-        bool both = mapping == MAP_UPPER || mapping == MAP_SWAP;
-        memcpy(out, both ? "SS" : "Ss", 2);
+    bool upper = mapping == MAP_UPPER || (mapping == MAP_SWAP && is_lower(cp));
+    bool title = (mapping == MAP_TITLE && !after_letter) || (mapping == MAP_CAPITALIZE && first);
+    bool stays = mapping == MAP_SWAP && cp_is_title(cp);
+    if (cp == SHARP_S && (upper || title)) {
+        memcpy(out, upper ? "SS" : "Ss", 2);
         return 2;
     }
-    return utf8_write(upper ? cp_upper(cp) : cp_lower(cp), out);
+    return utf8_write(stays ? cp : upper ? cp_upper(cp) : title ? cp_title(cp) : cp_lower(cp), out);
 }
 
 struct jv jinja_map_case(struct jinja_run *r, struct jv s, enum mapping mapping)
@@ -352,7 +353,7 @@ struct jv jinja_map_case(struct jinja_run *r, struct jv s, enum mapping mapping)
             jv_text_add(&t, s.s + at, n);
         else
             filled += map_char(cp, mapping, at == 0, after_letter, chunk + filled);
-        after_letter = is_upper(cp) || is_lower(cp);
+        after_letter = is_upper(cp) || is_lower(cp) || cp_is_title(cp);
     }
     jv_text_add(&t, chunk, filled);
     return jv_markup(jv_text_done(&t), s.flag);
@@ -370,7 +371,7 @@ enum char_kind { KIND_DIGIT = 1, KIND_ALPHA = 2, KIND_SPACE = 4 };
 static bool is_of_kind(uint32_t cp, unsigned kinds)
 {
     return (kinds & KIND_DIGIT && cp >= '0' && cp <= '9') ||
-           (kinds & KIND_ALPHA && cp_is_alpha(cp)) || (kinds & KIND_SPACE && cp_is_space(cp));
+           (kinds & KIND_ALPHA && cp_class(cp) == CP_L) || (kinds & KIND_SPACE && cp_is_space(cp));
 }
 
 /* Not empty, and every character is of the kind. */
@@ -394,7 +395,7 @@ bool jinja_is_cased(struct jinja_run *r, struct jv s, bool upper)
     for (size_t at = 0, n; at < s.len; at += n) {
         uint32_t cp;
         n = utf8_next(s.s + at, s.len - at, &cp);
-        if (upper ? is_lower(cp) : is_upper(cp))
+        if (cp_is_title(cp) || (upper ? is_lower(cp) : is_upper(cp)))
             return false;
         some |= upper ? is_upper(cp) : is_lower(cp);
     }

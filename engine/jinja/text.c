@@ -1,7 +1,8 @@
 /*
  * Values as text: str(), repr() and json.dumps() as Python writes them.
  */
-#include "jinja/chars.h"
+#include "specd/unicode.h"
+#include "specd/utf8.h"
 #include "jinja/run.h"
 
 #include <inttypes.h>

@@ -1,7 +1,7 @@
 /*
  * Values: what they are, whether they are true, equal or in order, and how they are walked.
  */
-#include "jinja/chars.h"
+#include "specd/utf8.h"
 #include "jinja/run.h"
 
 #include <math.h>

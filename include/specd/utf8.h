@@ -2,14 +2,13 @@
  * utf8.h - reading and writing UTF-8 (RFC 3629), with invalid bytes told apart from cut characters.
  *
  * An invalid sequence is measured as Unicode (3.9, "maximal subpart"), WHATWG and Python's
- * errors="replace" do: the bytes that could have begun a character count as one U+FFFD. Pure
- * functions; any thread.
+ * errors="replace" do: the bytes that could have begun a character count as one U+FFFD. Any
+ * thread; a struct utf8_tail belongs to one.
  */
 #ifndef SPECD_UTF8_H
 #define SPECD_UTF8_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "specd/util.h"
 
 #define UTF8_REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD */
 #define UTF8_INVALID UINT32_MAX         /* the code point of what is no character */
@@ -42,5 +41,13 @@ size_t utf8_prev(const char *s, size_t n, uint32_t *cp);
 size_t utf8_count(const char *s, size_t n);
 /* Byte offset of character `index`, or n when there are fewer. */
 size_t utf8_offset(const char *s, size_t n, size_t index);
+
+/* A text that comes in pieces: only whole characters go to out, and U+FFFD for what is invalid. */
+struct utf8_tail { /* zero-initialise */
+    char held[4];  /* the beginning of a character */
+    uint8_t n_held;
+};
+void utf8_feed(struct utf8_tail *t, const char *bytes, size_t len, struct buf *out);
+void utf8_finish(struct utf8_tail *t, struct buf *out); /* what is held becomes U+FFFD */
 
 #endif

@@ -1,10 +1,127 @@
-#include "text/nfc.h"
+#include "specd/unicode.h"
 
 #include "specd/utf8.h"
-#include "text/nfc_data.h"
+#include "unicode_data.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+/* ---- classes --------------------------------------------------------------------------------- */
+
+enum cp_class cp_class(uint32_t cp)
+{
+    size_t lo = 0, hi = COUNT_OF(class_runs); /* the run begins in [lo, hi) */
+    if (cp >= CP_END)
+        return CP_C;
+    while (hi - lo > 1) {
+        size_t mid = (lo + hi) / 2;
+        if (class_runs[mid] >> 3 <= cp)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return (enum cp_class)(class_runs[lo] & 7);
+}
+
+void cp_class_fill(uint8_t *classes)
+{
+    for (size_t i = 0; i < COUNT_OF(class_runs); i++) {
+        uint32_t from = class_runs[i] >> 3;
+        uint32_t to = i + 1 < COUNT_OF(class_runs) ? class_runs[i + 1] >> 3 : CP_END;
+        memset(classes + from, (int)(class_runs[i] & 7), to - from);
+    }
+}
+
+bool cp_is_white_space(uint32_t cp)
+{
+    if (cp < 0xA0 || cp > 0x3000) /* the first and the last separator */
+        return cp == ' ' || (cp >= 9 && cp <= 13) || cp == 0x85;
+    return cp_class(cp) == CP_Z;
+}
+
+bool cp_is_space(uint32_t cp)
+{
+    return cp_is_white_space(cp) || (cp >= 0x1C && cp <= 0x1F);
+}
+
+bool cp_is_line_break(uint32_t cp)
+{
+    return (cp >= 10 && cp <= 13) || (cp >= 0x1C && cp <= 0x1E) || cp == 0x85 || cp == 0x2028 ||
+           cp == 0x2029;
+}
+
+bool cp_is_printable(uint32_t cp)
+{
+    enum cp_class class = cp_class(cp);
+    return cp == ' ' || (class != CP_C && class != CP_Z);
+}
+
+size_t space_end(const char *s, size_t n, size_t at, bool space)
+{
+    while (at < n) {
+        uint32_t cp;
+        size_t len = utf8_next(s + at, n - at, &cp);
+        if (cp_is_space(cp) != space)
+            break;
+        at += len;
+    }
+    return at;
+}
+
+size_t space_begin(const char *s, size_t at, bool space)
+{
+    while (at > 0) {
+        uint32_t cp;
+        size_t len = utf8_prev(s, at, &cp);
+        if (cp_is_space(cp) != space)
+            break;
+        at -= len;
+    }
+    return at;
+}
+
+/* ---- case ------------------------------------------------------------------------------------ */
+
+/* The run that cp is in, or NULL. */
+static const struct case_run *find_run(const struct case_run *runs, size_t n, uint32_t cp)
+{
+    size_t lo = 0, hi = n; /* runs before lo end before cp, runs from hi on do not */
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (runs[mid].last < cp)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    bool found = lo < n && cp >= runs[lo].first && (cp - runs[lo].first) % runs[lo].step == 0;
+    return found ? &runs[lo] : NULL;
+}
+
+uint32_t cp_upper(uint32_t cp)
+{
+    const struct case_run *run = find_run(upper_runs, COUNT_OF(upper_runs), cp);
+    return run ? cp + (uint32_t)run->delta : cp;
+}
+
+uint32_t cp_lower(uint32_t cp)
+{
+    const struct case_run *run = find_run(lower_runs, COUNT_OF(lower_runs), cp);
+    return run ? cp + (uint32_t)run->delta : cp;
+}
+
+uint32_t cp_title(uint32_t cp)
+{
+    const struct case_run *run = find_run(title_runs, COUNT_OF(title_runs), cp);
+    return run ? cp + (uint32_t)run->delta : cp_upper(cp);
+}
+
+bool cp_is_title(uint32_t cp)
+{
+    const struct case_run *run = find_run(title_runs, COUNT_OF(title_runs), cp);
+    return run && run->delta == 0 && cp_lower(cp) != cp; /* Georgian letters are lower case */
+}
+
+/* ---- normalisation form C -------------------------------------------------------------------- */
 
 /* Hangul syllables are composed by arithmetic (Unicode 3.12). */
 enum { L_BASE = 0x1100, V_BASE = 0x1161, T_BASE = 0x11A7, S_BASE = 0xAC00 };
