@@ -76,3 +76,12 @@ void text_trim(const char **s, size_t *len)
     while (*len > 0 && memchr(blanks, (*s)[*len - 1], sizeof blanks - 1))
         (*len)--;
 }
+
+int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}

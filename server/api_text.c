@@ -6,7 +6,7 @@
 #include "json_write.h"
 #include "respond.h"
 #include "server.h"
-#include "utf8.h"
+#include "specd/utf8.h"
 
 #include <stdlib.h>
 

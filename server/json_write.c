@@ -1,6 +1,6 @@
 #include "json_write.h"
 
-#include "utf8.h"
+#include "specd/utf8.h"
 
 /* Bytes of s that may be copied without a closer look. */
 static size_t plain_run(const unsigned char *s, size_t len)

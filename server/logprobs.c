@@ -1,7 +1,7 @@
 #include "logprobs.h"
 
 #include "json_write.h"
-#include "utf8.h"
+#include "specd/utf8.h"
 
 #include <math.h>
 

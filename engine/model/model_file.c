@@ -11,6 +11,7 @@
 #include "model/safetensors.h"
 #include "model/weights.h"
 #include "specd/error.h"
+#include "specd/utf8.h"
 #include "specd/util.h"
 
 #include <errno.h>
@@ -40,7 +41,7 @@ static void set_name(struct model_file *mf, const char *name, size_t len)
     const uint8_t *s = (const uint8_t *)name;
     size_t n = 0;
     for (size_t i = 0, k; i < len; i += k) {
-        k = utf8_char(s + i, len - i);
+        k = utf8_length(s + i, len - i);
         bool ok = k > 0 && s[i] >= ' ' && s[i] != 0x7f;
         k = ok ? k : 1;
         if (n + k >= sizeof mf->name)

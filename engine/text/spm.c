@@ -1,10 +1,10 @@
 #include "text/spm.h"
 
 #include "specd/error.h"
+#include "specd/utf8.h"
 #include "text/pairs.h"
 #include "text/piece.h"
 #include "text/strmap.h"
-#include "text/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -65,6 +65,8 @@ void buf_free(struct buf *b);
 /* Moves *s and shortens *len past blanks and line ends at both ends. */
 void text_trim(const char **s, size_t *len);
 
+int hex_digit(char c); /* its value, or -1 */
+
 /* Adds the whole of a regular file of at most max bytes to out. Never waits: a FIFO, a device or a
  * folder is refused. 0, or SPECD_EFILE with "PATH: reason"; out may then hold a part. */
 int file_read(const char *path, size_t max, struct buf *out, char *err, size_t errlen);
