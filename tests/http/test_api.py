@@ -492,9 +492,10 @@ class KeyFile(SingleCase):
     def test_key_file(self):
         path = self.dir.name + "/keys"
         with open(path, "w") as f:
-            f.write("# comment\n\n  first  \nsecond # trailing\n")
+            f.write("# comment\n\n  first  \nsecond # trailing\nthird\tpriority\r\nfourth priority #x")
         server = self.start("--api-key-file", path)
-        for key, status in (("first", 200), ("second", 200), ("#", 401), ("comment", 401)):
+        for key, status in (("first", 200), ("second", 200), ("#", 401), ("comment", 401),
+                            ("third", 200), ("fourth", 200), ("priority", 401), ("third priority", 401)):
             r = server.get("/v1/models", headers={"X-Api-Key": key})
             self.assertEqual(r.status, status, key)
 

@@ -223,7 +223,8 @@ class Keys(SingleCase):
     def test_lines_that_are_no_key(self):
         path = self.dir.name + "/keys"
         for text, line in ((b"a\ncorrect horse\n", 2), (b"\xef\xbb\xbfabc\n", 1), (b"# x\n\na\x00b\n", 3),
-                           (b"k # comment\nk x # y\n", 2), (b"k\x01\n", 1)):
+                           (b"k # comment\nk x # y\n", 2), (b"k\x01\n", 1),
+                           (b"k priority\nk priority horse\n", 2), (b"k Priority\n", 1), (b"a prioritys\n", 1)):
             with open(path, "wb") as f:
                 f.write(text)
             got = run(*ARGS, "--api-key-file", path, "--port", "0")
