@@ -143,7 +143,7 @@ class Reload(SingleCase):
     @fake_only
     def test_queue_and_time_out(self):
         server = self.start_with("-np", "1", **{"max-queue": 1})
-        self.configure(**{"max-queue": 4, "request-timeout": 0.3})
+        self.configure(**{"max-queue": 4, "max-queue-per-client": 4, "request-timeout": 0.3})
         self.reload(server)
         late = {"prompt": "first_ms=9000", "max_tokens": 1}
         conns = [Connection(server) for _ in range(6)]  # one runs, four wait
