@@ -140,6 +140,7 @@ static void count_draft(struct engine *e, struct seq *s, const struct drafter *d
 static void take_tokens(struct engine *e, struct seq *s, const struct seq_result *r)
 {
     seq_append(s, r->tokens, r->n_tokens);
+    share_charge(&s->share, (uint64_t)r->n_tokens * SHARE_TOKEN);
     ASSERT(s->len == r->len);
     s->target_len = r->rows[MODEL_TARGET];
     s->draft_len = r->rows[MODEL_DRAFT];
@@ -228,7 +229,7 @@ static void commit_seq(struct engine *e, struct seq *s, const struct round_part 
         return;
     }
     if (s->stats.n_generated == 0)
-        entry_release(e, s);
+        sched_release_choices(&e->sched, s);
 
     struct request_output *out = &s->req->output;
     int32_t delivered;

@@ -286,7 +286,7 @@ static void enter_prompt(struct engine *e, struct seq *s, const struct prepared 
     if (s->limit == s->n_prompt && !s->score)
         seq_finish(e, s, FINISH_LENGTH, 0, NULL);
     else
-        sched_ready(s);
+        sched_ready(&e->sched, s);
 }
 
 /* ---- preparing ------------------------------------------------------------------------------- */
@@ -429,21 +429,12 @@ static void begin_prompt(struct engine *e, struct seq *s)
     enter_prompt(e, s, &p);
 }
 
-void entry_release(struct engine *e, const struct seq *parent)
-{
-    for (struct seq *q = e->sched.first; q; q = q->next) {
-        if (q->parent == parent && q->state != SEQ_PREPARING)
-            q->parent = NULL;
-    }
-}
-
 /* ---- all together ---------------------------------------------------------------------------- */
 
 void entry_begin(struct engine *e, struct request *req)
 {
     const struct request_params *r = &req->params;
     struct seq *s = seq_new(req);
-    s->arrival = ++e->n_arrivals;
     s->t_deadline = s->t_arrived + (uint64_t)atomic_load(&e->request_timeout_ms) * 1000000u;
     if (r->n_stops > 0)
         s->stop = stop_matcher_create(r->stops, r->stop_lens, r->n_stops);

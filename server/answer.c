@@ -232,6 +232,8 @@ static int submit(struct answer *a, struct choice *c)
     if (req->client_fd < 0) /* without it a client's going away would not be noticed */
         return errno == EMFILE || errno == ENFILE ? SPECD_EBUSY : SPECD_EINTERNAL;
     req->client = ex->client->id;
+    if (!(ex->key_marks & KEY_PRIORITY))
+        req->priority = 0;
     req->work = ex->received * (req->format.json ? SCHEMA_WORK : 1);
     req->on_output = on_output;
     req->on_output_arg = c;
@@ -289,14 +291,13 @@ static void make_choices(struct answer *a)
 /* More than the server can ever hold is the client's mistake, not a full queue. */
 static int check_size(const struct answer *a, struct api_error *e)
 {
-    const struct server *s = a->exchange->server;
-    int most = s->config->engine.n_slots + atomic_load(&s->limits.max_queue);
+    int most = clients_queue_most(a->exchange);
     int n = (int)a->call.n_prompts * a->call.n;
     if (n <= most)
         return 0;
     const char *param = a->call.n > 1 ? "n" : "prompt";
     return api_fail(e, SPECD_EINVAL, param,
-                    "'%s': %d completions in one call, and the server holds at most %d", param, n,
+                    "'%s': %d completions in one call, and a client may have at most %d", param, n,
                     most);
 }
 
@@ -366,6 +367,9 @@ static enum MHD_Result begin(struct answer *a, int rc, struct api_error *e)
     ex->work_type = &answer_work;
     if (rc == 0)
         rc = charge(a, e);
+    if (rc == 0 && !clients_queue(ex, a->n_choices))
+        rc = api_fail(e, SPECD_EBUSY, NULL,
+                      "requests of this client fill its part of the queue: try again later");
     if (rc < 0)
         return respond_error(ex, e);
     rc = submit_all(a);

@@ -49,7 +49,9 @@ struct exchange {
     char request_id[REQUEST_ID_MAX + 1]; /* the client's, or one of our own */
     struct buf body;
     struct client *client; /* NULL: not known yet */
+    unsigned key_marks;    /* of its API key: enum key_mark */
     size_t held;           /* bytes that count for the client: see clients.h */
+    int n_queued;          /* completions that do */
     size_t received;       /* bytes of body, kept or not */
     int reject;            /* 0, or the SPECD_E* to answer once the body is in: it is not kept */
     int status;            /* what was answered; 0 as yet */

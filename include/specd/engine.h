@@ -84,7 +84,11 @@ struct engine_stats {
     uint64_t prompt_tokens, generation_tokens;
     uint64_t finished_stop, finished_length, finished_error, finished_cancelled;
     uint64_t cache_queries, cache_hits; /* prompt tokens looked up; found */
-    uint64_t preemptions, rounds, drafts, draft_tokens, accepted_tokens;
+    /* Of those that wait: for their prompt, from the thread pool or another choice of it; for a
+     * slot; for blocks. */
+    int64_t waiting_prompt, waiting_slot, waiting_blocks;
+    uint64_t preemptions, preemptions_share; /* the second: of these, for another client's share */
+    uint64_t rounds, drafts, draft_tokens, accepted_tokens;
     uint64_t accepted_by_pos[SPECD_K_MAX];
     uint64_t residual_fallbacks, disconnects;
     uint64_t not_drafted[DRAFT_WHYS]; /* a request's rounds with K = 0, by reason */

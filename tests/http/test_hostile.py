@@ -337,6 +337,28 @@ class LargeBodies(ServerCase):
         self.server.wait_metric("request_memory_bytes", 0)
 
 
+class OneClientsQueue(ServerCase):
+    args = ("-np", "1", "--max-queue", "8", "--trusted-proxy", "127.0.0.1")
+
+    def test_it_is_never_all_of_it(self):
+        """Seven of one client, of which one runs; the eighth is refused, and others find room."""
+        body = json.dumps({"prompt": "x token_ms=5", "max_tokens": 100, "ignore_eos": True}).encode()
+        held = []
+        for i in range(12):
+            s = self.server.connect()
+            s.sendall(raw_request(body, headers="X-Forwarded-For: 10.0.0.1\r\n"))
+            held.append(s)
+        r = self.server.post("/v1/completions", GOOD, headers={"X-Forwarded-For": "10.0.0.2"})
+        self.assertEqual(r.status, 200)
+        replies = [read_reply(s) for s in held]
+        for s in held:
+            s.close()
+        self.assertEqual({r[0] for r in replies}, {200, 429})
+        self.assertGreater(self.server.metric("client_queue_refused_total"), 0)
+        r = self.server.post("/v1/completions", {"prompt": "x", "n": 8}, headers={"X-Forwarded-For": "10.0.0.1"})
+        self.assert_error(r, 400, "n")
+
+
 class LargeAnswers(ServerCase):
     args = ("--max-body", "16K", "--request-memory", "1M")
 
