@@ -139,7 +139,7 @@ static void reject_body(struct exchange *ex, int code)
 {
     ex->reject = code;
     exchange_drop_body(ex);
-    clients_give_back(ex);
+    clients_return(ex, ex->held);
 }
 
 /* A body that is refused is still read, so that the client gets to see the answer; but not for

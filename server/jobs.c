@@ -26,13 +26,7 @@ static enum MHD_Result resume(struct exchange *ex)
     case WAIT_READY:
         break;
     }
-    if (r->then)
-        return r->then(r);
-    if (r->rc < 0)
-        return respond_error(ex, &r->error);
-    if (!clients_charge(ex, r->body.len))
-        return respond_code(ex, SPECD_EBUSY);
-    return respond_json(ex, 200, &r->body);
+    return r->then(r);
 }
 
 static void abandon(void *work)
@@ -46,7 +40,6 @@ static void release(void *work)
     if (r->arg)
         r->free_arg(r->arg);
     buf_free(&r->in);
-    buf_free(&r->body);
     free(r);
 }
 
@@ -118,10 +111,10 @@ static bool add(struct jobs *s, struct job *r)
         s->running = pthread_create(&s->thread, NULL, serve_jobs, s) == 0;
     uint64_t client = r->exchange->client->id;
     bool few = s->queue.n < JOBS_MAX && fair_waiting(&s->queue, client) < JOBS_OF_CLIENT_MAX;
-    bool room = s->running && (few || r->must);
+    bool room = s->running && few;
     if (room) {
         exchange_ref(r->exchange);
-        fair_put(&s->queue, &r->turn, client, JOB_COST + r->cost + r->in.len);
+        fair_put(&s->queue, &r->turn, client, JOB_COST + r->in.len);
         pthread_cond_signal(&s->came);
     }
     pthread_mutex_unlock(&s->lock);
@@ -137,9 +130,7 @@ enum MHD_Result job_start(struct exchange *ex, const struct job *e)
                       .run = e->run,
                       .then = e->then,
                       .free_arg = e->free_arg,
-                      .arg = e->arg,
-                      .cost = e->cost,
-                      .must = e->must};
+                      .arg = e->arg};
     r->in = exchange_take_body(ex);
     ex->work = r;
     ex->work_type = &type;
