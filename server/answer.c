@@ -323,6 +323,7 @@ static struct answer *answer_new(struct exchange *ex, const struct api_format *f
 static int prepare(struct answer *a, const struct buf *body, struct api_error *e)
 {
     const struct engine_info *info = engine_info(answer_engine(a));
+    memory_ran_short();
     int rc = call_parse(&a->call, a->format->route, info, body->data, body->len, e);
     if (rc == 0)
         rc = check_size(a, e);
@@ -331,7 +332,7 @@ static int prepare(struct answer *a, const struct buf *body, struct api_error *e
         write_head(a);
     }
     call_drop_document(&a->call);
-    return rc;
+    return api_memory(rc, e);
 }
 
 /* What the answer may hold at most, about: tokens and their text, log-probabilities with theirs. */

@@ -74,8 +74,10 @@ static void *serve_jobs(void *arg)
     struct jobs *s = arg;
     for (struct job *r; (r = take(s));) {
         struct exchange *ex = r->exchange;
-        if (!atomic_load(&r->abandoned))
-            r->rc = r->run(r);
+        if (!atomic_load(&r->abandoned)) {
+            memory_ran_short(); /* what it says behind the job is about the job */
+            r->rc = api_memory(r->run(r), &r->error);
+        }
         atomic_store(&r->done, true);
         exchange_wake(ex);
         exchange_unref(ex);
@@ -83,20 +85,20 @@ static void *serve_jobs(void *arg)
     return NULL;
 }
 
-void jobs_init(struct jobs *s)
+int jobs_start(struct jobs *s)
 {
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->came, NULL);
+    return pthread_create(&s->thread, NULL, serve_jobs, s) == 0 ? 0 : SPECD_EINTERNAL;
 }
 
-void jobs_fini(struct jobs *s)
+void jobs_stop(struct jobs *s)
 {
     pthread_mutex_lock(&s->lock);
     s->stopping = true;
     pthread_cond_signal(&s->came);
     pthread_mutex_unlock(&s->lock);
-    if (s->running)
-        pthread_join(s->thread, NULL);
+    pthread_join(s->thread, NULL);
     for (struct fair_item *turn; (turn = fair_take(&s->queue));)
         exchange_unref(job_of(turn)->exchange);
     fair_clear(&s->queue);
@@ -107,11 +109,8 @@ void jobs_fini(struct jobs *s)
 static bool add(struct jobs *s, struct job *r)
 {
     pthread_mutex_lock(&s->lock);
-    if (!s->running)
-        s->running = pthread_create(&s->thread, NULL, serve_jobs, s) == 0;
     uint64_t client = r->exchange->client->id;
-    bool few = s->queue.n < JOBS_MAX && fair_waiting(&s->queue, client) < JOBS_OF_CLIENT_MAX;
-    bool room = s->running && few;
+    bool room = s->queue.n < JOBS_MAX && fair_waiting(&s->queue, client) < JOBS_OF_CLIENT_MAX;
     if (room) {
         exchange_ref(r->exchange);
         fair_put(&s->queue, &r->turn, client, JOB_COST + r->in.len);

@@ -2,9 +2,9 @@
  * jobs.h - work that an answer needs and that takes too long for the HTTP thread: reading bodies
  * of megabytes, templates and tokenizers on such texts.
  *
- * One thread, started with the first job, runs them; clients take turns by the size of what they
- * sent. A job is the work of an exchange: the connection is suspended until it is done. One that is
- * still waiting when its client goes away is not run.
+ * One thread runs them; clients take turns by the size of what they sent. A job is the work of an
+ * exchange: the connection is suspended until it is done. One that is still waiting when its client
+ * goes away is not run.
  */
 #ifndef SPECD_SERVER_JOBS_H
 #define SPECD_SERVER_JOBS_H
@@ -43,13 +43,13 @@ struct jobs {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t came;
-    bool running, stopping;
+    bool stopping;
     struct fair_queue queue;
 };
 
-void jobs_init(struct jobs *s);
+int jobs_start(struct jobs *s); /* 0, or SPECD_EINTERNAL: no thread */
 /* No exchange may come any more. Waits for the job that is being run; drops the others. */
-void jobs_fini(struct jobs *s);
+void jobs_stop(struct jobs *s);
 /* HTTP thread: e has run, then, free_arg and arg; the exchange's body moves into it. Answers the
  * exchange when run has returned. */
 enum MHD_Result job_start(struct exchange *ex, const struct job *e);

@@ -1,6 +1,7 @@
 #include "pieces.h"
 
 #include "respond.h"
+#include "specd/error.h"
 
 #include <string.h>
 
@@ -23,8 +24,11 @@ static ssize_t read_pieces(void *cls, uint64_t at, char *to, size_t max)
     struct exchange *ex = cls;
     struct pieces *p = ex->pieces;
     (void)at;
+    memory_ran_short();
     while (p->out.len == 0 && !p->over)
         p->over = p->next(p->arg, &p->out);
+    if (memory_ran_short()) /* it may lack something */
+        return MHD_CONTENT_READER_END_WITH_ERROR;
     if (p->out.len == 0)
         return MHD_CONTENT_READER_END_OF_STREAM;
     return (ssize_t)pieces_take(ex, p, to, max);
@@ -32,7 +36,10 @@ static ssize_t read_pieces(void *cls, uint64_t at, char *to, size_t max)
 
 enum MHD_Result respond_pieces(struct exchange *ex, struct pieces *p)
 {
+    memory_ran_short();
     p->over = p->next(p->arg, &p->out);
+    if (memory_ran_short())
+        return respond_code(ex, SPECD_ENOMEM);
     if (p->over)
         return respond_json(ex, 200, &p->out);
     ex->pieces = p;

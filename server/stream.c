@@ -113,9 +113,9 @@ static void write_end(struct answer *a)
     a->pieces.over = true;
 }
 
-static void write_error(struct answer *a)
+static void write_error(struct answer *a, int code)
 {
-    struct api_error e = {.code = SPECD_EINTERNAL};
+    struct api_error e = {.code = code};
     answer_error(a, &e);
     answer_cancel(a);
     sse_begin(&a->pieces.out);
@@ -131,13 +131,17 @@ static void write_events(struct answer *a)
 {
     int n_finished = 0;
     bool ok = true;
+    memory_ran_short();
     for (int i = 0; i < a->n_choices; i++) {
         if (!a->choices[i].finish_sent)
             ok &= write_choice(&a->choices[i]);
         n_finished += a->choices[i].finish_sent;
     }
-    if (!ok)
-        write_error(a);
+    if (memory_ran_short()) { /* what was written may lack something */
+        buf_clear(&a->pieces.out);
+        write_error(a, SPECD_ENOMEM);
+    } else if (!ok)
+        write_error(a, SPECD_EINTERNAL);
     else if (n_finished == a->n_choices)
         write_end(a);
 }
