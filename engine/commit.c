@@ -217,6 +217,7 @@ static void commit_seq(struct engine *e, struct seq *s, const struct round_part 
                        const struct seq_result *r, uint64_t now)
 {
     s->round++;
+    memory_ran_short(); /* what it says below is about this sequence */
     if (r->flags & SEQ_NUMERIC) {
         seq_finish(e, s, FINISH_ERROR, SPECD_ENUMERIC, NULL);
         return;
@@ -241,6 +242,8 @@ static void commit_seq(struct engine *e, struct seq *s, const struct round_part 
     bool lags = s->req->stream && unread_bytes(out) > STALL_BYTES;
     if (reason != FINISH_NONE)
         seq_end(e, s, reason, 0, NULL);
+    else if (memory_ran_short())
+        seq_end(e, s, FINISH_ERROR, SPECD_ENOMEM, NULL);
     pthread_mutex_unlock(&out->lock);
 
     if (s->state == SEQ_DONE)

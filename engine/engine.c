@@ -380,11 +380,19 @@ static void on_timer(uv_timer_t *timer)
 
 /* ---- the thread ------------------------------------------------------------------------------ */
 
+static void nothing(uv_work_t *work)
+{
+    (void)work;
+}
+
 static void engine_main(void *arg)
 {
     struct engine *e = arg;
     char err[512] = "";
+    uv_work_t first;
     pthread_setname_np(pthread_self(), "engine");
+    /* The first work starts the pool's threads, and libuv ends the process where it can't. */
+    uv_queue_work(&e->loop, &first, nothing, NULL);
     if (engine_load(e, err, sizeof err) != 0) {
         set_failure(e, 1, err);
     } else {

@@ -58,11 +58,11 @@ bool clients_charge(struct exchange *ex, size_t bytes)
     return true;
 }
 
-void clients_give_back(struct exchange *ex)
+void clients_return(struct exchange *ex, size_t bytes)
 {
-    ex->server->clients.held -= ex->held;
-    ex->client->held -= ex->held;
-    ex->held = 0;
+    ex->server->clients.held -= bytes;
+    ex->client->held -= bytes;
+    ex->held -= bytes;
 }
 
 int clients_queue_most(const struct exchange *ex)
@@ -89,7 +89,7 @@ void clients_leave(struct exchange *ex)
     struct client *c = ex->client;
     if (!c)
         return;
-    clients_give_back(ex);
+    clients_return(ex, ex->held);
     c->n_queued -= ex->n_queued;
     ex->n_queued = 0;
     ex->client = NULL;

@@ -43,8 +43,8 @@ void clients_free(struct clients *cs);
 void clients_enter(struct exchange *ex, uint64_t id);
 /* Counts more bytes of the exchange; false, and nothing counted, when that is too much. */
 bool clients_charge(struct exchange *ex, size_t bytes);
-/* The exchange holds nothing any more: its body was refused. */
-void clients_give_back(struct exchange *ex);
+/* The exchange holds so many bytes less. */
+void clients_return(struct exchange *ex, size_t bytes);
 /* What one client may hold. */
 size_t clients_share(const struct exchange *ex);
 /* Counts n completions of the exchange; false, and nothing counted, when that is too much. */

@@ -25,6 +25,7 @@ struct server;
 struct peer;
 struct tally;
 struct route;
+struct pieces;
 
 struct exchange;
 
@@ -59,6 +60,7 @@ struct exchange {
     uint64_t started_ns;
     const struct work_type *work_type; /* set together with work */
     void *work;                        /* what the route's handler keeps while it waits */
+    struct pieces *pieces;             /* of work: what its answer is read from; or NULL */
 
     /* shared */
     atomic_int refs;

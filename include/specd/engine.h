@@ -122,8 +122,11 @@ const char *engine_token_bytes(const struct engine *e, int32_t id, size_t *len);
  * tokens; bos: the model's own first and last tokens are added. */
 int engine_tokenize(const struct engine *e, const char *text, size_t len, bool bos, bool special,
                     int32_t **ids, size_t *n_ids);
-/* Appends text, special tokens included; every id must be below n_vocab. */
-void engine_detokenize(const struct engine *e, const int32_t *ids, size_t n_ids, struct buf *out);
+/* Appends the text of ids from the at-th on, special tokens included, until that is most bytes or
+ * somewhat more, not within a character. Returns where to go on; n_ids: that was all. Every id must
+ * be below n_vocab. */
+size_t engine_detokenize(const struct engine *e, const int32_t *ids, size_t n_ids, size_t at,
+                         size_t most, struct buf *out);
 /* Appends the prompt of a chat. EINVAL names the field in err. */
 int engine_apply_template(const struct engine *e, const struct request *req, struct buf *out,
                           char *err, size_t errlen);
