@@ -19,7 +19,7 @@ size_t engine_detokenize(const struct engine *e, const int32_t *ids, size_t n_id
 {
     struct decoder d = {.started = at > 0};
     size_t end = out->len + most;
-    for (; at < n_ids && (out->len < end || d.n_held > 0); at++)
+    for (; at < n_ids && (out->len < end || d.tail.n_held > 0); at++)
         decoder_feed(&d, e->tokenizer, ids[at], true, out);
     decoder_finish(&d, out);
     return at;
