@@ -136,10 +136,11 @@ static void head_prepare(const struct forward *f, float *head, const float *norm
                          const float *rotation, float scale)
 {
     const struct net *net = f->net;
+    int turned = f->layer->rope_dim;
     if (norm)
         f->ops->rms_norm(head, head, norm, net->head_dim, net->rms_eps);
-    f->ops->rotate(head, rotation, net->rope_dim, net->rope == ROPE_PAIRS, scale);
-    for (int i = net->rope_dim; i < net->head_dim; i++)
+    f->ops->rotate(head, rotation, turned, net->rope == ROPE_PAIRS, scale);
+    for (int i = turned; i < net->head_dim; i++)
         head[i] *= scale;
 }
 

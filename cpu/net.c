@@ -78,8 +78,10 @@ int net_layout(struct net *net, const struct model *m, enum weight_type want, st
     else
         net->output = net->embed;
     net->out_norm = vector_layout(&m->out_norm, a);
-    for (uint32_t i = 0; rc == 0 && i < m->n_layers; i++)
+    for (uint32_t i = 0; rc == 0 && i < m->n_layers; i++) {
         rc = layer_layout(&net->layers[i], &m->layers[i], (int)i, want, a, err, errlen);
+        net->layers[i].rope_dim = m->layers[i].no_rope ? 0 : net->rope_dim;
+    }
     if (rc == 0 && a->overflow)
         rc = fail(SPECD_EINVAL, err, errlen, "the weights exceed the address space");
     if (rc != 0)

@@ -28,6 +28,7 @@ struct net_layer {
         struct { SPECD_LAYER_VECTORS(NET_VECTOR) };
         float *vectors[LAYER_VECTORS];
     };
+    int rope_dim; /* elements of a head that rotate; 0: none */
 };
 #undef NET_MATRIX
 #undef NET_VECTOR

@@ -235,7 +235,7 @@ static int project(const struct run *r, const struct gpu_layer *l, int layer)
         .eps = net->rms_eps,
         .rotation = net->rotation,
         .rope = net->rope,
-        .rope_dim = net->rope_dim,
+        .rope_dim = l->rope_dim,
         .q = r->f->q,
         .kv = r->f->kv->layers[r->p->role][layer],
         .n_heads = net->n_heads,

@@ -49,7 +49,7 @@ struct qkv {
     float eps;
     const float *rotation; /* (n_ctx, rope_dim / 2, 2) rope_table */
     enum rope_kind rope;
-    int32_t rope_dim; /* even, <= D */
+    int32_t rope_dim; /* even, <= D; 0: nothing rotates */
     uint16_t *q;      /* (T, H, D) bf16 */
     struct kv_layer kv;
     int32_t n_heads;

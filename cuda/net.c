@@ -249,8 +249,10 @@ int gpu_net_layout(struct gpu_net *net, const struct model *m, enum weight_type 
         .layers = xcalloc(m->n_layers, sizeof(struct gpu_layer)),
     };
     rc = ends_layout(net, m, want, a, err, errlen);
-    for (int i = 0; rc == 0 && i < net->n_layers; i++)
+    for (int i = 0; rc == 0 && i < net->n_layers; i++) {
         rc = layer_layout(&net->layers[i], &m->layers[i], i, want, a, err, errlen);
+        net->layers[i].rope_dim = m->layers[i].no_rope ? 0 : net->rope_dim;
+    }
     if (rc == 0 && a->overflow)
         rc = fail(SPECD_EINVAL, err, errlen, "the weights exceed the address space");
     if (rc == 0 && a->failed)

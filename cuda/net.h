@@ -38,6 +38,7 @@ struct gpu_layer {
     struct gpu_matrix down;      /* (C, F) */
     float *qkv_bias;             /* (H*D + 2*G*D), NULL: none */
     float *q_norm, *k_norm;      /* (D), NULL: none */
+    int rope_dim;                /* elements of a head that rotate; 0: none */
 };
 
 struct gpu_net {

@@ -19,11 +19,12 @@ struct arch {
     /* By naming: general.architecture, which begins the keys of a GGUF file, too; model_type of
      * config.json. NULL: there are no such files. */
     const char *names[TENSOR_NAMINGS];
-    /* Bits of parts that a layer must have, and that it may have. Layer i is of kind i % n_kinds.
-     */
+    /* Bits of parts that a layer must have, and that it may have; whether its heads are left as
+     * they are. Layer i is of kind i % n_kinds. */
     int n_kinds;
     struct {
         uint32_t needs, may;
+        bool no_rope;
     } kinds[ARCH_KINDS_MAX];
     /* Tensors that files of this architecture name otherwise than the table. */
     int n_renames;

@@ -182,6 +182,28 @@ static void read_rope(struct model *m, struct json_reader *r)
     r->rc = s.rc;
 }
 
+/* A list with 1 for the layers that have RoPE, or the period of those that don't. */
+static void read_no_rope(struct hf_config *c, const struct model *m, struct json_reader *r)
+{
+    static const char key[] = "no_rope_layers";
+    int last = c->arch->n_kinds - 1;
+    if (!c->arch->kinds[last].no_rope)
+        return;
+    uint32_t period = json_file_u32(r, "no_rope_layer_interval", OPTIONAL,
+                                    (uint32_t)c->arch->n_kinds, 1, UINT32_MAX);
+    const cJSON *list = json_file_field(r, key, OPTIONAL), *item = list ? list->child : NULL;
+    if (list && (!cJSON_IsArray(list) || cJSON_GetArraySize(list) != (int)m->n_layers))
+        json_file_bad(r, key, "expected a list of %u numbers, 1 where a layer has RoPE, or 0",
+                      m->n_layers);
+    for (uint32_t i = 0; r->rc == 0 && i < m->n_layers; i++) {
+        uint64_t has = (i + 1) % period != 0;
+        if (list && !json_file_whole(item, 1, &has))
+            json_file_bad(r, key, "layer %u: expected 0 or 1", i);
+        item = item ? item->next : NULL;
+        c->no_rope[i] = has == 0;
+    }
+}
+
 static void add_eog(struct hf_config *c, const struct model *m, struct json_reader *r,
                     const cJSON *node)
 {
@@ -224,6 +246,8 @@ static int read_config(struct hf_config *c, struct model *m, struct json_reader 
     if (r->rc == 0)
         read_rope(m, r);
     m->n_ctx = MIN(m->n_ctx, read_window(c->arch, r));
+    if (r->rc == 0)
+        read_no_rope(c, m, r);
     read_eog(c, m, r);
     return r->rc;
 }

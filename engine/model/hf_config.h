@@ -1,7 +1,7 @@
 /*
  * hf_config.h - config.json and generation_config.json of a Hugging Face folder.
  *
- * Of the architectures in arch.c. What would change the computation but is not supported (yarn,
+ * Of the architectures in arch.c. What would change the computation but is not supported (longrope,
  * quantised weights, other activations, biases of the feed-forward part, ...) is refused by name.
  * Any thread; blocking.
  */
@@ -17,6 +17,7 @@ struct hf_config {
     bool tied;                  /* the output matrix is the embedding */
     int32_t eog[VOCAB_EOG_MAX]; /* eos_token_id of both files, one id or a list */
     int32_t n_eog;
+    bool no_rope[MODEL_LAYERS_MAX]; /* by layer, of a family that has such layers */
 };
 
 /* Fills every size of m and the rope, not the tensors. m is zeroed by the caller. SPECD_EFILE. */

@@ -186,6 +186,8 @@ static int open_folder(struct model_file *mf, const char *folder, char *err, siz
         rc =
             weights_bind(&mf->model, &dir, config.arch, NAMES_HF, config.tied, folder, err, errlen);
     tensor_dir_fini(&dir);
+    for (uint32_t i = 0; rc == 0 && i < mf->model.n_layers; i++)
+        mf->model.layers[i].no_rope = config.no_rope[i];
     if (rc == 0)
         rc = hf_vocab_load(&mf->vocab, folder, err, errlen);
     if (rc)

@@ -221,6 +221,7 @@ static int bind_layer(const struct bind *b, uint32_t i)
     uint32_t kind = i % (uint32_t)b->arch->n_kinds;
     uint32_t parts = b->arch->kinds[kind].needs | (b->arch->kinds[kind].may & parts_found(b, i));
     int rc = 0;
+    b->m->layers[i].no_rope = b->arch->kinds[kind].no_rope;
     for (int t = 0; rc == 0 && t < LAYER_TENSORS; t++) {
         struct tensor_name name;
         if (!(parts & PART_BIT(layer_tensors[t].part)))

@@ -105,6 +105,7 @@ struct model_layer {
         struct { SPECD_LAYER_MATRICES(TENSOR_FIELD) SPECD_LAYER_VECTORS(TENSOR_FIELD) };
         struct tensor tensors[LAYER_TENSORS];
     };
+    bool no_rope; /* heads are left as they are (Kazemnejad et al. 2023, arXiv 2305.19466) */
 };
 /* clang-format on */
 

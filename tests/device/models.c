@@ -200,8 +200,10 @@ struct model *model_random(const struct model_shape *s)
     if (s->untied)
         m->output = matrix(s->n_vocab, s->n_embd, s->type, sharpness / sqrt(s->n_embd), &state);
     m->layers = xcalloc(s->n_layers, sizeof(*m->layers));
-    for (uint32_t i = 0; i < s->n_layers; i++)
+    for (uint32_t i = 0; i < s->n_layers; i++) {
         fill_layer(&m->layers[i], m, s, &state);
+        m->layers[i].no_rope = s->no_rope >> i & 1;
+    }
     return m;
 }
 

@@ -146,11 +146,11 @@ static void rotate(const struct model *m, double *head, int pos)
 }
 
 static void heads_prepare(const struct model *m, double *x, uint32_t n_heads,
-                          const struct tensor *norm, int n)
+                          const struct tensor *norm, bool rotates, int n)
 {
     if (norm->data)
         rms_norm(x, norm, (size_t)n * n_heads, m->rms_eps, x);
-    for (int t = 0; t < n; t++) {
+    for (int t = 0; rotates && t < n; t++) {
         for (uint32_t h = 0; h < n_heads; h++, x += m->head_dim)
             rotate(m, x, t);
     }
@@ -209,8 +209,8 @@ static void attention_block(const struct model *m, const struct model_layer *l, 
     multiply(&l->wq, &l->bq, w->h, n, w->q);
     multiply(&l->wk, &l->bk, w->h, n, w->k);
     multiply(&l->wv, &l->bv, w->h, n, w->v);
-    heads_prepare(m, w->q, m->n_heads, &l->q_norm, n);
-    heads_prepare(m, w->k, m->n_kv_heads, &l->k_norm, n);
+    heads_prepare(m, w->q, m->n_heads, &l->q_norm, !l->no_rope, n);
+    heads_prepare(m, w->k, m->n_kv_heads, &l->k_norm, !l->no_rope, n);
     if (bf16_kv) {
         bf16_round(w->k, (size_t)n * stride);
         bf16_round(w->v, (size_t)n * stride);

@@ -327,7 +327,7 @@ static struct qkv qkv_make(int32_t D, int32_t group, int32_t n_kv, int32_t capac
 {
     static const enum kv_type types[] = {KV_BF16, KV_F32, KV_FP8};
     size_t width = (size_t)((group + 2) * n_kv * D);
-    int32_t rope_dim = rand() % 2 ? D : D / 4 * 2;
+    int32_t rope_dim = (int32_t[]){0, D / 4 * 2, D}[rand() % 3];
     float inv_freq[ATTENTION_DIM_MAX / 2], *table;
 
     for (int32_t i = 0; i < rope_dim / 2; i++)

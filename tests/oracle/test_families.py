@@ -45,6 +45,7 @@ CASES = [
     case("mistral", "Mistral", sliding_window=None),
     case("qwen2, yarn", "Qwen2", YARN),
     case("qwen3, yarn", "Qwen3", YARN, head_dim=24),
+    case("smollm3", "SmolLM3", no_rope_layers=[1, 1, 0], pad_token_id=0),
     case("phi3, fused tensors, three quarters of a head rotate", "Phi3",
          {**PLAIN, "partial_rotary_factor": 0.75}, pad_token_id=0),
 ]
@@ -64,7 +65,11 @@ def other_factor(config, weights):
     config["rope_parameters"]["factor"] *= 2
 
 
-PLANTED = [(CASES[0], other_base), (CASES[-1], gate_for_up), (CASES[1], other_factor)]
+def all_rotate(config, weights):
+    config["no_rope_layers"] = [1, 1, 1]
+
+
+PLANTED = [(CASES[-2], all_rotate), (CASES[0], other_base), (CASES[-1], gate_for_up), (CASES[1], other_factor)]
 
 
 def make(family, more):

@@ -227,6 +227,28 @@ static void test_yarn(void **state)
     assert_int_equal(m.n_ctx, 5000);
 }
 
+#define SMOLLM3                                                                                 \
+    "\"model_type\":\"smollm3\",\"num_hidden_layers\":5,\"hidden_size\":64,\"vocab_size\":100," \
+    "\"intermediate_size\":128,\"num_attention_heads\":4,\"max_position_embeddings\":4096"
+
+static void test_layers_without_rope(void **state)
+{
+    struct hf_config c;
+    (void)state;
+    good("{" SMOLLM3 "}", &c);
+    assert_true(!c.no_rope[0] && !c.no_rope[2] && c.no_rope[3] && !c.no_rope[4]);
+    good("{" SMOLLM3 ",\"no_rope_layer_interval\":2}", &c);
+    assert_true(!c.no_rope[0] && c.no_rope[1] && c.no_rope[3] && !c.no_rope[4]);
+    good("{" SMOLLM3 ",\"no_rope_layers\":[0,1,1,1,0]}", &c);
+    assert_true(c.no_rope[0] && !c.no_rope[1] && !c.no_rope[3] && c.no_rope[4]);
+    good("{" LLAMA ",\"no_rope_layers\":[0,0]}", &c); /* not a word of that family */
+    assert_true(!c.no_rope[0]);
+    assert_refused("{" SMOLLM3 ",\"no_rope_layers\":[1,1,1,1]}", "no_rope_layers", "list of 5");
+    assert_refused("{" SMOLLM3 ",\"no_rope_layers\":[1,1,2,1,1]}", "no_rope_layers", "layer 2");
+    assert_refused("{" SMOLLM3 ",\"no_rope_layers\":7}", "no_rope_layers", "list of 5");
+    assert_refused("{" SMOLLM3 ",\"no_rope_layer_interval\":0}", "no_rope_layer_interval", "from 1");
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -314,9 +336,10 @@ static int remove_temp(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes_and_defaults), cmocka_unit_test(test_windows),
-        cmocka_unit_test(test_rope_scaling),       cmocka_unit_test(test_yarn),
-        cmocka_unit_test(test_refusals),           cmocka_unit_test(test_end_tokens),
+        cmocka_unit_test(test_sizes_and_defaults),  cmocka_unit_test(test_windows),
+        cmocka_unit_test(test_rope_scaling),        cmocka_unit_test(test_yarn),
+        cmocka_unit_test(test_layers_without_rope), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_end_tokens),
     };
     return cmocka_run_group_tests(tests, make_temp, remove_temp);
 }
