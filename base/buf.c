@@ -24,6 +24,23 @@ void buf_add(struct buf *b, const void *data, size_t len)
     b->data[b->len] = '\0';
 }
 
+bool buf_try_add(struct buf *b, const void *data, size_t len)
+{
+    size_t need;
+    if (!size_add(b->len, len, &need) || !size_add(need, 1, &need))
+        return false;
+    if (need > b->cap) {
+        size_t cap = MAX(MAX(need, b->cap + b->cap / 2), 64);
+        char *grown = try_realloc(b->data, cap);
+        if (!grown)
+            return false;
+        b->data = grown;
+        b->cap = cap;
+    }
+    buf_add(b, data, len);
+    return true;
+}
+
 void buf_puts(struct buf *b, const char *s)
 {
     buf_add(b, s, strlen(s));

@@ -57,10 +57,10 @@ static int by_lo(const void *a, const void *b)
 /* Sorts and merges the ranges from `from` on. */
 static void merge(struct pattern *p, uint32_t from)
 {
-    struct code_range *ranges = p->ranges + from;
     uint32_t n = p->n_ranges - from, kept = 0;
-    if (n == 0)
+    if (n == 0) /* and there may be no array yet */
         return;
+    struct code_range *ranges = p->ranges + from;
     qsort(ranges, n, sizeof *ranges, by_lo);
     for (uint32_t i = 1; i < n; i++) {
         if (ranges[i].lo > ranges[kept].hi + 1)

@@ -21,7 +21,9 @@ static bool add_chunk(struct jinja_arena *a, size_t need)
         size = need; /* the last bytes below the limit are as good as any */
     if (size > a->limit || a->used > a->limit - size)
         return false;
-    struct arena_chunk *c = xmalloc(sizeof *c + size);
+    struct arena_chunk *c = try_malloc(sizeof *c + size);
+    if (!c)
+        return false;
     *c = (struct arena_chunk){.next = a->chunks, .size = size};
     a->chunks = c;
     a->used += size;

@@ -18,7 +18,7 @@ struct jinja_arena {
     size_t limit;    /* used never exceeds it */
 };
 
-/* align is a power of two, at most 16. NULL when the limit would be passed. */
+/* align is a power of two, at most 16. NULL when the limit would be passed, or without memory. */
 void *jinja_arena_alloc(struct jinja_arena *a, size_t size, size_t align);
 /* Grows the allocation that ends at `end` by `extra` bytes in place; false where it can't. */
 bool jinja_arena_extend(struct jinja_arena *a, const char *end, size_t extra);

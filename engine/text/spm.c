@@ -188,7 +188,8 @@ static int encode_word(const struct spm *s, struct merger *m, const char *text, 
                        const atomic_bool *cancel, bool *in_unk, struct ids *out)
 {
     struct word word = {s, text};
-    merger_begin(m, len);
+    if (!merger_begin(m, len))
+        return SPECD_ENOMEM;
     add_symbols(s, m, text, len);
     int rc = merger_run(m, len, s->ranks ? joins_by_score : joins_by_pair, &word, cancel);
     if (rc == 0)
