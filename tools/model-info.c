@@ -7,6 +7,7 @@
  *   model-info PATH --rope      a line per rotated pair
  */
 #include "model/model_file.h"
+#include "model/pre.h"
 #include "specd/model_check.h"
 #include "specd/util.h"
 
@@ -45,8 +46,7 @@ static void print_sizes(const struct model_file *mf)
 
 static void print_vocab(const struct vocab *v)
 {
-    static const char *const pres[] = {"gpt2", "smollm", "llama3", "qwen2"};
-    printf("tokenizer: %s\n", v->kind == VOCAB_SPM ? "spm" : pres[v->pre]);
+    printf("tokenizer: %s\n", v->kind == VOCAB_SPM ? "spm" : pre_families[v->pre].name);
     printf("tokens: %u\nmerges: %u\nbos: %d\neos: %d\nunk: %d\npad: %d\n", v->n_tokens, v->n_merges,
            v->bos, v->eos, v->unk, v->pad);
     printf("add_bos: %d\nadd_eos: %d\nadd_space_prefix: %d\nignore_merges: %d\neog:", v->add_bos,

@@ -1,6 +1,7 @@
 #include "model/gguf_vocab.h"
 
 #include "model/gguf_meta.h"
+#include "model/pre.h"
 #include "specd/error.h"
 #include "specd/limits.h"
 #include "specd/util.h"
@@ -30,19 +31,6 @@ static void read_kind(struct vocab *v, struct gguf_meta *r)
 
 static void read_pre(struct vocab *v, struct gguf_meta *r)
 {
-    static const struct {
-        const char *name;
-        enum vocab_pre pre;
-        bool nfc; /* as its tokenizer.json normalises text */
-    } pres[] = {
-        {"gpt-2", PRE_GPT2, false},
-        {"smollm", PRE_SMOLLM, false},
-        {"llama-bpe", PRE_LLAMA3, false},
-        {"llama3", PRE_LLAMA3, false},
-        {"llama-v3", PRE_LLAMA3, false},
-        {"qwen2", PRE_QWEN2, true},
-        {"deepseek-r1-qwen", PRE_QWEN2, false},
-    };
     static const char key[] = "tokenizer.ggml.pre";
     char *name = meta_string(r, key, OPTIONAL);
     v->pre = PRE_GPT2;
@@ -52,17 +40,10 @@ static void read_pre(struct vocab *v, struct gguf_meta *r)
                      r->g->file, key);
         return;
     }
-    size_t i = 0;
-    while (i < COUNT_OF(pres) && strcmp(name, pres[i].name) != 0)
-        i++;
     char text[80];
-    if (i == COUNT_OF(pres)) {
+    if (!pre_find_gguf(name, &v->pre, &v->nfc))
         meta_bad(r, key, "%s is a pre-tokenizer that specd does not have",
                  printable(text, sizeof text, name, strlen(name)));
-    } else {
-        v->pre = pres[i].pre;
-        v->nfc = pres[i].nfc;
-    }
     free(name);
 }
 
@@ -192,15 +173,16 @@ static int32_t default_id(const struct vocab *v, uint32_t id, enum token_type ty
 static void read_specials(struct vocab *v, struct gguf_meta *r)
 {
     bool spm = v->kind == VOCAB_SPM;
-    bool llama3 = v->kind == VOCAB_BPE && v->pre == PRE_LLAMA3;
+    const struct pre_family *family = &pre_families[v->pre];
     v->unk = read_id(v, r, "tokenizer.ggml.unknown_token_id", default_id(v, 0, TOKEN_UNKNOWN));
     v->bos = read_id(v, r, "tokenizer.ggml.bos_token_id", default_id(v, 1, TOKEN_CONTROL));
     v->eos = read_id(v, r, "tokenizer.ggml.eos_token_id", default_id(v, 2, TOKEN_CONTROL));
     v->pad = read_id(v, r, "tokenizer.ggml.padding_token_id", -1);
-    v->add_bos = meta_bool(r, "tokenizer.ggml.add_bos_token", spm || llama3) && v->bos >= 0;
+    v->add_bos =
+        meta_bool(r, "tokenizer.ggml.add_bos_token", spm || family->add_bos) && v->bos >= 0;
     v->add_eos = meta_bool(r, "tokenizer.ggml.add_eos_token", false) && v->eos >= 0;
     v->add_space_prefix = meta_bool(r, "tokenizer.ggml.add_space_prefix", spm);
-    v->ignore_merges = llama3;
+    v->ignore_merges = !spm && family->ignore_merges;
     vocab_add_eog(v, v->eos);
     vocab_add_eog(v, read_id(v, r, "tokenizer.ggml.eot_token_id", -1));
     vocab_add_eog(v, read_id(v, r, "tokenizer.ggml.eom_token_id", -1));

@@ -1,6 +1,7 @@
 #include "model/hf_pipeline.h"
 
 #include "model/json_file.h"
+#include "model/pre.h"
 #include "specd/util.h"
 
 #include <string.h>
@@ -114,35 +115,20 @@ static void read_metaspace(struct steps *s, struct json_reader *r)
 
 static void read_split(struct steps *s, struct json_reader *r)
 {
-    static const struct {
-        const char *regex;
-        enum vocab_pre pre;
-    } known[] = {
-        {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
-         PRE_GPT2},
-        {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}"
-         "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-         PRE_LLAMA3},
-        {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}"
-         "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-         PRE_QWEN2},
-    };
     const char *behavior = json_file_string(r, "behavior", REQUIRED);
     bool invert = json_file_bool(r, "invert", false);
     if (s->marks_spaces && is_text(pattern_of(r, "String"), " "))
         return; /* no space is left by now */
     const char *regex = pattern_of(r, "Regex");
-    size_t i = 0;
-    while (regex && i < COUNT_OF(known) && strcmp(regex, known[i].regex) != 0)
-        i++;
-    if (!regex || i == COUNT_OF(known))
+    enum vocab_pre pre;
+    if (!regex || !pre_find_hf(regex, false, &pre))
         unsupported(r, "pattern", regex);
     else if (!is_text(behavior, "Isolated") || invert)
         unsupported(r, "behavior", behavior);
     else if (s->split || s->digits)
         json_file_bad(r, "type", "a Split after another step is not supported");
     else
-        s->v->pre = known[i].pre;
+        s->v->pre = pre;
     s->split = true;
 }
 
@@ -168,7 +154,7 @@ static void read_pre_tokenizer(struct steps *s, struct json_reader *r, const cha
     }
 }
 
-/* The steps together: SentencePiece, or byte-level BPE with one of the four splits. */
+/* The steps together: SentencePiece, or byte-level BPE with the split of a family. */
 static void decide(struct steps *s, struct json_reader *r)
 {
     if (r->rc)
@@ -186,7 +172,7 @@ static void decide(struct steps *s, struct json_reader *r)
     else if (s->split == s->byte_regex)
         json_file_bad(r, "pre_tokenizer", "ByteLevel needs one pattern, its own or a Split's");
     else if (!s->split)
-        s->v->pre = s->digits ? PRE_SMOLLM : PRE_GPT2;
+        pre_find_hf(pre_families[PRE_GPT2].hf_regex, s->digits, &s->v->pre);
 }
 
 /* The one id that a special token of a template stands for, or -1. */

@@ -1,6 +1,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/pretok.h"
 
+#include "model/pre.h"
 #include "specd/error.h"
 #include "specd/unicode.h"
 #include "specd/utf8.h"
@@ -8,26 +9,6 @@
 #include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* The families' patterns, which are part of the vocabularies' format. White space is spelled out:
- * PCRE2's \s has U+180E in it, the engines these patterns were written for do not. */
-#define SPACE "\\x{09}-\\x{0D}\\x{85}\\p{Z}"
-#define CONTRACTION "'(?:[sdmt]|ll|ve|re)"
-
-static const char *const patterns[] = {
-    [PRE_GPT2] = CONTRACTION "| ?\\p{L}+| ?\\p{N}+| ?[^" SPACE "\\p{L}\\p{N}]+"
-                             "|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]+",
-    /* Digits first cut the text at every digit, then GPT-2's pattern cuts what lies between: seen
-     * from white space, a digit is the end of the text. */
-    [PRE_SMOLLM] = "\\p{N}|" CONTRACTION "| ?\\p{L}+| ?[^" SPACE "\\p{L}\\p{N}]+"
-                   "|[" SPACE "]+(?![^" SPACE "\\p{N}])|[" SPACE "]+",
-    [PRE_LLAMA3] = "(?i:" CONTRACTION ")|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}"
-                   "| ?[^" SPACE "\\p{L}\\p{N}]+[\\r\\n]*|[" SPACE "]*[\\r\\n]+"
-                   "|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]+",
-    [PRE_QWEN2] = "(?i:" CONTRACTION ")|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}"
-                  "| ?[^" SPACE "\\p{L}\\p{N}]+[\\r\\n]*|[" SPACE "]*[\\r\\n]+"
-                  "|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]+",
-};
 
 /* What PCRE2 sees in place of a character beyond ASCII: one of its class and length in UTF-8 that
  * has been of that class since Unicode 4.0 and stays there. By bytes less two and class; no
@@ -64,17 +45,17 @@ struct splitter {
 
 int pretok_create(struct pretok **out, enum vocab_pre pre, char *err, size_t errlen)
 {
-    if ((unsigned)pre >= COUNT_OF(patterns))
+    if ((unsigned)pre >= PRE_COUNT)
         return fail(SPECD_EFILE, err, errlen, "vocabulary: unknown pre-tokenizer %d", (int)pre);
     int error;
     PCRE2_SIZE at;
-    pcre2_code *code = pcre2_compile((PCRE2_SPTR)patterns[pre], PCRE2_ZERO_TERMINATED,
+    pcre2_code *code = pcre2_compile((PCRE2_SPTR)pre_families[pre].pattern, PCRE2_ZERO_TERMINATED,
                                      PCRE2_UTF | PCRE2_UCP, &error, &at, NULL);
     if (!code) {
         PCRE2_UCHAR text[128];
         pcre2_get_error_message(error, text, sizeof text);
-        return fail(SPECD_EINTERNAL, err, errlen, "pre-tokenizer pattern %d, offset %zu: %s",
-                    (int)pre, (size_t)at, (const char *)text);
+        return fail(SPECD_EINTERNAL, err, errlen, "pre-tokenizer %s, offset %zu: %s",
+                    pre_families[pre].name, (size_t)at, (const char *)text);
     }
     pcre2_jit_compile(code, PCRE2_JIT_COMPLETE); /* without it the same code is interpreted */
     struct pretok *p = xmalloc(sizeof *p);

@@ -14,7 +14,7 @@
 
 #define MARK "\xE2\x96\x81"
 
-enum { KINDS = 6 }; /* four pre-tokenizers, SentencePiece by scores, with a prefix */
+enum { KINDS = PRE_COUNT + 2 }; /* the families of BPE, SentencePiece by scores, with a prefix */
 
 static struct tokenizer *tokenizers[KINDS];
 
@@ -60,7 +60,8 @@ static struct vocab spm_vocab(bool prefix)
 static const struct tokenizer *tokenizer_of(unsigned kind)
 {
     if (!tokenizers[kind]) {
-        struct vocab v = kind < 4 ? bpe_vocab((enum vocab_pre)kind) : spm_vocab(kind == 5);
+        struct vocab v =
+            kind < PRE_COUNT ? bpe_vocab((enum vocab_pre)kind) : spm_vocab(kind > PRE_COUNT);
         ASSERT(tokenizer_create(&tokenizers[kind], &v, NULL, 0) == 0);
         vocab_free(&v);
     }
@@ -75,7 +76,7 @@ static bool has(const char *text, size_t len, const char *what)
 /* SentencePiece takes U+2581 for a space, and its prefix cannot be told from one. */
 static bool round_trips(unsigned kind, const char *text, size_t len)
 {
-    return kind < 4 || (kind == 4 && !has(text, len, MARK));
+    return kind < PRE_COUNT || (kind == PRE_COUNT && !has(text, len, MARK));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

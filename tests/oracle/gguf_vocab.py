@@ -1,4 +1,4 @@
-"""Vocabularies in GGUF files: reading them, and writing one from a sentencepiece model."""
+"""Vocabularies in GGUF files: reading and writing them."""
 import struct
 
 from gguf import GGUFWriter
@@ -87,3 +87,16 @@ def merges_of(pieces, scores):
                 merges.append((-scores[i], i, ids[piece[:cut]], ids[piece[cut:]],
                                (piece[:cut], piece[cut:])))
     return [m[-1] for m in sorted(merges)]
+
+
+def write_bpe(path, pre, tokens, merges):
+    """A file with nothing but a vocabulary of byte-level BPE."""
+    w = GGUFWriter(path, "llama")
+    w.add_tokenizer_model("gpt2")
+    w.add_tokenizer_pre(pre)
+    w.add_token_list(tokens)
+    w.add_token_types([NORMAL] * len(tokens))
+    w.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in merges])
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.close()

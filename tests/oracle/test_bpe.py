@@ -16,6 +16,7 @@ try:
     from tokenizers import pre_tokenizers as pre
     from tokenizers.models import BPE
     from tokenizers.processors import TemplateProcessing
+    import gguf_vocab
 except ImportError as e:
     oracle.skip(e)
 
@@ -121,6 +122,27 @@ def check(name, family):
             oracle.compare_invalid(name, folder)
 
 
+def check_default():
+    """llama.cpp's expressions for what it does not know, one within the pieces of the other. Only GGUF
+    files name them."""
+    parts = [r"[\p{P}\$\+<=>\^~\|]+", oracle.PATTERNS["gpt2"].removesuffix(r"|\s+"), r"\p{N}+",
+             "[0-9][0-9][0-9]"]
+    t = Tokenizer(BPE())
+    t.pre_tokenizer = pre.Sequence([pre.Split(Regex(p), "isolated") for p in parts] + [byte_level()])
+    trainer = trainers.BpeTrainer(vocab_size=2500, initial_alphabet=pre.ByteLevel.alphabet(),
+                                  show_progress=False)
+    t.train_from_iterator([x for _, x in oracle.valid_texts()] * 3, trainer)
+    texts = list(oracle.valid_texts()) + [("fuzz", x) for x in oracle.fuzz_texts(4000)]
+    texts += oracle.character_texts()
+    model = json.loads(t.to_str())["model"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "default.gguf")
+        gguf_vocab.write_bpe(path, "default", sorted(model["vocab"], key=model["vocab"].get),
+                             model["merges"])
+        oracle.compare("default", path, texts, lambda x: t.encode(x).ids)
+
+
 for family_name, options in FAMILIES.items():
     check(family_name, options)
+check_default()
 oracle.finish()

@@ -74,6 +74,15 @@ static void test_qwen2(void **state)
     check(PRE_QWEN2, "x|\r\n\r\n|\ty");
 }
 
+/* llama.cpp's expressions for tokenizers that it does not know. */
+static void test_default(void **state)
+{
+    (void)state;
+    check(PRE_DEFAULT, "don|'|t| |123|456|7| |89|x");
+    check(PRE_DEFAULT, "\xC2\xBD|123|45|  | |6|\n|7");
+    check(PRE_DEFAULT, "a| |!?|b|  |$$");
+}
+
 /* U+180E stopped being white space in Unicode 6.3, and U+200B never was any. U+0085 is. */
 static void test_white_space(void **state)
 {
@@ -89,9 +98,9 @@ static void test_white_space(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gpt2),        cmocka_unit_test(test_smollm_cuts_at_digits),
-        cmocka_unit_test(test_llama3),      cmocka_unit_test(test_qwen2),
-        cmocka_unit_test(test_white_space),
+        cmocka_unit_test(test_gpt2),    cmocka_unit_test(test_smollm_cuts_at_digits),
+        cmocka_unit_test(test_llama3),  cmocka_unit_test(test_qwen2),
+        cmocka_unit_test(test_default), cmocka_unit_test(test_white_space),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
