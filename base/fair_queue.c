@@ -36,8 +36,7 @@ static struct fair_client *find_or_add(struct fair_queue *q, uint64_t id)
 void fair_put(struct fair_queue *q, struct fair_item *item, uint64_t client, uint64_t cost)
 {
     struct fair_client *c = find_or_add(q, client);
-    *item = (struct fair_item){
-        .client = c, .prev = c->last, .cost = MIN(MAX(cost, 1), COST_MAX), .number = q->n_put++};
+    *item = (struct fair_item){.cost = MIN(MAX(cost, 1), COST_MAX), .number = q->n_put++};
     if (c->last) {
         c->last->next = item;
     } else {
@@ -47,17 +46,6 @@ void fair_put(struct fair_queue *q, struct fair_item *item, uint64_t client, uin
     c->last = item;
     c->n++;
     q->n++;
-}
-
-static void unlink_item(struct fair_queue *q, struct fair_item *item)
-{
-    struct fair_client *c = item->client;
-    *(item->prev ? &item->prev->next : &c->first) = item->next;
-    *(item->next ? &item->next->prev : &c->last) = item->prev;
-    c->n--;
-    q->n--;
-    item->client = NULL;
-    item->prev = item->next = NULL;
 }
 
 /* Clients without items whose last one has ended by now are as good as new ones. */
@@ -91,15 +79,12 @@ struct fair_item *fair_take(struct fair_queue *q)
     struct fair_item *item = next->first;
     q->now = next->start;
     next->start += item->cost;
-    unlink_item(q, item);
+    next->first = item->next;
+    next->last = next->first ? next->last : NULL;
+    next->n--;
+    q->n--;
     forget_idle(q);
     return item;
-}
-
-void fair_remove(struct fair_queue *q, struct fair_item *item)
-{
-    if (item->client)
-        unlink_item(q, item);
 }
 
 int32_t fair_waiting(const struct fair_queue *q, uint64_t client)

@@ -9,7 +9,7 @@
  * starts the one that came first is taken; a client's own items keep their order.
  *
  * Pure data, no clock; the caller locks. Items are embedded in what waits and must stay where they
- * are while they wait. O(clients) to take, O(1) to put and to remove.
+ * are until they are taken: whoever is not wanted any more is dropped at its turn. O(clients).
  */
 #ifndef SPECD_FAIR_QUEUE_H
 #define SPECD_FAIR_QUEUE_H
@@ -19,8 +19,7 @@
 struct fair_client;
 
 struct fair_item {
-    struct fair_client *client; /* NULL: it does not wait */
-    struct fair_item *prev, *next;
+    struct fair_item *next;
     uint64_t cost, number;
 };
 
@@ -35,9 +34,6 @@ struct fair_queue {
 /* client: any number that tells clients apart. cost is at least 1 and at most 2^32. */
 void fair_put(struct fair_queue *q, struct fair_item *item, uint64_t client, uint64_t cost);
 struct fair_item *fair_take(struct fair_queue *q); /* NULL when it is empty */
-/* Takes an item out that needs no turn any more; without effect where it does not wait. What it
- * would have cost is given back. */
-void fair_remove(struct fair_queue *q, struct fair_item *item);
 int32_t fair_waiting(const struct fair_queue *q, uint64_t client); /* items of that client */
 /* Frees what the queue holds for clients; items are the caller's. It is empty then. */
 void fair_clear(struct fair_queue *q);

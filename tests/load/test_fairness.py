@@ -128,12 +128,12 @@ class Fairness(LoadCase):
         tokens, counts, stop = {}, threading.Event(), threading.Event()
 
         def client(by):
-            body = {"prompt": "hello", "max_tokens": 200, "ignore_eos": True}
+            body = {"prompt": "hello", "max_tokens": 400, "ignore_eos": True}
             with contextlib.closing(Connection(server)) as conn:
                 while not stop.is_set():
                     r = server.post("/v1/completions", body, conn=conn, headers={"X-Forwarded-For": by})
                     self.assertEqual(r.status, 200)
-                    if counts.is_set():
+                    if counts.is_set() and not stop.is_set():
                         tokens[by] = tokens.get(by, 0) + r.json()["usage"]["completion_tokens"]
 
         threads = [threading.Thread(target=client, args=(by,))

@@ -1,5 +1,5 @@
 /*
- * Clients take turns: shares, waits and cancels of the fair queue, over random arrivals.
+ * Clients take turns: shares and waits of the fair queue, over random arrivals.
  *
  * links: specd_base
  */
@@ -30,7 +30,7 @@ struct sim {
     uint64_t seed, done; /* work */
     struct job *newest[CLIENTS];
     uint64_t served[CLIENTS], longest_wait[CLIENTS];
-    int n_taken, n_removed, n_put;
+    int n_taken, n_put;
 };
 
 static uint64_t draw(struct sim *s, uint64_t n)
@@ -71,7 +71,7 @@ static void finish(struct sim *s)
     while (s->q.n > 0)
         take(s);
     assert_null(fair_take(&s->q));
-    assert_int_equal(s->n_taken + s->n_removed, s->n_put);
+    assert_int_equal(s->n_taken, s->n_put);
     for (int c = 0; c < CLIENTS; c++) {
         assert_int_equal(fair_waiting(&s->q, 1000 + (uint64_t)c * 77), 0);
         for (struct job *j = s->newest[c], *older; j; j = older) {
@@ -84,7 +84,7 @@ static void finish(struct sim *s)
 }
 
 /* 100,000 arrivals; client 0 sends nine tenths of them and the largest, clients 1 to 10 always have
- * something waiting, client 11 comes now and then with one small thing. Cancels at any moment. */
+ * something waiting, client 11 comes now and then with one small thing. */
 static void test_shares(void **state)
 {
     (void)state;
@@ -101,17 +101,6 @@ static void test_shares(void **state)
             put(&s, 0, COST_MAX);
         if (draw(&s, 40) == 0 && fair_waiting(&s.q, 1000 + 11 * 77) == 0)
             put(&s, 11, 1 + draw(&s, 20));
-        if (draw(&s, 20) == 0) { /* a cancel, somewhere in a client's line */
-            struct job *j = s.newest[draw(&s, CLIENTS)];
-            for (uint64_t n = draw(&s, 5); j && n > 0; n--)
-                j = j->older;
-            if (j && !j->over) {
-                fair_remove(&s.q, &j->item);
-                fair_remove(&s.q, &j->item); /* twice does no harm */
-                j->over = true;
-                s.n_removed++;
-            }
-        }
         take(&s);
         if (s.n_taken == 1000)
             memcpy(before, s.served, sizeof before);
