@@ -35,6 +35,7 @@ say "load: in full size"
 export LOAD_FULL=1
 run release -L load --
 unset LOAD_FULL
+SOAK_MINUTES=${SOAK_MINUTES:-12} run sanitize -R load/soak -- "-DSPECD_SANITIZE=address;undefined"
 (install_packages wrk hey) || skip "wrk and hey cannot be installed"
 SPECD_CLIENTS_PYTHON=$("$ROOT/scripts/venv.sh" tests/clients/requirements-long.txt) ||
     skip "litellm, langchain, llama-index, schemathesis: the registry is out of reach"

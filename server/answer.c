@@ -230,6 +230,16 @@ static enum MHD_Result answer_resume(struct exchange *ex)
 
 /* ---- beginning */
 
+/* A key's name for the engine is never part of what a client sends, so no salt is another key's. */
+static void salt_by_key(const struct exchange *ex, struct request *req)
+{
+    struct buf salt = {0};
+    buf_printf(&salt, "%016llx%s", (unsigned long long)ex->client->id,
+               req->cache_salt ? req->cache_salt : "");
+    free(req->cache_salt);
+    req->cache_salt = buf_take(&salt);
+}
+
 static int submit(struct answer *a, struct choice *c)
 {
     struct exchange *ex = a->exchange;
@@ -240,6 +250,8 @@ static int submit(struct answer *a, struct choice *c)
     req->client = ex->client->id;
     if (!(ex->key_marks & KEY_PRIORITY))
         req->priority = 0;
+    if (ex->server->config->salt_by_key)
+        salt_by_key(ex, req);
     req->work = ex->received * (req->format.json ? SCHEMA_WORK : 1);
     req->on_output = on_output;
     req->on_output_arg = c;

@@ -257,6 +257,9 @@ static int check_together(struct config *c, char *err, size_t errlen)
         return fail(SPECD_EINVAL, err, errlen, "--tls-cert and --tls-key need each other");
     if (c->tls_cert && strncmp(c->host, "unix:", 5) == 0)
         return fail(SPECD_EINVAL, err, errlen, "--tls-cert: a unix socket has no TLS");
+    if (c->salt_by_key && !c->api_key_file && !c->api_key)
+        return fail(SPECD_EINVAL, err, errlen,
+                    "--salt-by-key: there are no keys (--api-key-file, SPECD_API_KEY)");
     e->model_path = c->model;
     e->alias = c->alias;
     e->request_timeout_ms = c->request_timeout_ms;

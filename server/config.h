@@ -35,6 +35,7 @@ struct config {
     char *host; /* a name, an address, or unix:PATH */
     int32_t port;
     char *api_key_file, *api_key, *alias, *cors_origin, *allowed_host, *trusted_proxy;
+    bool salt_by_key;
     int32_t request_timeout_ms, drain_timeout_ms, hang_timeout_ms;
     int32_t header_timeout_ms, body_timeout_ms, idle_timeout_ms, ping_ms;
     uint64_t max_body, request_memory;

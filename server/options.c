@@ -164,6 +164,9 @@ const struct option options[] = {
     {STRING("api-key-file", api_key_file), .flags = RELOADS, .value = "FILE",
      .help = "API keys, one a line, which may say more of it (KEY priority), # comments (one key "
              "also by SPECD_API_KEY)"},
+    {FLAG("salt-by-key", salt_by_key), .fallback = "false",
+     .help = "requests of different API keys share no cached prompts, whatever their cache_salt: "
+             "none can measure what another asks"},
     {STRING("api-key", api_key), .flags = NOT_IN_ARGS | NOT_IN_FILE},
     {STRING("alias", alias), .value = "NAME", .help = "model id (default: from the model)"},
     {INT("max-queue", engine.max_queue), .flags = RELOADS, .min = 1, .max = 1 << 20,

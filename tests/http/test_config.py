@@ -5,11 +5,12 @@ import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import time
 import unittest
 
-from specd_client import ARGS, BIN, SLOW, Connection, SingleCase, fake_only
+from specd_client import ARGS, BIN, FAKE, SLOW, Connection, SingleCase, fake_only
 from test_life import open_stream
 
 CONFIGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "configs")
@@ -219,6 +220,34 @@ class Reload(SingleCase):
                 self.assertEqual(r.status, status, (options, key))
 
 
+class Salts(SingleCase):
+    def cached(self, server, key, **kw):
+        r = server.post("/v1/completions", {"prompt": "a prompt of several blocks " * 8, "max_tokens": 4,
+                                            "ignore_eos": True, **kw}, headers={"X-Api-Key": key})
+        self.assertEqual(r.status, 200, r.body)
+        return r.json()["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+    @unittest.skipIf(FAKE, "the fake engine caches nothing")
+    def test_salt_by_key(self):
+        keys = os.path.join(self.dir.name, "keys")
+        with open(keys, "w") as f:
+            f.write("one\ntwo\n")
+        for args, shared in ((("--salt-by-key",), False), ((), True)):
+            server = self.start("--api-key-file", keys, *args)
+            self.assertEqual(self.cached(server, "one"), 0)
+            self.assertGreater(self.cached(server, "one"), 0)
+            self.assertEqual(self.cached(server, "two") > 0, shared)
+            self.assertGreater(self.cached(server, "two"), 0)
+            self.assertEqual(self.cached(server, "one", cache_salt="x"), 0)
+            self.assertGreater(self.cached(server, "one", cache_salt="x"), 0)
+            self.assertEqual(self.cached(server, "two", cache_salt="x") > 0, shared)
+
+    def test_it_needs_keys(self):
+        got = run(*ARGS, "--salt-by-key", "--port", "0")
+        self.assertEqual(got.returncode, 2)
+        self.assertIn("--salt-by-key: there are no keys", got.stderr)
+
+
 class Keys(SingleCase):
     def test_lines_that_are_no_key(self):
         path = self.dir.name + "/keys"
@@ -350,6 +379,31 @@ class SlowLogs(SingleCase):
         os.mkfifo(config)
         server.signal(signal.SIGHUP)
         server.wait_log("nothing is changed: .*not a regular file")
+
+
+@unittest.skipIf(FAKE, "about a model's files")
+class Starts(SingleCase):
+    def test_a_context_of_one_token(self):
+        with open(ARGS[ARGS.index("-m") + 1], "rb") as f:
+            data = f.read()
+        at = data.index(b"llama.context_length") + len(b"llama.context_length")
+        self.assertEqual(data[at:at + 4], struct.pack("<I", 4))  # the type of a 32-bit number
+        path = self.dir.name + "/model.gguf"
+        with open(path, "wb") as f:
+            f.write(data[:at + 4] + struct.pack("<I", 1) + data[at + 8:])
+        got = run("-m", path, "--port", "0")
+        self.assertEqual(got.returncode, 1)
+        self.assertIn("context", got.stderr)
+        self.assertNotIn("device failed", got.stderr)
+
+    def test_costs_in_a_fifo(self):
+        env = {"XDG_CACHE_HOME": self.dir.name}
+        self.assertIsNone(self.start(env=env).stop())
+        costs = glob.glob(self.dir.name + "/specd/cost-*")
+        self.assertEqual(len(costs), 1)
+        os.unlink(costs[0])
+        os.mkfifo(costs[0])
+        self.assertEqual(self.start(env=env).get("/ready").status, 200)
 
 
 class UnixSocket(SingleCase):

@@ -4,10 +4,11 @@ import json
 import random
 import re
 import socket
+import threading
 import time
 import unittest
 
-from specd_client import SLOW, Connection, ServerCase, half_close, raw_request, read_reply, send_all
+from specd_client import SLOW, Connection, ServerCase, fake_only, half_close, raw_request, read_reply, send_all
 
 GOOD = b'{"prompt":"x","max_tokens":1}'
 
@@ -372,6 +373,28 @@ class LargeAnswers(ServerCase):
         self.assertIn("--request-memory", r.json()["error"]["message"])
         r = self.server.post("/v1/completions", {"prompt": "x", "n": 16, "logprobs": 20, "max_tokens": 4})
         self.assertEqual(r.status, 200)
+
+
+@fake_only
+class LongAnswers(ServerCase):
+    args = ("--max-queue", "1000", "--request-memory", "4G")
+
+    def test_others_are_answered_meanwhile(self):
+        """What an evaluation harness asks: 24 MB in one answer, while another asks /health."""
+        body = {"prompt": ["burst=2000"] * 64, "max_tokens": 2000, "echo": True, "logprobs": 20,
+                "ignore_eos": True}
+        replies = []
+        thread = threading.Thread(target=lambda: replies.append(self.server.post("/v1/completions", body)))
+        thread.start()
+        longest = 0
+        while thread.is_alive():
+            began = time.monotonic()
+            self.assertEqual(self.server.get("/health").status, 200)
+            longest = max(longest, time.monotonic() - began)
+            time.sleep(0.01)
+        self.assertGreater(len(replies[0].body), 20e6)
+        self.assertEqual(len(replies[0].json()["choices"]), 64)
+        self.assertLess(longest, 0.25 * SLOW)
 
 
 class UnreadAnswers(ServerCase):
