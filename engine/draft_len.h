@@ -64,7 +64,8 @@ struct draft_option {
 struct draft_state {
     bool filling;       /* rows of the draft model are being computed for it */
     int32_t probes;     /* rounds that a probe has still to draft */
-    double invested_ns; /* not repaid yet */
+    double invested_ns; /* in rows and probes */
+    double net_ns;      /* earned by what it drafted beside, less what that cost */
     float host_share;   /* of its tokens lately, those of rounds in which the host drafted */
     float run, run_now; /* tokens between catch-ups: lately, since the last; 0: not known */
 };
