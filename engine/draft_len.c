@@ -94,6 +94,15 @@ static int compare(const void *a, const void *b)
     return x->seq - y->seq;
 }
 
+/* Of a sequence to which others must say nothing: what they draft is what they showed. */
+static int32_t k_alone(const struct choice *c, const struct draft_len_seq *s)
+{
+    if (s->option < 0)
+        return 0;
+    struct prospect p = prospect_of(c, s, &s->options[s->option]);
+    return p.token_ns * DRAFT_GAIN_MIN < c->token_ns ? p.k : 0;
+}
+
 /* Counts what must be drafted into t and lists the positions beyond it. */
 static int32_t list_candidates(struct choice *c, struct tally *t)
 {
@@ -102,10 +111,12 @@ static int32_t list_candidates(struct choice *c, struct tally *t)
     for (int32_t i = 0; i < c->n; i++) {
         struct draft_len_seq *s = &c->seqs[i];
         int32_t k_max = k_max_of(s), k_min = MIN(s->k_min, k_max);
+        if (s->alone && !s->fixed)
+            k_max = k_min = MAX(k_min, k_alone(c, s));
         t->tokens += 1;
         t->rows += 1;
         s->k = k_min;
-        if (s->fixed || (!allowed && !s->alone))
+        if (s->fixed || !allowed)
             k_max = k_min;
         if (k_max == 0)
             continue;

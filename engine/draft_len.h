@@ -40,14 +40,18 @@
 #define DRAFT_GAIN_MIN 1.03
 #define DRAFT_PLAIN_EVERY 128 /* rounds */
 
+struct draft_trials {
+    double at_ns; /* budget.busy_ns at the last by the clock */
+    int32_t n;    /* so many by the clock */
+};
+
 struct draft_len {
     struct pass_cost cost;
     struct acceptance_shared acceptance;
     struct draft_budget budget;
     struct answer_lens lens;
-    uint64_t rounds;               /* chosen */
-    double probed_ns[DRAFT_TYPES]; /* budget.busy_ns at the drafter's last probe */
-    int32_t probes[DRAFT_TYPES];   /* so far */
+    uint64_t rounds;                         /* chosen */
+    struct draft_trials trials[DRAFT_TYPES]; /* of each drafter */
 };
 
 /* ---- a choice -------------------------------------------------------------------------------- */

@@ -10,14 +10,15 @@
 #define FILL_SHARE 1.0
 #define FILL_SHARE_ALONE 2.0
 #define FILL_ROWS_MIN 16
-#define FILL_GAIN_MIN 1.3 /* rows must promise this much more than they cost */
+#define FILL_GAIN_MIN 1.3    /* rows must promise this much more than they cost */
+#define FILL_GAIN_SCARCE 1.5 /* and so much more where no more may be lost */
 #define COHORT_TURNS 2
 #define SEEN_MIN 8        /* first positions: before others showed so many, a drafter is on trial */
 #define TRIAL_ROUNDS 2.0  /* plain rounds' worth of rows for a trial, unless one needs more */
 #define TRIAL_TOKENS 24   /* drafted in it, unless it looks bad */
 #define TRIAL_LOSS 0.15   /* of a token's time in a round: beyond that it looks bad */
 #define TRIAL_STEPS 2     /* that are counted in its price */
-#define TRIAL_CREDIT 0.25 /* of what may be invested: one against the table costs no more */
+#define TRIAL_CREDIT 0.5  /* of what may be invested: one against the table costs no more */
 #define TRIAL_PIECES 6    /* of rows: before so many no price is believed */
 #define TRIALS_EARLY 4    /* against the table, at rounds 4, 16, 64, 256 */
 #define PROBE_SHARE 0.006 /* of the time, for each drafter */
@@ -213,6 +214,7 @@ static int32_t list_triers(const struct choice *c, enum drafter_type type, struc
             if (s->k > 0) /* instead of the other drafter's */
                 price += fmax(prospect_of(c, s, &s->options[s->option]).gain_ns, 0);
             triers[n++] = (struct trier){s, o, price};
+            break;
         }
     }
     qsort(triers, (size_t)n, sizeof triers[0], cheaper);
@@ -291,6 +293,15 @@ static enum draft_why why_not(const struct choice *c, const struct cohort *t,
     return brings(t, m, t->steps) <= 0 ? DRAFT_WHY_REST : DRAFT_WHY_NONE;
 }
 
+/* How much more than they cost rows must promise. Answers end when they end, so that some rows are
+ * lost: the less may still be lost, the surer is what is taken. */
+static double margin_of(const struct choice *c)
+{
+    double full = DRAFT_BUDGET_ROUNDS_INVESTMENTS * c->plain_ns;
+    double left = c->d->budget.begun ? c->d->budget.investments_ns / full : 1;
+    return FILL_GAIN_MIN + FILL_GAIN_SCARCE * (1 - fmin(fmax(left, 0), 1));
+}
+
 static bool is_unknown(const struct choice *c, enum drafter_type type)
 {
     return c->d->acceptance.all.weight[type][0] < SEEN_MIN;
@@ -305,12 +316,12 @@ static void decide(struct choice *c, struct cohort *t)
         lacking += t->members[i].s->lag;
     if (lacking == 0)
         return;
-    double row_ns = fill_price(c, lacking) / lacking;
+    double row_ns = fill_price(c, lacking) / lacking, margin = margin_of(c);
     bool tried = false;
     enum drafter_type type = DRAFT_NONE;
     for (int32_t i = 0; i < t->n; i++) {
         struct draft_len_seq *s = t->members[i].s;
-        t->members[i].rows_ns = row_ns * s->lag * (s->state->filling ? 1 : FILL_GAIN_MIN);
+        t->members[i].rows_ns = row_ns * s->lag * (s->state->filling ? 1 : margin);
         t->members[i].asked = true;
         tried = tried || s->state->probes > 0;
         type = s->options[model_option(s)].drafter->type;
@@ -388,23 +399,27 @@ static void go_on_trying(struct choice *c)
     }
 }
 
+/* By the clock. Where nothing was ever drafted, because the table from start-up says so, a few come
+ * early. */
+static void probe(struct choice *c, enum drafter_type type)
+{
+    struct draft_trials *t = &c->d->trials[type];
+    double now = c->d->budget.busy_ns, share_ns = PROBE_SHARE * (now - t->at_ns);
+    bool early = t->n < TRIALS_EARLY && c->d->acceptance.all.weight[type][0] == 0 &&
+                 c->d->rounds >= UINT64_C(4) << 2 * t->n;
+    if (!start_trial(c, type, early ? TRIAL_ROUNDS * c->plain_ns : share_ns, early ? INFINITY : 0))
+        return;
+    t->at_ns = now;
+    t->n++;
+}
+
 void choose_probes(struct choice *c)
 {
     if (c->measured)
         return;
     if (draft_budget_allows_investments(&c->d->budget)) {
-        for (int type = DRAFT_NONE + 1; type < DRAFT_TYPES; type++) {
-            double *tried = &c->d->probed_ns[type], now = c->d->budget.busy_ns;
-            int32_t *trials = &c->d->probes[type];
-            double share_ns = PROBE_SHARE * (now - *tried);
-            bool early = *trials < TRIALS_EARLY && is_unknown(c, (enum drafter_type)type) &&
-                         c->d->rounds >= UINT64_C(4) << 2 * *trials;
-            if (!start_trial(c, (enum drafter_type)type,
-                             early ? TRIAL_ROUNDS * c->plain_ns : share_ns, early ? INFINITY : 0))
-                continue;
-            *tried = now;
-            ++*trials;
-        }
+        for (int type = DRAFT_NONE + 1; type < DRAFT_TYPES; type++)
+            probe(c, (enum drafter_type)type);
     }
     go_on_trying(c);
 }

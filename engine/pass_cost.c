@@ -136,10 +136,11 @@ static int32_t find_points(const struct pass_curve *c, int32_t rows, double *abo
  * passes at rows that are well known tell the load, by the middle of the last four errors. What is
  * off at the same rows twice is the shape: the points on either side take their share of it, all
  * the more if they are new; and points that no round has moved yet go along, since a table that is
- * wrong at one is likely to be so at all. So no single round moves much.
+ * wrong at one is likely to be so at all. So no single round moves much. Returns by what those
+ * were moved, as a logarithm.
  */
-static void curve_learn(struct pass_curve *c, int32_t rows, double error, double weight,
-                        double rate_max)
+static double curve_learn(struct pass_curve *c, int32_t rows, double error, double weight,
+                          double rate_max)
 {
     double above, moved = 0;
     int32_t i = find_points(c, rows, &above), nearest = above > 0.5 ? i + 1 : i;
@@ -165,6 +166,16 @@ static void curve_learn(struct pass_curve *c, int32_t rows, double error, double
         c->ns[j] = fmin(c->ns[j], c->ns[j + 1]);
     force_monotone(c);
     c->n_learned++;
+    return moved;
+}
+
+/* Steps and rows of the draft model are passes of one model: what no round has shown yet goes along
+ * with what the other shows. */
+static void follow(struct pass_curve *c, double moved)
+{
+    for (int32_t j = 0; j < c->n && c->n_learned == 0; j++)
+        c->ns[j] *= exp(moved);
+    force_monotone(c);
 }
 
 /* Where passes go far beyond the last point, one more says how the curve goes on. */
@@ -194,8 +205,10 @@ void pass_cost_learn(struct pass_cost *cost, enum pass_kind kind, int32_t rows, 
     double error = log(ns / expected);
     if (kind == PASS_VERIFY)
         learn_load(cost, rows, error);
-    curve_learn(&cost->curves[kind], rows, error, 1,
-                kind == PASS_VERIFY ? POINT_RATE : POINT_RATE_MAX);
+    double moved = curve_learn(&cost->curves[kind], rows, error, 1,
+                               kind == PASS_VERIFY ? POINT_RATE : POINT_RATE_MAX);
+    if (kind == PASS_FILL)
+        follow(&cost->curves[PASS_STEP], moved);
 }
 
 /* The time is known of all steps together: each number of slots has its share of what was off. */
@@ -211,7 +224,8 @@ void pass_cost_learn_steps(struct pass_cost *cost, const int32_t *slots, int32_t
         for (next = k + 1; next < n && slots[next] == slots[k]; next++)
             ;
         double share = scale * (next - k) * curve_at(&cost->curves[PASS_STEP], slots[k]);
-        curve_learn(&cost->curves[PASS_STEP], slots[k], error, fmin(share, 1), POINT_RATE_MAX);
+        follow(&cost->curves[PASS_FILL], curve_learn(&cost->curves[PASS_STEP], slots[k], error,
+                                                     fmin(share, 1), POINT_RATE_MAX));
     }
 }
 

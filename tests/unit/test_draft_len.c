@@ -189,6 +189,69 @@ static void test_rows(void **state)
     assert_true(s.fill == 200 && s.k == s.options[0].k_max);
 }
 
+/* What others showed must not reach a sequence that goes by itself: another with its seed may be
+ * ahead of it. */
+static void test_alone(void **state)
+{
+    (void)state;
+    static struct draft_len d;
+    struct acceptance mine, others;
+    int32_t k[2][2]; /* alone or not; others bad or good */
+    for (int i = 0; i < 4; i++) {
+        bool alone = i / 2, good = i % 2;
+        struct draft_state states[8] = {0};
+        struct draft_len_seq s[8];
+        flat_cost(&d, 1000, 400);
+        make_acceptance(&mine, &model_drafter, 0.8f, 0.8f);
+        make_acceptance(&others, &model_drafter, good ? 0.95f : 0.05f, good ? 0.95f : 0.05f);
+        for (int j = 0; j < 8; j++)
+            s[j] = one_drafter(j ? &others : &mine, &states[j], &model_drafter, 0, 0, 3);
+        s[0].alone = alone;
+        draft_len_choose(&d, s, 8);
+        k[alone][good] = s[0].k;
+    }
+    assert_true(k[true][0] > 0 && k[true][0] == k[true][1]);
+    assert_int_not_equal(k[false][0], k[false][1]);
+}
+
+/* Nobody's rows pay alone, all of them together do; but first a few show what the drafter is worth,
+ * and if it is worth nothing it stays at that. */
+static void test_cohort(void **state)
+{
+    (void)state;
+    static struct draft_len d;
+    static struct acceptance_shared shared;
+    for (int good = 0; good < 2; good++) {
+        struct acceptance a[32];
+        struct draft_state states[32] = {0};
+        struct draft_len_seq s[32];
+        int filled[2] = {0};
+        shared = (struct acceptance_shared){0};
+        flat_cost(&d, 1000, 200); /* a row costs 20 */
+        for (int i = 0; i < 32; i++) {
+            acceptance_init(&a[i], &shared, false);
+            s[i] = one_drafter(&a[i], &states[i], &model_drafter, 0, 0, 4);
+            s[i].lag = s[i].fill_max = 20 + i;
+            s[i].rest = 200;
+        }
+        for (int round = 0; round < 60; round++) {
+            draft_len_choose(&d, s, 32);
+            float overlap = good ? 0.9f : 0.05f;
+            for (int i = 0; i < 32; i++) {
+                s[i].lag = s[i].fill_max = s[i].lag - s[i].fill;
+                filled[round > 2] += s[i].fill > 0;
+                if (s[i].k > 0)
+                    acceptance_observe(&a[i], &model_drafter, 0, &overlap, 1);
+            }
+            d.budget =
+                (struct draft_budget){.begun = true, .drafts_ns = 1e4, .investments_ns = 3e4};
+        }
+        print_message("rows in %d rounds of sequences, then in %d\n", filled[0], filled[1]);
+        assert_in_range(filled[0], 2, 15);
+        assert_true(good ? filled[1] >= 25 : filled[1] <= 10);
+    }
+}
+
 /* ---- against every combination --------------------------------------------------------------- */
 
 #define N_MAX 3
@@ -587,7 +650,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_extremes),       cmocka_unit_test(test_best_k_of_one),
         cmocka_unit_test(test_shared_step),    cmocka_unit_test(test_which_drafter),
-        cmocka_unit_test(test_rows),           cmocka_unit_test(test_against_search),
+        cmocka_unit_test(test_rows),           cmocka_unit_test(test_alone),
+        cmocka_unit_test(test_cohort),         cmocka_unit_test(test_against_search),
         cmocka_unit_test(test_full_house),     cmocka_unit_test(test_days),
         cmocka_unit_test(test_hopeless_days),  cmocka_unit_test(test_hostile_days),
         cmocka_unit_test(test_answer_lengths),
