@@ -24,6 +24,23 @@ void buf_add(struct buf *b, const void *data, size_t len)
     b->data[b->len] = '\0';
 }
 
+bool buf_try_add(struct buf *b, const void *data, size_t len)
+{
+    size_t need;
+    if (!size_add(b->len, len, &need) || !size_add(need, 1, &need))
+        return false;
+    if (need > b->cap) {
+        size_t cap = MAX(MAX(need, b->cap + b->cap / 2), 64);
+        char *grown = try_realloc(b->data, cap);
+        if (!grown)
+            return false;
+        b->data = grown;
+        b->cap = cap;
+    }
+    buf_add(b, data, len);
+    return true;
+}
+
 void buf_puts(struct buf *b, const char *s)
 {
     buf_add(b, s, strlen(s));
@@ -75,4 +92,13 @@ void text_trim(const char **s, size_t *len)
     }
     while (*len > 0 && memchr(blanks, (*s)[*len - 1], sizeof blanks - 1))
         (*len)--;
+}
+
+int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }

@@ -174,6 +174,9 @@ int model_check(const struct model *m, const struct model_blocks *blocks, char *
         rc = fail(SPECD_EINVAL, err, errlen, "%s has no feed-forward with a gate of %s yet",
                   blocks->device,
                   (unsigned)m->gate < GATE_KINDS ? gate_names[m->gate] : "that kind");
+    if (rc == 0 && !(m->rope_magnitude > 0 && m->rope_magnitude <= 100))
+        rc = fail(SPECD_EINVAL, err, errlen, "rope magnitude %g is outside 0 to 100",
+                  (double)m->rope_magnitude);
     for (int i = 0; rc == 0 && i < MODEL_TENSORS; i++)
         rc = tensor_check(m, &m->tensors[i], &model_tensors[i], -1, err, errlen);
     for (int i = 0; rc == 0 && i < (int)m->n_layers; i++)

@@ -81,6 +81,7 @@ static void row_embed(const struct forward *f, int row)
 {
     const struct net *net = f->net;
     float *rotation = row_of(f->rotation, f->rope_stride, row);
+    double magnitude = (double)net->rope_magnitude;
     /* A draft with a shorter vocabulary has no row for the target's padding. */
     weight_row(&net->embed, MIN(f->rows[row].token, net->n_vocab - 1),
                row_of(f->x, f->embd_stride, row));
@@ -88,8 +89,8 @@ static void row_embed(const struct forward *f, int row)
         double angle = (double)f->rows[row].pos * (double)net->rope_inv_freq[i];
         int first = net->rope == ROPE_PAIRS ? 2 * i : i;
         int second = net->rope == ROPE_PAIRS ? first + 1 : first + n;
-        rotation[first] = rotation[second] = (float)cos(angle);
-        rotation[2 * n + second] = (float)sin(angle);
+        rotation[first] = rotation[second] = (float)(cos(angle) * magnitude);
+        rotation[2 * n + second] = (float)(sin(angle) * magnitude);
         rotation[2 * n + first] = -rotation[2 * n + second];
     }
 }

@@ -68,6 +68,7 @@ int net_layout(struct net *net, const struct model *m, enum weight_type want, st
         .layers = xcalloc(m->n_layers, sizeof(struct net_layer)),
     };
     memcpy(net->rope_inv_freq, m->rope_inv_freq, sizeof(net->rope_inv_freq));
+    net->rope_magnitude = m->rope_magnitude;
 
     int rc = matrix_layout(&net->embed, &m->embed, &model_tensors[MODEL_EMBED], -1, want, a, err,
                            errlen);

@@ -41,7 +41,7 @@ struct net {
     float rms_eps;
     enum rope_kind rope;
     int rope_dim;
-    float rope_inv_freq[MODEL_HEAD_DIM_MAX / 2];
+    float rope_inv_freq[MODEL_HEAD_DIM_MAX / 2], rope_magnitude;
     struct weight embed;  /* (V, C) */
     struct weight output; /* (V, C); shares embed's data when tied */
     float *out_norm;      /* (C) */

@@ -67,10 +67,11 @@ int launch_draft_tiles(const struct device_state *state, const struct pass *pass
 int launch_draft_restrict(const struct device_state *state, const struct pass *pass, float *logits,
                           int64_t stride, int32_t capacity, cudaStream_t stream);
 
-/* On the host: cosine and sine of position * inv_freq[i], in double, rounded once, for positions
- * first..first+n. The same numbers as cpu/forward.c. 8 B for each position and pair: 16 MB at 32768
- * positions and D = 128, read through L2. */
-void rope_table(float *rotation, const float *inv_freq, int32_t rope_dim, int32_t first, int32_t n);
+/* On the host: magnitude times cosine and sine of position * inv_freq[i], in double, rounded once,
+ * for positions first..first+n. The same numbers as cpu/forward.c. 8 B for each position and pair:
+ * 16 MB at 32768 positions and D = 128, read through L2. */
+void rope_table(float *rotation, const float *inv_freq, float magnitude, int32_t rope_dim,
+                int32_t first, int32_t n);
 
 #ifdef __cplusplus
 }

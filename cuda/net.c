@@ -347,7 +347,8 @@ static void rotation_make(const void *what, size_t first, size_t n, void *out)
 {
     const struct model *m = what;
 
-    rope_table(out, m->rope_inv_freq, (int32_t)m->rope_dim, (int32_t)first, (int32_t)n);
+    rope_table(out, m->rope_inv_freq, m->rope_magnitude, (int32_t)m->rope_dim, (int32_t)first,
+               (int32_t)n);
 }
 
 static void load_matrix(struct load *l, const struct gpu_matrix *w, struct stack stack)

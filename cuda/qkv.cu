@@ -133,13 +133,14 @@ static __global__ void __launch_bounds__(WARPS *WARP)
     }
 }
 
-void rope_table(float *rotation, const float *inv_freq, int32_t rope_dim, int32_t first, int32_t n)
+void rope_table(float *rotation, const float *inv_freq, float magnitude, int32_t rope_dim,
+                int32_t first, int32_t n)
 {
     for (int32_t pos = first; pos < first + n; pos++) {
         for (int32_t i = 0; i < rope_dim / 2; i++) {
             double angle = (double)pos * (double)inv_freq[i];
-            *rotation++ = (float)cos(angle);
-            *rotation++ = (float)sin(angle);
+            *rotation++ = (float)(cos(angle) * (double)magnitude);
+            *rotation++ = (float)(sin(angle) * (double)magnitude);
         }
     }
 }

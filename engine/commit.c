@@ -141,6 +141,7 @@ static void count_draft(struct engine *e, struct seq *s, const struct drafter *d
 static void take_tokens(struct engine *e, struct seq *s, const struct seq_result *r)
 {
     seq_append(s, r->tokens, r->n_tokens);
+    share_charge(&s->share, (uint64_t)r->n_tokens * SHARE_TOKEN);
     ASSERT(s->len == r->len);
     s->target_len = r->rows[MODEL_TARGET];
     s->draft_len = r->rows[MODEL_DRAFT];
@@ -217,6 +218,7 @@ static void commit_seq(struct engine *e, struct seq *s, const struct round_part 
                        const struct seq_result *r, uint64_t now)
 {
     s->round++;
+    memory_ran_short(); /* what it says below is about this sequence */
     if (r->flags & SEQ_NUMERIC) {
         seq_finish(e, s, FINISH_ERROR, SPECD_ENUMERIC, NULL);
         return;
@@ -229,7 +231,7 @@ static void commit_seq(struct engine *e, struct seq *s, const struct round_part 
         return;
     }
     if (s->stats.n_generated == 0)
-        entry_release(e, s);
+        sched_release_choices(&e->sched, s);
 
     struct request_output *out = &s->req->output;
     int32_t delivered;
@@ -241,6 +243,8 @@ static void commit_seq(struct engine *e, struct seq *s, const struct round_part 
     bool lags = s->req->stream && unread_bytes(out) > STALL_BYTES;
     if (reason != FINISH_NONE)
         seq_end(e, s, reason, 0, NULL);
+    else if (memory_ran_short())
+        seq_end(e, s, FINISH_ERROR, SPECD_ENOMEM, NULL);
     pthread_mutex_unlock(&out->lock);
 
     if (s->state == SEQ_DONE)

@@ -63,7 +63,7 @@ static void sweep(struct engine *e)
         sched_remove(&e->sched, s);
         if (s->pool && req->output.finish != FINISH_ERROR)
             lookup_pool_add(s->pool, s->tokens + s->n_prompt, s->len - s->n_prompt);
-        entry_release(e, s);
+        sched_release_choices(&e->sched, s);
         seq_count_stalled(e, s, false);
         atomic_fetch_sub(&e->n_live, 1);
         req->on_output(req, req->on_output_arg);
@@ -106,7 +106,7 @@ static void reap(struct engine *e, uint64_t now)
             seq_finish(e, s, FINISH_ERROR, SPECD_ETIMEOUT, NULL);
         else if (s->state == SEQ_STALLED && seq_reader_drained(s)) {
             seq_count_stalled(e, s, false);
-            sched_ready(s);
+            sched_ready(&e->sched, s);
         }
     }
 }
@@ -380,11 +380,19 @@ static void on_timer(uv_timer_t *timer)
 
 /* ---- the thread ------------------------------------------------------------------------------ */
 
+static void nothing(uv_work_t *work)
+{
+    (void)work;
+}
+
 static void engine_main(void *arg)
 {
     struct engine *e = arg;
     char err[512] = "";
+    uv_work_t first;
     pthread_setname_np(pthread_self(), "engine");
+    /* The first work starts the pool's threads, and libuv ends the process where it can't. */
+    uv_queue_work(&e->loop, &first, nothing, NULL);
     if (engine_load(e, err, sizeof err) != 0) {
         set_failure(e, 1, err);
     } else {

@@ -78,7 +78,6 @@ struct engine {
     uint64_t round_began_ns;     /* of the round collected last, as far as the host knows */
     uint64_t collected_ns, iteration_began_ns;
     struct engine_stats stats;
-    uint64_t n_arrivals;
     struct fair_queue unprepared; /* requests whose prompts wait for the thread pool */
     int n_preparing;              /* on it */
     uint64_t drain_deadline_ns;
@@ -98,8 +97,6 @@ void engine_unload(struct engine *e);
 /* Takes the reference that came with the mailbox. The sequence is ready to run, or has failed, when
  * its prompt has been through the thread pool. */
 void entry_begin(struct engine *e, struct request *req);
-/* The parent's prompt is computed, or it is going: choices that wait for it need not any more. */
-void entry_release(struct engine *e, const struct seq *parent);
 
 /* ---- finish.c */
 

@@ -258,6 +258,7 @@ static void set_prompt(struct engine *e, struct seq *s, const int32_t *ids, int3
 static void enter_prompt(struct engine *e, struct seq *s, const struct prepared *prompt)
 {
     char err[256] = "";
+    memory_ran_short(); /* what it says below is about this sequence */
     int rc = check_length(e, s->req, prompt->n_ids, err, sizeof err);
     if (rc == 0) {
         set_prompt(e, s, prompt->ids, (int32_t)prompt->n_ids);
@@ -283,10 +284,12 @@ static void enter_prompt(struct engine *e, struct seq *s, const struct prepared 
     s->bos_added = prompt->bos_added;
     if (s->req->params.echo)
         echo_begin(e, s);
-    if (s->limit == s->n_prompt && !s->score)
+    if (memory_ran_short())
+        seq_finish(e, s, FINISH_ERROR, SPECD_ENOMEM, NULL);
+    else if (s->limit == s->n_prompt && !s->score)
         seq_finish(e, s, FINISH_LENGTH, 0, NULL);
     else
-        sched_ready(s);
+        sched_ready(&e->sched, s);
 }
 
 /* ---- preparing ------------------------------------------------------------------------------- */
@@ -336,7 +339,12 @@ static void hand_on(struct engine *e, const struct seq *parent, const struct pre
 static void prepare_work(uv_work_t *work)
 {
     struct preparation *p = work->data;
+    memory_ran_short(); /* what it says behind the work is about this work */
     p->rc = prepare_prompt(&p->e->prepare, p->s->req, &p->prompt, p->err, sizeof p->err);
+    if (memory_ran_short()) {
+        p->rc = SPECD_ENOMEM;
+        p->err[0] = '\0';
+    }
 }
 
 static void end_preparation(struct preparation *p)
@@ -429,21 +437,12 @@ static void begin_prompt(struct engine *e, struct seq *s)
     enter_prompt(e, s, &p);
 }
 
-void entry_release(struct engine *e, const struct seq *parent)
-{
-    for (struct seq *q = e->sched.first; q; q = q->next) {
-        if (q->parent == parent && q->state != SEQ_PREPARING)
-            q->parent = NULL;
-    }
-}
-
 /* ---- all together ---------------------------------------------------------------------------- */
 
 void entry_begin(struct engine *e, struct request *req)
 {
     const struct request_params *r = &req->params;
     struct seq *s = seq_new(req);
-    s->arrival = ++e->n_arrivals;
     s->t_deadline = s->t_arrived + (uint64_t)atomic_load(&e->request_timeout_ms) * 1000000u;
     if (r->n_stops > 0)
         s->stop = stop_matcher_create(r->stops, r->stop_lens, r->n_stops);

@@ -40,6 +40,7 @@ static void fill_stats(struct seq *s)
     uint64_t now = clock_ns();
     uint64_t admitted = s->t_admitted ? s->t_admitted : now;
     uint64_t prompt_done = s->t_prompt_done ? s->t_prompt_done : now;
+    st->waited_rounds = (int32_t)MIN(s->share.waited, INT32_MAX);
     st->queued_ns = admitted - s->t_arrived;
     st->prompt_ns = prompt_done > admitted ? prompt_done - admitted : 0;
     st->predicted_ns = s->t_last > prompt_done ? s->t_last - prompt_done : 0;

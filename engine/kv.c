@@ -502,6 +502,33 @@ int32_t kv_n_used(const struct kv *kv)
     return kv->n_blocks - kv_n_free(kv);
 }
 
+static int32_t n_holders(const struct block *b)
+{
+    return b->refs - b->deferred_refs[0] - b->deferred_refs[1];
+}
+
+int32_t kv_n_deferred(const struct kv *kv)
+{
+    int32_t n = 0;
+    for (int parity = 0; parity < 2; parity++) {
+        for (int32_t id = kv->deferred[parity].head; id != NONE;
+             id = kv->blocks[id].deferred_next[parity]) {
+            const struct block *b = &kv->blocks[id];
+            bool counted = parity == 1 && b->deferred_refs[0] > 0;
+            n += n_holders(b) == 0 && !counted;
+        }
+    }
+    return n;
+}
+
+int32_t kv_n_sole(const struct kv *kv, const int32_t *blocks, int32_t n)
+{
+    int32_t sole = 0;
+    for (int32_t i = 0; i < n; i++)
+        sole += n_holders(&kv->blocks[blocks[i]]) == 1;
+    return sole;
+}
+
 void kv_stats(const struct kv *kv, struct kv_stats *out)
 {
     *out = kv->stats;

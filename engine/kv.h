@@ -52,8 +52,11 @@ struct kv *kv_create(int32_t n_blocks);
 void kv_free(struct kv *kv); /* NULL is fine */
 
 int32_t kv_n_blocks(const struct kv *kv);
-int32_t kv_n_free(const struct kv *kv); /* free and evictable: what kv_alloc can give */
-int32_t kv_n_used(const struct kv *kv); /* the others: referenced, deferred frees included */
+int32_t kv_n_free(const struct kv *kv);     /* free and evictable: what kv_alloc can give */
+int32_t kv_n_used(const struct kv *kv);     /* the others: referenced, deferred frees included */
+int32_t kv_n_deferred(const struct kv *kv); /* of these, held by deferred frees alone */
+/* Of a sequence's blocks, those that nobody else holds: its giving them back frees so many. */
+int32_t kv_n_sole(const struct kv *kv, const int32_t *blocks, int32_t n);
 
 /*
  * Finds the longest chain of indexed blocks that holds a prefix of tokens[0..n), at most

@@ -376,6 +376,7 @@ void engine_unload(struct engine *e)
     kv_free(e->kv);
     free(e->drafts);
     fair_clear(&e->unprepared);
+    sched_fini(&e->sched);
     constraint_tables_fini(&e->constraints);
     draft_vocab_free(&e->draft_vocab);
     grammar_cache_free(e->prepare.grammars);

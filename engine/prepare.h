@@ -11,8 +11,8 @@
 
 #include "drafters/prediction.h"
 #include "grammar/cache.h"
+#include "jinja/chat.h"
 #include "specd/request.h"
-#include "text/chat.h"
 #include "text/tokenizer.h"
 
 struct prepare_tables {

@@ -2,11 +2,22 @@
 
 #include "fill.h"
 
+#include <stddef.h>
 #include <string.h>
+
+static struct seq *seq_of(struct share_item *i)
+{
+    return (struct seq *)((char *)i - offsetof(struct seq, share));
+}
 
 void sched_init(struct sched *s, struct kv *kv, struct draft_len *drafts)
 {
     *s = (struct sched){.kv = kv, .drafts = drafts, .synthetic_acceptance = -1.0f};
+}
+
+void sched_fini(struct sched *s)
+{
+    share_clear(&s->share);
 }
 
 /* ---- the list of sequences ------------------------------------------------------------------- */
@@ -21,12 +32,26 @@ void sched_add(struct sched *s, struct seq *q)
     else
         s->first = q;
     s->last = q;
+    share_add(&s->share, &q->share, q->req->client, q->req->priority);
 }
 
-void sched_ready(struct seq *q)
+void sched_ready(struct sched *s, struct seq *q)
 {
     ASSERT((q->state == SEQ_PREPARING || q->state == SEQ_STALLED) && q->len >= 1);
     q->state = SEQ_WAITING;
+    if (!q->parent)
+        share_set(&s->share, &q->share, SHARE_WAITING, s->flight.submitted);
+}
+
+void sched_release_choices(struct sched *s, const struct seq *parent)
+{
+    for (struct seq *q = s->first; q; q = q->next) {
+        if (q->parent != parent || q->state == SEQ_PREPARING)
+            continue;
+        q->parent = NULL;
+        if (q->state == SEQ_WAITING)
+            share_set(&s->share, &q->share, SHARE_WAITING, s->flight.submitted);
+    }
 }
 
 void sched_commit(struct sched *s, struct seq *q)
@@ -55,12 +80,21 @@ void sched_evict(struct sched *s, struct seq *q, enum seq_state to)
     ASSERT(q->state == SEQ_RUNNING && (to == SEQ_WAITING || to == SEQ_STALLED));
     leave_slot(s, q);
     q->state = to;
+    share_set(&s->share, &q->share, to == SEQ_WAITING ? SHARE_WAITING : SHARE_IDLE,
+              s->flight.submitted);
+}
+
+static void preempt(struct sched *s, struct seq *q, enum preempt_why why)
+{
+    s->preemptions[why]++;
+    sched_evict(s, q, SEQ_WAITING);
 }
 
 void sched_remove(struct sched *s, struct seq *q)
 {
     if (q->slot >= 0)
         leave_slot(s, q);
+    share_remove(&s->share, &q->share);
     q->state = SEQ_DONE;
     *(q->prev ? &q->prev->next : &s->first) = q->next;
     *(q->next ? &q->next->prev : &s->last) = q->prev;
@@ -84,14 +118,6 @@ static bool grow_to(struct sched *s, struct seq *q, int32_t n_blocks)
     return true;
 }
 
-static struct seq *youngest_running(const struct sched *s)
-{
-    struct seq *q = s->last;
-    while (q && q->state != SEQ_RUNNING)
-        q = q->prev;
-    return q;
-}
-
 /* Rows of the next verify pass stand at positions len-1 .. len-1+K. An adaptive K shrinks before
  * anyone is preempted; a fixed K never does, as it is part of a promise to replay. */
 static void grow_one(struct sched *s, struct seq *q)
@@ -102,9 +128,8 @@ static void grow_one(struct sched *s, struct seq *q)
         return;
     while (!grow_to(s, q, must)) {
         ASSERT(flight_count(&s->flight) == 0);
-        struct seq *victim = youngest_running(s);
-        s->preemptions++;
-        sched_evict(s, victim, SEQ_WAITING);
+        struct seq *victim = seq_of(share_yields(&s->share, s->flight.submitted));
+        preempt(s, victim, PREEMPT_BLOCKS);
         if (victim == q)
             return;
     }
@@ -130,8 +155,9 @@ static int32_t free_slot(const struct sched *s)
 }
 
 /* Takes cached blocks and new ones for all committed tokens and a first round, and leaves one block
- * to each sequence that runs, so that admissions do not cause preemptions at once. */
-static bool take_blocks(struct sched *s, struct seq *q)
+ * to each sequence that runs, so that admissions do not cause preemptions at once. Returns how many
+ * blocks are lacking, and takes none then. */
+static int32_t take_blocks(struct sched *s, struct seq *q)
 {
     int32_t k = flight_k_bound(&s->flight, q);
     int32_t total = blocks_for(q->len + k);
@@ -143,19 +169,19 @@ static bool take_blocks(struct sched *s, struct seq *q)
     if (!q->score) /* rows that are to be scored are computed anew */
         q->n_blocks = kv_match(s->kv, q->req->cache_salt, q->tokens, q->len, q->blocks,
                                &q->target_len, &q->draft_len);
-    bool room = kv_n_free(s->kv) >= total - q->n_blocks + s->n_running;
-    if (room && grow_to(s, q, total))
-        return true;
+    int32_t lacking = total - q->n_blocks + s->n_running - kv_n_free(s->kv);
+    if (lacking <= 0) {
+        bool ok = grow_to(s, q, total);
+        ASSERT(ok);
+        return 0;
+    }
     kv_release(s->kv, q->blocks, q->n_blocks);
     q->n_blocks = q->target_len = q->draft_len = 0;
-    return false;
+    return lacking;
 }
 
-static bool admit_one(struct sched *s, struct seq *q, uint64_t now)
+static void take_slot(struct sched *s, struct seq *q, int32_t slot, uint64_t now)
 {
-    int32_t slot = free_slot(s);
-    if (slot < 0 || !take_blocks(s, q))
-        return false;
     seq_begin_drafts(q);
     s->slots[slot] = q;
     s->n_running++;
@@ -168,20 +194,73 @@ static bool admit_one(struct sched *s, struct seq *q, uint64_t now)
     q->n_blocks_sent = 0;
     s->cache_queries += (uint64_t)q->len;
     s->cache_hits += (uint64_t)q->target_len;
+    share_set(&s->share, &q->share, SHARE_RUNNING, s->flight.submitted);
     if (q->t_admitted == 0) {
         q->t_admitted = now;
         q->stats.n_cached = q->target_len;
+        share_charge(&q->share, (uint64_t)(q->len - q->target_len) * SHARE_ROW);
     }
-    return true;
 }
 
-/* Strictly in order of arrival: a long prompt is not starved by short ones behind it. Only those
- * that wait for another to compute their prompt let others pass. */
+/* Slots are short: those that are on their way to become free are promised in order, and who may
+ * claim one beyond these has one emptied. */
+static int32_t claim_slots(struct sched *s)
+{
+    uint64_t round = s->flight.submitted;
+    struct share_item *next, *victim;
+    int32_t n = 0;
+    for (;;) {
+        bool is_free = s->n_slots - s->n_running > s->share.n_promised;
+        next = share_claim(&s->share, is_free, round, &victim);
+        if (!next)
+            return n;
+        share_set(&s->share, next, SHARE_PROMISED, round);
+        if (victim)
+            preempt(s, seq_of(victim), PREEMPT_SHARE);
+        n += victim != NULL;
+    }
+}
+
+/* Blocks are short for q: those give theirs up from whom it may claim a slot, as many as it takes,
+ * or none when they are too few. Blocks that are on their way to become free need no claim. */
+static int32_t claim_blocks(struct sched *s, struct seq *q, int32_t lacking)
+{
+    uint64_t round = s->flight.submitted;
+    struct seq *victims[SPECD_SLOTS_MAX];
+    struct share_item *victim;
+    int32_t n = 0;
+    lacking -= kv_n_deferred(s->kv);
+    while (lacking > 0 && (victim = share_victim(&s->share, &q->share, round))) {
+        victims[n] = seq_of(victim);
+        lacking -= 1 + kv_n_sole(s->kv, victims[n]->blocks, victims[n]->n_blocks);
+        share_set(&s->share, victim, SHARE_IDLE, round); /* until it is known whether it goes */
+        n++;
+    }
+    for (int32_t i = 0; i < n; i++)
+        share_set(&s->share, &victims[i]->share, SHARE_RUNNING, round);
+    if (lacking > 0 || n == 0)
+        return 0;
+    share_set(&s->share, &q->share, SHARE_PROMISED, round);
+    for (int32_t i = 0; i < n; i++)
+        preempt(s, victims[i], PREEMPT_SHARE);
+    return n;
+}
+
+/* Nobody goes ahead of one that waits for blocks: a long prompt is not starved by short ones. */
 static void admit(struct sched *s, uint64_t now)
 {
-    for (struct seq *q = s->first; q; q = q->next) {
-        if (q->state == SEQ_WAITING && !q->parent && !admit_one(s, q, now))
-            return;
+    struct share_item *next;
+    int32_t given_up = 1;
+    s->is_blocked = false;
+    while (given_up > 0 && (next = share_next(&s->share, s->flight.submitted))) {
+        struct seq *q = seq_of(next);
+        int32_t slot = free_slot(s);
+        int32_t lacking = slot >= 0 ? take_blocks(s, q) : 0;
+        if (slot >= 0 && lacking == 0)
+            take_slot(s, q, slot, now);
+        else
+            given_up = slot < 0 ? claim_slots(s) : claim_blocks(s, q, lacking);
+        s->is_blocked = lacking > 0;
     }
 }
 
@@ -247,6 +326,10 @@ void sched_retire(struct sched *s, uint64_t number)
 
 static bool seq_is_valid(const struct sched *s, const struct seq *q)
 {
+    bool in_line = q->share.state == SHARE_WAITING || q->share.state == SHARE_PROMISED;
+    if ((q->state == SEQ_RUNNING) != (q->share.state == SHARE_RUNNING) ||
+        (q->state == SEQ_WAITING && !q->parent) != in_line)
+        return false;
     if (q->state != SEQ_RUNNING)
         return q->slot == -1 && q->n_blocks == 0 && q->state != SEQ_DONE &&
                q->parts[0].round + q->parts[1].round == 0;
@@ -271,8 +354,8 @@ bool sched_is_valid(const struct sched *s)
     int32_t running = 0;
     for (const struct seq *q = s->first; q; q = q->next) {
         running += q->state == SEQ_RUNNING;
-        if (!seq_is_valid(s, q) || (q->next && q->next->arrival <= q->arrival))
+        if (!seq_is_valid(s, q) || (q->next && q->next->share.arrival <= q->share.arrival))
             return false;
     }
-    return running == s->n_running && kv_is_valid(s->kv);
+    return running == s->n_running && share_is_valid(&s->share) && kv_is_valid(s->kv);
 }

@@ -7,10 +7,11 @@
  *
  * A plan, in this order:
  *   grow     every decoding sequence, oldest first, gets blocks for its next rows; when the pool is
- *            empty the youngest running sequence is preempted (its full blocks stay in the prefix
- *            index, so it comes back cheaply)
- *   admit    waiting sequences take free slots while their prompt fits beside what runs; choices
- *            (n > 1) wait until their parent's prompt is in the prefix index
+ *            empty a running sequence of the client with most is preempted (its full blocks stay in
+ *            the prefix index, so it comes back cheaply)
+ *   admit    waiting sequences take free slots while their prompt fits beside what runs, as share.h
+ *            orders them; where slots or blocks are short, those give them up whom share.h names.
+ *            Choices (n > 1) wait until their parent's prompt is in the prefix index
  *   prefill  chunks of the target's prompt rows, oldest first, under the row budget
  *   draft    K per decoding sequence, and rows of the draft model where they pay (draft_len.h)
  *
@@ -26,6 +27,10 @@
 #include "kv.h"
 #include "draft_len.h"
 #include "seq.h"
+#include "share.h"
+
+/* Why a sequence lost its slot: those that run needed blocks, or another client its share. */
+enum preempt_why { PREEMPT_BLOCKS, PREEMPT_SHARE, PREEMPT_WHYS };
 
 struct sched {
     struct kv *kv;
@@ -40,14 +45,19 @@ struct sched {
     uint64_t slot_left[SPECD_SLOTS_MAX]; /* last round submitted when it became NULL */
     int32_t n_running;
     struct seq *first, *last; /* every sequence, oldest arrival first */
-    uint64_t preemptions, stays;
+    struct share share;
+    bool is_blocked; /* those that waited in the last plan did so for blocks, not for slots */
+    uint64_t preemptions[PREEMPT_WHYS], stays;
     uint64_t cache_queries, cache_hits; /* tokens of admitted sequences; found in the index */
 };
 
 void sched_init(struct sched *s, struct kv *kv, struct draft_len *drafts);
+void sched_fini(struct sched *s); /* all sequences are removed */
 /* Enters a sequence, PREPARING, behind all others; it becomes WAITING with sched_ready. */
 void sched_add(struct sched *s, struct seq *q);
-void sched_ready(struct seq *q);
+void sched_ready(struct sched *s, struct seq *q);
+/* The parent's prompt is computed, or it is going: choices that wait for it need not any more. */
+void sched_release_choices(struct sched *s, const struct seq *parent);
 /* Takes a sequence out, from any state; it is DONE. */
 void sched_remove(struct sched *s, struct seq *q);
 /* Gives up slot and blocks; state becomes to (WAITING or STALLED). */

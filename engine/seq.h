@@ -17,6 +17,7 @@
 #include "constraint.h"
 #include "drafters/drafter.h"
 #include "draft_len.h"
+#include "share.h"
 #include "specd/engine.h"
 #include "specd/request.h"
 #include "stop.h"
@@ -40,7 +41,7 @@ struct seq {
     struct request *req; /* holds the engine's reference */
     enum seq_state state;
     struct seq *prev, *next; /* the list of all sequences, oldest first */
-    uint64_t arrival;        /* admission order: preemption takes the youngest */
+    struct share_item share; /* whose it is among those that want slots */
 
     int32_t *tokens; /* (cap), committed */
     int32_t len, cap;

@@ -28,11 +28,16 @@ void stats_publish(struct engine *e)
     e->stats.running = e->sched.n_running;
     e->stats.stalled = atomic_load(&e->n_stalled);
     e->stats.waiting = atomic_load(&e->n_live) - e->sched.n_running - e->stats.stalled;
+    int32_t in_line = e->sched.share.n_waiting + e->sched.share.n_promised;
+    e->stats.waiting_blocks = e->sched.is_blocked ? in_line : 0;
+    e->stats.waiting_slot = e->sched.is_blocked ? 0 : in_line;
+    e->stats.waiting_prompt = MAX(e->stats.waiting - in_line, 0); /* the queue grows meanwhile */
     e->stats.blocks_used = kv_n_used(e->kv);
     e->stats.blocks_total = kv_n_blocks(e->kv);
     e->stats.cache_queries = e->sched.cache_queries;
     e->stats.cache_hits = e->sched.cache_hits;
-    e->stats.preemptions = e->sched.preemptions;
+    e->stats.preemptions_share = e->sched.preemptions[PREEMPT_SHARE];
+    e->stats.preemptions = e->stats.preemptions_share + e->sched.preemptions[PREEMPT_BLOCKS];
     const struct draft_budget *b = &e->drafts->budget;
     e->stats.draft_spent_s = b->spent_ns / 1e9;
     e->stats.draft_earned_s = b->earned_ns / 1e9;

@@ -14,12 +14,15 @@ int engine_tokenize(const struct engine *e, const char *text, size_t len, bool b
     return tokenizer_encode(e->tokenizer, text, len, flags, NULL, ids, n_ids);
 }
 
-void engine_detokenize(const struct engine *e, const int32_t *ids, size_t n_ids, struct buf *out)
+size_t engine_detokenize(const struct engine *e, const int32_t *ids, size_t n_ids, size_t at,
+                         size_t most, struct buf *out)
 {
-    struct decoder d = {0};
-    for (size_t i = 0; i < n_ids; i++)
-        decoder_feed(&d, e->tokenizer, ids[i], true, out);
+    struct decoder d = {.started = at > 0};
+    size_t end = out->len + most;
+    for (; at < n_ids && (out->len < end || d.tail.n_held > 0); at++)
+        decoder_feed(&d, e->tokenizer, ids[at], true, out);
     decoder_finish(&d, out);
+    return at;
 }
 
 int engine_apply_template(const struct engine *e, const struct request *req, struct buf *out,

@@ -16,6 +16,8 @@ run sanitize -R smollm2 -LE oracle -- "-DSPECD_SANITIZE=address;undefined"
 run thread -L "device|http" -LE "oracle|thread" -- -DSPECD_SANITIZE=thread
 CC=clang run clang -L "unit|device|engine|fuzz" -E smollm2 -- "-DSPECD_SANITIZE=address;undefined"
 
+SPECD_PYTHON=$("$ROOT/scripts/venv.sh" bench/spec-bench/requirements.txt) run release -L families --
+
 # Parts whose tools cannot be had are skipped: ctest counts them.
 SKIPPED=0
 skip() { say "skipped: $*" && SKIPPED=$((SKIPPED + 1)); }

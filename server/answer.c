@@ -13,9 +13,9 @@
 #include <sys/random.h>
 #include <time.h>
 
-/* Of an answer in memory and as JSON: a token with its text, a log-probability with its token's. */
-#define TOKEN_BYTES 16
-#define ENTRY_BYTES 32
+/* Of an answer in memory, which grows by doubling: a token with its text, and a log-probability. */
+#define TOKEN_BYTES 32
+#define ENTRY_BYTES 16
 #define SCHEMA_WORK 8 /* a byte of a schema takes as long to prepare as so many of a prompt */
 
 static void answer_free(void *work)
@@ -30,7 +30,7 @@ static void answer_free(void *work)
     call_free(&a->call);
     buf_free(&a->head);
     buf_free(&a->text);
-    buf_free(&a->out);
+    pieces_free(&a->pieces);
     free(a);
 }
 
@@ -155,47 +155,53 @@ static bool is_ready(void *arg)
     return n_finished == a->n_choices;
 }
 
-/* ---- an answer in one piece: a long one is written beside the HTTP thread */
+/* ---- an answer in one piece */
 
-static const struct work_type answer_work;
-
-#define WRITE_AT_ONCE 20000 /* tokens and their alternatives; some ten milliseconds */
-
-static int write_job(struct job *job)
+/* What a finished request holds until its answer is read. */
+static size_t bytes_held(const struct answer *a)
 {
-    struct answer *a = job->arg;
-    a->format->body(a, &job->body);
-    return 0;
+    size_t bytes = 0;
+    for (int i = 0; i < a->n_choices; i++) {
+        const struct request *req = a->choices[i].req;
+        const struct request_output *o = &req->output;
+        size_t tokens = o->cap_tokens + (size_t)o->echo.n_tokens;
+        bytes += o->text.cap + o->echo.text.cap + tokens * sizeof *o->tokens +
+                 tokens * (size_t)(1 + req->params.n_logprobs) * sizeof *o->logprobs;
+    }
+    return bytes;
 }
 
-static enum MHD_Result written(struct job *job)
+static bool write_piece(void *arg, struct buf *out)
 {
-    struct exchange *ex = job->exchange;
-    struct buf body = job->body;
-    job->body = (struct buf){0};
-    ex->work = job_finish(job);
-    ex->work_type = &answer_work;
-    return respond_json(ex, 200, &body);
+    struct answer *a = arg;
+    struct whole_at *at = &a->whole;
+    while (at->choice < a->n_choices) {
+        if (out->len >= PIECE_BYTES)
+            return false;
+        if (!a->format->parts[at->part](&a->choices[at->choice], at, out))
+            continue;
+        *at = (struct whole_at){.choice = at->choice, .part = at->part + 1};
+        if (a->format->parts[at->part])
+            continue;
+        *at = (struct whole_at){.choice = at->choice + 1};
+        if (at->choice < a->n_choices)
+            json_lit(out, ",");
+    }
+    a->format->end(a, out);
+    return true;
 }
 
 static enum MHD_Result respond_whole(struct answer *a)
 {
-    struct buf body = {0};
-    uint64_t entries = 0;
-    for (int i = 0; i < a->n_choices; i++) {
-        const struct request *req = a->choices[i].req;
-        entries += (req->output.n_tokens + req->output.echo.n_tokens) *
-                   (uint64_t)(2 + req->params.n_logprobs);
+    size_t held = bytes_held(a);
+    if (held < a->charged) {
+        clients_return(a->exchange, a->charged - held);
+        a->charged = held;
     }
-    if (entries > WRITE_AT_ONCE)
-        return job_start(a->exchange, &(struct job){.run = write_job,
-                                                    .then = written,
-                                                    .free_arg = answer_free,
-                                                    .arg = a,
-                                                    .cost = entries * ENTRY_BYTES,
-                                                    .must = true});
-    a->format->body(a, &body);
-    return respond_json(a->exchange, 200, &body);
+    a->pieces.next = write_piece;
+    a->pieces.arg = a;
+    a->format->begin(a, &a->pieces.out);
+    return respond_pieces(a->exchange, &a->pieces);
 }
 
 /* ---- until there is something to say */
@@ -232,6 +238,8 @@ static int submit(struct answer *a, struct choice *c)
     if (req->client_fd < 0) /* without it a client's going away would not be noticed */
         return errno == EMFILE || errno == ENFILE ? SPECD_EBUSY : SPECD_EINTERNAL;
     req->client = ex->client->id;
+    if (!(ex->key_marks & KEY_PRIORITY))
+        req->priority = 0;
     req->work = ex->received * (req->format.json ? SCHEMA_WORK : 1);
     req->on_output = on_output;
     req->on_output_arg = c;
@@ -289,14 +297,13 @@ static void make_choices(struct answer *a)
 /* More than the server can ever hold is the client's mistake, not a full queue. */
 static int check_size(const struct answer *a, struct api_error *e)
 {
-    const struct server *s = a->exchange->server;
-    int most = s->config->engine.n_slots + atomic_load(&s->limits.max_queue);
+    int most = clients_queue_most(a->exchange);
     int n = (int)a->call.n_prompts * a->call.n;
     if (n <= most)
         return 0;
     const char *param = a->call.n > 1 ? "n" : "prompt";
     return api_fail(e, SPECD_EINVAL, param,
-                    "'%s': %d completions in one call, and the server holds at most %d", param, n,
+                    "'%s': %d completions in one call, and a client may have at most %d", param, n,
                     most);
 }
 
@@ -317,6 +324,7 @@ static struct answer *answer_new(struct exchange *ex, const struct api_format *f
 static int prepare(struct answer *a, const struct buf *body, struct api_error *e)
 {
     const struct engine_info *info = engine_info(answer_engine(a));
+    memory_ran_short();
     int rc = call_parse(&a->call, a->format->route, info, body->data, body->len, e);
     if (rc == 0)
         rc = check_size(a, e);
@@ -325,7 +333,7 @@ static int prepare(struct answer *a, const struct buf *body, struct api_error *e
         write_head(a);
     }
     call_drop_document(&a->call);
-    return rc;
+    return api_memory(rc, e);
 }
 
 /* What the answer may hold at most, about: tokens and their text, log-probabilities with theirs. */
@@ -344,12 +352,14 @@ static size_t bytes_at_most(const struct answer *a)
 }
 
 /* HTTP thread. Counts what the answer may hold; 0, or the error. */
-static int charge(const struct answer *a, struct api_error *e)
+static int charge(struct answer *a, struct api_error *e)
 {
     struct exchange *ex = a->exchange;
     size_t bytes = bytes_at_most(a);
-    if (clients_charge(ex, bytes))
+    if (clients_charge(ex, bytes)) {
+        a->charged = bytes;
         return 0;
+    }
     if (bytes <= clients_share(ex))
         return api_fail(e, SPECD_EBUSY, NULL,
                         "requests of this client hold too much memory: try again later");
@@ -366,6 +376,9 @@ static enum MHD_Result begin(struct answer *a, int rc, struct api_error *e)
     ex->work_type = &answer_work;
     if (rc == 0)
         rc = charge(a, e);
+    if (rc == 0 && !clients_queue(ex, a->n_choices))
+        rc = api_fail(e, SPECD_EBUSY, NULL,
+                      "requests of this client fill its part of the queue: try again later");
     if (rc < 0)
         return respond_error(ex, e);
     rc = submit_all(a);

@@ -14,6 +14,7 @@
 #include "call.h"
 #include "exchange.h"
 #include "logprobs.h"
+#include "pieces.h"
 #include "tool_calls.h"
 
 struct answer;
@@ -40,7 +41,18 @@ struct token_view {
     const struct token_logprob *logprobs; /* (1 + n_logprobs), or NULL */
 };
 
-/* How a route words its answers. Each function appends one JSON object. */
+/* How far the writing of a whole answer has come. */
+struct whole_at {
+    int choice, part;
+    size_t i; /* of the part: bytes of a text, tokens of a list */
+    struct logprob_at logprobs;
+};
+
+/* Appends a part of a choice in a whole answer until out holds PIECE_BYTES or somewhat more; true:
+ * to its end. Called again it goes on, where at says. */
+typedef bool whole_part(const struct choice *c, struct whole_at *at, struct buf *out);
+
+/* How a route words its answers. Those without an end of their own append one JSON object. */
 struct api_format {
     enum call_route route;
     const char *id_prefix, *object, *chunk_object;
@@ -50,14 +62,17 @@ struct api_format {
     /* text: what was held back until the end, usually nothing */
     void (*finish)(const struct choice *c, const char *text, size_t len, struct buf *out);
     void (*usage)(const struct answer *a, struct buf *out); /* or NULL */
-    void (*body)(const struct answer *a, struct buf *out);
+    /* A whole answer: its beginning, each choice's parts (behind the last NULL), its end. */
+    void (*begin)(const struct answer *a, struct buf *out);
+    whole_part *const *parts;
+    void (*end)(const struct answer *a, struct buf *out);
     /* OpenAI's routes: the member that carries text, in a chunk and in a whole answer. The text of
      * a last chunk is NULL when it has none. */
     void (*delta)(const struct choice *c, const char *text, size_t len, bool first,
                   struct buf *out);
-    void (*message)(const struct choice *c, struct buf *out);
-    void (*logprobs)(const struct engine *e, const struct logprob_part *parts, int n_parts,
-                     size_t offset, struct buf *out);
+    whole_part *message;
+    bool (*logprobs)(const struct engine *e, const struct logprob_part *parts, int n_parts,
+                     struct logprob_at *at, struct buf *out);
 };
 
 struct answer {
@@ -69,16 +84,16 @@ struct answer {
     char id[40];
     int64_t created; /* seconds since 1970 */
     uint64_t submitted_ns;
+    size_t charged;  /* bytes that count for the client: see clients.h */
     struct buf head; /* what every JSON object of the answer begins with */
 
     struct tool_output called; /* scratch */
     struct buf text;           /* scratch */
 
-    /* stream.c */
-    struct buf out; /* events not yet taken by libmicrohttpd */
-    size_t out_at;
-    bool ended; /* the last event is in out */
-    uint64_t last_write_ns;
+    struct pieces
+        pieces; /* bytes not yet taken by libmicrohttpd: of events, or of a whole answer */
+    struct whole_at whole;
+    uint64_t last_write_ns; /* stream.c */
 };
 
 /* Parses the exchange's body, submits, and answers now or later. */

@@ -76,16 +76,20 @@ static void write_called(const struct choice *c, struct buf *out)
     }
 }
 
-static void write_message(const struct choice *c, struct buf *out)
+static bool write_message(const struct choice *c, struct whole_at *at, struct buf *out)
 {
-    json_lit(out, "\"message\":{\"role\":\"assistant\",");
+    if (at->i == 0)
+        json_lit(out, "\"message\":{\"role\":\"assistant\",");
     if (c->tools) {
         write_called(c, out);
     } else {
-        const struct buf *text = whole_text(c);
-        write_content(text->data, text->len, out);
+        if (at->i == 0)
+            json_lit(out, "\"content\":");
+        if (!whole_text(c, at, out))
+            return false;
     }
     json_lit(out, "}");
+    return true;
 }
 
 static const struct api_format format = {
@@ -98,7 +102,9 @@ static const struct api_format format = {
     .echo = openai_echo,
     .finish = openai_finish,
     .usage = openai_usage,
-    .body = openai_body,
+    .begin = openai_begin,
+    .parts = openai_parts,
+    .end = openai_end,
     .delta = write_delta,
     .logprobs = logprobs_chat,
     .message = write_message,

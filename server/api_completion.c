@@ -17,10 +17,11 @@ static void write_delta(const struct choice *c, const char *text, size_t len, bo
     write_text(text ? text : "", len, out);
 }
 
-static void write_message(const struct choice *c, struct buf *out)
+static bool write_message(const struct choice *c, struct whole_at *at, struct buf *out)
 {
-    const struct buf *text = whole_text(c);
-    write_text(text->data, text->len, out);
+    if (at->i == 0)
+        json_lit(out, "\"text\":");
+    return whole_text(c, at, out);
 }
 
 static const struct api_format format = {
@@ -33,7 +34,9 @@ static const struct api_format format = {
     .echo = openai_echo,
     .finish = openai_finish,
     .usage = openai_usage,
-    .body = openai_body,
+    .begin = openai_begin,
+    .parts = openai_parts,
+    .end = openai_end,
     .delta = write_delta,
     .logprobs = logprobs_text,
     .message = write_message,

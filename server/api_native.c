@@ -71,31 +71,71 @@ static void write_settings(const struct choice *c, struct buf *out)
 }
 
 /* The last object of a stream and the whole answer differ only in what was not sent before. */
-static void write_last(const struct choice *c, const char *text, size_t len, bool whole,
-                       struct buf *out)
+
+static void begin_last(const struct choice *c, struct buf *out)
 {
-    const struct request_output *o = &c->req->output;
     json_lit(out, "{\"index\":");
     json_int(out, c->index);
     json_lit(out, ",\"content\":");
-    json_str(out, text, len);
-    json_lit(out, ",\"tokens\":");
-    if (whole && c->answer->call.return_tokens)
-        tokens_json(c->req, out);
-    else
-        json_lit(out, "[]");
-    if (whole && c->req->params.n_logprobs >= 0) {
+}
+
+static bool whole_content(const struct choice *c, struct whole_at *at, struct buf *out)
+{
+    if (at->i == 0)
+        begin_last(c, out);
+    return whole_text(c, at, out);
+}
+
+static bool returned_tokens(const struct choice *c, struct whole_at *at, struct buf *out)
+{
+    if (at->i == 0)
+        json_lit(out, ",\"tokens\":");
+    if (c->answer->call.return_tokens)
+        return whole_tokens(c, at, out);
+    json_lit(out, "[]");
+    return true;
+}
+
+static bool before_probabilities(const struct choice *c, struct whole_at *at, struct buf *out)
+{
+    (void)at;
+    if (c->req->params.n_logprobs >= 0)
         json_lit(out, PROBABILITIES);
-        whole_logprobs(c, out);
-    }
+    return true;
+}
+
+static bool probabilities(const struct choice *c, struct whole_at *at, struct buf *out)
+{
+    return c->req->params.n_logprobs < 0 || whole_logprobs(c, at, out);
+}
+
+static bool model_and_counts(const struct choice *c, struct whole_at *at, struct buf *out)
+{
+    const struct request_stats *s = &c->req->output.stats;
+    (void)at;
     json_lit(out, ",\"stop\":true,\"model\":");
     json_cstr(out, c->answer->call.info->model_id);
     buf_printf(out, ",\"tokens_predicted\":%d,\"tokens_evaluated\":%d,\"tokens_cached\":%d",
-               o->stats.n_generated, o->stats.n_prompt, o->stats.n_cached);
-    if (c->req->kind == PROMPT_TEXT) {
-        json_lit(out, ",\"prompt\":");
-        json_str(out, c->req->prompt, c->req->prompt_len);
-    }
+               s->n_generated, s->n_prompt, s->n_cached);
+    return true;
+}
+
+static bool prompt_again(const struct choice *c, struct whole_at *at, struct buf *out)
+{
+    if (c->req->kind != PROMPT_TEXT)
+        return true;
+    if (at->i == 0)
+        json_lit(out, ",\"prompt\":\"");
+    if (!json_escape_upto(out, PIECE_BYTES, c->req->prompt, c->req->prompt_len, &at->i))
+        return false;
+    json_lit(out, "\"");
+    return true;
+}
+
+static bool end_last(const struct choice *c, struct whole_at *at, struct buf *out)
+{
+    const struct request_output *o = &c->req->output;
+    (void)at;
     json_lit(out, ",\"has_new_line\":");
     buf_puts(out, o->text.len > 0 && memchr(o->text.data, '\n', o->text.len) ? "true" : "false");
     buf_printf(out, ",\"truncated\":false,\"stop_type\":\"%s\",\"stopping_word\":", stop_type(o));
@@ -104,26 +144,40 @@ static void write_last(const struct choice *c, const char *text, size_t len, boo
     write_settings(c, out);
     finish_extras(c, out);
     json_lit(out, "}");
+    return true;
 }
 
 static void write_finish(const struct choice *c, const char *text, size_t len, struct buf *out)
 {
-    write_last(c, text, len, false, out);
+    struct whole_at at = {0};
+    begin_last(c, out);
+    json_str(out, text, len);
+    json_lit(out, ",\"tokens\":[]");
+    model_and_counts(c, &at, out);
+    while (!prompt_again(c, &at, out))
+        continue;
+    end_last(c, &at, out);
 }
 
+static whole_part *const parts[] = {whole_content,
+                                    returned_tokens,
+                                    before_probabilities,
+                                    probabilities,
+                                    model_and_counts,
+                                    prompt_again,
+                                    end_last,
+                                    NULL};
+
 /* Several completions, or an array of prompts, get an array of answers. */
-static void write_body(const struct answer *a, struct buf *out)
+static void write_begin(const struct answer *a, struct buf *out)
 {
-    bool many = a->call.many || a->n_choices > 1;
-    if (many)
+    if (a->call.many || a->n_choices > 1)
         json_lit(out, "[");
-    for (int i = 0; i < a->n_choices; i++) {
-        const struct buf *text = whole_text(&a->choices[i]);
-        if (i > 0)
-            json_lit(out, ",");
-        write_last(&a->choices[i], text->data, text->len, true, out);
-    }
-    if (many)
+}
+
+static void write_end(const struct answer *a, struct buf *out)
+{
+    if (a->call.many || a->n_choices > 1)
         json_lit(out, "]");
 }
 
@@ -136,7 +190,9 @@ static const struct api_format format = {
     .echo = write_echo,
     .logprobs = logprobs_native,
     .finish = write_finish,
-    .body = write_body,
+    .begin = write_begin,
+    .parts = parts,
+    .end = write_end,
 };
 
 enum MHD_Result api_native(struct exchange *ex)

@@ -4,9 +4,10 @@
 #include "call.h"
 #include "jobs.h"
 #include "json_write.h"
+#include "pieces.h"
 #include "respond.h"
 #include "server.h"
-#include "utf8.h"
+#include "specd/utf8.h"
 
 #include <stdlib.h>
 
@@ -17,8 +18,12 @@ struct text_work {
     bool add_special, parse_special, with_pieces;
     int32_t *ids;
     size_t n_ids;
+    struct buf text; /* of all ids, of the next few, or of the prompt */
     struct call call;
     struct request *req;
+    const struct engine *engine;
+    struct pieces pieces;
+    size_t at; /* what pieces have come to: the next id, or byte of text */
 };
 
 static const struct text_work defaults = {.parse_special = true};
@@ -30,18 +35,35 @@ static void work_free(void *arg)
     call_free(&w->call);
     free(w->ids);
     free(w->content);
+    buf_free(&w->text);
+    pieces_free(&w->pieces);
     free(w);
 }
 
-/* Bodies are read by the job, too: one of megabytes takes long. */
-static enum MHD_Result start(struct exchange *ex, int (*run)(struct job *job))
+static enum MHD_Result answer(struct job *job)
+{
+    struct text_work *w = job->arg;
+    if (job->rc < 0)
+        return respond_error(job->exchange, &job->error);
+    if (!clients_charge(job->exchange, w->n_ids * sizeof *w->ids + w->text.cap))
+        return respond_code(job->exchange, SPECD_EBUSY);
+    return respond_pieces(job->exchange, &w->pieces);
+}
+
+/* Bodies are read by the job, too: one of megabytes takes long. next writes what run has found. */
+static enum MHD_Result start(struct exchange *ex, int (*run)(struct job *job),
+                             bool (*next)(void *work, struct buf *out))
 {
     struct engine *engine = atomic_load(&ex->server->engine);
     if (!engine || !engine_info(engine))
         return respond_code(ex, SPECD_ELOADING);
     struct text_work *w = xcalloc(1, sizeof *w);
     *w = defaults;
-    return job_start(ex, &(struct job){.run = run, .free_arg = work_free, .arg = w});
+    w->engine = engine;
+    w->pieces.next = next;
+    w->pieces.arg = w;
+    return job_start(ex,
+                     &(struct job){.run = run, .then = answer, .free_arg = work_free, .arg = w});
 }
 
 static int read_body(const struct buf *body, struct json **doc, struct api_error *e)
@@ -140,30 +162,43 @@ static int read_tokenize(struct text_work *w, const struct buf *body, struct api
 static int tokenize(struct job *job)
 {
     struct text_work *w = job->arg;
-    struct buf *out = &job->body;
     int rc = read_tokenize(w, &job->in, &job->error);
+    buf_free(&job->in);
     if (rc < 0)
         return rc;
     rc = engine_tokenize(job->engine, w->content, strlen(w->content), w->add_special,
                          w->parse_special, &w->ids, &w->n_ids);
+    free(w->content);
+    w->content = NULL;
     if (rc < 0)
         return api_fail(&job->error, rc, "content", "'content' can't be tokenized");
-    json_lit(out, "{\"tokens\":[");
-    for (size_t i = 0; i < w->n_ids; i++) {
-        if (i > 0)
+    w->ids = xrealloc(w->ids, w->n_ids * sizeof *w->ids);
+    return 0;
+}
+
+static bool write_tokens(void *arg, struct buf *out)
+{
+    struct text_work *w = arg;
+    if (w->at == 0)
+        json_lit(out, "{\"tokens\":[");
+    while (w->at < w->n_ids) {
+        if (w->at > 0)
             json_lit(out, ",");
+        int32_t id = w->ids[w->at++];
         if (w->with_pieces)
-            write_piece(job->engine, w->ids[i], out);
+            write_piece(w->engine, id, out);
         else
-            json_int(out, w->ids[i]);
+            json_int(out, id);
+        if (out->len >= PIECE_BYTES)
+            return false;
     }
     json_lit(out, "]}");
-    return 0;
+    return true;
 }
 
 enum MHD_Result api_tokenize(struct exchange *ex)
 {
-    return start(ex, tokenize);
+    return start(ex, tokenize, write_tokens);
 }
 
 /* ---- /detokenize */
@@ -181,24 +216,33 @@ static int detokenize(struct job *job)
 {
     struct text_work *w = job->arg;
     struct json *doc = NULL;
-    struct buf text = {0};
     int rc = read_body(&job->in, &doc, &job->error);
+    buf_free(&job->in);
     if (rc == 0)
         rc = read_tokens(w, doc, engine_info(job->engine), &job->error);
     json_free(doc);
-    if (rc < 0)
-        return rc;
-    engine_detokenize(job->engine, w->ids, w->n_ids, &text);
-    json_lit(&job->body, "{\"content\":");
-    json_str(&job->body, text.data ? text.data : "", text.len);
-    json_lit(&job->body, "}");
-    buf_free(&text);
-    return 0;
+    return rc;
+}
+
+static bool write_text(void *arg, struct buf *out)
+{
+    struct text_work *w = arg;
+    if (w->at == 0)
+        json_lit(out, "{\"content\":\"");
+    while (w->at < w->n_ids) {
+        buf_clear(&w->text);
+        w->at = engine_detokenize(w->engine, w->ids, w->n_ids, w->at, PIECE_BYTES / 4, &w->text);
+        json_escape(out, w->text.data, w->text.len);
+        if (out->len >= PIECE_BYTES && w->at < w->n_ids)
+            return false;
+    }
+    json_lit(out, "\"}");
+    return true;
 }
 
 enum MHD_Result api_detokenize(struct exchange *ex)
 {
-    return start(ex, detokenize);
+    return start(ex, detokenize, write_text);
 }
 
 /* ---- /apply-template */
@@ -206,30 +250,36 @@ enum MHD_Result api_detokenize(struct exchange *ex)
 static int apply_template(struct job *job)
 {
     struct text_work *w = job->arg;
-    struct buf text = {0};
     char why[256] = "";
     int rc = call_parse(&w->call, CALL_CHAT, engine_info(job->engine), job->in.data, job->in.len,
                         &job->error);
     if (rc == 0)
         w->req = call_request(&w->call, 0, 0);
     call_drop_document(&w->call);
+    buf_free(&job->in);
     if (rc < 0)
         return rc;
-    rc = engine_apply_template(job->engine, w->req, &text, why, sizeof why);
+    rc = engine_apply_template(job->engine, w->req, &w->text, why, sizeof why);
     if (rc < 0) {
         api_fail(&job->error, rc, NULL, "%s", why);
         api_name_field(&job->error);
-    } else {
-        json_lit(&job->body, "{\"prompt\":");
-        json_str(&job->body, text.data ? text.data : "", text.len);
-        json_lit(&job->body, "}");
     }
-    buf_free(&text);
     return rc;
+}
+
+static bool write_prompt(void *arg, struct buf *out)
+{
+    struct text_work *w = arg;
+    if (w->at == 0)
+        json_lit(out, "{\"prompt\":\"");
+    if (!json_escape_upto(out, PIECE_BYTES, w->text.data, w->text.len, &w->at))
+        return false;
+    json_lit(out, "\"}");
+    return true;
 }
 
 /* Takes what chat takes, so that a body can be tried here first. */
 enum MHD_Result api_apply_template(struct exchange *ex)
 {
-    return start(ex, apply_template);
+    return start(ex, apply_template, write_prompt);
 }

@@ -149,6 +149,7 @@ struct request *call_request(const struct call *c, size_t i, int choice)
     req->params = c->params;
     req->params.seed = (req->params.seed + (uint64_t)choice) & SEED_MASK;
     req->stream = c->stream;
+    req->priority = c->priority;
     req->kind = p->kind;
     req->params.bias_ids = copy_array(c->params.bias_ids, n_bias, sizeof *req->params.bias_ids);
     req->params.bias = copy_array(c->params.bias, n_bias, sizeof *req->params.bias);

@@ -41,7 +41,7 @@ struct call {
     bool many; /* the prompt was an array of prompts, even if of one */
     bool stream, include_usage, continuous_usage;
     bool return_tokens, timings_per_token, logprobs;
-    int32_t n, top_logprobs, n_probs;
+    int32_t n, top_logprobs, n_probs, priority;
     const char *cache_salt;
     const struct json *prediction; /* its content: a string or text parts, or NULL */
     struct {

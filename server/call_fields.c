@@ -152,6 +152,8 @@ static const struct field call_fields[] = {
          "\"content\":{\"anyOf\":[{" STRING_SCHEMA "},{\"type\":\"array\",\"items\":{" OBJECT_SCHEMA
          ",\"required\":[\"type\",\"text\"],\"properties\":{\"type\":{\"const\":\"text\"},\"text\":{"
          STRING_SCHEMA "}}}}]}}"},
+    {INTEGER("priority", priority), .min = -10, .max = 10,
+     .about = "higher goes [first](#priority), where the key may; else it is ignored"},
     {CUSTOM("model", parse_text), .fallback = "", .range = "any string", .about = "not used",
      .schema = STRING_SCHEMA},
     {CUSTOM("user", parse_text), .fallback = "", .range = "any string", .about = "not used",

@@ -58,11 +58,30 @@ bool clients_charge(struct exchange *ex, size_t bytes)
     return true;
 }
 
-void clients_give_back(struct exchange *ex)
+void clients_return(struct exchange *ex, size_t bytes)
 {
-    ex->server->clients.held -= ex->held;
-    ex->client->held -= ex->held;
-    ex->held = 0;
+    ex->server->clients.held -= bytes;
+    ex->client->held -= bytes;
+    ex->held -= bytes;
+}
+
+int clients_queue_most(const struct exchange *ex)
+{
+    const struct limits *l = &ex->server->limits;
+    int all = atomic_load(&l->max_queue), own = atomic_load(&l->max_queue_per_client);
+    return ex->server->config->engine.n_slots + (own > 0 ? MIN(own, all) : all);
+}
+
+bool clients_queue(struct exchange *ex, int n)
+{
+    bool any = atomic_load(&ex->server->limits.max_queue_per_client) == 0;
+    if (!any && n > clients_queue_most(ex) - ex->client->n_queued) {
+        ex->server->clients.queue_refused += (uint64_t)n;
+        return false;
+    }
+    ex->n_queued += n;
+    ex->client->n_queued += n;
+    return true;
 }
 
 void clients_leave(struct exchange *ex)
@@ -70,7 +89,9 @@ void clients_leave(struct exchange *ex)
     struct client *c = ex->client;
     if (!c)
         return;
-    clients_give_back(ex);
+    clients_return(ex, ex->held);
+    c->n_queued -= ex->n_queued;
+    ex->n_queued = 0;
     ex->client = NULL;
     if (--c->n > 0)
         return;

@@ -6,7 +6,8 @@
  * their request is over, and answers as large as they may become; the sum is bounded by
  * --request-memory, and no client gets more than half of it. What a request holds up to
  * CLIENT_SMALL bytes is beside these bounds, so that large requests of one client never keep small
- * ones of another out.
+ * ones of another out. For the same reason a client may not fill the queue: its completions under
+ * way are counted, too (--max-queue-per-client).
  *
  * HTTP thread.
  */
@@ -23,8 +24,9 @@ struct exchange;
 
 struct client {
     uint64_t id;
-    size_t held; /* by its requests, their small parts included */
-    int n;       /* requests */
+    size_t held;  /* by its requests, their small parts included */
+    int n;        /* requests */
+    int n_queued; /* completions that these asked for */
     struct client *next;
 };
 
@@ -33,7 +35,7 @@ struct client {
 struct clients {
     struct client *buckets[CLIENT_BUCKETS];
     size_t held;
-    uint64_t refused; /* charges */
+    uint64_t refused, queue_refused; /* charges; completions */
 };
 
 void clients_free(struct clients *cs);
@@ -41,10 +43,14 @@ void clients_free(struct clients *cs);
 void clients_enter(struct exchange *ex, uint64_t id);
 /* Counts more bytes of the exchange; false, and nothing counted, when that is too much. */
 bool clients_charge(struct exchange *ex, size_t bytes);
-/* The exchange holds nothing any more: its body was refused. */
-void clients_give_back(struct exchange *ex);
+/* The exchange holds so many bytes less. */
+void clients_return(struct exchange *ex, size_t bytes);
 /* What one client may hold. */
 size_t clients_share(const struct exchange *ex);
+/* Counts n completions of the exchange; false, and nothing counted, when that is too much. */
+bool clients_queue(struct exchange *ex, int n);
+/* Completions that one client may have under way. */
+int clients_queue_most(const struct exchange *ex);
 /* The exchange is over. */
 void clients_leave(struct exchange *ex);
 

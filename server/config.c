@@ -267,6 +267,8 @@ static int check_together(struct config *c, char *err, size_t errlen)
                     "--request-memory: half of it must hold a body of --max-body");
     if (c->max_connections_per_ip < 0)
         c->max_connections_per_ip = MAX(PER_IP_LEAST, c->max_connections / 4 * 3);
+    if (c->max_queue_per_client < 0)
+        c->max_queue_per_client = e->max_queue - e->max_queue / 4;
     return 0;
 }
 
@@ -275,7 +277,8 @@ int config_load(struct config *c, int argc, char **argv, char **environment, cha
 {
     struct loader l = {xcalloc(n_options, sizeof(struct setting)), err, errlen};
     c->settings = l.given;
-    c->engine.draft_max = c->engine.draft_fixed = c->max_connections_per_ip = -1;
+    c->engine.draft_max = c->engine.draft_fixed = -1;
+    c->max_connections_per_ip = c->max_queue_per_client = -1;
     c->engine.synthetic_acceptance = -1;
     int rc = read_arguments(&l, argc, argv);
     if (rc == 0) {

@@ -38,7 +38,8 @@ struct config {
     int32_t request_timeout_ms, drain_timeout_ms, hang_timeout_ms;
     int32_t header_timeout_ms, body_timeout_ms, idle_timeout_ms, ping_ms;
     uint64_t max_body, request_memory;
-    int32_t max_connections, max_connections_per_ip; /* 0: any number */
+    int32_t max_connections, max_connections_per_ip; /* per IP: 0: any number */
+    int32_t max_queue_per_client;                    /* 0: any number */
     char *access_log, *tls_cert, *tls_key;
     bool no_ui, no_metrics, no_vllm_metrics, no_seccomp;
 

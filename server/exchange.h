@@ -25,6 +25,7 @@ struct server;
 struct peer;
 struct tally;
 struct route;
+struct pieces;
 
 struct exchange;
 
@@ -49,7 +50,9 @@ struct exchange {
     char request_id[REQUEST_ID_MAX + 1]; /* the client's, or one of our own */
     struct buf body;
     struct client *client; /* NULL: not known yet */
+    unsigned key_marks;    /* of its API key: enum key_mark */
     size_t held;           /* bytes that count for the client: see clients.h */
+    int n_queued;          /* completions that do */
     size_t received;       /* bytes of body, kept or not */
     int reject;            /* 0, or the SPECD_E* to answer once the body is in: it is not kept */
     int status;            /* what was answered; 0 as yet */
@@ -57,6 +60,7 @@ struct exchange {
     uint64_t started_ns;
     const struct work_type *work_type; /* set together with work */
     void *work;                        /* what the route's handler keeps while it waits */
+    struct pieces *pieces;             /* of work: what its answer is read from; or NULL */
 
     /* shared */
     atomic_int refs;

@@ -16,6 +16,13 @@ int api_fail(struct api_error *e, int code, const char *param, const char *fmt, 
     return code;
 }
 
+int api_memory(int rc, struct api_error *e)
+{
+    return memory_ran_short()
+               ? api_fail(e, SPECD_ENOMEM, NULL, "%s", specd_error_text(SPECD_ENOMEM))
+               : rc;
+}
+
 void api_name_field(struct api_error *e)
 {
     size_t n = strspn(e->message, "abcdefghijklmnopqrstuvwxyz_");

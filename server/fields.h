@@ -24,6 +24,8 @@ struct api_error {
 };
 
 /* Fills *e and returns code. */
+/* rc; or SPECD_ENOMEM with its text, where memory ran short in what rc came of. */
+int api_memory(int rc, struct api_error *e);
 int api_fail(struct api_error *e, int code, const char *param, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
 

@@ -313,7 +313,7 @@ int head_check(struct exchange *ex)
     bool preflight = strcmp(ex->method, "OPTIONS") == 0; /* browsers send no key with it */
     if (!preflight && !(r->flags & ROUTE_OPEN) &&
         !auth_check(&s->auth, header(ex, MHD_HTTP_HEADER_AUTHORIZATION), header(ex, "X-Api-Key"),
-                    &client))
+                    &client, &ex->key_marks))
         return SPECD_EAUTH;
     if (!preflight && r->flags & ROUTE_POST && !is_json(ex))
         return SPECD_ETYPE;

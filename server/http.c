@@ -139,7 +139,7 @@ static void reject_body(struct exchange *ex, int code)
 {
     ex->reject = code;
     exchange_drop_body(ex);
-    clients_give_back(ex);
+    clients_return(ex, ex->held);
 }
 
 /* A body that is refused is still read, so that the client gets to see the answer; but not for
@@ -155,8 +155,8 @@ static enum MHD_Result receive(struct exchange *ex, const char *data, size_t *si
         reject_body(ex, SPECD_ETOOBIG);
     if (!ex->reject && !clients_charge(ex, *size))
         reject_body(ex, SPECD_EBUSY);
-    if (!ex->reject)
-        buf_add(&ex->body, data, *size);
+    if (!ex->reject && !buf_try_add(&ex->body, data, *size))
+        reject_body(ex, SPECD_ENOMEM);
     *size = 0;
     peer_expect(&s->peers, ex->peer, ex, body_patience_ms(ex));
     return MHD_YES;
@@ -177,6 +177,8 @@ static enum MHD_Result dispatch(struct exchange *ex)
             return respond_code(ex, SPECD_ELOADING);
         if (state == ENGINE_FAILED)
             return respond_code(ex, SPECD_EDEVICE);
+        if (ex->route->flags & ROUTE_POST && memory_is_short())
+            return respond_code(ex, SPECD_ENOMEM);
     }
     return ex->route->handle(ex);
 }

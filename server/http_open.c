@@ -137,7 +137,6 @@ static struct server *server_new(const struct config *config)
     access_init(&s->access);
     addresses_init(&s->addresses);
     peers_init(&s->peers);
-    jobs_init(&s->jobs);
     return s;
 }
 
@@ -164,6 +163,8 @@ int http_open(struct server **out, const struct config *config, char *err, size_
     if (rc < 0)
         goto fail_server;
     rc = peers_start(&s->peers);
+    if (rc == 0 && (rc = jobs_start(&s->jobs)) < 0)
+        peers_stop(&s->peers);
     if (rc < 0) {
         fail(rc, err, errlen, "can't start a thread");
         goto fail_listen;
@@ -172,6 +173,7 @@ int http_open(struct server **out, const struct config *config, char *err, size_
     if (!s->daemon) {
         rc = fail(SPECD_EINTERNAL, err, errlen, "can't start the HTTP server");
         peers_stop(&s->peers);
+        jobs_stop(&s->jobs);
         goto fail_listen;
     }
     *out = s;
@@ -218,7 +220,7 @@ void http_close(struct server *s)
     peers_stop(&s->peers);
     peers_wake_all(&s->peers); /* nothing suspends any more */
     MHD_stop_daemon(s->daemon);
-    jobs_fini(&s->jobs);
+    jobs_stop(&s->jobs);
     listen_cleanup();
     server_free(s);
 }

@@ -26,13 +26,7 @@ static enum MHD_Result resume(struct exchange *ex)
     case WAIT_READY:
         break;
     }
-    if (r->then)
-        return r->then(r);
-    if (r->rc < 0)
-        return respond_error(ex, &r->error);
-    if (!clients_charge(ex, r->body.len))
-        return respond_code(ex, SPECD_EBUSY);
-    return respond_json(ex, 200, &r->body);
+    return r->then(r);
 }
 
 static void abandon(void *work)
@@ -46,7 +40,6 @@ static void release(void *work)
     if (r->arg)
         r->free_arg(r->arg);
     buf_free(&r->in);
-    buf_free(&r->body);
     free(r);
 }
 
@@ -81,8 +74,10 @@ static void *serve_jobs(void *arg)
     struct jobs *s = arg;
     for (struct job *r; (r = take(s));) {
         struct exchange *ex = r->exchange;
-        if (!atomic_load(&r->abandoned))
-            r->rc = r->run(r);
+        if (!atomic_load(&r->abandoned)) {
+            memory_ran_short(); /* what it says behind the job is about the job */
+            r->rc = api_memory(r->run(r), &r->error);
+        }
         atomic_store(&r->done, true);
         exchange_wake(ex);
         exchange_unref(ex);
@@ -90,20 +85,20 @@ static void *serve_jobs(void *arg)
     return NULL;
 }
 
-void jobs_init(struct jobs *s)
+int jobs_start(struct jobs *s)
 {
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->came, NULL);
+    return pthread_create(&s->thread, NULL, serve_jobs, s) == 0 ? 0 : SPECD_EINTERNAL;
 }
 
-void jobs_fini(struct jobs *s)
+void jobs_stop(struct jobs *s)
 {
     pthread_mutex_lock(&s->lock);
     s->stopping = true;
     pthread_cond_signal(&s->came);
     pthread_mutex_unlock(&s->lock);
-    if (s->running)
-        pthread_join(s->thread, NULL);
+    pthread_join(s->thread, NULL);
     for (struct fair_item *turn; (turn = fair_take(&s->queue));)
         exchange_unref(job_of(turn)->exchange);
     fair_clear(&s->queue);
@@ -114,14 +109,11 @@ void jobs_fini(struct jobs *s)
 static bool add(struct jobs *s, struct job *r)
 {
     pthread_mutex_lock(&s->lock);
-    if (!s->running)
-        s->running = pthread_create(&s->thread, NULL, serve_jobs, s) == 0;
     uint64_t client = r->exchange->client->id;
-    bool few = s->queue.n < JOBS_MAX && fair_waiting(&s->queue, client) < JOBS_OF_CLIENT_MAX;
-    bool room = s->running && (few || r->must);
+    bool room = s->queue.n < JOBS_MAX && fair_waiting(&s->queue, client) < JOBS_OF_CLIENT_MAX;
     if (room) {
         exchange_ref(r->exchange);
-        fair_put(&s->queue, &r->turn, client, JOB_COST + r->cost + r->in.len);
+        fair_put(&s->queue, &r->turn, client, JOB_COST + r->in.len);
         pthread_cond_signal(&s->came);
     }
     pthread_mutex_unlock(&s->lock);
@@ -137,9 +129,7 @@ enum MHD_Result job_start(struct exchange *ex, const struct job *e)
                       .run = e->run,
                       .then = e->then,
                       .free_arg = e->free_arg,
-                      .arg = e->arg,
-                      .cost = e->cost,
-                      .must = e->must};
+                      .arg = e->arg};
     r->in = exchange_take_body(ex);
     ex->work = r;
     ex->work_type = &type;

@@ -57,6 +57,11 @@ static int check_tree(const cJSON *v, bool lax, char *err, size_t errlen)
     return 0;
 }
 
+void json_memory(void)
+{
+    cJSON_InitHooks(&(cJSON_Hooks){try_malloc, free});
+}
+
 static int parse(struct json **out, const char *text, size_t len, bool lax, char *err,
                  size_t errlen)
 {
@@ -64,8 +69,8 @@ static int parse(struct json **out, const char *text, size_t len, bool lax, char
     if (rc < 0)
         return rc;
     cJSON *doc = cJSON_ParseWithLength(text, len + 1);
-    if (!doc)
-        return fail(SPECD_EJSON, err, errlen, "invalid JSON");
+    if (!doc) /* json_scan let it pass */
+        return fail(SPECD_ENOMEM, err, errlen, "%s", specd_error_text(SPECD_ENOMEM));
     rc = check_tree(doc, lax, err, errlen);
     if (rc < 0) {
         cJSON_Delete(doc);

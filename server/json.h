@@ -23,7 +23,9 @@ struct json;
 
 enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 
-/* text[len] must be readable and NUL. SPECD_EJSON with reason and byte offset. */
+/* At the start of a process that serves: trees are allocated by try_malloc. */
+void json_memory(void);
+/* text[len] must be readable and NUL. SPECD_EJSON with reason and byte offset, or SPECD_ENOMEM. */
 int json_parse(struct json **out, const char *text, size_t len, char *err, size_t errlen);
 /* What a model wrote: keys may repeat, of which json_get finds the first, and strings may hold
  * \u0000, where their value ends. */

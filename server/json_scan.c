@@ -7,8 +7,8 @@
 #include "json.h"
 
 #include "specd/error.h"
+#include "specd/utf8.h"
 #include "specd/util.h"
-#include "utf8.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 #include "json_write.h"
 
-#include "utf8.h"
+#include "specd/utf8.h"
 
 /* Bytes of s that may be copied without a closer look. */
 static size_t plain_run(const unsigned char *s, size_t len)
@@ -41,11 +41,10 @@ static size_t add_wide(struct buf *b, const unsigned char *s, size_t len)
     return n;
 }
 
-void json_str(struct buf *b, const char *text, size_t len)
+void json_escape(struct buf *b, const char *text, size_t len)
 {
     const unsigned char *s = (const unsigned char *)text;
     buf_reserve(b, len + 2);
-    json_lit(b, "\"");
     for (size_t i = 0; i < len;) {
         size_t n = plain_run(s + i, len - i);
         buf_add(b, s + i, n);
@@ -57,7 +56,36 @@ void json_str(struct buf *b, const char *text, size_t len)
         else
             escape_ascii(b, s[i++]);
     }
+}
+
+void json_str(struct buf *b, const char *s, size_t len)
+{
     json_lit(b, "\"");
+    json_escape(b, s, len);
+    json_lit(b, "\"");
+}
+
+#define ESCAPED_AT_ONCE 4096
+
+/* Where a run of at most ESCAPED_AT_ONCE bytes from at on ends, not within a character. */
+static size_t run_end(const char *s, size_t len, size_t at)
+{
+    size_t end = len - at > ESCAPED_AT_ONCE ? at + ESCAPED_AT_ONCE : len;
+    for (int i = 0; i < 3 && end < len && (s[end] & 0xc0) == 0x80; i++)
+        end--;
+    return end;
+}
+
+bool json_escape_upto(struct buf *b, size_t most, const char *s, size_t len, size_t *at)
+{
+    while (*at < len) {
+        size_t end = run_end(s, len, *at);
+        json_escape(b, s + *at, end - *at);
+        *at = end;
+        if (b->len >= most && *at < len)
+            return false;
+    }
+    return true;
 }
 
 void json_uint(struct buf *b, uint64_t v)

@@ -16,6 +16,10 @@
 
 /* With quotes; escapes what JSON requires and U+2028, U+2029, which old JavaScript trips over. */
 void json_str(struct buf *b, const char *s, size_t len);
+void json_escape(struct buf *b, const char *s, size_t len); /* the same without quotes */
+/* The same from *at on, which moves along, until b holds most bytes or somewhat more; true: to the
+ * end. */
+bool json_escape_upto(struct buf *b, size_t most, const char *s, size_t len, size_t *at);
 static inline void json_cstr(struct buf *b, const char *s)
 {
     json_str(b, s, strlen(s));

@@ -1,7 +1,7 @@
 #include "logprobs.h"
 
 #include "json_write.h"
-#include "utf8.h"
+#include "specd/utf8.h"
 
 #include <math.h>
 
@@ -70,21 +70,28 @@ static const struct token_logprob *logprobs_of(const struct logprob_part *p, siz
 }
 
 typedef void write_token_fn(const struct engine *e, const struct logprob_part *p, size_t i,
-                            struct buf *out);
+                            struct logprob_at *at, struct buf *out);
 
-/* [a,b,...] over the tokens of all parts. */
-static void write_list(const struct engine *e, const struct logprob_part *parts, int n_parts,
-                       write_token_fn *write, struct buf *out)
+/* [a,b,...] over the tokens of all parts but the first few, from where at stands until out is full;
+ * true: to the end. */
+static bool write_list(const struct engine *e, const struct logprob_part *parts, int n_parts,
+                       size_t n_skipped, write_token_fn *write, struct logprob_at *at,
+                       struct buf *out)
 {
-    bool first = true;
-    json_lit(out, "[");
-    for (int i = 0; i < n_parts; i++) {
-        for (size_t j = 0; j < parts[i].n; j++) {
-            comma(&first, out);
-            write(e, &parts[i], j, out);
+    size_t n_before = 0;
+    if (at->i == 0)
+        json_lit(out, "[");
+    for (int p = 0; p < n_parts; n_before += parts[p++].n) {
+        while (at->i + n_skipped < n_before + parts[p].n) {
+            if (at->i > 0)
+                json_lit(out, ",");
+            write(e, &parts[p], at->i++ + n_skipped - n_before, at, out);
+            if (out->len >= at->most)
+                return false;
         }
     }
     json_lit(out, "]");
+    return true;
 }
 
 /* ---- text completions */
@@ -92,18 +99,20 @@ static void write_list(const struct engine *e, const struct logprob_part *parts,
 #define TEXT_PREFIX "bytes:"
 
 static void write_text_name(const struct engine *e, const struct logprob_part *p, size_t i,
-                            struct buf *out)
+                            struct logprob_at *at, struct buf *out)
 {
+    (void)at;
     write_name(e, p->tokens[i].id, TEXT_PREFIX, out);
 }
 
 static void write_own(const struct engine *e, const struct logprob_part *p, size_t i,
-                      struct buf *out)
+                      struct logprob_at *at, struct buf *out)
 {
-    const struct token_logprob *at = logprobs_of(p, i);
+    const struct token_logprob *l = logprobs_of(p, i);
     (void)e;
-    if (at)
-        write_logprob(at->logprob, out);
+    (void)at;
+    if (l)
+        write_logprob(l->logprob, out);
     else
         json_lit(out, "null");
 }
@@ -128,56 +137,57 @@ static bool is_repeated(const struct engine *e, const struct token_logprob *at, 
 
 /* The token itself is always there, as OpenAI has it: up to n + 1 entries. */
 static void write_top_names(const struct engine *e, const struct logprob_part *p, size_t i,
-                            struct buf *out)
+                            struct logprob_at *at, struct buf *out)
 {
-    const struct token_logprob *at = logprobs_of(p, i);
+    const struct token_logprob *l = logprobs_of(p, i);
     bool first = true;
-    if (!at) {
+    (void)at;
+    if (!l) {
         json_lit(out, "null");
         return;
     }
     json_lit(out, "{");
     for (int k = 0; k <= p->n_top; k++) {
-        if (at[k].id < 0 || is_repeated(e, at, k))
+        if (l[k].id < 0 || is_repeated(e, l, k))
             continue;
         comma(&first, out);
-        write_name(e, at[k].id, TEXT_PREFIX, out);
+        write_name(e, l[k].id, TEXT_PREFIX, out);
         json_lit(out, ":");
-        write_logprob(at[k].logprob, out);
+        write_logprob(l[k].logprob, out);
     }
     json_lit(out, "}");
 }
 
-static void write_offsets(const struct logprob_part *parts, int n_parts, size_t offset,
-                          struct buf *out)
+static void write_offset(const struct engine *e, const struct logprob_part *p, size_t i,
+                         struct logprob_at *at, struct buf *out)
 {
-    bool first = true;
-    json_lit(out, "[");
-    for (int i = 0; i < n_parts; i++) {
-        const char *text = parts[i].text;
-        for (size_t j = 0; j < parts[i].n; j++) {
-            size_t len = parts[i].tokens[j].text_len;
-            comma(&first, out);
-            json_uint(out, offset);
-            offset += text_chars(text, len);
-            text += len;
-        }
-    }
-    json_lit(out, "]");
+    size_t len = p->tokens[i].text_len;
+    (void)e;
+    if (i == 0)
+        at->bytes = 0;
+    json_uint(out, at->chars);
+    at->chars += text_chars(p->text + at->bytes, len);
+    at->bytes += len;
 }
 
-void logprobs_text(const struct engine *e, const struct logprob_part *parts, int n_parts,
-                   size_t offset, struct buf *out)
+bool logprobs_text(const struct engine *e, const struct logprob_part *parts, int n_parts,
+                   struct logprob_at *at, struct buf *out)
 {
-    json_lit(out, "{\"tokens\":");
-    write_list(e, parts, n_parts, write_text_name, out);
-    json_lit(out, ",\"token_logprobs\":");
-    write_list(e, parts, n_parts, write_own, out);
-    json_lit(out, ",\"top_logprobs\":");
-    write_list(e, parts, n_parts, write_top_names, out);
-    json_lit(out, ",\"text_offset\":");
-    write_offsets(parts, n_parts, offset, out);
+    static const struct {
+        const char *name;
+        write_token_fn *write;
+    } lists[] = {{"{\"tokens\":", write_text_name},
+                 {",\"token_logprobs\":", write_own},
+                 {",\"top_logprobs\":", write_top_names},
+                 {",\"text_offset\":", write_offset}};
+    for (; at->list < (int)COUNT_OF(lists); at->list++, at->i = 0) {
+        if (at->i == 0)
+            buf_puts(out, lists[at->list].name);
+        if (!write_list(e, parts, n_parts, 0, lists[at->list].write, at, out))
+            return false;
+    }
     json_lit(out, "}");
+    return true;
 }
 
 /* ---- chat and native */
@@ -210,37 +220,39 @@ static void write_alternatives(const struct engine *e, const struct token_logpro
     json_lit(out, "]");
 }
 
-static void write_entries(const struct engine *e, const struct logprob_part *parts, int n_parts,
-                          bool with_id, struct buf *out)
+static void write_chat(const struct engine *e, const struct logprob_part *p, size_t i,
+                       struct logprob_at *at, struct buf *out)
 {
-    bool first = true;
-    json_lit(out, "[");
-    for (int i = 0; i < n_parts; i++) {
-        for (size_t j = parts[i].headless; j < parts[i].n; j++) {
-            const struct token_logprob *at = logprobs_of(&parts[i], j);
-            comma(&first, out);
-            json_lit(out, "{");
-            write_entry(e, at, with_id, out);
-            json_lit(out, ",\"top_logprobs\":");
-            write_alternatives(e, at + 1, parts[i].n_top, with_id, out);
-            json_lit(out, "}");
-        }
-    }
-    json_lit(out, "]");
+    const struct token_logprob *l = logprobs_of(p, i);
+    json_lit(out, "{");
+    write_entry(e, l, at->with_id, out);
+    json_lit(out, ",\"top_logprobs\":");
+    write_alternatives(e, l + 1, p->n_top, at->with_id, out);
+    json_lit(out, "}");
 }
 
-void logprobs_chat(const struct engine *e, const struct logprob_part *parts, int n_parts,
-                   size_t offset, struct buf *out)
+/* A token that nothing comes before has no entry. */
+static bool write_entries(const struct engine *e, const struct logprob_part *parts, int n_parts,
+                          struct logprob_at *at, struct buf *out)
 {
-    (void)offset;
-    json_lit(out, "{\"content\":");
-    write_entries(e, parts, n_parts, false, out);
+    size_t n_skipped = n_parts > 0 && parts[0].n > 0 && parts[0].headless;
+    return write_list(e, parts, n_parts, n_skipped, write_chat, at, out);
+}
+
+bool logprobs_chat(const struct engine *e, const struct logprob_part *parts, int n_parts,
+                   struct logprob_at *at, struct buf *out)
+{
+    if (at->i == 0)
+        json_lit(out, "{\"content\":");
+    if (!write_entries(e, parts, n_parts, at, out))
+        return false;
     json_lit(out, ",\"refusal\":null}");
+    return true;
 }
 
-void logprobs_native(const struct engine *e, const struct logprob_part *parts, int n_parts,
-                     size_t offset, struct buf *out)
+bool logprobs_native(const struct engine *e, const struct logprob_part *parts, int n_parts,
+                     struct logprob_at *at, struct buf *out)
 {
-    (void)offset;
-    write_entries(e, parts, n_parts, true, out);
+    at->with_id = true;
+    return write_entries(e, parts, n_parts, at, out);
 }

@@ -20,15 +20,26 @@ struct logprob_part {
     bool headless;    /* the first token has no probability: nothing comes before it */
 };
 
-/* {"tokens","token_logprobs","top_logprobs","text_offset"}; offset: characters before the parts. */
-void logprobs_text(const struct engine *e, const struct logprob_part *parts, int n_parts,
-                   size_t offset, struct buf *out);
+/* How far the writing of a text about parts has come. The functions below append until out holds
+ * most bytes or somewhat more and return whether they came to the end; called again, they go on. */
+struct logprob_at {
+    size_t most;
+    size_t chars; /* before the next token: at first, of what stands before the parts */
+    size_t i;     /* the list's next token */
+    int list;     /* of several */
+    size_t bytes; /* of the part's text before the next token */
+    bool with_id;
+};
+
+/* {"tokens","token_logprobs","top_logprobs","text_offset"} */
+bool logprobs_text(const struct engine *e, const struct logprob_part *parts, int n_parts,
+                   struct logprob_at *at, struct buf *out);
 /* {"content":[{"token","logprob","bytes","top_logprobs"},...],"refusal":null} */
-void logprobs_chat(const struct engine *e, const struct logprob_part *parts, int n_parts,
-                   size_t offset, struct buf *out);
+bool logprobs_chat(const struct engine *e, const struct logprob_part *parts, int n_parts,
+                   struct logprob_at *at, struct buf *out);
 /* llama.cpp's [{"id","token","bytes","logprob","top_logprobs"},...] */
-void logprobs_native(const struct engine *e, const struct logprob_part *parts, int n_parts,
-                     size_t offset, struct buf *out);
+bool logprobs_native(const struct engine *e, const struct logprob_part *parts, int n_parts,
+                     struct logprob_at *at, struct buf *out);
 
 /* Characters of UTF-8 text. */
 size_t text_chars(const char *text, size_t len);

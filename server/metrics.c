@@ -48,12 +48,12 @@ struct labelled {
     double v;
 };
 
-static void labelled_counter(const struct writer *w, enum owner owner, const char *name,
-                             const char *label, const struct labelled *rows, size_t n,
-                             const char *help)
+static void labelled_metric(const struct writer *w, enum owner owner, const char *name,
+                            const char *type, const char *label, const struct labelled *rows,
+                            size_t n, const char *help)
 {
     for (int i = 0; i < n_prefixes(w, owner); i++) {
-        head(w->out, prefixes[i], name, "counter", help);
+        head(w->out, prefixes[i], name, type, help);
         for (size_t r = 0; r < n; r++) {
             buf_printf(w->out, "%s%s{%s=\"%s\"}", prefixes[i], name, label, rows[r].value);
             number(w->out, rows[r].v);
@@ -102,6 +102,11 @@ static void gauges(const struct writer *w, const struct engine_stats *s,
     metric(w, VLLM_TOO, "num_requests_running", "gauge", (double)s->running, "Requests in slots.");
     metric(w, VLLM_TOO, "num_requests_waiting", "gauge", (double)s->waiting,
            "Requests waiting for a slot.");
+    const struct labelled reasons[] = {{"prompt", (double)s->waiting_prompt},
+                                       {"slot", (double)s->waiting_slot},
+                                       {"blocks", (double)s->waiting_blocks}};
+    labelled_metric(w, SPECD_ONLY, "num_requests_waiting_by_reason", "gauge", "reason", reasons,
+                    COUNT_OF(reasons), "The same, by what they wait for.");
     metric(w, SPECD_ONLY, "num_requests_paused", "gauge", (double)s->stalled,
            "Requests set aside until their readers have read more.");
     metric(w, VLLM_TOO, "kv_cache_usage_perc", "gauge", usage, "Used share of KV blocks, 0 to 1.");
@@ -136,8 +141,8 @@ static void drafting(const struct writer *w, const struct engine_stats *s)
     for (int why = DRAFT_WHY_NONE + 1; why < DRAFT_WHYS; why++)
         reasons[why - 1] =
             (struct labelled){draft_why_name((enum draft_why)why), (double)s->not_drafted[why]};
-    labelled_counter(w, SPECD_ONLY, "spec_not_drafted_total", "reason", reasons, COUNT_OF(reasons),
-                     "A request's rounds without a draft, by reason.");
+    labelled_metric(w, SPECD_ONLY, "spec_not_drafted_total", "counter", "reason", reasons,
+                    COUNT_OF(reasons), "A request's rounds without a draft, by reason.");
 }
 
 static void counters(const struct writer *w, const struct engine_stats *s)
@@ -178,10 +183,17 @@ static void counters(const struct writer *w, const struct engine_stats *s)
     };
     for (size_t i = 0; i < COUNT_OF(plain); i++)
         metric(w, plain[i].owner, plain[i].name, "counter", (double)plain[i].v, plain[i].help);
-    labelled_counter(w, VLLM_TOO, "request_success_total", "finished_reason", finished,
-                     COUNT_OF(finished), "Requests ended, by reason.");
-    labelled_counter(w, SPECD_ONLY, "round_seconds_total", "part", parts, COUNT_OF(parts),
-                     "Time spent in rounds, by part.");
+    const struct labelled preemptions[] = {
+        {"blocks", (double)(s->preemptions - s->preemptions_share)},
+        {"share", (double)s->preemptions_share}};
+    labelled_metric(w, SPECD_ONLY, "preemptions_total", "counter", "reason", preemptions,
+                    COUNT_OF(preemptions),
+                    "Requests that gave up their slot: others needed the KV blocks, or another "
+                    "client had less than its share.");
+    labelled_metric(w, VLLM_TOO, "request_success_total", "counter", "finished_reason", finished,
+                    COUNT_OF(finished), "Requests ended, by reason.");
+    labelled_metric(w, SPECD_ONLY, "round_seconds_total", "counter", "part", parts, COUNT_OF(parts),
+                    "Time spent in rounds, by part.");
     per_position(w, s);
     drafting(w, s);
 }
@@ -207,11 +219,14 @@ enum MHD_Result api_metrics(struct exchange *ex)
            "Memory of requests and answers under way, as --request-memory counts it.");
     metric(&w, SPECD_ONLY, "request_memory_refused_total", "counter",
            (double)server->clients.refused, "Bodies and requests refused for --request-memory.");
+    metric(&w, SPECD_ONLY, "client_queue_refused_total", "counter",
+           (double)server->clients.queue_refused,
+           "Completions refused for --max-queue-per-client.");
     metric(&w, SPECD_ONLY, "unread_answers_total", "counter",
            (double)atomic_load(&server->peers.n_unread),
            "Connections cut off because nothing of an answer was read.");
-    labelled_counter(&w, SPECD_ONLY, "log_lines_dropped_total", "log", dropped, COUNT_OF(dropped),
-                     "Lines that neither the log nor its buffer took.");
+    labelled_metric(&w, SPECD_ONLY, "log_lines_dropped_total", "counter", "log", dropped,
+                    COUNT_OF(dropped), "Lines that neither the log nor its buffer took.");
     histogram(&w, "time_to_first_token_seconds", &s.ttft,
               "From a request's arrival to its first token.");
     histogram(&w, "inter_token_latency_seconds", &s.itl, "Between two tokens of a request.");

@@ -16,29 +16,35 @@ static struct request_stats so_far(const struct choice *c)
     };
 }
 
-void tokens_json(const struct request *req, struct buf *out)
+bool whole_tokens(const struct choice *c, struct whole_at *at, struct buf *out)
 {
-    const struct request_output *o = &req->output;
-    json_lit(out, "[");
-    for (size_t i = 0; i < o->n_tokens; i++) {
-        if (i > 0)
+    const struct request_output *o = &c->req->output;
+    if (at->i == 0)
+        json_lit(out, "[");
+    while (at->i < o->n_tokens) {
+        if (at->i > 0)
             json_lit(out, ",");
-        json_int(out, o->tokens[i].id);
+        json_int(out, o->tokens[at->i++].id);
+        if (out->len >= PIECE_BYTES)
+            return false;
     }
     json_lit(out, "]");
+    return true;
 }
 
-const struct buf *whole_text(const struct choice *c)
+bool whole_text(const struct choice *c, struct whole_at *at, struct buf *out)
 {
-    struct buf *text = &c->answer->text;
     const struct request_output *o = &c->req->output;
-    buf_clear(text);
-    if (o->echo.text.len > 0)
-        buf_add(text, o->echo.text.data, o->echo.text.len);
-    if (o->text.len > 0)
-        buf_add(text, o->text.data, o->text.len);
-    buf_reserve(text, 0);
-    return text;
+    size_t in_text = at->i > o->echo.text.len ? at->i - o->echo.text.len : 0;
+    if (at->i == 0)
+        json_lit(out, "\"");
+    if (!json_escape_upto(out, PIECE_BYTES, o->echo.text.data, o->echo.text.len, &at->i))
+        return false;
+    bool over = json_escape_upto(out, PIECE_BYTES, o->text.data, o->text.len, &in_text);
+    at->i = o->echo.text.len + in_text;
+    if (over)
+        json_lit(out, "\"");
+    return over;
 }
 
 /* ---- log-probabilities */
@@ -54,13 +60,13 @@ static struct logprob_part echo_part(const struct choice *c)
                                  .headless = true};
 }
 
-static void write_logprobs(const struct choice *c, const struct logprob_part *parts, int n_parts,
-                           size_t offset, struct buf *out)
+static bool write_logprobs(const struct choice *c, const struct logprob_part *parts, int n_parts,
+                           struct logprob_at *at, struct buf *out)
 {
     if (c->req->params.n_logprobs >= 0)
-        c->answer->format->logprobs(answer_engine(c->answer), parts, n_parts, offset, out);
-    else
-        json_lit(out, "null");
+        return c->answer->format->logprobs(answer_engine(c->answer), parts, n_parts, at, out);
+    json_lit(out, "null");
+    return true;
 }
 
 void token_logprobs(const struct choice *c, const struct token_view *t, struct buf *out)
@@ -70,16 +76,18 @@ void token_logprobs(const struct choice *c, const struct token_view *t, struct b
                                 .logprobs = t->logprobs,
                                 .n_top = c->req->params.n_logprobs,
                                 .text = t->text};
-    write_logprobs(c, &part, 1, c->n_chars, out);
+    struct logprob_at at = {.most = SIZE_MAX, .chars = c->n_chars};
+    write_logprobs(c, &part, 1, &at, out);
 }
 
 void echo_logprobs(const struct choice *c, struct buf *out)
 {
     struct logprob_part part = echo_part(c);
-    write_logprobs(c, &part, 1, 0, out);
+    struct logprob_at at = {.most = SIZE_MAX};
+    write_logprobs(c, &part, 1, &at, out);
 }
 
-void whole_logprobs(const struct choice *c, struct buf *out)
+bool whole_logprobs(const struct choice *c, struct whole_at *at, struct buf *out)
 {
     const struct request_output *o = &c->req->output;
     struct logprob_part parts[2];
@@ -91,7 +99,8 @@ void whole_logprobs(const struct choice *c, struct buf *out)
                                        .logprobs = o->logprobs,
                                        .n_top = c->req->params.n_logprobs,
                                        .text = o->text.data};
-    write_logprobs(c, parts, n, 0, out);
+    at->logprobs.most = PIECE_BYTES;
+    return write_logprobs(c, parts, n, &at->logprobs, out);
 }
 
 /* ---- what both kinds of answer carry */
@@ -219,40 +228,67 @@ void openai_usage(const struct answer *a, struct buf *out)
     json_lit(out, "}");
 }
 
-static void whole_choice(const struct choice *c, bool alone, struct buf *out)
+/* ---- the whole answer. One choice: timings and speculative beside it, as in llama.cpp. Several:
+ * inside each. */
+
+void openai_begin(const struct answer *a, struct buf *out)
 {
+    buf_add(out, a->head.data, a->head.len);
+    json_lit(out, ",\"choices\":[");
+}
+
+static bool whole_index(const struct choice *c, struct whole_at *at, struct buf *out)
+{
+    (void)at;
     json_lit(out, "{\"index\":");
     json_int(out, c->index);
     json_lit(out, ",");
-    c->answer->format->message(c, out);
-    if (c->answer->call.return_tokens) {
+    return true;
+}
+
+static bool whole_message(const struct choice *c, struct whole_at *at, struct buf *out)
+{
+    return c->answer->format->message(c, at, out);
+}
+
+static bool returned_tokens(const struct choice *c, struct whole_at *at, struct buf *out)
+{
+    if (!c->answer->call.return_tokens)
+        return true;
+    if (at->i == 0)
         json_lit(out, ",\"tokens\":");
-        tokens_json(c->req, out);
-    }
+    return whole_tokens(c, at, out);
+}
+
+static bool before_logprobs(const struct choice *c, struct whole_at *at, struct buf *out)
+{
+    (void)c;
+    (void)at;
     json_lit(out, ",\"logprobs\":");
-    whole_logprobs(c, out);
+    return true;
+}
+
+static bool whole_finish(const struct choice *c, struct whole_at *at, struct buf *out)
+{
+    (void)at;
     json_lit(out, ",\"finish_reason\":\"");
     buf_puts(out, finish_name(c));
     json_lit(out, "\"");
-    if (!alone)
+    if (c->answer->n_choices > 1)
         finish_extras(c, out);
     json_lit(out, "}");
+    return true;
 }
 
-/* One choice: timings and speculative beside it, as in llama.cpp. Several: inside each. */
-void openai_body(const struct answer *a, struct buf *out)
+whole_part *const openai_parts[] = {
+    whole_index,  whole_message, returned_tokens, before_logprobs, whole_logprobs,
+    whole_finish, NULL};
+
+void openai_end(const struct answer *a, struct buf *out)
 {
-    bool alone = a->n_choices == 1;
-    buf_add(out, a->head.data, a->head.len);
-    json_lit(out, ",\"choices\":[");
-    for (int i = 0; i < a->n_choices; i++) {
-        if (i > 0)
-            json_lit(out, ",");
-        whole_choice(&a->choices[i], alone, out);
-    }
     json_lit(out, "]");
     sum_usage(a, out);
-    if (alone)
+    if (a->n_choices == 1)
         finish_extras(&a->choices[0], out);
     json_lit(out, "}");
 }

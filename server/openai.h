@@ -12,18 +12,20 @@ void openai_echo(const struct choice *c, struct buf *out);
 void openai_token(const struct choice *c, const struct token_view *t, struct buf *out);
 void openai_finish(const struct choice *c, const char *text, size_t len, struct buf *out);
 void openai_usage(const struct answer *a, struct buf *out);
-void openai_body(const struct answer *a, struct buf *out);
+void openai_begin(const struct answer *a, struct buf *out);
+extern whole_part *const openai_parts[];
+void openai_end(const struct answer *a, struct buf *out);
 
 /* ---- also for the native route */
 
 /* [id,...] of all tokens of a finished request */
-void tokens_json(const struct request *req, struct buf *out);
-/* The prompt if it is to be echoed, and the answer. The text is the answer's scratch. */
-const struct buf *whole_text(const struct choice *c);
+whole_part whole_tokens;
+/* The prompt if it is to be echoed, and the answer, as a string. */
+whole_part whole_text;
 /* The value of a token's or of a whole choice's "logprobs"; null when not asked for. */
 void token_logprobs(const struct choice *c, const struct token_view *t, struct buf *out);
 void echo_logprobs(const struct choice *c, struct buf *out);
-void whole_logprobs(const struct choice *c, struct buf *out);
+whole_part whole_logprobs;
 /* ,"timings":...,"speculative":... of a finished request */
 void finish_extras(const struct choice *c, struct buf *out);
 /* What a token's chunk carries when it was asked for: usage, timings, trace. */

@@ -162,11 +162,15 @@ const struct option options[] = {
     {STRING("tls-key", tls_key), .flags = RELOADS, .value = "FILE",
      .help = "its private key, PEM without a password"},
     {STRING("api-key-file", api_key_file), .flags = RELOADS, .value = "FILE",
-     .help = "API keys, one a line, # comments (one key also by SPECD_API_KEY)"},
+     .help = "API keys, one a line, which may say more of it (KEY priority), # comments (one key "
+             "also by SPECD_API_KEY)"},
     {STRING("api-key", api_key), .flags = NOT_IN_ARGS | NOT_IN_FILE},
     {STRING("alias", alias), .value = "NAME", .help = "model id (default: from the model)"},
     {INT("max-queue", engine.max_queue), .flags = RELOADS, .min = 1, .max = 1 << 20,
      .fallback = "256", .help = "requests that may wait; beyond that 429"},
+    {INT("max-queue-per-client", max_queue_per_client), .flags = RELOADS, .max = 1 << 20,
+     .help = "of these, those of one client; beyond that 429 for it; 0: any number (default: three "
+             "quarters of --max-queue)"},
     {SECONDS("request-timeout", request_timeout_ms), .flags = RELOADS, .min = 1, .max = 86400000,
      .fallback = "600", .help = "longest a request may take, from its complete body"},
     {SECONDS("drain-timeout", drain_timeout_ms), .flags = RELOADS, .max = 86400000,

@@ -88,42 +88,42 @@ static bool write_choice(struct choice *c)
     pull_output(c, &p);
     bool failed = p.finished && c->req->output.finish == FINISH_ERROR;
     if (c->req->params.echo && !c->echo_sent && (p.n_tokens > 0 || (p.finished && !failed)))
-        write_echo(c, &a->out);
-    write_tokens(c, &p, &at, &a->out);
+        write_echo(c, &a->pieces.out);
+    write_tokens(c, &p, &at, &a->pieces.out);
     if (!p.finished)
         return true;
     if (failed)
         return false;
     c->finish_sent = true;
-    sse_begin(&a->out);
-    a->format->finish(c, p.text->data + at, p.text->len - at, &a->out);
-    sse_end(&a->out);
+    sse_begin(&a->pieces.out);
+    a->format->finish(c, p.text->data + at, p.text->len - at, &a->pieces.out);
+    sse_end(&a->pieces.out);
     return true;
 }
 
 static void write_end(struct answer *a)
 {
     if (a->call.include_usage && a->format->usage) {
-        sse_begin(&a->out);
-        a->format->usage(a, &a->out);
-        sse_end(&a->out);
+        sse_begin(&a->pieces.out);
+        a->format->usage(a, &a->pieces.out);
+        sse_end(&a->pieces.out);
     }
     if (a->format->done)
-        sse_done(&a->out);
-    a->ended = true;
+        sse_done(&a->pieces.out);
+    a->pieces.over = true;
 }
 
-static void write_error(struct answer *a)
+static void write_error(struct answer *a, int code)
 {
-    struct api_error e = {.code = SPECD_EINTERNAL};
+    struct api_error e = {.code = code};
     answer_error(a, &e);
     answer_cancel(a);
-    sse_begin(&a->out);
-    error_json(&a->out, &e);
-    sse_end(&a->out);
+    sse_begin(&a->pieces.out);
+    error_json(&a->pieces.out, &e);
+    sse_end(&a->pieces.out);
     if (a->format->done)
-        sse_done(&a->out);
-    a->ended = true;
+        sse_done(&a->pieces.out);
+    a->pieces.over = true;
 }
 
 /* Appends the events of what the engine has produced since, if anything. */
@@ -131,13 +131,17 @@ static void write_events(struct answer *a)
 {
     int n_finished = 0;
     bool ok = true;
+    memory_ran_short();
     for (int i = 0; i < a->n_choices; i++) {
         if (!a->choices[i].finish_sent)
             ok &= write_choice(&a->choices[i]);
         n_finished += a->choices[i].finish_sent;
     }
-    if (!ok)
-        write_error(a);
+    if (memory_ran_short()) { /* what was written may lack something */
+        buf_clear(&a->pieces.out);
+        write_error(a, SPECD_ENOMEM);
+    } else if (!ok)
+        write_error(a, SPECD_EINTERNAL);
     else if (n_finished == a->n_choices)
         write_end(a);
 }
@@ -145,16 +149,6 @@ static void write_events(struct answer *a)
 static uint64_t ping_due(const struct answer *a)
 {
     return a->last_write_ns + (uint64_t)atomic_load(&a->exchange->server->limits.ping_ms) * 1000000;
-}
-
-static size_t take(struct answer *a, char *to, size_t max)
-{
-    size_t n = MIN(a->out.len - a->out_at, max);
-    memcpy(to, a->out.data + a->out_at, n);
-    a->out_at += n;
-    a->exchange->sent += n;
-    a->last_write_ns = clock_ns();
-    return n;
 }
 
 /* Under the exchange's lock. */
@@ -171,19 +165,20 @@ static bool has_events(void *arg)
 static ssize_t read_stream(void *cls, uint64_t at, char *to, size_t max)
 {
     struct answer *a = cls;
+    struct pieces *p = &a->pieces;
     (void)at;
     for (;;) {
-        if (a->out_at < a->out.len)
-            return (ssize_t)take(a, to, max);
-        if (a->ended)
+        if (p->out.len > 0) {
+            a->last_write_ns = clock_ns();
+            return (ssize_t)pieces_take(a->exchange, p, to, max);
+        }
+        if (p->over)
             return MHD_CONTENT_READER_END_OF_STREAM;
-        buf_clear(&a->out);
-        a->out_at = 0;
         write_events(a);
-        if (a->out.len > 0)
+        if (p->out.len > 0)
             continue;
         if (clock_ns() >= ping_due(a)) {
-            sse_ping(&a->out);
+            sse_ping(&p->out);
             continue;
         }
         switch (exchange_wait(a->exchange, ping_due(a), has_events, a)) {

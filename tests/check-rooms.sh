@@ -16,11 +16,13 @@ forbid() {
     fi
 }
 forbid 'cuda|cublas' engine server include cpu base
-forbid 'microhttpd|cjson|cJSON' include base cpu cuda engine/text engine/drafters engine/*.c engine/*.h
+forbid 'microhttpd|cjson|cJSON' include base cpu cuda engine/text engine/jinja engine/drafters engine/*.c engine/*.h
 forbid 'microhttpd' engine
 forbid 'gnutls|seccomp' include base cpu cuda engine
-forbid 'uv\.h' include base cpu cuda server engine/model engine/text engine/drafters
+forbid 'uv\.h' include base cpu cuda server engine/model engine/text engine/jinja engine/drafters
 forbid 'specd/(engine|request)\.h|engine|model/|text/' cpu cuda
+forbid 'model/|text/|grammar/|drafters/' engine/jinja
+forbid 'jinja/[^c]' engine/*.c engine/*.h engine/model engine/text engine/grammar server
 forbid 'specd/device\.h' engine/model
 forbid 'cpu/|matmul\.h|pool\.h|law\.h"' engine server
 [ "$bad" = 0 ] && echo "rooms: ok"

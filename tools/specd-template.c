@@ -10,7 +10,7 @@
  * With --batch each line of the standard input is {"template": text, "variables": object} and is
  * answered by a line {"text": prompt} or {"error": reason}.
  */
-#include "text/jinja.h"
+#include "jinja/jinja.h"
 
 #include <cjson/cJSON.h>
 #include <math.h>

@@ -65,6 +65,7 @@ struct model *shape_new(enum dtype type)
         .rms_eps = 1e-5f,
         .rope = ROPE_PAIRS,
         .rope_dim = HEAD,
+        .rope_magnitude = 1.0f,
         .embed = matrix(type, VOCAB, C, 0.2f),
         .out_norm = ones(C),
         .layers = xcalloc(LAYERS, sizeof(*m->layers)),

@@ -126,6 +126,7 @@ static struct model *model_make(const struct shape *s, uint64_t seed)
         .rms_eps = 1e-5f,
         .rope = ROPE_HALVES,
         .rope_dim = s->head_dim,
+        .rope_magnitude = 1.0f,
         .embed = matrix(s->vocab, s->embd, residual, &seed),
         .out_norm = ones(s->embd),
         .layers = xcalloc(s->layers, sizeof(*m->layers)),

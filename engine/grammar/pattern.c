@@ -2,6 +2,7 @@
 
 #include "grammar/chars.h"
 #include "specd/error.h"
+#include "specd/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -112,15 +113,6 @@ static void join_ascii(struct thompson *t, struct class_spots *k, uint32_t lo, u
         join(t, k->start, from, hi, k->to);
 }
 
-static int encode(uint32_t code, uint8_t *out)
-{
-    int n = code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
-    for (int i = n - 1; i > 0; i--, code >>= 6)
-        out[i] = 0x80 | (code & 0x3F);
-    out[0] = (uint8_t)((0xF00 >> n & 0xFF) | code);
-    return n;
-}
-
 /* Ranges of code points as ranges of bytes: cut where the number of bytes changes, and until all
  * bytes but the first ones that are equal run over their whole range, or only the last one differs
  * (as in Thompson's and RE2's compilers). */
@@ -149,8 +141,8 @@ static void join_codes(struct thompson *t, struct class_spots *k, uint32_t lo, u
             return;
         }
     }
-    int n = encode(lo, from), fixed = 0;
-    encode(hi, to);
+    int n = (int)utf8_write(lo, (char *)from), fixed = 0;
+    utf8_write(hi, (char *)to);
     while (fixed < n - 1 && from[fixed] == to[fixed])
         fixed++;
     uint32_t at = tails(t, k, n - 1 - fixed);

@@ -1,6 +1,7 @@
 #include "grammar/pattern.h"
 
 #include "specd/error.h"
+#include "specd/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -56,10 +57,10 @@ static int by_lo(const void *a, const void *b)
 /* Sorts and merges the ranges from `from` on. */
 static void merge(struct pattern *p, uint32_t from)
 {
-    struct code_range *ranges = p->ranges + from;
     uint32_t n = p->n_ranges - from, kept = 0;
-    if (n == 0)
+    if (n == 0) /* and there may be no array yet */
         return;
+    struct code_range *ranges = p->ranges + from;
     qsort(ranges, n, sizeof *ranges, by_lo);
     for (uint32_t i = 1; i < n; i++) {
         if (ranges[i].lo > ranges[kept].hi + 1)
@@ -151,11 +152,7 @@ static uint32_t read_hex(struct parser *r, int n)
 {
     uint32_t v = 0;
     for (int i = 0; i < n; i++, r->at++) {
-        char ch = *r->at;
-        int digit = ch >= '0' && ch <= '9'   ? ch - '0'
-                    : ch >= 'a' && ch <= 'f' ? ch - 'a' + 10
-                    : ch >= 'A' && ch <= 'F' ? ch - 'A' + 10
-                                             : -1;
+        int digit = hex_digit(*r->at);
         if (digit < 0) {
             refuse(r, "hexadecimal digits are missing");
             return 0;
@@ -195,19 +192,12 @@ static uint32_t read_escape(struct parser *r, bool in_class)
 /* One character of the pattern's own UTF-8. */
 static uint32_t read_character(struct parser *r)
 {
-    uint32_t first = (unsigned char)*r->at++;
-    int n = first < 0x80 ? 0 : first < 0xE0 ? 1 : first < 0xF0 ? 2 : 3;
-    uint32_t code = n == 0 ? first : first & (0x3Fu >> n);
-    if (first >= 0x80 && (first < 0xC2 || first > 0xF4))
+    uint32_t code = 0;
+    size_t n;
+    if (utf8_read(r->at, MAX(strnlen(r->at, 4), 1), &code, &n) != UTF8_OK)
         refuse(r, "it is not UTF-8");
-    for (; n > 0; n--, r->at++) {
-        if (((unsigned char)*r->at & 0xC0) != 0x80) {
-            refuse(r, "it is not UTF-8");
-            return 0;
-        }
-        code = code << 6 | ((unsigned char)*r->at & 0x3F);
-    }
-    return MIN(code, PATTERN_CODE_MAX);
+    r->at += n;
+    return code;
 }
 
 static uint32_t read_class_character(struct parser *r)

@@ -37,6 +37,7 @@ struct arch {
     /* What config.json means when it leaves out: */
     uint32_t hf_head_dim; /* head_dim; 0: hidden_size / num_attention_heads */
     bool hf_slides;       /* use_sliding_window */
+    uint32_t hf_window;   /* sliding_window; 0: none */
     bool hf_tied;         /* tie_word_embeddings */
 };
 

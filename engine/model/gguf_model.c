@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ROPE_FACTORS "rope_freqs.weight"
+
 static const struct arch *read_arch(struct model *m, struct gguf_meta *r)
 {
     char *name = meta_string(r, "general.architecture", REQUIRED);
@@ -48,10 +50,6 @@ static void refuse_unsupported(const struct arch *arch, struct gguf_meta *r)
         meta_bad(r, ".expert_count", "mixtures of experts are not supported");
     if (!meta_bool(r, ".attention.causal", true))
         meta_bad(r, ".attention.causal", "attention that is not causal is not supported");
-    if (meta_u32(r, "split.count", OPTIONAL, 0, 0, UINT32_MAX) > 1)
-        meta_bad(r, "split.count",
-                 "a model split over several GGUF files is not supported: "
-                 "merge them first");
 }
 
 /* The embedding's rows. */
@@ -100,7 +98,7 @@ static void read_sizes(struct model *m, const struct arch *arch, struct gguf_met
 static int read_rope_factors(struct model *m, struct gguf *g, float *factors, bool *found,
                              char *err, size_t errlen)
 {
-    struct tensor_entry *e = tensor_dir_find(&g->tensors, "rope_freqs.weight");
+    struct tensor_entry *e = tensor_dir_find(&g->tensors, ROPE_FACTORS);
     *found = e != NULL;
     if (!e)
         return 0;
@@ -118,20 +116,11 @@ static int read_rope_factors(struct model *m, struct gguf *g, float *factors, bo
     return 0;
 }
 
+/* What the context is stretched by; 1 where the type says that it isn't. */
 static double read_rope_scale(struct gguf_meta *r)
 {
-    static const char key[] = ".rope.scaling.type";
-    char *type = meta_string(r, key, OPTIONAL);
     double legacy = meta_f64(r, ".rope.scale_linear", OPTIONAL, 1);
     double scale = meta_f64(r, ".rope.scaling.factor", OPTIONAL, legacy);
-    if (type && strcmp(type, "none") == 0) {
-        scale = 1;
-    } else if (type && strcmp(type, "linear") != 0) {
-        char text[40];
-        meta_bad(r, key, "%s is not supported (none and linear are)",
-                 printable(text, sizeof text, type, strlen(type)));
-    }
-    free(type);
     if (scale == 0) /* some writers mean "not stretched" */
         scale = 1;
     if (!rope_scale_ok(scale))
@@ -139,20 +128,51 @@ static double read_rope_scale(struct gguf_meta *r)
     return scale;
 }
 
-static int read_rope(struct model *m, struct gguf *g, struct gguf_meta *r)
+static void read_yarn(struct model *m, struct gguf_meta *r, double base)
 {
-    double scale = read_rope_scale(r);
+    struct rope_yarn y = {
+        .factor = read_rope_scale(r),
+        .original_ctx = meta_u32(r, ".rope.scaling.original_context_length", OPTIONAL, m->n_ctx, 1,
+                                 SIZE_CTX_MAX),
+        .beta_fast = YARN_BETA_FAST,
+        .beta_slow = YARN_BETA_SLOW,
+        .truncate = true,
+    };
+    y.magnitude =
+        rope_yarn_magnitude(y.factor, 1) * meta_f64(r, ".rope.scaling.attn_factor", OPTIONAL, 1);
+    const char *bad = rope_yarn_bad(&y, base);
+    if (bad)
+        meta_bad(r, ".rope.scaling.type", "yarn: its %s is out of range", bad);
+    if (tensor_dir_find(&r->g->tensors, ROPE_FACTORS))
+        meta_bad(r, ".rope.scaling.type", "yarn beside a tensor %s is not supported", ROPE_FACTORS);
+    if (r->rc == 0)
+        rope_fill_yarn(m, base, &y);
+}
+
+static void read_rope(struct model *m, struct gguf *g, struct gguf_meta *r)
+{
+    static const char key[] = ".rope.scaling.type";
+    float factors[MODEL_HEAD_DIM_MAX / 2];
+    bool found = false;
     double base = meta_f64(r, ".rope.freq_base", OPTIONAL, ROPE_BASE_DEFAULT);
     if (!rope_base_ok(base))
         meta_bad(r, ".rope.freq_base", "%g is out of range", base);
-    if (r->rc)
-        return r->rc;
-    float factors[MODEL_HEAD_DIM_MAX / 2];
-    bool found;
-    int rc = read_rope_factors(m, g, factors, &found, r->err, r->errlen);
-    if (rc == 0)
-        rope_fill(m, base, scale, found ? factors : NULL);
-    return rc;
+    char *type = meta_string(r, key, OPTIONAL);
+    bool none = type && strcmp(type, "none") == 0;
+    if (type && strcmp(type, "yarn") == 0) {
+        read_yarn(m, r, base);
+    } else if (!type || none || strcmp(type, "linear") == 0) {
+        double scale = none ? 1 : read_rope_scale(r);
+        if (r->rc == 0)
+            r->rc = read_rope_factors(m, g, factors, &found, r->err, r->errlen);
+        if (r->rc == 0)
+            rope_fill(m, base, scale, found ? factors : NULL);
+    } else {
+        char text[40];
+        meta_bad(r, key, "%s is not supported (none, linear and yarn are)",
+                 printable(text, sizeof text, type, strlen(type)));
+    }
+    free(type);
 }
 
 int gguf_model(struct model *m, struct gguf *g, char *err, size_t errlen)
@@ -165,11 +185,11 @@ int gguf_model(struct model *m, struct gguf *g, char *err, size_t errlen)
     }
     if (r.rc)
         return r.rc;
-    int rc = weights_check_sizes(m, g->file, err, errlen);
-    if (rc == 0)
-        rc = read_rope(m, g, &r);
-    if (rc)
-        return rc;
+    r.rc = weights_check_sizes(m, g->file, err, errlen);
+    if (r.rc == 0)
+        read_rope(m, g, &r);
+    if (r.rc)
+        return r.rc;
     const char *output = model_tensors[MODEL_OUTPUT].names[NAMES_GGUF];
     bool tied = tensor_dir_find(&g->tensors, output) == NULL;
     return weights_bind(m, &g->tensors, arch, NAMES_GGUF, tied, g->file, err, errlen);

@@ -7,12 +7,12 @@
 #include "specd/limits.h"
 #include "specd/util.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #define CONFIG_BYTES_MAX ((size_t)1 << 20)
-#define WINDOW_DEFAULT 4096
 
 static const struct arch *read_arch(struct model *m, struct json_reader *r)
 {
@@ -60,10 +60,10 @@ static uint32_t read_window(const struct arch *arch, struct json_reader *r)
         else if (!name || strcmp(name, "full_attention") != 0)
             json_file_bad(r, "layer_types", "a kind of layer that specd does not have");
     }
-    /* Mistral's first configurations left the window out; later ones say null for none. */
+    /* Left out, it is the family's default; null says none. */
     bool stated = cJSON_GetObjectItemCaseSensitive(r->object, "sliding_window") != NULL;
     uint32_t window =
-        json_file_u32(r, "sliding_window", OPTIONAL, stated ? 0 : WINDOW_DEFAULT, 0, UINT32_MAX);
+        json_file_u32(r, "sliding_window", OPTIONAL, stated ? 0 : arch->hf_window, 0, UINT32_MAX);
     return slides && window > 0 ? window : UINT32_MAX;
 }
 
@@ -79,7 +79,6 @@ static void read_sizes(struct model *m, const struct arch *arch, struct json_rea
     uint32_t head_dim = arch->hf_head_dim > 0 ? arch->hf_head_dim : m->n_embd / m->n_heads;
     m->head_dim = json_file_u32(r, "head_dim", OPTIONAL, head_dim, 1, MODEL_HEAD_DIM_MAX);
     m->n_ctx = json_file_u32(r, "max_position_embeddings", REQUIRED, 0, 1, SIZE_CTX_MAX);
-    m->n_ctx = MIN(m->n_ctx, read_window(arch, r));
     m->rms_eps = (float)json_file_f64(r, "rms_norm_eps", OPTIONAL, 1e-6);
 }
 
@@ -96,6 +95,31 @@ static void read_llama3(struct json_reader *r, struct rope_llama3 *l)
                       "expected more than low_freq_factor, which is more than 0");
     if (!(l->original_ctx >= 1 && l->original_ctx <= SIZE_CTX_MAX))
         json_file_bad(r, "original_max_position_embeddings", "%g is out of range", l->original_ctx);
+}
+
+/* A configuration that stretches the context need not state how far it reaches then. */
+static void read_yarn(struct model *m, struct json_reader *r, double base)
+{
+    struct rope_yarn y;
+    y.original_ctx = json_file_f64(r, "original_max_position_embeddings", OPTIONAL, m->n_ctx);
+    y.factor = json_file_f64(r, "factor", OPTIONAL, m->n_ctx / fmax(y.original_ctx, 1));
+    y.beta_fast = json_file_f64(r, "beta_fast", OPTIONAL, YARN_BETA_FAST);
+    y.beta_slow = json_file_f64(r, "beta_slow", OPTIONAL, YARN_BETA_SLOW);
+    y.truncate = json_file_bool(r, "truncate", true);
+    double weight = json_file_f64(r, "mscale", OPTIONAL, 0);
+    double all_dim = json_file_f64(r, "mscale_all_dim", OPTIONAL, 0);
+    y.magnitude = rope_yarn_magnitude(y.factor, 1);
+    if (weight != 0 && all_dim != 0)
+        y.magnitude =
+            rope_yarn_magnitude(y.factor, weight) / rope_yarn_magnitude(y.factor, all_dim);
+    y.magnitude = json_file_f64(r, "attention_factor", OPTIONAL, y.magnitude);
+    const char *bad = rope_yarn_bad(&y, base);
+    if (bad)
+        json_file_bad(r, "rope_type", "yarn: its %s is out of range", bad);
+    if (r->rc)
+        return;
+    rope_fill_yarn(m, base, &y);
+    m->n_ctx = MAX(m->n_ctx, (uint32_t)fmin(y.factor * y.original_ctx, SIZE_CTX_MAX));
 }
 
 static void read_rope_kind(struct model *m, struct json_reader *s, double base)
@@ -117,9 +141,11 @@ static void read_rope_kind(struct model *m, struct json_reader *s, double base)
         read_llama3(s, &l);
         if (s->rc == 0)
             rope_fill_llama3(m, base, &l);
+    } else if (strcmp(type, "yarn") == 0) {
+        read_yarn(m, s, base);
     } else {
         char text[40];
-        json_file_bad(s, "rope_type", "%s is not supported (default, linear and llama3 are)",
+        json_file_bad(s, "rope_type", "%s is not supported (default, linear, llama3 and yarn are)",
                       printable(text, sizeof text, type, strlen(type)));
     }
 }
@@ -197,6 +223,7 @@ static int read_config(struct hf_config *c, struct model *m, struct json_reader 
     c->tied = json_file_bool(r, "tie_word_embeddings", c->arch->hf_tied);
     if (r->rc == 0)
         read_rope(m, r);
+    m->n_ctx = MIN(m->n_ctx, read_window(c->arch, r));
     read_eog(c, m, r);
     return r->rc;
 }

@@ -2,6 +2,7 @@
 
 #include "model/mapping.h"
 #include "specd/error.h"
+#include "specd/utf8.h"
 #include "specd/util.h"
 
 #include <math.h>
@@ -15,7 +16,7 @@ static const char *find_trap(const char *text, size_t len)
 {
     const uint8_t *s = (const uint8_t *)text;
     for (size_t i = 0, n; i < len; i += n) {
-        n = utf8_char(s + i, len - i);
+        n = utf8_length(s + i, len - i);
         if (n == 0)
             return "invalid UTF-8";
         if (s[i] == 0)

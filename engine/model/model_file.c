@@ -3,6 +3,7 @@
 #include "model/field.h"
 #include "model/gguf.h"
 #include "model/gguf_model.h"
+#include "model/gguf_split.h"
 #include "model/gguf_vocab.h"
 #include "model/hf_config.h"
 #include "model/hf_vocab.h"
@@ -10,6 +11,7 @@
 #include "model/safetensors.h"
 #include "model/weights.h"
 #include "specd/error.h"
+#include "specd/utf8.h"
 #include "specd/util.h"
 
 #include <errno.h>
@@ -39,7 +41,7 @@ static void set_name(struct model_file *mf, const char *name, size_t len)
     const uint8_t *s = (const uint8_t *)name;
     size_t n = 0;
     for (size_t i = 0, k; i < len; i += k) {
-        k = utf8_char(s + i, len - i);
+        k = utf8_length(s + i, len - i);
         bool ok = k > 0 && s[i] >= ' ' && s[i] != 0x7f;
         k = ok ? k : 1;
         if (n + k >= sizeof mf->name)
@@ -50,7 +52,7 @@ static void set_name(struct model_file *mf, const char *name, size_t len)
     mf->name[n] = '\0';
 }
 
-/* The last component of a path, without a .gguf at its end. */
+/* The last component of a path, without a .gguf at its end, and which of several files it is. */
 static void set_base_name(struct model_file *mf, const char *path)
 {
     size_t end = strlen(path);
@@ -63,12 +65,14 @@ static void set_base_name(struct model_file *mf, const char *path)
     size_t k = sizeof suffix - 1;
     if (end - start > k && memcmp(path + end - k, suffix, k) == 0)
         end -= k;
-    set_name(mf, path + start, end - start);
+    set_name(mf, path + start, gguf_split_prefix(path + start, end - start));
 }
 
 static struct mapping *add_map(struct model_file *mf)
 {
-    return &mf->maps[mf->n_maps++];
+    struct mapping *map = &mf->maps[mf->n_maps++];
+    *map = (struct mapping){0};
+    return map;
 }
 
 /* A tokenizer may have fewer tokens than the embedding has rows, never more. */
@@ -81,17 +85,50 @@ static int fit_vocab(struct model_file *mf, const char *file, char *err, size_t 
     return 0;
 }
 
+static int parse_gguf(struct model_file *mf, struct gguf *g, const char *path, char *err,
+                      size_t errlen)
+{
+    struct mapping *map = add_map(mf);
+    int rc = mapping_open(map, path, err, errlen);
+    if (rc == 0)
+        rc = gguf_parse(g, map->data, map->size, map->path, err, errlen);
+    if (rc == 0) {
+        mf->file_bytes += map->size;
+        mf->fingerprint = hash_bytes(mf->fingerprint ^ map->size, map->data, g->header_bytes);
+    }
+    return rc;
+}
+
+/* The other files of a model whose first is g. */
+static int add_splits(struct model_file *mf, struct gguf *g, char *err, size_t errlen)
+{
+    size_t n;
+    int rc = gguf_split_count(g, &n, err, errlen);
+    if (rc || n == 1)
+        return rc;
+    mf->maps = xrealloc(mf->maps, n * sizeof *mf->maps);
+    for (size_t i = 1; rc == 0 && i < n; i++) {
+        struct gguf part = {0};
+        char *path = gguf_split_path(mf->path, i, n);
+        rc = parse_gguf(mf, &part, path, err, errlen);
+        if (rc == 0)
+            rc = gguf_split_take(g, &part, i, n, err, errlen);
+        gguf_fini(&part);
+        free(path);
+    }
+    return rc ? rc : gguf_split_seal(g, err, errlen);
+}
+
 static int open_gguf(struct model_file *mf, const char *path, char *err, size_t errlen)
 {
     struct gguf g;
     mf->maps = xcalloc(1, sizeof *mf->maps);
-    struct mapping *map = add_map(mf);
-    int rc = mapping_open(map, path, err, errlen);
-    if (rc == 0)
-        rc = gguf_parse(&g, map->data, map->size, map->path, err, errlen);
+    int rc = parse_gguf(mf, &g, path, err, errlen);
     if (rc)
         return rc;
-    rc = gguf_model(&mf->model, &g, err, errlen);
+    rc = add_splits(mf, &g, err, errlen);
+    if (rc == 0)
+        rc = gguf_model(&mf->model, &g, err, errlen);
     if (rc == 0)
         rc = gguf_vocab(&mf->vocab, &g, err, errlen);
     if (rc == 0)
@@ -99,8 +136,6 @@ static int open_gguf(struct model_file *mf, const char *path, char *err, size_t 
     const struct gguf_kv *name = gguf_find(&g, "general.name");
     if (rc == 0 && name && name->type == GGUF_STRING && name->n > 0)
         set_name(mf, (const char *)name->data, (size_t)name->n);
-    mf->file_bytes = map->size;
-    mf->fingerprint = hash_bytes(map->size, map->data, g.header_bytes);
     gguf_fini(&g);
     return rc;
 }

@@ -1,5 +1,7 @@
 #include "model/rope.h"
 
+#include "specd/model_check.h"
+
 #include <math.h>
 
 bool rope_base_ok(double base)
@@ -19,6 +21,7 @@ static double pair_freq(const struct model *m, double base, uint32_t i)
 
 void rope_fill(struct model *m, double base, double scale, const float *factors)
 {
+    m->rope_magnitude = 1.0f;
     for (uint32_t i = 0; i < m->rope_dim / 2; i++) {
         double factor = factors ? (double)factors[i] : 1.0;
         m->rope_inv_freq[i] = (float)(pair_freq(m, base, i) / scale / factor);
@@ -27,11 +30,51 @@ void rope_fill(struct model *m, double base, double scale, const float *factors)
 
 void rope_fill_llama3(struct model *m, double base, const struct rope_llama3 *r)
 {
+    m->rope_magnitude = 1.0f;
     for (uint32_t i = 0; i < m->rope_dim / 2; i++) {
         double freq = pair_freq(m, base, i);
         double turns = r->original_ctx * freq / (2 * M_PI);
         double ramp = (turns - r->low_freq_factor) / (r->high_freq_factor - r->low_freq_factor);
         ramp = fmin(fmax(ramp, 0), 1);
         m->rope_inv_freq[i] = (float)((1 - ramp) * freq / r->factor + ramp * freq);
+    }
+}
+
+double rope_yarn_magnitude(double factor, double weight)
+{
+    return factor > 1 ? 0.1 * weight * log(factor) + 1 : 1;
+}
+
+const char *rope_yarn_bad(const struct rope_yarn *r, double base)
+{
+    if (!(base > 1))
+        return "base";
+    if (!rope_scale_ok(r->factor))
+        return "factor";
+    if (!(r->original_ctx >= 1 && r->original_ctx <= SIZE_CTX_MAX))
+        return "original context";
+    if (!(r->beta_slow > 0 && r->beta_fast >= r->beta_slow && r->beta_fast <= 1e6))
+        return "beta_fast or beta_slow";
+    return r->magnitude > 0 && r->magnitude <= 100 ? NULL : "attention factor";
+}
+
+/* The pair, as a fraction, that turns so many times within the original context. */
+static double yarn_pair(const struct model *m, double base, const struct rope_yarn *r, double turns)
+{
+    return m->rope_dim * log(r->original_ctx / (turns * 2 * M_PI)) / (2 * log(base));
+}
+
+void rope_fill_yarn(struct model *m, double base, const struct rope_yarn *r)
+{
+    double low = yarn_pair(m, base, r, r->beta_fast), high = yarn_pair(m, base, r, r->beta_slow);
+    low = fmax(r->truncate ? floor(low) : low, 0);
+    high = fmin(r->truncate ? ceil(high) : high, m->rope_dim - 1);
+    if (high == low)
+        high += 0.001;
+    m->rope_magnitude = (float)r->magnitude;
+    for (uint32_t i = 0; i < m->rope_dim / 2; i++) {
+        double freq = pair_freq(m, base, i);
+        double ramp = fmin(fmax((i - low) / (high - low), 0), 1);
+        m->rope_inv_freq[i] = (float)(freq / r->factor * ramp + freq * (1 - ramp));
     }
 }

@@ -62,6 +62,7 @@ int weights_check_sizes(const struct model *m, const char *file, char *err, size
 struct bind {
     struct model *m;
     struct tensor_dir *dir;
+    struct tensor_dir parts; /* of fused tensors; sealed once all are in */
     const struct arch *arch;
     enum tensor_naming naming;
     const char *file;
@@ -96,6 +97,12 @@ static int wrong_shape(const struct bind *b, const struct tensor_entry *e, const
                 e->name, stored, expected);
 }
 
+static struct tensor_entry *find(const struct bind *b, const char *name)
+{
+    struct tensor_entry *e = tensor_dir_find(&b->parts, name);
+    return e ? e : tensor_dir_find(b->dir, name);
+}
+
 static int take(const struct bind *b, const char *name, const struct tensor_spec *spec,
                 struct tensor *out)
 {
@@ -103,7 +110,7 @@ static int take(const struct bind *b, const char *name, const struct tensor_spec
     uint64_t slices = model_dim(m, spec->slices);
     const uint64_t want[3] = {spec->slices == DIM_NONE ? 1 : slices, model_dim(m, spec->rows),
                               model_dim(m, spec->cols)};
-    struct tensor_entry *e = tensor_dir_find(b->dir, name);
+    struct tensor_entry *e = find(b, name);
     if (!e)
         return fail(SPECD_EFILE, b->err, b->errlen, "%s: tensor %s is missing", b->file, name);
     if (!has_shape(e, want))
@@ -126,13 +133,84 @@ static const char *layer_name(const struct bind *b, uint32_t i, int tensor,
     return name->text;
 }
 
+/* ---- several tensors in one ------------------------------------------------------------------ */
+
+/* Files of some families have several tensors of a layer in one, their rows one after another. The
+ * last may have the same name by itself. */
+static const struct {
+    const char *names[TENSOR_NAMINGS];
+    int n;
+    enum layer_tensor tensors[3];
+} fused[] = {
+    {{[NAMES_GGUF] = "attn_qkv.weight", [NAMES_HF] = "self_attn.qkv_proj.weight"},
+     3,
+     {LAYER_WQ, LAYER_WK, LAYER_WV}},
+    {{[NAMES_GGUF] = "attn_qkv.bias", [NAMES_HF] = "self_attn.qkv_proj.bias"},
+     3,
+     {LAYER_BQ, LAYER_BK, LAYER_BV}},
+    {{[NAMES_GGUF] = "ffn_up.weight", [NAMES_HF] = "mlp.gate_up_proj.weight"},
+     2,
+     {LAYER_W_GATE, LAYER_W_UP}},
+};
+
+/* Rows of a matrix, elements of a vector. */
+static uint64_t extent(const struct model *m, int tensor)
+{
+    const struct tensor_spec *spec = &layer_tensors[tensor];
+    return model_dim(m, spec->rows == DIM_ONE ? spec->cols : spec->rows);
+}
+
+static int split_fused(struct bind *b, uint32_t layer, size_t f)
+{
+    struct tensor_name name = tensor_name_of(b->naming, fused[f].names[b->naming], (int)layer);
+    struct tensor_entry *e = tensor_dir_find(b->dir, name.text);
+    if (!e)
+        return 0;
+    int last = fused[f].tensors[fused[f].n - 1];
+    bool vector = layer_tensors[last].rows == DIM_ONE;
+    uint64_t all = 0, cols = model_dim(b->m, layer_tensors[last].cols);
+    for (int i = 0; i < fused[f].n; i++)
+        all += extent(b->m, fused[f].tensors[i]);
+    const uint64_t want[3] = {1, vector ? 1 : all, vector ? all : cols};
+    if (!has_shape(e, want)) {
+        const char *own = arch_tensor_name(b->arch, b->naming, last);
+        bool alone = own && strcmp(own, fused[f].names[b->naming]) == 0;
+        return alone ? 0 : wrong_shape(b, e, want);
+    }
+    e->used = true;
+    struct tensor_entry part = *e;
+    for (int i = 0; i < fused[f].n; i++) {
+        struct tensor_name own;
+        if (!layer_name(b, layer, fused[f].tensors[i], &own))
+            continue;
+        part.name = xstrdup(own.text);
+        part.shape[0] = extent(b->m, fused[f].tensors[i]);
+        part.bytes = e->bytes / all * part.shape[0];
+        tensor_dir_add(&b->parts, &part);
+        part.data += part.bytes;
+    }
+    return 0;
+}
+
+static int split_all_fused(struct bind *b)
+{
+    int rc = 0;
+    for (uint32_t layer = 0; rc == 0 && layer < b->m->n_layers; layer++) {
+        for (size_t f = 0; rc == 0 && f < COUNT_OF(fused); f++)
+            rc = split_fused(b, layer, f);
+    }
+    return rc ? rc : tensor_dir_seal(&b->parts, b->err, b->errlen);
+}
+
+/* ---- layers ---------------------------------------------------------------------------------- */
+
 /* Bits of the parts of which layer i has a tensor in the files. */
 static uint32_t parts_found(const struct bind *b, uint32_t i)
 {
     uint32_t parts = 0;
     for (int t = 0; t < LAYER_TENSORS; t++) {
         struct tensor_name name;
-        if (layer_name(b, i, t, &name) && tensor_dir_find(b->dir, name.text))
+        if (layer_name(b, i, t, &name) && find(b, name.text))
             parts |= PART_BIT(layer_tensors[t].part);
     }
     return parts;
@@ -183,8 +261,14 @@ static int refuse_leftovers(const struct bind *b, bool tied)
 int weights_bind(struct model *m, struct tensor_dir *dir, const struct arch *arch,
                  enum tensor_naming naming, bool tied, const char *file, char *err, size_t errlen)
 {
-    struct bind b = {m, dir, arch, naming, file, err, errlen};
-    int rc = 0;
+    struct bind b = {.m = m,
+                     .dir = dir,
+                     .arch = arch,
+                     .naming = naming,
+                     .file = file,
+                     .err = err,
+                     .errlen = errlen};
+    int rc = split_all_fused(&b);
     for (int i = 0; rc == 0 && i < MODEL_TENSORS; i++) {
         if (i != MODEL_OUTPUT || !tied)
             rc = take(&b, model_tensors[i].names[naming], &model_tensors[i], &m->tensors[i]);
@@ -194,5 +278,6 @@ int weights_bind(struct model *m, struct tensor_dir *dir, const struct arch *arc
     m->layers = xcalloc(m->n_layers, sizeof *m->layers);
     for (uint32_t i = 0; rc == 0 && i < m->n_layers; i++)
         rc = bind_layer(&b, i);
+    tensor_dir_fini(&b.parts);
     return rc ? rc : refuse_leftovers(&b, tied);
 }

@@ -1,7 +1,8 @@
 #include "text/added.h"
 
+#include "specd/unicode.h"
+#include "specd/utf8.h"
 #include "text/piece.h"
-#include "text/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -100,19 +101,15 @@ static const struct added_token *longest_at(const struct added *a, const char *t
     return best;
 }
 
-static bool is_space(uint32_t cp)
-{
-    return (cp >= 0x9 && cp <= 0xD) || cp == 0x20 || cp == 0x85 || cp == 0xA0 || cp == 0x1680 ||
-           (cp >= 0x2000 && cp <= 0x200A) || cp == 0x2028 || cp == 0x2029 || cp == 0x202F ||
-           cp == 0x205F || cp == 0x3000;
-}
-
 static size_t skip_space(const char *text, size_t len, size_t at)
 {
-    uint32_t cp;
-    size_t n;
-    while (at < len && utf8_read(text + at, len - at, &cp, &n) == UTF8_OK && is_space(cp))
+    while (at < len) {
+        uint32_t cp;
+        size_t n = utf8_next(text + at, len - at, &cp);
+        if (!cp_is_white_space(cp))
+            break;
         at += n;
+    }
     return at;
 }
 
@@ -120,14 +117,11 @@ static size_t skip_space(const char *text, size_t len, size_t at)
 static size_t skip_space_back(const char *text, size_t from, size_t at)
 {
     while (at > from) {
-        size_t start = at - 1, n;
         uint32_t cp;
-        while (start > from && at - start < 4 && ((unsigned char)text[start] & 0xC0) == 0x80)
-            start--;
-        if (utf8_read(text + start, at - start, &cp, &n) != UTF8_OK || n != at - start ||
-            !is_space(cp))
+        size_t n = utf8_prev(text + from, at - from, &cp);
+        if (!cp_is_white_space(cp))
             break;
-        at = start;
+        at -= n;
     }
     return at;
 }

@@ -1,5 +1,6 @@
 #include "text/bpe.h"
 
+#include "specd/error.h"
 #include "text/pairs.h"
 
 #include <stdlib.h>
@@ -53,7 +54,8 @@ int bpe_encode(const struct bpe *b, struct merger *m, const char *word, size_t l
         ids_add(out, whole);
         return 0;
     }
-    merger_begin(m, len);
+    if (!merger_begin(m, len))
+        return SPECD_ENOMEM;
     for (size_t i = 0; i < len; i++) {
         int32_t id = b->byte_ids[(unsigned char)word[i]];
         if (id >= 0)

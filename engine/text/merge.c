@@ -23,15 +23,19 @@ void merger_fini(struct merger *m)
     *m = (struct merger){0};
 }
 
-void merger_begin(struct merger *m, size_t max_symbols)
+bool merger_begin(struct merger *m, size_t max_symbols)
 {
     m->n = 0;
     m->n_heap = 0;
+    m->failed = false;
     if (max_symbols + 1 > m->cap) {
         free(m->symbols);
         m->cap = MAX(max_symbols + 1, 256);
-        m->symbols = xmalloc(m->cap * sizeof *m->symbols);
+        m->symbols = try_malloc(m->cap * sizeof *m->symbols);
+        if (!m->symbols)
+            m->cap = 0;
     }
+    return m->symbols != NULL;
 }
 
 void merger_add(struct merger *m, int32_t id, size_t start)
@@ -75,8 +79,14 @@ static bool propose(struct merger *m, uint32_t i, join_rule *rule, const void *r
     if (right >= m->n || !rule(rules, m, i, right, &joined))
         return false;
     if (m->n_heap == m->cap_heap) {
-        m->cap_heap = MAX(256, m->cap_heap * 2);
-        m->heap = xrealloc(m->heap, m->cap_heap * sizeof *m->heap);
+        size_t cap = MAX(256, m->cap_heap * 2);
+        struct candidate *heap = try_realloc(m->heap, cap * sizeof *heap);
+        if (!heap) {
+            m->failed = true;
+            return false;
+        }
+        m->heap = heap;
+        m->cap_heap = cap;
     }
     m->heap[m->n_heap++] = (struct candidate){
         .order = (uint64_t)joined.rank << 32 | i,
@@ -108,11 +118,11 @@ int merger_run(struct merger *m, size_t len, join_rule *rule, const void *rules,
                const atomic_bool *cancel)
 {
     m->symbols[m->n] = (struct symbol){.id = -1, .start = (uint32_t)len};
-    for (uint32_t i = 0; i + 1 < m->n; i++)
+    for (uint32_t i = 0; i + 1 < m->n && !m->failed; i++)
         propose(m, i, rule, rules);
     for (size_t i = m->n_heap / 2; i > 0; i--)
         sift_down(m->heap, m->n_heap, i - 1);
-    for (uint32_t n = 1; m->n_heap > 0; n++) {
+    for (uint32_t n = 1; m->n_heap > 0 && !m->failed; n++) {
         if (n % POLL_MERGES == 0 && cancel && atomic_load_explicit(cancel, memory_order_relaxed))
             return SPECD_ECANCELED;
         struct candidate best = m->heap[0];
@@ -128,5 +138,5 @@ int merger_run(struct merger *m, size_t len, join_rule *rule, const void *rules,
         if (before != NONE && propose(m, before, rule, rules))
             sift_up(m->heap, m->n_heap - 1);
     }
-    return 0;
+    return m->failed ? SPECD_ENOMEM : 0;
 }

@@ -43,19 +43,21 @@ struct merger {
     size_t n, cap;
     struct candidate *heap;
     size_t n_heap, cap_heap;
+    bool failed; /* the heap could not grow */
 };
 
 void merger_fini(struct merger *m);
 
-/* Starts a word of at most max_symbols < 2^31. Then merger_add each symbol, in order. */
-void merger_begin(struct merger *m, size_t max_symbols);
+/* Starts a word of at most max_symbols < 2^31; false: no memory. Then merger_add each symbol, in
+ * order. */
+bool merger_begin(struct merger *m, size_t max_symbols);
 void merger_add(struct merger *m, int32_t id, size_t start);
 
 /* true if the symbols at indices left and right, neighbours, join; fills *out. */
 typedef bool join_rule(const void *rules, const struct merger *m, uint32_t left, uint32_t right,
                        struct joined *out);
 
-/* Joins until nothing joins. len: bytes of the word. 0, or SPECD_ECANCELED. */
+/* Joins until nothing joins. len: bytes of the word. 0, SPECD_ECANCELED or SPECD_ENOMEM. */
 int merger_run(struct merger *m, size_t len, join_rule *rule, const void *rules,
                const atomic_bool *cancel);
 

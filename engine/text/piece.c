@@ -1,6 +1,6 @@
 #include "text/piece.h"
 
-#include "text/utf8.h"
+#include "specd/utf8.h"
 
 #include <string.h>
 
@@ -41,15 +41,6 @@ bool piece_from_alphabet(const char *text, size_t len, struct buf *out)
         i += n;
     }
     return true;
-}
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 int piece_byte(const char *text, size_t len)

@@ -3,6 +3,7 @@
  *
  * One pattern per family, compiled once (JIT where the machine allows it). A splitter holds the
  * match data of one encode call: the compiled pattern is shared by threads, a splitter is not.
+ * Classes of characters are those of specd/unicode.h, whatever version of Unicode PCRE2 knows.
  */
 #ifndef SPECD_PRETOK_H
 #define SPECD_PRETOK_H
@@ -19,9 +20,10 @@ void pretok_free(struct pretok *p);
 struct splitter *splitter_create(const struct pretok *p);
 void splitter_free(struct splitter *s);
 
-/* *end: where the piece that starts at `at` < len ends. text must be valid UTF-8. What the pattern
- * leaves out (nothing, in the families above) is a piece of its own. SPECD_EINTERNAL when PCRE2
- * gives up. */
-int splitter_next(struct splitter *s, const char *text, size_t len, size_t at, size_t *end);
+/* text must be valid UTF-8 and stay where it is until it is cut. */
+void splitter_begin(struct splitter *s, const char *text, size_t len);
+/* *end: where the piece that starts at `at` < len ends. What the pattern leaves out (nothing, in
+ * the families above) is a piece of its own. SPECD_EINTERNAL when PCRE2 gives up. */
+int splitter_next(struct splitter *s, size_t at, size_t *end);
 
 #endif

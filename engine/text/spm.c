@@ -1,10 +1,10 @@
 #include "text/spm.h"
 
 #include "specd/error.h"
+#include "specd/utf8.h"
 #include "text/pairs.h"
 #include "text/piece.h"
 #include "text/strmap.h"
-#include "text/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -188,7 +188,8 @@ static int encode_word(const struct spm *s, struct merger *m, const char *text, 
                        const atomic_bool *cancel, bool *in_unk, struct ids *out)
 {
     struct word word = {s, text};
-    merger_begin(m, len);
+    if (!merger_begin(m, len))
+        return SPECD_ENOMEM;
     add_symbols(s, m, text, len);
     int rc = merger_run(m, len, s->ranks ? joins_by_score : joins_by_pair, &word, cancel);
     if (rc == 0)

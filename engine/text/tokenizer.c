@@ -2,13 +2,13 @@
 
 #include "specd/error.h"
 #include "specd/limits.h"
+#include "specd/unicode.h"
+#include "specd/utf8.h"
 #include "text/added.h"
 #include "text/bpe.h"
-#include "text/nfc.h"
 #include "text/piece.h"
 #include "text/pretok.h"
 #include "text/spm.h"
-#include "text/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -186,6 +186,27 @@ const char *tokenizer_piece(const struct tokenizer *t, int32_t id, bool special,
     return *len ? t->pieces.data + t->piece_at[id] : "";
 }
 
+void decoder_feed(struct decoder *d, const struct tokenizer *t, int32_t id, bool special,
+                  struct buf *out)
+{
+    const struct vocab *v = tokenizer_vocab(t);
+    size_t len;
+    const char *bytes = tokenizer_piece(t, id, special, &len);
+    if (len == 0)
+        return;
+    if (!d->started && v->kind == VOCAB_SPM && v->add_space_prefix && bytes[0] == ' ') {
+        bytes++;
+        len--;
+    }
+    d->started = true;
+    utf8_feed(&d->tail, bytes, len, out);
+}
+
+void decoder_finish(struct decoder *d, struct buf *out)
+{
+    utf8_finish(&d->tail, out);
+}
+
 /* One encode call. */
 struct encoder {
     const struct tokenizer *t;
@@ -210,10 +231,11 @@ static int check_bounds(const struct encoder *e)
 static int encode_words(struct encoder *e, const char *text, size_t len)
 {
     int rc = 0;
+    splitter_begin(e->splitter, text, len);
     for (size_t at = 0, end; at < len && rc == 0; at = end) {
         rc = check_bounds(e);
         if (rc == 0)
-            rc = splitter_next(e->splitter, text, len, at, &end);
+            rc = splitter_next(e->splitter, at, &end);
         if (rc == 0)
             rc = bpe_encode(e->t->bpe, &e->merger, text + at, end - at, e->bounds.cancel, &e->ids);
     }

@@ -3,7 +3,7 @@
  *
  * Byte-level BPE (Sennrich et al. 2016 over GPT-2's byte alphabet; PCRE2 for the pre-tokenizer
  * patterns) and SentencePiece's BPE as GGUF carries it (scores, byte fallback). Ids equal those of
- * Hugging Face `tokenizers` and of `sentencepiece`, but for characters newer than PCRE2's Unicode.
+ * Hugging Face `tokenizers` and of `sentencepiece`.
  * Bytes that are no UTF-8, which those two cannot be given, keep their values: their tokens give
  * exactly these bytes back, wherever the vocabulary has tokens for them.
  */
@@ -11,6 +11,7 @@
 #define SPECD_TOKENIZER_H
 
 #include "model/vocab.h"
+#include "specd/utf8.h"
 #include "specd/util.h"
 
 #include <stdatomic.h>
@@ -47,8 +48,7 @@ const char *tokenizer_piece(const struct tokenizer *t, int32_t id, bool special,
  * become U+FFFD, as by Python's errors="replace"). SentencePiece's space prefix is removed from the
  * first token. */
 struct decoder {
-    unsigned char held[4];
-    uint8_t n_held;
+    struct utf8_tail tail;
     bool started; /* set it beforehand for text that continues a prompt: its space is no prefix */
 };
 void decoder_feed(struct decoder *d, const struct tokenizer *t, int32_t id, bool special,

@@ -84,7 +84,11 @@ struct engine_stats {
     uint64_t prompt_tokens, generation_tokens;
     uint64_t finished_stop, finished_length, finished_error, finished_cancelled;
     uint64_t cache_queries, cache_hits; /* prompt tokens looked up; found */
-    uint64_t preemptions, rounds, drafts, draft_tokens, accepted_tokens;
+    /* Of those that wait: for their prompt, from the thread pool or another choice of it; for a
+     * slot; for blocks. */
+    int64_t waiting_prompt, waiting_slot, waiting_blocks;
+    uint64_t preemptions, preemptions_share; /* the second: of these, for another client's share */
+    uint64_t rounds, drafts, draft_tokens, accepted_tokens;
     uint64_t accepted_by_pos[SPECD_K_MAX];
     uint64_t residual_fallbacks, disconnects;
     uint64_t not_drafted[DRAFT_WHYS]; /* a request's rounds with K = 0, by reason */
@@ -118,8 +122,11 @@ const char *engine_token_bytes(const struct engine *e, int32_t id, size_t *len);
  * tokens; bos: the model's own first and last tokens are added. */
 int engine_tokenize(const struct engine *e, const char *text, size_t len, bool bos, bool special,
                     int32_t **ids, size_t *n_ids);
-/* Appends text, special tokens included; every id must be below n_vocab. */
-void engine_detokenize(const struct engine *e, const int32_t *ids, size_t n_ids, struct buf *out);
+/* Appends the text of ids from the at-th on, special tokens included, until that is most bytes or
+ * somewhat more, not within a character. Returns where to go on; n_ids: that was all. Every id must
+ * be below n_vocab. */
+size_t engine_detokenize(const struct engine *e, const int32_t *ids, size_t n_ids, size_t at,
+                         size_t most, struct buf *out);
 /* Appends the prompt of a chat. EINVAL names the field in err. */
 int engine_apply_template(const struct engine *e, const struct request *req, struct buf *out,
                           char *err, size_t errlen);

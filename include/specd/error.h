@@ -29,7 +29,8 @@
     X(ETIMEOUT, 15, 504, "timeout_error", "timeout", "the request took too long")               \
     X(ECANCELED, 16, 499, "invalid_request_error", "canceled", "the client went away")          \
     X(EFILE, 17, 500, "server_error", "bad_file", "unusable file")                              \
-    X(ENOMEM, 18, 500, "server_error", "out_of_memory", "not enough memory")                    \
+    X(ENOMEM, 18, 503, "unavailable_error", "out_of_memory",                                    \
+      "there is not enough memory for this request now: try again later")                       \
     X(ETARGET, 19, 414, "invalid_request_error", "uri_too_long", "the query is too long")       \
     X(EHOST, 20, 421, "invalid_request_error", "unknown_host",                                  \
       "this server answers only to names of its own machine: see --allowed-host")

@@ -129,6 +129,7 @@ struct model {
     enum rope_kind rope;
     uint32_t rope_dim;                           /* rotated elements of a head, even, <= head_dim */
     float rope_inv_freq[MODEL_HEAD_DIM_MAX / 2]; /* angle of pair i = position * rope_inv_freq[i] */
+    float rope_magnitude;                        /* of its cosine and sine; 1 but for YaRN */
     union {
         struct {
             SPECD_MODEL_TENSORS(TENSOR_FIELD)

@@ -135,6 +135,7 @@ enum finish_reason { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_ERROR };
 /* Numbers of a finished request: usage, timings and speculative of the answer. */
 struct request_stats {
     int32_t n_prompt, n_cached, n_generated;
+    int32_t waited_rounds; /* for a slot, ready to run; again after a preemption */
     int32_t rounds, n_drafted, n_accepted;
     int32_t prediction_drafted, prediction_accepted; /* of these, the prediction's */
     int32_t verified_by_pos[SPECD_K_MAX],
@@ -201,6 +202,7 @@ struct request {
     struct request *parent;
     uint64_t client; /* tells clients apart: they take turns, */
     uint64_t work;   /* by this estimate of what preparing it takes, bytes of prompt */
+    int32_t priority; /* -10..10, as engine/share.h says */
     int client_fd;   /* a dup of the socket that the engine polls for hang-up and closes; -1 */
 
     /* Called on the engine thread after output changed (streaming: at each round; else when it is

@@ -1,9 +1,8 @@
 /*
  * util.h - the few things every room needs: checked allocation, a growable byte buffer, logging.
  *
- * Host memory is small beside the weights, which are sized and reported before they are allocated;
- * the x* functions therefore end the process when the machine has no memory left. Sizes that come
- * from a file or a client must be checked with size_mul before they get here.
+ * Host memory is small beside the weights, which are sized and reported before they are allocated.
+ * Sizes that come from a file or a client must be checked with size_mul before they get here.
  */
 #ifndef SPECD_UTIL_H
 #define SPECD_UTIL_H
@@ -25,6 +24,18 @@
             specd_assert_fail(#cond, __FILE__, __LINE__); \
     } while (0)
 _Noreturn void specd_assert_fail(const char *cond, const char *file, int line);
+
+/* An allocation that fails costs the request it was for, not the process. The x* functions never
+ * return NULL: when the machine gives nothing they take from a reserve, and the process ends only
+ * when that is used up as well. What grows far beyond what a client sent (a tree of JSON, a
+ * template's values) is allocated by the try functions, which return NULL as malloc does. Both mark
+ * the thread: whoever works for a request asks memory_ran_short() before the work and behind it, and
+ * answers SPECD_ENOMEM if it did. */
+void memory_keep_reserve(void); /* at the start of a process that serves; without it there is none */
+bool memory_ran_short(void);    /* has an allocation of this thread failed since it last asked? */
+bool memory_is_short(void);     /* is the reserve in use, and can't be filled again? */
+void *try_malloc(size_t size);
+void *try_realloc(void *ptr, size_t size); /* NULL: ptr is as it was */
 
 void *xmalloc(size_t size);
 void *xcalloc(size_t count, size_t size);
@@ -56,6 +67,7 @@ struct buf {
 };
 void buf_reserve(struct buf *b, size_t extra);
 void buf_add(struct buf *b, const void *data, size_t len);
+bool buf_try_add(struct buf *b, const void *data, size_t len); /* false: no memory, b is as it was */
 void buf_puts(struct buf *b, const char *s);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void buf_clear(struct buf *b); /* keeps the memory */
@@ -64,6 +76,8 @@ void buf_free(struct buf *b);
 
 /* Moves *s and shortens *len past blanks and line ends at both ends. */
 void text_trim(const char **s, size_t *len);
+
+int hex_digit(char c); /* its value, or -1 */
 
 /* Adds the whole of a regular file of at most max bytes to out. Never waits: a FIFO, a device or a
  * folder is refused. 0, or SPECD_EFILE with "PATH: reason"; out may then hold a part. */

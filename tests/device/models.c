@@ -189,6 +189,7 @@ struct model *model_random(const struct model_shape *s)
         .rms_eps = 1e-5f,
         .rope = s->rope,
         .rope_dim = s->rope_dim ? s->rope_dim : s->head_dim,
+        .rope_magnitude = s->rope_magnitude != 0.0f ? s->rope_magnitude : 1.0f,
     };
     for (uint32_t i = 0; i < m->rope_dim / 2; i++)
         m->rope_inv_freq[i] = (float)pow(10000.0, -2.0 * i / m->rope_dim);

@@ -8,7 +8,8 @@
 
 struct model_shape {
     uint32_t n_layers, n_heads, n_kv_heads, head_dim, n_embd, n_ff, n_vocab;
-    uint32_t rope_dim; /* 0: head_dim */
+    uint32_t rope_dim;    /* 0: head_dim */
+    float rope_magnitude; /* 0: 1 */
     enum rope_kind rope;
     bool biases, qk_norms, untied;
     enum dtype type; /* of the matrices; vectors are f32 */

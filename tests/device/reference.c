@@ -138,6 +138,8 @@ static void rotate(const struct model *m, double *head, int pos)
         uint32_t a = m->rope == ROPE_PAIRS ? 2 * i : i;
         uint32_t b = m->rope == ROPE_PAIRS ? a + 1 : i + m->rope_dim / 2;
         double t = (double)m->rope_inv_freq[i] * pos, u = head[a], v = head[b];
+        u *= (double)m->rope_magnitude;
+        v *= (double)m->rope_magnitude;
         head[a] = u * cos(t) - v * sin(t);
         head[b] = u * sin(t) + v * cos(t);
     }

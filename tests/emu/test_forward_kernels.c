@@ -333,7 +333,7 @@ static struct qkv qkv_make(int32_t D, int32_t group, int32_t n_kv, int32_t capac
     for (int32_t i = 0; i < rope_dim / 2; i++)
         inv_freq[i] = powf(10000.0f, -2.0f * (float)i / (float)rope_dim);
     table = device_take((size_t)(CTX * rope_dim) * sizeof(float));
-    rope_table(table, inv_freq, rope_dim, 0, CTX);
+    rope_table(table, inv_freq, 1.0f, rope_dim, 0, CTX);
     return (struct qkv){
         .qkv = floats_make(width * (size_t)capacity, 2.0f),
         .bias = rand() % 2 ? floats_make(width, 1.0f) : NULL,
@@ -444,17 +444,17 @@ static void test_fp8_codes(void **state)
 
 static void test_rope_table(void **state)
 {
-    const float inv_freq[3] = {1.0f, 0.1f, 0.001f};
+    const float inv_freq[3] = {1.0f, 0.1f, 0.001f}, magnitude = 1.3f;
     float table[5 * 6];
 
     (void)state;
-    rope_table(table, inv_freq, 6, 100000, 5);
+    rope_table(table, inv_freq, magnitude, 6, 100000, 5);
     for (int pos = 0; pos < 5; pos++) {
         for (int i = 0; i < 3; i++) {
             double angle = (double)(100000 + pos) * (double)inv_freq[i];
 
-            assert_true(table[pos * 6 + 2 * i] == (float)cos(angle));
-            assert_true(table[pos * 6 + 2 * i + 1] == (float)sin(angle));
+            assert_true(table[pos * 6 + 2 * i] == (float)(cos(angle) * (double)magnitude));
+            assert_true(table[pos * 6 + 2 * i + 1] == (float)(sin(angle) * (double)magnitude));
         }
     }
 }

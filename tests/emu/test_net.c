@@ -33,6 +33,7 @@ static const struct model_shape odd = {.n_layers = 3,
                                        .n_ff = 56,
                                        .n_vocab = 61,
                                        .rope_dim = 6,
+                                       .rope_magnitude = 1.0f,
                                        .seed = 5};
 /* For types with blocks of 32, and of 256. */
 static const struct model_shape by_32 = {.n_layers = 2,
@@ -239,7 +240,7 @@ static void check_ends(const struct loaded *l, const struct model *m, enum produ
     check_matrix(&net->output, type, false, 1, TENSORS(&m->output));
     assert_int_equal(net->embed.data == net->output.data, m->embed.data == m->output.data);
     check_vector(net->out_norm, 1, TENSORS(&m->out_norm), LENGTHS(m->n_embd));
-    rope_table(rotation, m->rope_inv_freq, (int32_t)m->rope_dim, 0, CTX);
+    rope_table(rotation, m->rope_inv_freq, m->rope_magnitude, (int32_t)m->rope_dim, 0, CTX);
     assert_device_equal(net->rotation, rotation, CTX * 2 * pairs * sizeof(*rotation));
     free(rotation);
     assert_true(l->done == l->total && l->calls > 1);

@@ -13,9 +13,19 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 
+static bool held;
+
 static void wake_all(void)
 {
     pthread_mutex_lock(&lock);
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+}
+
+void hold_outputs(bool hold)
+{
+    pthread_mutex_lock(&lock);
+    held = hold;
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
 }
@@ -24,7 +34,11 @@ static void on_output(struct request *req, void *arg)
 {
     (void)req;
     (void)arg;
-    wake_all();
+    pthread_mutex_lock(&lock);
+    pthread_cond_broadcast(&changed);
+    while (held)
+        pthread_cond_wait(&changed, &lock);
+    pthread_mutex_unlock(&lock);
 }
 
 static void on_state(void *arg)

@@ -10,6 +10,13 @@
 
 #include "specd/engine.h"
 
+/* Bytes of a KV pool that holds little more than one sequence of the pair "target" and "draft". */
+#ifdef SPECD_HOSTILE
+#define SMALL_POOL (200u * 1024u) /* 16 blocks of 4 tokens */
+#else
+#define SMALL_POOL (150u * 1024u)
+#endif
+
 /* Path of a synthetic model, in static storage (a few alternate). */
 const char *model_path(const char *name);
 
@@ -25,6 +32,10 @@ struct request *prompt_request(uint32_t seed, int32_t n, int32_t max_tokens, boo
 void request_submit(struct engine *e, struct request *req); /* must be accepted */
 void request_wait(struct request *req);                     /* until it has finished */
 void request_wait_tokens(struct request *req, size_t n);    /* until n tokens, or finished */
+
+/* While outputs are held the engine stands still at the next one it delivers, so that what is
+ * submitted meanwhile runs together, however slow the machine is. */
+void hold_outputs(bool hold);
 
 /* Submits, waits, and returns the generated ids in a static-size array. */
 #define TOKENS_MAX 512

@@ -69,11 +69,13 @@ static void compare(struct engine *e, const char *what)
     struct request *noise = prompt_request(99, 7, 3 * ANSWER / 2, true);
     struct request *reqs[PROMPTS];
     noise->params.law.temperature = 1.5f;
+    hold_outputs(true);
     request_submit(e, noise);
     for (uint32_t p = 0; p < PROMPTS; p++) {
         reqs[p] = prompt_request(p, PROMPT, ANSWER, false);
         request_submit(e, reqs[p]);
     }
+    hold_outputs(false);
     for (uint32_t p = 0; p < PROMPTS; p++) {
         request_wait(reqs[p]);
         request_tokens(reqs[p], &got);
@@ -162,7 +164,7 @@ static void test_preemption_changes_nothing(void **state)
     c.n_drafters = 1;
     c.draft_path = model_path("draft");
     c.n_ctx = 128;
-    c.kv_bytes = 200 * 1024;
+    c.kv_bytes = SMALL_POOL;
     struct engine_stats stats;
     struct engine *e = engine_start(&c);
     for (int i = 0; i < 3; i++)

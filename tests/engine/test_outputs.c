@@ -178,8 +178,10 @@ static void test_echo_preempted(void **state)
     c.n_ctx = 256;
     c.kv_bytes = 200 * 1024;
     e = engine_start(&c);
+    hold_outputs(true);
     for (int i = 0; i < N; i++)
         request_submit(e, echo[i] = echo_of(answered[i], LONGER));
+    hold_outputs(false);
     for (int i = 0; i < N; i++) {
         request_wait(echo[i]);
         check_echo(echo[i], answered[i]);

@@ -1,12 +1,12 @@
 /*
  * A chat template: compiled and rendered. What stands behind the first NUL is a message's content.
  *
- * links: specd_text specd_base
+ * links: specd_jinja specd_base
  */
 #include "fuzz.h"
 
+#include "jinja/chat.h"
 #include "specd/error.h"
-#include "text/chat.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -69,6 +69,7 @@ static const char *const seeds[] = {
     "{\"type\":\"array\",\"prefixItems\":[true,{\"type\":\"number\",\"minimum\":0}],\"items\":"
     "{\"format\":\"date\"},\"minItems\":1,\"maxItems\":5}",
     "{\"pattern\":\"^(?:[a-z\\\\d]{2,3}|\\\\w+\\\\.x?|[^\\\"\\\\u00e9-\\\\uffff])*$\"}",
+    "{\"pattern\":\"^([]x|y[^]{2})$\"}", /* an empty class before any other */
     "{\"pattern\":\"a.b|^[\\\\s-]+?(c|d*)\"}",
     "{\"$defs\":{\"n\":{\"properties\":{\"next\":{\"anyOf\":[{\"$ref\":\"#/$defs/n\"},"
     "{\"type\":\"null\"}]}},\"required\":[\"next\"],\"additionalProperties\":false}},"

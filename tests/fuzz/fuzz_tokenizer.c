@@ -5,8 +5,8 @@
  */
 #include "fuzz.h"
 
+#include "specd/utf8.h"
 #include "text/tokenizer.h"
-#include "text/utf8.h"
 #include "unit/vocab_maker.h"
 
 #include <stdlib.h>

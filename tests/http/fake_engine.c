@@ -113,11 +113,13 @@ int engine_tokenize(const struct engine *e, const char *text, size_t len, bool b
     return 0;
 }
 
-void engine_detokenize(const struct engine *e, const int32_t *ids, size_t n_ids, struct buf *out)
+size_t engine_detokenize(const struct engine *e, const int32_t *ids, size_t n_ids, size_t at,
+                         size_t most, struct buf *out)
 {
     (void)e;
-    for (size_t i = 0; i < n_ids; i++)
-        buf_printf(out, "%c", ids[i] < 128 ? (char)ids[i] : '?');
+    for (size_t end = out->len + most; at < n_ids && out->len < end; at++)
+        buf_printf(out, "%c", ids[at] < 128 ? (char)ids[at] : '?');
+    return at;
 }
 
 int engine_apply_template(const struct engine *e, const struct request *req, struct buf *out,

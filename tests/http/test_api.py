@@ -329,6 +329,7 @@ class Fields(ServerCase):
             "max_tokens": (0, -1, 1.5, 2**31, "x", True),
             "min_tokens": (-1, 1.5),
             "seed": (-1, 0.5, 2**53, 1e300, "x"),
+            "priority": (-11, 11, 0.5, "high"),
             "n": (0, 17, 1.5), "logprobs": (-1, 21, True),
             "stream": (1, "true"), "ignore_eos": (0,), "echo": ("x",), "return_tokens": (1,),
             "stop": ("", [""], 1, [1], ["x"] * 17, ["x" * 2000], {"a": 1}),
@@ -492,11 +493,39 @@ class KeyFile(SingleCase):
     def test_key_file(self):
         path = self.dir.name + "/keys"
         with open(path, "w") as f:
-            f.write("# comment\n\n  first  \nsecond # trailing\n")
+            f.write("# comment\n\n  first  \nsecond # trailing\nthird\tpriority\r\nfourth priority #x")
         server = self.start("--api-key-file", path)
-        for key, status in (("first", 200), ("second", 200), ("#", 401), ("comment", 401)):
+        for key, status in (("first", 200), ("second", 200), ("#", 401), ("comment", 401),
+                            ("third", 200), ("fourth", 200), ("priority", 401), ("third priority", 401)):
             r = server.get("/v1/models", headers={"X-Api-Key": key})
             self.assertEqual(r.status, status, key)
+
+    @unittest.skipIf(FAKE, "the fake engine has no slots")
+    def test_priority(self):
+        """An urgent request takes the only slot from one that is not, where the key may ask for it."""
+        path = self.dir.name + "/keys"
+        with open(path, "w") as f:
+            f.write("may priority\nnot\n")
+        server = self.start("--api-key-file", path, "-np", "1")
+
+        def preemptions(headers):
+            text = server.get("/metrics", headers=headers).text()
+            return float(re.search(r'(?m)^specd_preemptions_total{reason="share"} (\S+)', text).group(1))
+
+        def tries(key, until):
+            headers, conn = {"X-Api-Key": key}, Connection(server)
+            before = preemptions(headers)
+            for _ in range(until):
+                conn.send("POST", COMPLETION, completion(priority=-5, max_tokens=40, stream=True), headers=headers)
+                r = server.post(COMPLETION, completion(priority=5, max_tokens=1), headers=headers)
+                self.assertEqual(r.status, 200)
+                self.assertEqual(conn.reply().events()[-1], "[DONE]")
+                if preemptions(headers) > before:
+                    return True
+            return False
+
+        self.assertTrue(tries("may", 100))
+        self.assertFalse(tries("not", 10))
 
     def test_unix_socket(self):
         server = self.start(unix=self.dir.name + "/s")

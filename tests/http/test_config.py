@@ -143,7 +143,7 @@ class Reload(SingleCase):
     @fake_only
     def test_queue_and_time_out(self):
         server = self.start_with("-np", "1", **{"max-queue": 1})
-        self.configure(**{"max-queue": 4, "request-timeout": 0.3})
+        self.configure(**{"max-queue": 4, "max-queue-per-client": 4, "request-timeout": 0.3})
         self.reload(server)
         late = {"prompt": "first_ms=9000", "max_tokens": 1}
         conns = [Connection(server) for _ in range(6)]  # one runs, four wait
@@ -223,7 +223,8 @@ class Keys(SingleCase):
     def test_lines_that_are_no_key(self):
         path = self.dir.name + "/keys"
         for text, line in ((b"a\ncorrect horse\n", 2), (b"\xef\xbb\xbfabc\n", 1), (b"# x\n\na\x00b\n", 3),
-                           (b"k # comment\nk x # y\n", 2), (b"k\x01\n", 1)):
+                           (b"k # comment\nk x # y\n", 2), (b"k\x01\n", 1),
+                           (b"k priority\nk priority horse\n", 2), (b"k Priority\n", 1), (b"a prioritys\n", 1)):
             with open(path, "wb") as f:
                 f.write(text)
             got = run(*ARGS, "--api-key-file", path, "--port", "0")

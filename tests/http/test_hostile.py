@@ -3,10 +3,11 @@
 import json
 import random
 import re
+import socket
 import time
 import unittest
 
-from specd_client import SLOW, ServerCase, half_close, raw_request, read_reply, send_all
+from specd_client import SLOW, Connection, ServerCase, half_close, raw_request, read_reply, send_all
 
 GOOD = b'{"prompt":"x","max_tokens":1}'
 
@@ -337,6 +338,28 @@ class LargeBodies(ServerCase):
         self.server.wait_metric("request_memory_bytes", 0)
 
 
+class OneClientsQueue(ServerCase):
+    args = ("-np", "1", "--max-queue", "8", "--trusted-proxy", "127.0.0.1")
+
+    def test_it_is_never_all_of_it(self):
+        """Seven of one client, of which one runs; the eighth is refused, and others find room."""
+        body = json.dumps({"prompt": "x token_ms=5", "max_tokens": 100, "ignore_eos": True}).encode()
+        held = []
+        for i in range(12):
+            s = self.server.connect()
+            s.sendall(raw_request(body, headers="X-Forwarded-For: 10.0.0.1\r\n"))
+            held.append(s)
+        r = self.server.post("/v1/completions", GOOD, headers={"X-Forwarded-For": "10.0.0.2"})
+        self.assertEqual(r.status, 200)
+        replies = [read_reply(s) for s in held]
+        for s in held:
+            s.close()
+        self.assertEqual({r[0] for r in replies}, {200, 429})
+        self.assertGreater(self.server.metric("client_queue_refused_total"), 0)
+        r = self.server.post("/v1/completions", {"prompt": "x", "n": 8}, headers={"X-Forwarded-For": "10.0.0.1"})
+        self.assert_error(r, 400, "n")
+
+
 class LargeAnswers(ServerCase):
     args = ("--max-body", "16K", "--request-memory", "1M")
 
@@ -349,6 +372,48 @@ class LargeAnswers(ServerCase):
         self.assertIn("--request-memory", r.json()["error"]["message"])
         r = self.server.post("/v1/completions", {"prompt": "x", "n": 16, "logprobs": 20, "max_tokens": 4})
         self.assertEqual(r.status, 200)
+
+
+class UnreadAnswers(ServerCase):
+    args = ("--parallel", "8")
+
+    def memory(self):
+        with open(f"/proc/{self.server.process.pid}/status") as f:
+            return int(re.search(r"RssAnon:\s+(\d+)", f.read()).group(1)) * 1024
+
+    def unread(self, path, body, receive_buffer=None):
+        conn = Connection(self.server)
+        if receive_buffer:
+            conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        conn.send("POST", path, body)
+        self.assertEqual(conn.sock.recv(13, socket.MSG_PEEK), b"HTTP/1.1 200 ")
+        return conn
+
+    def test_what_nobody_reads_is_not_written(self):
+        """An answer of many MB whose reader stands still is some KB, and what it is made of."""
+        words = {"content": "~!" * 500000, "with_pieces": True}
+        whole = self.server.post("/tokenize", words).body
+        self.assertGreater(len(whole), 10e6)
+        before = self.memory()
+        held = [self.unread("/tokenize", words) for _ in range(8)]
+        grown = self.memory() - before
+        if SLOW < 5:  # a sanitizer keeps what was freed
+            self.assertLess(grown, 8 * 8e6)
+        self.assertEqual(held[0].reply().body, whole)
+        for conn in held:
+            conn.close()
+        self.server.wait_metric("request_memory_bytes", 0)
+
+    def test_what_is_finished_counts_what_it_holds(self):
+        """An answer counts as long as it might become, until it is there."""
+        body = {"messages": [{"role": "user", "content": "x"}], "logprobs": True, "top_logprobs": 20,
+                "n": 16, "max_tokens": 400, "ignore_eos": True}
+        conn = self.unread("/v1/chat/completions", body, 4096)
+        held = self.server.metric("request_memory_bytes")
+        self.assertGreater(held, 16 * 400 * 21 * 8)
+        self.assertLess(held, 16 * 512 * (21 * 8 + 30) + 5000)
+        conn.close()
+        self.server.wait_metric("request_memory_bytes", 0)
 
 
 if __name__ == "__main__":

@@ -174,7 +174,7 @@ class Cancel(ServerCase):
 
 
 class Queue(ServerCase):
-    args = ("-np", "1", "--max-queue", "2")
+    args = ("-np", "1", "--max-queue", "2", "--max-queue-per-client", "0")
 
     def test_full(self):
         streams = [open_stream(self.server, long_body(stream=True))]

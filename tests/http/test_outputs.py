@@ -194,6 +194,52 @@ class Outputs(ServerCase):
         self.assertEqual(len(self.ask(CHAT, chat(n=2))["choices"]), 2)
         self.assertEqual([a["index"] for a in self.ask(NATIVE, completion(n=2))], [0, 1])
 
+    # ---- answers of many pieces
+
+    def pieces(self, path, body):
+        r = self.server.post(path, body)
+        self.assertEqual(r.status, 200, r.body)
+        self.assertEqual(r.headers["Transfer-Encoding"], "chunked")  # else it was too short for this
+        return r.json()
+
+    def test_long_answers_of_choices(self):
+        """Lists, texts and choices go on where the piece before ended."""
+        alone = completion(max_tokens=300, seed=5, temperature=1, echo=True, return_tokens=True)
+        for path, names in ((COMPLETION, ("logprobs",)), (NATIVE, ("n_probs",)), (CHAT, ())):
+            body = {**alone, **{name: 9 for name in names}}
+            if path == CHAT:
+                body = {**chat(**body), "logprobs": True, "top_logprobs": 9}
+                del body["echo"]
+            a = self.pieces(path, {**body, "n": 3})
+            choices = a if path == NATIVE else a["choices"]
+            for i, c in enumerate(choices):
+                one = self.ask(path, {**body, "seed": 5 + i})
+                one = one if path == NATIVE else one["choices"][0]
+                for key in ("text", "content", "message", "tokens", "logprobs", "completion_probabilities"):
+                    self.assertEqual(c.get(key), one.get(key), (path, key))
+                self.assertEqual(len(c["tokens"]), 300)
+
+    def test_long_texts(self):
+        text = "".join(f"{i} h\u00e9llo \u20ac\U0001f600 \"\\\n\t\x01\u2028" for i in range(4000))
+        prompt = self.pieces("/apply-template", {"messages": [{"role": "user", "content": text}]})["prompt"]
+        self.assertIn(text, prompt)
+        ids = self.pieces("/tokenize", {"content": text})["tokens"]
+        pieces = self.pieces("/tokenize", {"content": text, "with_pieces": True})["tokens"]
+        self.assertEqual([p["id"] for p in pieces], ids)
+        short = {p["id"]: p for p in pieces}
+        for p in pieces:
+            self.assertEqual(p, short[p["id"]])
+        if not FAKE:
+            raw = b"".join(bytes(p["piece"]) if isinstance(p["piece"], list) else p["piece"].encode()
+                           for p in pieces)
+            self.assertEqual(raw.decode(), text)
+            self.assertEqual(self.pieces("/detokenize", {"tokens": ids})["content"], text)
+
+    def test_a_long_prompt_comes_back(self):
+        text = "h\u00e9 \u20ac\"" * (400 if FAKE else 40)
+        a = self.ask(NATIVE, completion(prompt=text, max_tokens=1))
+        self.assertEqual(a["prompt"], text)
+
 
 if __name__ == "__main__":
     unittest.main()

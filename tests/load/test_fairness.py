@@ -6,6 +6,7 @@ within ten times what it takes alone, or half a second; /health must answer; and
 within bounds. Each attack is one that once kept everyone else out, or ended the process.
 """
 
+import contextlib
 import json
 import socket
 import statistics
@@ -16,7 +17,7 @@ import unittest
 from load_client import Process
 from test_load import LoadCase, report, sized
 
-from specd_client import SLOW
+from specd_client import SLOW, Connection
 
 MIB = 1 << 20
 BIG = 4 * MIB - 200
@@ -65,8 +66,11 @@ ATTACKS = {
         for i in range(sized(100, 30))],
 }
 
-# Slots go by order of arrival: who comes meanwhile waits for one, but is not turned away.
-TAKES_SLOTS = {"streams that nobody reads"}
+# All that a server of default size holds, again and again: 16 in slots, 256 in the queue.
+ATTACKS["272 ordinary requests"] = lambda s: [
+    send(s, "/v1/completions", {"prompt": f"{i} hello", "max_tokens": 100, "ignore_eos": True}, "10.0.0.1")
+    for i in range(272 * sized(8, 3))]
+DEFAULT_SIZE = {"272 ordinary requests"}
 
 
 class Fairness(LoadCase):
@@ -90,7 +94,8 @@ class Fairness(LoadCase):
             time.sleep(0.02)
 
     def attack(self, name):
-        server = self.start("-np", "4", "--max-queue", "64", "--trusted-proxy", "127.0.0.1")
+        size = () if name in DEFAULT_SIZE else ("-np", "4", "--max-queue", "64")
+        server = self.start("--trusted-proxy", "127.0.0.1", *size)
         self.first_byte(server)
         alone = statistics.median(self.first_byte(server) for _ in range(5))
         before = Process(server.process.pid).memory()
@@ -112,10 +117,38 @@ class Fairness(LoadCase):
             s.close()
         report(f"{name}: another's first byte, ms (alone {alone * 1e3:.0f}); longest /health; memory",
                f"{max(firsts) * 1e3:.0f}; {max(health) * 1e3:.0f}; {most:.0f} MiB")
-        if name not in TAKES_SLOTS:
-            self.assertLess(max(firsts), max(0.5, 10 * alone) * SLOW)
+        self.assertLess(max(firsts), max(0.5, 10 * alone) * SLOW)
         self.assertLess(max(health), 0.25 * SLOW)
         self.assertLess(most, 700)
+
+
+    def test_two_and_forty_at_a_time(self):
+        """Two honest clients get as many tokens, however many requests each has under way."""
+        server = self.start("-np", "4", "--trusted-proxy", "127.0.0.1")
+        tokens, counts, stop = {}, threading.Event(), threading.Event()
+
+        def client(by):
+            body = {"prompt": "hello", "max_tokens": 200, "ignore_eos": True}
+            with contextlib.closing(Connection(server)) as conn:
+                while not stop.is_set():
+                    r = server.post("/v1/completions", body, conn=conn, headers={"X-Forwarded-For": by})
+                    self.assertEqual(r.status, 200)
+                    if counts.is_set():
+                        tokens[by] = tokens.get(by, 0) + r.json()["usage"]["completion_tokens"]
+
+        threads = [threading.Thread(target=client, args=(by,))
+                   for by, n in (("10.0.0.1", 2), ("10.0.0.2", 40)) for _ in range(n)]
+        for thread in threads:
+            thread.start()
+        time.sleep(1)
+        counts.set()
+        time.sleep(sized(20, 6))
+        stop.set()
+        for thread in threads:
+            thread.join()
+        few, many = tokens["10.0.0.1"], tokens["10.0.0.2"]
+        report("tokens of a client with 2 requests at a time, and of one with 40", f"{few}; {many}")
+        self.assertLess(abs(few - many), 0.2 * max(few, many))
 
 
 def add(name):

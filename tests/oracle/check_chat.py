@@ -5,6 +5,7 @@ usage: check_chat.py [TOOL]    TOOL: the program specd-template (default: build/
 
 Renders with both and compares byte for byte; where jinja2 raises, specd has to fail as well.
   - the templates of chat_cases.py, which use every construct
+  - what str's methods make of every character that Python's Unicode knows
   - the default model's own template ($SPECD_MODEL, or its place in the cache)
   - every *.jinja of the folder $SPECD_TEMPLATES (or $SPECD_VOCABS/templates), over the
     conversations of chat_cases.py
@@ -16,6 +17,7 @@ import json
 import os
 import subprocess
 import sys
+import unicodedata
 from datetime import datetime
 
 import oracle
@@ -169,6 +171,30 @@ def check_cases(env, specd):
     return tally.different + unexpected
 
 
+# Case mappings that are left out or newer than Python's: to more than one character, the final
+# sigma, and two letters that got an upper case in Unicode 16.
+def is_simple(c):
+    return (c == "ß" or len(c.upper()) == len(c.lower()) == len(c.title()) == 1) and \
+        unicodedata.category(c) != "Cn" and c not in "Σ\u019b\u0264"
+
+
+CHARACTERS = """{{ text|upper }} {{ text|lower }} {{ text.swapcase() }} {{ text }}
+{% for c in text %}{{ c.title() }}{{ c.capitalize() }}{{ c|trim|length }}{{ c.isalpha() }}\
+{{ c.isspace() }}{{ (c ~ c).split()|length }} {% endfor %}{{ [text] }}"""
+
+
+def check_characters(env, specd):
+    tally = Tally()
+    chars = [chr(cp) for cp in range(0x110000) if not 0xD800 <= cp < 0xE000]
+    chars = [c for c in chars[1:] if is_simple(c)]
+    for i in range(0, len(chars), 2048):
+        variables = {"text": "".join(chars[i:i + 2048])}
+        tally.add(f"characters from U+{ord(chars[i]):04X}", render_reference(env, CHARACTERS, variables),
+                  specd.render(CHARACTERS, variables))
+    print(f"characters: {len(chars)} in texts, {tally}")
+    return tally.different
+
+
 def check_template(env, specd, name, source):
     """How the template fares over all conversations: its tally."""
     tally = Tally()
@@ -231,7 +257,7 @@ def main():
     if not os.access(tool, os.X_OK):
         sys.exit(f"check_chat: {tool} is not there; build the target specd-template first")
     env, specd = environment(), Specd(tool)
-    bad = check_cases(env, specd) + check_default_model(env, specd)
+    bad = check_cases(env, specd) + check_characters(env, specd) + check_default_model(env, specd)
     folder = templates()
     if folder:
         bad += check_folder(env, specd, folder)

@@ -79,6 +79,23 @@ def fuzz_texts(count, extra=(), seed=1):
         yield "".join(parts)
 
 
+def characters():
+    """Every code point of which something is known, and some of those of which nothing is, among
+    letters, digits, blanks and marks; of large scripts, the ends and every 61st."""
+    wide = [(0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xAC00, 0xD7A3), (0xD800, 0xF8FF),
+            (0x17000, 0x18CFF), (0x20000, 0x323FF), (0x32400, 0xDFFFF), (0xE0200, 0x10FFFF)]
+    known = [cp for cp in range(0xA1, 0x110000)
+             if not any(a + 40 < cp < b - 40 and cp % 61 for a, b in wide)]
+    return [chr(cp) for cp in known if not 0xD800 <= cp < 0xE000]
+
+
+def character_texts(chars=None):
+    chars = chars or characters()
+    for i in range(0, len(chars), 32):
+        yield (f"U+{ord(chars[i]):04X} on",
+               "".join(f"a{c}b 1{c}2 {c} {c}{c}\nq{c}\u0301q\u0301{c}\u0327" for c in chars[i:i + 32]))
+
+
 def run_tool(model, texts, *flags):
     """[(ids, decoded bytes)] for texts, a list of bytes."""
     tool = os.environ.get("SPECD_TOKENIZE") or skip("SPECD_TOKENIZE does not name the program")

@@ -57,6 +57,14 @@ FAMILIES = {
 }
 
 
+def is_digit(c):
+    return len(pre.Digits(individual_digits=True).pre_tokenize_str(f"a{c}a")) == 3
+
+
+def is_number(c, number=pre.Split(Regex(r"\p{N}"), "isolated")):
+    return len(number.pre_tokenize_str(f"a{c}a")) == 3
+
+
 def train(family):
     model = BPE(ignore_merges=family.get("ignore_merges", False))
     t = Tokenizer(model)
@@ -87,6 +95,10 @@ def check(name, family):
     t = train(family)
     texts = list(oracle.valid_texts())
     texts += [("fuzz", x) for x in oracle.fuzz_texts(2500, [a.content for a in ADDED])]
+    chars = oracle.characters()
+    if name == "smollm":  # Digits knows a newer Unicode than the regular expressions do: 13 more
+        chars = [c for c in chars if is_digit(c) == is_number(c)]
+        print(f"{name}: {len(oracle.characters()) - len(chars)} characters left out")
     whole = family.get("alphabet", True)
 
     def decoded(text, ids):
@@ -101,6 +113,8 @@ def check(name, family):
         save(t, folder, family.get("spelling", "pair"))
         oracle.compare(name, folder, texts, lambda x: t.encode(x).ids, ["--bos"], decoded)
         t.encode_special_tokens = True
+        if name != "gpt2-split":  # which is gpt2's pattern
+            texts += oracle.character_texts(chars)
         oracle.compare(name + ", plain", folder, texts,
                        lambda x: t.encode(x, add_special_tokens=False).ids, ["--plain"], decoded)
         if whole:

@@ -3,11 +3,11 @@
  * and in which words, and templates that try to take more than they may. The language at large is
  * compared with jinja2 in tests/oracle/check_chat.py.
  *
- * links: specd_text specd_base
+ * links: specd_jinja specd_base
  */
+#include "jinja/chat.h"
+#include "jinja/jinja.h"
 #include "specd/error.h"
-#include "text/chat.h"
-#include "text/jinja.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

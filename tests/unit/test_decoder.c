@@ -3,8 +3,8 @@
  *
  * links: specd_text specd_model specd_base
  */
+#include "specd/utf8.h"
 #include "text/tokenizer.h"
-#include "text/utf8.h"
 #include "unit/vocab_maker.h"
 
 #include <setjmp.h>

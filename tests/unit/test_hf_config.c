@@ -176,6 +176,57 @@ static void test_rope_scaling(void **state)
     assert_true(m.rope_inv_freq[4] == (float)pow(100, -0.5));
 }
 
+/* Expected values computed by Hugging Face transformers 5.23: heads of 128, theta 1e6. */
+#define YARN_SIZES                                                                          \
+    "\"model_type\":\"qwen2\",\"num_hidden_layers\":2,\"hidden_size\":256,"                 \
+    "\"intermediate_size\":128,\"vocab_size\":100,\"num_attention_heads\":2,"               \
+    "\"max_position_embeddings\":32768,\"rope_theta\":1e6,\"rope_scaling\":{\"rope_type\":" \
+    "\"yarn\","
+
+static void test_yarn(void **state)
+{
+    enum { N = 8 };
+    static const int pairs[N] = {1, 10, 17, 20, 24, 30, 36, 63};
+    static const struct {
+        const char *text;
+        double magnitude, freq[N];
+        uint32_t n_ctx;
+    } cases[] = {
+        {"{" YARN_SIZES "\"factor\":4.0,\"original_max_position_embeddings\":32768}}",
+         1.138629436,
+         {0.805842221, 0.115478203, 0.0254829675, 0.0133352149, 0.00537532149, 0.00106436096,
+          0.000179841154, 3.10234441e-07},
+         131072},
+        {"{" YARN_SIZES "\"factor\":8.0,\"original_max_position_embeddings\":4096,\"beta_fast\":16,"
+         "\"beta_slow\":2,\"truncate\":false,\"mscale\":1.0,\"mscale_all_dim\":0.5}}",
+         1.094179988,
+         {0.805842221, 0.115478203, 0.0254829675, 0.00991207827, 0.00213670055, 0.000192490814,
+          5.2712061e-05, 1.5511722e-07},
+         32768},
+        {"{" YARN_SIZES "\"original_max_position_embeddings\":4096,\"attention_factor\":0.75}}",
+         0.75,
+         {0.805842221, 0.115478203, 0.0205279477, 0.00879753754, 0.00261644926, 0.000267348369,
+          5.2712061e-05, 1.5511722e-07},
+         32768},
+    };
+    (void)state;
+    for (size_t c = 0; c < COUNT_OF(cases); c++) {
+        struct model m = good(cases[c].text, NULL);
+        assert_int_equal(m.n_ctx, cases[c].n_ctx);
+        assert_true(fabs((double)m.rope_magnitude - cases[c].magnitude) < 1e-6);
+        for (int i = 0; i < N; i++) {
+            double got = (double)m.rope_inv_freq[pairs[i]], want = cases[c].freq[i];
+            if (fabs(got - want) > 1e-6 * want)
+                fail_msg("case %zu, pair %d: %.9g, expected %.9g", c, pairs[i], got, want);
+        }
+    }
+    /* A window bounds the context all the same. */
+    struct model m = good("{" YARN_SIZES "\"factor\":4.0},\"sliding_window\":5000,"
+                          "\"use_sliding_window\":true}",
+                          NULL);
+    assert_int_equal(m.n_ctx, 5000);
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -188,8 +239,16 @@ static void test_refusals(void **state)
         {"{" LLAMA ",\"hidden_act\":\"gelu\"}", "hidden_act", "gelu is not supported"},
         {"{" LLAMA ",\"quantization_config\":{}}", "quantization_config", "not supported"},
         {"{" LLAMA ",\"mlp_bias\":true}", "mlp_bias", "not supported"},
-        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4}}", "rope_scaling.rope_type",
-         "yarn is not supported"},
+        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"longrope\",\"factor\":4}}",
+         "rope_scaling.rope_type", "longrope is not supported"},
+        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":0}}", "rope_scaling.rope_type",
+         "its factor is out of range"},
+        {"{" LLAMA ",\"rope_theta\":1,\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4}}",
+         "rope_scaling.rope_type", "its base is out of range"},
+        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,\"beta_slow\":64}}",
+         "rope_scaling.rope_type", "its beta_fast or beta_slow is out of range"},
+        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,\"attention_factor\":-1}}",
+         "rope_scaling.rope_type", "its attention factor is out of range"},
         {"{" LLAMA ",\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":4}}",
          "rope_scaling.rope_type", "dynamic is not supported"},
         {"{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\"}}", "rope_scaling.factor", "missing"},
@@ -256,8 +315,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes_and_defaults), cmocka_unit_test(test_windows),
-        cmocka_unit_test(test_rope_scaling),       cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_end_tokens),
+        cmocka_unit_test(test_rope_scaling),       cmocka_unit_test(test_yarn),
+        cmocka_unit_test(test_refusals),           cmocka_unit_test(test_end_tokens),
     };
     return cmocka_run_group_tests(tests, make_temp, remove_temp);
 }

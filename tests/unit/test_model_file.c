@@ -161,9 +161,18 @@ static void add_experts(struct gguf_writer *w)
 {
     gguf_put_u32(w, "llama.expert_count", 8);
 }
-static void add_yarn(struct gguf_writer *w)
+static void add_longrope(struct gguf_writer *w)
+{
+    gguf_put_string(w, "llama.rope.scaling.type", "longrope");
+}
+static void add_yarn_and_factors(struct gguf_writer *w)
 {
     gguf_put_string(w, "llama.rope.scaling.type", "yarn");
+    put_vector(w, "rope_freqs.weight", 8);
+}
+static void add_narrow_qkv(struct gguf_writer *w)
+{
+    put_matrix(w, "blk.1.attn_qkv.weight", 32, 32);
 }
 static void add_scale(struct gguf_writer *w)
 {
@@ -188,10 +197,6 @@ static void add_rope_base(struct gguf_writer *w)
 static void add_rope_nan(struct gguf_writer *w)
 {
     gguf_put_f32(w, "llama.rope.freq_base", NAN);
-}
-static void add_split(struct gguf_writer *w)
-{
-    gguf_put_u32(w, "split.count", 3);
 }
 static void add_tensor(struct gguf_writer *w)
 {
@@ -219,14 +224,16 @@ static void test_unsupported_is_refused_by_name(void **state)
 {
     (void)state;
     assert_addition_refused(add_experts, "llama.expert_count", "mixtures of experts");
-    assert_addition_refused(add_yarn, "llama.rope.scaling.type", "yarn is not supported");
+    assert_addition_refused(add_longrope, "llama.rope.scaling.type", "longrope is not supported");
+    assert_addition_refused(add_yarn_and_factors, "llama.rope.scaling.type",
+                            "yarn beside a tensor");
+    assert_addition_refused(add_narrow_qkv, "tensor blk.1.attn_qkv.weight", "expected 64 x 32");
     assert_addition_refused(add_scale, "llama.logit_scale", "not supported");
     assert_addition_refused(add_value_length, "llama.attention.value_length", "8 is outside");
     assert_addition_refused(add_odd_rope, "rope dimension count 7", "even");
     assert_addition_refused(add_wide_rope, "rope dimension count 32", "head size 16");
     assert_addition_refused(add_rope_base, "llama.rope.freq_base", "-1 is out of range");
     assert_addition_refused(add_rope_nan, "llama.rope.freq_base", "not finite");
-    assert_addition_refused(add_split, "split.count", "merge them first");
     assert_addition_refused(add_tensor, "tensor blk.0.attn_output.bias", "not part of");
     assert_addition_refused(add_third_layer, "tensor blk.2.", "not part of a 2-layer llama");
     assert_addition_refused(add_some_biases, "tensor blk.1.attn_k.bias", "missing");
@@ -336,6 +343,59 @@ static void test_sliding_window_and_linear_rope(void **state)
     model_file_close(mf);
 }
 
+static void test_yarn(void **state)
+{
+    (void)state;
+    struct shape s = SHAPE_LLAMA;
+    struct gguf_writer w;
+    gguf_writer_init(&w, NULL);
+    put_shape(&w, &s);
+    put_vocab(&w);
+    put_weights(&w, &s);
+    gguf_put_string(&w, "llama.rope.scaling.type", "yarn");
+    gguf_put_f32(&w, "llama.rope.scaling.factor", 4);
+    gguf_put_f32(&w, "llama.rope.scaling.attn_factor", 0.5f);
+    gguf_put_u32(&w, "llama.rope.scaling.original_context_length", 4096);
+    struct model_file *mf = open_good(save(image_of(&w), "m.gguf"));
+    /* Pair 0 turns 652 times within 4,096 positions, pair 7 not once. */
+    assert_true(mf->model.rope_inv_freq[0] == 1.0f);
+    assert_true(mf->model.rope_inv_freq[7] == (float)(pow(10000, -7 / 8.0) / 4));
+    assert_true(mf->model.rope_magnitude == (float)((0.1 * log(4) + 1) * 0.5));
+    model_file_close(mf);
+}
+
+/* Phi-3's files: q, k and v in one tensor, gate and up in another. */
+static void test_fused(void **state)
+{
+    (void)state;
+    struct shape s = {"phi3", 1, 32, 2, 1, 16, 64, 4, false, false, false};
+    struct gguf_writer w;
+    gguf_writer_init(&w, NULL);
+    put_shape(&w, &s);
+    put_vocab(&w);
+    put_vector(&w, "blk.0.attn_norm.weight", 32);
+    gguf_put_tensor(&w, "blk.0.attn_qkv.weight", DT_Q8_0, (uint64_t[]){64, 32}, 2);
+    put_matrix(&w, "blk.0.attn_output.weight", 32, 32);
+    put_vector(&w, "blk.0.ffn_norm.weight", 32);
+    put_matrix(&w, "blk.0.ffn_up.weight", 128, 32);
+    put_matrix(&w, "blk.0.ffn_down.weight", 32, 64);
+    put_matrix(&w, "token_embd.weight", 4, 32);
+    put_vector(&w, "output_norm.weight", 32);
+    put_matrix(&w, "output.weight", 4, 32);
+    struct model_file *mf = open_good(save(image_of(&w), "m.gguf"));
+    const struct model_layer *l = &mf->model.layers[0];
+    const uint8_t *q = l->wq.data, *gate = l->w_gate.data;
+    assert_true(l->wq.rows == 32 && l->wk.rows == 16 && l->wv.rows == 16 && l->wv.cols == 32);
+    assert_true(l->wk.type == DT_Q8_0 && l->w_up.type == DT_F32);
+    assert_ptr_equal(l->wk.data, q + 32 * 34);
+    assert_ptr_equal(l->wv.data, q + 48 * 34);
+    assert_true(l->w_gate.rows == 64 && l->w_up.rows == 64);
+    assert_ptr_equal(l->w_up.data, gate + 64 * 32 * sizeof(float));
+    assert_int_equal(mf->model.n_params,
+                     2 * 32 + 64 * 32 + 32 * 32 + 3 * 64 * 32 + 2 * 4 * 32 + 32);
+    model_file_close(mf);
+}
+
 static void test_spm_defaults(void **state)
 {
     (void)state;
@@ -390,6 +450,103 @@ static void test_bpe_defaults(void **state)
         assert_true(mf->vocab.ignore_merges);
         model_file_close(mf);
     }
+}
+
+static const char *const splits[] = {"m-00001-of-00003.gguf", "m-00002-of-00003.gguf",
+                                     "m-00003-of-00003.gguf"};
+
+/* The first has the metadata, the second layer 0, the third layer 1 and what is in no layer. */
+static struct image make_split(uint32_t no, uint32_t n, uint32_t n_tensors)
+{
+    struct shape s = SHAPE_LLAMA;
+    struct gguf_writer w;
+    gguf_writer_init(&w, NULL);
+    gguf_put_u32(&w, "split.no", no);
+    gguf_put_u32(&w, "split.count", n);
+    gguf_put_u32(&w, "split.tensors.count", n_tensors);
+    if (no == 0) {
+        put_shape(&w, &s);
+        put_vocab(&w);
+    } else {
+        put_layer(&w, &s, no - 1);
+    }
+    if (no == 2) {
+        put_matrix(&w, "token_embd.weight", s.vocab, s.embd);
+        put_vector(&w, "output_norm.weight", s.embd);
+        put_matrix(&w, "output.weight", s.vocab, s.embd);
+    }
+    return image_of(&w);
+}
+
+static void save_splits(void)
+{
+    for (uint32_t i = 0; i < COUNT_OF(splits); i++)
+        save(make_split(i, 3, 21), splits[i]);
+}
+
+static void test_split(void **state)
+{
+    (void)state;
+    uint64_t bytes = 0;
+    save_splits();
+    for (size_t i = 0; i < COUNT_OF(splits); i++) {
+        struct stat st;
+        assert_int_equal(stat(path_of(splits[i]), &st), 0);
+        bytes += (uint64_t)st.st_size;
+    }
+    struct model_file *mf = open_good(path_of(splits[0]));
+    const struct model *m = &mf->model;
+    assert_int_equal(mf->file_bytes, bytes);
+    /* Tensors hold their index in their own file. */
+    assert_int_equal(*(const uint8_t *)m->layers[0].wk.data, 2);
+    assert_int_equal(*(const uint8_t *)m->layers[1].wk.data, 2);
+    assert_true(m->layers[0].wk.data != m->layers[1].wk.data);
+    assert_int_equal(*(const uint8_t *)m->output.data, 11);
+    assert_int_equal(mf->vocab.n_tokens, 4);
+    uint64_t fingerprint = mf->fingerprint;
+    model_file_close(mf);
+    save(make_split(2, 3, 22), splits[2]); /* a later file's header is part of it */
+    mf = open_good(path_of(splits[0]));
+    assert_true(mf->fingerprint != fingerprint);
+    model_file_close(mf);
+}
+
+/* Opening the first file, with this one in the place of file `at`, is refused in the name of `at`,
+ * or of the first where the files don't make a whole. */
+static void assert_split_refused(struct image image, size_t at, const char *file,
+                                 const char *reason)
+{
+    char err[400] = "";
+    struct model_file *mf;
+    save_splits();
+    save(image, splits[at]);
+    assert_int_equal(model_file_open(&mf, path_of(splits[0]), err, sizeof err), SPECD_EFILE);
+    if (!strstr(err, file) || !strstr(err, reason))
+        fail_msg("message \"%s\" lacks \"%s\" or \"%s\"", err, file, reason);
+}
+
+static void test_split_is_checked(void **state)
+{
+    (void)state;
+    struct shape s = SHAPE_LLAMA;
+    struct image twice = make_split(2, 3, 21);
+    poke(&twice, "blk.", 0, "0", 1); /* layer 1's first tensor becomes layer 0's */
+    assert_split_refused(make_split(0, 3, 22), 0, splits[0], "22, but the files have 21");
+    assert_split_refused(make_split(0, 1025, 21), 0, splits[0], "1025 is outside 0 to 1024");
+    assert_split_refused(make_split(1, 3, 21), 0, splits[0], "this is file 2 of 3: its name must");
+    assert_split_refused(make_split(1, 3, 21), 2, splits[2], "file 2 of 3, expected 3 of 3");
+    assert_split_refused(make_split(2, 4, 21), 2, splits[2], "file 3 of 4, expected 3 of 3");
+    assert_split_refused(make_model(&s), 2, splits[2], "split.no: missing");
+    assert_split_refused(twice, 2, "m-0000", "two tensors are named blk.0.attn_norm.weight");
+    assert_refused(path_of(splits[1]), "split.no", "file 2 of 3: give the first, /tmp/");
+    save(make_split(0, 3, 21), "whole.gguf");
+    assert_refused(path_of("whole.gguf"), "split.no", "must end in -00001-of-00003.gguf");
+    save_splits();
+    assert_int_equal(unlink(path_of(splits[1])), 0);
+    char err[400] = "";
+    struct model_file *mf;
+    assert_int_equal(model_file_open(&mf, path_of(splits[0]), err, sizeof err), SPECD_EFILE);
+    assert_non_null(strstr(err, "m-00002-of-00003.gguf: No such file"));
 }
 
 static void test_files_that_are_not_models(void **state)
@@ -476,8 +633,12 @@ int main(void)
         cmocka_unit_test(test_vocabulary_is_checked),
         cmocka_unit_test(test_padded_vocabulary),
         cmocka_unit_test(test_sliding_window_and_linear_rope),
+        cmocka_unit_test(test_yarn),
+        cmocka_unit_test(test_fused),
         cmocka_unit_test(test_spm_defaults),
         cmocka_unit_test(test_bpe_defaults),
+        cmocka_unit_test(test_split),
+        cmocka_unit_test(test_split_is_checked),
         cmocka_unit_test(test_files_that_are_not_models),
         cmocka_unit_test(test_truncated_model),
         cmocka_unit_test(test_folder),

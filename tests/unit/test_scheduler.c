@@ -25,7 +25,7 @@ static uint32_t rnd(uint32_t n)
 #define CONTEXT 64
 #define SLOTS 6
 
-static struct seq *make_seq(int32_t vocab, enum drafter_type drafter, uint64_t arrival)
+static struct seq *make_seq(int32_t vocab, enum drafter_type drafter)
 {
     struct request *req = request_new();
     struct seq *q = seq_new(req);
@@ -38,7 +38,8 @@ static struct seq *make_seq(int32_t vocab, enum drafter_type drafter, uint64_t a
     q->k_max = q->k_max_model = (int32_t)rnd(SPECD_K_MAX + 1);
     q->k_fixed = rnd(3) == 0 ? q->k_max : -1;
     q->k_max_model = q->k_max;
-    q->arrival = arrival;
+    req->client = rnd(4);
+    req->priority = rnd(2) ? (int32_t)rnd(21) - 10 : 0;
     acceptance_init(&q->acceptance, NULL, false);
     if (drafter != DRAFT_NONE)
         q->drafters[q->n_drafters++].drafter = drafter_of(drafter);
@@ -67,13 +68,14 @@ static struct fake_slot slots[SLOTS];
 static struct fake_round rounds[2];
 static int n_rounds, most_rounds;
 static uint64_t n_into_index, n_model_drafts,
-    n_fills; /* draft rows into frozen blocks, and others */
+    n_fills;             /* draft rows into frozen blocks, and others */
+static uint64_t n_shared; /* preemptions for another client's share */
 
 static void note_owner(struct fake_round *f, const struct sched *s, int32_t slot)
 {
     const struct seq *q = s->slots[slot];
     assert_non_null(q);
-    f->owner[slot] = q->arrival;
+    f->owner[slot] = q->share.arrival;
     f->n_blocks[slot] = q->n_blocks;
     memcpy(f->blocks[slot], q->blocks, (size_t)q->n_blocks * sizeof *q->blocks);
 }
@@ -113,11 +115,11 @@ static void check_deferred(const struct sched *s)
         for (int32_t slot = 0; slot < SLOTS; slot++) {
             if (f->owner[slot] == 0)
                 continue;
-            assert_true(!s->slots[slot] || s->slots[slot]->arrival == f->owner[slot]);
+            assert_true(!s->slots[slot] || s->slots[slot]->share.arrival == f->owner[slot]);
             for (int32_t b = f->first_written[slot] / SPECD_BLOCK_TOKENS; b < f->n_blocks[slot];
                  b++) {
                 for (const struct seq *q = s->first; q; q = q->next) {
-                    for (int32_t j = 0; q->arrival != f->owner[slot] && j < q->n_blocks; j++)
+                    for (int32_t j = 0; q->share.arrival != f->owner[slot] && j < q->n_blocks; j++)
                         assert_int_not_equal(q->blocks[j], f->blocks[slot][b]);
                 }
             }
@@ -310,7 +312,7 @@ static void wake_stalled(struct sched *s)
 {
     for (struct seq *q = s->first; q; q = q->next) {
         if (q->state == SEQ_STALLED && rnd(3) == 0)
-            sched_ready(q);
+            sched_ready(s, q);
     }
 }
 
@@ -341,9 +343,10 @@ static void simulate(uint64_t seed, int depth)
             enum drafter_type d = kinds[rnd(3)];
             if (d == DRAFT_MODEL && s.draft_ctx == 0)
                 d = DRAFT_NONE;
-            struct seq *q = make_seq(vocab, d, (uint64_t)++started);
+            struct seq *q = make_seq(vocab, d);
+            started++;
             sched_add(&s, q);
-            sched_ready(q);
+            sched_ready(&s, q);
         }
         wake_stalled(&s);
         bool planned = n_rounds < depth && sched_plan(&s, &round, 1);
@@ -361,6 +364,8 @@ static void simulate(uint64_t seed, int depth)
     while (n_rounds > 0)
         play_round(&s, vocab);
     assert_int_equal(kv_n_used(kv), 0);
+    n_shared += s.preemptions[PREEMPT_SHARE];
+    sched_fini(&s);
     kv_free(kv);
 }
 
@@ -370,16 +375,18 @@ static void test_random_days(void **state)
     for (uint64_t seed = 1; seed <= 300; seed++)
         simulate(seed, 1);
     assert_int_equal(most_rounds, 1);
+    assert_true(n_shared > 1000);
 }
 
 static void test_two_in_flight(void **state)
 {
     (void)state;
-    n_into_index = n_model_drafts = n_fills = 0;
+    n_into_index = n_model_drafts = n_fills = n_shared = 0;
     for (uint64_t seed = 1; seed <= 600; seed++)
         simulate(seed, 2);
     assert_int_equal(most_rounds, 2);
     assert_true(n_into_index > 100 && n_model_drafts > 1000 && n_fills > 1000);
+    assert_true(n_shared > 1000);
 }
 
 int main(void)

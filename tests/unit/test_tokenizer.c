@@ -6,7 +6,7 @@
  * labels: thread
  */
 #include "specd/error.h"
-#include "text/nfc.h"
+#include "specd/unicode.h"
 #include "text/tokenizer.h"
 #include "unit/vocab_maker.h"
 

@@ -5,8 +5,8 @@
 #define SPECD_TEST_VOCAB_MAKER_H
 
 #include "model/vocab.h"
+#include "specd/utf8.h"
 #include "specd/util.h"
-#include "text/utf8.h"
 
 #include <stdio.h>
 #include <stdlib.h>

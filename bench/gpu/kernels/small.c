@@ -65,7 +65,7 @@ static float *rotation_make(int n_ctx, int dim)
     float *host = xmalloc((size_t)n_ctx * (size_t)dim * sizeof(*host));
     for (int i = 0; i < dim / 2; i++)
         inv_freq[i] = (float)pow(500000.0, -2.0 * i / dim);
-    rope_table(host, inv_freq, dim, 0, n_ctx);
+    rope_table(host, inv_freq, 1.0f, dim, 0, n_ctx);
     float *device = kernels_copy(host, (size_t)n_ctx * (size_t)dim * sizeof(*host));
     free(host);
     return device;

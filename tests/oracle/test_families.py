@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""Families of models against Hugging Face transformers in float32: tiny random folders, the same
+greedy tokens, and the log-probabilities of the 20 best at each. Prompts are longer than what rope
+scaling calls the original context.
+
+usage: test_families.py SPECD      ($SPECD_FAMILIES_PYTHON has torch and transformers)
+"""
+import json
+import os
+import sys
+import tempfile
+
+import oracle
+
+os.environ["TEST_BIN"] = sys.argv[1]
+os.environ["TEST_ARGS"] = ""
+sys.path.insert(0, os.path.join(oracle.HERE, "..", "http"))
+
+try:
+    import torch
+    import transformers
+    from safetensors.torch import save_file
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+except ImportError as e:
+    oracle.skip(e)
+
+from specd_client import Server
+
+VOCAB, PROMPT, ANSWER, TOP = 300, 90, 12, 20
+TOLERANCE = 2e-4  # of a log-probability, where sums in another order are 1e-5 off
+
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 32}
+PLAIN = {"rope_type": "default", "rope_theta": 1e4}
+
+
+def case(name, family, rope=PLAIN, **more):
+    return name, family, {"rope_parameters": rope, **more}
+
+
+CASES = [
+    case("llama", "Llama"),
+    case("llama, yarn", "Llama", YARN),
+    case("llama, yarn with a magnitude and ends between pairs", "Llama",
+         {**YARN, "attention_factor": 1.4, "beta_fast": 8, "beta_slow": 2, "truncate": False}),
+    case("mistral", "Mistral", sliding_window=None),
+    case("qwen2, yarn", "Qwen2", YARN),
+    case("qwen3, yarn", "Qwen3", YARN, head_dim=24),
+    case("phi3, fused tensors, three quarters of a head rotate", "Phi3",
+         {**PLAIN, "partial_rotary_factor": 0.75}, pad_token_id=0),
+]
+
+
+def other_base(config, weights):
+    config["rope_parameters"]["rope_theta"] *= 1.1
+
+
+def gate_for_up(config, weights):
+    for name in weights:
+        if "gate_up_proj" in name:
+            weights[name] = weights[name].roll(weights[name].shape[0] // 2, 0)
+
+
+def other_factor(config, weights):
+    config["rope_parameters"]["factor"] *= 2
+
+
+PLANTED = [(CASES[0], other_base), (CASES[-1], gate_for_up), (CASES[1], other_factor)]
+
+
+def make(family, more):
+    config = getattr(transformers, family + "Config")(
+        vocab_size=VOCAB, hidden_size=64, intermediate_size=96, num_hidden_layers=3,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=128,
+        tie_word_embeddings=False, bos_token_id=None, eos_token_id=VOCAB - 1, **more)
+    model = getattr(transformers, family + "ForCausalLM")._from_config(
+        config, dtype=torch.float32, attn_implementation="eager").eval()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if p.dim() == 2:
+                p.normal_(0, 1 if "embed" in name else p.shape[1] ** -0.5)
+            elif name.endswith("bias"):
+                p.normal_(0, 0.3)
+            else:
+                p.normal_(1, 0.2)
+        model.lm_head.weight.mul_(3)
+    return model
+
+
+def save(model, folder, plant):
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {c: i for i, c in enumerate(letters + [f"<{i}>" for i in range(VOCAB - len(letters))])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.save(os.path.join(folder, "tokenizer.json"))
+    config, weights = model.config.to_dict(), dict(model.state_dict())
+    if plant:
+        plant(config, weights)
+    with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
+        json.dump(config, f)
+    weights = {k: v.contiguous() for k, v in weights.items()}
+    save_file(weights, os.path.join(folder, "model.safetensors"), {"format": "pt"})
+
+
+def expected(model, ids):
+    """Greedy tokens, and all log-probabilities at each."""
+    ids, steps = list(ids), []
+    with torch.no_grad():
+        for _ in range(ANSWER):
+            steps.append(torch.log_softmax(model(torch.tensor([ids])).logits[0, -1], -1))
+            ids.append(int(steps[-1].argmax()))
+    return ids[-ANSWER:], steps
+
+
+def got(folder, ids):
+    server = Server("-m", folder, "-t", "2", "--activations", "f32", "--kv-type", "f32",
+                    "-np", "1")
+    try:
+        reply = server.post("/completion", {"prompt": ids, "n_predict": ANSWER, "temperature": 0,
+                                            "n_probs": TOP, "ignore_eos": True})
+        return json.loads(reply.body)["completion_probabilities"]
+    finally:
+        problem = server.stop()
+        if problem:
+            sys.exit(problem)
+
+
+def compare(name, family, more, plant=None):
+    torch.manual_seed(sum(name.encode()))
+    model = make(family, more)
+    ids = torch.randint(0, VOCAB - 1, (PROMPT,)).tolist()
+    with tempfile.TemporaryDirectory() as folder:
+        save(model, folder, plant)
+        steps = got(folder, ids)
+    tokens, laws = expected(model, ids)
+    worst, n = 0.0, 0
+    for step, token, law in zip(steps, tokens, laws):
+        for entry in step["top_logprobs"]:
+            worst = max(worst, abs(entry["logprob"] - float(law[entry["id"]])))
+            n += 1
+        if step["id"] != token:
+            two = law.topk(2).values
+            if float(two[0] - two[1]) > TOLERANCE:
+                return f"token {step['id']}, expected {token}", worst, n
+            break  # a near tie: from here on the texts differ
+    return (None if worst < TOLERANCE else "too far off"), worst, n
+
+
+def main():
+    failed = 0
+    for name, family, more in CASES:
+        problem, worst, n = compare(name, family, more)
+        failed += problem is not None or n == 0
+        print(f"{name}: {n} log-probabilities, at most {worst:.2g} off{': ' + problem if problem else ''}")
+    for (name, family, more), plant in PLANTED:
+        problem, worst, n = compare(name, family, more, plant)
+        failed += problem is None
+        print(f"{name}, {plant.__name__}: {worst:.2g} off: {problem or 'NOT CAUGHT'}")
+    sys.exit(failed > 0)
+
+
+main()
