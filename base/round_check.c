@@ -60,8 +60,8 @@ static bool seq_fits(const struct round *round, int32_t i, const struct round_li
                      slot_view_of *view_of, const void *slots, int32_t *k)
 {
     const struct round_seq *seq = &round->seqs[i];
-    const struct draft_limits drafts = {limits->shape->k_max, limits->shape->n_vocab,
-                                        limits->n_vocab_draft};
+    const struct draft_limits drafts = {limits->shape->k_max, limits->shape->k_draft,
+                                        limits->shape->n_vocab, limits->n_vocab_draft};
 
     if (seq->slot < 0 || seq->slot >= limits->shape->n_slots ||
         (seq->masks && seq->k > 0 && seq->source != DRAFT_FROM_HOST))

@@ -1,5 +1,6 @@
 #include "specd/slot_stage.h"
 
+#include "specd/round_rules.h"
 #include "specd/util.h"
 
 #include <string.h>
@@ -10,6 +11,7 @@ struct slot_shape slot_shape_of(const struct device_setup *setup, int32_t n_voca
         .n_slots = setup->n_slots,
         .n_ctx = setup->n_ctx,
         .k_max = setup->k_max,
+        .k_draft = setup_k_draft(setup),
         .n_blocks = (setup->n_ctx - 1) / SPECD_BLOCK_TOKENS + 1,
         .n_vocab = n_vocab,
         .trims_draft = setup->trims_draft,

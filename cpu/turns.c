@@ -11,7 +11,7 @@ void turns_layout(struct turns *t, const struct device_setup *setup, int n_vocab
                   int threads, struct arena *a)
 {
     size_t n = (size_t)setup->n_slots, rows = n * (size_t)(setup->k_max + 1);
-    size_t draft_rows = n_vocab_draft > 0 ? n * (size_t)setup->k_max : 0;
+    size_t draft_rows = n_vocab_draft > 0 ? n * (size_t)setup_k_draft(setup) : 0;
     *t = (struct turns){
         .n_vocab = n_vocab,
         /* Models of one family may pad their vocabularies differently; padding is never drafted. */

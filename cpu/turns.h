@@ -33,7 +33,7 @@ struct turns {
     int k_max;
     size_t target_stride, draft_stride;
     float *target_logits; /* (n_slots * (k_max + 1), V) of the verify pass */
-    float *draft_logits;  /* (k_max, n_slots, V of the draft) */
+    float *draft_logits;  /* (k_draft, n_slots, V of the draft) */
     uint64_t *scratch;    /* (threads, V) */
     size_t scratch_stride;
     int32_t *turn_of_row;      /* (n_slots * (k_max + 1)) */

@@ -45,7 +45,7 @@ static __global__ void __launch_bounds__(THREADS)
 DEVICE int32_t turn_k(const struct device_state &s, const struct round_seq *seq,
                       const struct device_slot *slot)
 {
-    const struct draft_limits limits = {s.k_max, s.n_vocab, s.n_vocab_draft};
+    const struct draft_limits limits = {s.k_max, s.k_draft, s.n_vocab, s.n_vocab_draft};
 
     if (slot->stopped || !slot_can_decode(slot->len, slot->limit, slot->rows[MODEL_TARGET]))
         return -1;
@@ -316,7 +316,7 @@ int launch_turns_begin(const struct device_state *state, cudaStream_t stream)
 int launch_step_laws(const struct device_state *state, const struct pass *pass,
                      const struct advance *a, int step, cudaStream_t stream)
 {
-    ASSERT(step >= 1 && step <= state->k_max && a->draft_stride % 4 == 0);
+    ASSERT(step >= 1 && step <= state->k_draft && a->draft_stride % 4 == 0);
     LAUNCH(step_laws_kernel, 1, THREADS, 0, stream, *state, *pass, *a, step);
     return LAUNCH_RESULT();
 }

@@ -1,5 +1,6 @@
 #include "graphs.h"
 
+#include "specd/round_rules.h"
 #include "specd/util.h"
 
 #include <string.h>
@@ -58,14 +59,9 @@ static int32_t next_steps(int32_t k)
     return k < 4 ? k + 1 : k < 8 ? k + 2 : 2 * k;
 }
 
-static int32_t most_steps(const struct device_setup *setup)
-{
-    return setup->k_draft > 0 ? MIN(setup->k_draft, setup->k_max) : setup->k_max;
-}
-
 static void add_batches(struct shape_list *l, int32_t n_seqs, bool has_draft)
 {
-    int32_t k_max = l->setup->k_max, steps = most_steps(l->setup);
+    int32_t k_max = l->setup->k_max, steps = setup_k_draft(l->setup);
 
     add(l, n_seqs, 0, n_seqs);
     if (k_max > 0) /* drafts of the host's */
@@ -83,7 +79,7 @@ int graph_shapes(struct round_shape shapes[GRAPHS_MAX], const struct device_setu
 
     for (int32_t k = 0; k <= setup->k_max; k++) {
         add(&l, 1, 0, k + 1);
-        if (has_draft && k <= most_steps(setup))
+        if (has_draft && k <= setup_k_draft(setup))
             add(&l, 1, k, k + 1);
     }
     for (int32_t n = 4; n < 4 * setup->n_slots && setup->n_slots > 1; n *= 4)

@@ -1,5 +1,6 @@
 #include "rounds.h"
 
+#include "specd/round_rules.h"
 #include "specd/util.h"
 
 /* Floats of a row of logits, so that every row is as aligned as the first. */
@@ -12,7 +13,7 @@ void gpu_rounds_layout(struct gpu_rounds *r, const struct device_setup *setup, i
                        int32_t n_vocab_draft, struct gpu_arena *a)
 {
     size_t n = (size_t)setup->n_slots, k_max = (size_t)setup->k_max, rows = n * (k_max + 1);
-    size_t draft_rows = n_vocab_draft > 0 ? n * k_max : 0;
+    size_t draft_rows = n_vocab_draft > 0 ? n * (size_t)setup_k_draft(setup) : 0;
     size_t target_rows = MAX(rows, (size_t)SPECD_SCORE_ROWS);
     struct advance *v = &r->advance;
 
@@ -25,6 +26,7 @@ void gpu_rounds_layout(struct gpu_rounds *r, const struct device_setup *setup, i
         .n_slots = setup->n_slots,
         .n_ctx = setup->n_ctx,
         .k_max = setup->k_max,
+        .k_draft = setup_k_draft(setup),
         .n_vocab = n_vocab,
         /* Models of one family may pad their vocabularies differently; padding is never drafted. */
         .n_vocab_draft = MIN(n_vocab, n_vocab_draft),

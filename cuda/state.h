@@ -68,7 +68,7 @@ struct device_state {
     struct device_clock *clock;       /* NULL: nobody asks */
     struct round_turn *turns;         /* (n_slots), as round->seqs */
     uint32_t *masks; /* (n_slots, k_max + 1, ceil(V / 32)) of seqs that have some */
-    int32_t n_slots, n_ctx, n_blocks, k_max;
+    int32_t n_slots, n_ctx, n_blocks, k_max, k_draft;
     int32_t n_vocab,
         n_vocab_draft; /* the target's; ids that the draft may propose, 0 without one */
     /* (n_draft_tiles) of the draft step being run: whether some slot drafts one of the ids

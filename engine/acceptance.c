@@ -16,6 +16,11 @@
 #define PRIOR_WEIGHT 2.0
 #define SHARED_PRIOR_WEIGHT 4.0
 #define SHARED_WEIGHT_MAX 6.0
+/* Weights of a position in what was off lately, and in which estimate came nearer. */
+#define LATELY_RATE 0.5f
+#define REST_FADE 0.95f /* of what was off, with each round that shows nothing */
+#define ERROR_RATE 0.15f
+#define NEARER 0.4f /* of the other's error: then it is gone by */
 
 /* ---- kinds of text --------------------------------------------------------------------------- */
 
@@ -85,29 +90,6 @@ static void evidence_fade(struct acceptance_evidence *e, enum drafter_type d, ui
     }
 }
 
-void acceptance_observe(struct acceptance *a, const struct drafter *drafter, int32_t match,
-                        const float *overlap, int32_t n)
-{
-    struct {
-        struct acceptance_evidence *e;
-        float decay, fade;
-    } levels[] = {{&a->own, DECAY, FADE},
-                  {shared_of(a), SHARED_DECAY, SHARED_FADE},
-                  {a->shared ? &a->shared->all : NULL, SHARED_DECAY, SHARED_FADE}};
-    ASSERT(n >= 0 && n <= SPECD_K_MAX);
-    for (size_t l = 0; l < COUNT_OF(levels) && levels[l].e; l++) {
-        uint32_t seen = 0;
-        for (int32_t i = 0; i < n; i++) {
-            int b = bucket_of(drafter, match, i + 1);
-            float x = overlap[i] > 0 ? MIN(overlap[i], 1.0f) : 0.0f; /* NaN counts as rejected */
-            evidence_add(levels[l].e, drafter->type, b, x, levels[l].decay);
-            seen |= 1u << b;
-        }
-        if (n > 0)
-            evidence_fade(levels[l].e, drafter->type, seen, levels[l].fade);
-    }
-}
-
 /* A mean of what was seen and a starting estimate, which counts as `weight` observations. */
 static double mean_with(const struct acceptance_evidence *e, enum drafter_type d, int bucket,
                         double start, double weight)
@@ -115,12 +97,13 @@ static double mean_with(const struct acceptance_evidence *e, enum drafter_type d
     return (e->sum[d][bucket] + weight * start) / (e->weight[d][bucket] + weight);
 }
 
-void acceptance_estimate(const struct acceptance *a, const struct drafter *drafter, int32_t match,
-                         double *out, int32_t n)
+/* By bucket, from all that was seen. */
+static void estimate_buckets(const struct acceptance *a, const struct drafter *drafter,
+                             double buckets[ACCEPTANCE_BUCKETS])
 {
     const struct acceptance_evidence *shared = shared_of(a);
     enum drafter_type d = drafter->type;
-    double buckets[ACCEPTANCE_BUCKETS], before = 0;
+    double before = 0;
     for (int b = 0; b < ACCEPTANCE_BUCKETS; b++) {
         double start = MAX(drafter->prior[b], before), weight = PRIOR_WEIGHT;
         if (shared) {
@@ -130,6 +113,72 @@ void acceptance_estimate(const struct acceptance *a, const struct drafter *draft
         }
         before = buckets[b] = mean_with(&a->own, d, b, start, weight);
     }
-    for (int32_t k = 0; k < n; k++)
+}
+
+static double with_off(const struct acceptance *a, enum drafter_type d, double chance)
+{
+    return MIN(MAX(chance + (double)a->lately[d].off, 0.0), 1.0);
+}
+
+void acceptance_estimate(const struct acceptance *a, const struct drafter *drafter, int32_t match,
+                         double *out, int32_t n)
+{
+    double buckets[ACCEPTANCE_BUCKETS];
+    enum drafter_type d = drafter->type;
+    bool turned = a->lately[d].error_beside < NEARER * a->lately[d].error;
+    estimate_buckets(a, drafter, buckets);
+    for (int32_t k = 0; k < n; k++) {
         out[k] = buckets[bucket_of(drafter, match, k + 1)];
+        if (turned)
+            out[k] = with_off(a, d, out[k]);
+    }
+}
+
+/* ---- observations ---------------------------------------------------------------------------- */
+
+static void note_off(struct acceptance *a, enum drafter_type d, double expected, float x)
+{
+    float off = x - (float)expected, beside = x - (float)with_off(a, d, expected);
+    a->lately[d].error += ERROR_RATE * (off * off - a->lately[d].error);
+    a->lately[d].error_beside += ERROR_RATE * (beside * beside - a->lately[d].error_beside);
+    a->lately[d].off += LATELY_RATE * (off - a->lately[d].off);
+}
+
+/* NaN counts as rejected. */
+static float believed(float overlap)
+{
+    return overlap > 0 ? MIN(overlap, 1.0f) : 0.0f;
+}
+
+void acceptance_observe(struct acceptance *a, const struct drafter *drafter, int32_t match,
+                        const float *overlap, int32_t n)
+{
+    struct {
+        struct acceptance_evidence *e;
+        float decay, fade;
+    } levels[] = {{&a->own, DECAY, FADE},
+                  {shared_of(a), SHARED_DECAY, SHARED_FADE},
+                  {a->shared ? &a->shared->all : NULL, SHARED_DECAY, SHARED_FADE}};
+    double expected[ACCEPTANCE_BUCKETS];
+    ASSERT(n >= 0 && n <= SPECD_K_MAX);
+    estimate_buckets(a, drafter, expected);
+    for (int32_t i = 0; i < n; i++)
+        note_off(a, drafter->type, expected[bucket_of(drafter, match, i + 1)],
+                 believed(overlap[i]));
+    for (size_t l = 0; l < COUNT_OF(levels) && levels[l].e; l++) {
+        uint32_t seen = 0;
+        for (int32_t i = 0; i < n; i++) {
+            int b = bucket_of(drafter, match, i + 1);
+            evidence_add(levels[l].e, drafter->type, b, believed(overlap[i]), levels[l].decay);
+            seen |= 1u << b;
+        }
+        if (n > 0)
+            evidence_fade(levels[l].e, drafter->type, seen, levels[l].fade);
+    }
+}
+
+void acceptance_rest(struct acceptance *a)
+{
+    for (int d = 0; d < DRAFT_TYPES; d++)
+        a->lately[d].off *= REST_FADE;
 }

@@ -49,9 +49,14 @@ struct acceptance_shared {
 
 /* Of one request. The estimate of a bucket starts from what all requests showed there over such
  * text, that from what they showed over any text, and that from the drafter's prior or the bucket
- * before, whichever is higher. */
+ * before, whichever is higher. Texts turn, though, and then the last few positions say more than
+ * all before: how far these were off, all buckets alike, is added where that came nearer lately. */
 struct acceptance {
     struct acceptance_evidence own;
+    struct {
+        float off;                 /* mean of what the last few positions were above the estimate */
+        float error, error_beside; /* squared, lately: of the estimate, and with off beside it */
+    } lately[DRAFT_TYPES];
     struct acceptance_shared *shared; /* borrowed, or NULL */
     bool drawn;                       /* temperature above 0 */
     enum text_kind kind;              /* kept up to date by who knows the text */
@@ -62,6 +67,8 @@ void acceptance_init(struct acceptance *a, struct acceptance_shared *shared, boo
  * propose said of position 1. */
 void acceptance_observe(struct acceptance *a, const struct drafter *drafter, int32_t match,
                         const float *overlap, int32_t n);
+/* A round in which nothing was drafted for it. */
+void acceptance_rest(struct acceptance *a);
 /* Estimated acceptance at positions 1..n, each given that those before it were accepted. n <=
  * SPECD_K_MAX. */
 void acceptance_estimate(const struct acceptance *a, const struct drafter *drafter, int32_t match,

@@ -101,6 +101,7 @@ static void observe_draft(struct engine *e, struct seq *s, const struct round_pa
     if (r->n_drafted == 0) {
         s->not_drafted[t->why]++;
         e->stats.not_drafted[t->why]++;
+        acceptance_rest(&s->acceptance);
         return;
     }
     for (int32_t k = 0; k <= r->n_accepted; k++)

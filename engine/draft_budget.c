@@ -18,7 +18,8 @@ void draft_budget_round(struct draft_budget *b, const struct draft_balance *r)
     b->spent_ns += spent;
     b->earned_ns += r->earned_ns;
     double surplus = fmax(b->earned_ns - b->spent_ns, 0);
-    b->drafts_ns = fmin(b->drafts_ns + DRAFT_BUDGET_DRAFTS * r->busy_ns + net, most_drafts);
+    b->drafts_ns =
+        fmin(b->drafts_ns + DRAFT_BUDGET_DRAFTS * r->busy_ns + net - r->repaid_ns, most_drafts);
     b->investments_ns =
         fmin(b->investments_ns + DRAFT_BUDGET_INVESTMENTS * r->busy_ns - r->investments_ns +
                  r->repaid_ns + SURPLUS_SHARE * fmax(net - r->repaid_ns, 0),

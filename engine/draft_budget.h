@@ -42,7 +42,7 @@ struct draft_balance {
     double busy_ns, plain_ns;         /* the round; one without drafts, estimated */
     double drafts_ns, investments_ns; /* spent */
     double earned_ns;                 /* by accepted tokens */
-    double repaid_ns;                 /* of these, what repays investments */
+    double repaid_ns;                 /* of what that is net, what repays investments; may be < 0 */
 };
 
 void draft_budget_round(struct draft_budget *b, const struct draft_balance *round);

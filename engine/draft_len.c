@@ -1,4 +1,4 @@
-#include "draft_len.h"
+#include "draft_choice.h"
 
 #include "specd/util.h"
 
@@ -6,31 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of a plain round's time: what rows for later may add to a round. Others should not notice much,
- * and who is alone waits for its own rows: the fewer pieces, the less each row costs. */
-#define FILL_SHARE 1.0
-#define FILL_SHARE_ALONE 2.0
-#define FILL_ROWS_MIN 16
-#define FILL_GAIN_MIN 1.3 /* rows must promise this much more than they cost */
-#define PROBE_SHARE 0.006 /* of the time, for each drafter */
-#define PROBE_ROUNDS 24   /* that a probe drafts once its rows are there, unless it looks bad */
-#define PROBE_CREDIT 0.25 /* of what may be invested: an early probe costs no more */
-#define PROBE_TOKENS 2    /* drafted by a probe: where the first stands, the second tells, too */
-#define PROBE_PIECES 6    /* of rows: before so many no price is believed */
-#define PROBE_LOSS 0.15   /* of a token's time in a round: beyond that it looks bad */
-#define PROBES_EARLY 4    /* come at rounds 4, 16, 64, 256: what is known at the start is little */
 #define SHARE_RATE 0.03f
 #define LEAP_MAX 2 /* a time further off what was expected is not believed at once */
 
 /* ---- what drafting costs and gains ----------------------------------------------------------- */
-
-/* Position k of a sequence, which might be drafted. */
-struct candidate {
-    double survival;
-    int16_t seq;
-    int8_t k;
-    bool model; /* costs a draft step */
-};
 
 /* A round in the making. */
 struct tally {
@@ -39,43 +18,6 @@ struct tally {
     int32_t rows;                   /* of the verify pass */
     int32_t steps[SPECD_K_MAX + 1]; /* slots that draft at step k with the model */
 };
-
-struct choice {
-    struct draft_len *d;
-    struct draft_len_seq *seqs;
-    int32_t n;
-    int32_t n_drafting, n_model; /* sequences that may draft; of these, with the draft model */
-    double plain_ns;             /* a round in which nobody drafts */
-    double token_ns;             /* what a token takes in it */
-    struct candidate candidates[SPECD_SLOTS_MAX * SPECD_K_MAX];
-    double verify_ns[SPECD_SLOTS_MAX * (SPECD_K_MAX + 1) + 1]; /* by rows */
-    double step_ns[SPECD_SLOTS_MAX + 1];
-};
-
-static bool is_model(const struct draft_option *o)
-{
-    return o->drafter->source == DRAFT_FROM_MODEL;
-}
-
-static int32_t model_option(const struct draft_len_seq *s)
-{
-    for (int32_t i = 0; i < s->n_options; i++) {
-        if (is_model(&s->options[i]))
-            return i;
-    }
-    return -1;
-}
-
-static bool is_willed(const struct draft_len_seq *s)
-{
-    return s->fixed || s->k_min > 0;
-}
-
-/* Of a drafted token: its law, the model's own where it has one, and the verify row's. */
-static double laws_ns(const struct choice *c, bool model)
-{
-    return c->d->cost.sample_ns * (model ? 2 : 1);
-}
 
 /* What k drafted tokens of one sequence add to a round in which all that may draft do alike. */
 static double added_ns(const struct choice *c, bool model, int32_t k)
@@ -86,135 +28,22 @@ static double added_ns(const struct choice *c, bool model, int32_t k)
     return verify + steps + k * laws_ns(c, model);
 }
 
-/* The most that an option gains in a round, and the time that a token takes then. */
-struct prospect {
-    double gain_ns, token_ns;
-};
-
-static struct prospect prospect_of(const struct choice *c, const struct draft_len_seq *s,
-                                   const struct draft_option *o)
+struct prospect prospect_of(const struct choice *c, const struct draft_len_seq *s,
+                            const struct draft_option *o)
 {
     double beta[SPECD_K_MAX], survival = 1, tokens = 1;
-    struct prospect best = {-INFINITY, c->token_ns};
+    struct prospect best = {-INFINITY, c->token_ns, 0};
     acceptance_estimate(s->acceptance, o->drafter, o->match, beta, o->k_max);
     for (int32_t k = 1; k <= o->k_max; k++) {
         tokens += survival *= beta[k - 1];
-        double added = added_ns(c, is_model(o), k);
-        best.gain_ns = fmax(best.gain_ns, (tokens - 1) * c->token_ns - added);
+        double added = added_ns(c, is_model(o), k), gain = (tokens - 1) * c->token_ns - added;
+        if (gain > best.gain_ns) {
+            best.gain_ns = gain;
+            best.k = k;
+        }
         best.token_ns = fmin(best.token_ns, (c->token_ns + added) / tokens);
     }
     return best;
-}
-
-/* ---- rows of the draft model ----------------------------------------------------------------- */
-
-/* Rows that a round may compute for later without getting much longer. */
-static int32_t piece_rows(const struct choice *c)
-{
-    double most_ns = (c->n == 1 ? FILL_SHARE_ALONE : FILL_SHARE) * c->plain_ns;
-    return MAX(pass_cost_rows(&c->d->cost, PASS_FILL, most_ns, 1 << 16), FILL_ROWS_MIN);
-}
-
-static double fill_price(const struct choice *c, int32_t rows, int32_t piece)
-{
-    int32_t whole = rows / piece, rest = rows % piece;
-    return whole * pass_cost_at(&c->d->cost, PASS_FILL, piece) +
-           pass_cost_at(&c->d->cost, PASS_FILL, rest);
-}
-
-/* Whether a probe of that price is too dear. A table may be wrong, and would never be put right if
- * nothing were tried because of it. */
-static bool is_dear(const struct choice *c, double price)
-{
-    return c->d->cost.curves[PASS_FILL].n_learned >= PROBE_PIECES &&
-           price > PROBE_CREDIT * c->d->budget.investments_ns;
-}
-
-/* Whether rows that are lacking are worth their price: what they save lasts until the answer ends,
- * in rounds in which the host has no drafts, or until rows lack again. */
-static enum draft_why why_not_fill(const struct choice *c, const struct draft_len_seq *s,
-                                   const struct draft_option *o, int32_t piece)
-{
-    const struct draft_state *state = s->state;
-    double wait =
-        (double)s->lag / MAX(MIN(piece, s->fill_max), 1); /* rounds until they are there */
-    double horizon = fmax(s->rest - wait, 0) * (1 - state->host_share);
-    double saved = c->token_ns - prospect_of(c, s, o).token_ns;
-    if (!s->alone && !draft_budget_allows_drafts(&c->d->budget))
-        return DRAFT_WHY_BUDGET;
-    if (saved <= 0)
-        return DRAFT_WHY_NOT_PAYING;
-    if (state->run > 0)
-        horizon = fmin(horizon, state->run);
-    double price = fill_price(c, s->lag, piece) * (state->filling ? 1 : FILL_GAIN_MIN);
-    if (horizon * saved < price)
-        return DRAFT_WHY_REST;
-    if (!s->alone && !state->filling && !draft_budget_allows_investments(&c->d->budget))
-        return DRAFT_WHY_BUDGET;
-    return DRAFT_WHY_NONE;
-}
-
-/* Rows for a round in which the host's drafts promise more would lack again after it. */
-static bool host_is_better(const struct choice *c, const struct draft_len_seq *s,
-                           const struct draft_option *model)
-{
-    double gain_ns = prospect_of(c, s, model).gain_ns;
-    for (int32_t i = 0; i < s->n_options; i++) {
-        if (!is_model(&s->options[i]) && prospect_of(c, s, &s->options[i]).gain_ns >= gain_ns)
-            return true;
-    }
-    return false;
-}
-
-static void note_lag(struct draft_len_seq *s)
-{
-    struct draft_state *state = s->state;
-    if (s->lag > 0 && state->run_now > 0) {
-        state->run = state->run > 0 ? (state->run + state->run_now) / 2 : state->run_now;
-        state->run_now = 0;
-    }
-    if (s->lag == 0)
-        state->filling = false;
-}
-
-/* Who gets rows of the draft model: those that must have all they may, the others a piece together.
- */
-static void choose_fills(struct choice *c)
-{
-    int32_t piece = piece_rows(c), left = piece;
-    for (int32_t i = 0; i < c->n; i++) {
-        struct draft_len_seq *s = &c->seqs[i];
-        int32_t o = model_option(s);
-        s->fill = 0;
-        if (o < 0 || (s->fixed && o > 0))
-            continue;
-        note_lag(s);
-        if (s->lag == 0)
-            continue;
-        if (is_willed(s)) {
-            s->fill = MIN(s->lag, s->fill_max);
-            s->state->filling = true;
-            continue;
-        }
-        if (s->n_options > 1 && host_is_better(c, s, &s->options[o]))
-            continue;
-        if (is_dear(c, fill_price(c, s->lag, piece)))
-            s->state->probes = 0;
-        enum draft_why why =
-            s->state->probes > 0 ? DRAFT_WHY_NONE : why_not_fill(c, s, &s->options[o], piece);
-        s->state->filling = why == DRAFT_WHY_NONE;
-        if (s->state->filling) {
-            s->fill = MIN(MIN(s->lag, s->fill_max), left);
-            left -= s->fill;
-        } else {
-            s->why = why;
-        }
-    }
-}
-
-static bool is_ready(const struct draft_len_seq *s, const struct draft_option *o)
-{
-    return !is_model(o) || s->fill >= s->lag;
 }
 
 /* ---- which drafter --------------------------------------------------------------------------- */
@@ -265,6 +94,15 @@ static int compare(const void *a, const void *b)
     return x->seq - y->seq;
 }
 
+/* Of a sequence to which others must say nothing: what they draft is what they showed. */
+static int32_t k_alone(const struct choice *c, const struct draft_len_seq *s)
+{
+    if (s->option < 0)
+        return 0;
+    struct prospect p = prospect_of(c, s, &s->options[s->option]);
+    return p.token_ns * DRAFT_GAIN_MIN < c->token_ns ? p.k : 0;
+}
+
 /* Counts what must be drafted into t and lists the positions beyond it. */
 static int32_t list_candidates(struct choice *c, struct tally *t)
 {
@@ -273,10 +111,12 @@ static int32_t list_candidates(struct choice *c, struct tally *t)
     for (int32_t i = 0; i < c->n; i++) {
         struct draft_len_seq *s = &c->seqs[i];
         int32_t k_max = k_max_of(s), k_min = MIN(s->k_min, k_max);
+        if (s->alone && !s->fixed)
+            k_max = k_min = MAX(k_min, k_alone(c, s));
         t->tokens += 1;
         t->rows += 1;
         s->k = k_min;
-        if (s->fixed || (!allowed && !s->alone))
+        if (s->fixed || !allowed)
             k_max = k_min;
         if (k_max == 0)
             continue;
@@ -342,90 +182,13 @@ static void choose_lengths(struct choice *c)
     }
     if (best_tokens * least_ns < DRAFT_GAIN_MIN * least.tokens * best_ns)
         best_admitted = 0;
-    bool measured = is_measured(c->d->rounds);
+    c->measured = best_admitted > 0 && is_measured(c->d->rounds);
     for (int32_t j = 0; j < best_admitted; j++) {
         struct draft_len_seq *s = &c->seqs[c->candidates[j].seq];
-        if (is_within(&c->candidates[j], best_depth) && !measured)
+        if (is_within(&c->candidates[j], best_depth) && !c->measured)
             s->k = c->candidates[j].k;
-        else if (measured)
+        else if (c->measured)
             s->why = DRAFT_WHY_MEASURED;
-    }
-}
-
-/* ---- probes ---------------------------------------------------------------------------------- */
-
-static double probe_price(const struct choice *c, const struct draft_len_seq *s, int32_t option)
-{
-    bool model = is_model(&s->options[option]);
-    double price =
-        c->verify_ns[c->n + PROBE_TOKENS] - c->verify_ns[c->n] + PROBE_TOKENS * laws_ns(c, model);
-    if (!model)
-        return price;
-    return price + PROBE_TOKENS * c->step_ns[1] +
-           (s->lag > 0 ? fill_price(c, s->lag, piece_rows(c)) : 0);
-}
-
-/* Where the drafter drafts for nobody, the cheapest of those for whom it might does, if enough time
- * has passed for its price. One that lags gets its rows first, and then drafts for a few rounds. */
-static void probe(struct choice *c, enum drafter_type type)
-{
-    struct draft_len_seq *best = NULL;
-    double best_price = INFINITY;
-    int32_t best_option = 0;
-    for (int32_t i = 0; i < c->n; i++) {
-        struct draft_len_seq *s = &c->seqs[(c->d->rounds + (uint64_t)i) % (uint64_t)c->n];
-        for (int32_t o = 0; o < s->n_options; o++) {
-            if (s->options[o].drafter->type != type)
-                continue;
-            if ((s->k > 0 && s->option == o) || s->state->filling)
-                return;
-            bool model = is_model(&s->options[o]);
-            if (s->alone || is_willed(s) || (s->k > 0 && model) ||
-                (s->lag > 0 && model && s->fill_max == 0))
-                continue;
-            double price = probe_price(c, s, o);
-            if (s->k > 0) /* instead of the other drafter's */
-                price += fmax(prospect_of(c, s, &s->options[s->option]).gain_ns, 0);
-            if (price < best_price) {
-                best = s;
-                best_price = price;
-                best_option = o;
-            }
-        }
-    }
-    double *probed = &c->d->probed_ns[type], now = c->d->budget.busy_ns;
-    int32_t *probes = &c->d->probes[type];
-    bool early = *probes < PROBES_EARLY && c->d->rounds >= UINT64_C(4) << 2 * *probes;
-    early = early && !is_dear(c, best_price);
-    if (!best || (!early && best_price > PROBE_SHARE * (now - *probed)))
-        return;
-    *probed = now;
-    ++*probes;
-    if (is_ready(best, &best->options[best_option])) {
-        best->option = best_option;
-        best->k = MIN(PROBE_TOKENS, best->options[best_option].k_max);
-        best->probe = true;
-    } else {
-        best->state->probes = PROBE_ROUNDS;
-    }
-}
-
-/* Those whose rows a probe has paid for. */
-static void go_on_probing(struct choice *c)
-{
-    for (int32_t i = 0; i < c->n; i++) {
-        struct draft_len_seq *s = &c->seqs[i];
-        int32_t o = model_option(s);
-        if (s->state->probes == 0 || o < 0 || !is_ready(s, &s->options[o]))
-            continue;
-        s->state->probes--;
-        if (prospect_of(c, s, &s->options[o]).gain_ns < -PROBE_LOSS * c->token_ns)
-            s->state->probes = 0;
-        s->probe = true;
-        if (s->k == 0) {
-            s->option = o;
-            s->k = 1;
-        }
     }
 }
 
@@ -482,15 +245,11 @@ void draft_len_choose(struct draft_len *d, struct draft_len_seq *seqs, int32_t n
     c.seqs = seqs;
     c.n = n;
     begin(&c);
-    choose_fills(&c);
+    choose_rows(&c);
     for (int32_t i = 0; i < n; i++)
         choose_option(&c, &seqs[i]);
     choose_lengths(&c);
-    go_on_probing(&c);
-    if (draft_budget_allows_investments(&d->budget)) {
-        for (int type = DRAFT_NONE + 1; type < DRAFT_TYPES; type++)
-            probe(&c, (enum drafter_type)type);
-    }
+    choose_probes(&c);
     for (int32_t i = 0; i < n; i++)
         say_why(&c, &seqs[i]);
     d->rounds++;
@@ -542,21 +301,27 @@ static double share(double ns, int32_t part, int32_t whole)
     return whole > 0 ? ns * part / whole : 0;
 }
 
+/* Of what was invested in a sequence, what it has earned since. */
+static double repaid_by(const struct draft_state *s)
+{
+    return fmin(fmax(s->net_ns, 0), s->invested_ns);
+}
+
 /* Books a sequence's part of the round. */
 static void book(const struct draft_outcome *s, double drafts_ns, double fill_ns, double earned_ns,
                  struct draft_balance *b)
 {
-    double invested = fill_ns + (s->probe ? drafts_ns : 0), repaid = 0;
-    double net = earned_ns - (s->probe ? 0 : drafts_ns);
+    double invested = fill_ns + (s->probe ? drafts_ns : 0);
+    drafts_ns -= s->probe ? drafts_ns : 0;
     if (s->state) {
+        double before = repaid_by(s->state);
         s->state->invested_ns += invested;
-        repaid = fmax(fmin(net, s->state->invested_ns), 0);
-        s->state->invested_ns -= repaid;
+        s->state->net_ns += earned_ns - drafts_ns;
+        b->repaid_ns += repaid_by(s->state) - before;
     }
-    b->drafts_ns += s->probe ? 0 : drafts_ns;
+    b->drafts_ns += drafts_ns;
     b->investments_ns += invested;
     b->earned_ns += earned_ns;
-    b->repaid_ns += repaid;
 }
 
 static void note_tokens(struct draft_state *state, const struct draft_outcome *s)

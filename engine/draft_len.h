@@ -40,14 +40,18 @@
 #define DRAFT_GAIN_MIN 1.03
 #define DRAFT_PLAIN_EVERY 128 /* rounds */
 
+struct draft_trials {
+    double at_ns; /* budget.busy_ns at the last by the clock */
+    int32_t n;    /* so many by the clock */
+};
+
 struct draft_len {
     struct pass_cost cost;
     struct acceptance_shared acceptance;
     struct draft_budget budget;
     struct answer_lens lens;
-    uint64_t rounds;               /* chosen */
-    double probed_ns[DRAFT_TYPES]; /* budget.busy_ns at the drafter's last probe */
-    int32_t probes[DRAFT_TYPES];   /* so far */
+    uint64_t rounds;                         /* chosen */
+    struct draft_trials trials[DRAFT_TYPES]; /* of each drafter */
 };
 
 /* ---- a choice -------------------------------------------------------------------------------- */
@@ -64,7 +68,8 @@ struct draft_option {
 struct draft_state {
     bool filling;       /* rows of the draft model are being computed for it */
     int32_t probes;     /* rounds that a probe has still to draft */
-    double invested_ns; /* not repaid yet */
+    double invested_ns; /* in rows and probes */
+    double net_ns;      /* earned by what it drafted beside, less what that cost */
     float host_share;   /* of its tokens lately, those of rounds in which the host drafted */
     float run, run_now; /* tokens between catch-ups: lately, since the last; 0: not known */
 };

@@ -164,7 +164,8 @@ static int32_t propose(const struct sched *s, const struct offer *o, int i, int3
     const struct seq *q = o->q;
     const struct drafter *d = q->drafters[i].drafter;
     if (d->source == DRAFT_FROM_MODEL) {
-        int32_t most = q->k_fixed < 0 ? MIN(room, q->k_max_model) : room;
+        int32_t most = MIN(room, s->k_draft);
+        most = q->k_fixed < 0 ? MIN(most, q->k_max_model) : most;
         return q->draft_kv && !is_first(q) ? k_below(s, q, most, s->draft_ctx) : 0;
     }
     int32_t n = d->propose(q->drafters[i].state, room, ids, match);

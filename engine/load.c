@@ -7,6 +7,7 @@
 #include "engine_impl.h"
 #include "drafters/lookup_pool.h"
 #include "warmup.h"
+#include "specd/round_rules.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -182,6 +183,9 @@ static void print_plan(const struct engine *e, const struct device_plan *p, int3
     table_row("total", kv + fixed_bytes(p));
     log_info("  %d blocks of %d tokens, %d slots, context %d", n_blocks, SPECD_BLOCK_TOKENS,
              e->setup.n_slots, e->setup.n_ctx);
+    if (e->setup.k_max > 0)
+        log_info("  %d drafted tokens a slot, %d of a model's", e->setup.k_max,
+                 e->draft_file || e->setup.n_self_layers > 0 ? setup_k_draft(&e->setup) : 0);
 }
 
 /* Blocks of the pool: enough for every slot at full length, or what the budget allows. A context
@@ -360,6 +364,7 @@ int engine_load(struct engine *e, char *err, size_t errlen)
         e->sched.draft_ctx = (int32_t)e->draft_file->model.n_ctx;
     else if (e->setup.n_self_layers > 0)
         e->sched.draft_ctx = e->setup.n_ctx;
+    e->sched.k_draft = setup_k_draft(&e->setup);
     e->sched.synthetic_acceptance = e->config.synthetic_acceptance;
     e->prepare.max_ids = (size_t)e->setup.n_ctx;
     fill_info(e, n_blocks);

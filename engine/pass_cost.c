@@ -15,14 +15,17 @@
 #define ROWS_MAX (1 << 20)
 #define NS_MAX UINT64_C(1000000000000) /* 1000 s: no pass takes that long */
 
-/* Weights of a new observation: in the whole curve, in a point of it, in the host's work, in the
- * mean of sampling. The first ones weigh more. */
-#define SCALE_RATE 0.2
-#define POINT_RATE 0.25
+/* Weights of a new observation: in the load, in a point of a curve at least, in the host's work, in
+ * the mean of sampling. The first ones weigh more. */
+#define LOAD_RATE 0.2
+#define LOAD_SEEN 4 /* a point that so many rounds moved says as much of the load as of itself */
+#define POINT_RATE 0.04
+#define POINT_RATE_MAX 0.5 /* where the load is known, what is far off twice is learnt fast */
 #define HOST_RATE 0.05
 #define SAMPLE_RATE 0.25
 #define SAMPLE_ROUNDS 64
 #define ERROR_MAX 1.0 /* log: an observation counts as at most e times off */
+#define ERROR_NEW 2.5 /* at a point that few rounds moved */
 #define LEAP_MAX 8.0  /* the same for host work and sampling, as a factor of what was expected */
 
 /* ---- curves ---------------------------------------------------------------------------------- */
@@ -90,7 +93,7 @@ void pass_cost_set(struct pass_cost *cost, enum pass_kind kind, int32_t rows, do
 
 double pass_cost_at(const struct pass_cost *cost, enum pass_kind kind, int32_t rows)
 {
-    return curve_at(&cost->curves[kind], rows);
+    return curve_at(&cost->curves[kind], rows) * exp(cost->load);
 }
 
 int32_t pass_cost_rows(const struct pass_cost *cost, enum pass_kind kind, double ns, int32_t max)
@@ -129,35 +132,49 @@ static int32_t find_points(const struct pass_curve *c, int32_t rows, double *abo
 }
 
 /*
- * Most of an error is the load of the machine, which slows all passes alike and so tells nothing of
- * what a row more costs: the whole curve moves with it, by the middle of the last four. What comes
- * again at the same rows is the curve's shape: the points on either side take their share of what
- * this round and the one before there were both off beside the load. So no single round moves much.
+ * An error is the load of the machine, which slows all passes alike, or the curve's shape. Verify
+ * passes at rows that are well known tell the load, by the middle of the last four errors. What is
+ * off at the same rows twice is the shape: the points on either side take their share of it, all
+ * the more if they are new; and points that no round has moved yet go along, since a table that is
+ * wrong at one is likely to be so at all. So no single round moves much. Returns by what those
+ * were moved, as a logarithm.
  */
-static void curve_learn(struct pass_curve *c, int32_t rows, double ns)
+static double curve_learn(struct pass_curve *c, int32_t rows, double error, double weight,
+                          double rate_max)
 {
-    double expected = curve_at(c, rows), above;
-    if (rows < 1 || !(expected > 0 && ns > 0))
-        return;
-    double error = log(ns / expected);
-    c->errors[c->n_learned++ % 4] = error;
-    double load = c->n_learned < 4 ? fmin(fmax(error, -ERROR_MAX), ERROR_MAX) : middle(c->errors);
-    double shape = fmin(fmax(error - load, -ERROR_MAX), ERROR_MAX), before;
-    double scale = exp(fmax(SCALE_RATE, 1.0 / (double)(c->n_learned + 1)) * load);
+    double above, moved = 0;
     int32_t i = find_points(c, rows, &above), nearest = above > 0.5 ? i + 1 : i;
-    before = c->last[nearest];
-    c->last[nearest] = shape;
+    double most = c->seen[nearest] < LOAD_SEEN ? ERROR_NEW : ERROR_MAX;
+    double before = c->last[nearest], shape = error = fmin(fmax(error, -most), most);
+    c->last[nearest] = error;
     if (c->seen[nearest] > 0)
-        shape = shape * before <= 0 ? 0 : fabs(shape) < fabs(before) ? shape : before;
-    for (int32_t j = 0; j < c->n; j++) {
-        double share = j == i ? 1 - above : j == i + 1 ? above : 0;
-        c->ns[j] =
-            c->up[j] * scale * exp(fmax(POINT_RATE, 1.0 / (c->seen[j] + 1.5)) * share * shape);
+        shape = error * before <= 0 ? 0 : fabs(error) < fabs(before) ? error : before;
+    double rate = fmin(fmax(2 * shape * shape, POINT_RATE), rate_max);
+    for (int32_t j = i; j <= i + 1 && j < c->n; j++) {
+        double share = weight * (j == i ? 1 - above : above);
+        double log_factor = fmax(rate, 1 / (c->seen[j] + 1.5)) * share * shape;
+        c->ns[j] = c->up[j] * exp(log_factor);
         c->seen[j] += share;
+        moved += log_factor;
+    }
+    for (int32_t j = 0; j < c->n; j++) {
+        if (c->seen[j] == 0)
+            c->ns[j] *= exp(moved);
     }
     /* Fewer rows are no dearer, or a point that was measured too high would hold these up. */
     for (int32_t j = MIN(i, c->n - 2); j >= 0; j--)
         c->ns[j] = fmin(c->ns[j], c->ns[j + 1]);
+    force_monotone(c);
+    c->n_learned++;
+    return moved;
+}
+
+/* Steps and rows of the draft model are passes of one model: what no round has shown yet goes along
+ * with what the other shows. */
+static void follow(struct pass_curve *c, double moved)
+{
+    for (int32_t j = 0; j < c->n && c->n_learned == 0; j++)
+        c->ns[j] *= exp(moved);
     force_monotone(c);
 }
 
@@ -168,21 +185,48 @@ static void curve_extend(struct pass_curve *c, int32_t rows)
         curve_set(c, rows, curve_at(c, rows));
 }
 
+static void learn_load(struct pass_cost *cost, int32_t rows, double error)
+{
+    const struct pass_curve *c = &cost->curves[PASS_VERIFY];
+    double above;
+    int32_t i = find_points(c, rows, &above);
+    double seen = c->seen[above > 0.5 ? i + 1 : i];
+    cost->errors[cost->n_errors++ % 4] = fmin(fmax(error, -ERROR_MAX), ERROR_MAX);
+    if (cost->n_errors >= 4)
+        cost->load += LOAD_RATE * seen / (seen + LOAD_SEEN) * middle(cost->errors);
+}
+
 void pass_cost_learn(struct pass_cost *cost, enum pass_kind kind, int32_t rows, double ns)
 {
     curve_extend(&cost->curves[kind], rows);
-    curve_learn(&cost->curves[kind], rows, ns);
+    double expected = pass_cost_at(cost, kind, rows);
+    if (rows < 1 || !(expected > 0 && ns > 0))
+        return;
+    double error = log(ns / expected);
+    if (kind == PASS_VERIFY)
+        learn_load(cost, rows, error);
+    double moved = curve_learn(&cost->curves[kind], rows, error, 1,
+                               kind == PASS_VERIFY ? POINT_RATE : POINT_RATE_MAX);
+    if (kind == PASS_FILL)
+        follow(&cost->curves[PASS_STEP], moved);
 }
 
-/* The time is known of all steps together: each gets its share of what was expected. */
+/* The time is known of all steps together: each number of slots has its share of what was off. */
 void pass_cost_learn_steps(struct pass_cost *cost, const int32_t *slots, int32_t n, double ns)
 {
     double expected = 0;
     for (int32_t k = 0; k < n; k++)
         expected += pass_cost_at(cost, PASS_STEP, slots[k]);
-    if (n > 0 && expected > 0)
-        pass_cost_learn(cost, PASS_STEP, slots[0],
-                        ns / expected * pass_cost_at(cost, PASS_STEP, slots[0]));
+    if (!(expected > 0 && ns > 0))
+        return;
+    double error = log(ns / expected), scale = exp(cost->load) / expected;
+    for (int32_t k = 0, next; k < n; k = next) {
+        for (next = k + 1; next < n && slots[next] == slots[k]; next++)
+            ;
+        double share = scale * (next - k) * curve_at(&cost->curves[PASS_STEP], slots[k]);
+        follow(&cost->curves[PASS_FILL], curve_learn(&cost->curves[PASS_STEP], slots[k], error,
+                                                     fmin(share, 1), POINT_RATE_MAX));
+    }
 }
 
 void pass_cost_learn_sample(struct pass_cost *cost, int32_t rows, double ns)
@@ -237,10 +281,11 @@ static uint64_t whole_ns(double ns)
     return ns < (double)NS_MAX ? (uint64_t)(ns + 0.5) : NS_MAX;
 }
 
-static void put_curve(struct buf *b, const char *name, const struct pass_curve *c)
+static void put_curve(struct buf *b, const char *name, const struct pass_curve *c, double load)
 {
     for (int32_t i = 0; i < c->n; i++)
-        buf_printf(b, "%s %" PRId32 " %" PRIu64 "\n", name, c->rows[i], whole_ns(c->ns[i]));
+        buf_printf(b, "%s %" PRId32 " %" PRIu64 "\n", name, c->rows[i],
+                   whole_ns(c->ns[i] * exp(load)));
 }
 
 static int write_file(const char *path, const struct buf *b)
@@ -261,7 +306,7 @@ int pass_cost_save(const struct pass_cost *cost, const char *path, const char *k
     buf_printf(&text, "%skey %s\nhost %" PRIu64 "\nsample %" PRIu64 "\n", FILE_MAGIC, key,
                whole_ns(cost->host_ns), whole_ns(cost->sample_ns));
     for (int kind = 0; kind < PASS_KINDS; kind++)
-        put_curve(&text, kind_names[kind], &cost->curves[kind]);
+        put_curve(&text, kind_names[kind], &cost->curves[kind], cost->load);
     buf_printf(&text, "sum %016" PRIx64 "\n", fnv1a(text.data, text.len));
     /* Two servers may start at once: each writes a file of its own. */
     buf_printf(&aside, "%s.%ld", path, (long)getpid());

@@ -30,15 +30,17 @@ struct pass_curve {
     double ns[PASS_POINTS_MAX];    /* as measured */
     double up[PASS_POINTS_MAX];    /* forced monotone: what is interpolated */
     double seen[PASS_POINTS_MAX];  /* rounds that moved the point */
-    double last[PASS_POINTS_MAX];  /* the last of its errors beside the load */
-    double errors[4];              /* log(measured / expected) of the last rounds */
+    double last[PASS_POINTS_MAX];  /* the last of its errors */
     int64_t n_learned;
 };
 
 struct pass_cost {
     struct pass_curve curves[PASS_KINDS]; /* empty: no such pass */
-    double host_ns;                       /* host work and submission of any round */
-    double sample_ns;                     /* drawing and accepting, per row */
+    double load;                          /* log: what all of them are multiplied with */
+    double errors[4];                     /* log(measured / expected) of the last verify passes */
+    int64_t n_errors;
+    double host_ns;   /* host work and submission of any round */
+    double sample_ns; /* drawing and accepting, per row */
     struct {
         double ns, rows;
         int32_t rounds;

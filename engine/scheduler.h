@@ -38,6 +38,7 @@ struct sched {
     int32_t n_slots, max_rows; /* max_rows: of one prompt pass */
     int32_t mixed_rows;        /* the same while others decode: keeps their tokens coming */
     int32_t draft_ctx;         /* positions the draft model may see; 0: no draft model */
+    int32_t k_draft;           /* tokens that it may draft in a round */
     float synthetic_acceptance;
 
     struct flight flight;

@@ -84,7 +84,9 @@ static void policy_learn(struct player *p, struct play *g, const struct draft_ti
         if (!s->busy)
             continue;
         const struct draft_option *o = s->k > 0 ? &s->options[s->option] : NULL;
-        if (o && !q->blind)
+        if (!o)
+            acceptance_rest(&s->acceptance);
+        else if (!q->blind)
             acceptance_observe(&s->acceptance, o->drafter, o->match, s->overlap,
                                MIN(s->accepted + 1, s->k));
         seen[n++] = (struct draft_outcome){

@@ -55,7 +55,17 @@ void text_read_recorded(const char *path)
 
 /* ---- chance ---------------------------------------------------------------------------------- */
 
-enum stream { AT_PROMPT, AT_ANSWER, AT_REQUEST, AT_STRETCH, AT_COPY, AT_LOOKUP, AT_DRAFT, AT_LAW };
+enum stream {
+    AT_PROMPT,
+    AT_ANSWER,
+    AT_REQUEST,
+    AT_STRETCH,
+    AT_COPY,
+    AT_LOOKUP,
+    AT_DRAFT,
+    AT_LAW,
+    AT_LINE
+};
 
 /* In [0, 1). */
 static double uniform(const struct text *t, uint64_t request, int32_t at, enum stream stream)
@@ -175,7 +185,8 @@ bool text_stands(const struct text *t, uint64_t request, int32_t n, int32_t k, b
         return stands;
     if (t->course == TEXT_RECORDED) {
         const struct line *l = line_of(t, request);
-        char bit = at <= l->n ? l->bits[at - 1] : '-';
+        int32_t first = between(uniform(t, request, 0, AT_LINE), 0, l->n - 1);
+        char bit = l->bits[(first + at - 1) % l->n];
         *overlap = stands = bit == '-' ? stands : bit == '1';
     } else if (t->drawn) { /* laws are near one another here and far apart there */
         double spread = 0.8 * MIN(chance, 1 - chance);

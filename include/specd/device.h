@@ -83,8 +83,8 @@ struct device_setup {
     int n_ctx;    /* longest sequence, tokens */
     int max_rows; /* rows of one prompt pass */
     int k_max;    /* 0 .. SPECD_K_MAX */
-    int k_draft;  /* of these, as many as a draft model drafts as a rule: what is captured for it
-                     ends there; 0: k_max */
+    int k_draft;  /* of these, as many as a draft model drafts: its laws have room for no more;
+                     0: k_max */
     int threads;  /* of the host; 0 = one per core */
     /* Slots may have draft_ids: memory is there for them. Without, they are refused. */
     bool trims_draft;

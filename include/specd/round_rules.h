@@ -15,9 +15,15 @@
 /* What bounds the drafts of every sequence. */
 struct draft_limits {
     int32_t k_max;         /* as in device_setup */
+    int32_t k_draft;       /* of the draft model's: setup_k_draft */
     int32_t n_vocab;       /* the target's: what the host may propose */
     int32_t n_vocab_draft; /* ids that the draft model may propose; 0 without one */
 };
+
+static inline int32_t setup_k_draft(const struct device_setup *setup)
+{
+    return setup->k_draft > 0 ? MIN(setup->k_draft, setup->k_max) : setup->k_max;
+}
 
 /* A verify pass can take the slot: it was set, one more token fits, and all rows of the target but
  * the last are there. */
@@ -34,8 +40,10 @@ SPECD_HD int32_t round_k(const struct round_seq *seq, const struct draft_limits 
 {
     int32_t k = MAX(MIN(MIN(seq->k, limits->k_max), limit - len - 1), 0);
 
-    if (seq->source == DRAFT_FROM_MODEL)
-        return limits->n_vocab_draft == 0 || len - draft_rows > SPECD_DRAFT_LAG_MAX ? 0 : k;
+    if (seq->source == DRAFT_FROM_MODEL) {
+        bool lags = len - draft_rows > SPECD_DRAFT_LAG_MAX;
+        return limits->n_vocab_draft == 0 || lags ? 0 : MIN(k, limits->k_draft);
+    }
     for (int32_t i = 0; i < k; i++) {
         if (seq->host_draft[i] < 0 || seq->host_draft[i] >= limits->n_vocab)
             return i;

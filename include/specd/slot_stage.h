@@ -9,10 +9,10 @@
 
 /* Sizes that all slots of a device share. */
 struct slot_shape {
-    int32_t n_slots, n_ctx, k_max; /* of the setup */
-    int32_t n_blocks;              /* entries of a block table: those of n_ctx tokens */
-    int32_t n_vocab;               /* the target's */
-    bool trims_draft;              /* of the setup */
+    int32_t n_slots, n_ctx, k_max, k_draft; /* of the setup */
+    int32_t n_blocks;                       /* entries of a block table: those of n_ctx tokens */
+    int32_t n_vocab;                        /* the target's */
+    bool trims_draft;                       /* of the setup */
 };
 
 /* Room for a slot's logit_bias, allowed and drafted ids, as large as any. */

@@ -84,6 +84,23 @@ static void test_block_bytes(void **state)
     assert_int_equal(plan.weights_bytes[MODEL_DRAFT], 0);
 }
 
+/* Laws of the draft model are sized by its own bound, not by the host's longer drafts. */
+static void test_draft_logits(void **state)
+{
+    struct fixture *f = *state;
+    struct device_setup setup = rig_setup(f->model, f->draft);
+    struct device_plan all, few;
+    char err[256];
+    setup.n_slots = 7;
+    setup.k_max = SPECD_K_MAX;
+    assert_int_equal(cpu_device_ops.plan(f->dev, &setup, &all, err, sizeof(err)), 0);
+    setup.k_draft = 1;
+    assert_int_equal(cpu_device_ops.plan(f->dev, &setup, &few, err, sizeof(err)), 0);
+    uint64_t logits = (uint64_t)7 * (SPECD_K_MAX - 1) * f->draft->n_vocab * sizeof(float);
+    assert_true(all.activation_bytes + all.workspace_bytes >=
+                few.activation_bytes + few.workspace_bytes + logits);
+}
+
 static void refused(const struct fixture *f, const struct device_setup *setup, const char *names)
 {
     struct device_plan plan;
@@ -264,6 +281,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plan_is_what_is_allocated),
         cmocka_unit_test(test_block_bytes),
+        cmocka_unit_test(test_draft_logits),
         cmocka_unit_test(test_setups_that_cannot_work),
         cmocka_unit_test(test_models_that_cannot_work),
         cmocka_unit_test(test_calls_that_do_not_fit),

@@ -87,6 +87,14 @@ static void test_limits(void **state)
     rig_seq(r, 0, 0);
     assert_int_equal(r->ops->begin(r->dev, &r->round), SPECD_EINVAL);
     rig_free(r);
+
+    setup.k_max = 3;
+    setup.k_draft = 1;
+    r = rig_of_prompt(*state, &setup, &params, PROMPT + 9);
+    rig_prefill(r, 0, MODEL_DRAFT, 0, PROMPT - 1, PROMPT);
+    rig_clear(r);
+    assert_int_equal(run_one(r, 3)->n_drafted, 1); /* k_draft: of the model's */
+    rig_free(r);
 }
 
 static void test_host_drafts_that_are_no_ids(void **state)

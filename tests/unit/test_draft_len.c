@@ -1,7 +1,7 @@
 /*
  * How many tokens to draft, by which drafter, and for whom rows of the draft model are computed:
- * the estimate of acceptance, the choice of K against a search of every combination, and whole days
- * of rounds in made-up worlds, some of them hostile, in which the budget must hold.
+ * the choice of K against a search of every combination, and whole days of rounds in made-up
+ * worlds, some of them hostile, in which the budget must hold.
  *
  * links: specd_engine specd_base
  */
@@ -17,169 +17,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-static void assert_near(double a, double b)
-{
-    assert_true(fabs(a - b) <= 1e-9 * (1 + fabs(b)));
-}
-
-/* ---- acceptance ------------------------------------------------------------------------------ */
-
-static double estimate(const struct acceptance *a, const struct drafter *d, int32_t match,
-                       int32_t position)
-{
-    double out[SPECD_K_MAX];
-    assert_true(position <= SPECD_K_MAX);
-    acceptance_estimate(a, d, match, out, position);
-    return out[position - 1];
-}
-
-static void test_estimate(void **state)
-{
-    (void)state;
-    struct acceptance p, fresh;
-    acceptance_init(&p, NULL, false);
-    double prior = estimate(&p, &model_drafter, 2, 1);
-    assert_true(prior > 0.3 && prior < 0.95);
-    assert_near(estimate(&p, &model_drafter, 2, SPECD_K_MAX), prior);
-
-    float overlap[SPECD_K_MAX];
-    for (int i = 0; i < SPECD_K_MAX; i++)
-        overlap[i] = i == 0 ? 0.9f : 0.4f;
-    for (int i = 0; i < 100; i++)
-        acceptance_observe(&p, &model_drafter, 2, overlap, 2);
-    double first = estimate(&p, &model_drafter, 2, 1), second = estimate(&p, &model_drafter, 2, 2);
-    assert_true(fabs(first - 0.9) < 0.05);
-    assert_true(second > 0.4 && second < 0.5);
-    /* never seen: as the position before it */
-    assert_near(estimate(&p, &model_drafter, 2, 3), second);
-    /* the other drafter has learned nothing */
-    acceptance_init(&fresh, NULL, false);
-    for (int k = 1; k <= SPECD_K_MAX; k++)
-        assert_near(estimate(&p, &lookup_drafter, 2, k), estimate(&fresh, &lookup_drafter, 2, k));
-    /* what comes after the first rejection is not looked at */
-    struct acceptance q = p, r = p;
-    acceptance_observe(&q, &model_drafter, 2, overlap, 1);
-    overlap[1] = 1.0f;
-    acceptance_observe(&r, &model_drafter, 2, overlap, 1);
-    assert_memory_equal(&q, &r, sizeof q);
-}
-
-static void test_estimate_forgets(void **state)
-{
-    (void)state;
-    struct acceptance p;
-    acceptance_init(&p, NULL, false);
-    const float yes[1] = {1}, no[1] = {0};
-    for (int i = 0; i < 1000; i++)
-        acceptance_observe(&p, &lookup_drafter, 2, yes, 1);
-    assert_true(estimate(&p, &lookup_drafter, 2, 1) > 0.9);
-    for (int i = 0; i < 40; i++)
-        acceptance_observe(&p, &lookup_drafter, 2, no, 1);
-    assert_true(estimate(&p, &lookup_drafter, 2, 1) < 0.15);
-    const float odd[3] = {NAN, -1.0f, 7.0f};
-    for (int i = 0; i < 50; i++)
-        acceptance_observe(&p, &lookup_drafter, 2, odd, 3);
-    for (int k = 1; k <= SPECD_K_MAX; k++) {
-        double e = estimate(&p, &lookup_drafter, 2, k);
-        assert_true(e >= 0 && e <= 1);
-    }
-}
-
-/* What counts for lookup is how far the text agreed: a position further on is a longer agreement.
- */
-static void test_estimate_by_match(void **state)
-{
-    (void)state;
-    struct acceptance p;
-    const float no[1] = {0}, yes[1] = {1};
-    acceptance_init(&p, NULL, false);
-    double chance = estimate(&p, &lookup_drafter, 2, 1);
-    assert_true(chance < 0.5);
-    for (int32_t match = 2; match < 20; match++) {
-        assert_true(estimate(&p, &lookup_drafter, match + 1, 1) >=
-                    estimate(&p, &lookup_drafter, match, 1));
-        assert_near(estimate(&p, &lookup_drafter, match, 2),
-                    estimate(&p, &lookup_drafter, match + 1, 1));
-    }
-    for (int i = 0; i < 50; i++) {
-        acceptance_observe(&p, &lookup_drafter, 2, no, 1);
-        acceptance_observe(&p, &lookup_drafter, 12, yes, 1);
-    }
-    assert_true(estimate(&p, &lookup_drafter, 2, 1) < 0.1);
-    assert_true(estimate(&p, &lookup_drafter, 9, 2) > 0.9);
-    assert_true(estimate(&p, &lookup_drafter, 3, 1) >= 0.4); /* short ones say nothing of it */
-}
-
-/* A request starts where the others are, and what it shows itself soon weighs more. */
-static void test_estimate_shared(void **state)
-{
-    (void)state;
-    static struct acceptance_shared shared;
-    shared = (struct acceptance_shared){0};
-    struct acceptance one, other;
-    const float no[1] = {0}, yes[1] = {1};
-    acceptance_init(&one, &shared, false);
-    acceptance_init(&other, &shared, false);
-    double before = estimate(&other, &lookup_drafter, 4, 1);
-    for (int i = 0; i < 300; i++)
-        acceptance_observe(&one, &lookup_drafter, 4, no, 1);
-    double after = estimate(&other, &lookup_drafter, 4, 1);
-    assert_true(before > 0.4 && after < 0.1);
-    for (int i = 0; i < 30; i++)
-        acceptance_observe(&other, &lookup_drafter, 4, yes, 1);
-    assert_true(estimate(&other, &lookup_drafter, 4, 1) > 0.6);
-    assert_true(estimate(&one, &lookup_drafter, 4, 1) < 0.1);
-}
-
-/* Code and prose, greedy and drawn, are estimated apart, each from what all text showed. */
-static void test_estimate_by_kind(void **state)
-{
-    (void)state;
-    static struct acceptance_shared shared;
-    shared = (struct acceptance_shared){0};
-    struct acceptance a;
-    const float no[1] = {0}, yes[1] = {1};
-    for (int i = 0; i < 400; i++) {
-        acceptance_init(&a, &shared, false);
-        a.kind = i % 2 ? TEXT_CODE : TEXT_PROSE;
-        acceptance_observe(&a, &model_drafter, 0, i % 2 ? yes : no, 1);
-    }
-    acceptance_init(&a, &shared, false);
-    a.kind = TEXT_CODE;
-    double code = estimate(&a, &model_drafter, 0, 1);
-    a.kind = TEXT_PROSE;
-    double prose = estimate(&a, &model_drafter, 0, 1);
-    acceptance_init(&a, &shared, true); /* drawn: never seen */
-    a.kind = TEXT_CODE;
-    double drawn = estimate(&a, &model_drafter, 0, 1);
-    assert_true(code > 0.8 && prose < 0.2 && drawn > 0.35 && drawn < 0.65);
-}
-
-static enum text_kind kind_of(const char *text)
-{
-    struct text_marks marks = {0};
-    for (size_t i = 0; text[i]; i++) /* in pieces as tokens come */
-        text_marks_add(&marks, text + i, 1);
-    return text_marks_kind(&marks);
-}
-
-static void test_text_kinds(void **state)
-{
-    (void)state;
-    assert_int_equal(kind_of(""), TEXT_NEW);
-    assert_int_equal(kind_of("Sure! Here is"), TEXT_NEW);
-    assert_int_equal(kind_of("The history of the town goes back to the year 1204, when a ferry was "
-                             "first mentioned; it's said that the river was wider then."),
-                     TEXT_PROSE);
-    assert_int_equal(kind_of("for (int i = 0; i < n; i++) {\n        sum += a[i] * b[i];\n    }\n"),
-                     TEXT_CODE);
-    assert_int_equal(kind_of("{\"name\": \"Ada\", \"age\": 36, \"tags\": [\"x\", \"y\"]}"),
-                     TEXT_CODE);
-    assert_int_equal(kind_of("def add(a, b):\n    total = a + b\n    return total\n\n\nclass A:\n"
-                             "    def f(self):\n        pass\n"),
-                     TEXT_CODE);
-}
 
 /* ---- the choice ------------------------------------------------------------------------------ */
 
@@ -342,6 +179,7 @@ static void test_rows(void **state)
     draft_len_choose(&d, &s, 1);
     assert_true(s.k == 0 && s.fill == 0 && s.why == DRAFT_WHY_SHARED);
     make_acceptance(&a, &model_drafter, 0.1f, 0.1f);
+    st = (struct draft_state){0};
     s.fill_max = 200;
     draft_len_choose(&d, &s, 1);
     assert_true(s.k == 0 && s.fill == 0 && s.why == DRAFT_WHY_NOT_PAYING);
@@ -349,6 +187,69 @@ static void test_rows(void **state)
     s.k_min = s.options[0].k_max;
     draft_len_choose(&d, &s, 1);
     assert_true(s.fill == 200 && s.k == s.options[0].k_max);
+}
+
+/* What others showed must not reach a sequence that goes by itself: another with its seed may be
+ * ahead of it. */
+static void test_alone(void **state)
+{
+    (void)state;
+    static struct draft_len d;
+    struct acceptance mine, others;
+    int32_t k[2][2]; /* alone or not; others bad or good */
+    for (int i = 0; i < 4; i++) {
+        bool alone = i / 2, good = i % 2;
+        struct draft_state states[8] = {0};
+        struct draft_len_seq s[8];
+        flat_cost(&d, 1000, 400);
+        make_acceptance(&mine, &model_drafter, 0.8f, 0.8f);
+        make_acceptance(&others, &model_drafter, good ? 0.95f : 0.05f, good ? 0.95f : 0.05f);
+        for (int j = 0; j < 8; j++)
+            s[j] = one_drafter(j ? &others : &mine, &states[j], &model_drafter, 0, 0, 3);
+        s[0].alone = alone;
+        draft_len_choose(&d, s, 8);
+        k[alone][good] = s[0].k;
+    }
+    assert_true(k[true][0] > 0 && k[true][0] == k[true][1]);
+    assert_int_not_equal(k[false][0], k[false][1]);
+}
+
+/* Nobody's rows pay alone, all of them together do; but first a few show what the drafter is worth,
+ * and if it is worth nothing it stays at that. */
+static void test_cohort(void **state)
+{
+    (void)state;
+    static struct draft_len d;
+    static struct acceptance_shared shared;
+    for (int good = 0; good < 2; good++) {
+        struct acceptance a[32];
+        struct draft_state states[32] = {0};
+        struct draft_len_seq s[32];
+        int filled[2] = {0};
+        shared = (struct acceptance_shared){0};
+        flat_cost(&d, 1000, 200); /* a row costs 20 */
+        for (int i = 0; i < 32; i++) {
+            acceptance_init(&a[i], &shared, false);
+            s[i] = one_drafter(&a[i], &states[i], &model_drafter, 0, 0, 4);
+            s[i].lag = s[i].fill_max = 20 + i;
+            s[i].rest = 200;
+        }
+        for (int round = 0; round < 60; round++) {
+            draft_len_choose(&d, s, 32);
+            float overlap = good ? 0.9f : 0.05f;
+            for (int i = 0; i < 32; i++) {
+                s[i].lag = s[i].fill_max = s[i].lag - s[i].fill;
+                filled[round > 2] += s[i].fill > 0;
+                if (s[i].k > 0)
+                    acceptance_observe(&a[i], &model_drafter, 0, &overlap, 1);
+            }
+            d.budget =
+                (struct draft_budget){.begun = true, .drafts_ns = 1e4, .investments_ns = 3e4};
+        }
+        print_message("rows in %d rounds of sequences, then in %d\n", filled[0], filled[1]);
+        assert_in_range(filled[0], 2, 15);
+        assert_true(good ? filled[1] >= 25 : filled[1] <= 10);
+    }
 }
 
 /* ---- against every combination --------------------------------------------------------------- */
@@ -359,6 +260,15 @@ static void test_rows(void **state)
 static bool drafts_by_model(const struct draft_len_seq *s)
 {
     return s->options[0].drafter == &model_drafter;
+}
+
+static double estimate(const struct acceptance *a, const struct drafter *d, int32_t match,
+                       int32_t position)
+{
+    double out[SPECD_K_MAX];
+    assert_true(position <= SPECD_K_MAX);
+    acceptance_estimate(a, d, match, out, position);
+    return out[position - 1];
 }
 
 static double rate(const struct draft_len *d, const struct draft_len_seq *s, int32_t n,
@@ -738,22 +648,12 @@ static void test_answer_lengths(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_estimate),
-        cmocka_unit_test(test_estimate_forgets),
-        cmocka_unit_test(test_estimate_by_match),
-        cmocka_unit_test(test_estimate_shared),
-        cmocka_unit_test(test_estimate_by_kind),
-        cmocka_unit_test(test_text_kinds),
-        cmocka_unit_test(test_extremes),
-        cmocka_unit_test(test_best_k_of_one),
-        cmocka_unit_test(test_shared_step),
-        cmocka_unit_test(test_which_drafter),
-        cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_against_search),
-        cmocka_unit_test(test_full_house),
-        cmocka_unit_test(test_days),
-        cmocka_unit_test(test_hopeless_days),
-        cmocka_unit_test(test_hostile_days),
+        cmocka_unit_test(test_extremes),       cmocka_unit_test(test_best_k_of_one),
+        cmocka_unit_test(test_shared_step),    cmocka_unit_test(test_which_drafter),
+        cmocka_unit_test(test_rows),           cmocka_unit_test(test_alone),
+        cmocka_unit_test(test_cohort),         cmocka_unit_test(test_against_search),
+        cmocka_unit_test(test_full_house),     cmocka_unit_test(test_days),
+        cmocka_unit_test(test_hopeless_days),  cmocka_unit_test(test_hostile_days),
         cmocka_unit_test(test_answer_lengths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -29,7 +29,8 @@ static void test_k(void **state)
     struct round_seq seq = {0};
     (void)state;
     for (int i = 0; i < 20000; i++) {
-        struct draft_limits limits = {rand() % (SPECD_K_MAX + 1), VOCAB, rand() % 4 ? VOCAB : 0};
+        struct draft_limits limits = {rand() % (SPECD_K_MAX + 1), rand() % (SPECD_K_MAX + 1), VOCAB,
+                                      rand() % 4 ? VOCAB : 0};
         int32_t len = 1 + rand() % 30, limit = len + rand() % 8, lag = 1 + rand() % 4, n_ids = 0;
         seq.k = rand() % (SPECD_K_MAX + 2) - 1;
         seq.source = rand() % 2 ? DRAFT_FROM_MODEL : DRAFT_FROM_HOST;
@@ -43,7 +44,7 @@ static void test_k(void **state)
                     (lag > SPECD_DRAFT_LAG_MAX || limits.n_vocab_draft == 0);
         for (int32_t want = 1; want <= seq.k && !none; want++) {
             if (want <= limits.k_max && len + want + 1 <= limit &&
-                (seq.source == DRAFT_FROM_MODEL || want <= n_ids))
+                want <= (seq.source == DRAFT_FROM_MODEL ? limits.k_draft : n_ids))
                 most = want;
         }
         assert_int_equal(k, most);

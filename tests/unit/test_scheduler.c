@@ -68,7 +68,7 @@ static struct fake_slot slots[SLOTS];
 static struct fake_round rounds[2];
 static int n_rounds, most_rounds;
 static uint64_t n_into_index, n_model_drafts,
-    n_fills;             /* draft rows into frozen blocks, and others */
+    n_fills;              /* draft rows into frozen blocks, and others */
 static uint64_t n_shared; /* preemptions for another client's share */
 
 static void note_owner(struct fake_round *f, const struct sched *s, int32_t slot)
@@ -217,7 +217,8 @@ static void check_fixed_k(const struct sched *s, const struct round_seq *rs, int
     if (!q || q->k_fixed < 0 || rs->source != DRAFT_FROM_MODEL || q->n_drafters == 0 ||
         (k > 0 && slot->len - slot->rows[MODEL_DRAFT] > SPECD_DRAFT_LAG_MAX))
         return;
-    int32_t room = MIN(MIN(q->k_fixed, slot->limit - slot->len - 1), s->draft_ctx - slot->len);
+    int32_t room = MIN(MIN(MIN(q->k_fixed, s->k_draft), slot->limit - slot->len - 1),
+                       s->draft_ctx - slot->len);
     bool first = slot->len == q->n_prompt;
     assert_int_equal(k, q->draft_kv && !first ? MAX(room, 0) : 0);
 }
@@ -335,6 +336,7 @@ static void simulate(uint64_t seed, int depth)
     s.n_slots = 1 + (int32_t)rnd(SLOTS);
     s.max_rows = 1 + (int32_t)rnd(40);
     s.mixed_rows = 1 + (int32_t)rnd((uint32_t)s.max_rows);
+    s.k_draft = 1 + (int32_t)rnd(SPECD_K_MAX);
     s.draft_ctx = rnd(2) ? CONTEXT / (1 + (int32_t)rnd(2)) : 0;
 
     int total = 40, started = 0, ended = 0, plans = 0;
