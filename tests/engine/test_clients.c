@@ -27,7 +27,7 @@
 #define LONG 200
 #define SHORT 12
 #define BLOCKS 30
-#define POOL 0
+#define POOL 1u /* what BLOCKS take is more */
 #define SHORT_OF_BLOCKS false
 #endif
 #define CROWD 6 /* of one client */
