@@ -198,7 +198,7 @@ static void test_blocks(void **state)
         answers_alone(&settings[i], LONG_PROMPT, alone, alone_guests);
         c.n_slots = 8;
         c.n_ctx = BLOCKS * SPECD_BLOCK_TOKENS;
-        c.kv_bytes = MAX(POOL, BLOCKS * SPECD_BLOCK_TOKENS * token_bytes);
+        c.kv_bytes = POOL + BLOCKS * SPECD_BLOCK_TOKENS * token_bytes;
         check_shares(&settings[i], &c, 2, LONG_PROMPT, alone, alone_guests);
     }
 }
