@@ -34,18 +34,31 @@ static void prefill_target(struct sched *s, struct round *r, struct budget *b, s
     if (q->score)
         end = score ? MIN(end, start + b->score_rows) : MIN(end, q->n_scored);
     struct round_chunk *chunk = add_chunk(s, r, b, q, MODEL_TARGET, end);
+    share_charge(&q->share, chunk ? (uint64_t)chunk->n * SHARE_ROW : 0);
     if (score && chunk) {
         chunk->score = true;
         b->score_rows -= chunk->n;
     }
 }
 
+/* Clients take turns, so that a short prompt does not wait for another's long ones. */
 static void prefill(struct sched *s, struct round *r, struct budget *b)
 {
+    struct seq *lacking[SPECD_SLOTS_MAX];
+    int32_t n = 0;
     for (struct seq *q = s->first; q; q = q->next) {
         if (q->state == SEQ_RUNNING && !flight_can_decode(&s->flight, q) &&
             !flight_decodes(&s->flight, q))
-            prefill_target(s, r, b, q);
+            lacking[n++] = q;
+    }
+    while (n > 0 && b->rows[MODEL_TARGET] > 0) {
+        int32_t next = 0;
+        for (int32_t i = 1; i < n; i++) {
+            if (share_is_sooner(&lacking[i]->share, &lacking[next]->share))
+                next = i;
+        }
+        prefill_target(s, r, b, lacking[next]);
+        lacking[next] = lacking[--n];
     }
 }
 

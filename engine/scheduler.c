@@ -198,7 +198,6 @@ static void take_slot(struct sched *s, struct seq *q, int32_t slot, uint64_t now
     if (q->t_admitted == 0) {
         q->t_admitted = now;
         q->stats.n_cached = q->target_len;
-        share_charge(&q->share, (uint64_t)(q->len - q->target_len) * SHARE_ROW);
     }
 }
 

@@ -12,7 +12,8 @@
  *   admit    waiting sequences take free slots while their prompt fits beside what runs, as share.h
  *            orders them; where slots or blocks are short, those give them up whom share.h names.
  *            Choices (n > 1) wait until their parent's prompt is in the prefix index
- *   prefill  chunks of the target's prompt rows, oldest first, under the row budget
+ *   prefill  chunks of the target's prompt rows under the row budget: clients in turn, and the
+ *            oldest of each first
  *   draft    K per decoding sequence, and rows of the draft model where they pay (draft_len.h)
  *
  * A plan may be made while a round is in flight (flight.h). It then goes by upper bounds, and is

@@ -188,7 +188,13 @@ static struct share_item *tail(const struct share_client *c, uint64_t round)
     return worst;
 }
 
-/* Whether the turn of a's client comes before that of b's. */
+bool share_is_sooner(const struct share_item *a, const struct share_item *b)
+{
+    uint64_t work = a->client->work, other = b->client->work;
+    return work != other ? work < other : a->arrival < b->arrival;
+}
+
+/* Whether a gets a slot before b. */
 static bool is_before(const struct share_item *a, const struct share_item *b)
 {
     const struct share_client *c = a->client, *d = b->client;
@@ -198,7 +204,7 @@ static bool is_before(const struct share_item *a, const struct share_item *b)
         return none;
     if (!none && load != other)
         return load < other;
-    return c->work != d->work ? c->work < d->work : a->arrival < b->arrival;
+    return share_is_sooner(a, b);
 }
 
 /* Whether it goes ahead of all clients without a slot whose turn is before its own. */

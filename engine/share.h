@@ -74,6 +74,8 @@ void share_remove(struct share *s, struct share_item *item);
 #define SHARE_ROW 1
 void share_charge(const struct share_item *item, uint64_t work);
 
+/* Whether the turn of a's client comes first; of one client, the older. */
+bool share_is_sooner(const struct share_item *a, const struct share_item *b);
 /* Which item should get a slot that is free; NULL when none waits. */
 struct share_item *share_next(const struct share *s, uint64_t round);
 /* Who should be PROMISED a slot: one that is on its way to become free (is_free), or that of the

@@ -49,6 +49,7 @@ static const struct setting settings[] = {
 
 /* The crowd goes slowly until all guests are ready to run, so that it is there when they come. */
 static struct request *_Atomic guests[GUESTS];
+static atomic_int n_awaited; /* of them */
 static void (*deliver)(struct request *req, void *arg);
 
 static bool is_ready(struct request *req)
@@ -62,12 +63,12 @@ static bool is_ready(struct request *req)
 static void deliver_slowly(struct request *req, void *arg)
 {
     bool all_ready = true;
-    for (int i = 0; i < GUESTS; i++) {
+    for (int i = 0; i < atomic_load(&n_awaited); i++) {
         struct request *guest = atomic_load(&guests[i]);
-        all_ready &= !guest || is_ready(guest);
+        all_ready &= guest && is_ready(guest);
     }
     if (!all_ready)
-        usleep(100000);
+        usleep(50000);
     deliver(req, arg); /* when it is the last, the guests may be gone afterwards */
 }
 
@@ -143,6 +144,7 @@ static void check_shares(const struct setting *s, const struct engine_config *c,
     assert_true(c->kv_bytes == 0 || engine_info(e)->n_blocks == BLOCKS);
     struct engine_stats stats;
     struct tokens got;
+    atomic_store(&n_awaited, GUESTS);
     for (int i = 0; i < n; i++)
         request_submit(e, crowd[i] = crowd_request(s, i, n_prompt));
     for (int i = 0; i < MIN(n, c->n_slots); i++)
@@ -157,6 +159,7 @@ static void check_shares(const struct setting *s, const struct engine_config *c,
         request_wait(crowd[i]);
     for (int i = 0; i < GUESTS; i++)
         request_wait(guests[i]);
+    atomic_store(&n_awaited, 0);
     engine_stats(e, &stats);
     if (!SHORT_OF_BLOCKS)
         assert_true(stats.preemptions_share > 0);
@@ -198,7 +201,7 @@ static void test_blocks(void **state)
         answers_alone(&settings[i], LONG_PROMPT, alone, alone_guests);
         c.n_slots = 8;
         c.n_ctx = BLOCKS * SPECD_BLOCK_TOKENS;
-        c.kv_bytes = MAX(POOL, BLOCKS * SPECD_BLOCK_TOKENS * token_bytes);
+        c.kv_bytes = POOL + BLOCKS * SPECD_BLOCK_TOKENS * token_bytes;
         check_shares(&settings[i], &c, 2, LONG_PROMPT, alone, alone_guests);
     }
 }
@@ -219,6 +222,7 @@ static void test_priority(void **state)
         struct request *slow = crowd_request(s, 0, PROMPT), *urgent = ask(s, 20, PROMPT, 1, SHORT);
         slow->priority = -3;
         urgent->priority = 4;
+        atomic_store(&n_awaited, 1);
         request_submit(e, slow);
         request_wait_tokens(slow, 1);
         hold_outputs(true);
@@ -227,6 +231,7 @@ static void test_priority(void **state)
         hold_outputs(false);
         request_wait(slow);
         request_wait(urgent);
+        atomic_store(&n_awaited, 0);
         guests[0] = NULL;
         request_tokens(urgent, &got);
         assert_same_tokens(&alone_guests[0], &got, s->name);

@@ -128,7 +128,7 @@ class Fairness(LoadCase):
         tokens, counts, stop = {}, threading.Event(), threading.Event()
 
         def client(by):
-            body = {"prompt": "hello", "max_tokens": 400, "ignore_eos": True}
+            body = {"prompt": "hello", "max_tokens": 800, "ignore_eos": True}
             with contextlib.closing(Connection(server)) as conn:
                 while not stop.is_set():
                     r = server.post("/v1/completions", body, conn=conn, headers={"X-Forwarded-For": by})

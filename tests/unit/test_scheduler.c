@@ -391,11 +391,66 @@ static void test_two_in_flight(void **state)
     assert_true(n_shared > 1000);
 }
 
+static struct seq *enter(struct sched *s, uint64_t client, int32_t n)
+{
+    int32_t ids[CONTEXT];
+    struct seq *q = make_seq(2, DRAFT_NONE);
+    for (int32_t i = 0; i < n; i++)
+        ids[i] = (int32_t)rnd(1000);
+    seq_set_prompt(q, ids, n);
+    q->limit = n + 2;
+    q->req->client = client;
+    q->req->priority = 0;
+    sched_add(s, q);
+    sched_ready(s, q);
+    return q;
+}
+
+/* A short prompt beside another client's long ones, which would take sixty rounds. */
+static void test_prompts_in_turn(void **state)
+{
+    (void)state;
+    struct kv *kv = kv_create(8 * blocks_for(CONTEXT));
+    static struct draft_len drafts;
+    struct sched s;
+    static struct round round;
+    drafts = (struct draft_len){0};
+    pass_cost_set(&drafts.cost, PASS_VERIFY, 1, 1e6);
+    sched_init(&s, kv, &drafts);
+    s.n_slots = SLOTS;
+    s.max_rows = s.mixed_rows = 4;
+    for (int i = 0; i < 4; i++)
+        enter(&s, 1, CONTEXT - 3);
+    for (int i = 0; i < 3; i++) {
+        assert_true(sched_plan(&s, &round, 1));
+        submit_round(&s, &round);
+        play_round(&s, 2);
+    }
+    struct seq *q = enter(&s, 2, 9);
+    bool computed = false;
+    for (int n = 1; !computed; n++) {
+        assert_true(n <= 6);
+        assert_true(sched_plan(&s, &round, 1));
+        submit_round(&s, &round);
+        const struct round_part *part = flight_part(q, s.flight.submitted);
+        computed = part && part->rows[MODEL_TARGET] == q->n_prompt - 1;
+        play_round(&s, 2); /* q may be gone afterwards */
+    }
+    while (s.first) {
+        struct seq *done = s.first;
+        sched_remove(&s, done);
+        seq_free(done);
+    }
+    sched_fini(&s);
+    kv_free(kv);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_days),
         cmocka_unit_test(test_two_in_flight),
+        cmocka_unit_test(test_prompts_in_turn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
