@@ -3,11 +3,15 @@
  *
  * A round that drafts, or that brings the draft model's KV up, takes longer than one without, and
  * the tokens it brings save rounds to come: it spends and it earns, both in nanoseconds. Two
- * credits grow by a share of the time the server is busy: drafts       takes in what drafts earn
- * and pays for what they spend. Below zero nothing is drafted that would not have to be, whatever
- * the estimates promise. investments  pays for rows of the draft model and for probes, and takes in
- * what the sequences they were made for earn afterwards, until they are repaid, and a tenth beyond.
- *                Below zero none are made; who has the rows drafts on.
+ * credits grow by a share of the time the server is busy.
+ *
+ * Drafts: takes in what drafts earn and pays for what they spend. Below zero nothing is drafted
+ * that would not have to be, whatever the estimates promise.
+ *
+ * Investments: pays for rows of the draft model and for trials, and takes in what the sequences
+ * they were made for earn afterwards, until they are repaid (the other credit does not get that,
+ * too), and a tenth beyond. Below zero none are made; who has the rows drafts on.
+ *
  * Neither grows beyond a few rounds' worth, that of investments by a tenth of what drafting has
  * earned, net, since the start: so over any stretch of time drafting loses no more than those
  * shares of it and a constant, whatever estimates or clocks say.
