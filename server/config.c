@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "json.h"
+#include "specd/json.h"
 #include "options.h"
 #include "specd/error.h"
 

@@ -11,7 +11,7 @@
 #ifndef SPECD_SERVER_FIELDS_H
 #define SPECD_SERVER_FIELDS_H
 
-#include "json.h"
+#include "specd/json.h"
 
 #include "specd/error.h"
 #include "specd/util.h"

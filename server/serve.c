@@ -1,7 +1,7 @@
 #include "serve.h"
 
 #include "http.h"
-#include "json.h"
+#include "specd/json.h"
 #include "listen.h"
 #include "notify.h"
 #include "sandbox.h"

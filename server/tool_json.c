@@ -1,6 +1,6 @@
 #include "tool_json.h"
 
-#include "json.h"
+#include "specd/json.h"
 #include "json_span.h"
 
 #include <stdlib.h>

@@ -16,8 +16,8 @@ forbid() {
     fi
 }
 forbid 'cuda|cublas' engine server include cpu base
-forbid 'microhttpd|cjson|cJSON' include base cpu cuda engine/text engine/jinja engine/drafters engine/*.c engine/*.h
-forbid 'microhttpd' engine
+forbid 'cjson|cJSON' include cpu cuda engine server $(find base -name '*.[ch]' ! -name json.c)
+forbid 'microhttpd' include base cpu cuda engine
 forbid 'gnutls|seccomp' include base cpu cuda engine
 forbid 'uv\.h' include base cpu cuda server engine/model engine/text engine/jinja engine/drafters
 forbid 'specd/(engine|request)\.h|engine|model/|text/' cpu cuda

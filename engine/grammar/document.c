@@ -53,13 +53,6 @@ uint32_t value_get(const struct compiler *c, uint32_t dict, const char *key)
     return NO_VALUE;
 }
 
-static int hex(char ch)
-{
-    const char *digits = "0123456789abcdef", *at;
-    at = ch ? strchr(digits, ch >= 'A' && ch <= 'F' ? ch - 'A' + 'a' : ch) : NULL;
-    return at ? (int)(at - digits) : -1;
-}
-
 /* One name of a pointer, without its escapes: %XX of the URI, then ~0 and ~1. */
 static const char *read_name(const char *p, struct buf *name)
 {
@@ -67,8 +60,8 @@ static const char *read_name(const char *p, struct buf *name)
     buf_add(name, "", 0);
     for (; *p && *p != '/'; p++) {
         char ch = *p;
-        if (ch == '%' && hex(p[1]) >= 0 && hex(p[2]) >= 0) {
-            ch = (char)(hex(p[1]) * 16 + hex(p[2]));
+        if (ch == '%' && hex_digit(p[1]) >= 0 && hex_digit(p[2]) >= 0) {
+            ch = (char)(hex_digit(p[1]) * 16 + hex_digit(p[2]));
             p += 2;
         }
         if (ch == '~' && (p[1] == '0' || p[1] == '1'))

@@ -51,17 +51,16 @@ static void refuse_unsupported(const struct arch *arch, struct json_reader *r)
 static uint32_t read_window(const struct arch *arch, struct json_reader *r)
 {
     bool slides = json_file_bool(r, "use_sliding_window", arch->hf_slides);
-    const cJSON *types = json_file_field(r, "layer_types", OPTIONAL), *type;
-    cJSON_ArrayForEach(type, types)
-    {
-        const char *name = cJSON_GetStringValue(type);
+    const struct json *types = json_file_field(r, "layer_types", OPTIONAL), *type;
+    for (type = json_first(types); type; type = json_next(type)) {
+        const char *name = json_string(type);
         if (name && strcmp(name, "sliding_attention") == 0)
             slides = true;
         else if (!name || strcmp(name, "full_attention") != 0)
             json_file_bad(r, "layer_types", "a kind of layer that specd does not have");
     }
     /* Left out, it is the family's default; null says none. */
-    bool stated = cJSON_GetObjectItemCaseSensitive(r->object, "sliding_window") != NULL;
+    bool stated = json_get(r->object, "sliding_window") != NULL;
     uint32_t window =
         json_file_u32(r, "sliding_window", OPTIONAL, stated ? 0 : arch->hf_window, 0, UINT32_MAX);
     return slides && window > 0 ? window : UINT32_MAX;
@@ -153,12 +152,12 @@ static void read_rope_kind(struct model *m, struct json_reader *s, double base)
 /* rope_theta and rope_scaling; later files put both into rope_parameters. */
 static void read_rope(struct model *m, struct json_reader *r)
 {
-    const cJSON *scaling = json_file_field(r, "rope_scaling", OPTIONAL);
-    const cJSON *parameters = json_file_field(r, "rope_parameters", OPTIONAL);
+    const struct json *scaling = json_file_field(r, "rope_scaling", OPTIONAL);
+    const struct json *parameters = json_file_field(r, "rope_parameters", OPTIONAL);
     struct json_reader s = *r;
     s.object = parameters ? parameters : scaling;
     s.path = parameters ? "rope_parameters." : "rope_scaling.";
-    if (s.object && !cJSON_IsObject(s.object)) {
+    if (s.object && json_type(s.object) != JSON_OBJECT) {
         json_file_bad(r, parameters ? "rope_parameters" : "rope_scaling", "expected an object");
         return;
     }
@@ -205,7 +204,7 @@ static void read_no_rope(struct hf_config *c, const struct model *m, struct json
 }
 
 static void add_eog(struct hf_config *c, const struct model *m, struct json_reader *r,
-                    const cJSON *node)
+                    const struct json *node)
 {
     uint64_t id;
     if (!json_file_whole(node, SPECD_VOCAB_MAX, &id) || id >= m->n_vocab) {
@@ -225,13 +224,13 @@ static void add_eog(struct hf_config *c, const struct model *m, struct json_read
 /* One id or a list. */
 static void read_eog(struct hf_config *c, const struct model *m, struct json_reader *r)
 {
-    const cJSON *ids = json_file_field(r, "eos_token_id", OPTIONAL);
-    if (!cJSON_IsArray(ids)) {
+    const struct json *ids = json_file_field(r, "eos_token_id", OPTIONAL);
+    if (json_type(ids) != JSON_ARRAY) {
         if (ids)
             add_eog(c, m, r, ids);
         return;
     }
-    for (const cJSON *id = ids->child; id; id = id->next)
+    for (const struct json *id = json_first(ids); id; id = json_next(id))
         add_eog(c, m, r, id);
 }
 
@@ -257,7 +256,7 @@ static int read_generation_config(struct hf_config *c, const struct model *m, co
                                   char *err, size_t errlen)
 {
     char path[4096];
-    cJSON *root;
+    struct json *root;
     snprintf(path, sizeof path, "%s/generation_config.json", folder);
     if (access(path, F_OK) != 0)
         return 0;
@@ -266,7 +265,7 @@ static int read_generation_config(struct hf_config *c, const struct model *m, co
         return rc;
     struct json_reader r = {.object = root, .file = path, .path = "", .err = err, .errlen = errlen};
     read_eog(c, m, &r);
-    cJSON_Delete(root);
+    json_free(root);
     return r.rc;
 }
 
@@ -274,7 +273,7 @@ int hf_config_load(struct hf_config *c, struct model *m, const char *folder, cha
                    size_t errlen)
 {
     char path[4096];
-    cJSON *root;
+    struct json *root;
     *c = (struct hf_config){0};
     snprintf(path, sizeof path, "%s/config.json", folder);
     int rc = json_file_load(&root, path, CONFIG_BYTES_MAX, err, errlen);
@@ -282,6 +281,6 @@ int hf_config_load(struct hf_config *c, struct model *m, const char *folder, cha
         return rc;
     struct json_reader r = {.object = root, .file = path, .path = "", .err = err, .errlen = errlen};
     rc = read_config(c, m, &r);
-    cJSON_Delete(root);
+    json_free(root);
     return rc ? rc : read_generation_config(c, m, folder, err, errlen);
 }

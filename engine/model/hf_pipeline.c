@@ -19,7 +19,7 @@ struct steps {
 };
 
 /* The reader of one object below `parent`. */
-static struct json_reader below(const struct json_reader *parent, const cJSON *object,
+static struct json_reader below(const struct json_reader *parent, const struct json *object,
                                 const char *path)
 {
     struct json_reader r = *parent;
@@ -43,17 +43,16 @@ static void unsupported(struct json_reader *r, const char *key, const char *valu
 typedef void read_step(struct steps *s, struct json_reader *r, const char *type);
 
 /* A step, or a Sequence of them in a member named `list`. null is no step. */
-static void read_steps(struct steps *s, struct json_reader *parent, const cJSON *step,
+static void read_steps(struct steps *s, struct json_reader *parent, const struct json *step,
                        const char *path, const char *list, read_step *read)
 {
-    if (!step || cJSON_IsNull(step) || parent->rc)
+    if (!step || json_type(step) == JSON_NULL || parent->rc)
         return;
     struct json_reader r = below(parent, step, path);
     const char *type = json_file_string(&r, "type", REQUIRED);
     if (is_text(type, "Sequence")) {
-        const cJSON *parts = json_file_field(&r, list, REQUIRED), *child;
-        cJSON_ArrayForEach(child, parts)
-        {
+        const struct json *parts = json_file_field(&r, list, REQUIRED), *child;
+        for (child = json_first(parts); child; child = json_next(child)) {
             struct json_reader part = below(&r, child, path);
             type = json_file_string(&part, "type", REQUIRED);
             if (type)
@@ -178,12 +177,12 @@ static void decide(struct steps *s, struct json_reader *r)
 /* The one id that a special token of a template stands for, or -1. */
 static int32_t template_id(struct json_reader *r, const char *name)
 {
-    const cJSON *tokens = json_file_field(r, "special_tokens", REQUIRED);
-    const cJSON *token = cJSON_GetObjectItemCaseSensitive(tokens, name);
-    const cJSON *ids = cJSON_GetObjectItemCaseSensitive(token, "ids");
+    const struct json *tokens = json_file_field(r, "special_tokens", REQUIRED);
+    const struct json *token = json_get(tokens, name);
+    const struct json *ids = json_get(token, "ids");
     uint64_t id;
-    if (!cJSON_IsArray(ids) || !ids->child || ids->child->next ||
-        !json_file_whole(ids->child, INT32_MAX, &id)) {
+    if (json_type(ids) != JSON_ARRAY || !json_first(ids) || json_next(json_first(ids)) ||
+        !json_file_whole(json_first(ids), INT32_MAX, &id)) {
         json_file_bad(r, "special_tokens", "expected one id for each token of the template");
         return -1;
     }
@@ -193,14 +192,13 @@ static int32_t template_id(struct json_reader *r, const char *name)
 /* "single": at most one special token on either side of the text. */
 static void read_template(struct steps *s, struct json_reader *r)
 {
-    const cJSON *single = json_file_field(r, "single", REQUIRED), *part;
+    const struct json *single = json_file_field(r, "single", REQUIRED), *part;
     bool text = false;
-    cJSON_ArrayForEach(part, single)
-    {
-        const cJSON *special = cJSON_GetObjectItemCaseSensitive(part, "SpecialToken");
-        const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(special, "id"));
+    for (part = json_first(single); part; part = json_next(part)) {
+        const struct json *special = json_get(part, "SpecialToken");
+        const char *name = json_string(json_get(special, "id"));
         bool *add = text ? &s->v->add_eos : &s->v->add_bos;
-        if (!name && !text && cJSON_GetObjectItemCaseSensitive(part, "Sequence")) {
+        if (!name && !text && json_get(part, "Sequence")) {
             text = true;
         } else if (name && !*add) {
             *(text ? &s->v->eos : &s->v->bos) = template_id(r, name);
@@ -219,7 +217,8 @@ static void read_post_processor(struct steps *s, struct json_reader *r, const ch
         unsupported(r, "type", type);
 }
 
-int hf_pipeline_read(struct vocab *v, const cJSON *root, const char *file, char *err, size_t errlen)
+int hf_pipeline_read(struct vocab *v, const struct json *root, const char *file, char *err,
+                     size_t errlen)
 {
     struct steps s = {.v = v};
     struct json_reader r = {.object = root, .file = file, .path = "", .err = err, .errlen = errlen};

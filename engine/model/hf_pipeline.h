@@ -9,12 +9,11 @@
 #define SPECD_MODEL_HF_PIPELINE_H
 
 #include "model/vocab.h"
-
-#include <cjson/cJSON.h>
+#include "specd/json.h"
 
 /* Sets kind, pre, nfc, the space prefix, and bos, eos, add_bos, add_eos where the post-processor
  * adds them. root: the whole tokenizer.json, named `file` in messages. SPECD_EFILE. */
-int hf_pipeline_read(struct vocab *v, const cJSON *root, const char *file, char *err,
+int hf_pipeline_read(struct vocab *v, const struct json *root, const char *file, char *err,
                      size_t errlen);
 
 #endif

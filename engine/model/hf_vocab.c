@@ -35,21 +35,19 @@ static int32_t find_token(const struct vocab *v, const char *text)
 }
 
 /* Highest id of both lists plus one. 0 with r->rc set when an id is no number below the limit. */
-static uint32_t count_tokens(struct json_reader *r, const cJSON *vocab, const cJSON *added)
+static uint32_t count_tokens(struct json_reader *r, const struct json *vocab,
+                             const struct json *added)
 {
     uint64_t id, n = 0;
-    const cJSON *node;
-    cJSON_ArrayForEach(node, vocab)
-    {
+    const struct json *node;
+    for (node = json_first(vocab); node; node = json_next(node)) {
         if (!json_file_whole(node, SPECD_VOCAB_MAX - 1, &id))
             json_file_bad(r, "model.vocab", "expected ids from 0 to %d", SPECD_VOCAB_MAX - 1);
         else
             n = MAX(n, id + 1);
     }
-    cJSON_ArrayForEach(node, added)
-    {
-        if (!json_file_whole(cJSON_GetObjectItemCaseSensitive(node, "id"), SPECD_VOCAB_MAX - 1,
-                             &id))
+    for (node = json_first(added); node; node = json_next(node)) {
+        if (!json_file_whole(json_get(node, "id"), SPECD_VOCAB_MAX - 1, &id))
             json_file_bad(r, "added_tokens", "expected ids from 0 to %d", SPECD_VOCAB_MAX - 1);
         else
             n = MAX(n, id + 1);
@@ -65,18 +63,17 @@ static void set_token(struct vocab_token *t, const char *text, enum token_type t
     *t = (struct vocab_token){.text = xstrndup(text, len), .len = (uint32_t)len, .type = type};
 }
 
-static void read_vocab(struct vocab *v, struct json_reader *r, const cJSON *vocab)
+static void read_vocab(struct vocab *v, struct json_reader *r, const struct json *vocab)
 {
-    const cJSON *node;
-    cJSON_ArrayForEach(node, vocab)
-    {
-        struct vocab_token *t = &v->tokens[(uint32_t)node->valuedouble];
+    const struct json *node;
+    for (node = json_first(vocab); node; node = json_next(node)) {
+        struct vocab_token *t = &v->tokens[(uint32_t)json_number(node)];
         if (r->rc)
             return;
         if (t->text)
-            json_file_bad(r, "model.vocab", "id %u occurs twice", (uint32_t)node->valuedouble);
+            json_file_bad(r, "model.vocab", "id %u occurs twice", (uint32_t)json_number(node));
         else
-            set_token(t, node->string, TOKEN_NORMAL);
+            set_token(t, json_key(node), TOKEN_NORMAL);
     }
 }
 
@@ -116,15 +113,14 @@ static void fill_gaps(struct vocab *v)
     }
 }
 
-static void read_tokens(struct vocab *v, struct json_reader *r, const cJSON *vocab)
+static void read_tokens(struct vocab *v, struct json_reader *r, const struct json *vocab)
 {
-    const cJSON *added = json_file_field(r, "added_tokens", OPTIONAL), *node;
+    const struct json *added = json_file_field(r, "added_tokens", OPTIONAL), *node;
     v->n_tokens = count_tokens(r, vocab, added);
     v->tokens = xcalloc(v->n_tokens, sizeof *v->tokens);
     if (r->rc == 0)
         read_vocab(v, r, vocab);
-    cJSON_ArrayForEach(node, added)
-    {
+    for (node = json_first(added); node; node = json_next(node)) {
         struct json_reader token = *r;
         token.object = node;
         token.path = "added_tokens.";
@@ -136,21 +132,22 @@ static void read_tokens(struct vocab *v, struct json_reader *r, const cJSON *voc
 }
 
 /* "left right" or ["left", "right"]. */
-static bool read_merge(const cJSON *node, struct vocab_merge *merge)
+static bool read_merge(const struct json *node, struct vocab_merge *merge)
 {
     const char *left, *right;
     size_t left_len;
-    if (cJSON_IsString(node)) {
-        left = node->valuestring;
+    if (json_type(node) == JSON_STRING) {
+        left = json_string(node);
         const char *space = strchr(left, ' ');
         if (!space || strchr(space + 1, ' '))
             return false;
         left_len = (size_t)(space - left);
         right = space + 1;
     } else {
-        left = cJSON_GetStringValue(node->child);
-        right = left ? cJSON_GetStringValue(node->child->next) : NULL;
-        if (!right || node->child->next->next)
+        const struct json *first = json_first(node), *second = first ? json_next(first) : NULL;
+        left = json_string(first);
+        right = json_string(second);
+        if (!left || !right || json_next(second))
             return false;
         left_len = strlen(left);
     }
@@ -163,19 +160,18 @@ static bool read_merge(const cJSON *node, struct vocab_merge *merge)
 
 static void read_merges(struct vocab *v, struct json_reader *r)
 {
-    const cJSON *merges = json_file_field(r, "merges", REQUIRED), *node;
-    int n = cJSON_GetArraySize(merges);
+    const struct json *merges = json_file_field(r, "merges", REQUIRED), *node;
+    size_t n = json_count(merges);
     if (r->rc)
         return;
-    if (!cJSON_IsArray(merges) || (uint32_t)n > MERGES_MAX) {
+    if (json_type(merges) != JSON_ARRAY || n > MERGES_MAX) {
         json_file_bad(r, "merges", "expected an array of at most %u pairs", MERGES_MAX);
         return;
     }
     if (n == 0 && v->kind == VOCAB_SPM)
         json_file_bad(r, "merges", "empty, and there are no scores");
-    v->merges = xcalloc((size_t)n, sizeof *v->merges);
-    cJSON_ArrayForEach(node, merges)
-    {
+    v->merges = xcalloc(n, sizeof *v->merges);
+    for (node = json_first(merges); node; node = json_next(node)) {
         if (!read_merge(node, &v->merges[v->n_merges])) {
             json_file_bad(r, "merges", "merge %u is no pair of two texts", v->n_merges);
             return;
@@ -220,7 +216,7 @@ static void read_options(struct vocab *v, struct json_reader *r)
             v->tokens[i].type = TOKEN_BYTE;
 }
 
-static int read_tokenizer(struct folder *f, const cJSON *root, const char *file)
+static int read_tokenizer(struct folder *f, const struct json *root, const char *file)
 {
     int rc = hf_pipeline_read(f->v, root, file, f->err, f->errlen);
     if (rc)
@@ -233,8 +229,8 @@ static int read_tokenizer(struct folder *f, const cJSON *root, const char *file)
     const char *type = json_file_string(&model, "type", OPTIONAL);
     if (type && strcmp(type, "BPE") != 0)
         json_file_bad(&model, "type", "only BPE is supported");
-    const cJSON *vocab = json_file_field(&model, "vocab", REQUIRED);
-    if (vocab && !cJSON_IsObject(vocab))
+    const struct json *vocab = json_file_field(&model, "vocab", REQUIRED);
+    if (vocab && json_type(vocab) != JSON_OBJECT)
         json_file_bad(&model, "vocab", "expected an object");
     r.rc = r.rc ? r.rc : model.rc;
     if (r.rc == 0)
@@ -248,22 +244,23 @@ static int read_tokenizer(struct folder *f, const cJSON *root, const char *file)
 }
 
 /* A special token's text: a string, or an object with "content". NULL when absent. */
-static const char *special_text(const cJSON *root, const char *name)
+static const char *special_text(const struct json *root, const char *name)
 {
-    const cJSON *node = cJSON_GetObjectItemCaseSensitive(root, name);
-    if (cJSON_IsObject(node))
-        node = cJSON_GetObjectItemCaseSensitive(node, "content");
-    return cJSON_GetStringValue(node);
+    const struct json *node = json_get(root, name);
+    if (json_type(node) == JSON_OBJECT)
+        node = json_get(node, "content");
+    return json_string(node);
 }
 
-static void set_special(const struct vocab *v, const cJSON *root, const char *name, int32_t *id)
+static void set_special(const struct vocab *v, const struct json *root, const char *name,
+                        int32_t *id)
 {
     const char *text = *id < 0 ? special_text(root, name) : NULL;
     if (text)
         *id = find_token(v, text);
 }
 
-static void set_specials(struct vocab *v, const cJSON *root)
+static void set_specials(struct vocab *v, const struct json *root)
 {
     set_special(v, root, "bos_token", &v->bos);
     set_special(v, root, "eos_token", &v->eos);
@@ -271,30 +268,28 @@ static void set_specials(struct vocab *v, const cJSON *root)
     set_special(v, root, "pad_token", &v->pad);
 }
 
-static void set_rule(const cJSON *root, const char *name, bool *rule)
+static void set_rule(const struct json *root, const char *name, bool *rule)
 {
-    const cJSON *node = cJSON_GetObjectItemCaseSensitive(root, name);
-    if (cJSON_IsBool(node))
-        *rule = cJSON_IsTrue(node);
+    const struct json *node = json_get(root, name);
+    if (json_type(node) == JSON_BOOL)
+        *rule = json_bool(node);
 }
 
 /* One template, or a list of named ones of which "default" is meant. */
-static const char *template_of(const cJSON *root)
+static const char *template_of(const struct json *root)
 {
-    const cJSON *node = cJSON_GetObjectItemCaseSensitive(root, "chat_template"), *named;
-    const char *first = cJSON_GetStringValue(node);
-    cJSON_ArrayForEach(named, node)
-    {
-        const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(named, "name"));
-        const char *text =
-            cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(named, "template"));
+    const struct json *node = json_get(root, "chat_template"), *named;
+    const char *first = json_string(node);
+    for (named = json_first(node); named; named = json_next(named)) {
+        const char *name = json_string(json_get(named, "name"));
+        const char *text = json_string(json_get(named, "template"));
         if (text && (!first || (name && strcmp(name, "default") == 0)))
             first = text;
     }
     return first;
 }
 
-static void read_config(struct folder *f, const cJSON *root)
+static void read_config(struct folder *f, const struct json *root)
 {
     struct vocab *v = f->v;
     set_specials(v, root);
@@ -305,25 +300,25 @@ static void read_config(struct folder *f, const cJSON *root)
         v->chat_template = xstrdup(text);
 }
 
-static void read_special_map(struct folder *f, const cJSON *root)
+static void read_special_map(struct folder *f, const struct json *root)
 {
     set_specials(f->v, root);
 }
 
 /* An optional JSON file of the folder. */
 static int read_beside(struct folder *f, const char *name,
-                       void (*read)(struct folder *f, const cJSON *root))
+                       void (*read)(struct folder *f, const struct json *root))
 {
     char path[4096];
     snprintf(path, sizeof path, "%s/%s", f->dir, name);
     if (access(path, F_OK) != 0)
         return 0;
-    cJSON *root;
+    struct json *root;
     int rc = json_file_load(&root, path, CONFIG_BYTES_MAX, f->err, f->errlen);
     if (rc)
         return rc;
     read(f, root);
-    cJSON_Delete(root);
+    json_free(root);
     return 0;
 }
 
@@ -352,12 +347,12 @@ int hf_vocab_load(struct vocab *v, const char *dir, char *err, size_t errlen)
     char path[4096];
     snprintf(path, sizeof path, "%s/tokenizer.json", dir);
     v->bos = v->eos = v->unk = v->pad = -1;
-    cJSON *root;
+    struct json *root;
     int rc = json_file_load(&root, path, TOKENIZER_BYTES_MAX, err, errlen);
     if (rc)
         return rc;
     rc = read_tokenizer(&f, root, path);
-    cJSON_Delete(root);
+    json_free(root);
     if (rc == 0)
         rc = read_template_file(&f);
     if (rc == 0)

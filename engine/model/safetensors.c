@@ -35,33 +35,32 @@ static int bad(const struct header *h, const char *tensor, const char *fmt, ...)
                 printable(name, sizeof name, tensor, strlen(tensor)), reason);
 }
 
-static int read_dtype(const struct header *h, const cJSON *node, struct tensor_entry *e)
+static int read_dtype(const struct header *h, const struct json *node, struct tensor_entry *e)
 {
     static const struct {
         const char *name;
         enum dtype type;
     } names[] = {{"F32", DT_F32}, {"F16", DT_F16}, {"BF16", DT_BF16}};
-    const cJSON *dtype = cJSON_GetObjectItemCaseSensitive(node, "dtype");
-    if (!cJSON_IsString(dtype))
+    const struct json *dtype = json_get(node, "dtype");
+    if (json_type(dtype) != JSON_STRING)
         return bad(h, e->name, "dtype: expected a string");
     for (size_t i = 0; i < COUNT_OF(names); i++) {
-        if (strcmp(dtype->valuestring, names[i].name) == 0) {
+        if (strcmp(json_string(dtype), names[i].name) == 0) {
             e->type = names[i].type;
             return 0;
         }
     }
     char text[40];
     return bad(h, e->name, "has dtype %s, which specd does not read",
-               printable(text, sizeof text, dtype->valuestring, strlen(dtype->valuestring)));
+               printable(text, sizeof text, json_string(dtype), strlen(json_string(dtype))));
 }
 
-static int read_shape(const struct header *h, const cJSON *node, struct tensor_entry *e)
+static int read_shape(const struct header *h, const struct json *node, struct tensor_entry *e)
 {
-    const cJSON *shape = cJSON_GetObjectItemCaseSensitive(node, "shape"), *dim;
-    if (!cJSON_IsArray(shape))
+    const struct json *shape = json_get(node, "shape"), *dim;
+    if (json_type(shape) != JSON_ARRAY)
         return bad(h, e->name, "shape: expected an array");
-    cJSON_ArrayForEach(dim, shape)
-    {
+    for (dim = json_first(shape); dim; dim = json_next(dim)) {
         if (e->n_dims == TENSOR_DIMS_MAX)
             return bad(h, e->name, "shape: more than %d dimensions", TENSOR_DIMS_MAX);
         if (!json_file_whole(dim, WHOLE_MAX, &e->shape[e->n_dims]))
@@ -73,13 +72,13 @@ static int read_shape(const struct header *h, const cJSON *node, struct tensor_e
     return 0;
 }
 
-static int read_offsets(struct header *h, const cJSON *node, struct tensor_entry *e)
+static int read_offsets(struct header *h, const struct json *node, struct tensor_entry *e)
 {
-    const cJSON *offsets = cJSON_GetObjectItemCaseSensitive(node, "data_offsets");
-    const cJSON *first = cJSON_IsArray(offsets) ? offsets->child : NULL;
-    const cJSON *second = first ? first->next : NULL;
+    const struct json *offsets = json_get(node, "data_offsets");
+    const struct json *first = json_type(offsets) == JSON_ARRAY ? json_first(offsets) : NULL;
+    const struct json *second = first ? json_next(first) : NULL;
     uint64_t begin, end;
-    if (!second || second->next || !json_file_whole(first, WHOLE_MAX, &begin) ||
+    if (!second || json_next(second) || !json_file_whole(first, WHOLE_MAX, &begin) ||
         !json_file_whole(second, WHOLE_MAX, &end))
         return bad(h, e->name, "data_offsets: expected two whole numbers");
     if (begin > end || end > h->data_bytes)
@@ -97,17 +96,18 @@ static int read_offsets(struct header *h, const cJSON *node, struct tensor_entry
     return 0;
 }
 
-static int read_tensor(struct header *h, const cJSON *node)
+static int read_tensor(struct header *h, const struct json *node)
 {
     struct tensor_entry e = {.file = h->file};
-    size_t len = strlen(node->string);
+    size_t len = strlen(json_key(node));
     if (len == 0 || len > TENSOR_NAME_MAX)
-        return bad(h, node->string, "a name of %zu bytes, expected 1 to %d", len, TENSOR_NAME_MAX);
+        return bad(h, json_key(node), "a name of %zu bytes, expected 1 to %d", len,
+                   TENSOR_NAME_MAX);
     if (h->dir->n == TENSORS_MAX)
-        return bad(h, node->string, "more than %d tensors", TENSORS_MAX);
-    if (!cJSON_IsObject(node))
-        return bad(h, node->string, "expected an object");
-    e.name = xstrdup(node->string);
+        return bad(h, json_key(node), "more than %d tensors", TENSORS_MAX);
+    if (json_type(node) != JSON_OBJECT)
+        return bad(h, json_key(node), "expected an object");
+    e.name = xstrdup(json_key(node));
     int rc = read_dtype(h, node, &e);
     if (rc == 0)
         rc = read_shape(h, node, &e);
@@ -120,12 +120,11 @@ static int read_tensor(struct header *h, const cJSON *node)
     return rc;
 }
 
-static int read_header(struct header *h, const cJSON *root)
+static int read_header(struct header *h, const struct json *root)
 {
-    const cJSON *node;
-    cJSON_ArrayForEach(node, root)
-    {
-        if (strcmp(node->string, "__metadata__") == 0)
+    const struct json *node;
+    for (node = json_first(root); node; node = json_next(node)) {
+        if (strcmp(json_key(node), "__metadata__") == 0)
             continue;
         int rc = read_tensor(h, node);
         if (rc)
@@ -155,7 +154,7 @@ int safetensors_parse(struct tensor_dir *dir, const uint8_t *data, size_t size, 
                     (unsigned long long)len);
     char what[400];
     snprintf(what, sizeof what, "%s: header", file);
-    cJSON *root;
+    struct json *root;
     int rc =
         json_file_parse(&root, (const char *)data + sizeof len, (size_t)len, what, err, errlen);
     if (rc)
@@ -168,7 +167,7 @@ int safetensors_parse(struct tensor_dir *dir, const uint8_t *data, size_t size, 
                        .err = err,
                        .errlen = errlen};
     rc = read_header(&h, root);
-    cJSON_Delete(root);
+    json_free(root);
     return rc;
 }
 
@@ -187,25 +186,25 @@ static int by_text(const void *a, const void *b)
 }
 
 /* weight_map names a file per tensor: thousands of times the same few. */
-static int read_index(struct shards *s, const cJSON *root, const char *path, char *err,
+static int read_index(struct shards *s, const struct json *root, const char *path, char *err,
                       size_t errlen)
 {
-    const cJSON *map = cJSON_GetObjectItemCaseSensitive(root, "weight_map"), *node;
-    if (!cJSON_IsObject(map) || !map->child)
+    const struct json *map = json_get(root, "weight_map"), *node;
+    if (json_type(map) != JSON_OBJECT || !json_first(map))
         return fail(SPECD_EFILE, err, errlen, "%s: weight_map: expected an object", path);
     size_t n = 0, k = 0;
-    cJSON_ArrayForEach(node, map)
-    {
+    for (node = json_first(map); node; node = json_next(node)) {
         char text[80];
-        if (!cJSON_IsString(node) || !is_shard_name(node->valuestring))
+        if (json_type(node) != JSON_STRING || !is_shard_name(json_string(node)))
             return fail(SPECD_EFILE, err, errlen,
                         "%s: weight_map: the file of tensor %s is not a plain *.safetensors name",
-                        path, printable(text, sizeof text, node->string, strlen(node->string)));
+                        path, printable(text, sizeof text, json_key(node), strlen(json_key(node))));
         n++;
     }
     const char **all = xmalloc(n * sizeof *all);
     n = 0;
-    cJSON_ArrayForEach(node, map) all[n++] = node->valuestring;
+    for (node = json_first(map); node; node = json_next(node))
+        all[n++] = json_string(node);
     qsort(all, n, sizeof *all, by_text);
     for (size_t i = 0; i < n; i++) {
         if (k == 0 || strcmp(all[k - 1], all[i]) != 0)
@@ -238,12 +237,12 @@ int shards_find(struct shards *s, const char *folder, char *err, size_t errlen)
     if (access(path, F_OK) != 0)
         return fail(SPECD_EFILE, err, errlen, "%s: neither %s nor %s.index.json in it", folder,
                     single, single);
-    cJSON *root;
+    struct json *root;
     int rc = json_file_load(&root, path, INDEX_BYTES_MAX, err, errlen);
     if (rc)
         return rc;
     rc = read_index(s, root, path, err, errlen);
-    cJSON_Delete(root);
+    json_free(root);
     return rc;
 }
 

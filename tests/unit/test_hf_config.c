@@ -293,8 +293,8 @@ static void test_refusals(void **state)
         {"{" LLAMA ",\"eos_token_id\":[1,\"2\"]}", "eos_token_id", "token ids"},
         {"{" LLAMA ",\"tie_word_embeddings\":1}", "tie_word_embeddings", "true or false"},
         {"{" LLAMA ",\"rms_norm_eps\":0}", "epsilon 0", "outside"},
-        {"{" LLAMA ",\"model_type\":\"llama\"}", "config.json", "occurs twice"},
-        {"{" LLAMA, "config.json", "not valid JSON"},
+        {"{" LLAMA ",\"model_type\":\"llama\"}", "config.json", "duplicate key 'model_type'"},
+        {"{" LLAMA, "config.json", "invalid JSON at byte"},
         {"null", "config.json", "not an object"},
     };
     for (size_t i = 0; i < COUNT_OF(refused); i++)

@@ -3,7 +3,7 @@
  *
  * links: specd_server specd_base
  */
-#include "json.h"
+#include "specd/json.h"
 #include "json_write.h"
 
 #include "specd/error.h"

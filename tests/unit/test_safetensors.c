@@ -106,11 +106,11 @@ static void test_lying_headers(void **state)
         size_t n;
         const char *field, *reason;
     } lies[] = {
-        {"", 0, "header", "not valid JSON"},
+        {"", 0, "header", "unexpected end"},
         {"[]", 0, "header", "not an object"},
-        {"{}x", 0, "header", "not valid JSON"},
-        {"{\"a\":1,\"a\":1}", 0, "header", "key a occurs twice"},
-        {"{\"a\\u0000b\":1}", 0, "header", "zero character"},
+        {"{}x", 0, "header", "more than one value"},
+        {"{\"a\":1,\"a\":1}", 0, "header", "duplicate key 'a'"},
+        {"{\"a\\u0000b\":1}", 0, "header", "\\u0000"},
         {"{\"\xff\":1}", 0, "header", "invalid UTF-8"},
         {"{}", 4, "data_offsets", "the tensors take 0 bytes of 4"},
         {"{\"t\":7}", 0, "tensor t", "expected an object"},

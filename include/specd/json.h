@@ -1,15 +1,16 @@
 /*
- * json.h - the server's one reader of JSON: RFC 8259, nothing more.
+ * json.h - the one reader of JSON: RFC 8259, nothing more.
  *
  * cJSON builds the tree, but accepts too much (trailing garbage, invalid UTF-8, duplicate keys,
  * control characters, 01, 1e999) and ends a string at \u0000. json_scan therefore walks the text
  * first, and the tree is walked once afterwards; what passes both is safe to read with C strings.
  *
  * Values are borrowed from their document and immutable; any thread may read. Arrays and objects
- * are lists: iterate with json_first and json_next, never by index.
+ * are lists: iterate with json_first and json_next, never by index. A value may be NULL where it is
+ * absent: it is of type null and has no members.
  */
-#ifndef SPECD_SERVER_JSON_H
-#define SPECD_SERVER_JSON_H
+#ifndef SPECD_JSON_H
+#define SPECD_JSON_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,8 +26,10 @@ enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSO
 
 /* At the start of a process that serves: trees are allocated by try_malloc. */
 void json_memory(void);
-/* text[len] must be readable and NUL. SPECD_EJSON with reason and byte offset, or SPECD_ENOMEM. */
+/* SPECD_EJSON with reason and byte offset, or SPECD_ENOMEM. */
 int json_parse(struct json **out, const char *text, size_t len, char *err, size_t errlen);
+/* A file of a model: however many values it has. */
+int json_parse_file(struct json **out, const char *text, size_t len, char *err, size_t errlen);
 /* What a model wrote: keys may repeat, of which json_get finds the first, and strings may hold
  * \u0000, where their value ends. */
 int json_parse_lax(struct json **out, const char *text, size_t len, char *err, size_t errlen);
@@ -36,7 +39,7 @@ enum json_type json_type(const struct json *v);
 bool json_bool(const struct json *v);
 double json_number(const struct json *v);              /* finite */
 bool json_integer(const struct json *v, int64_t *out); /* false: not an exact integer */
-const char *json_string(const struct json *v);         /* holds no NUL */
+const char *json_string(const struct json *v);         /* holds no NUL; NULL: not a string */
 const char *json_key(const struct json *v);            /* of a member of an object */
 const struct json *json_first(const struct json *v);   /* of an array or object; or NULL */
 const struct json *json_next(const struct json *v);
