@@ -190,15 +190,15 @@ static void read_no_rope(struct hf_config *c, const struct model *m, struct json
         return;
     uint32_t period = json_file_u32(r, "no_rope_layer_interval", OPTIONAL,
                                     (uint32_t)c->arch->n_kinds, 1, UINT32_MAX);
-    const cJSON *list = json_file_field(r, key, OPTIONAL), *item = list ? list->child : NULL;
-    if (list && (!cJSON_IsArray(list) || cJSON_GetArraySize(list) != (int)m->n_layers))
+    const struct json *list = json_file_field(r, key, OPTIONAL), *item = NULL;
+    if (list && (json_type(list) != JSON_ARRAY || json_count(list) != m->n_layers))
         json_file_bad(r, key, "expected a list of %u numbers, 1 where a layer has RoPE, or 0",
                       m->n_layers);
     for (uint32_t i = 0; r->rc == 0 && i < m->n_layers; i++) {
         uint64_t has = (i + 1) % period != 0;
+        item = item ? json_next(item) : json_first(list);
         if (list && !json_file_whole(item, 1, &has))
             json_file_bad(r, key, "layer %u: expected 0 or 1", i);
-        item = item ? item->next : NULL;
         c->no_rope[i] = has == 0;
     }
 }
