@@ -12,7 +12,10 @@
 # bench/spec-bench/requirements.txt)". SPECD_BIN: a specd that is built already. Nothing else should run.
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT"
-NAME=${1:?usage: scripts/spec-bench.sh NAME [--full] [ARGUMENT...]}
+NAME=${1-}
+case $NAME in
+"" | -*) die "usage: scripts/spec-bench.sh NAME [--full] [ARGUMENT...]" "NAME is a word for the machine" ;;
+esac
 shift
 kind=--quick
 [ "${1-}" != --full ] || { kind= && shift; }
