@@ -65,6 +65,7 @@ struct device_state state_make(int32_t n_slots, int32_t n_ctx, int32_t n_blocks,
         .n_ctx = n_ctx,
         .n_blocks = n_blocks,
         .k_max = k_max,
+        .k_draft = k_max,
         .n_vocab = n_vocab,
         .n_vocab_draft = n_vocab,
     };

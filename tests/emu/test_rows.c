@@ -86,6 +86,8 @@ static void round_random(void)
     s = state_make(n_slots, CTX, SLOTS * (CTX / SPECD_BLOCK_TOKENS + 2), K_MAX, VOCAB);
     if (rand() % 8 == 0)
         s.n_vocab_draft = 0;
+    if (rand() % 2)
+        s.k_draft = 1 + rand() % K_MAX;
     begun = &state_round(&s)->round;
     state_round(&s)->n_steps = rand() % 4 ? K_MAX : rand() % (K_MAX + 1);
     for (int32_t i = 0; i < n_slots; i++) {
@@ -111,7 +113,7 @@ static int32_t expect_k(const struct round_seq *seq)
     if (seq->source == DRAFT_FROM_MODEL) {
         if (s.n_vocab_draft == 0 || slot->len - slot->rows[MODEL_DRAFT] > SPECD_DRAFT_LAG_MAX)
             return 0;
-        return MIN(k, s.round->n_steps);
+        return MIN(MIN(k, s.k_draft), s.round->n_steps);
     }
     for (int32_t i = 0; i < k; i++) {
         if (seq->host_draft[i] < 0 || seq->host_draft[i] >= VOCAB)
@@ -153,6 +155,7 @@ static void check_host(void)
     const struct slot_shape shape = {.n_slots = s.n_slots,
                                      .n_ctx = s.n_ctx,
                                      .k_max = s.k_max,
+                                     .k_draft = s.k_draft,
                                      .n_blocks = (s.n_ctx - 1) / SPECD_BLOCK_TOKENS + 1,
                                      .n_vocab = s.n_vocab};
     const struct round_limits limits = {&shape, {true, true}, s.n_vocab_draft};
@@ -492,7 +495,7 @@ static void test_rounds(void **state)
         }
         struct advance a = advance_make();
         check_turns();
-        for (int step = 1; step <= K_MAX; step++) {
+        for (int step = 1; step <= s.k_draft; step++) {
             check_pass((struct pass_request){.set = ROWS_STEP, .step = step});
             check_step(&a, step);
         }
