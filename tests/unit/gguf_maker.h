@@ -133,13 +133,19 @@ static inline struct image image_of(struct gguf_writer *w)
     return image;
 }
 
+/* A whole model, to which a test may add keys or tensors before image_of. */
+static inline void begin_model(struct gguf_writer *w, const struct shape *s)
+{
+    gguf_writer_init(w, NULL);
+    put_shape(w, s);
+    put_vocab(w);
+    put_weights(w, s);
+}
+
 static inline struct image make_model(const struct shape *s)
 {
     struct gguf_writer w;
-    gguf_writer_init(&w, NULL);
-    put_shape(&w, s);
-    put_vocab(&w);
-    put_weights(&w, s);
+    begin_model(&w, s);
     return image_of(&w);
 }
 

@@ -62,10 +62,7 @@ static void assert_addition_refused(void (*add)(struct gguf_writer *w), const ch
 {
     struct shape s = SHAPE_LLAMA;
     struct gguf_writer w;
-    gguf_writer_init(&w, NULL);
-    put_shape(&w, &s);
-    put_vocab(&w);
-    put_weights(&w, &s);
+    begin_model(&w, &s);
     add(&w);
     assert_refused(save(image_of(&w), "m.gguf"), field, reason);
 }
@@ -328,10 +325,7 @@ static void test_sliding_window_and_linear_rope(void **state)
     (void)state;
     struct shape s = SHAPE_LLAMA;
     struct gguf_writer w;
-    gguf_writer_init(&w, NULL);
-    put_shape(&w, &s);
-    put_vocab(&w);
-    put_weights(&w, &s);
+    begin_model(&w, &s);
     gguf_put_u32(&w, "llama.attention.sliding_window", 100);
     gguf_put_string(&w, "llama.rope.scaling.type", "linear");
     gguf_put_f32(&w, "llama.rope.scaling.factor", 4);
@@ -348,10 +342,7 @@ static void test_yarn(void **state)
     (void)state;
     struct shape s = SHAPE_LLAMA;
     struct gguf_writer w;
-    gguf_writer_init(&w, NULL);
-    put_shape(&w, &s);
-    put_vocab(&w);
-    put_weights(&w, &s);
+    begin_model(&w, &s);
     gguf_put_string(&w, "llama.rope.scaling.type", "yarn");
     gguf_put_f32(&w, "llama.rope.scaling.factor", 4);
     gguf_put_f32(&w, "llama.rope.scaling.attn_factor", 0.5f);
