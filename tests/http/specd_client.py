@@ -3,6 +3,7 @@
 The binary under test is $TEST_BIN; $TEST_ARGS are arguments it needs to start (a model, say).
 With $TEST_FAKE=1 it is specd-fake, whose prompts may hold orders (fake_engine.c); tests that need
 them are marked @fake_only. $TEST_SLOW stretches time limits, for builds with sanitizers.
+With $TEST_HOSTILE=1 the real engine's KV pool holds 64 tokens; @roomy_only tests need more.
 """
 
 import http.client
@@ -25,6 +26,7 @@ FAKE = os.environ.get("TEST_FAKE", "1") == "1"
 SLOW = float(os.environ.get("TEST_SLOW", "1"))
 
 fake_only = unittest.skipUnless(FAKE, "needs the fake engine")
+roomy_only = unittest.skipIf(os.environ.get("TEST_HOSTILE") == "1" and not FAKE, "needs a larger KV pool")
 
 
 class Server:

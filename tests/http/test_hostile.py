@@ -8,7 +8,8 @@ import threading
 import time
 import unittest
 
-from specd_client import SLOW, Connection, ServerCase, fake_only, half_close, raw_request, read_reply, send_all
+from specd_client import (
+    SLOW, Connection, ServerCase, fake_only, half_close, raw_request, read_reply, roomy_only, send_all)
 
 GOOD = b'{"prompt":"x","max_tokens":1}'
 
@@ -427,6 +428,7 @@ class UnreadAnswers(ServerCase):
             conn.close()
         self.server.wait_metric("request_memory_bytes", 0)
 
+    @roomy_only
     def test_what_is_finished_counts_what_it_holds(self):
         """An answer counts as long as it might become, until it is there."""
         body = {"messages": [{"role": "user", "content": "x"}], "logprobs": True, "top_logprobs": 20,

@@ -2,7 +2,7 @@
 
 import unittest
 
-from specd_client import FAKE, ServerCase, fake_only
+from specd_client import FAKE, ServerCase, fake_only, roomy_only
 
 COMPLETION, CHAT, NATIVE = "/v1/completions", "/v1/chat/completions", "/completion"
 
@@ -202,6 +202,7 @@ class Outputs(ServerCase):
         self.assertEqual(r.headers["Transfer-Encoding"], "chunked")  # else it was too short for this
         return r.json()
 
+    @roomy_only
     def test_long_answers_of_choices(self):
         """Lists, texts and choices go on where the piece before ended."""
         alone = completion(max_tokens=300, seed=5, temperature=1, echo=True, return_tokens=True)
@@ -235,6 +236,7 @@ class Outputs(ServerCase):
             self.assertEqual(raw.decode(), text)
             self.assertEqual(self.pieces("/detokenize", {"tokens": ids})["content"], text)
 
+    @roomy_only
     def test_a_long_prompt_comes_back(self):
         text = "h\u00e9 \u20ac\"" * (400 if FAKE else 40)
         a = self.ask(NATIVE, completion(prompt=text, max_tokens=1))
