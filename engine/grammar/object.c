@@ -1,9 +1,6 @@
 /*
- * Objects (JSON Schema 2020-12, Core 10.3.2, Validation 6.5): properties in their order.
- *
- * From each property on there is one node per place in the order, "choose from here": a tree of the
- * names of the next properties up to the first that is required, which leads into one chain of
- * nodes per name. So values are compiled once, and a key is read by few stacks.
+ * Objects (JSON Schema 2020-12, Core 10.3.2, Validation 6.5): a set of properties in any order,
+ * each once, and others among them.
  */
 #include "grammar/chars.h"
 #include "grammar/schema.h"
@@ -19,7 +16,6 @@ struct property {
     uint32_t schema; /* NO_VALUE: that of additional properties */
     bool required;
     struct buf text; /* the name as it is spelled, and the quote behind it */
-    uint32_t *chain; /* (text.len + 1) nodes of the text, from each offset on */
 };
 
 struct object {
@@ -108,62 +104,9 @@ static void read_required(struct object *o, uint32_t s)
     }
 }
 
-/* ---- additional properties ------------------------------------------------------------------- */
-
-/* A key that differs from all declared ones: along their letters, and off to any string where it
- * leaves them. words[0..n) share their first `offset` bytes, which leave a string in state sub. */
-static uint32_t other_key(struct object *o, struct word *words, size_t n, size_t offset,
-                          uint8_t sub, const uint32_t *off)
-{
-    struct network *w = &o->c->net;
-    struct edge edges[256];
-    size_t n_edges = 0, at = 0;
-    bool escape = sub == CHARS_ESCAPE || (sub >= CHARS_HEX4 && sub <= CHARS_HEX1);
-    for (int byte = 0; byte < 256 && !w->full; byte++) {
-        size_t from = at;
-        uint32_t to = NODE_OF_NOTHING;
-        while (at < n && (uint8_t)words[at].text[offset] == byte)
-            at++;
-        uint8_t next = chars_next(sub, (uint8_t)byte);
-        if (byte == '"' && sub == CHARS_WHOLE)
-            to = from < at ? NODE_OF_NOTHING : words[0].next;
-        else if (from < at)
-            to = other_key(o, words + from, at - from, offset + 1, next, off);
-        else if (!escape && byte != '\\' && next != CHARS_DEAD)
-            to = off[next];
-        if (n_edges > 0 && edges[n_edges - 1].to == to && edges[n_edges - 1].hi + 1 == byte)
-            edges[n_edges - 1].hi = (uint8_t)byte;
-        else if (to != NODE_OF_NOTHING)
-            edges[n_edges++] = (struct edge){(uint8_t)byte, (uint8_t)byte, to};
-    }
-    return network_edges(w, NODE_BYTES, edges, n_edges);
-}
-
-static int by_text(const void *a, const void *b)
-{
-    const struct word *x = a, *y = b;
-    int order = memcmp(x->text, y->text, MIN(x->len, y->len));
-    return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
-}
-
-/* Behind the key's opening quote. */
-static uint32_t additional_key(struct object *o, uint32_t next)
-{
-    struct network *w = &o->c->net;
-    uint32_t off[CHARS_N];
-    if (o->n == 0)
-        return network_string(w, CHARS_WHOLE, 0, NODE_NO_MAX, next);
-    for (uint8_t sub = 1; sub < CHARS_N; sub++)
-        off[sub] = network_string(w, sub, 0, NODE_NO_MAX, next);
-    for (uint32_t i = 0; i < o->n; i++)
-        o->words[i] =
-            (struct word){.text = o->p[i].text.data, .len = o->p[i].text.len, .next = next};
-    qsort(o->words, o->n, sizeof *o->words, by_text);
-    return other_key(o, o->words, o->n, 0, CHARS_WHOLE, off);
-}
-
 /* ---- nodes ----------------------------------------------------------------------------------- */
 
+/* A colon and a value, up to the return to the frame of the set. */
 static uint32_t value(struct object *o, const struct property *p, uint32_t next)
 {
     struct compiler *c = o->c;
@@ -190,51 +133,61 @@ static uint32_t comma(struct object *o, uint32_t next)
     return network_byte(&o->c->net, ',', ',', network_space(&o->c->net, next));
 }
 
-/* The names from i on up to the first required one, behind the opening quote. */
-static uint32_t declared_keys(struct object *o, uint32_t i)
-{
-    size_t n = 0;
-    for (; i < o->n; i++) {
-        const struct property *p = &o->p[i];
-        o->words[n++] = (struct word){.text = p->text.data, .len = p->text.len, .chain = p->chain};
-        if (p->required)
-            break;
-    }
-    return network_words(&o->c->net, o->words, n, 0);
-}
-
-static void make_chain(struct object *o, struct property *p, uint32_t next)
-{
-    p->chain = xmalloc((p->text.len + 1) * sizeof *p->chain);
-    p->chain[p->text.len] = value(o, p, next);
-    for (size_t i = p->text.len; i-- > 0;) {
-        uint8_t byte = (uint8_t)p->text.data[i];
-        p->chain[i] = network_byte(&o->c->net, byte, byte, p->chain[i + 1]);
-    }
-}
-
-/* From the last property to the first. `behind` is what may follow a property before i: a comma and
- * a key, or the end; `key` an opening quote and what follows. Returns the first key or the end. */
-static uint32_t all_properties(struct object *o)
+/* Names are any strings: no set is needed, and no count of what has come. */
+static uint32_t free_names(struct object *o)
 {
     struct network *w = &o->c->net;
-    uint32_t extra = NODE_OF_NOTHING, key = NODE_OF_NOTHING, behind = o->end;
-    bool may_end = true; /* no required property is left */
-    if (o->open) {
-        behind = network_later(w);
-        extra = additional_key(o, value(o, NULL, behind));
-        key = network_byte(w, '"', '"', extra);
-        network_set(w, behind, NODE_SPLIT, (struct edge[]){{.to = comma(o, key)}, {.to = o->end}},
-                    2);
+    uint32_t behind = network_later(w);
+    uint32_t key = compile_any_string(o->c, value(o, NULL, behind));
+    network_set(w, behind, NODE_SPLIT, (struct edge[]){{.to = comma(o, key)}, {.to = o->end}}, 2);
+    return network_split(w, key, o->shut);
+}
+
+/* The properties from..to, then those of the set `later`. Only the last set has others: all names
+ * of other sets are foreign to it. */
+static uint32_t make_set(struct object *o, uint32_t from, uint32_t to, uint32_t later)
+{
+    struct network *w = &o->c->net;
+    uint32_t set = network_word_set(w), n = to - from;
+    bool others = o->open && later == 0;
+    struct word_set s = *network_set_of(w, set);
+    for (uint32_t i = 0; i < o->n; i++) {
+        struct property *p = &o->p[(from + i) % o->n];
+        o->words[i] = (struct word){.text = p->text.data, .len = p->text.len};
+        if (i >= n)
+            continue;
+        o->words[i].next = value(o, p, NODE_OF_RETURN);
+        s.required |= (uint64_t)p->required << i;
     }
-    for (uint32_t i = o->n; i-- > 0 && o->c->rc == 0 && !w->full;) {
-        make_chain(o, &o->p[i], behind);
-        may_end = may_end && !o->p[i].required;
-        uint32_t names = declared_keys(o, i);
-        key = network_byte(w, '"', '"', may_end ? network_split(w, names, extra) : names);
-        behind = network_split(w, comma(o, key), may_end ? o->end : NODE_OF_NOTHING);
+    if (others) {
+        s.named = value(o, NULL, NODE_OF_RETURN);
+        for (uint8_t sub = 1; sub < CHARS_N; sub++)
+            s.off[sub] = network_string(w, sub, 0, NODE_NO_MAX, s.named);
     }
-    return network_split(w, key, may_end ? o->shut : NODE_OF_NOTHING);
+    uint32_t root = network_set_words(w, set, o->words, n, others ? o->n - n : 0, true);
+    s.word[0] = network_byte(w, '"', '"', root);
+    s.word[1] = comma(o, s.word[0]);
+    s.close[0] = o->shut;
+    s.close[1] = o->end;
+    s.later = later;
+    *network_set_of(w, set) = s;
+    return set;
+}
+
+/* As many names as a set has bits for; where there are more, sets follow each other, and one bit
+ * is for the names of the others. */
+static uint32_t all_properties(struct object *o)
+{
+    uint32_t most = o->n <= SET_WORDS_MAX ? SET_WORDS_MAX : SET_WORDS_MAX - 1, set = 0;
+    if (o->n == 0 && o->open)
+        return free_names(o);
+    if (o->n == 0)
+        return o->shut;
+    for (uint32_t from = (o->n - 1) / most * most;; from -= most) {
+        set = make_set(o, from, MIN(from + most, o->n), set);
+        if (from == 0)
+            return set;
+    }
 }
 
 uint32_t compile_object(struct compiler *c, uint32_t s, uint32_t next)
@@ -253,10 +206,8 @@ uint32_t compile_object(struct compiler *c, uint32_t s, uint32_t next)
         o.end = network_space(w, o.shut);
         node = network_byte(w, '{', '{', network_space(w, all_properties(&o)));
     }
-    for (uint32_t i = 0; i < o.n; i++) {
+    for (uint32_t i = 0; i < o.n; i++)
         buf_free(&o.p[i].text);
-        free(o.p[i].chain);
-    }
     free(o.words);
     free(o.p);
     return node;

@@ -342,12 +342,18 @@ int grammar_compile(struct grammar **out, const struct chat_value *schema, char 
     int rc = compile(&c, &root);
     if (rc == 0) {
         struct grammar *g = xmalloc(sizeof *g);
-        *g = (struct grammar){
-            .nodes = c.net.nodes, .edges = c.net.edges, .n_nodes = c.net.n_nodes, .root = root};
+        *g = (struct grammar){.nodes = c.net.nodes,
+                              .edges = c.net.edges,
+                              .sets = c.net.sets,
+                              .places = c.net.places,
+                              .n_nodes = c.net.n_nodes,
+                              .root = root};
         atomic_init(&g->refs, 1);
         g->id = atomic_fetch_add(&last_id, 1) + 1;
         c.net.nodes = NULL;
         c.net.edges = NULL;
+        c.net.sets = NULL;
+        c.net.places = NULL;
         *out = g;
     }
     for (uint32_t i = 0; i < c.n_patterns; i++)
@@ -372,6 +378,8 @@ void grammar_unref(struct grammar *g)
         return;
     free(g->nodes);
     free(g->edges);
+    free(g->sets);
+    free(g->places);
     free(g);
 }
 

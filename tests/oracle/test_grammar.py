@@ -232,9 +232,12 @@ def make(s, rng, root, depth=0):
                 out[name] = make(child, rng, root, depth + 1)
         for _ in range(rng.randrange(3) if more is not False and depth < 4 else 0):
             name = rng.choice(["zz", "é", "k", "name2", "abc"])
-            if name not in s.get("properties", {}):
+            if not any(name.startswith(n) for n in (*s.get("properties", {}), *s.get("required", []))):
                 out.setdefault(name, make(more, rng, root, depth + 1))
-        return out
+        names = rng.sample(list(out), len(out))
+        last = max((names.index(n) for n in s.get("required", [])), default=-1)
+        early = [n for n in names[:last] if n not in s.get("properties", {}) and n not in s.get("required", [])]
+        return {n: out[n] for n in [*(n for n in names[:last + 1] if n not in early), *early, *names[last + 1:]]}
     return rng.random() < 0.5 if kind == "boolean" else None
 
 

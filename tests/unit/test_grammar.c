@@ -164,17 +164,93 @@ static void test_properties(void **state)
     static const char open[] = "{\"properties\": {\"a\": {\"type\": \"integer\"}, \"ab\": true,"
                                "\"\xc3\xa9\": true}, \"required\": [\"ab\"]}";
     expect(open, "{\"a\": 1, \"ab\": 2, \"x\": 3}", 2);
-    expect(open, "{\"ab\": 2, \"a", 0); /* abc, perhaps */
-    expect(open, "{\"ab\": 2, \"a\"", -1);
-    expect(open, "{\"ab\": 2, \"ab\"", -1);
-    expect(open, "{\"ab\": 2, \"abc\":1}", 2);
+    expect(open, "{\"ab\": 2, \"x\": 1, \"\xc3\xa9\": 3, \"a\": 1}", 2);
+    expect(open, "{\"ab\": 2, \"a", 0);
+    expect(open, "{\"ab\": 2, \"ab", -1);
+    expect(open, "{\"a\": 2, \"ab\":1}", 2); /* one declared name begins another */
+    expect(open, "{\"a\": 2, \"ac", -1);     /* but no other begins with one that has come */
+    expect(open, "{\"a\": 2, \"a\"", -1);
+    expect(open, "{\"ab\": 2, \"ac\":1, \"a\":1}", 2);
+    expect(open, "{\"ac", -1); /* others wait for what is required */
+    expect(open, "{\"ab\": 2, \"abc", -1);
     expect(open, "{\"ab\": 2, \"\xc3\xa9\":1}", 2);
-    expect(open, "{\"ab\": 2, \"\xc3\xa8\":1, \"\xc3\xa9\"", -1);
+    expect(open, "{\"ab\": 2, \"\xc3\xa8\":1, \"\xc3\xa9\":1}", 2);
+    expect(open, "{\"\xc3\xa9\": 2, \"\xc3\xa8\":1, \"\xc3\xa9", -1);
     expect(open, "{\"ab\": 2, \"\\u0061", -1); /* would be "a" in other letters */
     expect(open, "{\"ab\": 2, \"x\\u0061\":1}", 2);
     expect(open, "{\"a\": 1}", -1);
     expect(open, "{}", -1);
-    expect(open, "{\"x\"", -1);
+    expect(open, "{\"x", -1);
+}
+
+/* Every order of every subset that holds what is required, and every change that is none. */
+static void test_any_order(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"a", "ab", "abc", "b", "\\\"q"};
+    char schema[400];
+    for (unsigned required = 0; required < 32; required += 5)
+        for (int open = 0; open < 2; open++) {
+            int n = snprintf(schema, sizeof schema,
+                             "{\"additionalProperties\":%s,\"properties\":{\"a\":{\"const\":0},"
+                             "\"ab\":{\"const\":1},\"abc\":{\"const\":2},\"b\":{\"const\":3},"
+                             "\"\\\"q\":{\"const\":4}},\"required\":[",
+                             open ? "true" : "false");
+            for (unsigned i = 0, any = 0; i < 5; i++)
+                if (required >> i & 1)
+                    n += snprintf(schema + n, sizeof schema - (size_t)n, "%s\"%s\"",
+                                  any++ ? "," : "", names[i]);
+            snprintf(schema + n, sizeof schema - (size_t)n, "]}");
+            struct grammar *g = compile(schema);
+            for (unsigned code = 0; code < 6 * 6 * 6 * 6 * 6; code++) {
+                char text[200] = "{";
+                unsigned used = 0, length = 0, value = code;
+                bool twice = false;
+                for (; value > 0 && value % 6 > 0; value /= 6, length++) {
+                    unsigned i = value % 6 - 1;
+                    twice = twice || used >> i & 1;
+                    used |= 1u << i;
+                    n = (int)strlen(text);
+                    snprintf(text + n, sizeof text - (size_t)n, "%s\"%s\":%u", length ? "," : "",
+                             names[i], i);
+                }
+                if (value > 0)
+                    continue; /* a code of no list */
+                strcat(text, "}");
+                bool good = !twice && (required & ~used) == 0;
+                if (outcome(g, text) != (good ? 2 : -1))
+                    fail_msg("%s: %s", schema, text);
+            }
+            grammar_unref(g);
+        }
+}
+
+/* More names than a set has bits for: in groups, each of them in any order. */
+static void test_many_names(void **state)
+{
+    (void)state;
+    for (int n = 63; n < 200; n += n < 66 ? 1 : 61) {
+        struct buf schema = {0}, text = {0};
+        buf_puts(&schema, "{\"properties\":{\"n0\":true");
+        for (int i = 1; i < n; i++)
+            buf_printf(&schema, ",\"n%d\":true", i);
+        buf_printf(&schema, "},\"required\":[\"n%d\"]}", n - 1);
+        struct grammar *g = compile(schema.data);
+        buf_puts(&text, "{");
+        for (int from = 0, most = n <= 64 ? 64 : 63; from < n; from += most)
+            for (int i = MIN(from + most, n); i-- > from;)
+                buf_printf(&text, "%s\"n%d\":%d", text.len > 1 ? "," : "", i, i);
+        buf_puts(&text, ",\"other\":1}");
+        assert_int_equal(outcome(g, text.data), 2);
+        assert_int_equal(outcome(g, "{}"), -1);
+        buf_clear(&text);
+        buf_printf(&text, "{\"n%d\":1,\"x\":2,\"n%d", n - 1, n - 1);
+        assert_int_equal(outcome(g, text.data), -1);
+        assert_int_equal(outcome(g, "{\"n0\":1,\"n0"), -1);
+        grammar_unref(g);
+        buf_free(&schema);
+        buf_free(&text);
+    }
 }
 
 static void test_depth(void **state)
@@ -262,8 +338,10 @@ static void test_forced(void **state)
         "{\"required\": [\"height\"], \"properties\": {\"height\": {\"type\": "
         "\"number\"}, \"help\": {}}, \"additionalProperties\": false}";
     expect_forced(pair, "", "");
-    expect_forced(pair, "{\"", "height\":");
+    expect_forced(pair, "{\"", "he");
+    expect_forced(pair, "{\"hel", "p\":");
     expect_forced(pair, "{\"height\":1,\"", "help\":");
+    expect_forced(pair, "{\"help\":1,\"", "height\":");
     expect_forced("{\"properties\": {\"height\": {}, \"help\": {}}}", "{\"", "");
     expect_forced("{\"enum\": [\"red\", \"rest\", 10]}", "\"", "re");
     expect_forced("{\"enum\": [\"red\", \"rest\", 10]}", "\"res", "t\"");
@@ -565,6 +643,7 @@ int main(void)
         cmocka_unit_test(test_resources),      cmocka_unit_test(test_forced),
         cmocka_unit_test(test_longest_tokens), cmocka_unit_test(test_cache),
         cmocka_unit_test(test_work),           cmocka_unit_test(test_long_walk),
+        cmocka_unit_test(test_any_order),      cmocka_unit_test(test_many_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
