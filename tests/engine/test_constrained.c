@@ -3,7 +3,7 @@
  * they end by themselves; the same with drafts as without, alone and beside others; and what is
  * refused.
  *
- * links: specd_grammar specd_text specd_model specd_base
+ * links: specd_grammar specd_text specd_model specd_json specd_base
  * labels: hostile exact
  */
 #include "../chat_json.h"

@@ -3,7 +3,7 @@
  * against brute force. Texts of many schemas are compared with the package jsonschema in
  * tests/oracle/test_grammar.py.
  *
- * links: specd_grammar specd_text specd_model specd_base
+ * links: specd_grammar specd_text specd_model specd_json specd_base
  */
 #include "chat_json.h"
 #include "grammar/cache.h"
@@ -34,15 +34,20 @@ static struct grammar *compile(const char *schema)
     return g;
 }
 
+static void expect_values_refused(const struct chat_value *schema, const char *message)
+{
+    struct grammar *g = NULL;
+    char err[512] = "";
+    assert_int_equal(grammar_compile(&g, schema, err, sizeof err), SPECD_EINVAL);
+    assert_null(g);
+    assert_string_equal(err, message);
+}
+
 static void expect_refused(const char *schema, const char *message)
 {
     struct chat_json j;
-    struct grammar *g = NULL;
-    char err[512] = "";
     assert_true(chat_json_read(&j, schema));
-    assert_int_equal(grammar_compile(&g, j.values, err, sizeof err), SPECD_EINVAL);
-    assert_null(g);
-    assert_string_equal(err, message);
+    expect_values_refused(j.values, message);
     chat_json_free(&j);
 }
 
@@ -453,7 +458,10 @@ static void test_refused(void **state)
                    "alternatives lie within each other");
     expect_refused("{\"type\": \"array\", \"items\": {\"$ref\": \"#\"}, \"minItems\": 1}",
                    "schema: no value satisfies it");
-    expect_refused("{\"properties\": {\"\xff\": true}}", "schema: a text in it is not UTF-8");
+    static const struct chat_value no_text[] = {{.kind = CHAT_DICT, .n = 1},
+                                                {.kind = CHAT_DICT, .key = "properties", .n = 1},
+                                                {.kind = CHAT_BOOL, .key = "\xff", .b = true}};
+    expect_values_refused(no_text, "schema: a text in it is not UTF-8");
 }
 
 /* However many constants there are, none is given up, nor one that begins another. */
@@ -481,13 +489,12 @@ static void test_enum(void **state)
 static void test_limits(void **state)
 {
     (void)state;
-    struct buf deep = {0}, wide = {0};
-    for (int i = 0; i < 70; i++)
-        buf_puts(&deep, "{\"items\":");
-    buf_puts(&deep, "true");
-    for (int i = 0; i < 70; i++)
-        buf_puts(&deep, "}");
-    expect_refused(deep.data, "schema: nested more than 64 levels deep");
+    struct chat_value deep[GRAMMAR_DEPTH_MAX + 3];
+    struct buf wide = {0};
+    for (size_t i = 0; i + 1 < COUNT_OF(deep); i++)
+        deep[i] = (struct chat_value){.kind = CHAT_DICT, .key = "items", .n = 1};
+    deep[COUNT_OF(deep) - 1] = (struct chat_value){.kind = CHAT_BOOL, .key = "items"};
+    expect_values_refused(deep, "schema: nested more than 64 levels deep");
     buf_puts(&wide, "{\"enum\": [0");
     for (int i = 0; i < GRAMMAR_ENUM_MAX; i++)
         buf_printf(&wide, ",%d", i);
@@ -499,7 +506,6 @@ static void test_limits(void **state)
         buf_printf(&wide, ",\"%0200d\"", i);
     buf_puts(&wide, "]}");
     grammar_unref(compile(wide.data));
-    buf_free(&deep);
     buf_free(&wide);
 }
 
