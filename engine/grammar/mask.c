@@ -103,6 +103,7 @@ static int read_in_word(const struct grammar *g, const struct level *from, struc
     *to = *from;
     to->node = next;
     to->sub = sub;
+    to->count = node->kind == NODE_STRING && node->hashed ? leaving_hash(from->node, byte) : 0;
     return 1;
 }
 

@@ -156,6 +156,11 @@ static inline uint32_t name_hash(uint32_t hash, uint8_t byte)
 {
     return (hash ^ byte) * 16777619u;
 }
+/* Of a name that leaves the tree of words with a byte: the place tells the letters before. */
+static inline uint32_t leaving_hash(uint32_t place, uint8_t byte)
+{
+    return name_hash(place * 2654435761u, byte);
+}
 /* Of a loop or a string, once more: no count is kept that makes no difference. */
 static inline uint32_t counted(const struct node *node, uint32_t count)
 {

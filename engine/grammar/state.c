@@ -292,11 +292,17 @@ static void read_word(struct step *st, struct grammar_frame f, uint8_t byte)
     uint32_t to = word_next(st->g, &st->g->nodes[f.node], room, byte, &f.sub);
     if (to == NODE_OF_NOTHING || !copy_frame(st, f.parent, &f.parent))
         return;
+    uint32_t hash = leaving_hash(f.node, byte);
+    const struct node *node = &st->g->nodes[to];
     f.node = to;
-    if (st->g->nodes[to].kind == NODE_STRING)
+    if (node->kind == NODE_STRING) {
+        f.count = node->hashed ? hash : 0;
         put_head(st, f);
-    else
+    } else if (node->kind == NODE_OTHER) {
+        run_other(st, to, f.parent, f.depth, hash);
+    } else {
         run_on(st, to, f.parent, f.depth);
+    }
 }
 
 static void read_space(struct step *st, struct grammar_frame f, uint8_t byte)
