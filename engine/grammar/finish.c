@@ -47,10 +47,12 @@ static uint8_t height_of_set(const struct network *w, const struct node *node)
     else if (s->named != NODE_OF_NOTHING)
         others = higher(w->nodes[s->named].height);
     for (uint8_t h = 0; left > 0 && h < GRAMMAR_STACK_MAX; h++) {
-        bool enough = counts[h] >= left || others == h;
-        if (counts[h] > 0 || enough)
+        unsigned supply = counts[h];
+        if (others == h)
+            supply += s->one_other ? 1 : SET_WORDS_MAX - node->n;
+        if (supply > 0)
             height = MAX(height, h);
-        left = enough ? 0 : left - counts[h];
+        left -= MIN(left, supply);
     }
     return left > 0 ? HEIGHT_NEVER : height;
 }

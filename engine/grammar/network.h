@@ -68,6 +68,7 @@ struct word_set {
     uint32_t later;        /* a set whose words follow all of these; 0: none */
     uint8_t highest;       /* of the nodes behind usable words */
     uint8_t other_height;  /* HEIGHT_NEVER: no others */
+    bool one_other;        /* others are not told apart: all of them are one towards `min` */
 };
 /* A place in the tree: where a word ends, `next` is what follows it. */
 struct word_place {

@@ -315,7 +315,8 @@ static void put_patterned_others(struct object *o, struct word_set *s)
     p->max = terms_count(c, &o->names, "maxLength", false, NODE_NO_MAX);
     p->behind = behind_name;
     p->arg = o;
-    p->hashed = o->min > 0;
+    s->one_other = o->max != NODE_NO_MAX;
+    p->hashed = o->min > 0 && !s->one_other;
     if (c->rc != 0)
         return;
     for (uint32_t i = 0; i < o->n; i++)
@@ -397,6 +398,10 @@ static bool read_counts(struct object *o)
         compile_error(o->c, o->terms->t[0].schema,
                       "minProperties or maxProperties beside more than %d names is not supported",
                       SET_WORDS_MAX);
+    else if (o->min > o->n + 1 && o->max != NODE_NO_MAX && (o->n_patterns > 0 || o->limited))
+        compile_error(o->c, o->terms->t[0].schema,
+                      "minProperties that takes several undeclared names is not supported beside "
+                      "maxProperties and patterns of names");
     else if (o->min > SET_WORDS_MAX || (o->n == SET_WORDS_MAX && o->min > o->n))
         compile_error(o->c, o->terms->t[0].schema, "minProperties of more than %d is not supported",
                       SET_WORDS_MAX);

@@ -47,6 +47,9 @@ struct set_room set_room(const struct grammar *g, const struct grammar_frame *f)
         room.words &= s->required;
         room.others = false;
     }
+    bool no_new = s->one_other && node->n < SET_WORDS_MAX && used >> node->n & 1;
+    if (no_new && left < 1 + still_due(s, required, different - 1))
+        room.others = false;
     if (left == 0)
         room.words = 0;
     return room;
@@ -79,7 +82,9 @@ bool set_use_other(const struct grammar *g, struct grammar_frame *f, uint32_t ha
         f->count += s->max != NODE_NO_MAX;
         return true;
     }
-    unsigned bit = node->n + (hash ^ hash >> 16) % (SET_WORDS_MAX - node->n);
+    unsigned bit = node->n;
+    if (!s->one_other)
+        bit += (hash ^ hash >> 16) % (SET_WORDS_MAX - node->n);
     unsigned due = still_due(s, count_bits(s->required & ~used), count_bits(used));
     if (used >> bit & 1 && s->max != NODE_NO_MAX && s->max - f->count < 1 + due)
         return false;

@@ -10,7 +10,7 @@ import jsonschema
 from jsonschema import validators
 
 NAMES = ["name", "age", "city", "id", "is_ok", "na", "names", "é", "a\"b", "tag", "b", "unit", "Zip", ""]
-PATTERNS = ["^[a-z]{1,3}$", "^\\d{2}-\\d{2}$", "^(foo|bar|é)$", "^\\p{L}{2}$", "^[A-F]+$", "x"]
+PATTERNS = ["^[a-z]{1,3}$", "^\\d{2}-\\d{2}$", "^(foo|bar|é)$", "^\\p{L}{2}$", "^[A-F]{1,4}$", "x"]
 NAME_PATTERNS = ["^x-", "_id$", "^[0-9]", "k"]
 BIG = [9007199254740993, 1234567890123456789, 12345678901234567890, -9007199254740995]
 
@@ -173,7 +173,7 @@ class Generator:
         if s["additionalProperties"] is not False or "patternProperties" in s:
             s["maxProperties"] = len(s.get("required", [])) + self.rng.randint(1, 3)
             if self.chance(0.3):
-                s["minProperties"] = self.rng.randint(1, s["maxProperties"])
+                s["minProperties"] = self.rng.randint(1, min(s["maxProperties"], len(names) + 1))
         elif self.chance(0.2):
             s["minProperties"] = self.rng.randint(0, len(names))
         if names and self.chance(0.1) and "required" not in s:
@@ -201,22 +201,24 @@ class Generator:
         return {"type": "array", "items": items, "uniqueItems": True, "minItems": self.rng.randint(0, 2), "maxItems": 4}
 
     def either(self, depth):
-        return {self.rng.choice(["anyOf", "anyOf", "oneOf"]): [
-            {"type": "string", "maxLength": 4}, self.integer(0), {"type": "null"}][:self.rng.randint(2, 3)]} \
-            if self.chance(0.5) else {"anyOf": [self.value(depth) for _ in range(self.rng.randint(1, 3))]}
+        if self.chance(0.5):
+            return {"anyOf": [self.value(depth) for _ in range(self.rng.randint(1, 3))]}
+        kinds = [{"type": "string", "maxLength": 4}, self.integer(0), {"type": "null"}]
+        return {"oneOf": kinds[:self.rng.randint(2, 3)]}
 
     def both(self, depth):
-        a = {"type": "object", "properties": {"p": self.value(depth), "q": self.integer(0)}, "required": ["p"]}
-        b = {"properties": {"q": {"type": ["integer", "string"]}, "r": self.string(0)}}
-        return {"allOf": [a, b], "maxProperties": 3, "propertyNames": {"maxLength": 5}, "additionalProperties": self.value(0)} \
-            if self.chance(0.0) else {"allOf": [{**a, "maxProperties": 2}, {**b, "propertyNames": {"enum": ["p", "q", "r"]}}]}
+        a = {"type": "object", "properties": {"p": self.value(depth), "q": self.integer(0)}, "required": ["p"], "maxProperties": 2}
+        b = {"properties": {"q": {"type": ["integer", "string"]}, "r": self.string(0)}, "propertyNames": {"enum": ["p", "q", "r"]}}
+        return {"allOf": [a, b]}
 
     def ref(self, depth):
+        """To a schema that is made once; what it holds does not lead back, but for the next of a list."""
         name = self.rng.choice(["one", "two"])
+        if self.defs.get(name) is True:
+            return self.integer(0)
         if name not in self.defs:
             self.defs[name] = True  # while it is made
-            anchor = {"$anchor": "anchor-" + name}
             node = {"type": "object", "properties": {"v": self.integer(0), "next": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/" + name}]}},
                     "additionalProperties": False, "required": ["v"]}
-            self.defs[name] = {**anchor, **(node if self.chance(0.3) else self.value(depth - 1))}
-        return {"$ref": "#anchor-" + name if self.chance(0.4) and self.defs[name] is not True else "#/$defs/" + name}
+            self.defs[name] = {"$anchor": "anchor-" + name, **(node if self.chance(0.3) else self.value(depth - 1))}
+        return {"$ref": self.rng.choice(["#anchor-", "#/$defs/"]) + name}
