@@ -1,8 +1,7 @@
 /*
  * call_fields.c - THE table of request fields. What the engine can't do yet is refused by its
- * reader, or by a bit in `later` for a value of an enum, and is marked nowhere else.
+ * reader, and is marked nowhere else.
  */
-#include "built.h"
 #include "call_values.h"
 
 #include <math.h>
@@ -33,7 +32,6 @@ static const struct field spec_fields[] = {
      .kind = FIELD_ENUM,
      .offset = AT(params.spec.mode),
      .values = "auto|ratio|block|coupled",
-     .later = MODE_CHOICES_LATER,
      .about = "rule of verification; `auto` is `coupled` when the request has a seed, else the "
               "server's `--default-mode`"},
     {INTEGER("max", params.spec.max), .max = SPECD_K_MAX, .fallback = "the server's",
@@ -148,10 +146,10 @@ static const struct field call_fields[] = {
      .about = "a text that the answer is expected to be, mostly: it is [drafted](#prediction), and "
               "changes nothing else",
      .schema = OBJECT_SCHEMA
-         ",\"required\":[\"type\",\"content\"],\"properties\":{\"type\":{\"const\":\"content\"},"
-         "\"content\":{\"anyOf\":[{" STRING_SCHEMA "},{\"type\":\"array\",\"items\":{" OBJECT_SCHEMA
-         ",\"required\":[\"type\",\"text\"],\"properties\":{\"type\":{\"const\":\"text\"},\"text\":{"
-         STRING_SCHEMA "}}}}]}}"},
+     ",\"required\":[\"type\",\"content\"],\"properties\":{\"type\":{\"const\":\"content\"},"
+     "\"content\":{\"anyOf\":[{" STRING_SCHEMA "},{\"type\":\"array\",\"items\":{" OBJECT_SCHEMA
+     ",\"required\":[\"type\",\"text\"],\"properties\":{\"type\":{\"const\":\"text\"},\"text\":"
+     "{" STRING_SCHEMA "}}}}]}}"},
     {INTEGER("priority", priority), .min = -10, .max = 10,
      .about = "higher goes [first](#priority), where the key may; else it is ignored"},
     {CUSTOM("model", parse_text), .fallback = "", .range = "any string", .about = "not used",

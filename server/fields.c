@@ -88,9 +88,6 @@ static int read_enum(const struct field *f, const char *name, const struct json 
     int i = json_type(v) == JSON_STRING ? enum_index(f->values, json_string(v)) : -1;
     if (i < 0)
         return api_fail(e, SPECD_EINVAL, name, "'%s' must be one of %s", name, f->values);
-    if (f->later & 1u << i)
-        return api_fail(e, SPECD_EINVAL, name, "'%s': \"%s\" is not supported yet", name,
-                        json_string(v));
     *out = i;
     return 0;
 }

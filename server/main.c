@@ -1,14 +1,41 @@
 /*
- * main.c - specd: reads the configuration and serves. Exit codes: 0 clean, 1 could not start,
- * 2 wrong usage, 70 the device failed.
+ * main.c - specd: reads the configuration, chooses the device and serves. Exit codes: 0 clean,
+ * 1 could not start, 2 wrong usage, 70 the device failed.
  */
 #include "config.h"
-#include "devices.h"
 #include "serve.h"
+#include "specd/error.h"
 
 #include <stdio.h>
 
 extern char **environ;
+
+/* Named here, not in the server's library, because the name is what links a device in. */
+#ifdef SPECD_HAVE_CUDA_DEVICE
+static const struct device_ops *const cuda = &cuda_device_ops;
+#else
+static const struct device_ops *const cuda;
+#endif
+
+/* What this build lacks is refused, with a line that says why. The engine opens what is chosen. */
+static int choose_device(struct config *config, char *err, size_t errlen)
+{
+    struct engine_config *e = &config->engine;
+    e->device = &cpu_device_ops;
+    e->fallback = NULL;
+    if (config->device == DEVICE_CPU)
+        return 0;
+    if (cuda) {
+        e->device = cuda;
+        e->fallback = config->device == DEVICE_AUTO ? &cpu_device_ops : NULL;
+        return 0;
+    }
+    if (config->device == DEVICE_AUTO)
+        return 0;
+    return fail(SPECD_EINVAL, err, errlen,
+                "--device: this build has no CUDA device: it was made without NVIDIA's CUDA "
+                "toolkit (nvcc), or with -DSPECD_CUDA=OFF");
+}
 
 static int print(const struct config *config)
 {
@@ -45,7 +72,7 @@ int main(int argc, char **argv)
     int rc = config_load(&config, argc, argv, environ, err, sizeof err);
     bool prints = config.help || config.version || config.print_config;
     if (rc == 0 && !prints)
-        rc = devices_choose(&config, err, sizeof err);
+        rc = choose_device(&config, err, sizeof err);
     if (rc < 0) {
         fprintf(stderr, "specd: %s\nTry specd --help.\n", err);
         code = EXIT_USAGE;

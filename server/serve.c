@@ -3,16 +3,20 @@
 #include "http.h"
 #include "specd/json.h"
 #include "listen.h"
-#include "notify.h"
 #include "sandbox.h"
 #include "specd/error.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define LOOK_MS 1000 /* how often to see whether the engine hangs */
@@ -34,6 +38,71 @@ struct daemon {
     int watchdog_ms; /* how often it wants to be fed; -1: none */
     bool hangs;      /* as of the last look */
 };
+
+/* ---- systemd */
+
+/* "READY=1", "STOPPING=1", "WATCHDOG=1": sd_notify(3), a datagram to the unix socket that
+ * NOTIFY_SOCKET names. Without that variable nothing happens; nothing fails. */
+static void notify_supervisor(const char *state)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    if (!path || (*path != '/' && *path != '@') || strlen(path) >= sizeof addr.sun_path)
+        return;
+    size_t len = strlen(path);
+    memcpy(addr.sun_path, path, len);
+    if (*path == '@')
+        addr.sun_path[0] = '\0'; /* the abstract namespace */
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&addr,
+           (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
+    close(fd);
+}
+
+/* How often to look whether all is well, so that systemd's watchdog (WatchdogSec=) hears of it in
+ * time: a quarter of its patience. -1: there is no watchdog. */
+static int watchdog_ms(void)
+{
+    const char *patience_us = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
+    if (!patience_us || (pid && strtoll(pid, NULL, 10) != getpid()))
+        return -1;
+    long long ms = strtoll(patience_us, NULL, 10) / 4000;
+    return ms > 0 ? (int)MIN(ms, INT_MAX) : -1;
+}
+
+/* ---- SIGHUP */
+
+/* Reads the configuration again and puts into effect what can change without dropping a request:
+ * keys, certificate, limits, time-outs, log level and form, the access log. All or nothing: while
+ * anything of it is bad, everything stays as it was. */
+static void reload(struct daemon *d)
+{
+    struct config fresh = {0};
+    struct buf rest = {0};
+    char err[512];
+    engine_config_init(&fresh.engine);
+    int rc = config_load(&fresh, d->sources->argc, d->sources->argv, d->sources->environment, err,
+                         sizeof err);
+    if (rc == 0)
+        rc = http_reload(d->http, &fresh, err, sizeof err);
+    if (rc < 0) {
+        log_error("SIGHUP: nothing is changed: %s", err);
+    } else {
+        log_set(fresh.log_level, fresh.log_format == LOG_JSON);
+        engine_limits(d->engine, fresh.engine.max_queue, fresh.request_timeout_ms);
+        d->config->drain_timeout_ms = fresh.drain_timeout_ms;
+        config_unchangeable(d->config, &fresh, &rest);
+        log_info("SIGHUP: the configuration is reloaded%s%s",
+                 rest.len > 0 ? "; these take a restart to change:" : "",
+                 rest.len > 0 ? rest.data : "");
+    }
+    buf_free(&rest);
+    config_free(&fresh);
+}
+
+/* ---- ready, signals, hangs */
 
 static void on_state(void *arg)
 {
@@ -74,7 +143,7 @@ static void on_signal(struct daemon *d)
     if (n != (ssize_t)sizeof info)
         return;
     if (info.ssi_signo == SIGHUP) {
-        reload(d->sources, d->config, d->http, d->engine);
+        reload(d);
         return;
     }
     if (d->draining || engine_state(d->engine) == ENGINE_LOADING) {
@@ -193,7 +262,7 @@ static int open_descriptors(struct daemon *d)
 
 int serve(struct config *config, const struct config_sources *sources)
 {
-    struct daemon d = {.config = config, .sources = sources, .watchdog_ms = notify_watchdog_ms()};
+    struct daemon d = {.config = config, .sources = sources, .watchdog_ms = watchdog_ms()};
     char err[512] = "can't open a descriptor";
     memory_keep_reserve();
     json_memory();

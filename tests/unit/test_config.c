@@ -243,7 +243,7 @@ static void test_errors(void **state)
     bad("--device cuda:1024", "auto, cpu");
     bad("--device cuda:99999999999999999999", "auto, cpu");
     bad("--device cpu:0", "auto, cpu");
-    bad("--weights f16", "f32|bf16|q8_0|fp8|int4|native");
+    bad("--weights f16", "native|f32|bf16|q8_0|fp8|int4");
     bad("--kv-type f16", "bf16|f32|fp8");
     bad("--activations bf16", "int8|f32");
     bad("--log-level loud", "error|warn|info|debug");
