@@ -2,9 +2,7 @@
 
 #include "jobs.h"
 #include "json_write.h"
-#include "peer.h"
-#include "respond.h"
-#include "server.h"
+#include "http.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -244,7 +242,7 @@ static int submit(struct answer *a, struct choice *c)
 {
     struct exchange *ex = a->exchange;
     struct request *req = c->req;
-    req->client_fd = fcntl(ex->peer->fd, F_DUPFD_CLOEXEC, 0);
+    req->client_fd = fcntl(ex->connection->fd, F_DUPFD_CLOEXEC, 0);
     if (req->client_fd < 0) /* without it a client's going away would not be noticed */
         return errno == EMFILE || errno == ENFILE ? SPECD_EBUSY : SPECD_EINTERNAL;
     req->client = ex->client->id;

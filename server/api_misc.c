@@ -1,7 +1,6 @@
 /* GET /health, /ready, /v1/models. */
 #include "json_write.h"
-#include "respond.h"
-#include "server.h"
+#include "http.h"
 
 #include <stdio.h>
 #include <time.h>

@@ -22,7 +22,7 @@
 #include <stdatomic.h>
 
 struct server;
-struct peer;
+struct connection;
 struct tally;
 struct route;
 struct pieces;
@@ -42,7 +42,7 @@ struct work_type {
 struct exchange {
     /* HTTP thread */
     struct server *server;
-    struct peer *peer;
+    struct connection *connection;
     const struct route *route; /* NULL: no such path */
     const char *method;        /* a static string; NULL: its header is not complete yet */
     const char *target;        /* libmicrohttpd's, until then */
@@ -70,7 +70,7 @@ struct exchange {
     bool suspended;              /* under lock */
 };
 
-struct exchange *exchange_new(struct server *server, struct peer *peer,
+struct exchange *exchange_new(struct server *server, struct connection *connection,
                               struct MHD_Connection *conn);
 void exchange_ref(struct exchange *ex);
 void exchange_unref(struct exchange *ex);

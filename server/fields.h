@@ -10,26 +10,9 @@
 #ifndef SPECD_SERVER_FIELDS_H
 #define SPECD_SERVER_FIELDS_H
 
-#include "specd/json.h"
-
+#include "api_error.h"
 #include "specd/error.h"
-#include "specd/util.h"
-
-/* What went wrong with a request, as the client reads it. */
-struct api_error {
-    int code;       /* SPECD_E* */
-    char param[64]; /* "" when no field is at fault */
-    char message[320];
-};
-
-/* Fills *e and returns code. */
-/* rc; or SPECD_ENOMEM with its text, where memory ran short in what rc came of. */
-int api_memory(int rc, struct api_error *e);
-int api_fail(struct api_error *e, int code, const char *param, const char *fmt, ...)
-    PRINTF_LIKE(4, 5);
-
-/* The engine's messages begin with the field at fault, "prompt: ...": makes it the param. */
-void api_name_field(struct api_error *e);
+#include "specd/json.h"
 
 enum field_kind { FIELD_BOOL, FIELD_INT, FIELD_FLOAT, FIELD_ENUM, FIELD_OBJECT, FIELD_CUSTOM };
 

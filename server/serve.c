@@ -1,9 +1,8 @@
 #include "serve.h"
 
-#include "http.h"
 #include "specd/json.h"
-#include "listen.h"
 #include "sandbox.h"
+#include "server.h"
 #include "specd/error.h"
 
 #include <errno.h>
@@ -29,7 +28,7 @@
 struct daemon {
     struct config *config;
     const struct config_sources *sources;
-    struct server *http;
+    struct server *server;
     struct engine *engine;
     int signal_fd; /* SIGTERM, SIGINT, SIGHUP */
     int state_fd;  /* written by on_state */
@@ -86,7 +85,7 @@ static void reload(struct daemon *d)
     int rc = config_load(&fresh, d->sources->argc, d->sources->argv, d->sources->environment, err,
                          sizeof err);
     if (rc == 0)
-        rc = http_reload(d->http, &fresh, err, sizeof err);
+        rc = server_reload(d->server, &fresh, err, sizeof err);
     if (rc < 0) {
         log_error("SIGHUP: nothing is changed: %s", err);
     } else {
@@ -132,7 +131,7 @@ static void on_ready(struct daemon *d)
     confine(d->config);
     if (d->config->engine.synthetic_acceptance >= 0)
         log_warn("--synthetic-acceptance is on: the output is meaningless");
-    log_info("ready: %s", http_url(d->http));
+    log_info("ready: %s", d->server->listener.url);
     notify_supervisor("READY=1");
 }
 
@@ -149,12 +148,12 @@ static void on_signal(struct daemon *d)
     if (d->draining || engine_state(d->engine) == ENGINE_LOADING) {
         log_info("ended by a signal");
         /* Nothing to finish, or told not to. A half-loaded model is no reason to wait. */
-        http_close(d->http);
+        server_close(d->server);
         _exit(d->draining ? EXIT_START : EXIT_CLEAN);
     }
     d->draining = true;
     d->drain_ends_ns = clock_ns() + (uint64_t)d->config->drain_timeout_ms * 1000000;
-    http_drain(d->http);
+    atomic_store(&d->server->draining, true);
     log_info("draining: at most %.1f s; a second signal ends at once",
              d->config->drain_timeout_ms / 1000.0);
     notify_supervisor("STOPPING=1");
@@ -165,7 +164,7 @@ static void on_signal(struct daemon *d)
 static void check_liveness(struct daemon *d)
 {
     const char *what;
-    int64_t ms = http_hangs(d->http, &what);
+    int64_t ms = server_hangs(d->server, &what);
     if (ms > 0 && !d->hangs)
         log_error("the engine hangs: %s has taken %.1f s", what, (double)ms / 1000);
     else if (ms == 0 && d->hangs)
@@ -206,7 +205,7 @@ static _Noreturn void end_failed(struct daemon *d)
     int code = EXIT_DEVICE;
     const char *why = engine_failure(d->engine, &code);
     log_error("%s", why);
-    http_flush(d->http, FLUSH_FAILED_MS);
+    server_flush(d->server, FLUSH_FAILED_MS);
     listen_cleanup();
     _exit(code);
 }
@@ -216,7 +215,7 @@ static void flush(struct daemon *d)
 {
     struct pollfd fd = {.fd = d->signal_fd, .events = POLLIN};
     uint64_t ends = MAX(d->drain_ends_ns, clock_ns() + (uint64_t)FLUSH_MS * 1000000);
-    while (clock_ns() < ends && !http_flush(d->http, FLUSH_SLICE_MS)) {
+    while (clock_ns() < ends && !server_flush(d->server, FLUSH_SLICE_MS)) {
         if (poll(&fd, 1, 0) > 0)
             on_signal(d);
     }
@@ -227,7 +226,7 @@ static int run(struct daemon *d)
     if (wait_for_end(d) == ENGINE_FAILED)
         end_failed(d);
     flush(d);
-    http_close(d->http);
+    server_close(d->server);
     engine_close(d->engine);
     log_info("stopped");
     return EXIT_CLEAN;
@@ -266,19 +265,19 @@ int serve(struct config *config, const struct config_sources *sources)
     char err[512] = "can't open a descriptor";
     memory_keep_reserve();
     json_memory();
-    if (open_descriptors(&d) < 0 || http_open(&d.http, config, err, sizeof err) < 0) {
+    if (open_descriptors(&d) < 0 || server_open(&d.server, config, err, sizeof err) < 0) {
         log_error("%s", err);
         return EXIT_START;
     }
     config_wipe_key(config, sources->environment);
-    log_info("listening: %s", http_url(d.http));
+    log_info("listening: %s", d.server->listener.url);
     config->engine.on_state = on_state;
     config->engine.on_state_arg = &d;
     if (engine_open(&d.engine, &config->engine, err, sizeof err) < 0) {
         log_error("%s", err);
-        http_close(d.http);
+        server_close(d.server);
         return EXIT_START;
     }
-    http_attach(d.http, d.engine);
+    atomic_store(&d.server->engine, d.engine);
     return run(&d);
 }

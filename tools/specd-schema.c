@@ -10,7 +10,7 @@
 #include "call.h"
 #include "fields_doc.h"
 #include "json_write.h"
-#include "server.h"
+#include "http.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
