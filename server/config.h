@@ -5,7 +5,7 @@
  * Options are rows of one table (options.c). An option --ctx-size is also the variable
  * SPECD_CTX_SIZE and the key "ctx-size" of the file given by --config: a JSON object that may hold
  * comments, from // or # to the end of the line. Immutable once loaded; SIGHUP loads another one
- * beside it (serve.c).
+ * beside it (main.c).
  */
 #ifndef SPECD_SERVER_CONFIG_H
 #define SPECD_SERVER_CONFIG_H
@@ -25,7 +25,7 @@ struct setting {
 };
 
 struct config {
-    struct engine_config engine; /* .device and .fallback: see main.c; .on_state: serve.c */
+    struct engine_config engine; /* .device and .fallback: see main.c; .on_state: main.c */
     enum device_choice device;
     char *model, *chat_template_file, *chat_template;
     char *draft_path;                       /* storage of engine.draft_path */

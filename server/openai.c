@@ -12,20 +12,6 @@ static double ratio(double a, double b)
     return b > 0 ? a / b : 0;
 }
 
-static void stats_add_usage(struct request_stats *sum, const struct request_stats *s,
-                            bool with_prompt)
-{
-    if (with_prompt) {
-        sum->n_prompt += s->n_prompt;
-        sum->n_cached += s->n_cached;
-    }
-    sum->n_generated += s->n_generated;
-    sum->n_drafted += s->n_drafted;
-    sum->n_accepted += s->n_accepted;
-    sum->prediction_drafted += s->prediction_drafted;
-    sum->prediction_accepted += s->prediction_accepted;
-}
-
 static void report_usage(struct buf *out, const struct request_stats *s)
 {
     buf_printf(out,
@@ -291,7 +277,14 @@ static void sum_usage(const struct answer *a, struct buf *out)
     struct request_stats sum = {0};
     for (int i = 0; i < a->n_choices; i++) {
         const struct choice *c = &a->choices[i];
-        stats_add_usage(&sum, &c->req->output.stats, !c->shares_prompt);
+        const struct request_stats *s = &c->req->output.stats;
+        if (!c->shares_prompt) { /* a prompt that choices share counts once */
+            sum.n_prompt += s->n_prompt;
+            sum.n_cached += s->n_cached;
+        }
+        sum.n_generated += s->n_generated;
+        sum.prediction_drafted += s->prediction_drafted;
+        sum.prediction_accepted += s->prediction_accepted;
     }
     json_lit(out, ",\"usage\":");
     report_usage(out, &sum);
