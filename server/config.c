@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 #define DEFAULT_MODEL "SmolLM2-135M-Instruct.Q4_1.gguf"
-#define PER_IP_LEAST 256 /* unless told otherwise */
-#define BODIES_KEPT 64   /* largest bodies in --request-memory, unless told otherwise */
+#define PER_IP_LEAST 256                 /* unless told otherwise */
+#define REQUEST_MEMORY_LEAST (256 << 20) /* unless told otherwise */
+#define BODIES_KEPT 8 /* largest bodies in --request-memory, unless told otherwise */
 #define FILE_BYTES_MAX (1 << 20)
 #define PRINT_COLUMN 40 /* of the comments of --print-config */
 
@@ -265,7 +266,7 @@ static int check_together(struct config *c, char *err, size_t errlen)
     e->alias = c->alias;
     e->request_timeout_ms = c->request_timeout_ms;
     if (c->request_memory == 0)
-        c->request_memory = BODIES_KEPT * c->max_body;
+        c->request_memory = MAX(BODIES_KEPT * c->max_body, REQUEST_MEMORY_LEAST);
     if (c->request_memory / 2 < c->max_body)
         return fail(SPECD_EINVAL, err, errlen,
                     "--request-memory: half of it must hold a body of --max-body");
@@ -365,6 +366,7 @@ void config_free(struct config *c)
     free(c->settings);
     free(c->draft_path);
     free(c->chat_template);
+    free(c->trusted_proxy);
     *c = (struct config){0};
 }
 

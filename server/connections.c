@@ -226,12 +226,43 @@ void address_text(const struct sockaddr *sa, char *out, size_t cap)
 {
     const void *at = NULL;
     int family = sa->sa_family;
-    if (family == AF_INET)
+    if (family == AF_INET) {
         at = &((const struct sockaddr_in *)sa)->sin_addr;
-    else if (family == AF_INET6)
-        at = &((const struct sockaddr_in6 *)sa)->sin6_addr;
+    } else if (family == AF_INET6) {
+        const struct in6_addr *in6 = &((const struct sockaddr_in6 *)sa)->sin6_addr;
+        bool mapped = IN6_IS_ADDR_V4MAPPED(in6);
+        at = in6->s6_addr + (mapped ? 12 : 0);
+        family = mapped ? AF_INET : AF_INET6;
+    }
     if (!at || !inet_ntop(family, at, out, (socklen_t)cap))
         snprintf(out, cap, "unix");
+}
+
+bool address_parse(const char *text, size_t len, struct sockaddr_storage *out)
+{
+    char host[ADDRESS_TEXT_MAX];
+    struct sockaddr_in *in = (struct sockaddr_in *)out;
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)out;
+    *out = (struct sockaddr_storage){0};
+    text_trim(&text, &len);
+    if (len >= sizeof host)
+        return false;
+    memcpy(host, text, len);
+    host[len] = '\0';
+    if (host[0] == '[') {
+        size_t end = strcspn(host, "]");
+        if (host[end] == '\0' || (host[end + 1] != '\0' && host[end + 1] != ':'))
+            return false;
+        host[end] = '\0';
+        memmove(host, host + 1, end);
+    } else if (strchr(host, ':') == strrchr(host, ':')) {
+        host[strcspn(host, ":")] = '\0';
+    }
+    if (inet_pton(AF_INET, host, &in->sin_addr) == 1)
+        out->ss_family = AF_INET;
+    else if (inet_pton(AF_INET6, host, &in6->sin6_addr) == 1)
+        out->ss_family = AF_INET6;
+    return out->ss_family != AF_UNSPEC;
 }
 
 static struct address_count **bucket(struct connections *cs, uint64_t key)

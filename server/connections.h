@@ -77,8 +77,10 @@ void connection_expect(struct connections *cs, struct connection *c, struct exch
 
 /* 0 for what has no address, as unix sockets: it is never counted. */
 uint64_t address_key(const struct sockaddr *sa);
-/* "192.0.2.1", "2001:db8::1", "unix". */
+/* "192.0.2.1" (also when it comes mapped into IPv6), "2001:db8::1", "unix". */
 void address_text(const struct sockaddr *sa, char *out, size_t cap);
+/* An address as people write it: blanks around it, IPv6 perhaps in brackets, a port behind it. */
+bool address_parse(const char *text, size_t len, struct sockaddr_storage *out);
 /* How many connections that address has. */
 int connections_of(struct connections *cs, uint64_t key);
 

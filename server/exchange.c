@@ -30,6 +30,7 @@ void exchange_unref(struct exchange *ex)
     if (ex->work)
         ex->work_type->free(ex->work);
     pthread_mutex_destroy(&ex->lock);
+    free(ex->name);
     free(ex);
 }
 

@@ -44,9 +44,11 @@ struct exchange {
     struct server *server;
     struct connection *connection;
     const struct route *route; /* NULL: no such path */
+    char *name;                /* that the path of the request ends with, where its route's does */
     const char *method;        /* a static string; NULL: its header is not complete yet */
     const char *target;        /* libmicrohttpd's, until then */
     size_t target_len;
+    const char *host; /* of a target that is a URL, up to a slash or the end; or NULL */
     char request_id[REQUEST_ID_MAX + 1]; /* the client's, or one of our own */
     struct buf body;
     struct client *client; /* NULL: not known yet */

@@ -31,6 +31,7 @@ static const struct route routes[] = {
     {"/health", ROUTE_OPEN, api_health},
     {"/ready", ROUTE_OPEN, api_ready},
     {"/v1/models", 0, api_models},
+    {"/v1/models/{model}", 0, api_models},
     {"/v1/completions", ROUTE_POST, api_completion},
     {"/v1/chat/completions", ROUTE_POST, api_chat},
     {"/completion", ROUTE_POST, api_native},
@@ -43,18 +44,100 @@ static const struct route routes[] = {
     {"/", ROUTE_OPEN, api_page},
 };
 
-static const struct route *find_route(const struct server *s, const char *path)
+/* ---- the target */
+
+#define TOKEN_SIGNS "!#$%&'*+-.^_`|~"
+#define HOST_SIGNS "-._~!$&'()*+,;=%:[]" /* of a host and a port, as far as their letters go */
+
+static bool has_only(const char *s, size_t len, const char *signs)
 {
-    const struct config *c = s->config;
-    for (size_t i = 0; i < COUNT_OF(routes); i++) {
-        const struct route *r = &routes[i];
-        if (strcmp(r->path, path) != 0)
-            continue;
-        bool off =
-            (c->no_metrics && r->handle == api_metrics) || (c->no_ui && r->handle == api_page);
-        return off ? NULL : r;
+    for (size_t i = 0; i < len; i++) {
+        if (!isalnum((unsigned char)s[i]) && !strchr(signs, s[i]))
+            return false;
     }
-    return NULL;
+    return true;
+}
+
+/* A target is a path, or a URL with a path; a URL's host counts instead of the Host header's (RFC
+ * 9112, 3.2.2). The query is cut off by now. */
+static const char *split_target(struct exchange *ex, const char *target)
+{
+    static const char *const schemes[] = {"http://", "https://"};
+    for (size_t i = 0; i < COUNT_OF(schemes); i++) {
+        size_t n = strlen(schemes[i]);
+        if (strncasecmp(target, schemes[i], n) != 0)
+            continue;
+        ex->host = target + n;
+        target = strchr(ex->host, '/');
+        return target ? target : "/";
+    }
+    return target;
+}
+
+/* Undoes escapes: all but NUL's, or only of signs that mean the same without one (RFC 3986,
+ * 6.2.2.2). */
+static void add_unescaped(struct buf *out, const char *s, bool all)
+{
+    for (; *s; s++) {
+        int high = *s == '%' ? hex_digit(s[1]) : -1, low = high >= 0 ? hex_digit(s[2]) : -1;
+        char byte = (char)(high * 16 + low);
+        bool plain = byte != '\0' && (isalnum((unsigned char)byte) || strchr("-._~", byte));
+        bool undo = low >= 0 && byte != '\0' && (all || plain);
+        buf_add(out, undo ? &byte : s, 1);
+        s += undo ? 2 : 0;
+    }
+}
+
+/* Makes one slash of several, and none of those at the end. */
+static void squeeze_slashes(char *path)
+{
+    char *to = path;
+    for (const char *c = path; *c; c++)
+        if (*c != '/' || (c[1] != '/' && c[1] != '\0'))
+            *to++ = *c;
+    *to = '\0';
+}
+
+/* Sets the exchange's route, and its name where the route's path ends with one. */
+static void find_route(struct exchange *ex, const char *path)
+{
+    const struct config *c = ex->server->config;
+    for (size_t i = 0; i < COUNT_OF(routes) && !ex->route; i++) {
+        const struct route *r = &routes[i];
+        struct buf name = {0};
+        size_t n = strcspn(r->path, "{");
+        bool named = r->path[n] != '\0' && strncmp(r->path, path, n) == 0 && path[n] != '\0' &&
+                     path[n] != '/';
+        if (!named && strcmp(r->path, path) != 0)
+            continue;
+        if ((c->no_metrics && r->handle == api_metrics) || (c->no_ui && r->handle == api_page))
+            continue;
+        ex->route = r;
+        if (named) {
+            add_unescaped(&name, path + n, true);
+            while (name.data[name.len - 1] == '/')
+                name.data[--name.len] = '\0';
+            ex->name = buf_take(&name);
+        }
+    }
+}
+
+static void take_target(struct exchange *ex, const char *target)
+{
+    struct buf path = {0}, versioned = {0};
+    add_unescaped(&path, split_target(ex, target), false);
+    find_route(ex, path.data);
+    if (!ex->route) {
+        /* On the routes of an API, slashes too many are forgiven, and a base URL without its /v1.
+         * Not on others, because a proxy in front may refuse them by their path. */
+        squeeze_slashes(path.data);
+        if (strncmp(path.data, "/v1/", 4) != 0)
+            buf_puts(&versioned, "/v1");
+        buf_puts(&versioned, path.data);
+        find_route(ex, versioned.data);
+    }
+    buf_free(&path);
+    buf_free(&versioned);
 }
 
 /* ---- answers */
@@ -99,6 +182,8 @@ enum MHD_Result respond_queue(struct exchange *ex, int status, struct MHD_Respon
         MHD_add_response_header(response, "Traceparent", trace);
     if (status == 405)
         MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, allowed(ex));
+    else if (status == 415)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_ACCEPT_ENCODING, "identity");
     else if (status == 401)
         MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer");
     else if (status == 429 || status == 503)
@@ -142,16 +227,23 @@ enum MHD_Result respond_code(struct exchange *ex, int code)
     return respond_error(ex, &e);
 }
 
+/* Every header that a page wants to send must be named, so those that it asks for are allowed
+ * (Fetch standard, 4.9); a page elsewhere must be told that it may reach a private network, too. */
 static enum MHD_Result respond_preflight(struct exchange *ex)
 {
     struct MHD_Response *r = MHD_create_response_from_buffer(0, (void *)"", MHD_RESPMEM_PERSISTENT);
+    const char *asked = header(ex, "Access-Control-Request-Headers");
+    const char *private_network = header(ex, "Access-Control-Request-Private-Network");
+    if (!asked || !has_only(asked, strlen(asked), TOKEN_SIGNS ", \t"))
+        asked = "Authorization, Content-Type, X-Api-Key, X-Request-Id, Traceparent";
     if (r) {
         MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, allowed(ex));
         MHD_add_response_header(r, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_METHODS, allowed(ex));
-        MHD_add_response_header(
-            r, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_HEADERS,
-            "Authorization, Content-Type, X-Api-Key, X-Request-Id, Traceparent");
+        MHD_add_response_header(r, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_HEADERS, asked);
+        MHD_add_response_header(r, MHD_HTTP_HEADER_VARY, "Access-Control-Request-Headers");
         MHD_add_response_header(r, MHD_HTTP_HEADER_ACCESS_CONTROL_MAX_AGE, "600");
+        if (private_network && ex->server->config->cors_origin)
+            MHD_add_response_header(r, "Access-Control-Allow-Private-Network", "true");
     }
     return respond_queue(ex, 204, r);
 }
@@ -212,18 +304,6 @@ static bool has_controls(const char *s)
     return false;
 }
 
-#define TOKEN_SIGNS "!#$%&'*+-.^_`|~"
-#define HOST_SIGNS "-._~!$&'()*+,;=%:[]" /* of a host and a port, as far as their letters go */
-
-static bool has_only(const char *s, const char *signs)
-{
-    for (; *s; s++) {
-        if (!isalnum((unsigned char)*s) && !strchr(signs, *s))
-            return false;
-    }
-    return true;
-}
-
 /*
  * libmicrohttpd leaves the lines where they came in, with NULs for colons and line ends, and gives
  * strings that end at the first NUL. A folded line it joins to the name of the one before,
@@ -245,11 +325,11 @@ static enum MHD_Result scan_header(void *cls, enum MHD_ValueKind kind, const cha
     scan->encodings += strcasecmp(name, MHD_HTTP_HEADER_TRANSFER_ENCODING) == 0;
     bool host = strcasecmp(name, MHD_HTTP_HEADER_HOST) == 0;
     scan->hosts += host;
-    if (!*name || !has_only(name, TOKEN_SIGNS))
+    if (!*name || !has_only(name, name_len, TOKEN_SIGNS))
         scan->error = "a header's name holds a blank or a sign that names may not hold";
     else if (has_controls(value))
         scan->error = "a header holds a control character";
-    else if (host && !has_only(value, HOST_SIGNS))
+    else if (host && !has_only(value, value_len, HOST_SIGNS))
         scan->error = "the Host header is no host";
     return scan->error ? MHD_NO : MHD_YES;
 }
@@ -270,6 +350,9 @@ static const char *target_error(const struct exchange *ex, const char *version)
         if ((*c >= 0 && *c <= ' ') || *c == 0x7f)
             return "the target holds a blank or a control character";
     }
+    size_t host_len = ex->host ? strcspn(ex->host, "/") : 0;
+    if (ex->host && (host_len == 0 || !has_only(ex->host, host_len, HOST_SIGNS)))
+        return "the target's host is no host";
     return NULL;
 }
 
@@ -313,11 +396,11 @@ static bool is_loopback_name(const char *name, size_t len)
     return inet_pton(AF_INET, text, &address) == 1;
 }
 
-/* The name in "name:port", without the dot that may end it. */
+/* The name in "name:port", or in "name:port/path", without the dot that may end it. */
 static size_t host_len(const char *host)
 {
     size_t len =
-        host[0] == '[' ? strcspn(host, "]") + (strchr(host, ']') != NULL) : strcspn(host, ":");
+        host[0] == '[' ? strcspn(host, "]") + (strchr(host, ']') != NULL) : strcspn(host, ":/");
     return len > 0 && host[len - 1] == '.' ? len - 1 : len;
 }
 
@@ -325,10 +408,12 @@ static size_t host_len(const char *host)
 static bool is_listed(const char *list, const char *name, size_t len)
 {
     while (list && *list) {
+        const char *item = list;
         size_t n = strcspn(list, ",");
-        if (n == len && strncasecmp(list, name, n) == 0)
-            return true;
         list += n + (list[n] == ',');
+        text_trim(&item, &n);
+        if (n == len && strncasecmp(item, name, n) == 0)
+            return true;
     }
     return false;
 }
@@ -338,7 +423,8 @@ static bool is_listed(const char *list, const char *name, size_t len)
 static bool is_foreign_host(const struct exchange *ex)
 {
     const struct server *s = ex->server;
-    const char *host = header(ex, MHD_HTTP_HEADER_HOST), *origin = s->config->cors_origin;
+    const char *host = ex->host ? ex->host : header(ex, MHD_HTTP_HEADER_HOST);
+    const char *origin = s->config->cors_origin;
     if (!s->listener.loopback || !host || !*host || !auth_is_open(&ex->server->auth))
         return false;
     size_t len = host_len(host);
@@ -357,6 +443,23 @@ static bool is_json(const struct exchange *ex)
     const char *type = header(ex, MHD_HTTP_HEADER_CONTENT_TYPE);
     return type && strncasecmp(type, json, sizeof json - 1) == 0 &&
            strchr("; \t", type[sizeof json - 1]) != NULL;
+}
+
+/* Sets *cls when the body is not sent as it is. */
+static enum MHD_Result find_coding(void *cls, enum MHD_ValueKind kind, const char *name,
+                                   const char *value)
+{
+    static const char plain[] = "identity";
+    (void)kind;
+    if (strcasecmp(name, MHD_HTTP_HEADER_CONTENT_ENCODING) != 0)
+        return MHD_YES;
+    while (*value) {
+        size_t n = strcspn(value, ", \t");
+        if (n > 0 && (n != strlen(plain) || strncasecmp(value, plain, n) != 0))
+            *(bool *)cls = true;
+        value += n + (value[n] != '\0');
+    }
+    return MHD_YES;
 }
 
 static bool method_fits(const struct route *r, const char *method)
@@ -390,20 +493,9 @@ static enum MHD_Result take_last(void *cls, enum MHD_ValueKind kind, const char 
 static uint64_t forwarded_key(const char *list)
 {
     const char *comma = strrchr(list, ','), *last = comma ? comma + 1 : list;
-    size_t len = strlen(last);
-    char text[ADDRESS_TEXT_MAX];
-    text_trim(&last, &len);
-    snprintf(text, sizeof text, "%.*s", (int)MIN(len, sizeof text), last);
-    union {
-        struct sockaddr any;
-        struct sockaddr_in in;
-        struct sockaddr_in6 in6;
-    } addr = {.in6 = {0}};
-    if (inet_pton(AF_INET, text, &addr.in.sin_addr) == 1)
-        addr.any.sa_family = AF_INET;
-    else if (inet_pton(AF_INET6, text, &addr.in6.sin6_addr) == 1)
-        addr.any.sa_family = AF_INET6;
-    return address_key(&addr.any);
+    struct sockaddr_storage address;
+    return address_parse(last, strlen(last), &address) ? address_key((struct sockaddr *)&address)
+                                                       : 0;
 }
 
 static uint64_t unix_user_key(int fd)
@@ -445,6 +537,7 @@ static int check_head(struct exchange *ex)
         return SPECD_ENOTFOUND;
     if (!method_fits(r, ex->method))
         return SPECD_EMETHOD;
+    bool coded = false;
     bool preflight = strcmp(ex->method, "OPTIONS") == 0; /* browsers send no key with it */
     if (!preflight && !(r->flags & ROUTE_OPEN) &&
         !auth_check(&s->auth, header(ex, MHD_HTTP_HEADER_AUTHORIZATION), header(ex, "X-Api-Key"),
@@ -452,6 +545,10 @@ static int check_head(struct exchange *ex)
         return SPECD_EAUTH;
     if (!preflight && r->flags & ROUTE_POST && !is_json(ex))
         return SPECD_ETYPE;
+    if (r->flags & ROUTE_POST)
+        MHD_get_connection_values(ex->conn, MHD_HEADER_KIND, find_coding, &coded);
+    if (!preflight && coded)
+        return SPECD_ECODING;
     if (content_length(ex) > atomic_load(&s->limits.max_body))
         return SPECD_ETOOBIG;
     clients_enter(ex, client);
@@ -506,7 +603,7 @@ static enum MHD_Result begin(struct exchange *ex, const char *url, const char *m
                              const char *version)
 {
     struct server *s = ex->server;
-    ex->route = find_route(s, url);
+    take_target(ex, url);
     ex->method = known_method(method);
     set_request_id(ex);
     connection_expect(&s->connections, ex->connection, ex, body_patience_ms(ex), false);

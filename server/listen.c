@@ -124,20 +124,39 @@ static int bound_port(int fd, bool *loopback)
     return ntohs(addr.in.sin_port);
 }
 
+/* An IPv6 address may stand in brackets, as in a URL: out gets it without. */
+static int plain_host(const char *host, char *out, size_t cap, char *err, size_t errlen)
+{
+    const char *end = host[0] == '[' ? strchr(host, ']') : NULL;
+    if (host[0] != '[') {
+        snprintf(out, cap, "%s", host);
+    } else if (end && end[1] == '\0' && memchr(host, ':', (size_t)(end - host))) {
+        snprintf(out, cap, "%.*s", (int)(end - host - 1), host + 1);
+    } else {
+        return fail(SPECD_EFILE, err, errlen,
+                    "host: '%s': in brackets must stand an IPv6 address, and nothing behind them; "
+                    "the port is --port's",
+                    host);
+    }
+    return 0;
+}
+
 int listen_open(struct listener *out, const struct config *c, char *err, size_t errlen)
 {
     const char *path = unix_path(c->host), *scheme = c->tls_cert ? "https" : "http";
+    char host[256];
     *out = (struct listener){.fd = -1};
-    int rc = path ? open_unix(&out->fd, path, err, errlen)
-                  : open_tcp(&out->fd, c->host, c->port, err, errlen);
-    if (rc < 0)
-        return rc;
-    if (path)
+    if (path) {
         snprintf(out->url, sizeof out->url, "%s", c->host);
-    else
-        snprintf(out->url, sizeof out->url, strchr(c->host, ':') ? "%s://[%s]:%d" : "%s://%s:%d",
-                 scheme, c->host, bound_port(out->fd, &out->loopback));
-    return 0;
+        return open_unix(&out->fd, path, err, errlen);
+    }
+    int rc = plain_host(c->host, host, sizeof host, err, errlen);
+    if (rc == 0)
+        rc = open_tcp(&out->fd, host, c->port, err, errlen);
+    if (rc == 0)
+        snprintf(out->url, sizeof out->url, strchr(host, ':') ? "%s://[%s]:%d" : "%s://%s:%d",
+                 scheme, host, bound_port(out->fd, &out->loopback));
+    return rc;
 }
 
 void listen_cleanup(void)

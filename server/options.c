@@ -1,5 +1,6 @@
 #include "config.h"
 
+#include "connections.h"
 #include "fields.h"
 #include "specd/error.h"
 
@@ -151,6 +152,26 @@ static int set_draft_vocab(struct config *c, const char *text, char *err, size_t
     return 0;
 }
 
+/* The list as address_text writes addresses, so that they can be compared as texts. */
+static int set_trusted_proxy(struct config *c, const char *text, char *err, size_t errlen)
+{
+    char *copy = xstrdup(text), *rest = copy, *entry;
+    struct buf list = {0};
+    int rc = 0;
+    while (rc == 0 && (entry = strsep(&rest, ",")) != NULL) {
+        struct sockaddr_storage address;
+        char name[ADDRESS_TEXT_MAX];
+        if (!address_parse(entry, strlen(entry), &address) && strcmp(entry, "unix") != 0)
+            rc = fail(SPECD_EINVAL, err, errlen, "'%.64s' is no IP address", entry);
+        address_text((struct sockaddr *)&address, name, sizeof name);
+        buf_printf(&list, "%s%s", list.len > 0 ? "," : "", name);
+    }
+    free(copy);
+    free(c->trusted_proxy);
+    c->trusted_proxy = buf_take(&list);
+    return rc;
+}
+
 /* ---- the table */
 
 #define FLAG(text, member) .name = text, .kind = OPTION_FLAG, .offset = AT(member)
@@ -252,11 +273,11 @@ const struct option options[] = {
      .fallback = "75", .help = "longest a kept-alive connection may wait for its next header"},
     {SECONDS("ping-interval", ping_ms), .flags = RELOADS, .min = 1, .max = 86400000,
      .fallback = "15", .help = "silence after which a stream sends its headers, or a comment"},
-    {SIZE("max-body", max_body), .flags = RELOADS, .min = 1024, .max = 1 << 30, .fallback = "4M",
+    {SIZE("max-body", max_body), .flags = RELOADS, .min = 1024, .max = 1 << 30, .fallback = "32M",
      .help = "largest request body"},
     {SIZE("request-memory", request_memory), .flags = RELOADS, .min = 1 << 20, .max = INT64_MAX,
      .help = "memory of requests and answers under way, of which one client may hold half; beyond "
-             "that 429 (default: 64 times --max-body)"},
+             "that 429 (default: 8 times --max-body, at least 256M)"},
     {INT("max-connections", max_connections), .min = 1, .max = 1 << 20, .fallback = "4096",
      .help = "connections open at once; beyond that clients wait"},
     {INT("max-connections-per-ip", max_connections_per_ip), .flags = RELOADS, .max = 1 << 20,
@@ -265,7 +286,7 @@ const struct option options[] = {
     {STRING("allowed-host", allowed_host), .value = "NAMES",
      .help = "names, in a comma list, by which a server on loopback without keys may be called "
              "beside those of loopback and of --cors-origin; to others it answers 421"},
-    {STRING("trusted-proxy", trusted_proxy), .value = "ADDRESSES",
+    {CUSTOM("trusted-proxy", set_trusted_proxy), .value = "ADDRESSES",
      .help = "addresses, in a comma list, of proxies whose X-Forwarded-For says who a client is"},
     {STRING("cors-origin", cors_origin), .value = "ORIGIN",
      .help = "allow web pages of this origin, or * (default: none)"},
