@@ -9,7 +9,8 @@ import time
 import unittest
 import zlib
 
-from specd_client import FAKE, SLOW, Connection, ServerCase, SingleCase, raw_request, read_reply
+from specd_client import (
+    FAKE, SLOW, Connection, ServerCase, SingleCase, fake_only, raw_request, read_reply)
 
 COMPLETION, CHAT = "/v1/completions", "/v1/chat/completions"
 TINY = {"prompt": "x", "max_tokens": 1}
@@ -216,7 +217,7 @@ class Sizes(ServerCase):
         self.assert_error(r, 400, "stop")
         self.assertIn("64", r.json()["error"]["message"])
 
-    @unittest.skipUnless(FAKE, "needs its words")
+    @fake_only
     def test_each_of_64_stops(self):
         for i in (0, 16, 63):
             stops = [f"<{k}>" for k in range(64)]
@@ -272,6 +273,7 @@ def has_ipv6():
         return False
 
 
+@fake_only
 class Hosts(SingleCase):
     @unittest.skipUnless(has_ipv6(), "no ::1")
     def test_brackets(self):
@@ -290,6 +292,7 @@ class Hosts(SingleCase):
             self.assertIn(host, "".join(server.log))
 
 
+@fake_only
 class Proxies(SingleCase):
     """Addresses of proxies, and what proxies say of their clients, in other spellings."""
 
@@ -321,7 +324,6 @@ class Proxies(SingleCase):
         self.assertFalse(self.told(server))
 
 
-    @unittest.skipUnless(FAKE, "needs its orders")
     def test_clients_with_ports(self):
         """Four of one client, whatever it is called; the fifth is refused, and no other client's is."""
         for names, other in ((("10.0.0.1:1", " 10.0.0.1", "1.1.1.1, 10.0.0.1:65535"), "10.0.0.2:1"),
