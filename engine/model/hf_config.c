@@ -207,6 +207,8 @@ static void add_eog(struct hf_config *c, const struct model *m, struct json_read
                     const struct json *node)
 {
     uint64_t id;
+    if (json_type(node) == JSON_NUMBER && json_number(node) == -1) /* none */
+        return;
     if (!json_file_whole(node, SPECD_VOCAB_MAX, &id) || id >= m->n_vocab) {
         json_file_bad(r, "eos_token_id", "expected token ids below %u", m->n_vocab);
         return;

@@ -246,7 +246,8 @@ static void test_layers_without_rope(void **state)
     assert_refused("{" SMOLLM3 ",\"no_rope_layers\":[1,1,1,1]}", "no_rope_layers", "list of 5");
     assert_refused("{" SMOLLM3 ",\"no_rope_layers\":[1,1,2,1,1]}", "no_rope_layers", "layer 2");
     assert_refused("{" SMOLLM3 ",\"no_rope_layers\":7}", "no_rope_layers", "list of 5");
-    assert_refused("{" SMOLLM3 ",\"no_rope_layer_interval\":0}", "no_rope_layer_interval", "from 1");
+    assert_refused("{" SMOLLM3 ",\"no_rope_layer_interval\":0}", "no_rope_layer_interval",
+                   "from 1");
 }
 
 static void test_refusals(void **state)
@@ -290,6 +291,8 @@ static void test_refusals(void **state)
         {"{" LLAMA ",\"head_dim\":-16}", "head_dim", "whole number"},
         {"{" LLAMA ",\"head_dim\":100000}", "head_dim", "whole number from 1 to 256"},
         {"{" LLAMA ",\"eos_token_id\":100}", "eos_token_id", "token ids below 100"},
+        {"{" LLAMA ",\"eos_token_id\":-2}", "eos_token_id", "token ids below 100"},
+        {"{" LLAMA ",\"eos_token_id\":\"-1\"}", "eos_token_id", "token ids below 100"},
         {"{" LLAMA ",\"eos_token_id\":[1,\"2\"]}", "eos_token_id", "token ids"},
         {"{" LLAMA ",\"tie_word_embeddings\":1}", "tie_word_embeddings", "true or false"},
         {"{" LLAMA ",\"rms_norm_eps\":0}", "epsilon 0", "outside"},
@@ -314,6 +317,14 @@ static void test_end_tokens(void **state)
     assert_int_equal(c.eog[0], 2);
     assert_int_equal(c.eog[1], 5);
     assert_int_equal(c.eog[2], 7);
+    save("generation_config.json", "{\"eos_token_id\":[-1,5]}");
+    good("{" LLAMA ",\"eos_token_id\":[2,-1],\"pad_token_id\":-1,\"bos_token_id\":-1}", &c);
+    assert_int_equal(c.n_eog, 2);
+    assert_int_equal(c.eog[0], 2);
+    assert_int_equal(c.eog[1], 5);
+    save("generation_config.json", "{\"eos_token_id\":-1}");
+    good("{" LLAMA ",\"eos_token_id\":-1.0}", &c);
+    assert_int_equal(c.n_eog, 0);
     save("generation_config.json", "{\"eos_token_id\":null}");
     good("{" LLAMA "}", &c);
     assert_int_equal(c.n_eog, 0);
