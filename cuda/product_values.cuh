@@ -79,6 +79,12 @@ DEVICE void values_read(const unsigned char *unit, int lane, int h, const float 
     case PRODUCT_INT4_K:             \
         X(PRODUCT_INT4_K);           \
         break;                       \
+    case PRODUCT_IQ4:                \
+        X(PRODUCT_IQ4);              \
+        break;                       \
+    case PRODUCT_FP4:                \
+        X(PRODUCT_FP4);              \
+        break;                       \
     case PRODUCT_TYPES:              \
         break;                       \
     }

@@ -3,7 +3,8 @@
  * of the matrix unit.
  *
  * Every step is exact: e4m3 numbers and integers up to 8 bits are bf16 numbers. What a lane widens
- * it has for 16 bytes read, in instructions: FP8 8 pairs x 4, INT8 8 x 5, INT4 16 x 3.
+ * it has for 16 bytes read, in instructions: FP8 8 pairs x 4, INT8 8 x 5, INT4 16 x 3, FP4 16 x 5,
+ * IQ4 16 x 6.
  */
 #ifndef SPECD_CUDA_PRODUCT_WEIGHTS_CUH
 #define SPECD_CUDA_PRODUCT_WEIGHTS_CUH
@@ -71,6 +72,42 @@ DEVICE void widen_int4(uint32_t word, bool centred, uint32_t a[4])
                           centred ? 0xc308c308u : 0xc300c300u);
 }
 
+/* In bf16's place, e2m1's exponent and fraction are 2^-127 of twice the number. */
+DEVICE void widen_fp4(uint32_t word, uint32_t a[4])
+{
+    UNROLL
+    for (int r = 0; r < 4; r++) {
+        uint32_t sign = word << (12 - 4 * r) & 0x80008000u;
+        uint32_t rest = r < 2 ? word << (6 - 4 * r) : word >> (4 * r - 6);
+        a[r] = bf16x2_fma(bits_put(rest, 0x01c001c0u, sign), 0x7f007f00u, 0x80008000u);
+    }
+}
+
+/* Four bytes of a table of 16: places, their lower three bits, among the first eight and among the
+ * last; whether of the last. */
+DEVICE uint32_t table_bytes(const uint32_t table[4], uint32_t places, uint32_t which)
+{
+    return bytes_pick(bytes_pick(table[0], table[1], places),
+                      bytes_pick(table[2], table[3], places), which);
+}
+
+DEVICE void widen_iq4(uint32_t word, uint32_t a[4])
+{
+    /* the table in bf16: of each number its low byte, its high byte */
+    const uint32_t low[4] = {0x82a6d0feu, 0x20b00c44u, 0x18c85080u, 0xe2b28a54u};
+    const uint32_t high[4] = {0xc2c2c2c2u, 0xc1c1c2c2u, 0x4241413fu, 0x42424242u};
+
+    UNROLL
+    for (int i = 0; i < 2; i++) { /* registers 2 i and 2 i + 1: four nibbles */
+        uint32_t w = word >> (16 * i), places = w & 0x7777u;
+        uint32_t which = bits_put(w >> 1, 0x4444u, 0x3210u);
+        uint32_t first = table_bytes(low, places, which);
+        uint32_t second = table_bytes(high, places, which);
+        a[2 * i] = bytes_pick(first, second, 0x5140u);
+        a[2 * i + 1] = bytes_pick(first, second, 0x7362u);
+    }
+}
+
 /* Operand of the matrix unit for operation j of half h. */
 template <enum product_type TYPE>
 DEVICE void codes_widen(const uint32_t words[2 * PIECE_WORDS], int h, int j, uint32_t a[4])
@@ -83,6 +120,10 @@ DEVICE void codes_widen(const uint32_t words[2 * PIECE_WORDS], int h, int j, uin
         widen_fp8(words + 2 * j, a);
     } else if (TYPE == PRODUCT_INT8) {
         widen_int8(words + 2 * j, a);
+    } else if (TYPE == PRODUCT_IQ4) {
+        widen_iq4(words[2 * h + j], a);
+    } else if (TYPE == PRODUCT_FP4) {
+        widen_fp4(words[2 * h + j], a);
     } else {
         widen_int4(words[2 * h + j], TYPE == PRODUCT_INT4, a);
     }
@@ -94,6 +135,12 @@ DEVICE void codes_widen(const uint32_t words[2 * PIECE_WORDS], int h, int j, uin
 struct group_scales {
     float d[2], m[2];
 };
+
+/* 2^(e - 128) */
+DEVICE float float_of_power(uint32_t e)
+{
+    return __uint_as_float(e < 2 ? 0x00200000u << e : (e - 1) << 23);
+}
 
 template <enum product_type TYPE>
 DEVICE struct group_scales scales_load(const unsigned char *unit, int lane, int h)
@@ -119,6 +166,14 @@ DEVICE struct group_scales scales_load(const unsigned char *unit, int lane, int 
         s.d[1] = float_of_f16(v.y) * (float)(v.z >> (8 * h + 16) & 0xff);
         s.m[0] = -float_of_f16(v.x >> 16) * (float)(v.w >> (8 * h) & 0xff);
         s.m[1] = -float_of_f16(v.y >> 16) * (float)(v.w >> (8 * h + 16) & 0xff);
+    } else if (TYPE == PRODUCT_IQ4) {
+        const float *d = (const float *)all + 4 * (lane / 4) + h;
+        s.d[0] = d[0];
+        s.d[1] = d[2];
+    } else if (TYPE == PRODUCT_FP4) {
+        uint32_t v = ((const uint32_t *)all)[lane / 4] >> (8 * h);
+        s.d[0] = float_of_power(v & 0xff);
+        s.d[1] = float_of_power(v >> 16 & 0xff);
     }
     return s;
 }

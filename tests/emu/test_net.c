@@ -118,11 +118,27 @@ static enum product_type type_expected(enum weight_type want, enum dtype file, b
     case WEIGHT_INT4:
         return in_layer ? PRODUCT_INT4 : PRODUCT_BF16;
     case WEIGHT_NATIVE:
-        return file == DT_Q8_0   ? PRODUCT_INT8
-               : file == DT_Q4_0 ? PRODUCT_INT4
-               : file == DT_Q4_1 ? PRODUCT_INT4_MIN
-               : file == DT_Q4_K ? PRODUCT_INT4_K
-                                 : PRODUCT_BF16;
+        switch (file) {
+        case DT_Q8_0:
+        case DT_Q5_0:
+        case DT_Q3_K:
+            return PRODUCT_INT8;
+        case DT_Q4_0:
+            return PRODUCT_INT4;
+        case DT_Q4_1:
+            return PRODUCT_INT4_MIN;
+        case DT_Q4_K:
+            return PRODUCT_INT4_K;
+        case DT_IQ4_NL:
+        case DT_IQ4_XS:
+            return PRODUCT_IQ4;
+        case DT_MXFP4:
+            return PRODUCT_FP4;
+        case DT_F8_ROW:
+            return PRODUCT_FP8;
+        default:
+            return PRODUCT_BF16;
+        }
     default:
         return PRODUCT_BF16;
     }
@@ -345,7 +361,7 @@ static void test_vectors(void **state)
     struct tensor attn_norm = l->attn_norm;
     for (uint32_t i = 0; i < m->n_embd; i++)
         norm[i] = bf16_from_f32(((const float *)attn_norm.data)[i]);
-    l->attn_norm = (struct tensor){norm, DT_BF16, 1, m->n_embd, 0};
+    l->attn_norm = (struct tensor){.data = norm, .type = DT_BF16, .rows = 1, .cols = m->n_embd};
     assert_int_equal(load(&loaded, m, WEIGHT_NATIVE, 1, err, sizeof(err)), 0);
     for (uint32_t i = 0; i < m->n_layers; i++)
         check_layer(&loaded.net.layers[i], m, &m->layers[i], PRODUCT_BF16, PRODUCT_BF16,
@@ -400,7 +416,7 @@ static void assert_refused(const struct model *m, enum weight_type want, const c
 static void test_refusals(void **state)
 {
     struct model *m = model_random(&odd);
-    const struct tensor bias = {m->out_norm.data, DT_F32, 1, 72, 0};
+    const struct tensor bias = {.data = m->out_norm.data, .type = DT_F32, .rows = 1, .cols = 72};
     char err[256];
 
     (void)state;
