@@ -147,9 +147,10 @@ static int type_choose(enum product_type *out, enum weight_type want, const stru
 static const char *type_name(enum product_type type)
 {
     static const char *const names[PRODUCT_TYPES] = {
-        [PRODUCT_BF16] = "bf16", [PRODUCT_FP8] = "fp8",       [PRODUCT_INT8] = "q8_0",
-        [PRODUCT_INT4] = "int4", [PRODUCT_INT4_MIN] = "q4_1", [PRODUCT_INT4_K] = "q4_K",
-        [PRODUCT_IQ4] = "iq4",   [PRODUCT_FP4] = "mxfp4",
+        [PRODUCT_BF16] = "bf16",   [PRODUCT_FP8] = "fp8",       [PRODUCT_INT8] = "q8_0",
+        [PRODUCT_INT4] = "int4",   [PRODUCT_INT4_MIN] = "q4_1", [PRODUCT_INT4_K] = "q4_K",
+        [PRODUCT_IQ4] = "iq4",     [PRODUCT_FP4] = "mxfp4",     [PRODUCT_FP8_32] = "f8",
+        [PRODUCT_INT2_K] = "q2_K",
     };
 
     return names[type];

@@ -20,7 +20,8 @@ struct group {
     uint16_t code[GROUP]; /* bf16, e4m3, q + 128, q + 8 or q */
     uint16_t d, m;        /* f16; INT4_K: of the 256 around */
     uint8_t u, v;         /* INT4_K; u: FP4's power */
-    float wide;           /* IQ4's d; of FP8 its channel's */
+    float wide;           /* IQ4's and FP8_32's d; of FP8 its channel's */
+    uint8_t halves[2];    /* INT2_K: scales and, above, minima */
 };
 
 /* ---- groups of a file's rows ----------------------------------------------------------------- */
@@ -76,7 +77,9 @@ static void blocks_read(enum product_type type, enum dtype file, const void *row
         g->code[j] = (uint16_t)(type == PRODUCT_INT8 ? q + 128 : q & 0xff);
     }
     g->d = file == DT_Q3_K ? run.d ^ 0x8000 : run.d;
-    if (type == PRODUCT_FP8)
+    for (int j = 0; j < 2; j++)
+        g->halves[j] = (uint8_t)(run.scale[j] | run.min[j] << 4);
+    if (dtype_is_f8(file))
         g->wide = run.wide;
     else
         g->wide = f16_to_f32(run.d) * (file == DT_IQ4_XS ? (float)(int8_t)run.scale[0] : 1.0f);
@@ -159,7 +162,15 @@ static void codes_put(enum product_type type, uint8_t *unit, int c, int h,
             memcpy(piece + PRODUCT_PIECE, v + 4, 4);
             memcpy(piece + PRODUCT_PIECE + 8, v + 6, 4);
             break;
+        case PRODUCT_INT2_K:
+            piece = unit + 8 * (4 * (c % 8) + t) + 4 * h;
+            for (int i = 0; i < 8; i++) {
+                int r = 2 * (i / 2 % 2) + high, bit = 16 * (i % 2) + 2 * (4 * (i / 4) + r);
+                piece[bit / 8] = (uint8_t)(piece[bit / 8] | v[i] << bit % 8);
+            }
+            break;
         case PRODUCT_FP8:
+        case PRODUCT_FP8_32:
             piece += h * PRODUCT_PIECE + 1 - high;
             for (int i = 0; i < 8; i++)
                 piece[2 * i] = (uint8_t)v[i];
@@ -193,7 +204,13 @@ static void scales_put(enum product_type type, uint8_t *unit, int c, int h, cons
         memcpy(all + 4 * (c / 8) + 2, &g->m, 2);
         all[8 + at] = g->u;
         all[12 + at] = g->v;
-    } else if (type == PRODUCT_IQ4) {
+    } else if (type == PRODUCT_INT2_K) {
+        all += 16 * (c % 8);
+        memcpy(all + 4 * (c / 8), &g->d, 2);
+        memcpy(all + 4 * (c / 8) + 2, &g->m, 2);
+        for (int s = 0; s < 2; s++)
+            all[8 + 4 * h + 2 * s + c / 8] = g->halves[s];
+    } else if (type == PRODUCT_IQ4 || type == PRODUCT_FP8_32) {
         memcpy(all + 16 * (c % 8) + 4 * at, &g->wide, 4);
     } else if (type == PRODUCT_FP4) {
         all[4 * (c % 8) + at] = g->u;
@@ -277,6 +294,10 @@ enum product_type product_type_of(enum dtype file)
         return PRODUCT_FP4;
     case DT_F8_ROW:
         return PRODUCT_FP8;
+    case DT_F8:
+        return PRODUCT_FP8_32;
+    case DT_Q2_K:
+        return PRODUCT_INT2_K;
     default:
         return PRODUCT_BF16;
     }

@@ -39,9 +39,9 @@ static void size_up(struct product_plan *p)
 int product_plan_of(struct product_plan *p, enum product_type type, bool paired, int64_t n,
                     int64_t k)
 {
-    size_t group = type == PRODUCT_BF16 || type == PRODUCT_FP8 ? 1
-                   : type == PRODUCT_INT4_K                    ? 256
-                                                               : 32;
+    size_t group = type == PRODUCT_BF16 || type == PRODUCT_FP8        ? 1
+                   : type == PRODUCT_INT4_K || type == PRODUCT_INT2_K ? 256
+                                                                      : 32;
     if (n < 1 || n > SIDE_MAX || k < 1 || k > SIDE_MAX || (size_t)k % group)
         return SPECD_EINVAL;
     *p = (struct product_plan){.type = type, .paired = paired, .n = (int32_t)n, .k = (int32_t)k};
@@ -119,7 +119,8 @@ static const struct few_rows {
     [PRODUCT_FP8] = {1, 2, 2, 0},    [PRODUCT_INT8] = {1, 2, 2, 0},
     [PRODUCT_INT4] = {1, 2, 2, 0},   [PRODUCT_INT4_MIN] = {1, 2, 2, 0},
     [PRODUCT_INT4_K] = {1, 2, 2, 0}, [PRODUCT_IQ4] = {1, 2, 2, 0},
-    [PRODUCT_FP4] = {1, 2, 2, 0},
+    [PRODUCT_FP4] = {1, 2, 2, 0},    [PRODUCT_FP8_32] = {1, 2, 2, 0},
+    [PRODUCT_INT2_K] = {1, 2, 2, 0},
 };
 #define NARROW 128
 
@@ -208,6 +209,7 @@ int product_prepare(size_t shared_block)
         [PRODUCT_INT8] = product_prepare_int8,         [PRODUCT_INT4] = product_prepare_int4,
         [PRODUCT_INT4_MIN] = product_prepare_int4_min, [PRODUCT_INT4_K] = product_prepare_int4_k,
         [PRODUCT_IQ4] = product_prepare_iq4,           [PRODUCT_FP4] = product_prepare_fp4,
+        [PRODUCT_FP8_32] = product_prepare_fp8_32,     [PRODUCT_INT2_K] = product_prepare_int2_k,
     };
 
     for (int i = 0; i < PRODUCT_TYPES; i++) {
@@ -227,6 +229,7 @@ int launch_product(const struct product_call *call, const struct product_tiling 
         [PRODUCT_INT8] = product_launch_int8,         [PRODUCT_INT4] = product_launch_int4,
         [PRODUCT_INT4_MIN] = product_launch_int4_min, [PRODUCT_INT4_K] = product_launch_int4_k,
         [PRODUCT_IQ4] = product_launch_iq4,           [PRODUCT_FP4] = product_launch_fp4,
+        [PRODUCT_FP8_32] = product_launch_fp8_32,     [PRODUCT_INT2_K] = product_launch_int2_k,
     };
     const struct product_plan *p = call->plan;
     const unsigned char *weights = call->weights;

@@ -4,7 +4,7 @@
  *
  * Every step is exact: e4m3 numbers and integers up to 8 bits are bf16 numbers. What a lane widens
  * it has for 16 bytes read, in instructions: FP8 8 pairs x 4, INT8 8 x 5, INT4 16 x 3, FP4 16 x 5,
- * IQ4 16 x 6.
+ * IQ4 16 x 6, INT2_K 32 x 4.
  */
 #ifndef SPECD_CUDA_PRODUCT_WEIGHTS_CUH
 #define SPECD_CUDA_PRODUCT_WEIGHTS_CUH
@@ -14,7 +14,10 @@
 
 /* Whether sums are of groups of 32, and whether the groups have minima. */
 #define HAS_GROUPS(type) ((type) != PRODUCT_BF16 && (type) != PRODUCT_FP8)
-#define HAS_MINIMA(type) ((type) == PRODUCT_INT4_MIN || (type) == PRODUCT_INT4_K)
+#define HAS_MINIMA(type) \
+    ((type) == PRODUCT_INT4_MIN || (type) == PRODUCT_INT4_K || (type) == PRODUCT_INT2_K)
+/* Whether groups of 16 have scales and minima that are multiplied into the operands. */
+#define HAS_HALVES(type) ((type) == PRODUCT_INT2_K)
 
 /* ---- weights --------------------------------------------------------------------------------- */
 
@@ -27,8 +30,14 @@ DEVICE void codes_load(const unsigned char *unit, int lane, int h, uint32_t word
     const uint4 *pieces = (const uint4 *)unit + lane;
     const int per_half = TYPE == PRODUCT_BF16 ? 2 : 1;
 
-    if (PRODUCT_CODE_BYTES(TYPE) == PRODUCT_PIECE && h > 0)
+    if (PRODUCT_CODE_BYTES(TYPE) <= PRODUCT_PIECE && h > 0)
         return;
+    if (PRODUCT_CODE_BYTES(TYPE) < PRODUCT_PIECE) {
+        uint2 v = ((const uint2 *)unit)[lane];
+        words[0] = v.x;
+        words[1] = v.y;
+        return;
+    }
     UNROLL
     for (int i = 0; i < per_half; i++) {
         uint4 v = pieces[(h * per_half + i) * WARP];
@@ -70,6 +79,15 @@ DEVICE void widen_int4(uint32_t word, bool centred, uint32_t a[4])
     for (int r = 0; r < 4; r++)
         a[r] = bf16x2_fma(bits_put(word >> (4 * r), 0x000f000fu, 0x43004300u), 0x3f803f80u,
                           centred ? 0xc308c308u : 0xc300c300u);
+}
+
+/* As widen_int4, of eight pairs in a word those of operation j. */
+DEVICE void widen_int2(uint32_t word, int j, uint32_t a[4])
+{
+    UNROLL
+    for (int r = 0; r < 4; r++)
+        a[r] = bf16x2_fma(bits_put(word >> (8 * j + 2 * r), 0x00030003u, 0x43004300u), 0x3f803f80u,
+                          0xc300c300u);
 }
 
 /* In bf16's place, e2m1's exponent and fraction are 2^-127 of twice the number. */
@@ -116,8 +134,10 @@ DEVICE void codes_widen(const uint32_t words[2 * PIECE_WORDS], int h, int j, uin
         UNROLL
         for (int r = 0; r < 4; r++)
             a[r] = words[4 * j + r];
-    } else if (TYPE == PRODUCT_FP8) {
+    } else if (TYPE == PRODUCT_FP8 || TYPE == PRODUCT_FP8_32) {
         widen_fp8(words + 2 * j, a);
+    } else if (TYPE == PRODUCT_INT2_K) {
+        widen_int2(words[h], j, a);
     } else if (TYPE == PRODUCT_INT8) {
         widen_int8(words + 2 * j, a);
     } else if (TYPE == PRODUCT_IQ4) {
@@ -134,7 +154,15 @@ DEVICE void codes_widen(const uint32_t words[2 * PIECE_WORDS], int h, int j, uin
 /* Of a group, for the lane's channels g and g + 8: value = d q + m. */
 struct group_scales {
     float d[2], m[2];
+    /* HAS_HALVES: of the 16 k that are the lane's, as pairs of bf16; value = d scale q + m min */
+    uint32_t scale[2], min[2];
 };
+
+/* Twice an integer below 128, in bf16: 128 + n has n as its last bits. */
+DEVICE uint32_t small_pair(uint32_t n)
+{
+    return bf16x2_fma(n | n << 16 | 0x43004300u, 0x3f803f80u, 0xc300c300u);
+}
 
 /* 2^(e - 128) */
 DEVICE float float_of_power(uint32_t e)
@@ -146,7 +174,7 @@ template <enum product_type TYPE>
 DEVICE struct group_scales scales_load(const unsigned char *unit, int lane, int h)
 {
     const unsigned char *all = unit + PRODUCT_CODE_BYTES(TYPE);
-    struct group_scales s = {{0, 0}, {0, 0}};
+    struct group_scales s = {{0, 0}, {0, 0}, {0, 0}, {0, 0}};
     int shift = 16 * h;
 
     if (TYPE == PRODUCT_INT8 || TYPE == PRODUCT_INT4) {
@@ -166,7 +194,19 @@ DEVICE struct group_scales scales_load(const unsigned char *unit, int lane, int 
         s.d[1] = float_of_f16(v.y) * (float)(v.z >> (8 * h + 16) & 0xff);
         s.m[0] = -float_of_f16(v.x >> 16) * (float)(v.w >> (8 * h) & 0xff);
         s.m[1] = -float_of_f16(v.y >> 16) * (float)(v.w >> (8 * h + 16) & 0xff);
-    } else if (TYPE == PRODUCT_IQ4) {
+    } else if (TYPE == PRODUCT_INT2_K) {
+        uint4 v = ((const uint4 *)all)[lane / 4];
+        uint32_t bytes = (h ? v.w : v.z) >> (lane % 4 / 2 * 16);
+        s.d[0] = float_of_f16(v.x);
+        s.d[1] = float_of_f16(v.y);
+        s.m[0] = -float_of_f16(v.x >> 16);
+        s.m[1] = -float_of_f16(v.y >> 16);
+        UNROLL
+        for (int r = 0; r < 2; r++) {
+            s.scale[r] = small_pair(bytes >> (8 * r) & 15);
+            s.min[r] = small_pair(bytes >> (8 * r + 4) & 15);
+        }
+    } else if (TYPE == PRODUCT_IQ4 || TYPE == PRODUCT_FP8_32) {
         const float *d = (const float *)all + 4 * (lane / 4) + h;
         s.d[0] = d[0];
         s.d[1] = d[2];
@@ -176,6 +216,15 @@ DEVICE struct group_scales scales_load(const unsigned char *unit, int lane, int 
         s.d[1] = float_of_power(v >> 16 & 0xff);
     }
     return s;
+}
+
+/* Codes times the scales of their 16, integers below 46. */
+template <enum product_type TYPE>
+DEVICE void codes_scale(const struct group_scales &s, uint32_t a[4])
+{
+    UNROLL
+    for (int r = 0; HAS_HALVES(TYPE) && r < 4; r++)
+        a[r] = bf16x2_fma(a[r], s.scale[r % 2], 0x80008000u);
 }
 
 #endif

@@ -5,6 +5,7 @@
  */
 #include "tensors.h"
 
+#include "panel.h"
 #include "specd/quant.h"
 #include "specd/util.h"
 
@@ -115,6 +116,43 @@ static void native_rows_read_back(void **state)
     }
 }
 
+/* Rows of a tensor, counted from another place, as those of one that makes them. */
+struct copied {
+    struct tensor_source source;
+    struct tensor of;
+};
+
+static void copy_rows(const struct tensor_source *source, uint32_t first, uint32_t n, void *rows)
+{
+    const struct tensor *of = &((const struct copied *)(const void *)source)->of;
+    size_t row = dtype_row_bytes(of->type, of->cols);
+    assert_true(first + n <= of->rows);
+    memcpy(rows, (const char *)of->data + first * row, n * row);
+}
+
+static void rows_are_made(void **state)
+{
+    static const enum weight_type wants[] = {WEIGHT_NATIVE, WEIGHT_BF16};
+    (void)state;
+    random_state = 4;
+    for (size_t i = 0; i < COUNT_OF(kept); i++) {
+        struct copied c = {{copy_rows}, tensor_make(kept[i], 60, some_cols(kept[i], 0))};
+        size_t row = dtype_row_bytes(c.of.type, c.of.cols);
+        for (size_t j = 0; j < COUNT_OF(wants); j++) {
+            struct tensor plain = c.of, made = c.of;
+            plain.data = (const char *)c.of.data + 23 * row;
+            plain.rows = made.rows = 37;
+            made.source = &c.source;
+            made.first_row = 23;
+            struct weight a = weight_make(&plain, wants[j]), b = weight_make(&made, wants[j]);
+            assert_memory_equal(a.data, b.data, panel_bytes(a.type, a.cols) * 3);
+            free(a.data);
+            free(b.data);
+        }
+        tensor_free(&c.of);
+    }
+}
+
 static void check_converted(const struct tensor *t, enum weight_type want)
 {
     struct weight w = weight_make(t, want);
@@ -196,7 +234,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(decodes_as_gguf_does),  cmocka_unit_test(converts_small_floats),
         cmocka_unit_test(native_rows_read_back), cmocka_unit_test(converts_weights),
-        cmocka_unit_test(plan_refuses),
+        cmocka_unit_test(rows_are_made),         cmocka_unit_test(plan_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -136,6 +136,10 @@ static enum product_type type_expected(enum weight_type want, enum dtype file, b
             return PRODUCT_FP4;
         case DT_F8_ROW:
             return PRODUCT_FP8;
+        case DT_F8:
+            return PRODUCT_FP8_32;
+        case DT_Q2_K:
+            return PRODUCT_INT2_K;
         default:
             return PRODUCT_BF16;
         }
@@ -312,6 +316,45 @@ static void test_odd_sides(void **state)
         for (size_t i = 0; i < COUNT_OF(all); i++)
             check_model(&odd, files[run], all[i]);
     }
+}
+
+/* Tensors whose rows are made. */
+struct copied {
+    struct tensor_source source;
+    struct tensor of;
+};
+
+static void copy_rows(const struct tensor_source *source, uint32_t first, uint32_t n, void *rows)
+{
+    const struct tensor *of = &((const struct copied *)(const void *)source)->of;
+    size_t row = dtype_row_bytes(of->type, of->cols);
+
+    assert_true(first >= 5 && first - 5 + n <= of->rows);
+    memcpy(rows, (const char *)of->data + (first - 5) * row, n * row);
+}
+
+static void test_sources(void **state)
+{
+    struct copied copied[LAYER_MATRICES];
+    struct model_shape shape = by_32;
+    struct loaded loaded;
+    char err[256];
+
+    (void)state;
+    shape.type = DT_Q4_0;
+    struct model *m = model_random(&shape);
+    struct model_layer *l = &m->layers[0], plain = *l;
+    for (int i = 0; i < LAYER_MATRICES; i++) {
+        copied[i] = (struct copied){{copy_rows}, l->tensors[i]};
+        if (l->tensors[i].data)
+            l->tensors[i].source = &copied[i].source;
+        l->tensors[i].first_row = 5;
+    }
+    assert_int_equal(load(&loaded, m, WEIGHT_NATIVE, 2, err, sizeof(err)), 0);
+    check_layer(&loaded.net.layers[0], m, &plain, PRODUCT_INT4, PRODUCT_INT4, PRODUCT_INT4);
+    unload(&loaded);
+    *l = plain;
+    model_random_free(m);
 }
 
 /* Tensors of one stack in different types of a file. */
@@ -513,11 +556,11 @@ static void test_fault(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_types),       cmocka_unit_test(test_odd_sides),
-        cmocka_unit_test(test_mixed),       cmocka_unit_test(test_vectors),
-        cmocka_unit_test(test_self_layers), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_widths),      cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_fault),
+        cmocka_unit_test(test_types),         cmocka_unit_test(test_odd_sides),
+        cmocka_unit_test(test_mixed),         cmocka_unit_test(test_vectors),
+        cmocka_unit_test(test_sources),       cmocka_unit_test(test_self_layers),
+        cmocka_unit_test(test_refusals),      cmocka_unit_test(test_widths),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_fault),
     };
 
     return seeded_run(tests);

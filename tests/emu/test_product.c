@@ -29,7 +29,7 @@ static const struct {
     {PRODUCT_INT8, DT_Q8_0},   {PRODUCT_INT4, DT_Q4_0},  {PRODUCT_INT4_MIN, DT_Q4_1},
     {PRODUCT_INT4_K, DT_Q4_K}, {PRODUCT_INT8, DT_Q5_0},  {PRODUCT_INT8, DT_Q3_K},
     {PRODUCT_IQ4, DT_IQ4_NL},  {PRODUCT_IQ4, DT_IQ4_XS}, {PRODUCT_FP4, DT_MXFP4},
-    {PRODUCT_FP8, DT_F8_ROW},
+    {PRODUCT_FP8, DT_F8_ROW},  {PRODUCT_FP8_32, DT_F8},  {PRODUCT_INT2_K, DT_Q2_K},
 };
 
 static const int32_t all_n[] = {1, 8, 15, 16, 17, 64, 320};
@@ -316,6 +316,8 @@ static void test_plan(void **state)
     assert_int_equal(p.bytes, (size_t)4096 * 4096 / 32 * 17);
     assert_int_equal(product_plan_of(&p, PRODUCT_IQ4, false, 4096, 4096), 0);
     assert_int_equal(p.bytes, (size_t)4096 * 4096 / 32 * 20);
+    assert_int_equal(product_plan_of(&p, PRODUCT_INT2_K, false, 4096, 4096), 0);
+    assert_int_equal(p.bytes, (size_t)4096 * 4096 / 32 * 12);
     assert_int_equal(product_plan_of(&p, PRODUCT_FP8, false, 128256, 4096), 0);
     assert_int_equal(p.bytes, (size_t)128256 * 4096 + 128256 * sizeof(float));
     assert_int_equal(p.slices, 1);
