@@ -11,7 +11,7 @@
 
 #include "specd/request.h"
 
-#define CALL_MESSAGES_MAX 4096
+#define CALL_MESSAGES_MAX 65536
 #define CALL_TOOLS_MAX 128
 #define CALL_TOOL_NAME_MAX 64
 
