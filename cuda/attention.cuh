@@ -74,6 +74,11 @@ DEVICE int32_t work_position(const struct work &w, int32_t group, int32_t i)
 {
     return w.span.pos + work_row(w, group, i);
 }
+/* The first position that a row at `pos` sees. */
+DEVICE int32_t first_seen(const struct attention_input &in, int32_t pos)
+{
+    return in.window > 0 ? MAX(pos + 1 - in.window, 0) : 0;
+}
 /* Where query i is in q and out, in elements. */
 DEVICE int64_t work_at_matrix(const struct work &w, const struct attention_input &in, int32_t i)
 {

@@ -4,6 +4,8 @@
  *   rows -> embed -> layers of { norm, qkv, rotation and KV, attention, wo (+ residual),
  *                                norm, gate and up, down (+ residual) } -> norm -> logits
  *
+ * Where a model norms what a block gives, the norm behind does that and adds it to the residual.
+ *
  * Nothing here looks at the device's memory: launches are sized by a capacity, kernels read how
  * many rows are live. Products of prompt rows may go through gemm.h; then the host has to know
  * their number. Enqueues only; engine thread.
@@ -42,6 +44,7 @@ struct gpu_forward {
     float *x;        /* C: the residual stream */
     uint16_t *h;     /* C: normed */
     float *qkv;      /* (H + 2 G) D */
+    float *o;        /* C: what a block gave, of models that norm it; else NULL */
     uint16_t *q;     /* H D; after attention its result is in attn */
     uint16_t *attn;  /* H D */
     uint16_t *ff;    /* F */

@@ -146,7 +146,7 @@ static void read_yarn(struct model *m, struct gguf_meta *r, double base)
     if (tensor_dir_find(&r->g->tensors, ROPE_FACTORS))
         meta_bad(r, ".rope.scaling.type", "yarn beside a tensor %s is not supported", ROPE_FACTORS);
     if (r->rc == 0)
-        rope_fill_yarn(m, base, &y);
+        rope_fill_yarn(&m->ropes[0], m->rope_dim, base, &y);
 }
 
 static void read_rope(struct model *m, struct gguf *g, struct gguf_meta *r)
@@ -166,7 +166,7 @@ static void read_rope(struct model *m, struct gguf *g, struct gguf_meta *r)
         if (r->rc == 0)
             r->rc = read_rope_factors(m, g, factors, &found, r->err, r->errlen);
         if (r->rc == 0)
-            rope_fill(m, base, scale, found ? factors : NULL);
+            rope_fill(&m->ropes[0], m->rope_dim, base, scale, found ? factors : NULL);
     } else {
         char text[40];
         meta_bad(r, key, "%s is not supported (none, linear and yarn are)",

@@ -117,7 +117,7 @@ static void read_yarn(struct model *m, struct json_reader *r, double base)
         json_file_bad(r, "rope_type", "yarn: its %s is out of range", bad);
     if (r->rc)
         return;
-    rope_fill_yarn(m, base, &y);
+    rope_fill_yarn(&m->ropes[0], m->rope_dim, base, &y);
     m->n_ctx = MAX(m->n_ctx, (uint32_t)fmin(y.factor * y.original_ctx, SIZE_CTX_MAX));
 }
 
@@ -129,17 +129,17 @@ static void read_rope_kind(struct model *m, struct json_reader *s, double base)
     if (!type)
         type = old_name;
     if (!type || strcmp(type, "default") == 0) {
-        rope_fill(m, base, 1, NULL);
+        rope_fill(&m->ropes[0], m->rope_dim, base, 1, NULL);
     } else if (strcmp(type, "linear") == 0) {
         double factor = json_file_f64(s, "factor", REQUIRED, 1);
         if (!rope_scale_ok(factor))
             json_file_bad(s, "factor", "%g is out of range", factor);
         else
-            rope_fill(m, base, factor, NULL);
+            rope_fill(&m->ropes[0], m->rope_dim, base, factor, NULL);
     } else if (strcmp(type, "llama3") == 0) {
         read_llama3(s, &l);
         if (s->rc == 0)
-            rope_fill_llama3(m, base, &l);
+            rope_fill_llama3(&m->ropes[0], m->rope_dim, base, &l);
     } else if (strcmp(type, "yarn") == 0) {
         read_yarn(m, s, base);
     } else {

@@ -170,7 +170,7 @@ static uint64_t hash_sizes(const struct model *m)
     const uint32_t sizes[] = {m->n_layers, m->n_heads, m->n_kv_heads, m->head_dim, m->n_embd,
                               m->n_ff,     m->n_vocab, m->n_ctx,      m->rope_dim};
     uint64_t h = hash_bytes(0, (const uint8_t *)sizes, sizeof sizes);
-    return hash_bytes(h, (const uint8_t *)m->rope_inv_freq, sizeof m->rope_inv_freq);
+    return hash_bytes(h, (const uint8_t *)m->ropes, sizeof m->ropes);
 }
 
 static int open_folder(struct model_file *mf, const char *folder, char *err, size_t errlen)

@@ -49,6 +49,7 @@ struct tensor_name tensor_name_of(enum tensor_naming naming, const char *name, i
 #define SIZE_FF_MAX (1u << 20)
 #define SIZE_HEADS_MAX 1024u
 #define SIZE_EXPERTS_MAX 4096u
+#define SIZE_SCALE_MAX 1e6
 
 /* The sizes are in range and agree with each other. */
 int model_sizes_check(const struct model *m, char *err, size_t errlen);

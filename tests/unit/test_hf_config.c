@@ -85,7 +85,7 @@ static void test_sizes_and_defaults(void **state)
     assert_false(c.tied);
     assert_int_equal(c.n_eog, 0);
     for (int i = 0; i < 8; i++)
-        assert_true(m.rope_inv_freq[i] == (float)pow(10000, -i / 8.0));
+        assert_true(m.ropes[0].inv_freq[i] == (float)pow(10000, -i / 8.0));
 
     m = good("{" LLAMA ",\"num_key_value_heads\":2,\"head_dim\":32,\"rms_norm_eps\":1e-5,"
              "\"rope_theta\":5e5,\"tie_word_embeddings\":true,\"rope_scaling\":null}",
@@ -94,7 +94,7 @@ static void test_sizes_and_defaults(void **state)
     assert_int_equal(m.head_dim, 32);
     assert_true(m.rms_eps == 1e-5f);
     assert_true(c.tied);
-    assert_true(m.rope_inv_freq[8] == (float)pow(5e5, -0.5));
+    assert_true(m.ropes[0].inv_freq[8] == (float)pow(5e5, -0.5));
     m = good("{" LLAMA ",\"partial_rotary_factor\":0.5}", NULL);
     assert_int_equal(m.rope_dim, 8);
 }
@@ -152,7 +152,7 @@ static void assert_llama3(const char *text)
     };
     struct model m = good(text, NULL);
     for (size_t k = 0; k < COUNT_OF(expected); k++) {
-        double got = (double)m.rope_inv_freq[expected[k].i], want = expected[k].freq;
+        double got = (double)m.ropes[0].inv_freq[expected[k].i], want = expected[k].freq;
         if (fabs(got - want) > 1e-6 * want)
             fail_msg("pair %d: %.9g, expected %.9g", expected[k].i, got, want);
     }
@@ -170,10 +170,10 @@ static void test_rope_scaling(void **state)
     struct model m =
         good("{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":2.5}}", NULL);
     for (int i = 0; i < 8; i++)
-        assert_true(m.rope_inv_freq[i] == (float)(pow(10000, -i / 8.0) / 2.5));
+        assert_true(m.ropes[0].inv_freq[i] == (float)(pow(10000, -i / 8.0) / 2.5));
     m = good("{" LLAMA ",\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":100}}",
              NULL);
-    assert_true(m.rope_inv_freq[4] == (float)pow(100, -0.5));
+    assert_true(m.ropes[0].inv_freq[4] == (float)pow(100, -0.5));
 }
 
 /* Expected values computed by Hugging Face transformers 5.23: heads of 128, theta 1e6. */
@@ -213,9 +213,9 @@ static void test_yarn(void **state)
     for (size_t c = 0; c < COUNT_OF(cases); c++) {
         struct model m = good(cases[c].text, NULL);
         assert_int_equal(m.n_ctx, cases[c].n_ctx);
-        assert_true(fabs((double)m.rope_magnitude - cases[c].magnitude) < 1e-6);
+        assert_true(fabs((double)m.ropes[0].magnitude - cases[c].magnitude) < 1e-6);
         for (int i = 0; i < N; i++) {
-            double got = (double)m.rope_inv_freq[pairs[i]], want = cases[c].freq[i];
+            double got = (double)m.ropes[0].inv_freq[pairs[i]], want = cases[c].freq[i];
             if (fabs(got - want) > 1e-6 * want)
                 fail_msg("case %zu, pair %d: %.9g, expected %.9g", c, pairs[i], got, want);
         }
@@ -246,7 +246,8 @@ static void test_layers_without_rope(void **state)
     assert_refused("{" SMOLLM3 ",\"no_rope_layers\":[1,1,1,1]}", "no_rope_layers", "list of 5");
     assert_refused("{" SMOLLM3 ",\"no_rope_layers\":[1,1,2,1,1]}", "no_rope_layers", "layer 2");
     assert_refused("{" SMOLLM3 ",\"no_rope_layers\":7}", "no_rope_layers", "list of 5");
-    assert_refused("{" SMOLLM3 ",\"no_rope_layer_interval\":0}", "no_rope_layer_interval", "from 1");
+    assert_refused("{" SMOLLM3 ",\"no_rope_layer_interval\":0}", "no_rope_layer_interval",
+                   "from 1");
 }
 
 static void test_refusals(void **state)
