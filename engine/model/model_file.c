@@ -183,8 +183,8 @@ static int open_folder(struct model_file *mf, const char *folder, char *err, siz
     mf->fingerprint = hash_sizes(&mf->model);
     rc = open_shards(mf, &dir, folder, err, errlen);
     if (rc == 0)
-        rc =
-            weights_bind(&mf->model, &dir, config.arch, NAMES_HF, config.tied, folder, err, errlen);
+        rc = weights_bind(&mf->model, &dir, config.arch, NAMES_HF, config.tied, &config.windows,
+                          &mf->made, folder, err, errlen);
     tensor_dir_fini(&dir);
     for (uint32_t i = 0; rc == 0 && i < mf->model.n_layers; i++)
         mf->model.layers[i].no_rope = config.no_rope[i];
@@ -231,6 +231,7 @@ void model_file_close(struct model_file *mf)
     if (!mf)
         return;
     free(mf->model.layers);
+    free(mf->made);
     vocab_free(&mf->vocab);
     for (size_t i = 0; i < mf->n_maps; i++)
         mapping_close(&mf->maps[i]);

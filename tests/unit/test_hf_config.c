@@ -250,6 +250,59 @@ static void test_layers_without_rope(void **state)
                    "from 1");
 }
 
+#define GEMMA3                                                                                  \
+    "\"model_type\":\"gemma3_text\",\"num_hidden_layers\":7,\"hidden_size\":64,\"vocab_size\":" \
+    "100,"                                                                                      \
+    "\"intermediate_size\":128,\"num_attention_heads\":4,\"max_position_embeddings\":4096"
+#define GEMMA3_SHORT GEMMA3 ",\"sliding_window\":16,\"head_dim\":32,\"query_pre_attn_scalar\":64"
+
+/* Windows and tables of angles in both spellings. */
+static void test_gemma3(void **state)
+{
+    static const char *const texts[] = {
+        "{" GEMMA3_SHORT ",\"rope_theta\":1e6,\"rope_local_base_freq\":500,"
+        "\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":8}}",
+        "{" GEMMA3_SHORT ",\"rope_parameters\":{\"full_attention\":{\"rope_type\":\"linear\","
+        "\"rope_theta\":1e6,\"factor\":8},\"sliding_attention\":{\"rope_theta\":500}}}"};
+    struct hf_config c;
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(texts); i++) {
+        struct model m = good(texts[i], &c);
+        assert_int_equal(m.n_ctx, 4096);
+        assert_int_equal(m.gate, GATE_GELU_TANH);
+        assert_true(m.attn_scale == 0.125f && c.tied);
+        assert_int_equal(c.windows.positions, 16);
+        for (int l = 0; l < 7; l++)
+            assert_int_equal(c.windows.windowed[l], l != 5);
+        assert_int_equal(m.n_ropes, 2);
+        assert_true(m.ropes[0].inv_freq[3] == (float)(pow(1e6, -3 / 16.0) / 8));
+        assert_true(m.ropes[1].inv_freq[3] == (float)pow(500, -3 / 16.0));
+        assert_true(m.ropes[0].magnitude == 1.0f && m.ropes[1].magnitude == 1.0f);
+    }
+    struct model m = good("{" GEMMA3 ",\"sliding_window_pattern\":3,\"rope_theta\":1e6}", &c);
+    assert_int_equal(m.head_dim, 256);
+    assert_true(m.attn_scale == 0.0625f);
+    assert_true(m.ropes[1].inv_freq[1] == (float)pow(1e4, -1 / 128.0));
+    for (int l = 0; l < 7; l++)
+        assert_int_equal(c.windows.windowed[l], l % 3 != 2);
+    good("{" GEMMA3 ",\"sliding_window\":null}", &c);
+    assert_int_equal(c.windows.positions, 0);
+    good("{" GEMMA3 ",\"layer_types\":[\"full_attention\",\"sliding_attention\",\"full_attention\","
+         "\"full_attention\",\"full_attention\",\"full_attention\",\"sliding_attention\"]}",
+         &c);
+    assert_true(c.windows.windowed[1] && c.windows.windowed[6] && !c.windows.windowed[0] &&
+                !c.windows.windowed[5]);
+    assert_refused("{" GEMMA3 ",\"layer_types\":[\"full_attention\"]}", "layer_types", "1 layers");
+    assert_refused("{" GEMMA3 ",\"query_pre_attn_scalar\":0}", "query_pre_attn_scalar", "range");
+    assert_refused("{" GEMMA3 ",\"rope_local_base_freq\":-1}", "rope_theta", "out of range");
+    assert_refused("{" GEMMA3 ",\"hidden_activation\":\"silu\"}", "hidden_activation",
+                   "gelu_pytorch_tanh is");
+    assert_refused("{" GEMMA3 ",\"final_logit_softcapping\":30}", "final_logit_softcapping",
+                   "not supported");
+    assert_refused("{" GEMMA3 ",\"use_bidirectional_attention\":true}",
+                   "use_bidirectional_attention", "not supported");
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -337,9 +390,13 @@ static int remove_temp(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes_and_defaults),  cmocka_unit_test(test_windows),
-        cmocka_unit_test(test_rope_scaling),        cmocka_unit_test(test_yarn),
-        cmocka_unit_test(test_layers_without_rope), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_sizes_and_defaults),
+        cmocka_unit_test(test_windows),
+        cmocka_unit_test(test_rope_scaling),
+        cmocka_unit_test(test_yarn),
+        cmocka_unit_test(test_layers_without_rope),
+        cmocka_unit_test(test_gemma3),
+        cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_end_tokens),
     };
     return cmocka_run_group_tests(tests, make_temp, remove_temp);

@@ -64,7 +64,7 @@ static void layer_items(const struct synth_spec *s, uint32_t i, each_item *each,
     double out = residual_scale(s) * (i >= s->keep ? s->eps : 1);
     for (int t = 0; t < LAYER_TENSORS; t++) {
         const struct tensor_spec *spec = &layer_tensors[t];
-        if (!(s->arch->kinds[i % (uint32_t)s->arch->n_kinds].needs & PART_BIT(spec->part)))
+        if (!(arch_kind_of(s->arch, i)->needs & PART_BIT(spec->part)))
             continue;
         const char *name = arch_tensor_name(s->arch, NAMES_GGUF, t);
         tensor_item(s, spec, tensor_name_of(NAMES_GGUF, name, (int)i).text,
