@@ -71,6 +71,14 @@ bool model_is_tied(const struct model *m)
     return m->output.data == m->embed.data;
 }
 
+uint32_t model_window(const struct model *m)
+{
+    uint32_t widest = 0;
+    for (uint32_t i = 0; m->layers && i < m->n_layers; i++)
+        widest = MAX(widest, m->layers[i].window);
+    return widest;
+}
+
 uint32_t layer_parts(const struct model_layer *l)
 {
     uint32_t parts = 0;

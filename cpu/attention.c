@@ -206,7 +206,8 @@ static void find_blocks(const struct attention *at, const struct attention_item 
     const struct span *s = &at->spans[item->span];
     b->first = begin / SPECD_BLOCK_TOKENS;
     b->n = (end + SPECD_BLOCK_TOKENS - 1) / SPECD_BLOCK_TOKENS - b->first;
-    const int32_t *blocks = s->blocks + tile * TILE_BLOCKS + b->first;
+    const int32_t *blocks =
+        s->blocks + kvmem_entries(at->kv, at->role, at->layer) + tile * TILE_BLOCKS + b->first;
     int last = (s->pos + s->n - 1) / SPECD_BLOCK_TOKENS - tile * TILE_BLOCKS - b->first, n = b->n;
     for (int i = 0; i < n + KV_AHEAD; i++) {
         int32_t block = blocks[MIN(i, last)];

@@ -175,7 +175,8 @@ static void row_store(const struct forward *f, int row)
     float *k = row_of(f->k, f->kv_stride, row);
     for (int g = 0; g < net->n_kv_heads; g++)
         head_prepare(f, k + g * net->head_dim, f->layer->k_norm, row, 1.0f);
-    kvmem_write(f->kv, f->role, f->layer_index, r->blocks[r->pos / SPECD_BLOCK_TOKENS],
+    const int32_t *blocks = r->blocks + kvmem_entries(f->kv, f->role, f->layer_index);
+    kvmem_write(f->kv, f->role, f->layer_index, blocks[r->pos / SPECD_BLOCK_TOKENS],
                 r->pos % SPECD_BLOCK_TOKENS, k, row_of(f->v, f->kv_stride, row));
 }
 

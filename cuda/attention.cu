@@ -338,7 +338,7 @@ DEVICE void tile_run(struct queries<NQ, NC> &my, const struct room<NQ> &room,
     int dim = in.kv.head_dim, ahead = in.pieces_held - 1;
 
     __syncthreads(); /* the queries are there, and nobody uses ids and pieces any more */
-    tile_ids(room.ids, s, work.span.slot, tile, n);
+    tile_ids(room.ids, s, in.kv, work.span.slot, tile, n);
     __syncthreads();
     NO_UNROLL
     for (int i = -ahead; i < 2 * pieces; i++) {

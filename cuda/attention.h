@@ -49,6 +49,7 @@ struct kv_layer {
     void *blocks; /* (n_blocks, 2, G, SPECD_BLOCK_TOKENS, D) of the type, 16-byte aligned */
     enum kv_type type;
     int32_t n_kv_heads, head_dim; /* G, D: a multiple of 8, at most ATTENTION_DIM_MAX */
+    int32_t entries;              /* where its blocks begin in a slot's table */
 };
 
 /* Whether the kernels can: positions are copied by 16 bytes, so with KV_FP8 D is a multiple of 16.

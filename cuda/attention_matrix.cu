@@ -519,7 +519,7 @@ static __global__ void __launch_bounds__(THREADS, D > 128 ? 1 : 2)
     NO_UNROLL
     for (int i = (int)blockIdx.x; i < n; i += (int)gridDim.x) {
         struct work w = work_at(p, i, in.kv.n_kv_heads);
-        item_run<D, FP8>(room, in, w, s.slots[w.span.slot].blocks);
+        item_run<D, FP8>(room, in, w, s.slots[w.span.slot].blocks + in.kv.entries);
     }
 }
 

@@ -16,26 +16,33 @@ static struct kv_layer layer_of(const struct gpu_net *net, enum kv_type type)
         .type = type, .n_kv_heads = net->n_kv_heads, .head_dim = net->head_dim};
 }
 
-bool gpu_kv_block_bytes(const struct gpu_net *const nets[MODEL_ROLES], enum kv_type type,
-                        size_t *bytes)
+/* Whether it may be of a group of its own. */
+static bool is_windowed(const struct gpu_net *const nets[MODEL_ROLES], int role, int layer)
 {
-    *bytes = 0;
-    for (int i = 0; i < MODEL_ROLES; i++) {
-        size_t of_role;
+    return role == MODEL_TARGET && nets[role]->layers[layer].window > 0;
+}
 
+bool gpu_kv_block_bytes(const struct gpu_net *const nets[MODEL_ROLES], enum kv_type type,
+                        size_t *bytes, size_t *window_bytes)
+{
+    *bytes = *window_bytes = 0;
+    for (int i = 0; i < MODEL_ROLES; i++) {
         if (!nets[i])
             continue;
-        struct kv_layer layer = layer_of(nets[i], type);
+        const struct kv_layer layer = layer_of(nets[i], type);
 
-        if (!size_mul(kv_layer_block_bytes(&layer), (size_t)nets[i]->n_layers, &of_role) ||
-            !size_add(*bytes, of_role, bytes))
-            return false;
+        for (int j = 0; j < nets[i]->n_layers; j++) {
+            size_t *to = is_windowed(nets, i, j) ? window_bytes : bytes;
+            if (!size_add(*to, kv_layer_block_bytes(&layer), to))
+                return false;
+        }
     }
     return true;
 }
 
 void gpu_kv_layout(struct gpu_kv *kv, const struct gpu_net *const nets[MODEL_ROLES],
-                   enum kv_type type, int32_t n_blocks, struct gpu_arena *a)
+                   enum kv_type type, int32_t n_blocks, int32_t n_window_blocks, int32_t entries,
+                   struct gpu_arena *a)
 {
     for (int i = 0; i < MODEL_ROLES; i++) {
         if (!nets[i])
@@ -45,8 +52,11 @@ void gpu_kv_layout(struct gpu_kv *kv, const struct gpu_net *const nets[MODEL_ROL
         for (int j = 0; j < nets[i]->n_layers; j++) {
             struct kv_layer *layer = &kv->layers[i][j];
 
+            bool apart = n_window_blocks > 0 && is_windowed(nets, i, j);
             *layer = layer_of(nets[i], type);
-            layer->blocks = gpu_take(a, (size_t)n_blocks, kv_layer_block_bytes(layer));
+            layer->entries = apart ? entries : 0;
+            layer->blocks = gpu_take(a, (size_t)(apart ? n_window_blocks : n_blocks),
+                                     kv_layer_block_bytes(layer));
         }
     }
 }

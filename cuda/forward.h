@@ -25,11 +25,14 @@ struct gpu_kv {
     int n_layers[MODEL_ROLES];
 };
 
-/* Bytes of a block, both models. false if they do not fit a size_t. */
+/* Bytes of a block, as device_plan has them. false if they do not fit a size_t. */
 bool gpu_kv_block_bytes(const struct gpu_net *const nets[MODEL_ROLES], enum kv_type type,
-                        size_t *bytes);
+                        size_t *bytes, size_t *window_bytes);
+/* n_window_blocks: 0: layers with windows are in the n_blocks. entries: of a slot's table for a
+ * whole context. */
 void gpu_kv_layout(struct gpu_kv *kv, const struct gpu_net *const nets[MODEL_ROLES],
-                   enum kv_type type, int32_t n_blocks, struct gpu_arena *a);
+                   enum kv_type type, int32_t n_blocks, int32_t n_window_blocks, int32_t entries,
+                   struct gpu_arena *a);
 void gpu_kv_free(struct gpu_kv *kv); /* host memory alone */
 
 struct gpu_forward {

@@ -126,7 +126,9 @@ static __global__ void __launch_bounds__(WARPS *WARP)
             to[e.b] = (uint16_t)(both >> 16);
             continue;
         }
-        int32_t block = s.slots[row.slot].blocks[row.pos / SPECD_BLOCK_TOKENS];
+        int32_t block = s.slots[row.slot].blocks[in.kv.entries + row.pos / SPECD_BLOCK_TOKENS];
+        if (block < 0)
+            __trap();
         int kv_head = (head - in.n_heads) % n_kv;
         pair_store_kv(in.kv, kv_at(in.kv, block, part == PART_V, kv_head, row.pos), e, a, b);
     }

@@ -33,6 +33,8 @@ extern const struct tensor_spec model_tensors[MODEL_TENSORS], layer_tensors[LAYE
 /* Extents are below 2^32, their products below 2^64, once model_sizes_check has passed. */
 uint64_t model_dim(const struct model *m, enum model_dim d);
 bool model_is_tied(const struct model *m); /* output and embed are one tensor */
+/* The widest window of its layers; 0: none has one. */
+uint32_t model_window(const struct model *m);
 /* Bits of the parts of which the layer has a tensor. */
 uint32_t layer_parts(const struct model_layer *l);
 

@@ -149,11 +149,11 @@ static void allocate(struct rig *r, enum kv_type type, int threads)
     struct arena counted[2] = {{0}, {0}};
     size_t kv_floats = (size_t)SPANS_MAX * N_CTX * (size_t)(r->net.n_kv_heads * r->net.head_dim);
     kvmem_init(&r->kv, nets, type);
-    kvmem_layout(&r->kv, SPANS_MAX * BLOCKS, &counted[0]);
+    kvmem_layout(&r->kv, SPANS_MAX * BLOCKS, 0, 0, &counted[0]);
     attention_layout(&r->attention, nets, &setup, threads, &counted[1]);
     assert_int_equal(arena_open(&r->kv_arena, counted[0].used), 0);
     assert_int_equal(arena_open(&r->arena, counted[1].used), 0);
-    kvmem_layout(&r->kv, SPANS_MAX * BLOCKS, &r->kv_arena);
+    kvmem_layout(&r->kv, SPANS_MAX * BLOCKS, 0, 0, &r->kv_arena);
     attention_layout(&r->attention, nets, &setup, threads, &r->arena);
     r->k = xcalloc(kv_floats, sizeof(float));
     r->v = xcalloc(kv_floats, sizeof(float));
