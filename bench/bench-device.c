@@ -90,7 +90,7 @@ static void bench_open(struct bench *b, const struct model *m)
     if (ops->open(&b->dev, -1, err, sizeof(err)) != 0 ||
         ops->plan(b->dev, &b->setup, &b->plan, err, sizeof(err)) != 0 ||
         ops->model_load(b->dev, &b->setup, NULL, NULL, err, sizeof(err)) != 0 ||
-        ops->pool_create(b->dev, n_blocks, on_done, b, err, sizeof(err)) != 0)
+        ops->pool_create(b->dev, n_blocks, 0, on_done, b, err, sizeof(err)) != 0)
         die("device", err);
     ops->describe(b->dev, &b->info);
     pthread_mutex_init(&b->lock, NULL);

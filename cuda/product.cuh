@@ -35,7 +35,7 @@
 #define SPECD_CUDA_PRODUCT_CUH
 
 #include "product_walk.cuh"
-#include "silu.cuh"
+#include "gate.cuh"
 
 /* ---- the sums -------------------------------------------------------------------------------- */
 
@@ -184,7 +184,7 @@ DEVICE void sums_store(const struct product_args &p, int tile, int row, int live
                        const float4 &sums)
 {
     const float sum[4] = {sums.x, sums.y, sums.z, sums.w};
-    const bool paired = p.end == PRODUCT_SILU_MUL;
+    const bool paired = p.end == PRODUCT_SILU_MUL || p.end == PRODUCT_GELU_MUL;
     int g = lane / 4, first = tile * (paired ? ROW_TILE : PRODUCT_CHANNELS) + g;
 
     UNROLL
@@ -205,7 +205,7 @@ DEVICE void sums_store(const struct product_args &p, int tile, int row, int live
             *out = p.end == PRODUCT_ADD ? *out + y[r] : y[r];
         }
         if (paired && first < p.n)
-            ((uint16_t *)p.out)[at] = bf16_of_float(silu(y[0]) * y[1]).bits;
+            ((uint16_t *)p.out)[at] = bf16_of_float(gate_mul(p.end, y[0], y[1])).bits;
     }
 }
 

@@ -66,10 +66,15 @@ enum product_type {
 };
 
 enum product_end {
-    PRODUCT_STORE,   /* y (+ bias) */
-    PRODUCT_ADD,     /* out += y (+ bias) */
-    PRODUCT_SILU_MUL /* out = silu(gate) * up in bf16; paired matrices only */
+    PRODUCT_STORE,    /* y (+ bias) */
+    PRODUCT_ADD,      /* out += y (+ bias) */
+    PRODUCT_SILU_MUL, /* out = silu(gate) * up in bf16; paired matrices only, and they no other */
+    PRODUCT_GELU_MUL  /* the same with GELU by tanh */
 };
+static inline bool product_end_is_paired(enum product_end end)
+{
+    return end == PRODUCT_SILU_MUL || end == PRODUCT_GELU_MUL;
+}
 
 /* ---- the matrix ------------------------------------------------------------------------------ */
 
@@ -124,9 +129,9 @@ struct product_call {
     int32_t x_stride;      /* elements, a multiple of 8 */
     const int32_t *n_rows; /* device: T when the kernel runs, <= capacity */
     enum product_end end;
-    void *out;          /* (T, N) f32; bf16 with SILU_MUL */
+    void *out;          /* (T, N) f32; of a paired matrix bf16 */
     int32_t out_stride; /* elements */
-    const float *bias;  /* (N) device, or NULL; not with SILU_MUL */
+    const float *bias;  /* (N) device, or NULL; not of a paired matrix */
     /* (tiles) device: outputs of tiles that are 0 are not computed, and not written; whoever writes
      * it may be a kernel ahead. NULL: all are. */
     const uint8_t *wanted;

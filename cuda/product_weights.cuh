@@ -32,19 +32,19 @@ DEVICE void codes_load(const unsigned char *unit, int lane, int h, uint32_t word
 
     if (PRODUCT_CODE_BYTES(TYPE) <= PRODUCT_PIECE && h > 0)
         return;
-    if (PRODUCT_CODE_BYTES(TYPE) < PRODUCT_PIECE) {
+    if constexpr (PRODUCT_CODE_BYTES(TYPE) < PRODUCT_PIECE) {
         uint2 v = ((const uint2 *)unit)[lane];
         words[0] = v.x;
         words[1] = v.y;
-        return;
-    }
-    UNROLL
-    for (int i = 0; i < per_half; i++) {
-        uint4 v = pieces[(h * per_half + i) * WARP];
-        words[4 * i] = v.x;
-        words[4 * i + 1] = v.y;
-        words[4 * i + 2] = v.z;
-        words[4 * i + 3] = v.w;
+    } else {
+        UNROLL
+        for (int i = 0; i < per_half; i++) {
+            uint4 v = pieces[(h * per_half + i) * WARP];
+            words[4 * i] = v.x;
+            words[4 * i + 1] = v.y;
+            words[4 * i + 2] = v.z;
+            words[4 * i + 3] = v.w;
+        }
     }
 }
 

@@ -127,7 +127,7 @@ int main(int argc, char **argv)
     if (strcmp(what, "--tokens") == 0)
         print_tokens(&mf->vocab);
     for (uint32_t i = 0; strcmp(what, "--rope") == 0 && i < mf->model.rope_dim / 2; i++)
-        printf("inv_freq: %u %.9g\n", i, (double)mf->model.rope_inv_freq[i]);
+        printf("inv_freq: %u %.9g\n", i, (double)mf->model.ropes[0].inv_freq[i]);
     model_file_close(mf);
     return 0;
 }

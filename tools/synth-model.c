@@ -35,6 +35,7 @@ static const char usage[] =
     "  --logit-scale S (4)        standard deviation of the logits\n"
     "  --tokenizer bytes-bpe|spm  (bytes-bpe); a --vocab of 2 to 256 has single characters only\n"
     "  --eos ID (none)            the one of them that ends a text\n"
+    "  --window N  --window-period N (the architecture's)\n"
     "  --rope-base B (10000)  --rope-linear F (1)  --rope-llama3 F (1)\n";
 
 #define RMS_EPS 1e-5f
@@ -83,6 +84,8 @@ static const struct option {
     {"--logit-scale", NUMBER, offsetof(struct synth_spec, logit_scale), 0, 1e3},
     {"--eos", SIZE, offsetof(struct synth_spec, eos), 0, SYNTH_SMALL_VOCAB - 1},
     {"--tokenizer", TOKENIZER, offsetof(struct synth_spec, tokenizer), 0, 0},
+    {"--window", SIZE, offsetof(struct synth_spec, window), 1, SIZE_CTX_MAX},
+    {"--window-period", SIZE, offsetof(struct synth_spec, period), 1, MODEL_LAYERS_MAX},
     {"--rope-base", NUMBER, offsetof(struct synth_spec, rope_base), 1, 1e12},
     {"--rope-linear", NUMBER, offsetof(struct synth_spec, rope_linear), 1e-3, 1e6},
     {"--rope-llama3", NUMBER, offsetof(struct synth_spec, rope_llama3), 1, 1e6},
@@ -262,6 +265,14 @@ static void put_sizes(struct gguf_writer *w, const struct synth_spec *s)
     gguf_put_f32(w, key, RMS_EPS);
     snprintf(key, sizeof key, "%s.rope.freq_base", arch);
     gguf_put_f32(w, key, (float)s->rope_base);
+    if (s->window > 0) {
+        snprintf(key, sizeof key, "%s.attention.sliding_window", arch);
+        gguf_put_u32(w, key, s->window);
+    }
+    if (s->period > 0) {
+        snprintf(key, sizeof key, "%s.attention.sliding_window_pattern", arch);
+        gguf_put_u32(w, key, s->period);
+    }
     if (s->rope_linear == 1)
         return;
     snprintf(key, sizeof key, "%s.rope.scaling.type", arch);

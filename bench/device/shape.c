@@ -65,13 +65,13 @@ struct model *shape_new(enum dtype type)
         .rms_eps = 1e-5f,
         .rope = ROPE_PAIRS,
         .rope_dim = HEAD,
-        .rope_magnitude = 1.0f,
+        .ropes[0].magnitude = 1.0f,
         .embed = matrix(type, VOCAB, C, 0.2f),
         .out_norm = ones(C),
         .layers = xcalloc(LAYERS, sizeof(*m->layers)),
     };
     for (int i = 0; i < HEAD / 2; i++)
-        m->rope_inv_freq[i] = powf(10000.0f, -2.0f * (float)i / HEAD);
+        m->ropes[0].inv_freq[i] = powf(10000.0f, -2.0f * (float)i / HEAD);
     m->output = m->embed;
     struct model_layer layer = {0};
     for (int i = 0; i < LAYER_TENSORS; i++) {

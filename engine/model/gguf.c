@@ -269,8 +269,8 @@ static void read_dtype(struct cursor *c, struct tensor_entry *e)
     if (!dtype_from_gguf(number, &e->type)) {
 #define X(name, text, block, bytes, gguf) " " text
         bad(c,
-            "has type %s (%u), which specd does not read: it would have to be one of"
-            SPECD_GGUF_DTYPES(X),
+            "has type %s (%u), which specd does not read: it would have to be one "
+            "of" SPECD_GGUF_DTYPES(X),
             number < COUNT_OF(ggml_types) ? ggml_types[number] : "unknown", number);
 #undef X
         return;

@@ -11,6 +11,7 @@
 #include "model/arch.h"
 #include "model/hf_quant.h"
 #include "model/vocab.h"
+#include "model/weights.h"
 #include "specd/model.h"
 
 struct hf_config {
@@ -20,6 +21,7 @@ struct hf_config {
     int32_t eog[VOCAB_EOG_MAX]; /* eos_token_id of both files, one id or a list */
     int32_t n_eog;
     bool no_rope[MODEL_LAYERS_MAX]; /* by layer, of a family that has such layers */
+    struct layer_windows windows;   /* of a family that has windows */
 };
 
 /* Fills every size of m and the rope, not the tensors. m is zeroed by the caller. SPECD_EFILE. */

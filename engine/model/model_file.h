@@ -14,6 +14,7 @@
 
 struct model_file {
     struct model model; /* model.layers is owned by the file */
+    float *made;        /* tensors that are not the files': private */
     struct vocab vocab;
     char *path;
     char name[128]; /* general.name, or the folder's or file's base name */

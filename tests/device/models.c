@@ -187,6 +187,8 @@ static void fill_layer(struct model_layer *l, const struct model *m, const struc
         parts |= PART_BIT(PART_QKV_BIAS);
     if (s->qk_norms)
         parts |= PART_BIT(PART_QK_NORM);
+    if (s->post_norms)
+        parts |= PART_BIT(PART_POST_NORM);
     for (int part = 0; part < LAYER_PARTS; part++) {
         for (int i = 0; i < LAYER_TENSORS; i++) {
             if ((int)layer_tensors[i].part == part && parts & PART_BIT(part))
@@ -211,12 +213,21 @@ struct model *model_random(const struct model_shape *s)
         .n_vocab = s->n_vocab,
         .n_ctx = 1 << 20,
         .rms_eps = 1e-5f,
+        .gate = s->gate,
+        .embd_scale = s->embd_scale,
+        .attn_scale = s->attn_scale,
         .rope = s->rope,
         .rope_dim = s->rope_dim ? s->rope_dim : s->head_dim,
-        .rope_magnitude = s->rope_magnitude != 0.0f ? s->rope_magnitude : 1.0f,
+        .ropes[0].magnitude = s->rope_magnitude != 0.0f ? s->rope_magnitude : 1.0f,
     };
     for (uint32_t i = 0; i < m->rope_dim / 2; i++)
-        m->rope_inv_freq[i] = (float)pow(10000.0, -2.0 * i / m->rope_dim);
+        m->ropes[0].inv_freq[i] = (float)pow(10000.0, -2.0 * i / m->rope_dim);
+    if (s->windowed) {
+        m->n_ropes = 2;
+        m->ropes[1].magnitude = 1.0f;
+        for (uint32_t i = 0; i < m->rope_dim / 2; i++)
+            m->ropes[1].inv_freq[i] = (float)pow(300.0, -2.0 * i / m->rope_dim);
+    }
     m->embed = matrix(s->n_vocab, s->n_embd, s->type, s->untied ? 1.0 : sharpness, &state);
     m->out_norm = vector(s->n_embd, (float)(s->untied ? 1.0 : 1.0 / sqrt(s->n_embd)),
                          0.2f / sqrtf((float)s->n_embd), &state);
@@ -227,6 +238,8 @@ struct model *model_random(const struct model_shape *s)
     for (uint32_t i = 0; i < s->n_layers; i++) {
         fill_layer(&m->layers[i], m, s, &state);
         m->layers[i].no_rope = s->no_rope >> i & 1;
+        m->layers[i].rope = s->windowed >> i & 1;
+        m->layers[i].window = s->windowed >> i & 1 ? s->window : 0;
     }
     return m;
 }
@@ -258,6 +271,8 @@ const struct model_shape pair_shape = {.n_layers = PAIR_LAYERS,
                                        .type = DT_F32,
                                        .sharpness = 3.0f,
                                        .depth = 2.0f,
+                                       .window = 6,
+                                       .windowed = 2,
                                        .seed = 21};
 
 struct model_pair *pair_new(void)

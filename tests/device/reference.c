@@ -196,27 +196,27 @@ static void rms_norm(const double *x, const struct tensor *w, size_t n, double e
     }
 }
 
-static void rotate(const struct model *m, double *head, int pos)
+static void rotate(const struct model *m, const struct rope_angles *rope, double *head, int pos)
 {
     for (uint32_t i = 0; i < m->rope_dim / 2; i++) {
         uint32_t a = m->rope == ROPE_PAIRS ? 2 * i : i;
         uint32_t b = m->rope == ROPE_PAIRS ? a + 1 : i + m->rope_dim / 2;
-        double t = (double)m->rope_inv_freq[i] * pos, u = head[a], v = head[b];
-        u *= (double)m->rope_magnitude;
-        v *= (double)m->rope_magnitude;
+        double t = (double)rope->inv_freq[i] * pos, u = head[a], v = head[b];
+        u *= (double)rope->magnitude;
+        v *= (double)rope->magnitude;
         head[a] = u * cos(t) - v * sin(t);
         head[b] = u * sin(t) + v * cos(t);
     }
 }
 
-static void heads_prepare(const struct model *m, double *x, uint32_t n_heads,
-                          const struct tensor *norm, bool rotates, int n)
+static void heads_prepare(const struct model *m, const struct model_layer *l, double *x,
+                          uint32_t n_heads, const struct tensor *norm, int n)
 {
     if (norm->data)
         rms_norm(x, norm, (size_t)n * n_heads, m->rms_eps, x);
-    for (int t = 0; rotates && t < n; t++) {
+    for (int t = 0; !l->no_rope && t < n; t++) {
         for (uint32_t h = 0; h < n_heads; h++, x += m->head_dim)
-            rotate(m, x, t);
+            rotate(m, &m->ropes[l->rope], x, t);
     }
 }
 
@@ -232,22 +232,23 @@ static void bf16_round(double *x, size_t n)
     }
 }
 
-/* Attention of one head at the last of n positions. k, v: (n, D) with a row stride. */
-static void attend(const double *q, const double *k, const double *v, int n, uint32_t D,
-                   size_t stride, double *out)
+/* Attention of one head at the last of n positions to those from `first` on. k, v: (n, D) with a
+ * row stride. */
+static void attend(const double *q, const double *k, const double *v, int first, int n, uint32_t D,
+                   size_t stride, double scale, double *out)
 {
     double *p = xcalloc((size_t)n, sizeof(*p)), max = -INFINITY, sum = 0.0;
-    for (int j = 0; j < n; j++) {
+    for (int j = first; j < n; j++) {
         for (uint32_t d = 0; d < D; d++)
             p[j] += q[d] * k[(size_t)j * stride + d];
-        p[j] /= sqrt(D);
+        p[j] *= scale;
         max = fmax(max, p[j]);
     }
-    for (int j = 0; j < n; j++)
+    for (int j = first; j < n; j++)
         sum += p[j] = exp(p[j] - max);
     for (uint32_t d = 0; d < D; d++) {
         out[d] = 0.0;
-        for (int j = 0; j < n; j++)
+        for (int j = first; j < n; j++)
             out[d] += p[j] / sum * v[(size_t)j * stride + d];
     }
     free(p);
@@ -258,9 +259,13 @@ struct work {
     double *x, *h, *q, *k, *v, *attn, *o, *gate, *up;
 };
 
-static void add_rows(double *x, const double *y, size_t n)
+/* norm: of y, where the model has one. y is used up. */
+static void add_rows(const struct model *m, const struct tensor *norm, double *x, double *y,
+                     size_t n)
 {
-    for (size_t i = 0; i < n; i++)
+    if (norm->data)
+        rms_norm(y, norm, n, m->rms_eps, y);
+    for (size_t i = 0; i < n * m->n_embd; i++)
         x[i] += y[i];
 }
 
@@ -269,12 +274,13 @@ static void attention_block(const struct model *m, const struct model_layer *l, 
 {
     uint32_t D = m->head_dim, group = m->n_heads / m->n_kv_heads;
     size_t stride = (size_t)m->n_kv_heads * D;
+    double scale = m->attn_scale > 0 ? (double)m->attn_scale : 1 / sqrt(D);
     rms_norm(w->x, &l->attn_norm, (size_t)n, m->rms_eps, w->h);
     multiply(&l->wq, &l->bq, w->h, n, w->q);
     multiply(&l->wk, &l->bk, w->h, n, w->k);
     multiply(&l->wv, &l->bv, w->h, n, w->v);
-    heads_prepare(m, w->q, m->n_heads, &l->q_norm, !l->no_rope, n);
-    heads_prepare(m, w->k, m->n_kv_heads, &l->k_norm, !l->no_rope, n);
+    heads_prepare(m, l, w->q, m->n_heads, &l->q_norm, n);
+    heads_prepare(m, l, w->k, m->n_kv_heads, &l->k_norm, n);
     if (bf16_kv) {
         bf16_round(w->k, (size_t)n * stride);
         bf16_round(w->v, (size_t)n * stride);
@@ -282,11 +288,19 @@ static void attention_block(const struct model *m, const struct model_layer *l, 
     for (int t = 0; t < n; t++) {
         for (uint32_t h = 0; h < m->n_heads; h++) {
             size_t at = ((size_t)t * m->n_heads + h) * D, kv = h / group * D;
-            attend(w->q + at, w->k + kv, w->v + kv, t + 1, D, stride, w->attn + at);
+            int first = l->window > 0 ? MAX(t + 1 - (int)l->window, 0) : 0;
+            attend(w->q + at, w->k + kv, w->v + kv, first, t + 1, D, stride, scale, w->attn + at);
         }
     }
     multiply(&l->wo, NULL, w->attn, n, w->o);
-    add_rows(w->x, w->o, (size_t)n * m->n_embd);
+    add_rows(m, &l->attn_post_norm, w->x, w->o, (size_t)n);
+}
+
+static double gated(const struct model *m, double x)
+{
+    if (m->gate == GATE_SILU)
+        return x / (1.0 + exp(-x));
+    return x / 2 * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
 }
 
 static void ffn_block(const struct model *m, const struct model_layer *l, struct work *w, int n)
@@ -295,9 +309,9 @@ static void ffn_block(const struct model *m, const struct model_layer *l, struct
     multiply(&l->w_gate, NULL, w->h, n, w->gate);
     multiply(&l->w_up, NULL, w->h, n, w->up);
     for (size_t i = 0; i < (size_t)n * m->n_ff; i++)
-        w->gate[i] = w->gate[i] / (1.0 + exp(-w->gate[i])) * w->up[i];
+        w->gate[i] = gated(m, w->gate[i]) * w->up[i];
     multiply(&l->w_down, NULL, w->gate, n, w->o);
-    add_rows(w->x, w->o, (size_t)n * m->n_embd);
+    add_rows(m, &l->ffn_post_norm, w->x, w->o, (size_t)n);
 }
 
 void reference_forward(const struct model *m, const uint32_t *layers, uint32_t n_layers,
@@ -312,6 +326,8 @@ void reference_forward(const struct model *m, const uint32_t *layers, uint32_t n
         *all[i] = xcalloc(T * widths[i], sizeof(double));
     for (size_t t = 0; t < T; t++)
         reference_row(&m->embed, (uint32_t)tokens[t], w.x + t * C);
+    for (size_t i = 0; m->embd_scale > 0 && i < T * C; i++)
+        w.x[i] *= (double)m->embd_scale;
     for (uint32_t i = 0; i < (layers ? n_layers : m->n_layers); i++) {
         const struct model_layer *l = &m->layers[layers ? layers[i] : i];
         attention_block(m, l, &w, n, bf16_kv);

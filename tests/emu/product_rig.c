@@ -18,6 +18,13 @@ float bf16_value(uint16_t bits)
     return bf16_to_f32(bits);
 }
 
+double product_gated(enum product_end end, double gate)
+{
+    double u = sqrt(2 / M_PI) * (gate + 0.044715 * gate * gate * gate);
+
+    return end == PRODUCT_SILU_MUL ? gate / (1 + exp(-gate)) : gate / 2 * (1 + tanh(u));
+}
+
 static float random_float(void)
 {
     return (float)(rand() % 20001 - 10000) * 1e-4f;
@@ -294,7 +301,7 @@ void product_run_part(const struct product_matrix *m, const struct product_rows 
                       const struct product_plan *plan, const struct product_tiling *t,
                       enum product_end end, const float *bias, const uint8_t *wanted, float *out)
 {
-    bool narrow = end == PRODUCT_SILU_MUL;
+    bool narrow = product_end_is_paired(end);
     size_t size = narrow ? sizeof(uint16_t) : sizeof(float);
     int32_t stride = m->n + rand() % 4;
     size_t bytes = (size_t)(r->capacity * stride) * size;

@@ -260,8 +260,8 @@ static void check_ends(const struct loaded *l, const struct model *m, enum produ
     check_matrix(&net->output, type, false, 1, TENSORS(&m->output));
     assert_int_equal(net->embed.data == net->output.data, m->embed.data == m->output.data);
     check_vector(net->out_norm, 1, TENSORS(&m->out_norm), LENGTHS(m->n_embd));
-    rope_table(rotation, m->rope_inv_freq, m->rope_magnitude, (int32_t)m->rope_dim, 0, CTX);
-    assert_device_equal(net->rotation, rotation, CTX * 2 * pairs * sizeof(*rotation));
+    rope_table(rotation, m->ropes[0].inv_freq, m->ropes[0].magnitude, (int32_t)m->rope_dim, 0, CTX);
+    assert_device_equal(net->rotations[0], rotation, CTX * 2 * pairs * sizeof(*rotation));
     free(rotation);
     assert_true(l->done == l->total && l->calls > 1);
 }
@@ -429,7 +429,7 @@ static void test_self_layers(void **state)
     assert_int_equal(draft.n_layers, 2);
     assert_memory_equal(&draft.layers[0], &l.net.layers[0], sizeof(draft.layers[0]));
     assert_memory_equal(&draft.layers[1], &l.net.layers[2], sizeof(draft.layers[1]));
-    assert_true(draft.output.data == l.net.output.data && draft.rotation == l.net.rotation);
+    assert_true(draft.output.data == l.net.output.data && draft.rotations[0] == l.net.rotations[0]);
     gpu_net_free(&draft);
     assert_null(draft.layers);
     unload(&l);
@@ -471,7 +471,7 @@ static void test_refusals(void **state)
     WITH(m->layers[1].bq, bias, WEIGHT_NATIVE, "layer 1: bk is missing");
     WITH(m->layers[1].w_router, m->layers[1].wq, WEIGHT_NATIVE,
          "layer 1: w_router: the CUDA device has no mixture of experts");
-    WITH(m->gate, GATE_GELU_TANH, WEIGHT_NATIVE, "gate of GELU");
+    WITH(m->gate, GATE_KINDS, WEIGHT_NATIVE, "gate of that kind");
     WITH(m->n_kv_heads, 2, WEIGHT_NATIVE, "head count 9");
     WITH(m->rope_dim, 10, WEIGHT_NATIVE, "rope dimension count 10");
     assert_refused(m, WEIGHT_F32, "kept as f32");

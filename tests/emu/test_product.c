@@ -62,9 +62,9 @@ static struct sum expected(const struct product_matrix *m, const struct product_
 {
     struct sum s = sum_of(m, r, row, n);
 
-    if (end == PRODUCT_SILU_MUL) {
+    if (product_end_is_paired(end)) {
         struct sum up = sum_of(m, r, row, m->n + n);
-        double gate = s.value / (1 + exp(-s.value));
+        double gate = product_gated(end, s.value);
         double error = 1.1 * s.error * fabs(up.value) + up.error * (fabs(gate) + s.error);
         return (struct sum){gate * up.value, error + 0x1p-8 * fabs(gate * up.value) + 1e-30};
     }
@@ -81,7 +81,7 @@ static void check(const struct product_matrix *m, const struct product_rows *r,
 {
     float *out = xcalloc((size_t)(r->n * m->n) + 1, sizeof(float));
     float *bias =
-        end != PRODUCT_SILU_MUL && rand() % 2 ? xcalloc((size_t)m->n, sizeof(float)) : NULL;
+        !product_end_is_paired(end) && rand() % 2 ? xcalloc((size_t)m->n, sizeof(float)) : NULL;
 
     for (int32_t i = 0; bias && i < m->n; i++)
         bias[i] = (float)(rand() % 100);
@@ -115,7 +115,9 @@ static void check_shape(size_t kind, int32_t n, int32_t k, int32_t rows, bool us
     matrix_make(&m, kinds[kind].type, kinds[kind].file, paired, n, k);
     rows_make(&r, rows, capacity, k);
     t = usual ? product_tiling_of(&m.plan, capacity, &machine) : tiling_random(&m.plan, capacity);
-    check(&m, &r, &t, paired ? PRODUCT_SILU_MUL : rand() % 2 ? PRODUCT_ADD : PRODUCT_STORE);
+    enum product_end ends[2][2] = {{PRODUCT_ADD, PRODUCT_STORE},
+                                   {PRODUCT_SILU_MUL, PRODUCT_GELU_MUL}};
+    check(&m, &r, &t, ends[paired][rand() % 2]);
     rows_free(&r);
     matrix_free(&m);
     device_free_all();

@@ -36,6 +36,8 @@ LAYER_NAMES = {
     "q_norm": "attn_q_norm.weight",
     "k_norm": "attn_k_norm.weight",
     "ffn_norm": "ffn_norm.weight",
+    "attn_post_norm": "post_attention_norm.weight",
+    "ffn_post_norm": "post_ffw_norm.weight",
     "w_gate": "ffn_gate.weight",
     "w_up": "ffn_up.weight",
     "w_down": "ffn_down.weight",
