@@ -43,13 +43,23 @@ static int find_ends(struct compiler *c)
     return 0;
 }
 
-static void put_id(struct compiler *c, struct identified id)
+#define URI_MAX 1000
+
+/* Returns its index. */
+static uint32_t put_id(struct compiler *c, struct identified id)
 {
+    if (c->n_ids == GRAMMAR_REFS_MAX || (id.uri && strlen(id.uri) > URI_MAX)) {
+        compile_error(c, id.schema, "more than %d $id and $anchor, or one of more than %d bytes",
+                      GRAMMAR_REFS_MAX, URI_MAX);
+        free(id.uri);
+        return 0;
+    }
     if (c->n_ids == c->cap_ids) {
         c->cap_ids = c->cap_ids ? c->cap_ids * 2 : 16;
         c->ids = xrealloc(c->ids, c->cap_ids * sizeof *c->ids);
     }
-    c->ids[c->n_ids++] = id;
+    c->ids[c->n_ids] = id;
+    return c->n_ids++;
 }
 
 static const char *string_of(const struct compiler *c, uint32_t s, const char *key)
@@ -60,7 +70,7 @@ static const char *string_of(const struct compiler *c, uint32_t s, const char *k
 
 static const char *uri_of(const struct compiler *c, uint32_t resource)
 {
-    for (uint32_t i = 0; i < c->n_ids; i++)
+    for (uint32_t i = c->n_ids; i-- > 0;)
         if (c->ids[i].uri && c->ids[i].schema == resource)
             return c->ids[i].uri;
     return "";
@@ -97,39 +107,34 @@ static char *resolve_uri(const char *base, const char *ref)
 static void find_ids(struct compiler *c)
 {
     struct {
-        uint32_t end, resource;
-    } open[GRAMMAR_DEPTH_MAX + 2] = {{c->n_values, 0}};
-    uint32_t depth = 0;
-    for (uint32_t i = 0; i < c->n_values; i++) {
-        while (i >= open[depth].end)
-            depth--;
-        uint32_t resource = open[depth].resource;
+        uint32_t end, resource, id; /* id: of the resource, in c->ids */
+    } open[GRAMMAR_DEPTH_MAX + 2] = {{c->n_values, 0, 0}}, *top = open;
+    put_id(c, (struct identified){.uri = xstrdup("")}); /* what the root's own $id is within */
+    for (uint32_t i = 0; i < c->n_values && c->rc == 0; i++) {
+        while (i >= top->end)
+            top--;
         if (c->v[i].kind != CHAT_DICT)
             continue;
         const char *id = string_of(c, i, "$id"), *anchor = string_of(c, i, "$anchor");
-        if (id && id[0] == '#')
+        if (id && id[0] == '#') {
             anchor = id + 1;
-        else if (id || i == 0) {
-            put_id(c,
-                   (struct identified){i, i, resolve_uri(uri_of(c, resource), id ? id : ""), NULL});
-            resource = i;
+        } else if (id) {
+            char *uri = resolve_uri(c->ids[top->id].uri, id);
+            uint32_t at = put_id(c, (struct identified){i, i, uri, NULL});
+            *++top = (typeof(*top)){c->end[i], i, at};
         }
         if (anchor)
-            put_id(c, (struct identified){i, resource, NULL, anchor});
-        if (resource != open[depth].resource) {
-            depth++;
-            open[depth].end = c->end[i];
-            open[depth].resource = resource;
-        }
+            put_id(c, (struct identified){i, top->resource, NULL, anchor});
     }
 }
 
 int document_open(struct compiler *c)
 {
     int rc = find_ends(c);
-    if (rc == 0)
-        find_ids(c);
-    return rc;
+    if (rc != 0)
+        return rc;
+    find_ids(c);
+    return c->rc;
 }
 
 void document_close(struct compiler *c)
@@ -238,7 +243,7 @@ bool term_follow(struct compiler *c, const struct term *from, uint32_t ref, stru
                 resource = c->ids[i].schema;
         free(uri);
     }
-    c->net.work += c->n_ids;
+    c->net.work += 2 * c->n_ids;
     fragment += *fragment == '#';
     if (resource != NO_VALUE && (*fragment == '\0' || *fragment == '/'))
         place = at_pointer(c, fragment, &resource);

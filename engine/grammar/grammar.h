@@ -8,43 +8,49 @@
  * generalisation of Dijkstra's algorithm, and is entered only where that much is left), and every
  * text that ends where grammar_may_end holds is JSON (RFC 8259) that satisfies the schema.
  *
- * The schema is JSON Schema 2020-12 in this subset. Annotations (Validation 9, Core 8.3: title,
- * description, default, examples, deprecated, readOnly, writeOnly, $schema, $id, $comment, x-...)
- * are skipped; every other keyword is refused by its name and place.
+ * The schema is JSON Schema 2020-12 in this subset. What is not in it, and no keyword of another
+ * meaning, is an annotation (Core 6.5), as are formats unknown here. not, if, contains,
+ * dependent..., unevaluated... and $dynamicRef are refused by name and place (a JSON pointer).
  *
  *   true, false, {}        anything; nothing
- *   type                   one or a list. Without it the keywords say which types are meant
- *   enum, const            beside them only type
+ *   type                   one or a list. Without it the keywords say which types are meant.
+ *                          nullable: true beside it adds null (OpenAPI 3.0)
+ *   enum, const            numbers as the schema spells them; values that other keywords refuse are
+ *                          left out
  *   anyOf, oneOf           oneOf is read as anyOf: that no second schema fits is not enforced
- *   allOf                  of one schema
- *   $ref                   within the document, to a place by JSON pointer, from the innermost
- *                          schema with an $id or the root; may be recursive.
- *                          None of these five stands beside other assertions
- *   properties, required, additionalProperties
- *   items, prefixItems, minItems, maxItems, uniqueItems: false
- *   minLength, maxLength   in characters; not together with pattern or format
+ *   allOf                  what holds together is joined, with what stands beside it
+ *   $ref                   within the document: by JSON pointer or $anchor from the innermost
+ * schema with an $id or the root, or by $id; may be recursive properties, required,
+ * additionalProperties, patternProperties, minProperties, maxProperties propertyNames enum,
+ * pattern, minLength, maxLength items, prefixItems, minItems, maxItems; a list in items with
+ * additionalItems (draft 7) uniqueItems            of items with at most SET_WORDS_MAX values
+ *   minLength, maxLength   in characters
  *   pattern                grammar/pattern.h
  *   format                 date, time, date-time, uuid, ipv4, email
- *   minimum, maximum, exclusiveMinimum, exclusiveMaximum
- *                          of integers, exactly; of numbers only minimum: 0
+ *   minimum, maximum, exclusiveMinimum, exclusiveMaximum (true beside a limit: draft 4), multipleOf
+ *                          exactly, as they are written
  *
  * The texts are narrower than JSON where that keeps a model from running on for ever or from
  * evading the schema:
  *
  * - Declared properties come in any order, each at most once; where there are more than 64, in
- * groups of 63 one behind the other, in the schema's order. Additional ones come once all required
- * ones have, may repeat, and never begin with a declared name that has come: who writes that name
- * means it. A key that is not declared begins as no declared one does with an escape, so that none
- * is spelled in two ways.
+ *   groups of 63 one behind the other, in the schema's order. Additional ones come once all
+ * required ones have, may repeat, and never begin with a declared name that has come: who writes
+ * that name means it. A key that is not declared begins as no declared one does with an escape, so
+ * that none is spelled in two ways; where several are needed for minProperties it has none, nor a
+ * hash that another has.
  * - White space: one space or line feed, or none, before the value; one space or none behind a
  *   colon; behind an opening bracket or a comma and before a closing bracket nothing, one space, or
  *   a line feed and up to GRAMMAR_INDENT_MAX spaces or GRAMMAR_TABS_MAX tabs. None elsewhere.
  * - Integers have at most 18 digits unless the schema's own limits ask for more, numbers 18 before
- *   and 18 behind the point, exponents 2.
+ *   and 18 behind the point, exponents 2; numbers within limits have no exponent and, where the
+ *   limits leave it, 15 digits in all, which doubles tell apart. Long multiples are left out where
+ *   there are too many remainders.
  * - Free strings may use every escape; surrogates only in pairs. Declared names, enum, const,
  *   pattern and format are spelled one way: raw UTF-8, and \" \\ \b \f \n \r \t \u00xx (lower case)
  *   for what must be escaped.
- * - Values nest about GRAMMAR_STACK_MAX deep. Where more than GRAMMAR_HEADS_MAX alternatives are
+ * - Values nest about GRAMMAR_STACK_MAX deep, half as deep where each is an object with declared
+ *   properties behind a $ref. Where more than GRAMMAR_HEADS_MAX alternatives are
  *   open at once, the last of them are given up.
  *
  * A grammar is immutable but for its count of references: any thread may use it. A state is a plain

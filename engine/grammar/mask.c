@@ -156,8 +156,12 @@ static bool read_byte(struct grammar_masks *m, const struct grammar *g, uint32_t
         int read = -1;
         if (node->kind == NODE_STRING) {
             if (!(l->sub == CHARS_WHOLE && byte == '"')) {
-                l[1] = *l;
-                read = string_next(node, &l[1].sub, &l[1].count, byte);
+                uint8_t sub = l->sub;
+                uint32_t count = l->count;
+                if (!string_next(node, &sub, &count, byte))
+                    return false;
+                l[1] = (struct level){true, sub, l->base, l->node, count};
+                return true;
             }
         } else if (node->kind == NODE_BYTES) {
             uint8_t left = GRAMMAR_STACK_MAX - 1 - base->frames[base->heads[0]].depth;

@@ -206,7 +206,7 @@ uint32_t network_other(struct network *w, uint32_t next)
 static uint32_t word_tree(struct network *w, const struct word *words, size_t n, size_t offset,
                           struct word_place place, bool quoted)
 {
-    struct edge edges[256];
+    struct edge *edges = xmalloc((n + 1) * sizeof *edges); /* names are long: the stack is small */
     size_t n_edges = 0;
     place.bit = -1;
     place.below = 0;
@@ -236,6 +236,7 @@ static uint32_t word_tree(struct network *w, const struct word *words, size_t n,
         edges[i].to = word_tree(w, words + from, to - from, offset + 1, child, quoted);
     }
     uint32_t node = network_edges(w, NODE_WORD, edges, n_edges);
+    free(edges);
     if (w->full)
         return node;
     w->places = grown(w->places, w->n_places, &w->cap_places, sizeof *w->places);

@@ -16,7 +16,7 @@
 #define FREE_DIGITS 18
 #define FRACTION_DIGITS_MAX 18
 #define DOUBLE_DIGITS 15
-#define DIGITS_MAX 400           /* before the point */
+#define DIGITS_MAX 100           /* before the point */
 #define NUMBER_PLACES_MANY 10000 /* beyond, longer numbers are left out */
 #define NUMBER_PLACES_MAX 100000
 

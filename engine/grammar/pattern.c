@@ -9,6 +9,7 @@
 
 #define NONE UINT32_MAX
 #define PATTERN_WORK 4096 /* of any pattern, however short */
+#define EDGE_WORK 4       /* of an edge: its memory counts, too */
 #define TOO_LARGE "its automaton is too large, itself or with those before it"
 #define MATCH 0u /* the node at which the text has matched */
 
@@ -352,6 +353,7 @@ static bool follow(struct subsets *s, uint32_t state, struct link *links, struct
         if (n_marked == 0)
             continue;
         uint32_t to = intern(s, n_marked);
+        *s->work += EDGE_WORK;
         if (to == NONE || *s->work > NETWORK_WORK_MAX)
             return false;
         add_edge(d, (struct edge){(uint8_t)lo, (uint8_t)hi, to});

@@ -79,6 +79,20 @@ static const char *const seeds[] = {
     "{\"additionalProperties\":{\"type\":\"integer\",\"exclusiveMinimum\":4}}]}",
     "{\"allOf\":[{\"items\":{\"$ref\":\"#/allOf/0\"}}],\"description\":\"d\"}",
     "{\"format\":\"date-time\"}",
+    "{\"$id\":\"http://a/"
+    "b\",\"$defs\":{\"n\":{\"$anchor\":\"n\",\"type\":\"integer\",\"multipleOf\":6,"
+    "\"minimum\":-9007199254740993}},\"properties\":{\"x-a\":{\"$ref\":\"b#n\"},\"x-ab\":{\"type\":"
+    "\"number\",\"exclusiveMinimum\":0.5,\"maximum\":7.25e1}},\"patternProperties\":{\"^x-\":{"
+    "\"maximum\":"
+    "70}},\"propertyNames\":{\"maxLength\":9},\"minProperties\":1,\"maxProperties\":3}",
+    "{\"allOf\":[{\"pattern\":\"^[a-z]\"},{\"pattern\":\"\\\\P{N}$\",\"minLength\":2,\"maxLength\":"
+    "5}],"
+    "\"type\":[\"string\",\"array\"],\"items\":{\"enum\":[1,12,\"a\",true]},\"uniqueItems\":true,"
+    "\"minItems\":2,\"nullable\":true}",
+    "{\"additionalProperties\":{\"items\":[true,{\"const\":1e2}],\"additionalItems\":false},"
+    "\"minProperties\":2,\"required\":[\"\",\"b\"],\"anyOf\":[{\"required\":[\"c\"]},{"
+    "\"properties\":"
+    "{\"d\":false}}]}",
     "{}",
 };
 

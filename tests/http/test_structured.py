@@ -77,6 +77,16 @@ class Structured(ServerCase):
             for text in self.answers(closed("a", schema)):
                 self.assertIsNone(why(text), (schema, text))
 
+    def test_forced_call(self):
+        """The same in the arguments of a call."""
+        parameters = closed("id", {"enum": [1234567890123456789]})
+        tool = {"type": "function", "function": {"name": "open_ticket", "parameters": parameters}}
+        body = {"messages": [{"role": "user", "content": "Open it."}], "tools": [tool], "tool_choice": "required",
+                "temperature": 0, "max_tokens": 1500, "parallel_tool_calls": False}
+        message = self.server.post("/v1/chat/completions", body).json()["choices"][0]["message"]
+        call = message["tool_calls"][0]["function"]
+        self.assertEqual((call["name"], schemas.exact(call["arguments"])), ("open_ticket", {"id": 1234567890123456789}))
+
     def test_faults_are_seen(self):
         """What checks the answers above refuses those that are a little off."""
         for schema, bad in (({"const": 1234567890123456789}, "1.2345678901234568e+18"),

@@ -111,7 +111,7 @@ class Generator:
         if self.chance(0.3):
             s = {"type": "string", "pattern": self.rng.choice(PATTERNS[:-1])}
         elif self.chance(0.1):
-            s = {"type": "string", "pattern": PATTERNS[-1], "maxLength": self.rng.randint(1, 5)}
+            s = {"type": "string", "pattern": PATTERNS[-1], "minLength": self.rng.randint(0, 3), "maxLength": self.rng.randint(3, 5)}
         elif self.chance(0.15):
             s["format"] = self.rng.choice(["phone-number", "uri", "password", "binary"])
         elif self.chance(0.15):

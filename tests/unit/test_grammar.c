@@ -646,6 +646,7 @@ static void test_keywords(void **state)
         {"{\"enum\":[\"a\",\"bcd\",4],\"minLength\":2}", "4", "\"a\""},
         {"{\"type\":\"string\",\"pattern\":\"^[a-z]+$\",\"minLength\":2,\"maxLength\":3}",
          "\"abc\"", "\"abcd\""},
+        {"{\"type\":\"string\",\"pattern\":\"^[a-z]+$\",\"minLength\":2}", "\"ab\"", "\"a\""},
         {"{\"pattern\":\"^a\",\"allOf\":[{\"pattern\":\"z$\"}]}", "\"a z\"", "\"a y\""},
         {"{\"pattern\":\"^\\\\p{L}+$\"}", "\"\xc3\xa9\"", "\"1\""},
         {"{\"items\":[{\"const\":1},{\"const\":2}],\"additionalItems\":false}", "[1,2]", "[1,2,3]"},
