@@ -147,6 +147,12 @@ static int send_slot(struct engine *e, struct seq *s)
         rc = e->ops->slot_blocks(e->dev, s->slot, s->n_blocks_sent, s->n_blocks - s->n_blocks_sent,
                                  s->blocks + s->n_blocks_sent);
     s->n_blocks_sent = s->n_blocks;
+    int32_t entries = blocks_for(e->setup.n_ctx);
+    s->window_sent = MAX(s->window_sent, s->window_first);
+    for (; rc == 0 && kv_n_windows(e->kv) > 0 && s->window_sent < s->window_end; s->window_sent++) {
+        int32_t id = kv_window_id(e->kv, s->blocks[s->window_sent]);
+        rc = e->ops->slot_blocks(e->dev, s->slot, entries + s->window_sent, 1, &id);
+    }
     return rc;
 }
 

@@ -100,6 +100,7 @@ static bool take_shared_rows(struct sched *s, struct seq *q)
     q->cached_draft_len = rows;
     q->slot_is_new = true;
     q->n_blocks_sent = 0;
+    q->window_sent = q->window_first;
     return true;
 }
 

@@ -31,8 +31,11 @@ struct block {
     int32_t prev, next; /* in the LRU list; next also in the free list */
     int32_t deferred_refs[2], deferred_next[2];
     bool indexed;
-    int32_t draft_rows;            /* the mark */
-    uint64_t writer, writer_round; /* who writes draft rows until that round has retired */
+    int32_t window;                   /* its windowed rows' block, NONE: it has none */
+    int32_t window_refs;              /* of these: sequences that need them */
+    int32_t window_prev, window_next; /* in the list of those that nobody needs */
+    int32_t draft_rows;               /* the mark */
+    uint64_t writer, writer_round;    /* who writes draft rows until that round has retired */
     int32_t tokens[B];
 };
 
@@ -52,6 +55,9 @@ struct kv {
     uint32_t bucket_mask; /* of both tables */
     uint64_t hash_key, next_serial, retired;
     struct salt *no_salt;
+    int32_t window, n_windows, n_windows_free, n_windows_idle;
+    int32_t *windows_free;        /* (n_windows) a stack of ids */
+    int32_t idle_head, idle_tail; /* blocks whose windowed rows nobody needs, the oldest first */
     struct deferred_free deferred[2];
     struct kv_stats stats;
 };
@@ -88,6 +94,7 @@ static int32_t *bucket_of(const struct kv *kv, uint64_t parent, const int32_t *t
 static void free_push(struct kv *kv, int32_t id)
 {
     struct block *b = &kv->blocks[id];
+    ASSERT(b->window == NONE);
     b->serial = b->writer = b->writer_round = 0;
     b->draft_rows = 0;
     b->next = kv->free_head;
@@ -128,6 +135,92 @@ static void lru_remove(struct kv *kv, int32_t id)
     else
         kv->blocks[b->next].prev = b->prev;
     kv->n_lru--;
+}
+
+/* ---- windowed rows --------------------------------------------------------------------------- */
+
+static void idle_push(struct kv *kv, int32_t id)
+{
+    struct block *b = &kv->blocks[id];
+    b->window_prev = kv->idle_tail;
+    b->window_next = NONE;
+    *(kv->idle_tail == NONE ? &kv->idle_head : &kv->blocks[kv->idle_tail].window_next) = id;
+    kv->idle_tail = id;
+    kv->n_windows_idle++;
+}
+
+static void idle_remove(struct kv *kv, int32_t id)
+{
+    struct block *b = &kv->blocks[id];
+    *(b->window_prev == NONE ? &kv->idle_head : &kv->blocks[b->window_prev].window_next) =
+        b->window_next;
+    *(b->window_next == NONE ? &kv->idle_tail : &kv->blocks[b->window_next].window_prev) =
+        b->window_prev;
+    kv->n_windows_idle--;
+}
+
+static void window_free(struct kv *kv, int32_t id)
+{
+    kv->windows_free[kv->n_windows_free++] = kv->blocks[id].window;
+    kv->blocks[id].window = NONE;
+}
+
+static void idle_free(struct kv *kv, int32_t id)
+{
+    idle_remove(kv, id);
+    window_free(kv, id);
+}
+
+static void window_hold(struct kv *kv, int32_t id)
+{
+    struct block *b = &kv->blocks[id];
+    if (b->window_refs++ == 0)
+        idle_remove(kv, id);
+}
+
+int32_t kv_window_first(const struct kv *kv, int32_t rows)
+{
+    return kv->n_windows > 0 ? MAX(rows + 1 - kv->window, 0) / B : 0;
+}
+
+void kv_window_take(struct kv *kv, int32_t block)
+{
+    struct block *b = &kv->blocks[block];
+    ASSERT(b->window == NONE && b->refs > 0 && !b->indexed);
+    ASSERT(kv->n_windows_free + kv->n_windows_idle > 0);
+    if (kv->n_windows_free == 0)
+        idle_free(kv, kv->idle_head);
+    b->window = kv->windows_free[--kv->n_windows_free];
+    b->window_refs = 1;
+}
+
+int32_t kv_window_id(const struct kv *kv, int32_t block)
+{
+    return kv->blocks[block].window;
+}
+
+void kv_window_drop(struct kv *kv, const int32_t *blocks, int32_t n)
+{
+    for (int32_t i = 0; kv->n_windows > 0 && i < n; i++) {
+        struct block *b = &kv->blocks[blocks[i]];
+        ASSERT(b->window_refs > 0 && b->refs > 0);
+        if (--b->window_refs > 0)
+            continue;
+        if (b->indexed)
+            idle_push(kv, blocks[i]);
+        else
+            window_free(kv, blocks[i]);
+    }
+}
+
+int32_t kv_n_windows(const struct kv *kv)
+{
+    return kv->n_windows;
+}
+
+int32_t kv_n_windows_used(const struct kv *kv)
+{
+    return kv->n_windows - kv->n_windows_free - kv->n_windows_idle;
 }
 
 /* ---- salts ----------------------------------------------------------------------------------- */
@@ -222,6 +315,8 @@ static void index_remove(struct kv *kv, int32_t id)
         link = &kv->blocks[*link].hash_next;
     *link = b->hash_next;
     b->indexed = false;
+    if (b->window != NONE && b->window_refs == 0)
+        idle_free(kv, id);
     salt_put(kv, b->salt);
     kv->n_indexed--;
     if (b->refs == 0) {
@@ -252,7 +347,9 @@ static uint64_t place(struct kv *kv, int32_t id, struct salt *salt, uint64_t par
     }
     const struct block *t = &kv->blocks[twin];
     uint64_t serial = t->serial;
-    if (b->draft_rows > t->draft_rows || (b->draft_rows == t->draft_rows && t->refs == 0)) {
+    bool windows = b->window != NONE && t->window == NONE;
+    if (b->draft_rows > t->draft_rows ||
+        (b->draft_rows == t->draft_rows && (t->refs == 0 || windows))) {
         index_remove(kv, twin);
         index_add(kv, id, salt, serial, parent, tokens);
     } else {
@@ -304,17 +401,23 @@ int kv_match(struct kv *kv, const char *salt, const int32_t *tokens, int32_t n, 
 {
     const struct salt *root = salt_find(kv, salt);
     int32_t cap = n < 2 ? 0 : (n - 2) / B;
-    int32_t found = 0;
+    int32_t found = 0, n_windowed = 0; /* of the last blocks, those that have their windowed rows */
     uint64_t parent = root ? root->serial : 0;
-    while (root && found < cap) {
-        int32_t id = index_find(kv, parent, tokens + (size_t)found * B);
+    for (int32_t i = 0; root && i < cap; i++) {
+        int32_t id = index_find(kv, parent, tokens + (size_t)i * B);
         if (id == NONE)
             break;
-        struct block *b = &kv->blocks[id];
-        if (b->refs++ == 0)
-            lru_remove(kv, id);
-        blocks[found++] = id;
-        parent = b->serial;
+        blocks[i] = id;
+        parent = kv->blocks[id].serial;
+        n_windowed = kv->blocks[id].window != NONE ? n_windowed + 1 : 0;
+        if (kv->n_windows == 0 || n_windowed >= i + 1 - kv_window_first(kv, (i + 1) * B))
+            found = i + 1;
+    }
+    for (int32_t i = 0; i < found; i++) {
+        if (kv->blocks[blocks[i]].refs++ == 0)
+            lru_remove(kv, blocks[i]);
+        if (kv->n_windows > 0 && i >= kv_window_first(kv, found * B))
+            window_hold(kv, blocks[i]);
     }
     *target_rows = found * B;
     *draft_rows = kv_draft_rows(kv, blocks, found, 0);
@@ -461,9 +564,22 @@ struct kv *kv_create(int32_t n_blocks)
     kv->deferred[0] = kv->deferred[1] = (struct deferred_free){.head = NONE, .tail = NONE};
     kv->no_salt = salt_new(kv, "");
     kv->no_salt->refs = 1;
-    for (int32_t id = n_blocks - 1; id >= 0; id--)
+    kv->idle_head = kv->idle_tail = NONE;
+    for (int32_t id = n_blocks - 1; id >= 0; id--) {
+        kv->blocks[id].window = NONE;
         free_push(kv, id);
+    }
     return kv;
+}
+
+void kv_add_windows(struct kv *kv, int32_t n_blocks, int32_t window)
+{
+    ASSERT(kv->n_windows == 0 && n_blocks > 0 && window > 0);
+    kv->window = window;
+    kv->n_windows = kv->n_windows_free = n_blocks;
+    kv->windows_free = xcalloc((size_t)n_blocks, sizeof *kv->windows_free);
+    for (int32_t i = 0; i < n_blocks; i++)
+        kv->windows_free[i] = n_blocks - 1 - i;
 }
 
 void kv_free(struct kv *kv)
@@ -473,6 +589,7 @@ void kv_free(struct kv *kv)
     kv_clear_index(kv);
     salt_put(kv, kv->no_salt);
     free(kv->salt_buckets);
+    free(kv->windows_free);
     free(kv->buckets);
     free(kv->blocks);
     free(kv);
@@ -602,6 +719,29 @@ static bool salts_are_valid(const struct kv *kv)
     return refs == kv->n_indexed;
 }
 
+/* Each is free, or of one block: needed by holders of it, or idle in the index. */
+static bool windows_are_valid(const struct kv *kv)
+{
+    int32_t needed = 0, idle = 0, listed = 0;
+    for (int32_t id = 0; id < kv->n_blocks; id++) {
+        const struct block *b = &kv->blocks[id];
+        if (b->window_refs < 0 || b->window_refs > b->refs ||
+            (b->window == NONE && b->window_refs > 0) ||
+            (b->window != NONE && b->window_refs == 0 && !b->indexed))
+            return false;
+        needed += b->window_refs > 0;
+        idle += b->window != NONE && b->window_refs == 0;
+    }
+    for (int32_t id = kv->idle_head; id != NONE && listed <= idle;
+         id = kv->blocks[id].window_next) {
+        if (kv->blocks[id].window == NONE || kv->blocks[id].window_refs > 0)
+            return false;
+        listed++;
+    }
+    return idle == kv->n_windows_idle && listed == idle &&
+           needed + idle + kv->n_windows_free == kv->n_windows;
+}
+
 bool kv_is_valid(const struct kv *kv)
 {
     int32_t unheld = 0, indexed = 0;
@@ -618,5 +758,5 @@ bool kv_is_valid(const struct kv *kv)
     }
     return unheld == kv_n_free(kv) && indexed == kv->n_indexed && free_list_is_valid(kv) &&
            lru_is_valid(kv) && deferred_is_valid(kv, 0) && deferred_is_valid(kv, 1) &&
-           index_is_valid(kv) && salts_are_valid(kv);
+           index_is_valid(kv) && salts_are_valid(kv) && windows_are_valid(kv);
 }

@@ -29,6 +29,16 @@
  * Eviction is least recently used among unreferenced indexed blocks. A sequence's blocks are given
  * back last first, so its tail goes before its head.
  *
+ * Windows. A layer that attends to the last `window` positions needs no older rows. Blocks of such
+ * layers are a group of their own, a pool beside this one: a block has one of them, its windowed
+ * rows, while somebody needs these, and for later hits as long as no other needs the room. A
+ * sequence takes them for blocks whose rows it is about to compute, and drops them when its next
+ * row is beyond the window. Dropped by all, they stay with a block that is indexed, until evicted,
+ * least recently dropped first; else they are free at once. So a hit ends where the windowed rows
+ * that the next row sees are all there. Rounds run in order, so what is dropped may be another's
+ * in the next round: no round in flight reads or writes what is behind a window or of a sequence
+ * that has left for anybody's use.
+ *
  * Every operation is O(1) per block. Nothing is allocated after kv_create except one copy of each
  * cache salt while blocks under it are indexed.
  */
@@ -49,6 +59,9 @@ struct kv_stats {
 };
 
 struct kv *kv_create(int32_t n_blocks);
+/* A group of n_blocks for layers whose widest window is `window` positions; once, before all else.
+ */
+void kv_add_windows(struct kv *kv, int32_t n_blocks, int32_t window);
 void kv_free(struct kv *kv); /* NULL is fine */
 
 int32_t kv_n_blocks(const struct kv *kv);
@@ -58,12 +71,27 @@ int32_t kv_n_deferred(const struct kv *kv); /* of these, held by deferred frees 
 /* Of a sequence's blocks, those that nobody else holds: its giving them back frees so many. */
 int32_t kv_n_sole(const struct kv *kv, const int32_t *blocks, int32_t n);
 
+/* ---- windowed rows; without such a group nothing is taken, held or dropped ---- */
+
+/* The first block whose windowed rows a sequence needs whose next row is at `rows`. */
+int32_t kv_window_first(const struct kv *kv, int32_t rows);
+/* Takes windowed rows for a sequence's own block, evicting as needed; there is room, for so the
+ * group was sized. */
+void kv_window_take(struct kv *kv, int32_t block);
+/* Their id in the group, of a block that has some. */
+int32_t kv_window_id(const struct kv *kv, int32_t block);
+/* The sequence needs the windowed rows of these blocks no more. Comes before their kv_release. */
+void kv_window_drop(struct kv *kv, const int32_t *blocks, int32_t n);
+int32_t kv_n_windows(const struct kv *kv);
+int32_t kv_n_windows_used(const struct kv *kv); /* of these, held by sequences */
+
 /*
  * Finds the longest chain of indexed blocks that holds a prefix of tokens[0..n), at most
  * floor((n - 2) / B) blocks: the target rows after it, the last prompt row among them, are the
  * sequence's own. Takes a reference on each, writes their ids to blocks (room for n / B) and
- * returns their number. *target_rows = blocks * B; *draft_rows: of those, the ones computed without
- * a gap. salt: requests with different salts share nothing; NULL and "" are one salt.
+ * returns their number; holds the windowed rows of those from kv_window_first(*target_rows) on, and
+ * finds no more than have them. *target_rows = blocks * B; *draft_rows: of those, the ones computed
+ * without a gap. salt: requests with different salts share nothing; NULL and "" are one salt.
  */
 int kv_match(struct kv *kv, const char *salt, const int32_t *tokens, int32_t n, int32_t *blocks,
              int32_t *target_rows, int32_t *draft_rows);

@@ -7,6 +7,7 @@
 #include "engine_impl.h"
 #include "drafters/lookup_pool.h"
 #include "warmup.h"
+#include "specd/model_check.h"
 #include "specd/round_rules.h"
 
 #include <stdio.h>
@@ -165,50 +166,91 @@ static void table_row(const char *what, uint64_t bytes)
     log_info("  %-28s %10.1f MiB", what, (double)bytes / MIB);
 }
 
-static void print_plan(const struct engine *e, const struct device_plan *p, int32_t n_blocks)
+/* Blocks of the pool, and of the group of layers with windows; 0: there are none. */
+struct pool_size {
+    int32_t n_blocks, n_windows;
+};
+
+static uint64_t pool_bytes(const struct device_plan *p, const struct pool_size *size)
 {
-    uint64_t kv = p->block_bytes * (uint64_t)n_blocks;
+    return p->block_bytes * (uint64_t)size->n_blocks +
+           p->window_block_bytes * (uint64_t)size->n_windows;
+}
+
+/* What running sequences may hold at once: a window each, the rows of two rounds, and what is cut
+ * off at both ends. */
+static uint64_t windows_held(const struct engine *e)
+{
+    int32_t window = (int32_t)model_window(&e->target_file->model);
+    int32_t of_slot = blocks_for(window + 2 * (e->setup.k_max + 1)) + 3;
+    return (uint64_t)e->setup.n_slots * (uint64_t)of_slot +
+           2 * (uint64_t)blocks_for(e->setup.max_rows);
+}
+
+static void print_plan(const struct engine *e, const struct device_plan *p,
+                       const struct pool_size *size)
+{
+    uint64_t kv = pool_bytes(p, size);
     log_info("memory on %s (%.1f GiB, %.1f GiB free, reads %.1f GB/s):", e->device_info.name,
              (double)e->device_info.memory_bytes / MIB / 1024,
              (double)e->device_info.memory_free_bytes / MIB / 1024,
              e->device_info.read_bandwidth / 1e9);
     table_row("target weights", p->weights_bytes[MODEL_TARGET]);
     table_row("draft weights", p->weights_bytes[MODEL_DRAFT]);
-    table_row("KV pool", kv);
+    table_row("KV pool", p->block_bytes * (uint64_t)size->n_blocks);
+    if (size->n_windows > 0)
+        table_row("KV pool of windowed layers", p->window_block_bytes * (uint64_t)size->n_windows);
     table_row("activations", p->activation_bytes);
     table_row("slots", p->slot_bytes);
     table_row("workspace", p->workspace_bytes);
     if (p->graph_bytes > 0)
         table_row("graphs", p->graph_bytes);
     table_row("total", kv + fixed_bytes(p));
-    log_info("  %d blocks of %d tokens, %d slots, context %d", n_blocks, SPECD_BLOCK_TOKENS,
+    log_info("  %d blocks of %d tokens, %d slots, context %d", size->n_blocks, SPECD_BLOCK_TOKENS,
              e->setup.n_slots, e->setup.n_ctx);
+    if (size->n_windows > 0)
+        log_info("  %d blocks for the last %u tokens in layers with a window", size->n_windows,
+                 model_window(&e->target_file->model));
     if (e->setup.k_max > 0)
         log_info("  %d drafted tokens a slot, %d of a model's", e->setup.k_max,
                  e->draft_file || e->setup.n_self_layers > 0 ? setup_k_draft(&e->setup) : 0);
 }
 
+/* Blocks, `most` of them or what the budget allows. Each may need one of the windowed layers, up to
+ * as many as sequences hold and again for later hits. */
+static uint64_t affordable(const struct engine *e, const struct device_plan *p, uint64_t windows,
+                           uint64_t most)
+{
+    uint64_t budget = kv_budget(e, p), both = p->block_bytes + p->window_block_bytes;
+    if (budget / both <= windows)
+        return MIN(most, budget / both);
+    uint64_t left = budget - windows * p->window_block_bytes;
+    return p->block_bytes > 0 ? MIN(most, left / p->block_bytes) : most;
+}
+
 /* Blocks of the pool: enough for every slot at full length, or what the budget allows. A context
  * that no longer fits the pool is shortened, so that any admitted request can finish. */
-static int size_pool(struct engine *e, const struct device_plan *p, int32_t *n_blocks, char *err,
-                     size_t errlen)
+static int size_pool(struct engine *e, const struct device_plan *p, struct pool_size *size,
+                     char *err, size_t errlen)
 {
     uint64_t need = (uint64_t)e->setup.n_slots * (uint64_t)blocks_for(e->setup.n_ctx);
-    uint64_t affordable = kv_budget(e, p) / p->block_bytes;
-    uint64_t n = MIN(need, affordable);
+    uint64_t n = affordable(e, p, 2 * windows_held(e), need);
 #ifdef SPECD_HOSTILE
     n = MIN(n, 16);
 #endif
     n = MIN(n, (uint64_t)INT32_MAX / 2);
     int64_t capacity = (int64_t)n * SPECD_BLOCK_TOKENS;
     int32_t least = MIN(64, e->setup.n_ctx);
-    *n_blocks = (int32_t)n;
+    *size = (struct pool_size){.n_blocks = (int32_t)n};
+    if (p->window_block_bytes > 0)
+        size->n_windows = (int32_t)MIN(n, 2 * windows_held(e));
     if (capacity < least) {
-        print_plan(e, p, *n_blocks);
+        print_plan(e, p, size);
         return fail(SPECD_ENOMEM, err, errlen,
                     "not enough memory: a KV pool of %d tokens takes %.1f MiB and may take %.1f "
                     "MiB, with %.1f MiB for all else and %.1f MiB free",
-                    least, (double)p->block_bytes * blocks_for(least) / MIB,
+                    least,
+                    (double)(p->block_bytes + p->window_block_bytes) * blocks_for(least) / MIB,
                     (double)kv_budget(e, p) / MIB, (double)fixed_bytes(p) / MIB,
                     (double)e->device_info.memory_free_bytes / MIB);
     }
@@ -221,10 +263,10 @@ static int size_pool(struct engine *e, const struct device_plan *p, int32_t *n_b
 }
 
 /* Host memory may be overcommitted; a device's own may not. */
-static int check_total(const struct engine *e, const struct device_plan *p, int32_t n_blocks,
-                       char *err, size_t errlen)
+static int check_total(const struct engine *e, const struct device_plan *p,
+                       const struct pool_size *size, char *err, size_t errlen)
 {
-    uint64_t total = fixed_bytes(p) + p->block_bytes * (uint64_t)n_blocks;
+    uint64_t total = fixed_bytes(p) + pool_bytes(p, size);
     if (!e->device_info.dedicated_memory || total <= e->device_info.memory_free_bytes)
         return 0;
     return fail(SPECD_ENOMEM, err, errlen,
@@ -260,7 +302,7 @@ static int choose_device(struct engine *e, char *err, size_t errlen)
     return e->ops->open(&e->dev, -1, err, errlen);
 }
 
-static int open_device(struct engine *e, int32_t *n_blocks, char *err, size_t errlen)
+static int open_device(struct engine *e, struct pool_size *size, char *err, size_t errlen)
 {
     struct device_plan plan;
     int rc = choose_device(e, err, errlen);
@@ -269,13 +311,13 @@ static int open_device(struct engine *e, int32_t *n_blocks, char *err, size_t er
     e->ops->describe(e->dev, &e->device_info);
     rc = e->ops->plan(e->dev, &e->setup, &plan, err, errlen);
     if (rc == 0)
-        rc = size_pool(e, &plan, n_blocks, err, errlen);
+        rc = size_pool(e, &plan, size, err, errlen);
     if (rc == 0) /* the context may have shrunk */
         rc = e->ops->plan(e->dev, &e->setup, &plan, err, errlen);
     if (rc != 0)
         return rc;
-    print_plan(e, &plan, *n_blocks);
-    rc = check_total(e, &plan, *n_blocks, err, errlen);
+    print_plan(e, &plan, size);
+    rc = check_total(e, &plan, size, err, errlen);
     if (rc != 0)
         return rc;
     int last_tenth = -1;
@@ -284,7 +326,8 @@ static int open_device(struct engine *e, int32_t *n_blocks, char *err, size_t er
     if (e->draft_file)
         model_file_rest(e->draft_file);
     if (rc == 0)
-        rc = e->ops->pool_create(e->dev, *n_blocks, 0, on_round_done, e, err, errlen);
+        rc = e->ops->pool_create(e->dev, size->n_blocks, size->n_windows, on_round_done, e, err,
+                                 errlen);
     return rc;
 }
 
@@ -343,18 +386,20 @@ static void fill_info(struct engine *e, int32_t n_blocks)
 
 int engine_load(struct engine *e, char *err, size_t errlen)
 {
-    int32_t n_blocks = 0;
+    struct pool_size size = {0, 0};
     int rc = open_models(e, err, errlen);
     if (rc == 0)
         rc = fill_setup(e, err, errlen);
     if (rc == 0)
-        rc = open_device(e, &n_blocks, err, errlen);
+        rc = open_device(e, &size, err, errlen);
     if (rc != 0)
         return rc;
     e->prepare.n_prediction = e->setup.k_max > 0 ? e->setup.n_ctx : 0;
     if (e->config.lookup_shared && e->setup.k_max > 0)
         e->pools = lookup_pools_create();
-    e->kv = kv_create(n_blocks);
+    e->kv = kv_create(size.n_blocks);
+    if (size.n_windows > 0)
+        kv_add_windows(e->kv, size.n_windows, (int32_t)model_window(&e->target_file->model));
     e->drafts = xcalloc(1, sizeof *e->drafts);
     sched_init(&e->sched, e->kv, e->drafts);
     e->sched.n_slots = e->setup.n_slots;
@@ -367,7 +412,7 @@ int engine_load(struct engine *e, char *err, size_t errlen)
     e->sched.k_draft = setup_k_draft(&e->setup);
     e->sched.synthetic_acceptance = e->config.synthetic_acceptance;
     e->prepare.max_ids = (size_t)e->setup.n_ctx;
-    fill_info(e, n_blocks);
+    fill_info(e, size.n_blocks);
     return warmup_measure(e, err, errlen);
 }
 

@@ -19,7 +19,7 @@ struct prepare_tables {
     const struct tokenizer *tokenizer;
     const struct chat_template *chat; /* NULL: the model has none */
     struct grammar_cache *grammars;
-    size_t max_ids; /* a prompt that has more can't be used, and is not prepared to its end */
+    size_t max_ids;       /* a prompt that has more can't be used, and is not prepared to its end */
     int32_t n_prediction; /* tokens of a prediction that are of use; 0: none, as nothing drafts */
 };
 

@@ -60,12 +60,58 @@ void sched_commit(struct sched *s, struct seq *q)
               q->n_blocks);
 }
 
+/* ---- windows --------------------------------------------------------------------------------- */
+
+static void drop_windows(struct sched *s, struct seq *q, int32_t end)
+{
+    end = MIN(end, q->window_end);
+    if (end > q->window_first)
+        kv_window_drop(s->kv, q->blocks + q->window_first, end - q->window_first);
+    q->window_first = MAX(q->window_first, end);
+}
+
+/* Rows behind a window are given up; what they were is indexed before, for others to find. */
+static void leave_windows(struct sched *s)
+{
+    for (int32_t i = 0; i < s->n_slots; i++) {
+        struct seq *q = s->slots[i];
+        int32_t first = q ? kv_window_first(s->kv, q->target_len) : 0;
+        if (q && first > q->window_first) {
+            sched_commit(s, q);
+            drop_windows(s, q, first);
+        }
+    }
+}
+
+static void take_windows(struct sched *s, int32_t slot, int32_t n_blocks)
+{
+    struct seq *q = s->slots[slot];
+    for (; kv_n_windows(s->kv) > 0 && q->window_end < n_blocks; q->window_end++)
+        kv_window_take(s->kv, q->blocks[q->window_end]);
+}
+
+/* For the rows of the target that the round computes. */
+static void take_windows_of(struct sched *s, const struct round *r)
+{
+    for (int32_t i = 0; i < r->n_chunks; i++) {
+        const struct round_chunk *c = &r->chunks[i];
+        if (c->role == MODEL_TARGET)
+            take_windows(s, c->slot, blocks_for(c->start + c->n));
+    }
+    for (int32_t i = 0; i < r->n_seqs; i++)
+        take_windows(s, r->seqs[i].slot, s->slots[r->seqs[i].slot]->n_blocks);
+}
+
+/* ---- slots ----------------------------------------------------------------------------------- */
+
 /* Gives slot and blocks back. Full blocks stay in the prefix index; what a round in flight may
  * still write into them stays claimed until it has retired. */
 static void leave_slot(struct sched *s, struct seq *q)
 {
     sched_commit(s, q);
+    drop_windows(s, q, q->window_end);
     kv_release_after(s->kv, q->blocks, q->n_blocks, s->flight.submitted);
+    q->window_first = q->window_end = q->window_sent = 0;
     memset(q->parts, 0, sizeof q->parts);
     s->slot_left[q->slot] = s->flight.submitted;
     q->n_blocks = q->n_blocks_sent = 0;
@@ -169,13 +215,17 @@ static int32_t take_blocks(struct sched *s, struct seq *q)
     if (!q->score) /* rows that are to be scored are computed anew */
         q->n_blocks = kv_match(s->kv, q->req->cache_salt, q->tokens, q->len, q->blocks,
                                &q->target_len, &q->draft_len);
+    q->window_first = q->window_sent = kv_window_first(s->kv, q->target_len);
+    q->window_end = q->n_blocks;
     int32_t lacking = total - q->n_blocks + s->n_running - kv_n_free(s->kv);
     if (lacking <= 0) {
         bool ok = grow_to(s, q, total);
         ASSERT(ok);
         return 0;
     }
+    drop_windows(s, q, q->window_end);
     kv_release(s->kv, q->blocks, q->n_blocks);
+    q->window_first = q->window_end = q->window_sent = 0;
     q->n_blocks = q->target_len = q->draft_len = 0;
     return lacking;
 }
@@ -298,9 +348,11 @@ bool sched_plan(struct sched *s, struct round *r, uint64_t now)
     if (flight_count(&s->flight) > 0 && !may_follow(s))
         return false;
     r->synthetic_acceptance = s->synthetic_acceptance;
+    leave_windows(s);
     grow(s);
     admit(s, now);
     fill_round(s, r);
+    take_windows_of(s, r);
     if (r->n_seqs == 0 && r->n_chunks == 0)
         return false;
     s->flight.submitted++;

@@ -57,8 +57,11 @@ struct seq {
     int32_t *blocks; /* (blocks_cap) */
     int32_t n_blocks, blocks_cap;
     int32_t n_blocks_sent; /* of these, known to the device */
-    bool draft_kv;         /* while RUNNING: a draft model may draft, its context is long enough */
-    bool slot_is_new;      /* slot_set is due before the next round, with the rows found cached: */
+    /* Of these, the blocks whose windowed rows it holds (kv.h); and up to which the device knows.
+     */
+    int32_t window_first, window_end, window_sent;
+    bool draft_kv;    /* while RUNNING: a draft model may draft, its context is long enough */
+    bool slot_is_new; /* slot_set is due before the next round, with the rows found cached: */
     int32_t cached_target_len, cached_draft_len;
     bool bos_added;   /* tokens[0] is a BOS that the prompt's text does not spell */
     bool score;       /* prompt rows are still to be scored: those from n_scored on */

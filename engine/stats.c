@@ -34,6 +34,8 @@ void stats_publish(struct engine *e)
     e->stats.waiting_prompt = MAX(e->stats.waiting - in_line, 0); /* the queue grows meanwhile */
     e->stats.blocks_used = kv_n_used(e->kv);
     e->stats.blocks_total = kv_n_blocks(e->kv);
+    e->stats.window_blocks_used = kv_n_windows_used(e->kv);
+    e->stats.window_blocks_total = kv_n_windows(e->kv);
     e->stats.cache_queries = e->sched.cache_queries;
     e->stats.cache_hits = e->sched.cache_hits;
     e->stats.preemptions_share = e->sched.preemptions[PREEMPT_SHARE];

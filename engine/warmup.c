@@ -71,8 +71,13 @@ static void take_blocks(struct warmup *w)
     w->limit = MIN(PROMPT_LEN + SPECD_K_MAX + 2, e->setup.n_ctx);
     w->per_seq = blocks_for(w->limit);
     w->n_seqs = MIN(e->setup.n_slots, kv_n_free(e->kv) / w->per_seq);
+    if (kv_n_windows(e->kv) > 0)
+        w->n_seqs = MIN(w->n_seqs, kv_n_windows(e->kv) / w->per_seq);
     w->blocks = xmalloc((size_t)w->n_seqs * (size_t)w->per_seq * sizeof *w->blocks);
-    ASSERT(kv_alloc(e->kv, w->n_seqs * w->per_seq, w->blocks) == 0);
+    int32_t n = w->n_seqs * w->per_seq;
+    ASSERT(kv_alloc(e->kv, n, w->blocks) == 0);
+    for (int32_t i = 0; kv_n_windows(e->kv) > 0 && i < n; i++)
+        kv_window_take(e->kv, w->blocks[i]);
 }
 
 static int32_t made_up_token(const struct engine *e, int32_t seq, int32_t position)
@@ -102,6 +107,10 @@ static int set_slot(struct warmup *w, int32_t slot, bool prefilled)
     int rc = e->ops->slot_set(e->dev, slot, &config);
     if (rc == 0)
         rc = e->ops->slot_blocks(e->dev, slot, 0, w->per_seq, w->blocks + slot * w->per_seq);
+    for (int32_t i = 0; rc == 0 && kv_n_windows(e->kv) > 0 && i < w->per_seq; i++) {
+        int32_t id = kv_window_id(e->kv, w->blocks[slot * w->per_seq + i]);
+        rc = e->ops->slot_blocks(e->dev, slot, blocks_for(e->setup.n_ctx) + i, 1, &id);
+    }
     return rc;
 }
 
@@ -224,6 +233,8 @@ int warmup_measure(struct engine *e, char *err, size_t errlen)
     struct warmup w = {.e = e};
     take_blocks(&w);
     int rc = measure_all(&w);
+    if (kv_n_windows(e->kv) > 0)
+        kv_window_drop(e->kv, w.blocks, w.n_seqs * w.per_seq);
     kv_release(e->kv, w.blocks, w.n_seqs * w.per_seq);
     free(w.blocks);
     if (rc != 0)

@@ -109,6 +109,12 @@ static void gauges(const struct writer *w, const struct engine_stats *s,
     metric(w, SPECD_ONLY, "num_requests_paused", "gauge", (double)s->stalled,
            "Requests set aside until their readers have read more.");
     metric(w, VLLM_TOO, "kv_cache_usage_perc", "gauge", usage, "Used share of KV blocks, 0 to 1.");
+    metric(w, SPECD_ONLY, "kv_blocks_used", "gauge", (double)s->blocks_used, "KV blocks in use.");
+    metric(w, SPECD_ONLY, "kv_blocks", "gauge", (double)s->blocks_total, "KV blocks there are.");
+    metric(w, SPECD_ONLY, "kv_window_blocks_used", "gauge", (double)s->window_blocks_used,
+           "KV blocks of layers with a window in use: of the last tokens alone.");
+    metric(w, SPECD_ONLY, "kv_window_blocks", "gauge", (double)s->window_blocks_total,
+           "KV blocks of layers with a window there are; 0 where no layer has one.");
     for (int i = 0; i < n_prefixes(w, VLLM_TOO); i++) {
         head(w->out, prefixes[i], "cache_config_info", "gauge", "The KV cache's shape, as labels.");
         buf_printf(w->out, "%scache_config_info{block_size=\"%d\",num_gpu_blocks=\"%d\"} 1\n",

@@ -81,6 +81,7 @@ struct engine_histogram {
 };
 struct engine_stats {
     int64_t running, waiting, stalled, blocks_used, blocks_total; /* stalled: its reader lags */
+    int64_t window_blocks_used, window_blocks_total;              /* of layers with windows */
     uint64_t prompt_tokens, generation_tokens;
     uint64_t finished_stop, finished_length, finished_error, finished_cancelled;
     uint64_t cache_queries, cache_hits; /* prompt tokens looked up; found */

@@ -255,6 +255,87 @@ static void test_deferred_free(void **state)
     kv_free(kv);
 }
 
+/* A sequence that computed tokens[0..n) with a window and gave up what is behind it. */
+static void cache_windowed(struct kv *kv, const int32_t *tokens, int32_t n)
+{
+    int32_t blocks[POOL], n_blocks = n / B, first = kv_window_first(kv, n);
+    assert_int_equal(kv_alloc(kv, n_blocks, blocks), 0);
+    for (int32_t i = 0; i < n_blocks; i++)
+        kv_window_take(kv, blocks[i]);
+    assert_int_equal(kv_n_windows_used(kv), n_blocks);
+    kv_commit(kv, NULL, tokens, n, 0, blocks, n_blocks);
+    kv_window_drop(kv, blocks, first);
+    assert_int_equal(kv_n_windows_used(kv), n_blocks - first);
+    assert_true(kv_is_valid(kv));
+    kv_window_drop(kv, blocks + first, n_blocks - first);
+    kv_release(kv, blocks, n_blocks);
+    assert_true(kv_is_valid(kv));
+}
+
+/* Blocks found, none of them kept; where their next row looks, each has windowed rows of its own.
+ */
+static int32_t probe_windowed(struct kv *kv, const int32_t *tokens, int32_t n)
+{
+    int32_t blocks[POOL], rows, draft_rows, used = kv_n_windows_used(kv);
+    int32_t found = kv_match(kv, NULL, tokens, n, blocks, &rows, &draft_rows);
+    int32_t first = kv_window_first(kv, rows);
+    assert_true(kv_is_valid(kv));
+    assert_int_equal(kv_n_windows_used(kv), used + found - first);
+    for (int32_t i = first; i < found; i++) {
+        assert_in_range(kv_window_id(kv, blocks[i]), 0, kv_n_windows(kv) - 1);
+        for (int32_t j = first; j < i; j++)
+            assert_int_not_equal(kv_window_id(kv, blocks[i]), kv_window_id(kv, blocks[j]));
+    }
+    kv_window_drop(kv, blocks + first, found - first);
+    kv_release(kv, blocks, found);
+    return found;
+}
+
+/* A hit needs the windowed rows of its last window: here those of its last two blocks. */
+static void test_windows(void **state)
+{
+    (void)state;
+    int32_t tokens[6 * B], taken[3];
+    fill(tokens, 6 * B, 100);
+    struct kv *kv = kv_create(POOL);
+    kv_add_windows(kv, 5, B + 2);
+    assert_int_equal(kv_window_first(kv, 2 * B), 0);
+    assert_int_equal(kv_window_first(kv, 2 * B + 1), 1);
+    assert_int_equal(kv_window_first(kv, 5 * B), 3);
+    cache_windowed(kv, tokens, 5 * B);
+    for (int32_t n = 1; n <= 5; n++)
+        assert_int_equal(probe_windowed(kv, tokens, n * B + 2), n);
+
+    /* Others take what was given up longest ago: that of blocks 0, 1 and 2, the last of which the
+     * probes left in this order. */
+    assert_int_equal(kv_alloc(kv, 3, taken), 0);
+    for (int i = 0; i < 3; i++)
+        kv_window_take(kv, taken[i]);
+    assert_true(kv_is_valid(kv));
+    assert_int_equal(probe_windowed(kv, tokens, 5 * B + 2), 5);
+    for (int32_t n = 1; n <= 4; n++)
+        assert_int_equal(probe_windowed(kv, tokens, n * B + 2), 0);
+    kv_window_drop(kv, taken, 3);
+    kv_release(kv, taken, 3);
+    assert_int_equal(kv_n_windows_used(kv), 0);
+
+    /* Computed again: the block that has windowed rows takes the entry over. */
+    cache_windowed(kv, tokens, 2 * B);
+    assert_int_equal(probe_windowed(kv, tokens, 2 * B + 2), 2);
+    assert_int_equal(probe_windowed(kv, tokens, 3 * B + 2), 2);
+    assert_int_equal(probe_windowed(kv, tokens, 5 * B + 2), 5);
+    /* An evicted block takes its own along. */
+    kv_clear_index(kv);
+    assert_true(kv_is_valid(kv));
+    for (int i = 0; i < 2; i++) {
+        cache_windowed(kv, tokens, 5 * B);
+        assert_int_equal(probe_windowed(kv, tokens, 5 * B + 2), 5);
+        assert_int_equal(kv_alloc(kv, 3, taken), 0);
+        kv_release(kv, taken, 3);
+    }
+    kv_free(kv);
+}
+
 /* ---- the naive model ------------------------------------------------------------------------- */
 
 #define M_BLOCKS 24
@@ -634,10 +715,15 @@ static void test_against_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_alloc_and_release),   cmocka_unit_test(test_hit_is_capped),
-        cmocka_unit_test(test_salts_share_nothing), cmocka_unit_test(test_hit_compares_tokens),
-        cmocka_unit_test(test_draft_rows),          cmocka_unit_test(test_two_fill_one_block),
-        cmocka_unit_test(test_tail_goes_first),     cmocka_unit_test(test_deferred_free),
+        cmocka_unit_test(test_alloc_and_release),
+        cmocka_unit_test(test_hit_is_capped),
+        cmocka_unit_test(test_salts_share_nothing),
+        cmocka_unit_test(test_hit_compares_tokens),
+        cmocka_unit_test(test_draft_rows),
+        cmocka_unit_test(test_two_fill_one_block),
+        cmocka_unit_test(test_tail_goes_first),
+        cmocka_unit_test(test_deferred_free),
+        cmocka_unit_test(test_windows),
         cmocka_unit_test(test_against_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
