@@ -23,7 +23,7 @@
 
 #define PIECE_WORDS 4
 
-/* A lane's words of half h. INT4's one piece serves both halves. */
+/* A lane's words of half h. INT4's one piece, and INT2_K's half, serve both halves. */
 template <enum product_type TYPE>
 DEVICE void codes_load(const unsigned char *unit, int lane, int h, uint32_t words[2 * PIECE_WORDS])
 {
@@ -36,15 +36,15 @@ DEVICE void codes_load(const unsigned char *unit, int lane, int h, uint32_t word
         uint2 v = ((const uint2 *)unit)[lane];
         words[0] = v.x;
         words[1] = v.y;
-        return;
-    }
-    UNROLL
-    for (int i = 0; i < per_half; i++) {
-        uint4 v = pieces[(h * per_half + i) * WARP];
-        words[4 * i] = v.x;
-        words[4 * i + 1] = v.y;
-        words[4 * i + 2] = v.z;
-        words[4 * i + 3] = v.w;
+    } else {
+        UNROLL
+        for (int i = 0; i < per_half; i++) {
+            uint4 v = pieces[(h * per_half + i) * WARP];
+            words[4 * i] = v.x;
+            words[4 * i + 1] = v.y;
+            words[4 * i + 2] = v.z;
+            words[4 * i + 3] = v.w;
+        }
     }
 }
 
