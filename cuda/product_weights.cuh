@@ -23,7 +23,7 @@
 
 #define PIECE_WORDS 4
 
-/* A lane's words of half h. INT4's one piece serves both halves. */
+/* A lane's words of half h. INT4's one piece, and INT2_K's half, serve both halves. */
 template <enum product_type TYPE>
 DEVICE void codes_load(const unsigned char *unit, int lane, int h, uint32_t words[2 * PIECE_WORDS])
 {
