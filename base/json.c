@@ -12,13 +12,16 @@
  * descent that builds nothing. Stricter than the RFC in one place: \u0000 is refused, because
  * strings are handed on as C strings. Only what a model wrote may hold it (json_scan_lax). */
 
-#define NUMBER_MAX 63 /* cJSON cuts a longer number */
+#define EXPONENT_DIGITS_MAX 8 /* so that an exponent is an int with room to add to */
 
 struct scan {
     const unsigned char *start, *p, *end;
     size_t n_values, max_values;
     bool lax;        /* \u0000 may come */
     const char *why; /* set once, with p where it went wrong */
+    bool keep_numbers;
+    bool no_memory;     /* to keep them */
+    struct buf numbers; /* each with its NUL */
 };
 
 static bool value(struct scan *s, int depth);
@@ -48,6 +51,26 @@ static size_t digits(struct scan *s)
     return (size_t)(s->p - from);
 }
 
+static bool keep_number(struct scan *s, const char *text, size_t n)
+{
+    struct buf *b = &s->numbers;
+    if (b->cap - b->len <= JSON_NUMBER_MAX) {
+        size_t cap = MAX(2 * b->cap, 16 * JSON_NUMBER_MAX);
+        char *grown = try_realloc(b->data, cap);
+        if (!grown) {
+            s->no_memory = true;
+            return bad(s, "");
+        }
+        b->data = grown;
+        b->cap = cap;
+    }
+    for (size_t i = 0; i < n; i++) /* mostly a few bytes: memcpy takes longer */
+        b->data[b->len + i] = text[i];
+    b->data[b->len + n] = '\0';
+    b->len += n + 1;
+    return true;
+}
+
 static bool number(struct scan *s)
 {
     const unsigned char *from = s->p;
@@ -66,10 +89,16 @@ static bool number(struct scan *s)
         s->p++;
         if (peek(s) == '+' || peek(s) == '-')
             s->p++;
-        if (digits(s) == 0)
+        n = digits(s);
+        if (n == 0)
             return bad(s, "malformed number");
+        if (n > EXPONENT_DIGITS_MAX)
+            return bad(s, "number out of range");
     }
-    return s->p - from <= NUMBER_MAX || bad(s, "number too long");
+    n = (size_t)(s->p - from);
+    if (n > JSON_NUMBER_MAX) /* cJSON cuts a longer one */
+        return bad(s, "number too long");
+    return !s->keep_numbers || keep_number(s, (const char *)from, n);
 }
 
 static int hex4(struct scan *s)
@@ -215,40 +244,48 @@ static bool value(struct scan *s, int depth)
     }
 }
 
-static int scan_text(const char *text, size_t len, bool lax, size_t max_values, char *err,
-                     size_t errlen)
+/* s: what to look for and where to put it; the rest is filled in here. */
+static int scan_text(struct scan *s, const char *text, size_t len, char *err, size_t errlen)
 {
-    const unsigned char *bytes = (const unsigned char *)text;
-    struct scan s = {
-        .start = bytes, .p = bytes, .end = bytes + len, .max_values = max_values, .lax = lax};
-    skip_space(&s);
-    if (value(&s, 0)) {
-        skip_space(&s);
-        if (s.p < s.end)
-            bad(&s, "more than one value");
+    s->start = s->p = (const unsigned char *)text;
+    s->end = s->start + len;
+    skip_space(s);
+    if (value(s, 0)) {
+        skip_space(s);
+        if (s->p < s->end)
+            bad(s, "more than one value");
     }
-    if (!s.why)
+    if (!s->why)
         return 0;
-    return fail(SPECD_EJSON, err, errlen, "invalid JSON at byte %zu: %s", (size_t)(s.p - s.start),
-                s.why);
+    return fail(SPECD_EJSON, err, errlen, "invalid JSON at byte %zu: %s", (size_t)(s->p - s->start),
+                s->why);
 }
 
 int json_scan(const char *text, size_t len, char *err, size_t errlen)
 {
-    return scan_text(text, len, false, JSON_VALUES_MAX, err, errlen);
+    struct scan s = {.max_values = JSON_VALUES_MAX};
+    return scan_text(&s, text, len, err, errlen);
 }
 
 int json_scan_lax(const char *text, size_t len, char *err, size_t errlen)
 {
-    return scan_text(text, len, true, JSON_VALUES_MAX, err, errlen);
+    struct scan s = {.max_values = JSON_VALUES_MAX, .lax = true};
+    return scan_text(&s, text, len, err, errlen);
 }
 
 /* ---- the tree -------------------------------------------------------------------------------- */
 
-/* struct json is cJSON under a name of ours: nothing else in the product includes cJSON.h. */
+/* struct json is cJSON under a name of ours: nothing else in the product includes cJSON.h. What
+ * cJSON leaves unused holds what we add: valuestring of a number points to its text, in a block
+ * that is valuestring of the root, where cJSON_Delete frees it. */
 static cJSON *item(const struct json *v)
 {
     return (cJSON *)v;
+}
+
+static int kind(const cJSON *v)
+{
+    return v ? v->type & 0xff : cJSON_NULL; /* above: flags */
 }
 
 static int by_name(const void *a, const void *b)
@@ -256,14 +293,21 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Sorted, so that a hostile object of half a million keys costs n log n. */
+#define COMPARED_IN_PAIRS 8
+
+/* Many are sorted, so that a hostile object of half a million keys costs n log n. */
 static const char *duplicate_key(const cJSON *object)
 {
     size_t n = 0;
     for (const cJSON *c = object->child; c; c = c->next)
         n++;
-    if (n < 2)
+    if (n <= COMPARED_IN_PAIRS) {
+        for (const cJSON *c = object->child; c; c = c->next)
+            for (const cJSON *d = c->next; d; d = d->next)
+                if (strcmp(c->string, d->string) == 0)
+                    return c->string;
         return NULL;
+    }
     const char **names = xmalloc(n * sizeof *names);
     const char *found = NULL;
     n = 0;
@@ -277,22 +321,31 @@ static const char *duplicate_key(const cJSON *object)
     return found;
 }
 
-static int check_tree(const cJSON *v, bool lax, char *err, size_t errlen)
+/* *text: of the next number, in the order of the document. */
+static int take_number(cJSON *v, char **text, char *err, size_t errlen)
 {
-    if (cJSON_IsNumber(v) && !isfinite(v->valuedouble))
+    if (!isfinite(v->valuedouble))
         return fail(SPECD_EJSON, err, errlen, "invalid JSON: %.64s%snumber out of range",
                     v->string ? v->string : "", v->string ? ": " : "");
-    if (cJSON_IsObject(v) && !lax) {
-        const char *name = duplicate_key(v);
-        if (name)
-            return fail(SPECD_EJSON, err, errlen, "invalid JSON: duplicate key '%.64s'", name);
-    }
-    for (const cJSON *c = v->child; c; c = c->next) {
-        int rc = check_tree(c, lax, err, errlen);
-        if (rc < 0)
-            return rc;
-    }
+    v->valuestring = *text;
+    v->type |= cJSON_IsReference; /* not this node's to free */
+    *text += strlen(*text) + 1;
     return 0;
+}
+
+static int check_tree(cJSON *v, bool lax, char **text, char *err, size_t errlen)
+{
+    const char *twice = kind(v) == cJSON_Object && !lax ? duplicate_key(v) : NULL;
+    if (twice)
+        return fail(SPECD_EJSON, err, errlen, "invalid JSON: duplicate key '%.64s'", twice);
+    int rc = kind(v) == cJSON_Number ? take_number(v, text, err, errlen) : 0;
+    for (cJSON *c = v->child; c && rc == 0; c = c->next) {
+        if (kind(c) == cJSON_Number)
+            rc = take_number(c, text, err, errlen);
+        else if (c->child)
+            rc = check_tree(c, lax, text, err, errlen);
+    }
+    return rc;
 }
 
 void json_memory(void)
@@ -303,13 +356,22 @@ void json_memory(void)
 static int parse(struct json **out, const char *text, size_t len, bool lax, size_t max_values,
                  char *err, size_t errlen)
 {
-    int rc = scan_text(text, len, lax, max_values, err, errlen);
-    if (rc < 0)
-        return rc;
-    cJSON *doc = cJSON_ParseWithLength(text, len);
-    if (!doc) /* json_scan let it pass */
+    struct scan s = {.max_values = max_values, .lax = lax, .keep_numbers = true};
+    int rc = scan_text(&s, text, len, err, errlen);
+    cJSON *doc = rc == 0 ? cJSON_ParseWithLength(text, len) : NULL;
+    if (!doc) {
+        buf_free(&s.numbers);
+        if (rc < 0 && !s.no_memory)
+            return rc;
         return fail(SPECD_ENOMEM, err, errlen, "%s", specd_error_text(SPECD_ENOMEM));
-    rc = check_tree(doc, lax, err, errlen);
+    }
+    char *fitted = s.numbers.len > 0 ? try_realloc(s.numbers.data, s.numbers.len) : NULL;
+    char *next = fitted ? fitted : s.numbers.data;
+    if (next && !doc->valuestring)
+        doc->valuestring = next;
+    rc = check_tree(doc, lax, &next, err, errlen);
+    if (kind(doc) == cJSON_Number)
+        doc->type &= ~cJSON_IsReference;
     if (rc < 0) {
         cJSON_Delete(doc);
         return rc;
@@ -340,20 +402,26 @@ void json_free(struct json *doc)
 
 enum json_type json_type(const struct json *v)
 {
-    if (cJSON_IsBool(item(v)))
+    switch (kind(item(v))) {
+    case cJSON_True:
+    case cJSON_False:
         return JSON_BOOL;
-    if (cJSON_IsNumber(item(v)))
+    case cJSON_Number:
         return JSON_NUMBER;
-    if (cJSON_IsString(item(v)))
+    case cJSON_String:
         return JSON_STRING;
-    if (cJSON_IsArray(item(v)))
+    case cJSON_Array:
         return JSON_ARRAY;
-    return cJSON_IsObject(item(v)) ? JSON_OBJECT : JSON_NULL;
+    case cJSON_Object:
+        return JSON_OBJECT;
+    default:
+        return JSON_NULL;
+    }
 }
 
 bool json_bool(const struct json *v)
 {
-    return cJSON_IsTrue(item(v));
+    return kind(item(v)) == cJSON_True;
 }
 
 double json_number(const struct json *v)
@@ -361,10 +429,15 @@ double json_number(const struct json *v)
     return item(v)->valuedouble;
 }
 
+const char *json_number_text(const struct json *v)
+{
+    return kind(item(v)) == cJSON_Number ? item(v)->valuestring : NULL;
+}
+
 bool json_integer(const struct json *v, int64_t *out)
 {
-    double d = cJSON_IsNumber(item(v)) ? item(v)->valuedouble : NAN;
-    if (d != floor(d) || fabs(d) > JSON_INTEGER_MAX)
+    double d = kind(item(v)) == cJSON_Number ? item(v)->valuedouble : NAN;
+    if (!(fabs(d) <= JSON_INTEGER_MAX) || d != (double)(int64_t)d)
         return false;
     *out = (int64_t)d;
     return true;
@@ -372,7 +445,7 @@ bool json_integer(const struct json *v, int64_t *out)
 
 const char *json_string(const struct json *v)
 {
-    return cJSON_GetStringValue(item(v));
+    return kind(item(v)) == cJSON_String ? item(v)->valuestring : NULL;
 }
 
 const char *json_key(const struct json *v)
@@ -404,6 +477,54 @@ size_t json_count(const struct json *v)
     for (const struct json *m = json_first(v); m; m = json_next(m))
         n++;
     return n;
+}
+
+/* ---- numbers, exactly ------------------------------------------------------------------------ */
+
+struct json_decimal json_decimal(const char *number)
+{
+    struct json_decimal d = {.negative = *number == '-'};
+    const char *p = number + d.negative;
+    bool behind_point = false;
+    for (; *p == '.' || (*p >= '0' && *p <= '9'); p++) {
+        if (*p == '.') {
+            behind_point = true;
+            continue;
+        }
+        bool leading_zero = d.n_digits == 0 && *p == '0';
+        if (!leading_zero)
+            d.digits[d.n_digits++] = *p;
+        if (!leading_zero && !behind_point)
+            d.exponent++;
+        if (leading_zero && behind_point)
+            d.exponent--;
+    }
+    while (d.n_digits > 0 && d.digits[d.n_digits - 1] == '0')
+        d.n_digits--;
+    if (d.n_digits == 0)
+        return (struct json_decimal){0};
+    if (*p == 'e' || *p == 'E')
+        d.exponent += (int32_t)strtol(p + 1, NULL, 10);
+    return d;
+}
+
+static int sign(const struct json_decimal *d)
+{
+    if (d->n_digits == 0)
+        return 0;
+    return d->negative ? -1 : 1;
+}
+
+int json_decimal_compare(const struct json_decimal *a, const struct json_decimal *b)
+{
+    if (sign(a) != sign(b))
+        return sign(a) < sign(b) ? -1 : 1;
+    int order = (a->exponent > b->exponent) - (a->exponent < b->exponent);
+    if (order == 0)
+        order = memcmp(a->digits, b->digits, (size_t)MIN(a->n_digits, b->n_digits));
+    if (order == 0)
+        order = a->n_digits - b->n_digits;
+    return order == 0 ? 0 : (order > 0) == (sign(a) > 0) ? 1 : -1;
 }
 
 /* ---- comments of configuration files: bodies of requests have none --------------------------- */

@@ -33,6 +33,7 @@ static const char *const part_names[LAYER_PARTS] = {
     [PART_QKV_BIAS] = "biases of query, key and value",
     [PART_QK_NORM] = "norms of query and key",
     [PART_EXPERTS] = "mixture of experts",
+    [PART_POST_NORM] = "norms behind its blocks",
 };
 
 static const char *const gate_names[GATE_KINDS] = {
@@ -68,6 +69,14 @@ uint64_t model_dim(const struct model *m, enum model_dim d)
 bool model_is_tied(const struct model *m)
 {
     return m->output.data == m->embed.data;
+}
+
+uint32_t model_window(const struct model *m)
+{
+    uint32_t widest = 0;
+    for (uint32_t i = 0; m->layers && i < m->n_layers; i++)
+        widest = MAX(widest, m->layers[i].window);
+    return widest;
 }
 
 uint32_t layer_parts(const struct model_layer *l)
@@ -152,7 +161,14 @@ static int layer_check(const struct model *m, int layer, const struct model_bloc
 {
     const struct model_layer *l = &m->layers[layer];
     uint32_t parts = layer_parts(l), refused = parts & ~(blocks->needs | blocks->may);
+    float magnitude = m->ropes[MIN(l->rope, MODEL_ROPES - 1)].magnitude;
     int rc = 0;
+    if (l->rope > 0 && l->rope >= m->n_ropes)
+        return fail(SPECD_EINVAL, err, errlen, "layer %d: rope table %u of %u", layer, l->rope,
+                    m->n_ropes);
+    if (!(magnitude > 0 && magnitude <= 100))
+        return fail(SPECD_EINVAL, err, errlen, "rope magnitude %g is outside 0 to 100",
+                    (double)magnitude);
     for (int i = 0; rc == 0 && i < LAYER_TENSORS; i++) {
         const struct tensor_spec *spec = &layer_tensors[i];
         if (refused & PART_BIT(spec->part) && l->tensors[i].data)
@@ -167,6 +183,11 @@ static int layer_check(const struct model *m, int layer, const struct model_bloc
     return rc;
 }
 
+static bool scale_ok(float scale)
+{
+    return scale >= 0 && (double)scale <= SIZE_SCALE_MAX;
+}
+
 int model_check(const struct model *m, const struct model_blocks *blocks, char *err, size_t errlen)
 {
     int rc = model_sizes_check(m, err, errlen);
@@ -174,9 +195,11 @@ int model_check(const struct model *m, const struct model_blocks *blocks, char *
         rc = fail(SPECD_EINVAL, err, errlen, "%s has no feed-forward with a gate of %s yet",
                   blocks->device,
                   (unsigned)m->gate < GATE_KINDS ? gate_names[m->gate] : "that kind");
-    if (rc == 0 && !(m->rope_magnitude > 0 && m->rope_magnitude <= 100))
-        rc = fail(SPECD_EINVAL, err, errlen, "rope magnitude %g is outside 0 to 100",
-                  (double)m->rope_magnitude);
+    if (rc == 0 && m->n_ropes > MODEL_ROPES)
+        rc = fail(SPECD_EINVAL, err, errlen, "%u rope tables: at most %d", m->n_ropes, MODEL_ROPES);
+    if (rc == 0 && !(scale_ok(m->embd_scale) && scale_ok(m->attn_scale)))
+        rc = fail(SPECD_EINVAL, err, errlen,
+                  "a scale of the embedding or of scores is outside 0 to %g", SIZE_SCALE_MAX);
     for (int i = 0; rc == 0 && i < MODEL_TENSORS; i++)
         rc = tensor_check(m, &m->tensors[i], &model_tensors[i], -1, err, errlen);
     for (int i = 0; rc == 0 && i < (int)m->n_layers; i++)

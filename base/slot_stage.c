@@ -1,5 +1,6 @@
 #include "specd/slot_stage.h"
 
+#include "specd/model_check.h"
 #include "specd/round_rules.h"
 #include "specd/util.h"
 
@@ -7,12 +8,16 @@
 
 struct slot_shape slot_shape_of(const struct device_setup *setup, int32_t n_vocab)
 {
+    const struct model *target = setup->models[MODEL_TARGET];
+    int32_t n_blocks = (setup->n_ctx - 1) / SPECD_BLOCK_TOKENS + 1;
+
     return (struct slot_shape){
         .n_slots = setup->n_slots,
         .n_ctx = setup->n_ctx,
         .k_max = setup->k_max,
         .k_draft = setup_k_draft(setup),
-        .n_blocks = (setup->n_ctx - 1) / SPECD_BLOCK_TOKENS + 1,
+        .n_blocks = n_blocks,
+        .n_entries = target && model_window(target) > 0 ? 2 * n_blocks : n_blocks,
         .n_vocab = n_vocab,
         .trims_draft = setup->trims_draft,
     };
@@ -101,10 +106,14 @@ bool params_count(const struct sample_params *p)
 /* ---- a block table --------------------------------------------------------------------------- */
 
 int slot_stage_blocks(struct slot_stage *stages, const struct slot_shape *shape, int32_t slot,
-                      int32_t first, int32_t n, const int32_t *ids, int32_t n_pool_blocks)
+                      int32_t first, int32_t n, const int32_t *ids, int32_t n_pool_blocks,
+                      int32_t n_window_blocks)
 {
-    if (slot < 0 || slot >= shape->n_slots || first < 0 || n < 0 || first > shape->n_blocks ||
-        n > shape->n_blocks - first || !ids_fit(ids, n, n_pool_blocks))
+    bool windows = first >= shape->n_blocks && n_window_blocks > 0;
+    int32_t end = windows ? shape->n_entries : shape->n_blocks;
+
+    if (slot < 0 || slot >= shape->n_slots || first < 0 || n < 0 || first > end ||
+        n > end - first || !ids_fit(ids, n, windows ? n_window_blocks : n_pool_blocks))
         return SPECD_EINVAL;
     if (n == 0)
         return 0;

@@ -76,7 +76,7 @@ static struct rows *rows_open(const struct model *m, const struct options *o,
         blocks[i] = i;
     if (ops->open(&r->dev, -1, err, sizeof(err)) != 0 ||
         ops->model_load(r->dev, &setup, NULL, NULL, err, sizeof(err)) != 0 ||
-        ops->pool_create(r->dev, n_blocks, on_done, r, err, sizeof(err)) != 0 ||
+        ops->pool_create(r->dev, n_blocks, 0, on_done, r, err, sizeof(err)) != 0 ||
         ops->slot_blocks(r->dev, 0, 0, n_blocks, blocks) != 0)
         die(err);
     free(blocks);

@@ -90,7 +90,7 @@ static void bench_open(struct bench *b, const struct model *m)
     if (ops->open(&b->dev, -1, err, sizeof(err)) != 0 ||
         ops->plan(b->dev, &b->setup, &b->plan, err, sizeof(err)) != 0 ||
         ops->model_load(b->dev, &b->setup, NULL, NULL, err, sizeof(err)) != 0 ||
-        ops->pool_create(b->dev, n_blocks, on_done, b, err, sizeof(err)) != 0)
+        ops->pool_create(b->dev, n_blocks, 0, on_done, b, err, sizeof(err)) != 0)
         die("device", err);
     ops->describe(b->dev, &b->info);
     pthread_mutex_init(&b->lock, NULL);
@@ -358,7 +358,7 @@ static void with_device(const struct options *o, const struct model *m, const ch
 
 static bool dtype_find(const char *name, enum dtype *type)
 {
-    for (int t = 0; t < DT_COUNT; t++) {
+    for (int t = 0; t < DT_GGUF_COUNT; t++) {
         if (strcasecmp(dtype_name((enum dtype)t), name) == 0) {
             *type = (enum dtype)t;
             return true;

@@ -21,7 +21,7 @@
 /* As {"type": "object", "properties": {...}, "required": [...]} would arrive in a request. */
 /* clang-format off */
 #define S(key_, text) {.kind = CHAT_STRING, .key = (key_), .s = (text)}
-#define I(key_, value) {.kind = CHAT_INT, .key = (key_), .i = (value)}
+#define I(key_, value) {.kind = CHAT_INT, .key = (key_), .text = #value, .i = (value)}
 #define D(key_, members) {.kind = CHAT_DICT, .key = (key_), .n = (members)}
 #define L(key_, items) {.kind = CHAT_LIST, .key = (key_), .n = (items)}
 

@@ -20,7 +20,7 @@ struct attention_scratch {
     float *values;                          /* (queries, width): of the tile */
     float *result;                          /* (queries, width): of the tiles so far */
     float *max, *sum, *tile_max, *tile_sum; /* (queries) */
-    int *n_valid; /* (queries): positions of the tile that the query sees */
+    int *begin, *end; /* (queries): the positions of the tile that the query sees */
 };
 
 static int group_of(const struct net *net)
@@ -86,7 +86,8 @@ void attention_layout(struct attention *at, const struct net *const nets[MODEL_R
             .sum = arena_take(a, n, sizeof(float)),
             .tile_max = arena_take(a, n, sizeof(float)),
             .tile_sum = arena_take(a, n, sizeof(float)),
-            .n_valid = arena_take(a, n, sizeof(int)),
+            .begin = arena_take(a, n, sizeof(int)),
+            .end = arena_take(a, n, sizeof(int)),
         };
         if (at->scratch)
             at->scratch[i] = s;
@@ -163,34 +164,51 @@ void attention_begin(struct attention *at, const struct kvmem *kv, const struct 
 
 /* ---- one tile -------------------------------------------------------------------------------- */
 
-/* Counts the positions of the tile that each query sees. Returns the first query that sees any. */
-static int count_valid(const struct attention *at, const struct attention_item *item, int tile,
-                       struct attention_scratch *w)
+/* The first position that a row at `pos` sees. */
+static int32_t first_seen(const struct attention *at, int32_t pos)
+{
+    return at->window > 0 ? MAX(pos + 1 - at->window, 0) : 0;
+}
+
+/* Which positions of the tile each query sees. Queries that see any are first..end. */
+static void find_seen(const struct attention *at, const struct attention_item *item, int tile,
+                      struct attention_scratch *w, int *first, int *end)
 {
     const struct span *s = &at->spans[item->span];
-    int group = group_of(at->net), first = 0;
+    int group = group_of(at->net);
+    *first = *end = 0;
     for (int r = 0; r < item->n_rows; r++) {
-        int seen = s->pos + item->row + r + 1 - tile * ATTENTION_TILE;
-        for (int h = 0; h < group; h++)
-            w->n_valid[r * group + h] = MAX(0, MIN(seen, ATTENTION_TILE));
-        if (seen <= 0)
-            first = (r + 1) * group;
+        int32_t pos = s->pos + item->row + r, start = tile * ATTENTION_TILE;
+        int seen = MAX(MIN(pos + 1 - start, ATTENTION_TILE), 0);
+        int begin = MAX(first_seen(at, pos) - start, 0);
+        for (int q = r * group; q < (r + 1) * group; q++) {
+            w->begin[q] = begin;
+            w->end[q] = seen;
+        }
+        if (seen == 0)
+            *first = (r + 1) * group;
+        if (begin < seen)
+            *end = (r + 1) * group;
     }
-    return first;
 }
 
 /* A tile's blocks in the order in which they are read. Behind the keys there are the first values,
  * behind the values the next tile's first keys, for the kernels to fetch them early. */
 struct tile_blocks {
+    int first, n; /* of the tile's blocks */
     const void *keys[TILE_BLOCKS + KV_AHEAD], *values[TILE_BLOCKS + KV_AHEAD];
 };
 
+/* begin, end: of the tile's positions */
 static void find_blocks(const struct attention *at, const struct attention_item *item, int tile,
-                        int n, struct tile_blocks *b)
+                        int begin, int end, struct tile_blocks *b)
 {
     const struct span *s = &at->spans[item->span];
-    const int32_t *blocks = s->blocks + tile * TILE_BLOCKS;
-    int last = (s->pos + s->n - 1) / SPECD_BLOCK_TOKENS - tile * TILE_BLOCKS;
+    b->first = begin / SPECD_BLOCK_TOKENS;
+    b->n = (end + SPECD_BLOCK_TOKENS - 1) / SPECD_BLOCK_TOKENS - b->first;
+    const int32_t *blocks =
+        s->blocks + kvmem_entries(at->kv, at->role, at->layer) + tile * TILE_BLOCKS + b->first;
+    int last = (s->pos + s->n - 1) / SPECD_BLOCK_TOKENS - tile * TILE_BLOCKS - b->first, n = b->n;
     for (int i = 0; i < n + KV_AHEAD; i++) {
         int32_t block = blocks[MIN(i, last)];
         const void *keys = kvmem_keys(at->kv, at->role, at->layer, item->head, block);
@@ -200,29 +218,34 @@ static void find_blocks(const struct attention *at, const struct attention_item 
     }
 }
 
-/* scores = query . key for the tile's positions. Some beyond a query's last are computed with it,
- * and then ignored. */
-static void tile_scores(const struct attention *at, const struct tile_blocks *blocks, int n_blocks,
-                        int first, int end, struct attention_scratch *w)
+/* scores = query . key for the positions of some of the tile's blocks. Those that a query does not
+ * see are computed with the others, and then ignored. */
+static void tile_scores(const struct attention *at, const struct tile_blocks *blocks, int first,
+                        int end, struct attention_scratch *w)
 {
     int D = at->net->head_dim;
-    at->ops->scores(at->kv->type, w->scores + first * SCORES_STRIDE, SCORES_STRIDE,
-                    w->query + first * D, D, blocks->keys, n_blocks, end - first, D);
+    at->ops->scores(
+        at->kv->type, w->scores + first * SCORES_STRIDE + blocks->first * SPECD_BLOCK_TOKENS,
+        SCORES_STRIDE, w->query + first * D, D, blocks->keys, blocks->n, end - first, D);
 }
 
-/* values = scores . value, no position beyond a query's last: what all queries see at once, then
- * what only the later rows see. */
+/* values = scores . value, no position that a query does not see: runs of positions that the same
+ * queries see, from..to, one after another. Later rows start and end later. */
 static void tile_values(const struct attention *at, const struct tile_blocks *blocks, int first,
                         int end, struct attention_scratch *w)
 {
-    int width = at->width, row_width = kvmem_width(at->net->head_dim), done = 0;
+    int width = at->width, row_width = kvmem_width(at->net->head_dim), group = group_of(at->net);
+    int skipped = blocks->first * SPECD_BLOCK_TOKENS, q = first, q_end = first;
     memset(w->values + first * width, 0, (size_t)((end - first) * width) * sizeof(float));
-    for (int q = first; q < end; q += group_of(at->net)) {
-        if (w->n_valid[q] == done)
-            continue;
-        at->ops->values(at->kv->type, w->values + q * width, width, w->scores + q * SCORES_STRIDE,
-                        SCORES_STRIDE, blocks->values, done, w->n_valid[q], end - q, row_width);
-        done = w->n_valid[q];
+    for (int from = w->begin[first], to; q < end; from = to) {
+        while (q_end < end && w->begin[q_end] <= from)
+            q_end += group;
+        to = q_end < end ? MIN(w->end[q], w->begin[q_end]) : w->end[q];
+        at->ops->values(at->kv->type, w->values + q * width, width,
+                        w->scores + q * SCORES_STRIDE + skipped, SCORES_STRIDE, blocks->values,
+                        from - skipped, to - skipped, q_end - q, row_width);
+        while (q < end && w->end[q] <= to)
+            q += group;
     }
 }
 
@@ -256,10 +279,10 @@ static size_t partial_index(const struct attention *at, const struct attention_i
 }
 
 static void leave_partial(const struct attention *at, const struct attention_item *item,
-                          const struct attention_scratch *w, int first)
+                          const struct attention_scratch *w, int first, int end)
 {
     int group = group_of(at->net);
-    for (int q = first; q < item->n_rows * group; q++) {
+    for (int q = first; q < end; q++) {
         size_t p = partial_index(at, item, q / group, q % group);
         at->partial_max[p] = w->tile_max[q];
         at->partial_sum[p] = w->tile_sum[q];
@@ -292,27 +315,30 @@ static void store_results(const struct attention *at, const struct attention_ite
 static void item_run(const struct attention *at, const struct attention_item *item,
                      struct attention_scratch *w)
 {
-    int end = item->n_rows * group_of(at->net);
+    const struct span *s = &at->spans[item->span];
+    int group = group_of(at->net);
     gather_queries(at, item, w);
-    for (int t = item->tile; t < item->tile + item->n_tiles; t++) {
-        int first = count_valid(at, item, t, w);
-        if (first == end)
+    int t = MAX(item->tile, first_seen(at, s->pos + item->row) / ATTENTION_TILE);
+    for (; t < item->tile + item->n_tiles; t++) {
+        int first, end;
+        find_seen(at, item, t, w, &first, &end);
+        if (first >= end)
             continue;
-        int n_blocks = (w->n_valid[end - 1] + SPECD_BLOCK_TOKENS - 1) / SPECD_BLOCK_TOKENS;
         struct tile_blocks blocks;
-        find_blocks(at, item, t, n_blocks, &blocks);
-        tile_scores(at, &blocks, n_blocks, first, end, w);
+        find_blocks(at, item, t, w->begin[first], w->end[end - 1], &blocks);
+        tile_scores(at, &blocks, first, end, w);
         for (int q = first; q < end; q++)
-            w->tile_sum[q] =
-                at->ops->exp_sum(w->scores + q * SCORES_STRIDE, w->n_valid[q], &w->tile_max[q]);
+            w->tile_sum[q] = at->ops->exp_sum(w->scores + q * SCORES_STRIDE + w->begin[q],
+                                              w->end[q] - w->begin[q], &w->tile_max[q]);
         tile_values(at, &blocks, first, end, w);
         if (at->split) {
-            leave_partial(at, item, w, first);
+            leave_partial(at, item, w, first, end);
             continue;
         }
         for (int q = first; q < end; q++)
             merge(at->ops, at->width, w->result + q * at->width, &w->max[q], &w->sum[q],
-                  w->values + q * at->width, w->tile_max[q], w->tile_sum[q], t == 0);
+                  w->values + q * at->width, w->tile_max[q], w->tile_sum[q],
+                  t == first_seen(at, s->pos + item->row + q / group) / ATTENTION_TILE);
     }
     if (!at->split)
         store_results(at, item, w);
@@ -334,11 +360,12 @@ static void merge_row_head(const struct attention *at, const struct span *s, siz
     int D = at->net->head_dim;
     size_t tiles = (size_t)tiles_of(s->pos + s->n), seen = (size_t)tiles_of(s->pos + row + 1);
     size_t p = first + ((size_t)row * (size_t)at->net->n_heads + (size_t)head) * tiles;
+    size_t start = (size_t)(first_seen(at, s->pos + row) / ATTENTION_TILE);
     float max = 0.0f, sum = 0.0f;
-    for (size_t t = 0; t < seen; t++)
+    for (size_t t = start; t < seen; t++)
         merge(at->ops, at->width, result, &max, &sum,
               at->partial_values + (p + t) * (size_t)at->width, at->partial_max[p + t],
-              at->partial_sum[p + t], t == 0);
+              at->partial_sum[p + t], t == start);
     at->ops->divide(at->out + (ptrdiff_t)(s->row + row) * at->out_stride + head * D, result, sum,
                     D);
 }
@@ -362,6 +389,7 @@ void attention_run(struct attention *at, struct pool *pool, int layer, const flo
                    float *out, int out_stride)
 {
     at->layer = layer;
+    at->window = at->net->layers[layer].window;
     at->q = q;
     at->q_stride = q_stride;
     at->out = out;

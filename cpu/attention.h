@@ -3,6 +3,9 @@
  *
  *   out(row, h) = sum over j <= position of softmax_j(q(row, h) . k(j, h / group)) v(j, h / group)
  *
+ * In a layer with a window w, over position - w < j <= position: nothing behind the block of a
+ * pass's earliest such j is looked at.
+ *
  * The order of every addition is a function of the row's own position: positions come in tiles of
  * ATTENTION_TILE counted from 0, a tile's maximum, sum and values are accumulated position by
  * position, and tiles are merged in ascending order. Which thread does what is chosen per pass and
@@ -58,7 +61,7 @@ struct attention {
     enum model_role role;
     const struct span *spans;
     int32_t n_spans;
-    int layer;
+    int layer, window; /* the layer's; 0: none */
     const float *q;
     float *out;
     int q_stride, out_stride;
@@ -72,7 +75,7 @@ void attention_free(struct attention *at); /* what it owns outside the arena */
 /* Divides a pass into work; the same for all its layers. spans: as long as the pass. */
 void attention_begin(struct attention *at, const struct kvmem *kv, const struct net *net,
                      enum model_role role, const struct span *spans, int32_t n_spans, int threads);
-/* q: (T, H*D), scaled by 1/sqrt(D) and rotated; its rows' keys and values are in the blocks. */
+/* q: (T, H*D), scaled and rotated; its rows' keys and values are in the blocks. */
 void attention_run(struct attention *at, struct pool *pool, int layer, const float *q, int q_stride,
                    float *out, int out_stride);
 

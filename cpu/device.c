@@ -131,16 +131,17 @@ static int plan_rest(const struct device_setup *s, const struct net *const nets[
     struct turns turns;
     struct scores scores;
     struct kvmem kv;
-    size_t block_bytes = 0;
+    size_t block_bytes = 0, window_bytes = 0;
     layout_rest(&(struct layout){&slots, &forward, &turns, &scores, &slot, &activation, &workspace},
                 s, nets, threads);
     kvmem_init(&kv, nets, s->kv);
-    if (!kvmem_block_bytes(&kv, &block_bytes) || slot.overflow || activation.overflow ||
-        workspace.overflow)
+    if (!kvmem_block_bytes(&kv, &block_bytes, &window_bytes) || slot.overflow ||
+        activation.overflow || workspace.overflow)
         return fail(SPECD_EINVAL, err, errlen,
                     "%d slots of %d tokens with passes of %d rows exceed the address space",
                     s->n_slots, s->n_ctx, s->max_rows);
     out->block_bytes = block_bytes;
+    out->window_block_bytes = window_bytes;
     out->slot_bytes = slot.used;
     out->activation_bytes = activation.used;
     out->workspace_bytes = workspace.used;
@@ -218,10 +219,13 @@ static int device_model_load(struct device *dev, const struct device_setup *setu
 }
 
 static int open_rest(struct device *dev, const struct device_plan *plan, int32_t n_blocks,
-                     char *err, size_t errlen)
+                     int32_t n_window_blocks, char *err, size_t errlen)
 {
-    size_t kv_bytes;
-    if (!size_mul(plan->block_bytes, (size_t)n_blocks, &kv_bytes))
+    size_t kv_bytes, window_bytes;
+    if (!size_mul(plan->block_bytes, (size_t)n_blocks, &kv_bytes) ||
+        !size_mul(plan->window_block_bytes,
+                  (size_t)(n_window_blocks > 0 ? n_window_blocks : n_blocks), &window_bytes) ||
+        !size_add(kv_bytes, window_bytes, &kv_bytes))
         return fail(SPECD_EINVAL, err, errlen, "%d blocks exceed the address space", n_blocks);
     int rc = open_arena(&dev->slot_arena, plan->slot_bytes, "slots", err, errlen);
     if (rc == 0)
@@ -233,22 +237,23 @@ static int open_rest(struct device *dev, const struct device_plan *plan, int32_t
     return rc;
 }
 
-static int device_pool_create(struct device *dev, int32_t n_blocks, void (*on_done)(void *arg),
-                              void *arg, char *err, size_t errlen)
+static int device_pool_create(struct device *dev, int32_t n_blocks, int32_t n_window_blocks,
+                              void (*on_done)(void *arg), void *arg, char *err, size_t errlen)
 {
     struct device_plan plan;
     if (!dev->pool || dev->kv.n_blocks > 0)
         return fail(SPECD_EINVAL, err, errlen, "a KV pool comes after the models, once");
-    if (n_blocks < 1)
+    if (n_blocks < 1 || n_window_blocks < 0)
         return fail(SPECD_EINVAL, err, errlen, "%d blocks of KV: at least 1", n_blocks);
     int rc = device_plan(dev, &dev->setup, &plan, err, errlen);
     if (rc == 0)
-        rc = open_rest(dev, &plan, n_blocks, err, errlen);
+        rc = open_rest(dev, &plan, n_blocks, n_window_blocks, err, errlen);
     if (rc != 0)
         return rc;
 
     kvmem_init(&dev->kv, dev->used, dev->setup.kv);
-    kvmem_layout(&dev->kv, n_blocks, &dev->kv_arena);
+    kvmem_layout(&dev->kv, n_blocks, n_window_blocks,
+                 (dev->setup.n_ctx - 1) / SPECD_BLOCK_TOKENS + 1, &dev->kv_arena);
     layout_rest(&(struct layout){&dev->slots, &dev->forward, &dev->turns, &dev->scores,
                                  &dev->slot_arena, &dev->activation_arena, &dev->workspace_arena},
                 &dev->setup, dev->used, pool_size(dev->pool));
@@ -272,7 +277,7 @@ static int device_slot_blocks(struct device *dev, int32_t slot, int32_t first, i
                               const int32_t *ids)
 {
     return slot_stage_blocks(dev->slots.stage, &dev->slots.shape, slot, first, n, ids,
-                             dev->kv.n_blocks);
+                             dev->kv.n_blocks, dev->kv.n_window_blocks);
 }
 
 static int device_begin(struct device *dev, const struct round *round)

@@ -22,7 +22,7 @@ void forward_layout(struct forward *f, const struct net *const nets[MODEL_ROLES]
         f->q_stride = MAX(f->q_stride, (int)row_stride(n->n_heads * n->head_dim));
         f->kv_stride = MAX(f->kv_stride, (int)row_stride(n->n_kv_heads * n->head_dim));
         f->ff_stride = MAX(f->ff_stride, (int)row_stride(n->n_ff));
-        f->rope_stride = MAX(f->rope_stride, (int)row_stride(2 * n->rope_dim));
+        f->rope_stride = MAX(f->rope_stride, (int)row_stride(2 * n->rope_dim * n->n_ropes));
     }
     size_t T = (size_t)f->max_rows, f4 = sizeof(float);
     f->x = arena_take(a, T, (size_t)f->embd_stride * f4);
@@ -77,22 +77,32 @@ static float *row_of(float *base, int stride, int row)
     return base + (ptrdiff_t)row * stride;
 }
 
-static void row_embed(const struct forward *f, int row)
+/* Cosines and sines as ops->rotate wants them: (2, rope_dim) */
+static void rotation_make(const struct net *net, const struct rope_angles *rope, int32_t pos,
+                          float *rotation)
 {
-    const struct net *net = f->net;
-    float *rotation = row_of(f->rotation, f->rope_stride, row);
-    double magnitude = (double)net->rope_magnitude;
-    /* A draft with a shorter vocabulary has no row for the target's padding. */
-    weight_row(&net->embed, MIN(f->rows[row].token, net->n_vocab - 1),
-               row_of(f->x, f->embd_stride, row));
+    double magnitude = (double)rope->magnitude;
     for (int i = 0, n = net->rope_dim / 2; i < n; i++) {
-        double angle = (double)f->rows[row].pos * (double)net->rope_inv_freq[i];
+        double angle = (double)pos * (double)rope->inv_freq[i];
         int first = net->rope == ROPE_PAIRS ? 2 * i : i;
         int second = net->rope == ROPE_PAIRS ? first + 1 : first + n;
         rotation[first] = rotation[second] = (float)(cos(angle) * magnitude);
         rotation[2 * n + second] = (float)(sin(angle) * magnitude);
         rotation[2 * n + first] = -rotation[2 * n + second];
     }
+}
+
+static void row_embed(const struct forward *f, int row)
+{
+    const struct net *net = f->net;
+    float *x = row_of(f->x, f->embd_stride, row);
+    float *rotation = row_of(f->rotation, f->rope_stride, row);
+    /* A draft with a shorter vocabulary has no row for the target's padding. */
+    weight_row(&net->embed, MIN(f->rows[row].token, net->n_vocab - 1), x);
+    for (int i = 0; net->embd_scale != 1.0f && i < net->n_embd; i++)
+        x[i] *= net->embd_scale;
+    for (int i = 0; i < net->n_ropes; i++, rotation += 2 * net->rope_dim)
+        rotation_make(net, &net->ropes[i], f->rows[row].pos, rotation);
 }
 
 /* ---- rows that matrices multiply, as matmul_row_fn ------------------------------------------- */
@@ -122,20 +132,25 @@ static void make_out_norm(const void *arg, int i, float *to)
     norm_row(f, f->logit_rows[i], f->net->out_norm, to);
 }
 
-static void make_silu_mul(const void *arg, int row, float *to)
+static void make_gated(const void *arg, int row, float *to)
 {
     const struct forward *f = arg;
-    f->ops->silu_mul(to, row_of(f->gate, f->ff_stride, row), row_of(f->up, f->ff_stride, row),
-                     f->net->n_ff);
+    const float *gate = row_of(f->gate, f->ff_stride, row), *up = row_of(f->up, f->ff_stride, row);
+    if (f->net->gate == GATE_GELU_TANH)
+        f->ops->gelu_mul(to, gate, up, f->net->n_ff);
+    else
+        f->ops->silu_mul(to, gate, up, f->net->n_ff);
 }
 
 /* ---- queries, keys, values ------------------------------------------------------------------- */
 
 /* scale: of what it turns, in two roundings. */
-static void head_prepare(const struct forward *f, float *head, const float *norm,
-                         const float *rotation, float scale)
+static void head_prepare(const struct forward *f, float *head, const float *norm, int row,
+                         float scale)
 {
     const struct net *net = f->net;
+    const float *rotation =
+        row_of(f->rotation, f->rope_stride, row) + 2 * net->rope_dim * f->layer->rope;
     int turned = f->layer->rope_dim;
     if (norm)
         f->ops->rms_norm(head, head, norm, net->head_dim, net->rms_eps);
@@ -148,25 +163,44 @@ static void head_prepare(const struct forward *f, float *head, const float *norm
 static void row_query(const struct forward *f, int row)
 {
     const struct net *net = f->net;
-    const float *rotation = row_of(f->rotation, f->rope_stride, row);
-    float *q = row_of(f->q, f->q_stride, row), scale = 1.0f / sqrtf((float)net->head_dim);
+    float *q = row_of(f->q, f->q_stride, row);
     for (int h = 0; h < net->n_heads; h++)
-        head_prepare(f, q + h * net->head_dim, f->layer->q_norm, rotation, scale);
+        head_prepare(f, q + h * net->head_dim, f->layer->q_norm, row, net->attn_scale);
 }
 
 static void row_store(const struct forward *f, int row)
 {
     const struct net *net = f->net;
     const struct forward_row *r = &f->rows[row];
-    const float *rotation = row_of(f->rotation, f->rope_stride, row);
     float *k = row_of(f->k, f->kv_stride, row);
     for (int g = 0; g < net->n_kv_heads; g++)
-        head_prepare(f, k + g * net->head_dim, f->layer->k_norm, rotation, 1.0f);
-    kvmem_write(f->kv, f->role, f->layer_index, r->blocks[r->pos / SPECD_BLOCK_TOKENS],
+        head_prepare(f, k + g * net->head_dim, f->layer->k_norm, row, 1.0f);
+    const int32_t *blocks = r->blocks + kvmem_entries(f->kv, f->role, f->layer_index);
+    kvmem_write(f->kv, f->role, f->layer_index, blocks[r->pos / SPECD_BLOCK_TOKENS],
                 r->pos % SPECD_BLOCK_TOKENS, k, row_of(f->v, f->kv_stride, row));
 }
 
 /* ---- the model ------------------------------------------------------------------------------- */
+
+/* What a block gave in h joins the residual stream, normed. */
+static void row_post_norm(const struct forward *f, int row, const float *weight)
+{
+    int C = f->net->n_embd;
+    float *h = row_of(f->h, f->embd_stride, row), *x = row_of(f->x, f->embd_stride, row);
+    f->ops->rms_norm(h, h, weight, C, f->net->rms_eps);
+    for (int i = 0; i < C; i++)
+        x[i] += h[i];
+}
+
+static void row_attn_post_norm(const struct forward *f, int row)
+{
+    row_post_norm(f, row, f->layer->attn_post_norm);
+}
+
+static void row_ffn_post_norm(const struct forward *f, int row)
+{
+    row_post_norm(f, row, f->layer->ffn_post_norm);
+}
 
 /* What matrices multiply: n_rows of x, made there if `make` says so. */
 static struct matmul_input input_of(struct forward *f, float *x, int x_stride, int n_rows, int cols,
@@ -185,14 +219,16 @@ static void layer_run(struct forward *f, bool kv_only)
     const struct matmul_job qkv[] = {{&l->wq, l->bq, f->q, f->q_stride, false},
                                      {&l->wk, l->bk, f->k, f->kv_stride, false},
                                      {&l->wv, l->bv, f->v, f->kv_stride, false}};
-    const struct matmul_job wo[] = {{&l->wo, NULL, f->x, C, true}};
+    bool posts = l->attn_post_norm != NULL; /* blocks give to h, which is free then */
+    float *to = posts ? f->h : f->x;
+    const struct matmul_job wo[] = {{&l->wo, NULL, to, C, !posts}};
     const struct matmul_job gate_up[] = {{&l->w_gate, NULL, f->gate, f->ff_stride, false},
                                          {&l->w_up, NULL, f->up, f->ff_stride, false}};
-    const struct matmul_job down[] = {{&l->w_down, NULL, f->x, C, true}};
+    const struct matmul_job down[] = {{&l->w_down, NULL, to, C, !posts}};
     struct matmul_input normed = input_of(f, f->h, C, T, net->n_embd, make_attn_norm);
     struct matmul_input attended =
         input_of(f, f->attn, f->q_stride, T, net->n_heads * net->head_dim, NULL);
-    struct matmul_input gated = input_of(f, f->gate, f->ff_stride, T, net->n_ff, make_silu_mul);
+    struct matmul_input gated = input_of(f, f->gate, f->ff_stride, T, net->n_ff, make_gated);
 
     matmul(f->pool, kv_only ? qkv + 1 : qkv, kv_only ? 2 : 3, &normed);
     for_rows(f, row_store, T, 4 * net->n_kv_heads * net->head_dim);
@@ -201,10 +237,14 @@ static void layer_run(struct forward *f, bool kv_only)
     for_rows(f, row_query, T, 4 * net->n_heads * net->head_dim);
     attention_run(&f->attention, f->pool, f->layer_index, f->q, f->q_stride, f->attn, f->q_stride);
     matmul(f->pool, wo, 1, &attended);
+    if (posts)
+        for_rows(f, row_attn_post_norm, T, 3 * net->n_embd);
 
     normed.make = make_ffn_norm;
     matmul(f->pool, gate_up, 2, &normed);
     matmul(f->pool, down, 1, &gated);
+    if (posts)
+        for_rows(f, row_ffn_post_norm, T, 3 * net->n_embd);
 }
 
 static void batch_run(struct forward *f, const struct pass_logits *out)

@@ -36,37 +36,67 @@ void kvmem_init(struct kvmem *kv, const struct net *const nets[MODEL_ROLES], enu
         r->keys_bytes = rows_bytes(kv, r->head_dim, KV_LANES);
         r->values_bytes = rows_bytes(kv, SPECD_BLOCK_TOKENS, r->width);
         r->layer_bytes = (size_t)r->n_kv_heads * (r->keys_bytes + r->values_bytes);
+        for (int j = 0; j < r->n_layers; j++) {
+            r->windowed[j] = i == MODEL_TARGET && nets[i]->layers[j].window > 0;
+            r->n_windowed += r->windowed[j];
+        }
     }
 }
 
-bool kvmem_block_bytes(const struct kvmem *kv, size_t *bytes)
+bool kvmem_block_bytes(const struct kvmem *kv, size_t *bytes, size_t *window_bytes)
 {
-    size_t sum = 0;
+    *bytes = *window_bytes = 0;
     for (int i = 0; i < MODEL_ROLES; i++) {
-        size_t part;
-        if (!size_mul(kv->roles[i].layer_bytes, (size_t)kv->roles[i].n_layers, &part) ||
-            !size_add(sum, part, &sum))
+        const struct kvmem_role *r = &kv->roles[i];
+        size_t part, windowed;
+        if (!size_mul(r->layer_bytes, (size_t)(r->n_layers - r->n_windowed), &part) ||
+            !size_mul(r->layer_bytes, (size_t)r->n_windowed, &windowed) ||
+            !size_add(*bytes, part, bytes) || !size_add(*window_bytes, windowed, window_bytes))
             return false;
     }
-    *bytes = sum;
     return true;
 }
 
-void kvmem_layout(struct kvmem *kv, int32_t n_blocks, struct arena *a)
+/* Whether the layer's blocks are of a group of their own. */
+static bool is_apart(const struct kvmem *kv, enum model_role role, int layer)
+{
+    return kv->n_window_blocks > 0 && kv->roles[role].windowed[layer];
+}
+
+static size_t blocks_of(const struct kvmem *kv, enum model_role role, int layer)
+{
+    return (size_t)(is_apart(kv, role, layer) ? kv->n_window_blocks : kv->n_blocks);
+}
+
+void kvmem_layout(struct kvmem *kv, int32_t n_blocks, int32_t n_window_blocks, int32_t entries,
+                  struct arena *a)
 {
     kv->n_blocks = n_blocks;
+    kv->n_window_blocks = n_window_blocks;
+    kv->window_entries = entries;
     for (int i = 0; i < MODEL_ROLES; i++) {
         struct kvmem_role *r = &kv->roles[i];
-        r->data = arena_take(a, (size_t)n_blocks * (size_t)r->n_layers, r->layer_bytes);
+        size_t blocks = 0;
+        for (int j = 0; j < r->n_layers; j++) {
+            r->before[j] = blocks;
+            blocks += blocks_of(kv, (enum model_role)i, j);
+        }
+        r->data = arena_take(a, blocks, r->layer_bytes);
     }
+}
+
+int32_t kvmem_entries(const struct kvmem *kv, enum model_role role, int layer)
+{
+    return is_apart(kv, role, layer) ? kv->window_entries : 0;
 }
 
 /* Where a head's keys in all blocks start; behind them, its values in all blocks. */
 static char *head_data(const struct kvmem *kv, enum model_role role, int layer, int head)
 {
     const struct kvmem_role *r = &kv->roles[role];
-    size_t index = (size_t)layer * (size_t)r->n_kv_heads + (size_t)head;
-    return r->data + index * (size_t)kv->n_blocks * (r->keys_bytes + r->values_bytes);
+    size_t before =
+        r->before[layer] * (size_t)r->n_kv_heads + (size_t)head * blocks_of(kv, role, layer);
+    return r->data + before * (r->keys_bytes + r->values_bytes);
 }
 
 void *kvmem_keys(const struct kvmem *kv, enum model_role role, int layer, int head, int32_t block)
@@ -77,7 +107,7 @@ void *kvmem_keys(const struct kvmem *kv, enum model_role role, int layer, int he
 void *kvmem_values(const struct kvmem *kv, enum model_role role, int layer, int head, int32_t block)
 {
     const struct kvmem_role *r = &kv->roles[role];
-    return head_data(kv, role, layer, head) + (size_t)kv->n_blocks * r->keys_bytes +
+    return head_data(kv, role, layer, head) + blocks_of(kv, role, layer) * r->keys_bytes +
            (size_t)block * r->values_bytes;
 }
 

@@ -25,12 +25,16 @@ struct kvmem_role {
     int width;                       /* of a row of values */
     size_t keys_bytes, values_bytes; /* of one head in one block */
     size_t layer_bytes;              /* of one layer in one block */
+    int n_windowed;                  /* layers that may be of a group of their own */
+    bool windowed[MODEL_LAYERS_MAX];
+    size_t before[MODEL_LAYERS_MAX]; /* blocks of the layers ahead of it */
     char *data;
 };
 
 struct kvmem {
     enum kv_type type;
-    int32_t n_blocks;
+    int32_t n_blocks, n_window_blocks; /* 0: windowed layers are in the n_blocks */
+    int32_t window_entries;            /* where theirs begin in a slot's table */
     struct kvmem_role roles[MODEL_ROLES];
 };
 
@@ -38,9 +42,13 @@ struct kvmem {
 int kvmem_width(int head_dim);
 /* Sizes for nets (either may be NULL: no rows of that role). Blocks: none yet. */
 void kvmem_init(struct kvmem *kv, const struct net *const nets[MODEL_ROLES], enum kv_type type);
-/* false if it does not fit a size_t. */
-bool kvmem_block_bytes(const struct kvmem *kv, size_t *bytes);
-void kvmem_layout(struct kvmem *kv, int32_t n_blocks, struct arena *a);
+/* As device_plan has them. false if they do not fit a size_t. */
+bool kvmem_block_bytes(const struct kvmem *kv, size_t *bytes, size_t *window_bytes);
+/* entries: of a slot's table for a whole context. */
+void kvmem_layout(struct kvmem *kv, int32_t n_blocks, int32_t n_window_blocks, int32_t entries,
+                  struct arena *a);
+/* Where in a slot's table the layer's blocks are. */
+int32_t kvmem_entries(const struct kvmem *kv, enum model_role role, int layer);
 
 /* One row's key and value of every kv head, (G, D) each. */
 void kvmem_write(const struct kvmem *kv, enum model_role role, int layer, int32_t block, int offset,

@@ -3,6 +3,7 @@
 #include "panel.h"
 #include "specd/util.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +13,8 @@
 const struct model_blocks net_blocks = {
     .device = "the CPU device",
     .needs = PARTS_LLAMA,
-    .may = PART_BIT(PART_QKV_BIAS) | PART_BIT(PART_QK_NORM),
-    .gates = 1u << GATE_SILU,
+    .may = PART_BIT(PART_QKV_BIAS) | PART_BIT(PART_QK_NORM) | PART_BIT(PART_POST_NORM),
+    .gates = 1u << GATE_SILU | 1u << GATE_GELU_TANH,
 };
 
 static int matrix_layout(struct weight *w, const struct tensor *t, const struct tensor_spec *spec,
@@ -65,10 +66,13 @@ int net_layout(struct net *net, const struct model *m, enum weight_type want, st
         .rms_eps = m->rms_eps,
         .rope = m->rope,
         .rope_dim = (int)m->rope_dim,
+        .n_ropes = (int)MAX(m->n_ropes, 1),
+        .embd_scale = m->embd_scale > 0 ? m->embd_scale : 1.0f,
+        .attn_scale = m->attn_scale > 0 ? m->attn_scale : 1.0f / sqrtf((float)m->head_dim),
+        .gate = m->gate,
         .layers = xcalloc(m->n_layers, sizeof(struct net_layer)),
     };
-    memcpy(net->rope_inv_freq, m->rope_inv_freq, sizeof(net->rope_inv_freq));
-    net->rope_magnitude = m->rope_magnitude;
+    memcpy(net->ropes, m->ropes, sizeof(net->ropes));
 
     int rc = matrix_layout(&net->embed, &m->embed, &model_tensors[MODEL_EMBED], -1, want, a, err,
                            errlen);
@@ -81,6 +85,8 @@ int net_layout(struct net *net, const struct model *m, enum weight_type want, st
     for (uint32_t i = 0; rc == 0 && i < m->n_layers; i++) {
         rc = layer_layout(&net->layers[i], &m->layers[i], (int)i, want, a, err, errlen);
         net->layers[i].rope_dim = m->layers[i].no_rope ? 0 : net->rope_dim;
+        net->layers[i].rope = m->layers[i].rope;
+        net->layers[i].window = (int)MIN(m->layers[i].window, SIZE_CTX_MAX);
     }
     if (rc == 0 && a->overflow)
         rc = fail(SPECD_EINVAL, err, errlen, "the weights exceed the address space");
@@ -155,6 +161,8 @@ static void read_ahead(const struct packing *p, int piece)
     if (piece >= p->n_pieces)
         return;
     const struct packed *m = piece_at(p, piece, &first, &end);
+    if (m->from->source) /* whose rows lie elsewhere */
+        return;
     size_t row = dtype_row_bytes(m->from->type, m->from->cols);
     uintptr_t start = (uintptr_t)m->from->data + (size_t)first * PANEL * row;
     size_t rows = MIN((size_t)(end - first) * PANEL, m->from->rows - (size_t)first * PANEL);

@@ -29,6 +29,8 @@ struct net_layer {
         float *vectors[LAYER_VECTORS];
     };
     int rope_dim; /* elements of a head that rotate; 0: none */
+    int rope;     /* of net.ropes */
+    int window;   /* positions that a row attends to; 0: all */
 };
 #undef NET_MATRIX
 #undef NET_VECTOR
@@ -41,8 +43,10 @@ struct net {
     int n_embd, n_ff, n_vocab;
     float rms_eps;
     enum rope_kind rope;
-    int rope_dim;
-    float rope_inv_freq[MODEL_HEAD_DIM_MAX / 2], rope_magnitude;
+    int rope_dim, n_ropes;
+    struct rope_angles ropes[MODEL_ROPES];
+    float embd_scale, attn_scale;
+    enum gate_kind gate;
     struct weight embed;  /* (V, C) */
     struct weight output; /* (V, C); shares embed's data when tied */
     float *out_norm;      /* (C) */

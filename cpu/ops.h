@@ -25,8 +25,11 @@ struct ops {
     /* x = (x * rotation[i] + partner * rotation[n + i]) * scale for elements i < n, n even, whose
      * partner is the neighbour, (0, 1), (2, 3) .., or the one half of n away. */
     void (*rotate)(float *x, const float *rotation, int n, bool neighbours, float scale);
-    /* y = gate / (1 + exp(-gate)) * up; y may be gate. (n) */
+    /* y = silu(gate) * up, silu(x) = x / (1 + exp(-x)); y may be gate. (n) */
     void (*silu_mul)(float *y, const float *gate, const float *up, int n);
+    /* The same with x / (1 + exp(-2 u)), u = sqrt(2 / pi) (x + .044715 x^3), which is GELU by tanh
+     * (Hendrycks and Gimpel 2016, arXiv 1606.08415): x / 2 (1 + tanh(u)). */
+    void (*gelu_mul)(float *y, const float *gate, const float *up, int n);
     /* The two products of attention, over blocks of keys and values as kvmem.h lays them out.
      * Every sum takes its terms one by one, in order, from 0 or from what v holds.
      * Behind the last block there are KV_AHEAD more pointers, to what is read next.

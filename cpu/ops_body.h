@@ -58,22 +58,36 @@ LANES_TARGET static void rotate(float *x, const float *rotation, int n, bool nei
     }
 }
 
-LANES_FN wide silu(wide x)
+/* x / (1 + exp(-t)) */
+LANES_FN wide gated(wide x, wide t)
 {
-    wide e = wide_exp(wide_sub(wide_set(0.0f), x));
+    wide e = wide_exp(wide_sub(wide_set(0.0f), t));
     return wide_div(x, wide_add(wide_set(1.0f), e));
 }
 
-LANES_TARGET static void silu_mul(float *y, const float *gate, const float *up, int n)
+/* What GELU's x is gated by: 2 u of ops.h. */
+LANES_FN wide gelu_gate(wide x)
 {
-    int i = 0;
-    for (; i + WIDE <= n; i += WIDE)
-        wide_store(y + i, wide_mul(silu(wide_load(gate + i)), wide_load(up + i)));
-    if (i < n) {
-        wide last = wide_mul(silu(wide_load_n(gate + i, n - i)), wide_load_n(up + i, n - i));
-        wide_store_n(y + i, last, n - i);
-    }
+    wide cubic = wide_fma(wide_mul(wide_set(0.044715f), x), wide_mul(x, x), x);
+    return wide_mul(wide_set(1.5957691216f), cubic); /* 2 sqrt(2 / pi) */
 }
+
+#define GATED_MUL(name, gate_of)                                                       \
+    LANES_TARGET static void name(float *y, const float *gate, const float *up, int n) \
+    {                                                                                  \
+        int i = 0;                                                                     \
+        for (; i + WIDE <= n; i += WIDE) {                                             \
+            wide x = wide_load(gate + i);                                              \
+            wide_store(y + i, wide_mul(gated(x, gate_of(x)), wide_load(up + i)));      \
+        }                                                                              \
+        if (i < n) {                                                                   \
+            wide x = wide_load_n(gate + i, n - i);                                     \
+            wide last = wide_mul(gated(x, gate_of(x)), wide_load_n(up + i, n - i));    \
+            wide_store_n(y + i, last, n - i);                                          \
+        }                                                                              \
+    }
+GATED_MUL(silu_mul, )
+GATED_MUL(gelu_mul, gelu_gate)
 
 LANES_FN v8 add_eights(v8 sum, wide a)
 {
@@ -153,6 +167,7 @@ const struct ops OPS_TABLE = {
     .rms_norm = rms_norm,
     .rotate = rotate,
     .silu_mul = silu_mul,
+    .gelu_mul = gelu_mul,
     .scores = scores,
     .values = values,
     .exp_sum = exp_sum,

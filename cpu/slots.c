@@ -19,7 +19,7 @@ void slots_layout(struct slots *s, const struct device_setup *setup, int32_t n_v
 {
     *s = (struct slots){.shape = slot_shape_of(setup, n_vocab)};
     size_t n = (size_t)s->shape.n_slots, n_ctx = (size_t)s->shape.n_ctx;
-    size_t blocks = (size_t)s->shape.n_blocks;
+    size_t blocks = (size_t)s->shape.n_entries;
     size_t counts = (size_t)(s->shape.k_max + 1) * (size_t)n_vocab;
     s->slots = arena_take(a, n, sizeof(*s->slots));
     s->stage = arena_take(a, n, sizeof(*s->stage));

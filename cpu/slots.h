@@ -14,7 +14,7 @@
 
 struct slot {
     int32_t *tokens; /* (n_ctx): len committed ones, drafted ones behind them */
-    int32_t *blocks; /* (blocks of n_ctx) ids, -1 where none was set */
+    int32_t *blocks; /* (n_entries of the shape) ids, -1 where none was set */
     int32_t len, n_prompt, limit, rows[MODEL_ROLES]; /* len 0: never set */
     uint32_t round;
     struct sample_params params; /* its arrays, if any, are those of `lists` */

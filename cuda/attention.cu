@@ -126,7 +126,7 @@ template <class KV, int NQ> DEVICE struct room<NQ> room_at(char *base, int dim, 
 template <int NQ, int NC>
 struct queries {
     int n, warp, lane;
-    int last[NQ]; /* position */
+    int begin[NQ], last[NQ]; /* the positions it sees */
     float max[NQ], sum[NQ], tile_max[NQ], tile_sum[NQ];
     float values[NQ][NC][2]; /* of the tile, elements CHUNK * c + 2 * lane */
 };
@@ -163,19 +163,28 @@ DEVICE void piece_scores(const struct queries<NQ, NC> &my, const struct room<NQ>
         if (i >= my.n)
             break;
         float *scores = room.scores + (my.warp + WARPS * i) * ATTENTION_TILE + at;
-        scores[0] = pos <= my.last[i] ? acc[i][0] : -INFINITY;
-        scores[WARP] = pos + WARP <= my.last[i] ? acc[i][1] : -INFINITY;
+        bool first = pos >= my.begin[i] && pos <= my.last[i];
+        bool second = pos + WARP >= my.begin[i] && pos + WARP <= my.last[i];
+        scores[0] = first ? acc[i][0] : -INFINITY;
+        scores[WARP] = second ? acc[i][1] : -INFINITY;
     }
 }
 
-/* Scores -> weights, of one query of the warp. */
-DEVICE void tile_weigh(float *scores, int lane, int n_scores, float *max, float *sum)
+/* Whether query i sees a position of the tile. */
+template <int NQ, int NC> DEVICE bool sees_tile(const struct queries<NQ, NC> &my, int i, int tile)
+{
+    return my.last[i] >= tile * ATTENTION_TILE && my.begin[i] < (tile + 1) * ATTENTION_TILE;
+}
+
+/* Scores -> weights, of one query of the warp: of positions first..n_scores. */
+DEVICE void tile_weigh(float *scores, int lane, int first, int n_scores, float *max, float *sum)
 {
     float s[SCORES_OF_LANE], largest = -INFINITY, total = 0.0f;
 
     UNROLL
     for (int j = 0; j < SCORES_OF_LANE; j++) {
-        s[j] = WARP * j < n_scores ? scores[WARP * j + lane] : -INFINITY;
+        bool is_there = WARP * j >= first && WARP * j < n_scores;
+        s[j] = is_there ? scores[WARP * j + lane] : -INFINITY;
         largest = fmaxf(largest, s[j]);
     }
     for (int d = WARP / 2; d > 0; d /= 2)
@@ -184,7 +193,7 @@ DEVICE void tile_weigh(float *scores, int lane, int n_scores, float *max, float 
     for (int j = 0; j < SCORES_OF_LANE; j++) {
         float w = attention_exp(s[j] - largest);
         total += w;
-        if (WARP * j < n_scores)
+        if (WARP * j >= first && WARP * j < n_scores)
             scores[WARP * j + lane] = w;
     }
     for (int d = WARP / 2; d > 0; d /= 2)
@@ -195,14 +204,14 @@ DEVICE void tile_weigh(float *scores, int lane, int n_scores, float *max, float 
 
 template <int NQ, int NC>
 DEVICE void tile_weights(struct queries<NQ, NC> &my, const struct room<NQ> &room, int tile,
-                         int n_scores)
+                         int first, int n_scores)
 {
     __syncwarp();
     UNROLL
     for (int i = 0; i < NQ; i++) {
-        if (i < my.n && my.last[i] >= tile * ATTENTION_TILE)
-            tile_weigh(room.scores + (my.warp + WARPS * i) * ATTENTION_TILE, my.lane, n_scores,
-                       &my.tile_max[i], &my.tile_sum[i]);
+        if (i < my.n && sees_tile(my, i, tile))
+            tile_weigh(room.scores + (my.warp + WARPS * i) * ATTENTION_TILE, my.lane, first,
+                       n_scores, &my.tile_max[i], &my.tile_sum[i]);
         UNROLL
         for (int c = 0; c < NC; c++)
             my.values[i][c][0] = my.values[i][c][1] = 0.0f;
@@ -252,31 +261,45 @@ DEVICE void quad_add(struct queries<NQ, NC> &my, const struct room<NQ> &room, co
     }
 }
 
+/* Position `at` of the tile that starts at `first`, of the queries that see it. */
+template <class KV, int NQ, int NC>
+DEVICE void single_add(struct queries<NQ, NC> &my, const struct room<NQ> &room, const char *values,
+                       int dim, int first, int at)
+{
+    float2 v[NC];
+
+    position_load<NC>(v, (const KV *)(values + at % PIECE * piece_stride(dim, sizeof(KV))), my.lane,
+                      dim);
+    UNROLL
+    for (int i = 0; i < NQ; i++) {
+        if (i < my.n && first + at >= my.begin[i] && first + at <= my.last[i])
+            position_add<NC>(my.values[i], room.scores[(my.warp + WARPS * i) * ATTENTION_TILE + at],
+                             v);
+    }
+}
+
 /* n: positions of the tile that the item sees. */
 template <class KV, int NQ, int NC>
 DEVICE void piece_values(struct queries<NQ, NC> &my, const struct room<NQ> &room,
                          const char *values, int dim, int tile, int piece, int n)
 {
-    int first = tile * ATTENTION_TILE, at = piece * PIECE, end = MIN(n, at + PIECE), common = end;
+    int first = tile * ATTENTION_TILE, at = piece * PIECE, end = MIN(n, at + PIECE);
+    int begin = at, common = end; /* what all queries see */
 
     UNROLL
-    for (int i = 0; i < NQ; i++)
+    for (int i = 0; i < NQ; i++) {
         common = i < my.n ? MIN(common, my.last[i] + 1 - first) : common;
+        begin = i < my.n ? MAX(begin, my.begin[i] - first) : begin;
+    }
+    NO_UNROLL
+    for (; at < MIN((begin + 3) / 4 * 4, end); at++)
+        single_add<KV>(my, room, values, dim, first, at);
     NO_UNROLL
     for (; at + 4 <= common; at += 4)
         quad_add<KV>(my, room, values, dim, at);
     NO_UNROLL
-    for (; at < end; at++) {
-        float2 v[NC];
-        position_load<NC>(v, (const KV *)(values + at % PIECE * piece_stride(dim, sizeof(KV))),
-                          my.lane, dim);
-        UNROLL
-        for (int i = 0; i < NQ; i++) {
-            if (i < my.n && first + at <= my.last[i])
-                position_add<NC>(my.values[i],
-                                 room.scores[(my.warp + WARPS * i) * ATTENTION_TILE + at], v);
-        }
-    }
+    for (; at < end; at++)
+        single_add<KV>(my, room, values, dim, first, at);
 }
 
 /* Where piece i waits to be widened. */
@@ -303,17 +326,19 @@ DEVICE void piece_start(const struct room<NQ> &room, const struct attention_inpu
                    THREADS);
 }
 
-/* All threads. n: positions of the tile that the item sees. */
+/* All threads. begin, n: the positions of the tile that the item sees end at n, and none is in a
+ * piece ahead of begin's. */
 template <class KV, int NQ, int NC>
 DEVICE void tile_run(struct queries<NQ, NC> &my, const struct room<NQ> &room,
                      const struct attention_input &in, const struct work &work,
-                     const struct device_state &s, int tile, int n)
+                     const struct device_state &s, int tile, int begin, int n)
 {
     typedef typename in_shared<KV>::type element;
-    int dim = in.kv.head_dim, pieces = (n + PIECE - 1) / PIECE, ahead = in.pieces_held - 1;
+    int skipped = begin / PIECE, pieces = (n + PIECE - 1) / PIECE - skipped;
+    int dim = in.kv.head_dim, ahead = in.pieces_held - 1;
 
     __syncthreads(); /* the queries are there, and nobody uses ids and pieces any more */
-    tile_ids(room.ids, s, work.span.slot, tile, n);
+    tile_ids(room.ids, s, in.kv, work.span.slot, tile, n);
     __syncthreads();
     NO_UNROLL
     for (int i = -ahead; i < 2 * pieces; i++) {
@@ -322,10 +347,10 @@ DEVICE void tile_run(struct queries<NQ, NC> &my, const struct room<NQ> &room,
             __syncthreads();
             if (IS_STAGED(KV))
                 piece_widen(room.pieces, piece_stride(dim, sizeof(element)), stage_of(room, in, i),
-                            dim, MIN(PIECE, n - i % pieces * PIECE), THREADS);
+                            dim, MIN(PIECE, n - (skipped + i % pieces) * PIECE), THREADS);
         }
         if (i + ahead < 2 * pieces) {
-            int next = (i + ahead) % pieces * PIECE;
+            int next = (skipped + (i + ahead) % pieces) * PIECE;
             piece_start<KV>(room, in, work.kv_head, i + ahead, i + ahead >= pieces, next,
                             MIN(PIECE, n - next));
         }
@@ -337,11 +362,11 @@ DEVICE void tile_run(struct queries<NQ, NC> &my, const struct room<NQ> &room,
         const char *piece =
             room.pieces + (IS_STAGED(KV) ? 0 : i % in.pieces_held * piece_bytes<KV>(dim));
         if (i < pieces)
-            piece_scores<element>(my, room, piece, dim, tile, i);
+            piece_scores<element>(my, room, piece, dim, tile, skipped + i);
         if (i == pieces)
-            tile_weights(my, room, tile, pieces * PIECE);
+            tile_weights(my, room, tile, skipped * PIECE, (skipped + pieces) * PIECE);
         if (i >= pieces)
-            piece_values<element>(my, room, piece, dim, tile, i - pieces, n);
+            piece_values<element>(my, room, piece, dim, tile, skipped + i - pieces, n);
     }
 }
 
@@ -359,6 +384,7 @@ DEVICE void queries_load(struct queries<NQ, NC> &my, const struct room<NQ> &room
     UNROLL
     for (int i = 0; i < NQ; i++) {
         my.last[i] = work_position(work, in.group, my.warp + WARPS * i);
+        my.begin[i] = first_seen(in, my.last[i]);
         my.max[i] = my.sum[i] = my.tile_max[i] = my.tile_sum[i] = 0.0f;
     }
     for (int i = (int)threadIdx.x; i < work.item.n * quads; i += THREADS) {
@@ -373,10 +399,11 @@ DEVICE void tile_join(struct queries<NQ, NC> &my, const struct room<NQ> &room, i
 {
     UNROLL
     for (int i = 0; i < NQ; i++) {
-        if (i >= my.n || my.last[i] < tile * ATTENTION_TILE)
+        if (i >= my.n || !sees_tile(my, i, tile))
             continue;
         struct blend w = {0.0f, 1.0f};
-        if (tile > 0) {
+        bool is_first = my.begin[i] >= tile * ATTENTION_TILE;
+        if (!is_first) {
             w = tiles_join(&my.max[i], &my.sum[i], my.tile_max[i], my.tile_sum[i]);
         } else {
             my.max[i] = my.tile_max[i];
@@ -387,8 +414,8 @@ DEVICE void tile_join(struct queries<NQ, NC> &my, const struct room<NQ> &room, i
         for (int c = 0; c < NC; c++) {
             int d = CHUNK * c + 2 * my.lane;
             for (int j = 0; j < 2 && d < dim; j++)
-                result[d + j] = tile > 0 ? blend_value(w, result[d + j], my.values[i][c][j])
-                                         : my.values[i][c][j];
+                result[d + j] = is_first ? my.values[i][c][j]
+                                         : blend_value(w, result[d + j], my.values[i][c][j]);
         }
     }
 }
@@ -401,7 +428,7 @@ DEVICE void partial_store(const struct queries<NQ, NC> &my, const struct attenti
 
     UNROLL
     for (int i = 0; i < NQ; i++) {
-        if (i >= my.n || my.last[i] < work.item.tile * ATTENTION_TILE)
+        if (i >= my.n || !sees_tile(my, i, work.item.tile))
             continue;
         float *to = work_partial(work, in, my.warp + WARPS * i);
         UNROLL
@@ -443,17 +470,20 @@ DEVICE void item_run(const struct room<NQ> &room, const struct attention_input &
                      const struct work &work, const struct device_state &s)
 {
     struct queries<NQ, NC> my;
-    int n = work_position(work, in.group, work.item.n - 1) + 1; /* positions the item sees */
-    int tile = MAX(work.item.tile, 0);
-    int end = work.item.tile >= 0 ? tile + 1 : (n + ATTENTION_TILE - 1) / ATTENTION_TILE;
+    /* Positions the item sees. */
+    int begin = first_seen(in, work_position(work, in.group, 0));
+    int n = work_position(work, in.group, work.item.n - 1) + 1;
+    int tile = MAX(work.item.tile, begin / ATTENTION_TILE);
+    int end = work.item.tile >= 0 ? work.item.tile + 1 : (n + ATTENTION_TILE - 1) / ATTENTION_TILE;
 
-    if (n <= tile * ATTENTION_TILE)
+    if (n <= tile * ATTENTION_TILE || tile >= end)
         return;
     __syncthreads(); /* the item before has been done by all warps */
     queries_load(my, room, in, work);
     NO_UNROLL
     for (; tile < end; tile++) {
-        tile_run<KV>(my, room, in, work, s, tile, MIN(n - tile * ATTENTION_TILE, ATTENTION_TILE));
+        tile_run<KV>(my, room, in, work, s, tile, MAX(begin - tile * ATTENTION_TILE, 0),
+                     MIN(n - tile * ATTENTION_TILE, ATTENTION_TILE));
         if (work.item.tile < 0)
             tile_join(my, room, in.kv.head_dim, tile);
     }

@@ -74,6 +74,11 @@ DEVICE int32_t work_position(const struct work &w, int32_t group, int32_t i)
 {
     return w.span.pos + work_row(w, group, i);
 }
+/* The first position that a row at `pos` sees. */
+DEVICE int32_t first_seen(const struct attention_input &in, int32_t pos)
+{
+    return in.window > 0 ? MAX(pos + 1 - in.window, 0) : 0;
+}
 /* Where query i is in q and out, in elements. */
 DEVICE int64_t work_at_matrix(const struct work &w, const struct attention_input &in, int32_t i)
 {
@@ -86,7 +91,8 @@ DEVICE int64_t work_at_matrix(const struct work &w, const struct attention_input
 DEVICE const char *piece_row(const struct kv_layer &kv, const int32_t *ids, int32_t kv_head,
                              bool values, int at, int row_bytes)
 {
-    int64_t plane = ((int64_t)ids[at / SPECD_BLOCK_TOKENS] * 2 + values) * kv.n_kv_heads;
+    int64_t block = MAX(ids[at / SPECD_BLOCK_TOKENS], 0); /* behind a window there may be none */
+    int64_t plane = (block * 2 + values) * kv.n_kv_heads;
     int64_t row = (plane + kv_head) * SPECD_BLOCK_TOKENS + at % SPECD_BLOCK_TOKENS;
 
     return (const char *)kv.blocks + row * row_bytes;
@@ -160,10 +166,11 @@ static __host__ __device__ inline int piece_stride(int dim, int width)
 }
 
 /* Blocks of the tile's first n positions, from the slot's table. */
-DEVICE void tile_ids(int32_t *ids, const struct device_state &s, int32_t slot, int32_t tile, int n)
+DEVICE void tile_ids(int32_t *ids, const struct device_state &s, const struct kv_layer &kv,
+                     int32_t slot, int32_t tile, int n)
 {
     for (int i = (int)threadIdx.x; i * SPECD_BLOCK_TOKENS < n; i += (int)blockDim.x)
-        ids[i] = s.slots[slot].blocks[tile * BLOCKS_OF_TILE + i];
+        ids[i] = s.slots[slot].blocks[kv.entries + tile * BLOCKS_OF_TILE + i];
 }
 
 #endif

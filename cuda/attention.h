@@ -3,6 +3,9 @@
  *
  *   out(row, h) = sum over j <= position of softmax_j(q(row, h) . k(j, h / group)) v(j, h / group)
  *
+ * In a layer with a window w, over position - w < j <= position. What the pool holds behind it may
+ * be anything, but the table's entries are blocks of the pool: some are read and then left out.
+ *
  * The pool. Memory is ordered (role, layer, block), as on the CPU; a layer of one model is
  *   (n_blocks, 2, G, SPECD_BLOCK_TOKENS, D)
  * first keys, then values, a position's D numbers side by side: the operands of the matrix unit as
@@ -46,6 +49,7 @@ struct kv_layer {
     void *blocks; /* (n_blocks, 2, G, SPECD_BLOCK_TOKENS, D) of the type, 16-byte aligned */
     enum kv_type type;
     int32_t n_kv_heads, head_dim; /* G, D: a multiple of 8, at most ATTENTION_DIM_MAX */
+    int32_t entries;              /* where its blocks begin in a slot's table */
 };
 
 /* Whether the kernels can: positions are copied by 16 bytes, so with KV_FP8 D is a multiple of 16.
@@ -65,10 +69,11 @@ static inline size_t kv_layer_block_bytes(const struct kv_layer *kv)
 }
 
 struct attention_input {
-    const uint16_t *q; /* (T, H, D) bf16, rotated and scaled by 1 / sqrt(D); 16-byte aligned */
+    const uint16_t *q; /* (T, H, D) bf16, rotated and scaled; 16-byte aligned */
     uint16_t *out;     /* (T, H, D) bf16; 8-byte aligned */
     struct kv_layer kv;
     int32_t group;       /* H / G, >= 1 */
+    int32_t window;      /* positions that a row sees; 0: all up to its own */
     int32_t capacity;    /* rows the pass was made for: no more of them wait for a merge */
     int32_t pieces_held; /* ATTENTION_PIECES, or what is tried */
     float *partial; /* attention_partial_floats(...) of them; unused if pass.max_partials is 0 */

@@ -15,9 +15,10 @@
  *   tiles    as in attention.cu: in ascending order, by tiles_join, here or in the second stage
  *
  * A row's bits depend on its query, keys, values and position alone: rows of a matrix do not meet.
- * Positions past a query's own have weight zero, which a NaN or an infinity stored there by a later
- * row of the same pass would survive. So where a step has positions that only some of a warp's rows
- * see, and such a number, it is left out of the product and added for the rows that see it.
+ * Positions that a query does not see have weight zero, which a NaN or an infinity stored there, by
+ * a later row of the same pass or by whoever has the block behind a window now, would survive. So
+ * where a step has positions that not all of a warp's rows see, and such a number, it is left out
+ * of the product and added for the rows that see it.
  *
  * 4 D flop for each query and position it sees. Predicted on an H100, not measured: shared memory
  * feeds one 16 by 8 by 16 product in 2 cycles, as fast as mma.sync takes them, and the exponentials
@@ -39,7 +40,7 @@ static_assert(STEP(64) % SPECD_BLOCK_TOKENS == 0 && STEP(256) % SPECD_BLOCK_TOKE
 
 /* What a lane has of its warp's 16 queries: two rows, g and g + 8 of lane 4 g + t. */
 template <int D> struct state_of_lane {
-    int last[2]; /* positions of the two rows; -1: no query */
+    int begin[2], last[2]; /* what the two rows see, up to their own positions; -1: no query */
     float tile_max[2], tile_sum[2];
     float values[D / 8][4]; /* of the tile: columns 8 j + 2 t and the next, of both rows */
 };
@@ -141,21 +142,23 @@ DEVICE void step_weights(struct state_of_lane<D> &my, uint32_t weights[TILES(D)]
         for (int j = 0; j < TILES(D); j++) {
             UNROLL
             for (int e = 0; e < 2; e++) {
-                if (column + 8 * j + e > my.last[r])
+                int pos = column + 8 * j + e;
+                if (pos < my.begin[r] || pos > my.last[r])
                     s[j][2 * r + e] = -INFINITY;
                 max = fmaxf(max, s[j][2 * r + e]);
             }
         }
         max = fmaxf(max, __shfl_xor_sync(ALL_LANES, max, 1));
         max = fmaxf(max, __shfl_xor_sync(ALL_LANES, max, 2));
+        float zero = max == -INFINITY ? 0.0f : max; /* the row has seen nothing of the tile yet */
         UNROLL
         for (int j = 0; j < TILES(D); j++) {
-            weights[j][r] = bf16_pair_of(attention_exp(s[j][2 * r] - max),
-                                         attention_exp(s[j][2 * r + 1] - max));
+            weights[j][r] = bf16_pair_of(attention_exp(s[j][2 * r] - zero),
+                                         attention_exp(s[j][2 * r + 1] - zero));
             sum += __uint_as_float(weights[j][r] << 16);
             sum += __uint_as_float(weights[j][r] & 0xffff0000u);
         }
-        float before = attention_exp(my.tile_max[r] - max);
+        float before = attention_exp(my.tile_max[r] - zero);
         my.tile_max[r] = max;
         my.tile_sum[r] = fmaf(my.tile_sum[r], before, sum);
         UNROLL
@@ -209,12 +212,13 @@ DEVICE uint32_t faults_dropped(uint32_t word, uint32_t mask)
     return word & ~(bad * 0xffffu & mask);
 }
 
-/* step_values where faults behind position `low` are left out. */
+/* step_values where faults outside positions begin..end, which all of the warp's rows see, are left
+ * out. */
 template <int D>
 DEVICE void step_values_sound(struct state_of_lane<D> &my, const uint32_t weights[TILES(D)][2],
-                              const char *values, int first, int low)
+                              const char *values, int first, int begin, int end)
 {
-    int seen = low + 1 - first - 2 * ((int)threadIdx.x % 4); /* from the lane's first on */
+    int at = first + 2 * ((int)threadIdx.x % 4); /* the lane's first */
 
     UNROLL
     for (int j = 0; j < TILES(D); j += 2) {
@@ -222,8 +226,9 @@ DEVICE void step_values_sound(struct state_of_lane<D> &my, const uint32_t weight
         uint32_t mask[2];
         UNROLL
         for (int i = 0; i < 2; i++) {
-            int n = seen - 8 * (j + i);
-            mask[i] = n > 1 ? 0 : n > 0 ? 0xffff0000u : 0xffffffffu;
+            int pos = at + 8 * (j + i);
+            mask[i] = pos >= begin && pos < end ? 0 : 0x0000ffffu;
+            mask[i] |= pos + 1 >= begin && pos + 1 < end ? 0 : 0xffff0000u;
         }
         UNROLL
         for (int d = 0; d < D / 8; d += 2) {
@@ -260,21 +265,28 @@ DEVICE void step_faults_add(struct state_of_lane<D> &my, const uint32_t weights[
         UNROLL
         for (int e = 0; e < 4; e++) {
             float v = __uint_as_float(e % 2 ? word & 0xffff0000u : word << 16);
-            if (!isfinite(v) && my.last[e / 2] >= pos)
+            if (!isfinite(v) && my.begin[e / 2] <= pos && my.last[e / 2] >= pos)
                 my.values[d][e] += w[e / 2] * v;
         }
     }
 }
 
-/* step_values with faults in the step. The warp's rows are at positions low..high. */
+/* What a warp's rows see: all of them begin..end, some of them any_begin..any_end. */
+struct warp_sees {
+    int any_begin, begin, end, any_end;
+};
+
+/* step_values with faults in the step. */
 template <int D>
 DEVICE void step_values_faulty(struct state_of_lane<D> &my, const uint32_t weights[TILES(D)][2],
-                               const char *values, int first, int low, int high)
+                               const char *values, int first, const struct warp_sees &sees)
 {
-    step_values_sound(my, weights, values, first, low);
+    step_values_sound(my, weights, values, first, sees.begin, sees.end);
     NO_UNROLL
-    for (int pos = MAX(low + 1, first); pos <= MIN(high, first + STEP(D) - 1); pos++)
-        step_faults_add(my, weights, values, pos - first, pos);
+    for (int pos = MAX(sees.any_begin, first); pos < MIN(sees.any_end, first + STEP(D)); pos++) {
+        if (pos < sees.begin || pos >= sees.end)
+            step_faults_add(my, weights, values, pos - first, pos);
+    }
 }
 
 /* ---- tiles ----------------------------------------------------------------------------------- */
@@ -313,17 +325,24 @@ DEVICE int lane_column(void)
     return 2 * ((int)threadIdx.x % 4);
 }
 
+/* Whether the lane's row r sees a position of the tile. */
+template <int D> DEVICE bool sees_tile(const struct state_of_lane<D> &my, int r, int tile)
+{
+    return my.last[r] >= tile * ATTENTION_TILE && my.begin[r] < (tile + 1) * ATTENTION_TILE;
+}
+
 /* The tile joins those before it. A lane meets its own numbers only. */
 template <int D>
 DEVICE void tile_join(const struct state_of_lane<D> &my, const struct room &room, int tile)
 {
     UNROLL
     for (int r = 0; r < 2; r++) {
-        if (my.last[r] < tile * ATTENTION_TILE)
+        if (!sees_tile(my, r, tile))
             continue;
         struct blend w = {0.0f, 1.0f};
         float2 law = make_float2(my.tile_max[r], my.tile_sum[r]);
-        if (tile > 0) {
+        bool is_first = my.begin[r] >= tile * ATTENTION_TILE;
+        if (!is_first) {
             law = room.laws[r * THREADS + (int)threadIdx.x];
             w = tiles_join(&law.x, &law.y, my.tile_max[r], my.tile_sum[r]);
         }
@@ -332,7 +351,7 @@ DEVICE void tile_join(const struct state_of_lane<D> &my, const struct room &room
         UNROLL
         for (int j = 0; j < D / 8; j++) {
             float2 y = make_float2(my.values[j][2 * r], my.values[j][2 * r + 1]);
-            if (tile > 0) {
+            if (!is_first) {
                 float2 before = *(const float2 *)(row + 8 * j);
                 y.x = blend_value(w, before.x, y.x);
                 y.y = blend_value(w, before.y, y.y);
@@ -351,7 +370,25 @@ DEVICE void lane_start(struct state_of_lane<D> &my, const struct attention_input
     UNROLL
     for (int r = 0; r < 2; r++) {
         my.last[r] = lane_row(r) < w.item.n ? work_position(w, in.group, lane_row(r)) : -1;
+        my.begin[r] = first_seen(in, my.last[r]);
     }
+}
+
+/* The same for all lanes of the warp. */
+DEVICE struct warp_sees warp_start(const struct attention_input &in, const struct work &w)
+{
+    struct warp_sees s = {0, 0, 0, 0};
+    int first = lane_row(0) / ROWS_OF_WARP * ROWS_OF_WARP;
+
+    if (first < w.item.n) {
+        int low = work_position(w, in.group, first);
+        int high = work_position(w, in.group, MIN(first + ROWS_OF_WARP, w.item.n) - 1);
+        s.any_begin = first_seen(in, low);
+        s.begin = first_seen(in, high);
+        s.end = low + 1;
+        s.any_end = high + 1;
+    }
+    return s;
 }
 
 template <int D>
@@ -360,7 +397,7 @@ DEVICE void partials_store(const struct state_of_lane<D> &my, const struct atten
 {
     UNROLL
     for (int r = 0; r < 2; r++) {
-        if (my.last[r] < w.item.tile * ATTENTION_TILE)
+        if (!sees_tile(my, r, w.item.tile))
             continue;
         float *to = work_partial(w, in, lane_row(r));
         UNROLL
@@ -396,21 +433,22 @@ template <int D, bool FP8> static size_t room_bytes(void)
            (FP8 ? STEP(D) * D : 0);
 }
 
-/* All threads. The keys of the item's first step are on their way. end: of positions. */
+/* All threads. The keys of the item's first step are on their way. begin, end: of positions. */
 template <int D, bool FP8>
 DEVICE void tile_run(struct state_of_lane<D> &my, const struct room &room,
                      const struct attention_input &in, const struct work &w, const int32_t *blocks,
-                     int tile, int end, int warp_end)
+                     int tile, int begin, int end, const struct warp_sees &sees)
 {
     int tile_end_at = MIN(end, (tile + 1) * ATTENTION_TILE);
 
     tile_start(my);
     NO_UNROLL
-    for (int first = tile * ATTENTION_TILE; first < tile_end_at; first += STEP(D)) {
+    for (int first = MAX(begin, tile * ATTENTION_TILE); first < tile_end_at; first += STEP(D)) {
         uint32_t weights[TILES(D)][2];
+        bool seen = first < sees.any_end && first + STEP(D) > sees.any_begin;
         step_wait<D, FP8>(room, false);
         step_copy<D, FP8>(room, in, w, blocks, true, first, end);
-        if (first < warp_end) {
+        if (seen) {
             float s[TILES(D)][4];
             step_scores<D>(s, room.q, room.keys);
             step_weights(my, weights, s, first);
@@ -418,11 +456,11 @@ DEVICE void tile_run(struct state_of_lane<D> &my, const struct room &room,
         step_wait<D, FP8>(room, true);
         if (first + STEP(D) < end)
             step_copy<D, FP8>(room, in, w, blocks, false, first + STEP(D), end);
-        if (first >= warp_end)
+        if (!seen)
             continue;
-        int low = __shfl_sync(ALL_LANES, my.last[0], 0); /* the warp's first row */
-        if (low + 1 < MIN(first + STEP(D), end) && step_has_faults<D>(room.values))
-            step_values_faulty(my, weights, room.values, first, low, warp_end - 1);
+        bool by_all = first >= sees.begin && MIN(first + STEP(D), end) <= sees.end;
+        if (!by_all && step_has_faults<D>(room.values))
+            step_values_faulty(my, weights, room.values, first, sees);
         else
             step_values(my, weights, room.values);
     }
@@ -434,27 +472,28 @@ DEVICE void item_run(const struct room &room, const struct attention_input &in,
                      const struct work &w, const int32_t *blocks)
 {
     struct state_of_lane<D> my;
-    int seen = work_position(w, in.group, w.item.n - 1) + 1; /* by any query */
-    int first_row = lane_row(0) / ROWS_OF_WARP * ROWS_OF_WARP, warp_end = 0;
-    int tile = MAX(w.item.tile, 0);
-    int end = w.item.tile >= 0 ? MIN(seen, (tile + 1) * ATTENTION_TILE) : seen;
+    /* What any query sees, from a step's start on. */
+    int begin = first_seen(in, work_position(w, in.group, 0)) / STEP(D) * STEP(D);
+    int end = work_position(w, in.group, w.item.n - 1) + 1;
+    int tile = MAX(w.item.tile, begin / ATTENTION_TILE);
+    const struct warp_sees sees = warp_start(in, w);
 
+    if (w.item.tile >= 0)
+        end = MIN(end, (w.item.tile + 1) * ATTENTION_TILE);
     if (end <= tile * ATTENTION_TILE)
         return;
-    if (first_row < w.item.n)
-        warp_end = work_position(w, in.group, MIN(first_row + ROWS_OF_WARP, w.item.n) - 1) + 1;
     __syncthreads(); /* all warps have done the item before */
     queries_copy<D>(room.q, in, w);
-    step_copy<D, FP8>(room, in, w, blocks, false, tile * ATTENTION_TILE, end);
+    step_copy<D, FP8>(room, in, w, blocks, false, MAX(begin, tile * ATTENTION_TILE), end);
     lane_start(my, in, w);
     if (w.item.tile >= 0) {
-        tile_run<D, FP8>(my, room, in, w, blocks, tile, end, warp_end);
+        tile_run<D, FP8>(my, room, in, w, blocks, tile, begin, end, sees);
         partials_store(my, in, w);
         return;
     }
     NO_UNROLL
     for (; tile * ATTENTION_TILE < end; tile++) {
-        tile_run<D, FP8>(my, room, in, w, blocks, tile, end, warp_end);
+        tile_run<D, FP8>(my, room, in, w, blocks, tile, begin, end, sees);
         tile_join(my, room, tile);
     }
     results_store(my, room, in, w);
@@ -480,7 +519,7 @@ static __global__ void __launch_bounds__(THREADS, D > 128 ? 1 : 2)
     NO_UNROLL
     for (int i = (int)blockIdx.x; i < n; i += (int)gridDim.x) {
         struct work w = work_at(p, i, in.kv.n_kv_heads);
-        item_run<D, FP8>(room, in, w, s.slots[w.span.slot].blocks);
+        item_run<D, FP8>(room, in, w, s.slots[w.span.slot].blocks + in.kv.entries);
     }
 }
 

@@ -13,16 +13,16 @@
 #define CHUNK (2 * WARP) /* elements of a head that a warp has side by side */
 #define MERGE_AT_ONCE 8  /* tiles whose values are on their way together */
 
-/* Of one head's elements d and d + 1. */
-DEVICE void merge_run(const struct attention_input &in, const struct attention_merge &m, int head,
-                      int d)
+/* Of one head's elements d and d + 1. start: the first tile the row sees. */
+DEVICE void merge_run(const struct attention_input &in, const struct attention_merge &m, int start,
+                      int head, int d)
 {
     int dim = in.kv.head_dim, n_heads = in.kv.n_kv_heads * in.group;
     int64_t stride = (int64_t)n_heads * (dim + 2);
     const float *from = in.partial + ((int64_t)m.partial * n_heads + head) * (dim + 2);
     float max = 0.0f, sum = 0.0f, y0 = 0.0f, y1 = 0.0f;
 
-    for (int first = 0; first < m.n_tiles; first += MERGE_AT_ONCE) {
+    for (int first = start; first < m.n_tiles; first += MERGE_AT_ONCE) {
         float2 x[MERGE_AT_ONCE], law[MERGE_AT_ONCE];
         UNROLL
         for (int j = 0; j < MERGE_AT_ONCE; j++) {
@@ -35,7 +35,7 @@ DEVICE void merge_run(const struct attention_input &in, const struct attention_m
         for (int j = 0; j < MERGE_AT_ONCE; j++) {
             if (first + j >= m.n_tiles)
                 break;
-            if (first + j == 0) {
+            if (first + j == start) {
                 max = law[j].x;
                 sum = law[j].y;
                 y0 = x[j].x;
@@ -65,8 +65,11 @@ static __global__ void __launch_bounds__(THREADS, 8)
     NO_UNROLL
     for (int i = warp; i < n; i += (int)gridDim.x * WARPS) {
         int d = i % chunks * CHUNK + 2 * ((int)threadIdx.x % WARP);
-        if (d < dim)
-            merge_run(in, p.merges[i / chunks / n_heads], i / chunks % n_heads, d);
+        if (d >= dim)
+            continue;
+        const struct attention_merge m = p.merges[i / chunks / n_heads];
+        int start = first_seen(in, p.rows[m.row].pos) / ATTENTION_TILE;
+        merge_run(in, m, start, i / chunks % n_heads, d);
     }
 }
 

@@ -218,17 +218,18 @@ static int plan_rest(const struct device *dev, const struct device_setup *s,
     struct gpu_forward forward;
     struct gpu_rounds rounds;
     struct gemm *gemm;
-    size_t block_bytes = 0;
+    size_t block_bytes = 0, window_bytes = 0;
 
     (void)layout_rest(
         &(struct layout){&slots, &forward, &rounds, &gemm, &slot, &activation, &workspace}, s, nets,
         &dev->machine);
-    if (!gpu_kv_block_bytes(nets, s->kv, &block_bytes) || slot.overflow || activation.overflow ||
-        workspace.overflow)
+    if (!gpu_kv_block_bytes(nets, s->kv, &block_bytes, &window_bytes) || slot.overflow ||
+        activation.overflow || workspace.overflow)
         return fail(SPECD_EINVAL, err, errlen,
                     "%d slots of %d tokens with passes of %d rows exceed the address space",
                     s->n_slots, s->n_ctx, s->max_rows);
     out->block_bytes = block_bytes;
+    out->window_block_bytes = window_bytes;
     out->slot_bytes = slot.used;
     out->activation_bytes = activation.used;
     out->workspace_bytes = workspace.used;
@@ -317,9 +318,12 @@ static int device_model_load(struct device *dev, const struct device_setup *setu
 
 static int open_arenas(struct device *dev, const struct device_plan *plan, char *err, size_t errlen)
 {
-    size_t kv_bytes;
+    size_t kv_bytes, window_bytes;
+    int32_t windows = dev->n_window_blocks > 0 ? dev->n_window_blocks : dev->n_blocks;
 
-    if (!size_mul(plan->block_bytes, (size_t)dev->n_blocks, &kv_bytes))
+    if (!size_mul(plan->block_bytes, (size_t)dev->n_blocks, &kv_bytes) ||
+        !size_mul(plan->window_block_bytes, (size_t)windows, &window_bytes) ||
+        !size_add(kv_bytes, window_bytes, &kv_bytes))
         return fail(SPECD_EINVAL, err, errlen, "%d blocks exceed the address space", dev->n_blocks);
     /* Layers are parts of their own, each rounded up. */
     size_t parts = 0;
@@ -339,7 +343,8 @@ static int open_arenas(struct device *dev, const struct device_plan *plan, char 
 
 static int layout_all(struct device *dev, char *err, size_t errlen)
 {
-    gpu_kv_layout(&dev->kv, dev->used, dev->setup.kv, dev->n_blocks, &dev->kv_arena);
+    gpu_kv_layout(&dev->kv, dev->used, dev->setup.kv, dev->n_blocks, dev->n_window_blocks,
+                  (dev->setup.n_ctx - 1) / SPECD_BLOCK_TOKENS + 1, &dev->kv_arena);
     int rc = layout_rest(&(struct layout){&dev->slots, &dev->forward, &dev->rounds, &dev->gemm,
                                           &dev->slot_arena, &dev->activation_arena,
                                           &dev->workspace_arena},
@@ -395,20 +400,21 @@ static int start(struct device *dev, void (*on_done)(void *arg), void *arg, char
     return rc == 0 ? 0 : fail(rc, err, errlen, "no thread to wait for the GPU");
 }
 
-static int device_pool_create(struct device *dev, int32_t n_blocks, void (*on_done)(void *arg),
-                              void *arg, char *err, size_t errlen)
+static int device_pool_create(struct device *dev, int32_t n_blocks, int32_t n_window_blocks,
+                              void (*on_done)(void *arg), void *arg, char *err, size_t errlen)
 {
     struct device_plan plan;
 
     if (!dev->has_models || dev->n_blocks > 0)
         return fail(SPECD_EINVAL, err, errlen, "a KV pool comes after the models, once");
-    if (n_blocks < 1)
+    if (n_blocks < 1 || n_window_blocks < 0)
         return fail(SPECD_EINVAL, err, errlen, "%d blocks of KV: at least 1", n_blocks);
     int rc = device_plan(dev, &dev->setup, &plan, err, errlen);
 
     if (rc != 0)
         return rc;
     dev->n_blocks = n_blocks;
+    dev->n_window_blocks = n_window_blocks;
     rc = open_arenas(dev, &plan, err, errlen);
     if (rc == 0)
         rc = layout_all(dev, err, errlen);
@@ -431,7 +437,7 @@ static int device_slot_blocks(struct device *dev, int32_t slot, int32_t first, i
     if (!dev->has_pool)
         return SPECD_EINVAL;
     return slot_stage_blocks(dev->slots.stage, &dev->slots.shape, slot, first, n, ids,
-                             dev->n_blocks);
+                             dev->n_blocks, dev->n_window_blocks);
 }
 
 static int device_forward(struct device *dev, enum model_role role, enum row_set rows, int step)

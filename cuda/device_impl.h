@@ -27,7 +27,7 @@ struct device {
 
     /* from pool_create on */
     bool has_pool;
-    int32_t n_blocks;
+    int32_t n_blocks, n_window_blocks;
     cudaStream_t stream;
     struct gpu_arena slot_arena, activation_arena, workspace_arena, kv_arena;
     struct gpu_kv kv;

@@ -15,6 +15,7 @@ struct embed_table {
     const unsigned char *units;
     const float *scales; /* of the channels; NULL unless FP8 */
     int32_t n, k, n_units;
+    float scale; /* of all */
 };
 
 /* grid: capacity   block: THREADS, eight elements a thread */
@@ -43,20 +44,20 @@ static __global__ void __launch_bounds__(THREADS)
         values_read<TYPE>(units + (size_t)unit * PRODUCT_UNIT_BYTES(TYPE), lane, h, scales, both);
         UNROLL
         for (int j = 0; j < LANE_K; j++)
-            v[j] = side ? both[1][j] : both[0][j];
+            v[j] = (side ? both[1][j] : both[0][j]) * e.scale;
         *(float4 *)(to + LANE_K * i) = make_float4(v[0], v[1], v[2], v[3]);
         *(float4 *)(to + LANE_K * i + 4) = make_float4(v[4], v[5], v[6], v[7]);
     }
 }
 
-int launch_embed(float *x, const struct product_plan *plan, const void *packed,
+int launch_embed(float *x, const struct product_plan *plan, const void *packed, float scale,
                  const struct device_state *state, const struct pass *pass, int32_t capacity,
                  cudaStream_t stream)
 {
     const unsigned char *units = (const unsigned char *)packed;
     const float *scales =
         plan->type == PRODUCT_FP8 ? (const float *)(units + plan->scales_at) : NULL;
-    struct embed_table e = {units, scales, plan->n, plan->k, plan->units};
+    struct embed_table e = {units, scales, plan->n, plan->k, plan->units, scale};
 
     ASSERT(!plan->paired && plan->k % LANE_K == 0 && capacity <= pass->max_rows);
 #define X(TYPE) \

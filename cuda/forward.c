@@ -16,26 +16,33 @@ static struct kv_layer layer_of(const struct gpu_net *net, enum kv_type type)
         .type = type, .n_kv_heads = net->n_kv_heads, .head_dim = net->head_dim};
 }
 
-bool gpu_kv_block_bytes(const struct gpu_net *const nets[MODEL_ROLES], enum kv_type type,
-                        size_t *bytes)
+/* Whether it may be of a group of its own. */
+static bool is_windowed(const struct gpu_net *const nets[MODEL_ROLES], int role, int layer)
 {
-    *bytes = 0;
-    for (int i = 0; i < MODEL_ROLES; i++) {
-        size_t of_role;
+    return role == MODEL_TARGET && nets[role]->layers[layer].window > 0;
+}
 
+bool gpu_kv_block_bytes(const struct gpu_net *const nets[MODEL_ROLES], enum kv_type type,
+                        size_t *bytes, size_t *window_bytes)
+{
+    *bytes = *window_bytes = 0;
+    for (int i = 0; i < MODEL_ROLES; i++) {
         if (!nets[i])
             continue;
-        struct kv_layer layer = layer_of(nets[i], type);
+        const struct kv_layer layer = layer_of(nets[i], type);
 
-        if (!size_mul(kv_layer_block_bytes(&layer), (size_t)nets[i]->n_layers, &of_role) ||
-            !size_add(*bytes, of_role, bytes))
-            return false;
+        for (int j = 0; j < nets[i]->n_layers; j++) {
+            size_t *to = is_windowed(nets, i, j) ? window_bytes : bytes;
+            if (!size_add(*to, kv_layer_block_bytes(&layer), to))
+                return false;
+        }
     }
     return true;
 }
 
 void gpu_kv_layout(struct gpu_kv *kv, const struct gpu_net *const nets[MODEL_ROLES],
-                   enum kv_type type, int32_t n_blocks, struct gpu_arena *a)
+                   enum kv_type type, int32_t n_blocks, int32_t n_window_blocks, int32_t entries,
+                   struct gpu_arena *a)
 {
     for (int i = 0; i < MODEL_ROLES; i++) {
         if (!nets[i])
@@ -45,8 +52,11 @@ void gpu_kv_layout(struct gpu_kv *kv, const struct gpu_net *const nets[MODEL_ROL
         for (int j = 0; j < nets[i]->n_layers; j++) {
             struct kv_layer *layer = &kv->layers[i][j];
 
+            bool apart = n_window_blocks > 0 && is_windowed(nets, i, j);
             *layer = layer_of(nets[i], type);
-            layer->blocks = gpu_take(a, (size_t)n_blocks, kv_layer_block_bytes(layer));
+            layer->entries = apart ? entries : 0;
+            layer->blocks = gpu_take(a, (size_t)(apart ? n_window_blocks : n_blocks),
+                                     kv_layer_block_bytes(layer));
         }
     }
 }
@@ -62,7 +72,7 @@ void gpu_kv_free(struct gpu_kv *kv)
 
 /* The widest of both models. */
 struct widths {
-    size_t embd, q, qkv, ff, partial;
+    size_t embd, q, qkv, o, ff, partial;
 };
 
 static void widths_add(struct widths *w, const struct gpu_net *n)
@@ -73,6 +83,7 @@ static void widths_add(struct widths *w, const struct gpu_net *n)
     w->embd = MAX(w->embd, (size_t)n->n_embd);
     w->q = MAX(w->q, q);
     w->qkv = MAX(w->qkv, q + 2 * kv);
+    w->o = MAX(w->o, n->has_post_norms ? (size_t)n->n_embd : 0);
     w->ff = MAX(w->ff, (size_t)n->n_ff);
     w->partial = MAX(w->partial, attention_partial_floats(1, n->n_heads, n->head_dim));
 }
@@ -131,6 +142,8 @@ void gpu_forward_layout(struct gpu_forward *f, const struct gpu_net *const nets[
     f->x = gpu_take(a, T, w.embd * sizeof(*f->x));
     f->h = gpu_take(a, T, w.embd * sizeof(*f->h));
     f->qkv = gpu_take(a, T, w.qkv * sizeof(*f->qkv));
+    if (w.o > 0)
+        f->o = gpu_take(a, T, w.o * sizeof(*f->o));
     f->q = gpu_take(a, T, w.q * sizeof(*f->q));
     f->attn = gpu_take(a, T, w.q * sizeof(*f->attn));
     f->ff = gpu_take(a, T, w.ff * sizeof(*f->ff));
@@ -147,8 +160,9 @@ struct run {
     const struct gpu_pass *p;
     const struct gpu_net *net;
     cudaStream_t stream;
-    bool matrix; /* attention on the matrix units */
-    int queries; /* to an item of attention */
+    bool matrix;          /* attention on the matrix units */
+    int queries;          /* to an item of attention */
+    const float *pending; /* norm of what f->o holds for the residual stream; NULL: nothing */
 };
 
 /* A request's rows must have one kernel, so that none depends on how its prompt was cut: which one,
@@ -203,6 +217,7 @@ static int attention(const struct run *r, int layer)
         .out = f->attn,
         .kv = f->kv->layers[r->p->role][layer],
         .group = r->net->n_heads / r->net->n_kv_heads,
+        .window = r->net->layers[layer].window,
         .capacity = r->p->capacity,
         .pieces_held = ATTENTION_PIECES,
         .partial = f->partials,
@@ -216,15 +231,38 @@ static int attention(const struct run *r, int layer)
                             sms * (r->queries == ATTENTION_QUERIES_FEW ? 4 : 2), r->stream);
 }
 
-static int norm(const struct run *r, const float *w)
+/* Of the residual stream, which first gets what is pending. */
+static struct norm norm_of(struct run *r, const float *w)
 {
-    const struct norm n = {
-        .y = r->f->h, .x = r->f->x, .w = w, .eps = r->net->rms_eps, .width = r->net->n_embd};
+    const struct norm n = {.y = r->f->h,
+                           .x = r->f->x,
+                           .o = r->pending ? r->f->o : NULL,
+                           .o_w = r->pending,
+                           .w = w,
+                           .eps = r->net->rms_eps,
+                           .width = r->net->n_embd};
+
+    r->pending = NULL;
+    return n;
+}
+
+static int norm(struct run *r, const float *w)
+{
+    const struct norm n = norm_of(r, w);
 
     return launch_norm(&n, &r->f->pass, r->p->capacity, r->stream);
 }
 
-static int project(const struct run *r, const struct gpu_layer *l, int layer)
+/* What a block gives to the residual stream. post_norm: NULL: as it is. */
+static int residual(struct run *r, const struct gpu_matrix *m, const uint16_t *x,
+                    const float *post_norm)
+{
+    r->pending = post_norm;
+    return product(r, m, x, post_norm ? PRODUCT_STORE : PRODUCT_ADD, post_norm ? r->f->o : r->f->x,
+                   r->net->n_embd, NULL);
+}
+
+static int project(struct run *r, const struct gpu_layer *l, int layer)
 {
     const struct gpu_net *net = r->net;
     const struct qkv in = {
@@ -233,9 +271,10 @@ static int project(const struct run *r, const struct gpu_layer *l, int layer)
         .q_norm = l->q_norm,
         .k_norm = l->k_norm,
         .eps = net->rms_eps,
-        .rotation = net->rotation,
+        .rotation = net->rotations[l->rope],
         .rope = net->rope,
         .rope_dim = l->rope_dim,
+        .q_scale = net->attn_scale,
         .q = r->f->q,
         .kv = r->f->kv->layers[r->p->role][layer],
         .n_heads = net->n_heads,
@@ -246,7 +285,7 @@ static int project(const struct run *r, const struct gpu_layer *l, int layer)
     return launch_qkv(&in, &r->f->state, &r->f->pass, r->p->capacity, r->stream);
 }
 
-static int layer_run(const struct run *r, int i)
+static int layer_run(struct run *r, int i)
 {
     const struct gpu_layer *l = &r->net->layers[i];
     struct gpu_forward *f = r->f;
@@ -255,21 +294,17 @@ static int layer_run(const struct run *r, int i)
     if (i + 1 == r->net->n_layers && r->p->max_logits == 0)
         return 0; /* nobody reads what the last layer would hand on */
     TRY(attention(r, i));
-    TRY(product(r, &l->wo, f->attn, PRODUCT_ADD, f->x, r->net->n_embd, NULL));
+    TRY(residual(r, &l->wo, f->attn, l->attn_post_norm));
     TRY(norm(r, l->ffn_norm));
-    TRY(product(r, &l->gate_up, f->h, PRODUCT_SILU_MUL, f->ff, r->net->n_ff, NULL));
-    return product(r, &l->down, f->ff, PRODUCT_ADD, f->x, r->net->n_embd, NULL);
+    TRY(product(r, &l->gate_up, f->h, r->net->gate, f->ff, r->net->n_ff, NULL));
+    return residual(r, &l->down, f->ff, l->ffn_post_norm);
 }
 
-static int logits(const struct run *r)
+static int logits(struct run *r)
 {
     const struct gpu_forward *f = r->f;
     bool trims = r->p->set == ROWS_STEP && f->state.draft_tiles;
-    const struct norm n = {.y = f->h,
-                           .x = f->x,
-                           .w = r->net->out_norm,
-                           .eps = r->net->rms_eps,
-                           .width = r->net->n_embd};
+    const struct norm n = norm_of(r, r->net->out_norm);
     const struct product_plan *plan = &r->net->output.plan;
     int32_t rows = MIN(r->p->max_logits, r->p->capacity);
     const struct product_call call = {
@@ -313,8 +348,8 @@ int gpu_forward_run(struct gpu_forward *f, const struct gpu_pass *p, cudaStream_
     };
 
     TRY(launch_rows(&f->state, &f->pass, &request, stream));
-    TRY(launch_embed(f->x, &net->embed.plan, net->embed.data, &f->state, &f->pass, p->capacity,
-                     stream));
+    TRY(launch_embed(f->x, &net->embed.plan, net->embed.data, net->embd_scale, &f->state, &f->pass,
+                     p->capacity, stream));
     for (int i = 0; i < net->n_layers; i++)
         TRY(layer_run(&r, i));
     return p->max_logits > 0 ? logits(&r) : 0;

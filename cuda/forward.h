@@ -4,6 +4,8 @@
  *   rows -> embed -> layers of { norm, qkv, rotation and KV, attention, wo (+ residual),
  *                                norm, gate and up, down (+ residual) } -> norm -> logits
  *
+ * Where a model norms what a block gives, the norm behind does that and adds it to the residual.
+ *
  * Nothing here looks at the device's memory: launches are sized by a capacity, kernels read how
  * many rows are live. Products of prompt rows may go through gemm.h; then the host has to know
  * their number. Enqueues only; engine thread.
@@ -23,11 +25,14 @@ struct gpu_kv {
     int n_layers[MODEL_ROLES];
 };
 
-/* Bytes of a block, both models. false if they do not fit a size_t. */
+/* Bytes of a block, as device_plan has them. false if they do not fit a size_t. */
 bool gpu_kv_block_bytes(const struct gpu_net *const nets[MODEL_ROLES], enum kv_type type,
-                        size_t *bytes);
+                        size_t *bytes, size_t *window_bytes);
+/* n_window_blocks: 0: layers with windows are in the n_blocks. entries: of a slot's table for a
+ * whole context. */
 void gpu_kv_layout(struct gpu_kv *kv, const struct gpu_net *const nets[MODEL_ROLES],
-                   enum kv_type type, int32_t n_blocks, struct gpu_arena *a);
+                   enum kv_type type, int32_t n_blocks, int32_t n_window_blocks, int32_t entries,
+                   struct gpu_arena *a);
 void gpu_kv_free(struct gpu_kv *kv); /* host memory alone */
 
 struct gpu_forward {
@@ -42,6 +47,7 @@ struct gpu_forward {
     float *x;        /* C: the residual stream */
     uint16_t *h;     /* C: normed */
     float *qkv;      /* (H + 2 G) D */
+    float *o;        /* C: what a block gave, of models that norm it; else NULL */
     uint16_t *q;     /* H D; after attention its result is in attn */
     uint16_t *attn;  /* H D */
     uint16_t *ff;    /* F */

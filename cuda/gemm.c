@@ -200,7 +200,7 @@ static int unpack(struct gemm *g, const struct gemm_work *w, cudaStream_t stream
 static int finish(struct gemm *g, const struct gemm_work *w, cudaStream_t stream)
 {
     const struct product_call *c = w->call;
-    size_t element = c->end == PRODUCT_SILU_MUL ? sizeof(uint16_t) : sizeof(float);
+    size_t element = product_end_is_paired(c->end) ? sizeof(uint16_t) : sizeof(float);
     struct gemm_finish f = {
         .sums = w->direct ? NULL : g->sums,
         .rows = w->rows,
@@ -277,7 +277,7 @@ static bool can(struct gemm *g, struct gemm_work *w, enum lt_way way, bool direc
 static void way_choose(struct gemm *g, struct gemm_work *w)
 {
     const struct product_call *c = w->call;
-    bool direct = c->end != PRODUCT_SILU_MUL;
+    bool direct = !product_end_is_paired(c->end);
 
     if (c->plan->type == PRODUCT_FP8 && g->fp8 && c->plan->n % 16 == 0) {
         bool aligned = (uintptr_t)c->out % 16 == 0 && c->out_stride % 4 == 0;
@@ -300,7 +300,7 @@ int gemm_run(struct gemm *g, const struct product_call *call, int32_t rows, cuda
 
     ASSERT(rows >= 0 && rows <= g->max_rows);
     ASSERT((uintptr_t)call->x % 16 == 0 && call->x_stride % 8 == 0 && call->x_stride >= p->k);
-    ASSERT(p->paired == (call->end == PRODUCT_SILU_MUL) && !(p->paired && call->bias));
+    ASSERT(p->paired == product_end_is_paired(call->end) && !(p->paired && call->bias));
     if (rows == 0)
         return 0;
     way_choose(g, &w);

@@ -19,18 +19,21 @@ extern "C" {
 #endif
 
 /* embed.cu: x (T, C) f32 = rows of a packed matrix that is not paired, V = plan->n, C = plan->k:
- * each element the number that a product with a row of zeros and one 1 gives, of any type. Tokens
- * from V on, a target's padding that a draft with fewer has no row for, take the last. */
-int launch_embed(float *x, const struct product_plan *plan, const void *packed,
+ * each element the number that a product with a row of zeros and one 1 gives, of any type, times
+ * `scale`. Tokens from V on, a target's padding that a draft with fewer has no row for, take the
+ * last. */
+int launch_embed(float *x, const struct product_plan *plan, const void *packed, float scale,
                  const struct device_state *state, const struct pass *pass, int32_t capacity,
                  cudaStream_t stream);
 
-/* norm.cu: y = x / sqrt(mean(x^2) + eps) * w, after x += o if there is an o. */
+/* norm.cu: y = x / sqrt(mean(x^2) + eps) * w, after x += o if there is an o, which is normed in the
+ * same way first if it has weights of its own. */
 struct norm {
-    uint16_t *y;    /* (T, C) bf16 */
-    float *x;       /* (T, C) f32; written only with o */
-    const float *o; /* (T, C) f32 or NULL */
-    const float *w; /* (C) */
+    uint16_t *y;      /* (T, C) bf16 */
+    float *x;         /* (T, C) f32; written only with o */
+    const float *o;   /* (T, C) f32 or NULL */
+    const float *o_w; /* (C) or NULL */
+    const float *w;   /* (C) */
     float eps;
     int32_t width; /* C */
 };
@@ -41,7 +44,7 @@ int launch_logit_norm(const struct norm *n, const struct pass *pass, int32_t cap
                       cudaStream_t stream);
 
 /* qkv.cu: what the products of q, k and v gave -> queries for attention, keys and values in the
- * pool: bias, RMS norm of each head (qwen3), rotation, scaling of q by 1 / sqrt(D). */
+ * pool: bias, RMS norm of each head (qwen3), rotation, scaling of q. */
 struct qkv {
     const float *qkv;             /* (T, H*D + 2*G*D): q, k and v of a row, one after another */
     const float *bias;            /* (H*D + 2*G*D) or NULL */
@@ -50,7 +53,8 @@ struct qkv {
     const float *rotation; /* (n_ctx, rope_dim / 2, 2) rope_table */
     enum rope_kind rope;
     int32_t rope_dim; /* even, <= D; 0: nothing rotates */
-    uint16_t *q;      /* (T, H, D) bf16 */
+    float q_scale;
+    uint16_t *q; /* (T, H, D) bf16 */
     struct kv_layer kv;
     int32_t n_heads;
 };

@@ -6,6 +6,7 @@
 #include "specd/util.h"
 #include "upload.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -24,8 +25,8 @@ struct stack {
 static const struct model_blocks gpu_blocks = {
     .device = "the CUDA device",
     .needs = PARTS_LLAMA,
-    .may = PART_BIT(PART_QKV_BIAS) | PART_BIT(PART_QK_NORM),
-    .gates = 1u << GATE_SILU,
+    .may = PART_BIT(PART_QKV_BIAS) | PART_BIT(PART_QK_NORM) | PART_BIT(PART_POST_NORM),
+    .gates = 1u << GATE_SILU | 1u << GATE_GELU_TANH,
 };
 
 /* ---- a layer's arrays ------------------------------------------------------------------------ */
@@ -52,6 +53,8 @@ static const struct {
     {offsetof(struct gpu_layer, qkv_bias), 3, {LAYER_BQ, LAYER_BK, LAYER_BV}},
     {offsetof(struct gpu_layer, q_norm), 1, {LAYER_Q_NORM}},
     {offsetof(struct gpu_layer, k_norm), 1, {LAYER_K_NORM}},
+    {offsetof(struct gpu_layer, attn_post_norm), 1, {LAYER_ATTN_POST_NORM}},
+    {offsetof(struct gpu_layer, ffn_post_norm), 1, {LAYER_FFN_POST_NORM}},
 };
 
 static struct gpu_matrix *matrix_place(struct gpu_layer *l, size_t i)
@@ -147,8 +150,10 @@ static int type_choose(enum product_type *out, enum weight_type want, const stru
 static const char *type_name(enum product_type type)
 {
     static const char *const names[PRODUCT_TYPES] = {
-        [PRODUCT_BF16] = "bf16", [PRODUCT_FP8] = "fp8",       [PRODUCT_INT8] = "q8_0",
-        [PRODUCT_INT4] = "int4", [PRODUCT_INT4_MIN] = "q4_1", [PRODUCT_INT4_K] = "q4_K",
+        [PRODUCT_BF16] = "bf16",   [PRODUCT_FP8] = "fp8",       [PRODUCT_INT8] = "q8_0",
+        [PRODUCT_INT4] = "int4",   [PRODUCT_INT4_MIN] = "q4_1", [PRODUCT_INT4_K] = "q4_K",
+        [PRODUCT_IQ4] = "iq4",     [PRODUCT_FP4] = "mxfp4",     [PRODUCT_FP8_32] = "f8",
+        [PRODUCT_INT2_K] = "q2_K",
     };
 
     return names[type];
@@ -225,7 +230,8 @@ static int ends_layout(struct gpu_net *net, const struct model *m, enum weight_t
     if (rc == 0 && !model_is_tied(m))
         rc = matrix_layout(&net->output, &output, -1, want, a, err, errlen);
     net->out_norm = vector_layout(&out_norm, a);
-    net->rotation = gpu_take(a, (size_t)net->n_ctx * m->rope_dim, sizeof(float));
+    for (int i = 0; i < net->n_ropes; i++)
+        net->rotations[i] = gpu_take(a, (size_t)net->n_ctx * m->rope_dim, sizeof(float));
     return rc;
 }
 
@@ -245,13 +251,20 @@ int gpu_net_layout(struct gpu_net *net, const struct model *m, enum weight_type 
         .rms_eps = m->rms_eps,
         .rope = m->rope,
         .rope_dim = (int)m->rope_dim,
+        .embd_scale = m->embd_scale > 0 ? m->embd_scale : 1.0f,
+        .attn_scale = m->attn_scale > 0 ? m->attn_scale : 1.0f / sqrtf((float)m->head_dim),
+        .gate = m->gate == GATE_GELU_TANH ? PRODUCT_GELU_MUL : PRODUCT_SILU_MUL,
         .n_ctx = n_ctx,
+        .n_ropes = (int)MAX(m->n_ropes, 1),
         .layers = xcalloc(m->n_layers, sizeof(struct gpu_layer)),
     };
     rc = ends_layout(net, m, want, a, err, errlen);
     for (int i = 0; rc == 0 && i < net->n_layers; i++) {
         rc = layer_layout(&net->layers[i], &m->layers[i], i, want, a, err, errlen);
         net->layers[i].rope_dim = m->layers[i].no_rope ? 0 : net->rope_dim;
+        net->layers[i].rope = m->layers[i].rope;
+        net->layers[i].window = (int32_t)MIN(m->layers[i].window, SIZE_CTX_MAX);
+        net->has_post_norms = net->has_post_norms || m->layers[i].attn_post_norm.data;
     }
     if (rc == 0 && a->overflow)
         rc = fail(SPECD_EINVAL, err, errlen, "the weights exceed the address space");
@@ -302,6 +315,8 @@ int gpu_net_check(const struct model *m, enum weight_type want, char *err, size_
 struct source {
     const struct product_plan *plan; /* of a matrix */
     struct stack stack;
+    const struct rope_angles *rope; /* of a table of rotations */
+    int32_t rope_dim;
 };
 
 struct load {
@@ -324,10 +339,13 @@ static void tiles_make(const void *what, size_t first, size_t n, void *out)
         const struct tensor *t = p->tensors[i];
         size_t row_bytes = dtype_row_bytes(t->type, t->cols);
         size_t from = MAX(at, start), to = MIN(at + t->rows, end);
-        if (from < to)
+        if (from < to) {
+            char *room = t->source ? xmalloc((to - from) * row_bytes) : NULL;
             product_pack(&piece, out, p->paired && i == 1 ? PRODUCT_UP : PRODUCT_GATE,
-                         (const char *)t->data + (from - at) * row_bytes, t->type, row_bytes,
-                         (int32_t)(from - start), (int32_t)(to - from));
+                         tensor_rows(t, (uint32_t)(from - at), (uint32_t)(to - from), room),
+                         t->type, row_bytes, (int32_t)(from - start), (int32_t)(to - from));
+            free(room);
+        }
         at += p->paired ? 0 : t->rows;
     }
 }
@@ -347,17 +365,16 @@ static void vector_make(const void *what, size_t first, size_t n, void *out)
 
 static void rotation_make(const void *what, size_t first, size_t n, void *out)
 {
-    const struct model *m = what;
+    const struct source *s = what;
 
-    rope_table(out, m->rope_inv_freq, m->rope_magnitude, (int32_t)m->rope_dim, (int32_t)first,
-               (int32_t)n);
+    rope_table(out, s->rope->inv_freq, s->rope->magnitude, s->rope_dim, (int32_t)first, (int32_t)n);
 }
 
 static void load_matrix(struct load *l, const struct gpu_matrix *w, struct stack stack)
 {
     const struct product_plan *p = &w->plan;
 
-    l->sources[l->n] = (struct source){p, stack};
+    l->sources[l->n] = (struct source){.plan = p, .stack = stack};
     l->items[l->n] = (struct upload_item){
         .to = {w->data, (char *)w->data + p->scales_at},
         .step = {product_tile_bytes(p), (p->bytes - p->scales_at) / (size_t)p->tiles},
@@ -397,19 +414,23 @@ static void load_ends(struct load *l, const struct gpu_net *net, const struct mo
     if (!model_is_tied(m))
         load_matrix(l, &net->output, stack_of_model(m, MODEL_OUTPUT));
     load_vector(l, net->out_norm, stack_of_model(m, MODEL_OUT_NORM));
-    l->items[l->n++] = (struct upload_item){
-        .to = {net->rotation},
-        .step = {(size_t)net->rope_dim * sizeof(float)},
-        .count = (size_t)net->n_ctx,
-        .make = rotation_make,
-        .what = m,
-    };
+    for (int i = 0; i < net->n_ropes; i++) {
+        l->sources[l->n] = (struct source){.rope = &m->ropes[i], .rope_dim = net->rope_dim};
+        l->items[l->n] = (struct upload_item){
+            .to = {net->rotations[i]},
+            .step = {(size_t)net->rope_dim * sizeof(float)},
+            .count = (size_t)net->n_ctx,
+            .make = rotation_make,
+            .what = &l->sources[l->n],
+        };
+        l->n++;
+    }
 }
 
 int gpu_net_load(struct gpu_net *net, const struct model *m, int threads, enum model_role role,
                  device_progress *progress, void *arg, uint64_t total, char *err, size_t errlen)
 {
-    const size_t ends = 4, of_layer = COUNT_OF(matrices) + COUNT_OF(vectors);
+    const size_t ends = 3 + MODEL_ROPES, of_layer = COUNT_OF(matrices) + COUNT_OF(vectors);
     size_t most = ends + of_layer * (size_t)net->n_layers;
     struct upload_listener listener = {progress, arg, role, total};
     struct load l = {.items = xcalloc(most, sizeof(*l.items)),

@@ -7,8 +7,8 @@
  * of layers and nets are device memory, the structures host memory. Engine thread.
  *
  * How a matrix is kept, by enum weight_type:
- *   NATIVE  as product_type_of(file): blocks of q8_0, q4_0, q4_1 and q4_K as they are, f32, f16 and
- *           the other block types as bf16. A stack whose tensors would differ, say q and k in q4_K
+ *   NATIVE  as product_type_of(file): most block types with their own numbers, f32, f16 and the
+ *           others as bf16. A stack whose tensors would differ, say q and k in q4_K
  *           beside v in q6_K, is bf16: no other type takes every file's numbers with an error that
  *           small, 2^-9 of each
  *   BF16    bf16
@@ -31,14 +31,17 @@ struct gpu_matrix {
 };
 
 struct gpu_layer {
-    float *attn_norm, *ffn_norm; /* (C) */
-    struct gpu_matrix qkv;       /* (H*D + 2*G*D, C): q, k, v one after another */
-    struct gpu_matrix wo;        /* (C, H*D) */
-    struct gpu_matrix gate_up;   /* paired, (F, C) */
-    struct gpu_matrix down;      /* (C, F) */
-    float *qkv_bias;             /* (H*D + 2*G*D), NULL: none */
-    float *q_norm, *k_norm;      /* (D), NULL: none */
-    int rope_dim;                /* elements of a head that rotate; 0: none */
+    float *attn_norm, *ffn_norm;           /* (C) */
+    struct gpu_matrix qkv;                 /* (H*D + 2*G*D, C): q, k, v one after another */
+    struct gpu_matrix wo;                  /* (C, H*D) */
+    struct gpu_matrix gate_up;             /* paired, (F, C) */
+    struct gpu_matrix down;                /* (C, F) */
+    float *qkv_bias;                       /* (H*D + 2*G*D), NULL: none */
+    float *q_norm, *k_norm;                /* (D), NULL: none */
+    float *attn_post_norm, *ffn_post_norm; /* (C), NULL: none */
+    int rope_dim;                          /* elements of a head that rotate; 0: none */
+    int rope;                              /* of the net's rotations */
+    int32_t window;                        /* positions that a row attends to; 0: all */
 };
 
 struct gpu_net {
@@ -47,12 +50,16 @@ struct gpu_net {
     float rms_eps;
     enum rope_kind rope;
     int rope_dim;
+    float embd_scale, attn_scale;
+    enum product_end gate; /* of a feed-forward */
+    bool has_post_norms;   /* some layer has */
     int32_t n_ctx;
-    float *rotation;          /* (n_ctx, rope_dim / 2, 2), layer.h's rope_table */
-    struct gpu_matrix embed;  /* (V, C); rows are read out of the packed matrix */
-    struct gpu_matrix output; /* (V, C); shares embed's data when tied */
-    float *out_norm;          /* (C) */
-    struct gpu_layer *layers; /* (n_layers) */
+    int n_ropes;
+    float *rotations[MODEL_ROPES]; /* (n_ctx, rope_dim / 2, 2), layer.h's rope_table */
+    struct gpu_matrix embed;       /* (V, C); rows are read out of the packed matrix */
+    struct gpu_matrix output;      /* (V, C); shares embed's data when tied */
+    float *out_norm;               /* (C) */
+    struct gpu_layer *layers;      /* (n_layers) */
 };
 
 /* SPECD_EINVAL, naming the tensor, number or type that the device cannot use: model_check, and what

@@ -1,5 +1,6 @@
 /*
- * norm.cu - y = x / sqrt(mean(x^2) + eps) * w, f32 -> bf16, with the residual added before.
+ * norm.cu - y = x / sqrt(mean(x^2) + eps) * w, f32 -> bf16, with what a block gave, normed where
+ * the model wants it, added to the residual stream before.
  *
  * A block a row. The order of the sum is the width's: thread t takes four neighbours at 4 t and
  * every 4 * THREADS on, a butterfly joins a warp's, and warps are added in ascending order.
@@ -36,14 +37,33 @@ DEVICE float squares_add(float sum, float4 v)
     return fmaf(v.w, v.w, sum);
 }
 
-DEVICE void row_norm(uint16_t *y, float *x, const float *o, const struct norm &n)
+/* What a row is multiplied by, beside the weights. */
+DEVICE float row_scale(const float *row, const struct norm &n)
 {
     float squares = 0.0f;
 
+    for (int i = 4 * (int)threadIdx.x; i < n.width; i += 4 * THREADS)
+        squares = squares_add(squares, *(const float4 *)(row + i));
+    return 1.0f / sqrtf(block_sum(squares) / (float)n.width + n.eps);
+}
+
+DEVICE void row_norm(uint16_t *y, float *x, const float *o, const struct norm &n)
+{
+    float squares = 0.0f, o_scale = 1.0f;
+
+    if (o && n.o_w) {
+        o_scale = row_scale(o, n);
+        __syncthreads(); /* of_warp is read until here */
+    }
     for (int i = 4 * (int)threadIdx.x; i < n.width; i += 4 * THREADS) {
         float4 v = *(const float4 *)(x + i);
         if (o) {
             float4 a = *(const float4 *)(o + i);
+            if (n.o_w) {
+                float4 w = *(const float4 *)(n.o_w + i);
+                a = make_float4(a.x * o_scale * w.x, a.y * o_scale * w.y, a.z * o_scale * w.z,
+                                a.w * o_scale * w.w);
+            }
             v = make_float4(v.x + a.x, v.y + a.y, v.z + a.z, v.w + a.w);
             *(float4 *)(x + i) = v;
         }

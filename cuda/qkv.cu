@@ -105,7 +105,6 @@ static __global__ void __launch_bounds__(WARPS *WARP)
         }
     }
     float scale = norm ? head_scale(x, y, dim, in.eps) : 1.0f;
-    float q_scale = 1.0f / sqrtf((float)dim);
     UNROLL
     for (int j = 0; j < PAIRS; j++) {
         int i = lane + WARP * j;
@@ -122,12 +121,14 @@ static __global__ void __launch_bounds__(WARPS *WARP)
         }
         if (part == PART_Q) {
             uint16_t *to = in.q + ((int64_t)blockIdx.y * in.n_heads + head) * dim;
-            uint32_t both = bf16_pair_of(a * q_scale, b * q_scale);
+            uint32_t both = bf16_pair_of(a * in.q_scale, b * in.q_scale);
             to[e.a] = (uint16_t)both;
             to[e.b] = (uint16_t)(both >> 16);
             continue;
         }
-        int32_t block = s.slots[row.slot].blocks[row.pos / SPECD_BLOCK_TOKENS];
+        int32_t block = s.slots[row.slot].blocks[in.kv.entries + row.pos / SPECD_BLOCK_TOKENS];
+        if (block < 0)
+            __trap();
         int kv_head = (head - in.n_heads) % n_kv;
         pair_store_kv(in.kv, kv_at(in.kv, block, part == PART_V, kv_head, row.pos), e, a, b);
     }

@@ -15,13 +15,13 @@ struct page {
 
 static size_t page_words(const struct slot_shape *shape)
 {
-    return (size_t)shape->n_ctx + (size_t)shape->n_blocks + 2 * SPECD_BIAS_MAX +
+    return (size_t)shape->n_ctx + (size_t)shape->n_entries + 2 * SPECD_BIAS_MAX +
            (size_t)mask_words(shape->n_vocab) + (size_t)slot_draft_words(shape);
 }
 
 static struct page page_at(const struct slot_shape *shape, int32_t *at)
 {
-    int32_t *lists = at + shape->n_ctx + shape->n_blocks;
+    int32_t *lists = at + shape->n_ctx + shape->n_entries;
 
     return (struct page){
         .tokens = at,
@@ -47,7 +47,7 @@ static void host_make(struct gpu_slots *s)
 
         s->stage[i] =
             (struct slot_stage){.tokens = page.tokens, .blocks = page.blocks, .lists = page.lists};
-        memset(page.blocks, 0xff, (size_t)s->shape.n_blocks * sizeof(*page.blocks));
+        memset(page.blocks, 0xff, (size_t)s->shape.n_entries * sizeof(*page.blocks));
     }
 }
 
@@ -64,7 +64,7 @@ void gpu_slots_layout(struct gpu_slots *s, const struct device_setup *setup, int
     for (int32_t i = 0; i < shape->n_slots; i++) {
         struct device_slot home = {
             .tokens = gpu_take(a, (size_t)shape->n_ctx, sizeof(int32_t)),
-            .blocks = gpu_take(a, (size_t)shape->n_blocks, sizeof(int32_t)),
+            .blocks = gpu_take(a, (size_t)shape->n_entries, sizeof(int32_t)),
             .counts_generated = gpu_take(a, counts, sizeof(uint16_t)),
             .counts_all = gpu_take(a, counts, sizeof(uint16_t)),
         };
@@ -84,7 +84,7 @@ void gpu_slots_layout(struct gpu_slots *s, const struct device_setup *setup, int
 
 int gpu_slots_clear(struct gpu_slots *s)
 {
-    size_t blocks = (size_t)s->shape.n_blocks * sizeof(int32_t);
+    size_t blocks = (size_t)s->shape.n_entries * sizeof(int32_t);
     cudaError_t rc =
         cudaMemcpy(s->on_device, s->homes, (size_t)s->shape.n_slots * sizeof(*s->homes),
                    cudaMemcpyHostToDevice);

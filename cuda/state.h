@@ -26,7 +26,7 @@ extern "C" {
 /* As struct slot of cpu/slots.h. */
 struct device_slot {
     int32_t *tokens; /* (n_ctx): len committed ones, drafted ones behind them */
-    int32_t *blocks; /* (blocks of n_ctx) ids, -1 where none was set */
+    int32_t *blocks; /* (n_entries of the shape) ids, -1 where none was set */
     int32_t len, n_prompt, limit, rows[MODEL_ROLES]; /* len 0: never set */
     uint32_t round;
     /* Over: committed an end token or met NaN or infinite logits. A round that was submitted before

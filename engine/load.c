@@ -284,7 +284,7 @@ static int open_device(struct engine *e, int32_t *n_blocks, char *err, size_t er
     if (e->draft_file)
         model_file_rest(e->draft_file);
     if (rc == 0)
-        rc = e->ops->pool_create(e->dev, *n_blocks, on_round_done, e, err, errlen);
+        rc = e->ops->pool_create(e->dev, *n_blocks, 0, on_round_done, e, err, errlen);
     return rc;
 }
 

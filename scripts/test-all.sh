@@ -11,16 +11,19 @@ cd "$ROOT"
 "$ROOT/scripts/test-exact.sh" --full --out "$ROOT/build-test/exactness.md"
 SPECD_LONG=1 run release -L engine -LE exact -- # every prompt
 run release -L emu --
+SPECD_SCHEMAS=600 run release -R "oracle/grammar|http/model_structured" --
 run sanitize -R smollm2 -LE oracle -- "-DSPECD_SANITIZE=address;undefined"
 # What scripts/test.sh left out; the engine's own threads it has had.
 run thread -L "device|http" -LE "oracle|thread" -- -DSPECD_SANITIZE=thread
 CC=clang run clang -L "unit|device|engine|fuzz" -E smollm2 -- "-DSPECD_SANITIZE=address;undefined"
 
-SPECD_PYTHON=$("$ROOT/scripts/venv.sh" bench/spec-bench/requirements.txt) run release -L families --
-
 # Parts whose tools cannot be had are skipped: ctest counts them.
 SKIPPED=0
 skip() { say "skipped: $*" && SKIPPED=$((SKIPPED + 1)); }
+SPECD_GEMMA3=$("$ROOT/scripts/get-model.sh" gemma3) || skip "gemma3: the registry is out of reach"
+export SPECD_GEMMA3
+run release -R oracle/vocab-gemma3 --
+SPECD_PYTHON=$("$ROOT/scripts/venv.sh" bench/spec-bench/requirements.txt) run release -L families --
 (install_packages chromium) || skip "the page: chromium cannot be installed"
 (install_packages prometheus systemd) || skip "prometheus and systemd-analyze cannot be installed"
 SPECD_DEPLOY_TOOLS=$("$ROOT/scripts/deploy-tools.sh") || skip "helm and the schemas of Kubernetes"

@@ -1,5 +1,7 @@
 #include "values.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 void values_alloc(struct values *t)
@@ -44,7 +46,9 @@ void values_string(struct values *t, const char *key, const char *s)
 
 void values_int(struct values *t, const char *key, int64_t i)
 {
-    put(t, key, (struct chat_value){.kind = CHAT_INT, .i = i});
+    char text[24];
+    snprintf(text, sizeof text, "%" PRId64, i);
+    put(t, key, (struct chat_value){.kind = CHAT_INT, .i = i, .text = values_text(t, text)});
 }
 
 void values_bool(struct values *t, const char *key, bool b)
@@ -54,11 +58,14 @@ void values_bool(struct values *t, const char *key, bool b)
 
 static void put_number(struct values *t, const char *key, const struct json *v)
 {
-    int64_t i;
-    if (json_integer(v, &i))
-        values_int(t, key, i);
-    else
-        put(t, key, (struct chat_value){.kind = CHAT_FLOAT, .d = json_number(v)});
+    struct chat_value value = {.text = values_text(t, json_number_text(v))};
+    if (json_integer(v, &value.i)) {
+        value.kind = CHAT_INT;
+    } else {
+        value.kind = CHAT_FLOAT;
+        value.d = json_number(v);
+    }
+    put(t, key, value);
 }
 
 void values_json(struct values *t, const char *key, const struct json *v)

@@ -25,8 +25,8 @@ static const char usage[] =
     "  --arch NAME                (llama)\n"
     "  --layers N (4)  --embd N (256)  --heads N (4)  --kv-heads N (heads)  --head-dim N\n"
     "      (embd/heads)  --ff N (2 embd)  --vocab N (512)  --ctx N (2048)\n"
-    "  --type TYPE                matrices: f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q4_k q5_k q6_k "
-    "(f32)\n"
+    "  --type TYPE                matrices: f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q2_k q3_k q4_k\n"
+    "      q5_k q6_k iq4_nl iq4_xs mxfp4 (f32)\n"
     "  --embd-type TYPE           embedding and output matrix (as --type)\n"
     "  --tied                     the output matrix is the embedding\n"
     "  --seed N (1)               same seed: tensors of one name and shape are the same\n"
@@ -35,6 +35,7 @@ static const char usage[] =
     "  --logit-scale S (4)        standard deviation of the logits\n"
     "  --tokenizer bytes-bpe|spm  (bytes-bpe); a --vocab of 2 to 256 has single characters only\n"
     "  --eos ID (none)            the one of them that ends a text\n"
+    "  --window N  --window-period N (the architecture's)\n"
     "  --rope-base B (10000)  --rope-linear F (1)  --rope-llama3 F (1)\n";
 
 #define RMS_EPS 1e-5f
@@ -83,6 +84,8 @@ static const struct option {
     {"--logit-scale", NUMBER, offsetof(struct synth_spec, logit_scale), 0, 1e3},
     {"--eos", SIZE, offsetof(struct synth_spec, eos), 0, SYNTH_SMALL_VOCAB - 1},
     {"--tokenizer", TOKENIZER, offsetof(struct synth_spec, tokenizer), 0, 0},
+    {"--window", SIZE, offsetof(struct synth_spec, window), 1, SIZE_CTX_MAX},
+    {"--window-period", SIZE, offsetof(struct synth_spec, period), 1, MODEL_LAYERS_MAX},
     {"--rope-base", NUMBER, offsetof(struct synth_spec, rope_base), 1, 1e12},
     {"--rope-linear", NUMBER, offsetof(struct synth_spec, rope_linear), 1e-3, 1e6},
     {"--rope-llama3", NUMBER, offsetof(struct synth_spec, rope_llama3), 1, 1e6},
@@ -101,7 +104,7 @@ static double parse_number(const struct option *o, const char *text)
 
 static enum dtype parse_type(const struct option *o, const char *text)
 {
-    for (int t = 0; t < DT_COUNT; t++) {
+    for (int t = 0; t < DT_GGUF_COUNT; t++) {
         if (strcasecmp(text, dtype_name((enum dtype)t)) == 0)
             return (enum dtype)t;
     }
@@ -262,6 +265,14 @@ static void put_sizes(struct gguf_writer *w, const struct synth_spec *s)
     gguf_put_f32(w, key, RMS_EPS);
     snprintf(key, sizeof key, "%s.rope.freq_base", arch);
     gguf_put_f32(w, key, (float)s->rope_base);
+    if (s->window > 0) {
+        snprintf(key, sizeof key, "%s.attention.sliding_window", arch);
+        gguf_put_u32(w, key, s->window);
+    }
+    if (s->period > 0) {
+        snprintf(key, sizeof key, "%s.attention.sliding_window_pattern", arch);
+        gguf_put_u32(w, key, s->period);
+    }
     if (s->rope_linear == 1)
         return;
     snprintf(key, sizeof key, "%s.rope.scaling.type", arch);

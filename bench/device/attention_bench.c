@@ -36,12 +36,12 @@ static void open_arenas(struct rig *r, const struct device_setup *setup, int n_b
     const struct net *const nets[MODEL_ROLES] = {&r->net};
     struct arena counted[2] = {{0}, {0}};
     kvmem_init(&r->kv, nets, KV_BF16);
-    kvmem_layout(&r->kv, n_blocks, &counted[0]);
+    kvmem_layout(&r->kv, n_blocks, 0, 0, &counted[0]);
     attention_layout(&r->attention, nets, setup, setup->threads, &counted[1]);
     if (arena_open(&r->kv_arena, counted[0].used) != 0 ||
         arena_open(&r->arena, counted[1].used) != 0)
         exit(1);
-    kvmem_layout(&r->kv, n_blocks, &r->kv_arena);
+    kvmem_layout(&r->kv, n_blocks, 0, 0, &r->kv_arena);
     attention_layout(&r->attention, nets, setup, setup->threads, &r->arena);
 }
 

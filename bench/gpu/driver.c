@@ -185,7 +185,7 @@ int bench_open(struct bench *b, const struct device_ops *ops, const struct bench
     pthread_cond_init(&b->cond, NULL);
     rc = ops->plan(b->dev, &b->setup, &b->plan, err, errlen);
     rc = rc != 0 ? rc : ops->model_load(b->dev, &b->setup, NULL, NULL, err, errlen);
-    rc = rc != 0 ? rc : ops->pool_create(b->dev, n_blocks, on_done, b, err, errlen);
+    rc = rc != 0 ? rc : ops->pool_create(b->dev, n_blocks, 0, on_done, b, err, errlen);
     if (rc != 0) {
         bench_close(b);
         return rc;

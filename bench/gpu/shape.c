@@ -80,7 +80,7 @@ static struct tensor matrix(uint32_t rows, uint32_t cols, double size, uint64_t 
     }
     for (int i = 0; i < n; i++)
         pthread_join(runs[i].thread, NULL);
-    return (struct tensor){data, DT_BF16, rows, cols, 0};
+    return (struct tensor){.data = data, .type = DT_BF16, .rows = rows, .cols = cols};
 }
 
 static struct tensor ones(uint32_t cols)
@@ -88,7 +88,7 @@ static struct tensor ones(uint32_t cols)
     float *data = xaligned(64, cols * sizeof(*data));
     for (uint32_t i = 0; i < cols; i++)
         data[i] = 1.0f;
-    return (struct tensor){data, DT_F32, 1, cols, 0};
+    return (struct tensor){.data = data, .type = DT_F32, .rows = 1, .cols = cols};
 }
 
 /* ---- models ---------------------------------------------------------------------------------- */
@@ -126,14 +126,14 @@ static struct model *model_make(const struct shape *s, uint64_t seed)
         .rms_eps = 1e-5f,
         .rope = ROPE_HALVES,
         .rope_dim = s->head_dim,
-        .rope_magnitude = 1.0f,
+        .ropes[0].magnitude = 1.0f,
         .embed = matrix(s->vocab, s->embd, residual, &seed),
         .out_norm = ones(s->embd),
         .layers = xcalloc(s->layers, sizeof(*m->layers)),
         .n_params = (uint64_t)shape_elements(s, true),
     };
     for (uint32_t i = 0; i < s->head_dim / 2; i++)
-        m->rope_inv_freq[i] = (float)pow(ROPE_BASE, -2.0 * i / s->head_dim);
+        m->ropes[0].inv_freq[i] = (float)pow(ROPE_BASE, -2.0 * i / s->head_dim);
     m->output = s->tied ? m->embed : matrix(s->vocab, s->embd, LOGIT_SCALE / sqrt(s->embd), &seed);
     m->layers[0] = layer_make(m, residual, &seed);
     for (uint32_t i = 1; i < s->layers; i++)

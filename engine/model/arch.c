@@ -3,6 +3,8 @@
  */
 #include "model/arch.h"
 
+#define PARTS_GEMMA3 (PARTS_LLAMA | PART_BIT(PART_QK_NORM) | PART_BIT(PART_POST_NORM))
+
 const struct arch archs[] = {
     {.names = {[NAMES_GGUF] = "llama", [NAMES_HF] = "llama"}, /* Mistral's GGUF files, too */
      .n_kinds = 1,
@@ -25,11 +27,8 @@ const struct arch archs[] = {
      .hf_head_dim = 128,
      .hf_window = 4096},
     {.names = {[NAMES_GGUF] = "smollm3", [NAMES_HF] = "smollm3"},
-     .n_kinds = 4,
-     .kinds = {{.needs = PARTS_LLAMA},
-               {.needs = PARTS_LLAMA},
-               {.needs = PARTS_LLAMA},
-               {.needs = PARTS_LLAMA, .no_rope = true}},
+     .n_kinds = 2,
+     .kinds = {{.times = 3, .needs = PARTS_LLAMA}, {.needs = PARTS_LLAMA, .no_rope = true}},
      .gguf_rope = ROPE_PAIRS,
      .hf_tied = true},
     {.names = {[NAMES_GGUF] = "phi3", [NAMES_HF] = "phi3"}, /* Phi-4, too */
@@ -37,5 +36,20 @@ const struct arch archs[] = {
      .kinds = {{.needs = PARTS_LLAMA}},
      .gguf_rope = ROPE_HALVES,
      .hf_slides = true},
+    {.names = {[NAMES_GGUF] = "gemma3", [NAMES_HF] = "gemma3_text"},
+     .n_kinds = 2,
+     .kinds = {{.times = 5, .needs = PARTS_GEMMA3, .windowed = true}, {.needs = PARTS_GEMMA3}},
+     .n_renames = 1,
+     .renames = {{LAYER_FFN_NORM, NAMES_HF, "pre_feedforward_layernorm.weight"}},
+     .gate = GATE_GELU_TANH,
+     .gguf_rope = ROPE_HALVES,
+     .window_rope_base = 1e4,
+     .embd_by_width = true,
+     .gguf_wide_heads_layers = 62, /* the 27B's scores go by its 168, not by D */
+     .hf_norms_less_one = true,
+     .hf_head_dim = 256,
+     .hf_window = 4096,
+     .hf_tied = true,
+     .hf_query_scalar = 256},
 };
 const int n_archs = sizeof archs / sizeof *archs;

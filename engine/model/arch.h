@@ -3,8 +3,7 @@
  *
  * A row says what a file does not: which parts its layers have, and what a reader takes for
  * granted. All else is read from the file (sizes, RoPE, tokenizer) or is the same for all: RMS
- * norms whose weights are stored as they are, causal attention with scores by 1 / sqrt(D), rows of
- * the embedding as they are, tokenizers that depend on nothing but their own description. Constant,
+ * norms, causal attention, tokenizers that depend on nothing but their own description. Constant,
  * any thread.
  */
 #ifndef SPECD_MODEL_ARCH_H
@@ -12,20 +11,25 @@
 
 #include "specd/model_check.h"
 
-#define ARCH_KINDS_MAX 4
+#define ARCH_KINDS_MAX 2
 #define ARCH_RENAMES_MAX 8
+
+/* Layers of one kind: bits of the parts that they must have, and may have; whether they attend to
+ * the last positions alone (the file says, how many), and whether heads are left as they are. */
+struct arch_kind {
+    int times; /* so many on end; 0: one */
+    uint32_t needs, may;
+    bool windowed, no_rope;
+};
 
 struct arch {
     /* By naming: general.architecture, which begins the keys of a GGUF file, too; model_type of
      * config.json. NULL: there are no such files. */
     const char *names[TENSOR_NAMINGS];
-    /* Bits of parts that a layer must have, and that it may have; whether its heads are left as
-     * they are. Layer i is of kind i % n_kinds. */
+    /* Layers go through the kinds, over and over; files may say which ones have windows and RoPE.
+     */
     int n_kinds;
-    struct {
-        uint32_t needs, may;
-        bool no_rope;
-    } kinds[ARCH_KINDS_MAX];
+    struct arch_kind kinds[ARCH_KINDS_MAX];
     /* Tensors that files of this architecture name otherwise than the table. */
     int n_renames;
     struct {
@@ -35,11 +39,21 @@ struct arch {
     } renames[ARCH_RENAMES_MAX];
     enum gate_kind gate;
     enum rope_kind gguf_rope; /* in folders always halves */
+    /* Layers with windows have a table of angles of their own, whose base is this unless the file
+     * states another. 0: they have not. */
+    double window_rope_base;
+    bool embd_by_width; /* rows of the embedding are multiplied by sqrt(C) */
+    /* In GGUF files, of a model of so many layers, scores are multiplied by 1 / sqrt(C / H): no key
+     * tells. 0: of none. */
+    uint32_t gguf_wide_heads_layers;
+    bool hf_norms_less_one; /* folders keep the weights of norms less 1 */
     /* What config.json means when it leaves out: */
     uint32_t hf_head_dim; /* head_dim; 0: hidden_size / num_attention_heads */
     bool hf_slides;       /* use_sliding_window */
     uint32_t hf_window;   /* sliding_window; 0: none */
     bool hf_tied;         /* tie_word_embeddings */
+    /* query_pre_attn_scalar: scores are multiplied by one by its root. 0: by 1 / sqrt(D). */
+    uint32_t hf_query_scalar;
 };
 
 /* Defined in arch.c; a test's program may bring rows of its own instead. */
@@ -52,6 +66,10 @@ const struct arch *arch_find(enum tensor_naming naming, const char *name);
 const char *arch_names(enum tensor_naming naming, char *out, size_t cap);
 /* Bits of the parts that any of its layers may have. */
 uint32_t arch_parts(const struct arch *a);
+/* Of layer i, and after how many layers kinds come again. */
+const struct arch_kind *arch_kind_of(const struct arch *a, uint32_t i);
+uint32_t arch_period(const struct arch *a);
+bool arch_has_windows(const struct arch *a);
 /* Without the layer's prefix. NULL: such files have no tensor of this form. */
 const char *arch_tensor_name(const struct arch *a, enum tensor_naming naming, int tensor);
 

@@ -81,9 +81,6 @@ static void read_sizes(struct model *m, const struct arch *arch, struct gguf_met
                            MODEL_HEAD_DIM_MAX);
     meta_u32(r, ".attention.value_length", OPTIONAL, m->head_dim, m->head_dim, m->head_dim);
     m->n_ctx = meta_u32(r, ".context_length", REQUIRED, 0, 1, SIZE_CTX_MAX);
-    uint32_t window = meta_u32(r, ".attention.sliding_window", OPTIONAL, 0, 0, UINT32_MAX);
-    if (window > 0) /* within one window, sliding attention is full attention */
-        m->n_ctx = MIN(m->n_ctx, window);
     m->rms_eps = (float)meta_f64(r, ".attention.layer_norm_rms_epsilon", REQUIRED, 0);
     m->rope_dim =
         meta_u32(r, ".rope.dimension_count", OPTIONAL, m->head_dim, 2, MODEL_HEAD_DIM_MAX);
@@ -92,6 +89,35 @@ static void read_sizes(struct model *m, const struct arch *arch, struct gguf_met
         m->n_ff_expert = meta_u32(r, ".expert_feed_forward_length", REQUIRED, 0, 1, SIZE_FF_MAX);
     }
     read_vocab_size(m, r);
+}
+
+/* The period, or for each layer whether it has a window. */
+static void read_pattern(struct layer_windows *w, const struct model *m, const struct arch *arch,
+                         struct gguf_meta *r)
+{
+    static const char key[] = ".attention.sliding_window_pattern";
+    const struct gguf_kv *kv = meta_find(r, key, OPTIONAL);
+    if (!kv || kv->type != GGUF_ARRAY) {
+        weights_windows(w, m, arch, meta_u32(r, key, OPTIONAL, 0, 1, MODEL_LAYERS_MAX));
+        return;
+    }
+    kv = meta_array(r, key, OPTIONAL, GGUF_BOOL);
+    if (kv && kv->n != m->n_layers)
+        meta_bad(r, key, "has %llu elements, the model %u layers", (unsigned long long)kv->n,
+                 m->n_layers);
+    for (uint32_t i = 0; r->rc == 0 && i < m->n_layers; i++)
+        w->windowed[i] = kv->data[i] != 0;
+}
+
+static void read_windows(struct layer_windows *w, struct model *m, const struct arch *arch,
+                         struct gguf_meta *r)
+{
+    uint32_t window = meta_u32(r, ".attention.sliding_window", OPTIONAL, 0, 0, UINT32_MAX);
+    *w = (struct layer_windows){.positions = window};
+    if (window > 0 && arch_has_windows(arch))
+        read_pattern(w, m, arch, r);
+    else if (window > 0) /* within one window, sliding attention is full attention */
+        m->n_ctx = MIN(m->n_ctx, window);
 }
 
 /* The file's table of divisors, one per pair (Llama 3.1 files carry one). */
@@ -146,7 +172,21 @@ static void read_yarn(struct model *m, struct gguf_meta *r, double base)
     if (tensor_dir_find(&r->g->tensors, ROPE_FACTORS))
         meta_bad(r, ".rope.scaling.type", "yarn beside a tensor %s is not supported", ROPE_FACTORS);
     if (r->rc == 0)
-        rope_fill_yarn(m, base, &y);
+        rope_fill_yarn(&m->ropes[0], m->rope_dim, base, &y);
+}
+
+/* Of layers with windows: never stretched. */
+static void read_window_rope(struct model *m, const struct arch *arch, struct gguf_meta *r)
+{
+    double base = meta_f64(r, ".rope.freq_base_swa", OPTIONAL, arch->window_rope_base);
+    if (arch->window_rope_base == 0)
+        return;
+    if (!rope_base_ok(base))
+        meta_bad(r, ".rope.freq_base_swa", "%g is out of range", base);
+    if (r->rc)
+        return;
+    rope_fill(&m->ropes[1], m->rope_dim, base, 1, NULL);
+    m->n_ropes = 2;
 }
 
 static void read_rope(struct model *m, struct gguf *g, struct gguf_meta *r)
@@ -166,7 +206,7 @@ static void read_rope(struct model *m, struct gguf *g, struct gguf_meta *r)
         if (r->rc == 0)
             r->rc = read_rope_factors(m, g, factors, &found, r->err, r->errlen);
         if (r->rc == 0)
-            rope_fill(m, base, scale, found ? factors : NULL);
+            rope_fill(&m->ropes[0], m->rope_dim, base, scale, found ? factors : NULL);
     } else {
         char text[40];
         meta_bad(r, key, "%s is not supported (none, linear and yarn are)",
@@ -178,19 +218,26 @@ static void read_rope(struct model *m, struct gguf *g, struct gguf_meta *r)
 int gguf_model(struct model *m, struct gguf *g, char *err, size_t errlen)
 {
     struct gguf_meta r = {.g = g, .prefix = "", .err = err, .errlen = errlen};
+    struct layer_windows windows;
     const struct arch *arch = read_arch(m, &r);
     if (arch) {
         refuse_unsupported(arch, &r);
         read_sizes(m, arch, &r);
+        read_windows(&windows, m, arch, &r);
     }
     if (r.rc)
         return r.rc;
     r.rc = weights_check_sizes(m, g->file, err, errlen);
-    if (r.rc == 0)
+    if (r.rc == 0) {
         read_rope(m, g, &r);
+        read_window_rope(m, arch, &r);
+    }
     if (r.rc)
         return r.rc;
+    if (m->n_layers == arch->gguf_wide_heads_layers)
+        m->attn_scale = 1 / sqrtf((float)m->n_embd / (float)m->n_heads);
     const char *output = model_tensors[MODEL_OUTPUT].names[NAMES_GGUF];
     bool tied = tensor_dir_find(&g->tensors, output) == NULL;
-    return weights_bind(m, &g->tensors, arch, NAMES_GGUF, tied, g->file, err, errlen);
+    return weights_bind(m, &g->tensors, arch, NAMES_GGUF, tied, &windows, NULL, g->file, err,
+                        errlen);
 }

@@ -35,30 +35,63 @@ static void refuse_unsupported(const struct arch *arch, struct json_reader *r)
 {
     static const char *const acts[GATE_KINDS] = {
         [GATE_SILU] = "silu", [GATE_GELU_TANH] = "gelu_pytorch_tanh"};
-    const char *act = json_file_string(r, "hidden_act", OPTIONAL);
+    static const char *const act_keys[] = {"hidden_act", "hidden_activation"};
+    static const char *const caps[] = {"attn_logit_softcapping", "final_logit_softcapping"};
     char text[40];
-    if (act && strcmp(act, acts[arch->gate]) != 0)
-        json_file_bad(r, "hidden_act", "%s is not supported (%s is)",
-                      printable(text, sizeof text, act, strlen(act)), acts[arch->gate]);
-    if (json_file_field(r, "quantization_config", OPTIONAL))
-        json_file_bad(r, "quantization_config",
-                      "quantised weights are not supported in safetensors");
+    for (size_t i = 0; i < COUNT_OF(act_keys); i++) {
+        const char *act = json_file_string(r, act_keys[i], OPTIONAL);
+        if (act && strcmp(act, acts[arch->gate]) != 0)
+            json_file_bad(r, act_keys[i], "%s is not supported (%s is)",
+                          printable(text, sizeof text, act, strlen(act)), acts[arch->gate]);
+    }
+    for (size_t i = 0; i < COUNT_OF(caps); i++) {
+        if (json_file_f64(r, caps[i], OPTIONAL, 0) != 0)
+            json_file_bad(r, caps[i], "is not supported");
+    }
+    if (json_file_bool(r, "use_bidirectional_attention", false))
+        json_file_bad(r, "use_bidirectional_attention", "is not supported");
     if (json_file_bool(r, "mlp_bias", false))
         json_file_bad(r, "mlp_bias", "biases of the feed-forward part are not supported");
 }
 
-/* Sliding attention over a window equals full attention while the context fits one window. */
-static uint32_t read_window(const struct arch *arch, struct json_reader *r)
+/* How many layers the list says have windows; those that do, in `windowed`. */
+static uint32_t read_layer_types(bool *windowed, const struct model *m, struct json_reader *r)
+{
+    const struct json *types = json_file_field(r, "layer_types", OPTIONAL);
+    uint32_t n = 0, i = 0;
+    for (const struct json *type = json_first(types); type; type = json_next(type), i++) {
+        const char *name = json_string(type);
+        bool slides = name && strcmp(name, "sliding_attention") == 0;
+        if (!slides && (!name || strcmp(name, "full_attention") != 0))
+            json_file_bad(r, "layer_types", "a kind of layer that specd does not have");
+        if (i < m->n_layers)
+            windowed[i] = slides;
+        n += slides;
+    }
+    if (types && i != m->n_layers)
+        json_file_bad(r, "layer_types", "%u layers, expected %u", i, m->n_layers);
+    return n;
+}
+
+/* Of a family with windows by layer. */
+static void read_windows(struct hf_config *c, const struct model *m, struct json_reader *r)
+{
+    bool stated = json_get(r->object, "sliding_window") != NULL;
+    uint32_t period = json_file_u32(r, "_sliding_window_pattern", OPTIONAL, 0, 1, UINT32_MAX);
+    period = json_file_u32(r, "sliding_window_pattern", OPTIONAL, period, 1, UINT32_MAX);
+    c->windows.positions = json_file_u32(r, "sliding_window", OPTIONAL,
+                                         stated ? 0 : c->arch->hf_window, 0, UINT32_MAX);
+    weights_windows(&c->windows, m, c->arch, period);
+    read_layer_types(c->windows.windowed, m, r);
+}
+
+/* Of any other: sliding attention over a window equals full attention while the context fits one
+ * window. */
+static uint32_t read_window(const struct arch *arch, const struct model *m, struct json_reader *r)
 {
     bool slides = json_file_bool(r, "use_sliding_window", arch->hf_slides);
-    const struct json *types = json_file_field(r, "layer_types", OPTIONAL), *type;
-    for (type = json_first(types); type; type = json_next(type)) {
-        const char *name = json_string(type);
-        if (name && strcmp(name, "sliding_attention") == 0)
-            slides = true;
-        else if (!name || strcmp(name, "full_attention") != 0)
-            json_file_bad(r, "layer_types", "a kind of layer that specd does not have");
-    }
+    bool windowed[MODEL_LAYERS_MAX];
+    slides = read_layer_types(windowed, m, r) > 0 || slides;
     /* Left out, it is the family's default; null says none. */
     bool stated = json_get(r->object, "sliding_window") != NULL;
     uint32_t window =
@@ -79,6 +112,13 @@ static void read_sizes(struct model *m, const struct arch *arch, struct json_rea
     m->head_dim = json_file_u32(r, "head_dim", OPTIONAL, head_dim, 1, MODEL_HEAD_DIM_MAX);
     m->n_ctx = json_file_u32(r, "max_position_embeddings", REQUIRED, 0, 1, SIZE_CTX_MAX);
     m->rms_eps = (float)json_file_f64(r, "rms_norm_eps", OPTIONAL, 1e-6);
+    double scalar = arch->hf_query_scalar;
+    if (scalar > 0)
+        scalar = json_file_f64(r, "query_pre_attn_scalar", OPTIONAL, scalar);
+    if (arch->hf_query_scalar > 0 && !(scalar >= 1e-6 && scalar <= 1e6))
+        json_file_bad(r, "query_pre_attn_scalar", "%g is out of range", scalar);
+    else if (scalar > 0)
+        m->attn_scale = (float)(1 / sqrt(scalar));
 }
 
 static void read_llama3(struct json_reader *r, struct rope_llama3 *l)
@@ -97,7 +137,7 @@ static void read_llama3(struct json_reader *r, struct rope_llama3 *l)
 }
 
 /* A configuration that stretches the context need not state how far it reaches then. */
-static void read_yarn(struct model *m, struct json_reader *r, double base)
+static void read_yarn(struct model *m, struct rope_angles *to, struct json_reader *r, double base)
 {
     struct rope_yarn y;
     y.original_ctx = json_file_f64(r, "original_max_position_embeddings", OPTIONAL, m->n_ctx);
@@ -117,11 +157,12 @@ static void read_yarn(struct model *m, struct json_reader *r, double base)
         json_file_bad(r, "rope_type", "yarn: its %s is out of range", bad);
     if (r->rc)
         return;
-    rope_fill_yarn(m, base, &y);
+    rope_fill_yarn(to, m->rope_dim, base, &y);
     m->n_ctx = MAX(m->n_ctx, (uint32_t)fmin(y.factor * y.original_ctx, SIZE_CTX_MAX));
 }
 
-static void read_rope_kind(struct model *m, struct json_reader *s, double base)
+static void read_rope_kind(struct model *m, struct rope_angles *to, struct json_reader *s,
+                           double base)
 {
     struct rope_llama3 l;
     const char *old_name = json_file_string(s, "type", OPTIONAL);
@@ -129,19 +170,19 @@ static void read_rope_kind(struct model *m, struct json_reader *s, double base)
     if (!type)
         type = old_name;
     if (!type || strcmp(type, "default") == 0) {
-        rope_fill(m, base, 1, NULL);
+        rope_fill(to, m->rope_dim, base, 1, NULL);
     } else if (strcmp(type, "linear") == 0) {
         double factor = json_file_f64(s, "factor", REQUIRED, 1);
         if (!rope_scale_ok(factor))
             json_file_bad(s, "factor", "%g is out of range", factor);
         else
-            rope_fill(m, base, factor, NULL);
+            rope_fill(to, m->rope_dim, base, factor, NULL);
     } else if (strcmp(type, "llama3") == 0) {
         read_llama3(s, &l);
         if (s->rc == 0)
-            rope_fill_llama3(m, base, &l);
+            rope_fill_llama3(to, m->rope_dim, base, &l);
     } else if (strcmp(type, "yarn") == 0) {
-        read_yarn(m, s, base);
+        read_yarn(m, to, s, base);
     } else {
         char text[40];
         json_file_bad(s, "rope_type", "%s is not supported (default, linear, llama3 and yarn are)",
@@ -149,14 +190,40 @@ static void read_rope_kind(struct model *m, struct json_reader *s, double base)
     }
 }
 
-/* rope_theta and rope_scaling; later files put both into rope_parameters. */
-static void read_rope(struct model *m, struct json_reader *r)
+/* Of layers with windows, which have a table of their own. sliding: from rope_parameters, or NULL.
+ */
+static void read_window_rope(const struct arch *arch, struct model *m, struct json_reader *r,
+                             const struct json *sliding)
+{
+    double base = json_file_f64(r, "rope_local_base_freq", OPTIONAL, arch->window_rope_base);
+    struct json_reader s = *r;
+    s.object = sliding;
+    s.path = "rope_parameters.sliding_attention.";
+    base = json_file_f64(&s, "rope_theta", OPTIONAL, base);
+    if (!rope_base_ok(base))
+        json_file_bad(&s, "rope_theta", "%g is out of range", base);
+    else
+        read_rope_kind(m, &m->ropes[1], &s, base);
+    m->n_ropes = 2;
+    r->rc = s.rc;
+}
+
+/* rope_theta and rope_scaling; later files put both into rope_parameters, where layers differ by
+ * their kind. */
+static void read_rope(const struct arch *arch, struct model *m, struct json_reader *r)
 {
     const struct json *scaling = json_file_field(r, "rope_scaling", OPTIONAL);
     const struct json *parameters = json_file_field(r, "rope_parameters", OPTIONAL);
+    const struct json *sliding = NULL, *full = NULL;
+    if (arch->window_rope_base > 0 && json_type(parameters) == JSON_OBJECT) {
+        full = json_get(parameters, "full_attention");
+        sliding = json_get(parameters, "sliding_attention");
+    }
     struct json_reader s = *r;
-    s.object = parameters ? parameters : scaling;
-    s.path = parameters ? "rope_parameters." : "rope_scaling.";
+    s.object = full ? full : parameters ? parameters : scaling;
+    s.path = full         ? "rope_parameters.full_attention."
+             : parameters ? "rope_parameters."
+                          : "rope_scaling.";
     if (s.object && json_type(s.object) != JSON_OBJECT) {
         json_file_bad(r, parameters ? "rope_parameters" : "rope_scaling", "expected an object");
         return;
@@ -177,19 +244,20 @@ static void read_rope(struct model *m, struct json_reader *r)
     if (s.rc == 0)
         s.rc = weights_check_sizes(m, r->file, r->err, r->errlen);
     if (s.rc == 0)
-        read_rope_kind(m, &s, base);
+        read_rope_kind(m, &m->ropes[0], &s, base);
     r->rc = s.rc;
+    if (r->rc == 0 && arch->window_rope_base > 0)
+        read_window_rope(arch, m, r, sliding);
 }
 
 /* A list with 1 for the layers that have RoPE, or the period of those that don't. */
 static void read_no_rope(struct hf_config *c, const struct model *m, struct json_reader *r)
 {
     static const char key[] = "no_rope_layers";
-    int last = c->arch->n_kinds - 1;
-    if (!c->arch->kinds[last].no_rope)
+    if (!c->arch->kinds[c->arch->n_kinds - 1].no_rope)
         return;
-    uint32_t period = json_file_u32(r, "no_rope_layer_interval", OPTIONAL,
-                                    (uint32_t)c->arch->n_kinds, 1, UINT32_MAX);
+    uint32_t period =
+        json_file_u32(r, "no_rope_layer_interval", OPTIONAL, arch_period(c->arch), 1, UINT32_MAX);
     const struct json *list = json_file_field(r, key, OPTIONAL), *item = NULL;
     if (list && (json_type(list) != JSON_ARRAY || json_count(list) != m->n_layers))
         json_file_bad(r, key, "expected a list of %u numbers, 1 where a layer has RoPE, or 0",
@@ -243,10 +311,14 @@ static int read_config(struct hf_config *c, struct model *m, struct json_reader 
         return r->rc;
     refuse_unsupported(c->arch, r);
     read_sizes(m, c->arch, r);
+    hf_quant_read(&c->quant, r);
     c->tied = json_file_bool(r, "tie_word_embeddings", c->arch->hf_tied);
     if (r->rc == 0)
-        read_rope(m, r);
-    m->n_ctx = MIN(m->n_ctx, read_window(c->arch, r));
+        read_rope(c->arch, m, r);
+    if (r->rc == 0 && arch_has_windows(c->arch))
+        read_windows(c, m, r);
+    else if (r->rc == 0)
+        m->n_ctx = MIN(m->n_ctx, read_window(c->arch, m, r));
     if (r->rc == 0)
         read_no_rope(c, m, r);
     read_eog(c, m, r);

@@ -170,7 +170,7 @@ static uint64_t hash_sizes(const struct model *m)
     const uint32_t sizes[] = {m->n_layers, m->n_heads, m->n_kv_heads, m->head_dim, m->n_embd,
                               m->n_ff,     m->n_vocab, m->n_ctx,      m->rope_dim};
     uint64_t h = hash_bytes(0, (const uint8_t *)sizes, sizeof sizes);
-    return hash_bytes(h, (const uint8_t *)m->rope_inv_freq, sizeof m->rope_inv_freq);
+    return hash_bytes(h, (const uint8_t *)m->ropes, sizeof m->ropes);
 }
 
 static int open_folder(struct model_file *mf, const char *folder, char *err, size_t errlen)
@@ -183,8 +183,10 @@ static int open_folder(struct model_file *mf, const char *folder, char *err, siz
     mf->fingerprint = hash_sizes(&mf->model);
     rc = open_shards(mf, &dir, folder, err, errlen);
     if (rc == 0)
-        rc =
-            weights_bind(&mf->model, &dir, config.arch, NAMES_HF, config.tied, folder, err, errlen);
+        rc = hf_quant_bind(&mf->sources, &dir, &config.quant, err, errlen);
+    if (rc == 0)
+        rc = weights_bind(&mf->model, &dir, config.arch, NAMES_HF, config.tied, &config.windows,
+                          &mf->made, folder, err, errlen);
     tensor_dir_fini(&dir);
     for (uint32_t i = 0; rc == 0 && i < mf->model.n_layers; i++)
         mf->model.layers[i].no_rope = config.no_rope[i];
@@ -231,6 +233,8 @@ void model_file_close(struct model_file *mf)
     if (!mf)
         return;
     free(mf->model.layers);
+    hf_sources_fini(&mf->sources);
+    free(mf->made);
     vocab_free(&mf->vocab);
     for (size_t i = 0; i < mf->n_maps; i++)
         mapping_close(&mf->maps[i]);

@@ -8,11 +8,13 @@
 #ifndef SPECD_MODEL_FILE_H
 #define SPECD_MODEL_FILE_H
 
+#include "model/hf_quant.h"
 #include "model/vocab.h"
 #include "specd/model.h"
 
 struct model_file {
     struct model model; /* model.layers is owned by the file */
+    float *made;        /* tensors that are not the files': private */
     struct vocab vocab;
     char *path;
     char name[128]; /* general.name, or the folder's or file's base name */
@@ -20,6 +22,7 @@ struct model_file {
     uint64_t fingerprint; /* of header and sizes: tells models apart in caches */
     struct mapping *maps; /* private */
     size_t n_maps;
+    struct hf_sources sources; /* private: of tensors of a quantised folder */
 };
 
 /* SPECD_EFILE with one line naming file, field and reason. */

@@ -14,29 +14,31 @@ bool rope_scale_ok(double scale)
     return scale >= 1e-3 && scale <= 1e6;
 }
 
-static double pair_freq(const struct model *m, double base, uint32_t i)
+static double pair_freq(uint32_t rope_dim, double base, uint32_t i)
 {
-    return pow(base, -2.0 * i / m->rope_dim);
+    return pow(base, -2.0 * i / rope_dim);
 }
 
-void rope_fill(struct model *m, double base, double scale, const float *factors)
+void rope_fill(struct rope_angles *to, uint32_t rope_dim, double base, double scale,
+               const float *factors)
 {
-    m->rope_magnitude = 1.0f;
-    for (uint32_t i = 0; i < m->rope_dim / 2; i++) {
+    to->magnitude = 1.0f;
+    for (uint32_t i = 0; i < rope_dim / 2; i++) {
         double factor = factors ? (double)factors[i] : 1.0;
-        m->rope_inv_freq[i] = (float)(pair_freq(m, base, i) / scale / factor);
+        to->inv_freq[i] = (float)(pair_freq(rope_dim, base, i) / scale / factor);
     }
 }
 
-void rope_fill_llama3(struct model *m, double base, const struct rope_llama3 *r)
+void rope_fill_llama3(struct rope_angles *to, uint32_t rope_dim, double base,
+                      const struct rope_llama3 *r)
 {
-    m->rope_magnitude = 1.0f;
-    for (uint32_t i = 0; i < m->rope_dim / 2; i++) {
-        double freq = pair_freq(m, base, i);
+    to->magnitude = 1.0f;
+    for (uint32_t i = 0; i < rope_dim / 2; i++) {
+        double freq = pair_freq(rope_dim, base, i);
         double turns = r->original_ctx * freq / (2 * M_PI);
         double ramp = (turns - r->low_freq_factor) / (r->high_freq_factor - r->low_freq_factor);
         ramp = fmin(fmax(ramp, 0), 1);
-        m->rope_inv_freq[i] = (float)((1 - ramp) * freq / r->factor + ramp * freq);
+        to->inv_freq[i] = (float)((1 - ramp) * freq / r->factor + ramp * freq);
     }
 }
 
@@ -59,22 +61,24 @@ const char *rope_yarn_bad(const struct rope_yarn *r, double base)
 }
 
 /* The pair, as a fraction, that turns so many times within the original context. */
-static double yarn_pair(const struct model *m, double base, const struct rope_yarn *r, double turns)
+static double yarn_pair(uint32_t rope_dim, double base, const struct rope_yarn *r, double turns)
 {
-    return m->rope_dim * log(r->original_ctx / (turns * 2 * M_PI)) / (2 * log(base));
+    return rope_dim * log(r->original_ctx / (turns * 2 * M_PI)) / (2 * log(base));
 }
 
-void rope_fill_yarn(struct model *m, double base, const struct rope_yarn *r)
+void rope_fill_yarn(struct rope_angles *to, uint32_t rope_dim, double base,
+                    const struct rope_yarn *r)
 {
-    double low = yarn_pair(m, base, r, r->beta_fast), high = yarn_pair(m, base, r, r->beta_slow);
+    double low = yarn_pair(rope_dim, base, r, r->beta_fast),
+           high = yarn_pair(rope_dim, base, r, r->beta_slow);
     low = fmax(r->truncate ? floor(low) : low, 0);
-    high = fmin(r->truncate ? ceil(high) : high, m->rope_dim - 1);
+    high = fmin(r->truncate ? ceil(high) : high, rope_dim - 1);
     if (high == low)
         high += 0.001;
-    m->rope_magnitude = (float)r->magnitude;
-    for (uint32_t i = 0; i < m->rope_dim / 2; i++) {
-        double freq = pair_freq(m, base, i);
+    to->magnitude = (float)r->magnitude;
+    for (uint32_t i = 0; i < rope_dim / 2; i++) {
+        double freq = pair_freq(rope_dim, base, i);
         double ramp = fmin(fmax((i - low) / (high - low), 0), 1);
-        m->rope_inv_freq[i] = (float)(freq / r->factor * ramp + freq * (1 - ramp));
+        to->inv_freq[i] = (float)(freq / r->factor * ramp + freq * (1 - ramp));
     }
 }

@@ -1,7 +1,7 @@
 /*
  * rope.h - the angles of a rotary position embedding (Su et al. 2021, arXiv 2104.09864).
  *
- * Fills model.rope_inv_freq and rope_magnitude, so that a device knows nothing of bases and
+ * Fills the first rope_dim / 2 pairs of a table, so that a device knows nothing of bases and
  * stretchings: pair i turns by base^(-2i/rope_dim) per position, divided by what stretches the
  * context. Computed in double, rounded once. rope_dim is checked before (weights_check_sizes). Any
  * thread.
@@ -19,7 +19,8 @@ bool rope_scale_ok(double scale);
 
 /* Every pair divided by `scale` (1: not stretched) and by its own factor, where factors, of
  * rope_dim / 2 numbers, is not NULL. */
-void rope_fill(struct model *m, double base, double scale, const float *factors);
+void rope_fill(struct rope_angles *to, uint32_t rope_dim, double base, double scale,
+               const float *factors);
 
 /* YaRN (Peng et al. 2023, arXiv 2309.00071): pairs that turn more than beta_fast times within the
  * original context are left alone, those that turn less than beta_slow times are divided by
@@ -36,13 +37,15 @@ struct rope_yarn {
 double rope_yarn_magnitude(double factor, double weight);
 /* NULL, or which number is out of range. */
 const char *rope_yarn_bad(const struct rope_yarn *r, double base);
-void rope_fill_yarn(struct model *m, double base, const struct rope_yarn *r);
+void rope_fill_yarn(struct rope_angles *to, uint32_t rope_dim, double base,
+                    const struct rope_yarn *r);
 
 /* Llama 3.1: pairs that turn seldom within the original context are divided by `factor`, those that
  * turn often are left alone, with a ramp in between. */
 struct rope_llama3 {
     double factor, low_freq_factor, high_freq_factor, original_ctx;
 };
-void rope_fill_llama3(struct model *m, double base, const struct rope_llama3 *r);
+void rope_fill_llama3(struct rope_angles *to, uint32_t rope_dim, double base,
+                      const struct rope_llama3 *r);
 
 #endif

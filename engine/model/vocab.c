@@ -40,6 +40,9 @@ static bool ends_generation(const struct vocab_token *t)
 {
     if (t->type != TOKEN_CONTROL && t->type != TOKEN_USER_DEFINED)
         return false;
+    /* Among the user-defined tokens of Gemma it is a tag of HTML. */
+    if (t->type == TOKEN_USER_DEFINED && t->len == 4 && memcmp(t->text, "</s>", 4) == 0)
+        return false;
     for (size_t i = 0; i < COUNT_OF(end_texts); i++) {
         if (strlen(end_texts[i]) == t->len && memcmp(end_texts[i], t->text, t->len) == 0)
             return true;

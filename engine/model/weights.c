@@ -2,8 +2,10 @@
 
 #include "model/field.h"
 #include "specd/error.h"
+#include "specd/quant.h"
 #include "specd/util.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -37,6 +39,30 @@ uint32_t arch_parts(const struct arch *a)
     return parts;
 }
 
+uint32_t arch_period(const struct arch *a)
+{
+    uint32_t period = 0;
+    for (int i = 0; i < a->n_kinds; i++)
+        period += (uint32_t)MAX(a->kinds[i].times, 1);
+    return period;
+}
+
+const struct arch_kind *arch_kind_of(const struct arch *a, uint32_t i)
+{
+    const struct arch_kind *kind = a->kinds;
+    for (i %= arch_period(a); i >= (uint32_t)MAX(kind->times, 1); kind++)
+        i -= (uint32_t)MAX(kind->times, 1);
+    return kind;
+}
+
+bool arch_has_windows(const struct arch *a)
+{
+    bool has = false;
+    for (int i = 0; i < a->n_kinds; i++)
+        has = has || a->kinds[i].windowed;
+    return has;
+}
+
 const char *arch_tensor_name(const struct arch *a, enum tensor_naming naming, int tensor)
 {
     for (int i = 0; i < a->n_renames; i++) {
@@ -56,6 +82,13 @@ int weights_check_sizes(const struct model *m, const char *file, char *err, size
     return 0;
 }
 
+void weights_windows(struct layer_windows *w, const struct model *m, const struct arch *arch,
+                     uint32_t period)
+{
+    for (uint32_t i = 0; i < m->n_layers; i++)
+        w->windowed[i] = period > 0 ? i % period + 1 < period : arch_kind_of(arch, i)->windowed;
+}
+
 /* ---- tensors --------------------------------------------------------------------------------- */
 
 /* What one run of weights_bind works on. */
@@ -65,6 +98,7 @@ struct bind {
     struct tensor_dir parts; /* of fused tensors; sealed once all are in */
     const struct arch *arch;
     enum tensor_naming naming;
+    float *norms; /* room for those that are still to come, of files that keep them less 1 */
     const char *file;
     char *err;
     size_t errlen;
@@ -103,7 +137,7 @@ static struct tensor_entry *find(const struct bind *b, const char *name)
     return e ? e : tensor_dir_find(b->dir, name);
 }
 
-static int take(const struct bind *b, const char *name, const struct tensor_spec *spec,
+static int take(struct bind *b, const char *name, const struct tensor_spec *spec,
                 struct tensor *out)
 {
     const struct model *m = b->m;
@@ -116,8 +150,20 @@ static int take(const struct bind *b, const char *name, const struct tensor_spec
     if (!has_shape(e, want))
         return wrong_shape(b, e, want);
     e->used = true;
-    *out =
-        (struct tensor){e->data, e->type, (uint32_t)want[1], (uint32_t)want[2], (uint32_t)slices};
+    *out = (struct tensor){.data = e->data,
+                           .type = e->type,
+                           .rows = (uint32_t)want[1],
+                           .cols = (uint32_t)want[2],
+                           .slices = (uint32_t)slices,
+                           .source = e->source,
+                           .first_row = e->first_row};
+    if (b->norms && spec->kind == TENSOR_NORM) {
+        quant_decode(e->type, e->data, (uint32_t)want[2], b->norms);
+        *out =
+            (struct tensor){.data = b->norms, .type = DT_F32, .rows = 1, .cols = (uint32_t)want[2]};
+        for (uint64_t i = 0; i < want[2]; i++)
+            *b->norms++ += 1.0f;
+    }
     b->m->n_params += want[0] * want[1] * want[2];
     return 0;
 }
@@ -188,6 +234,7 @@ static int split_fused(struct bind *b, uint32_t layer, size_t f)
         part.bytes = e->bytes / all * part.shape[0];
         tensor_dir_add(&b->parts, &part);
         part.data += part.bytes;
+        part.first_row += (uint32_t)part.shape[0];
     }
     return 0;
 }
@@ -216,12 +263,12 @@ static uint32_t parts_found(const struct bind *b, uint32_t i)
     return parts;
 }
 
-static int bind_layer(const struct bind *b, uint32_t i)
+static int bind_layer(struct bind *b, uint32_t i)
 {
-    uint32_t kind = i % (uint32_t)b->arch->n_kinds;
-    uint32_t parts = b->arch->kinds[kind].needs | (b->arch->kinds[kind].may & parts_found(b, i));
+    const struct arch_kind *kind = arch_kind_of(b->arch, i);
+    uint32_t parts = kind->needs | (kind->may & parts_found(b, i));
     int rc = 0;
-    b->m->layers[i].no_rope = b->arch->kinds[kind].no_rope;
+    b->m->layers[i].no_rope = kind->no_rope;
     for (int t = 0; rc == 0 && t < LAYER_TENSORS; t++) {
         struct tensor_name name;
         if (!(parts & PART_BIT(layer_tensors[t].part)))
@@ -259,8 +306,29 @@ static int refuse_leftovers(const struct bind *b, bool tied)
     return 0;
 }
 
+/* Elements of all norms that a model may have. */
+static size_t norm_elements(const struct model *m)
+{
+    size_t n = 0;
+    for (int i = 0; i < LAYER_TENSORS; i++)
+        n += layer_tensors[i].kind == TENSOR_NORM ? model_dim(m, layer_tensors[i].cols) : 0;
+    return n * m->n_layers + m->n_embd;
+}
+
+/* Folders of bf16 or f16 were trained with the root as such a number. */
+static float width_scale(const struct model *m, enum tensor_naming naming)
+{
+    float scale = sqrtf((float)m->n_embd);
+    if (naming == NAMES_HF && m->embed.type == DT_BF16)
+        return bf16_to_f32(bf16_from_f32(scale));
+    if (naming == NAMES_HF && m->embed.type == DT_F16)
+        return f16_to_f32(f16_from_f32(scale));
+    return scale;
+}
+
 int weights_bind(struct model *m, struct tensor_dir *dir, const struct arch *arch,
-                 enum tensor_naming naming, bool tied, const char *file, char *err, size_t errlen)
+                 enum tensor_naming naming, bool tied, const struct layer_windows *windows,
+                 float **made, const char *file, char *err, size_t errlen)
 {
     struct bind b = {.m = m,
                      .dir = dir,
@@ -269,6 +337,8 @@ int weights_bind(struct model *m, struct tensor_dir *dir, const struct arch *arc
                      .file = file,
                      .err = err,
                      .errlen = errlen};
+    if (naming == NAMES_HF && arch->hf_norms_less_one)
+        *made = b.norms = xcalloc(norm_elements(m), sizeof(float));
     int rc = split_all_fused(&b);
     for (int i = 0; rc == 0 && i < MODEL_TENSORS; i++) {
         if (i != MODEL_OUTPUT || !tied)
@@ -277,8 +347,13 @@ int weights_bind(struct model *m, struct tensor_dir *dir, const struct arch *arc
     if (tied)
         m->output = m->embed;
     m->layers = xcalloc(m->n_layers, sizeof *m->layers);
-    for (uint32_t i = 0; rc == 0 && i < m->n_layers; i++)
+    for (uint32_t i = 0; rc == 0 && i < m->n_layers; i++) {
         rc = bind_layer(&b, i);
+        m->layers[i].window = windows->windowed[i] ? windows->positions : 0;
+        m->layers[i].rope = windows->windowed[i] && m->n_ropes > 1;
+    }
+    if (rc == 0 && arch->embd_by_width)
+        m->embd_scale = width_scale(m, naming);
     tensor_dir_fini(&b.parts);
     return rc ? rc : refuse_leftovers(&b, tied);
 }

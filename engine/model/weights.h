@@ -16,9 +16,22 @@
 /* model_sizes_check as SPECD_EFILE; `file` is for the message. */
 int weights_check_sizes(const struct model *m, const char *file, char *err, size_t errlen);
 
-/* Fills embed, out_norm, output, layers and n_params of a model whose sizes have been checked.
- * tied: output is embed, and an output tensor in the file is ignored. */
+/* Which layers have windows, of how many positions (0: none has). Filled from the architecture,
+ * then from what a file says beside. */
+struct layer_windows {
+    bool windowed[MODEL_LAYERS_MAX];
+    uint32_t positions;
+};
+/* The architecture's, with its kinds coming again after `period` layers, of which the last has
+ * none; 0: as the row has them. */
+void weights_windows(struct layer_windows *w, const struct model *m, const struct arch *arch,
+                     uint32_t period);
+
+/* Fills embed, out_norm, output, layers, n_params and the scale of the embedding of a model whose
+ * sizes have been checked. tied: output is embed, and an output tensor in the file is ignored.
+ * made: numbers that differ from the file's, to be freed with the layers, or NULL. */
 int weights_bind(struct model *m, struct tensor_dir *dir, const struct arch *arch,
-                 enum tensor_naming naming, bool tied, const char *file, char *err, size_t errlen);
+                 enum tensor_naming naming, bool tied, const struct layer_windows *windows,
+                 float **made, const char *file, char *err, size_t errlen);
 
 #endif

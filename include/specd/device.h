@@ -93,11 +93,12 @@ struct device_setup {
     bool reproducible, eager;
 };
 
-/* Bytes by class, as printed at start. block_bytes: K and V of both models for one block.
- * graph_bytes: an estimate, the driver decides. */
+/* Bytes by class, as printed at start. block_bytes: K and V for one block of both models, but for
+ * the target's layers with windows; window_block_bytes: of these. graph_bytes: an estimate, the
+ * driver decides. */
 struct device_plan {
     uint64_t weights_bytes[MODEL_ROLES];
-    uint64_t block_bytes;
+    uint64_t block_bytes, window_block_bytes;
     uint64_t activation_bytes, slot_bytes, workspace_bytes, graph_bytes;
 };
 
@@ -287,12 +288,17 @@ struct device_ops {
      * n_self_layers, the draft needs no load of its own. */
     int (*model_load)(struct device *dev, const struct device_setup *setup,
                       device_progress *progress, void *arg, char *err, size_t errlen);
-    /* Allocates everything else, n_blocks blocks of KV included. on_done: see above. */
-    int (*pool_create)(struct device *dev, int32_t n_blocks, void (*on_done)(void *arg), void *arg,
-                       char *err, size_t errlen);
+    /* Allocates everything else, n_blocks blocks of KV included. n_window_blocks: of a group of
+     * their own for the target's layers with windows; 0: theirs are parts of the n_blocks, under
+     * the same ids. on_done: see above. */
+    int (*pool_create)(struct device *dev, int32_t n_blocks, int32_t n_window_blocks,
+                       void (*on_done)(void *arg), void *arg, char *err, size_t errlen);
 
     /* Both copy their arguments and take effect at the next begin. slot_blocks sets entries
-     * first..first+n of the slot's block table: entry i holds positions i*SPECD_BLOCK_TOKENS... */
+     * first..first+n of the slot's block table: entry i holds positions i*SPECD_BLOCK_TOKENS... A
+     * group of windowed layers has entries of its own, in the same order, behind the
+     * ceil(n_ctx / SPECD_BLOCK_TOKENS) others. Those of positions that no row of a round sees may
+     * be any, and their blocks another slot's. */
     int (*slot_set)(struct device *dev, int32_t slot, const struct slot_config *config);
     int (*slot_blocks)(struct device *dev, int32_t slot, int32_t first, int32_t n,
                        const int32_t *ids);

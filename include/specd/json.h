@@ -19,6 +19,7 @@
 #define JSON_DEPTH_MAX 64
 #define JSON_VALUES_MAX 1000000             /* a tree takes about 100 bytes a value */
 #define JSON_INTEGER_MAX 9007199254740991.0 /* 2^53 - 1: doubles hold every integer up to here */
+#define JSON_NUMBER_MAX 63                  /* bytes of a number */
 
 struct json;
 
@@ -37,14 +38,26 @@ void json_free(struct json *doc);
 
 enum json_type json_type(const struct json *v);
 bool json_bool(const struct json *v);
-double json_number(const struct json *v);              /* finite */
+double json_number(const struct json *v);              /* finite: the nearest double */
 bool json_integer(const struct json *v, int64_t *out); /* false: not an exact integer */
+const char *json_number_text(const struct json *v);    /* as it was written; NULL: no number */
 const char *json_string(const struct json *v);         /* holds no NUL; NULL: not a string */
 const char *json_key(const struct json *v);            /* of a member of an object */
 const struct json *json_first(const struct json *v);   /* of an array or object; or NULL */
 const struct json *json_next(const struct json *v);
 const struct json *json_get(const struct json *obj, const char *key); /* case counts; or NULL */
 size_t json_count(const struct json *v);
+
+/* The value of a number's text, exactly: 0.d1d2d3... times 10^exponent, where neither the first
+ * digit nor the last is a zero. It is an integer where exponent >= n_digits; zero has no digits. */
+struct json_decimal {
+    bool negative;
+    int n_digits;
+    int32_t exponent;
+    char digits[JSON_NUMBER_MAX]; /* '0' to '9' */
+};
+struct json_decimal json_decimal(const char *number);
+int json_decimal_compare(const struct json_decimal *a, const struct json_decimal *b); /* -1, 0, 1 */
 
 /* The walk over the text: 0 when it is one JSON value. Exposed for tests. */
 int json_scan(const char *text, size_t len, char *err, size_t errlen);

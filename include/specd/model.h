@@ -29,23 +29,42 @@
 #define MODEL_LAYERS_MAX 256
 #define MODEL_HEAD_DIM_MAX 256
 
+/* Makes rows first .. first + n of a matrix that its file keeps in another form, in blocks of the
+ * tensor's type, one after another. Any thread. */
+struct tensor_source {
+    void (*make)(const struct tensor_source *s, uint32_t first, uint32_t n, void *rows);
+};
+
 /* Row-major (rows, cols): a matrix maps cols inputs to rows outputs. Vectors have rows == 1.
  * data == NULL means the model has no such tensor. */
 struct tensor {
-    const void *data;
+    const void *data; /* read by tensor_rows: where there is a source, it is in another form */
     enum dtype type;
     uint32_t rows, cols;
     uint32_t slices; /* of experts: matrices, one after another; 0: a matrix or vector */
+    const struct tensor_source *source; /* NULL: data are the rows */
+    uint32_t first_row;                 /* of this tensor among those of its source */
 };
+
+/* Rows first .. first + n: where they lie, or made in room, which has space for them. */
+static inline const void *tensor_rows(const struct tensor *t, uint32_t first, uint32_t n,
+                                      void *room)
+{
+    if (!t->source)
+        return (const char *)t->data + first * dtype_row_bytes(t->type, t->cols);
+    t->source->make(t->source, t->first_row + first, n, room);
+    return room;
+}
 
 /* What a layer is made of. The tensors say which parts it has: there is no other mark. */
 enum layer_part {
     PART_PRE_NORM,  /* RMS norms ahead of attention and feed-forward */
-    PART_ATTENTION, /* causal, over all positions, scores by 1 / sqrt(D) */
+    PART_ATTENTION, /* causal; over which positions, says the layer */
     PART_GATED_FFN, /* down(gate(x) * up(x)) */
     PART_QKV_BIAS,
-    PART_QK_NORM, /* RMS norm of each head of q and k before RoPE */
-    PART_EXPERTS, /* of many gated feed-forwards, those that a router picks for the row */
+    PART_QK_NORM,   /* RMS norm of each head of q and k before RoPE */
+    PART_EXPERTS,   /* of many gated feed-forwards, those that a router picks for the row */
+    PART_POST_NORM, /* RMS norms of what attention and feed-forward add to the residual stream */
     LAYER_PARTS
 };
 #define PART_BIT(part) (1u << (part))
@@ -73,7 +92,11 @@ enum layer_part {
     X(FFN_NORM, ffn_norm, PRE_NORM, NONE, ONE, C, "ffn_norm.weight",                               \
       "post_attention_layernorm.weight")                                                           \
     X(Q_NORM, q_norm, QK_NORM, NONE, ONE, D, "attn_q_norm.weight", "self_attn.q_norm.weight")      \
-    X(K_NORM, k_norm, QK_NORM, NONE, ONE, D, "attn_k_norm.weight", "self_attn.k_norm.weight")
+    X(K_NORM, k_norm, QK_NORM, NONE, ONE, D, "attn_k_norm.weight", "self_attn.k_norm.weight")      \
+    X(ATTN_POST_NORM, attn_post_norm, POST_NORM, NONE, ONE, C, "post_attention_norm.weight",       \
+      "post_attention_layernorm.weight")                                                           \
+    X(FFN_POST_NORM, ffn_post_norm, POST_NORM, NONE, ONE, C, "post_ffw_norm.weight",               \
+      "post_feedforward_layernorm.weight")
 #define SPECD_LAYER_BIASES(X)                                                                      \
     X(BQ, bq, QKV_BIAS, NONE, ONE, HD, "attn_q.bias", "self_attn.q_proj.bias")                     \
     X(BK, bk, QKV_BIAS, NONE, ONE, GD, "attn_k.bias", "self_attn.k_proj.bias")                     \
@@ -106,6 +129,10 @@ struct model_layer {
         struct tensor tensors[LAYER_TENSORS];
     };
     bool no_rope; /* heads are left as they are (Kazemnejad et al. 2023, arXiv 2305.19466) */
+    uint8_t rope; /* which of the model's tables they rotate by */
+    /* Positions that a row attends to, its own and those just before (Beltagy et al. 2020, arXiv
+     * 2004.05150); 0: all up to its own. */
+    uint32_t window;
 };
 /* clang-format on */
 
@@ -118,19 +145,29 @@ enum rope_kind {
 /* What a feed-forward's gate goes through. */
 enum gate_kind { GATE_SILU, GATE_GELU_TANH, GATE_KINDS };
 
+/* The angles of a rotary embedding. */
+struct rope_angles {
+    float inv_freq[MODEL_HEAD_DIM_MAX / 2]; /* angle of pair i = position * inv_freq[i] */
+    float magnitude;                        /* of its cosine and sine; 1 but for YaRN */
+};
+#define MODEL_ROPES 2 /* layers with and without a window may differ */
+
 struct model {
     const char *arch; /* as its file says */
     const char *file; /* for messages; NULL: made in memory. Both outlive the model */
     uint32_t n_layers, n_heads, n_kv_heads, head_dim;
     uint32_t n_embd, n_ff, n_vocab;
     uint32_t n_experts, n_ff_expert; /* 0: none */
-    uint32_t n_ctx; /* positions the model was trained for, or its sliding window if smaller */
+    uint32_t n_ctx; /* positions the model was trained for, or the window of a family whose layers
+                       have none here, if that is smaller */
     float rms_eps;
     enum gate_kind gate;
+    float embd_scale; /* of the embedding's rows; 0: as they are */
+    float attn_scale; /* of scores; 0: 1 / sqrt(D) */
     enum rope_kind rope;
-    uint32_t rope_dim;                           /* rotated elements of a head, even, <= head_dim */
-    float rope_inv_freq[MODEL_HEAD_DIM_MAX / 2]; /* angle of pair i = position * rope_inv_freq[i] */
-    float rope_magnitude;                        /* of its cosine and sine; 1 but for YaRN */
+    uint32_t rope_dim; /* rotated elements of a head, even, <= head_dim */
+    uint32_t n_ropes;  /* 0: the first table alone */
+    struct rope_angles ropes[MODEL_ROPES];
     union {
         struct {
             SPECD_MODEL_TENSORS(TENSOR_FIELD)

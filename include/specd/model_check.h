@@ -33,6 +33,8 @@ extern const struct tensor_spec model_tensors[MODEL_TENSORS], layer_tensors[LAYE
 /* Extents are below 2^32, their products below 2^64, once model_sizes_check has passed. */
 uint64_t model_dim(const struct model *m, enum model_dim d);
 bool model_is_tied(const struct model *m); /* output and embed are one tensor */
+/* The widest window of its layers; 0: none has one. */
+uint32_t model_window(const struct model *m);
 /* Bits of the parts of which the layer has a tensor. */
 uint32_t layer_parts(const struct model_layer *l);
 
@@ -49,6 +51,7 @@ struct tensor_name tensor_name_of(enum tensor_naming naming, const char *name, i
 #define SIZE_FF_MAX (1u << 20)
 #define SIZE_HEADS_MAX 1024u
 #define SIZE_EXPERTS_MAX 4096u
+#define SIZE_SCALE_MAX 1e6
 
 /* The sizes are in range and agree with each other. */
 int model_sizes_check(const struct model *m, char *err, size_t errlen);

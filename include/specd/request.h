@@ -26,7 +26,8 @@ enum chat_kind { CHAT_NULL, CHAT_BOOL, CHAT_INT, CHAT_FLOAT, CHAT_STRING, CHAT_L
 struct chat_value {
     enum chat_kind kind;
     uint32_t n;      /* LIST, DICT: children */
-    const char *key; /* as a member of a DICT; else NULL */
+    const char *key;  /* as a member of a DICT; else NULL */
+    const char *text; /* INT, FLOAT: as it was written, a number of JSON */
     union {
         bool b;
         int64_t i;

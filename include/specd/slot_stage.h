@@ -11,8 +11,9 @@
 struct slot_shape {
     int32_t n_slots, n_ctx, k_max, k_draft; /* of the setup */
     int32_t n_blocks;                       /* entries of a block table: those of n_ctx tokens */
-    int32_t n_vocab;                        /* the target's */
-    bool trims_draft;                       /* of the setup */
+    int32_t n_entries; /* and as many for layers with windows, if the target has some */
+    int32_t n_vocab;   /* the target's */
+    bool trims_draft;  /* of the setup */
 };
 
 /* Room for a slot's logit_bias, allowed and drafted ids, as large as any. */
@@ -29,7 +30,7 @@ struct slot_stage {
     bool is_set;
     int32_t *tokens; /* (n_ctx) */
     struct slot_lists lists;
-    int32_t *blocks;                /* (n_blocks) the whole table, -1 where none was set */
+    int32_t *blocks;                /* (n_entries) the whole table, -1 where none was set */
     int32_t first_dirty, end_dirty; /* of blocks: entries that wait, empty if equal */
 };
 
@@ -39,11 +40,13 @@ int32_t slot_draft_words(const struct slot_shape *shape);
 
 /* Stage slot `slot` of `stages` (n_slots). SPECD_EINVAL if something does not fit the slot, or
  * would be read out of bounds; then nothing is staged. The ranges of sampling parameters are the
- * server's business. ids are those of a pool of n_pool_blocks. */
+ * server's business. ids are those of a pool of n_pool_blocks, of entries from n_blocks on those of
+ * a group of n_window_blocks; 0: there are no such entries. */
 int slot_stage_config(struct slot_stage *stages, const struct slot_shape *shape, int32_t slot,
                       const struct slot_config *config);
 int slot_stage_blocks(struct slot_stage *stages, const struct slot_shape *shape, int32_t slot,
-                      int32_t first, int32_t n, const int32_t *ids, int32_t n_pool_blocks);
+                      int32_t first, int32_t n, const int32_t *ids, int32_t n_pool_blocks,
+                      int32_t n_window_blocks);
 /* Entries first..first+n of the table wait, and those between them and what waits already. */
 void slot_stage_mark(struct slot_stage *stage, int32_t first, int32_t n);
 

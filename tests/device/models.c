@@ -61,6 +61,7 @@ static void fill_block(uint8_t *block, enum dtype type, double size, uint64_t *s
     for (int i = 0; i < dtype_bytes(type); i++)
         block[i] = (uint8_t)random_next(state);
     double scale = size * (1.0 + 0.5 * uniform(state));
+    float f;
     switch (type) {
     case DT_Q4_0:
         put_half(block, scale / 4.6);
@@ -78,6 +79,29 @@ static void fill_block(uint8_t *block, enum dtype type, double size, uint64_t *s
         break;
     case DT_Q8_0:
         put_half(block, scale / 74);
+        break;
+    case DT_Q2_K:
+        put_half(block + 80, scale / 12.7);
+        put_half(block + 82, 1.5 * scale / 12.7);
+        break;
+    case DT_Q3_K:
+        put_half(block + 108, scale / 42);
+        break;
+    case DT_IQ4_NL:
+        put_half(block, scale / 70);
+        break;
+    case DT_IQ4_XS:
+        put_half(block, scale / 1300);
+        break;
+    case DT_F8:
+    case DT_F8_ROW:
+        f = (float)((type == DT_F8 ? scale : size) / 130);
+        memcpy(block, &f, sizeof(f));
+        for (int i = 4; i < 36; i++)
+            block[i] &= (block[i] & 0x7f) == 0x7f ? 0x80 : 0xff; /* no NaN */
+        break;
+    case DT_MXFP4:
+        block[0] = (uint8_t)(127 + (int)floor(log2(scale / 2.6)));
         break;
     case DT_Q4_K:
         put_half(block, scale / 240);
@@ -117,7 +141,7 @@ static struct tensor matrix(uint32_t rows, uint32_t cols, enum dtype type, doubl
 {
     void *data = xaligned(64, dtype_row_bytes(type, cols) * rows);
     fill(data, type, (size_t)rows * cols, size, state);
-    return (struct tensor){data, type, rows, cols, 0};
+    return (struct tensor){.data = data, .type = type, .rows = rows, .cols = cols};
 }
 
 /* Around `middle`. */
@@ -126,7 +150,7 @@ static struct tensor vector(uint32_t cols, float middle, float size, uint64_t *s
     float *data = xaligned(64, cols * sizeof(float));
     for (uint32_t i = 0; i < cols; i++)
         data[i] = middle + size * (float)uniform(state);
-    return (struct tensor){data, DT_F32, 1, cols, 0};
+    return (struct tensor){.data = data, .type = DT_F32, .rows = 1, .cols = cols};
 }
 
 /* What multiplies a matrix's deviation, 1 / sqrt(cols). */
@@ -163,6 +187,8 @@ static void fill_layer(struct model_layer *l, const struct model *m, const struc
         parts |= PART_BIT(PART_QKV_BIAS);
     if (s->qk_norms)
         parts |= PART_BIT(PART_QK_NORM);
+    if (s->post_norms)
+        parts |= PART_BIT(PART_POST_NORM);
     for (int part = 0; part < LAYER_PARTS; part++) {
         for (int i = 0; i < LAYER_TENSORS; i++) {
             if ((int)layer_tensors[i].part == part && parts & PART_BIT(part))
@@ -187,12 +213,21 @@ struct model *model_random(const struct model_shape *s)
         .n_vocab = s->n_vocab,
         .n_ctx = 1 << 20,
         .rms_eps = 1e-5f,
+        .gate = s->gate,
+        .embd_scale = s->embd_scale,
+        .attn_scale = s->attn_scale,
         .rope = s->rope,
         .rope_dim = s->rope_dim ? s->rope_dim : s->head_dim,
-        .rope_magnitude = s->rope_magnitude != 0.0f ? s->rope_magnitude : 1.0f,
+        .ropes[0].magnitude = s->rope_magnitude != 0.0f ? s->rope_magnitude : 1.0f,
     };
     for (uint32_t i = 0; i < m->rope_dim / 2; i++)
-        m->rope_inv_freq[i] = (float)pow(10000.0, -2.0 * i / m->rope_dim);
+        m->ropes[0].inv_freq[i] = (float)pow(10000.0, -2.0 * i / m->rope_dim);
+    if (s->windowed) {
+        m->n_ropes = 2;
+        m->ropes[1].magnitude = 1.0f;
+        for (uint32_t i = 0; i < m->rope_dim / 2; i++)
+            m->ropes[1].inv_freq[i] = (float)pow(300.0, -2.0 * i / m->rope_dim);
+    }
     m->embed = matrix(s->n_vocab, s->n_embd, s->type, s->untied ? 1.0 : sharpness, &state);
     m->out_norm = vector(s->n_embd, (float)(s->untied ? 1.0 : 1.0 / sqrt(s->n_embd)),
                          0.2f / sqrtf((float)s->n_embd), &state);
@@ -203,6 +238,8 @@ struct model *model_random(const struct model_shape *s)
     for (uint32_t i = 0; i < s->n_layers; i++) {
         fill_layer(&m->layers[i], m, s, &state);
         m->layers[i].no_rope = s->no_rope >> i & 1;
+        m->layers[i].rope = s->windowed >> i & 1;
+        m->layers[i].window = s->windowed >> i & 1 ? s->window : 0;
     }
     return m;
 }
@@ -234,6 +271,8 @@ const struct model_shape pair_shape = {.n_layers = PAIR_LAYERS,
                                        .type = DT_F32,
                                        .sharpness = 3.0f,
                                        .depth = 2.0f,
+                                       .window = 6,
+                                       .windowed = 2,
                                        .seed = 21};
 
 struct model_pair *pair_new(void)

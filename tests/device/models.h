@@ -11,6 +11,11 @@ struct model_shape {
     uint32_t rope_dim;    /* 0: head_dim */
     float rope_magnitude; /* 0: 1 */
     uint32_t no_rope;     /* bits of layers in which nothing rotates */
+    /* Of layers whose bit of `windowed` is set, which rotate by a table of their own. */
+    uint32_t window, windowed;
+    enum gate_kind gate;
+    float embd_scale, attn_scale; /* as model's */
+    bool post_norms;
     enum rope_kind rope;
     bool biases, qk_norms, untied;
     enum dtype type; /* of the matrices; vectors are f32 */
@@ -25,7 +30,8 @@ struct model *model_random(const struct model_shape *shape);
 void model_random_free(struct model *m);
 
 /* A target and a draft model that often agrees with it: its first layers, and less padding at the
- * end of the vocabulary. Texts vary: context matters and laws are neither flat nor sharp. */
+ * end of the vocabulary. Texts vary: context matters and laws are neither flat nor sharp. The layers
+ * between have a window that texts soon outgrow. */
 #define PAIR_VOCAB 61
 #define PAIR_LAYERS 3
 #define PAIR_PROMPTS 4

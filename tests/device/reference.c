@@ -59,6 +59,56 @@ static double value_q6_k(const uint8_t *b, int i)
     return half_at(b + 208) * (int8_t)b[192 + i / 16] * ((low | high << 4) - 32);
 }
 
+/* Of q2_K: the two bits of weight i. */
+static int two_bits(const uint8_t *q, int i)
+{
+    return q[i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3;
+}
+
+static double value_q2_k(const uint8_t *b, int i)
+{
+    int scale = b[i / 16];
+    return half_at(b + 80) * (scale & 15) * two_bits(b + 16, i) - half_at(b + 82) * (scale >> 4);
+}
+
+static double value_q3_k(const uint8_t *b, int i)
+{
+    int j = i / 16, low = b[96 + j % 8], high = b[104 + j % 4] >> j / 4 * 2 & 3;
+    low = j < 8 ? low & 15 : low >> 4;
+    int q = two_bits(b + 32, i) - (b[i % 32] >> i / 32 & 1 ? 0 : 4);
+    return half_at(b + 108) * ((low | high << 4) - 32) * q;
+}
+
+static double iq4(int code)
+{
+    static const int v[] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                            1,    13,   25,  38,  53,  69,  89,  113};
+    return v[code];
+}
+
+static double value_iq4_xs(const uint8_t *b, int i)
+{
+    int g = i / 32, low = b[4 + g / 2], high = (b[2] | b[3] << 8) >> 2 * g & 3;
+    low = g % 2 ? low >> 4 : low & 15;
+    return half_at(b) * ((low | high << 4) - 32) * iq4(nibble(b + 8 + 16 * g, i % 32, 16));
+}
+
+/* A sign, two bits of exponent and one of fraction. */
+static double value_mxfp4(const uint8_t *b, int i)
+{
+    int code = nibble(b + 1, i, 16), e = code >> 1 & 3, f = code & 1;
+    double v = e == 0 ? f * 0.5 : ldexp(1 + f * 0.5, e - 1);
+    return ldexp(code & 8 ? -v : v, b[0] - 127);
+}
+
+/* A sign, four bits of exponent, three of fraction. */
+static double value_e4m3(int code)
+{
+    int e = code >> 3 & 15, f = code & 7;
+    double v = e == 0 ? ldexp(f, -9) : ldexp(8 + f, e - 10);
+    return code & 0x80 ? -v : v;
+}
+
 /* Value i of a block. */
 static double value_of(enum dtype type, const uint8_t *b, int i)
 {
@@ -82,6 +132,20 @@ static double value_of(enum dtype type, const uint8_t *b, int i)
                half_at(b + 2);
     case DT_Q8_0:
         return half_at(b) * (int8_t)b[2 + i];
+    case DT_Q2_K:
+        return value_q2_k(b, i);
+    case DT_Q3_K:
+        return value_q3_k(b, i);
+    case DT_IQ4_NL:
+        return half_at(b) * iq4(nibble(b + 2, i, 16));
+    case DT_IQ4_XS:
+        return value_iq4_xs(b, i);
+    case DT_MXFP4:
+        return value_mxfp4(b, i);
+    case DT_F8:
+    case DT_F8_ROW:
+        memcpy(&f, b, sizeof(f));
+        return f * value_e4m3(b[4 + i]);
     case DT_Q4_K:
     case DT_Q5_K:
         return value_k(type, b, i);
@@ -132,27 +196,27 @@ static void rms_norm(const double *x, const struct tensor *w, size_t n, double e
     }
 }
 
-static void rotate(const struct model *m, double *head, int pos)
+static void rotate(const struct model *m, const struct rope_angles *rope, double *head, int pos)
 {
     for (uint32_t i = 0; i < m->rope_dim / 2; i++) {
         uint32_t a = m->rope == ROPE_PAIRS ? 2 * i : i;
         uint32_t b = m->rope == ROPE_PAIRS ? a + 1 : i + m->rope_dim / 2;
-        double t = (double)m->rope_inv_freq[i] * pos, u = head[a], v = head[b];
-        u *= (double)m->rope_magnitude;
-        v *= (double)m->rope_magnitude;
+        double t = (double)rope->inv_freq[i] * pos, u = head[a], v = head[b];
+        u *= (double)rope->magnitude;
+        v *= (double)rope->magnitude;
         head[a] = u * cos(t) - v * sin(t);
         head[b] = u * sin(t) + v * cos(t);
     }
 }
 
-static void heads_prepare(const struct model *m, double *x, uint32_t n_heads,
-                          const struct tensor *norm, bool rotates, int n)
+static void heads_prepare(const struct model *m, const struct model_layer *l, double *x,
+                          uint32_t n_heads, const struct tensor *norm, int n)
 {
     if (norm->data)
         rms_norm(x, norm, (size_t)n * n_heads, m->rms_eps, x);
-    for (int t = 0; rotates && t < n; t++) {
+    for (int t = 0; !l->no_rope && t < n; t++) {
         for (uint32_t h = 0; h < n_heads; h++, x += m->head_dim)
-            rotate(m, x, t);
+            rotate(m, &m->ropes[l->rope], x, t);
     }
 }
 
@@ -168,22 +232,23 @@ static void bf16_round(double *x, size_t n)
     }
 }
 
-/* Attention of one head at the last of n positions. k, v: (n, D) with a row stride. */
-static void attend(const double *q, const double *k, const double *v, int n, uint32_t D,
-                   size_t stride, double *out)
+/* Attention of one head at the last of n positions to those from `first` on. k, v: (n, D) with a
+ * row stride. */
+static void attend(const double *q, const double *k, const double *v, int first, int n, uint32_t D,
+                   size_t stride, double scale, double *out)
 {
     double *p = xcalloc((size_t)n, sizeof(*p)), max = -INFINITY, sum = 0.0;
-    for (int j = 0; j < n; j++) {
+    for (int j = first; j < n; j++) {
         for (uint32_t d = 0; d < D; d++)
             p[j] += q[d] * k[(size_t)j * stride + d];
-        p[j] /= sqrt(D);
+        p[j] *= scale;
         max = fmax(max, p[j]);
     }
-    for (int j = 0; j < n; j++)
+    for (int j = first; j < n; j++)
         sum += p[j] = exp(p[j] - max);
     for (uint32_t d = 0; d < D; d++) {
         out[d] = 0.0;
-        for (int j = 0; j < n; j++)
+        for (int j = first; j < n; j++)
             out[d] += p[j] / sum * v[(size_t)j * stride + d];
     }
     free(p);
@@ -194,9 +259,13 @@ struct work {
     double *x, *h, *q, *k, *v, *attn, *o, *gate, *up;
 };
 
-static void add_rows(double *x, const double *y, size_t n)
+/* norm: of y, where the model has one. y is used up. */
+static void add_rows(const struct model *m, const struct tensor *norm, double *x, double *y,
+                     size_t n)
 {
-    for (size_t i = 0; i < n; i++)
+    if (norm->data)
+        rms_norm(y, norm, n, m->rms_eps, y);
+    for (size_t i = 0; i < n * m->n_embd; i++)
         x[i] += y[i];
 }
 
@@ -205,12 +274,13 @@ static void attention_block(const struct model *m, const struct model_layer *l, 
 {
     uint32_t D = m->head_dim, group = m->n_heads / m->n_kv_heads;
     size_t stride = (size_t)m->n_kv_heads * D;
+    double scale = m->attn_scale > 0 ? (double)m->attn_scale : 1 / sqrt(D);
     rms_norm(w->x, &l->attn_norm, (size_t)n, m->rms_eps, w->h);
     multiply(&l->wq, &l->bq, w->h, n, w->q);
     multiply(&l->wk, &l->bk, w->h, n, w->k);
     multiply(&l->wv, &l->bv, w->h, n, w->v);
-    heads_prepare(m, w->q, m->n_heads, &l->q_norm, !l->no_rope, n);
-    heads_prepare(m, w->k, m->n_kv_heads, &l->k_norm, !l->no_rope, n);
+    heads_prepare(m, l, w->q, m->n_heads, &l->q_norm, n);
+    heads_prepare(m, l, w->k, m->n_kv_heads, &l->k_norm, n);
     if (bf16_kv) {
         bf16_round(w->k, (size_t)n * stride);
         bf16_round(w->v, (size_t)n * stride);
@@ -218,11 +288,19 @@ static void attention_block(const struct model *m, const struct model_layer *l, 
     for (int t = 0; t < n; t++) {
         for (uint32_t h = 0; h < m->n_heads; h++) {
             size_t at = ((size_t)t * m->n_heads + h) * D, kv = h / group * D;
-            attend(w->q + at, w->k + kv, w->v + kv, t + 1, D, stride, w->attn + at);
+            int first = l->window > 0 ? MAX(t + 1 - (int)l->window, 0) : 0;
+            attend(w->q + at, w->k + kv, w->v + kv, first, t + 1, D, stride, scale, w->attn + at);
         }
     }
     multiply(&l->wo, NULL, w->attn, n, w->o);
-    add_rows(w->x, w->o, (size_t)n * m->n_embd);
+    add_rows(m, &l->attn_post_norm, w->x, w->o, (size_t)n);
+}
+
+static double gated(const struct model *m, double x)
+{
+    if (m->gate == GATE_SILU)
+        return x / (1.0 + exp(-x));
+    return x / 2 * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
 }
 
 static void ffn_block(const struct model *m, const struct model_layer *l, struct work *w, int n)
@@ -231,9 +309,9 @@ static void ffn_block(const struct model *m, const struct model_layer *l, struct
     multiply(&l->w_gate, NULL, w->h, n, w->gate);
     multiply(&l->w_up, NULL, w->h, n, w->up);
     for (size_t i = 0; i < (size_t)n * m->n_ff; i++)
-        w->gate[i] = w->gate[i] / (1.0 + exp(-w->gate[i])) * w->up[i];
+        w->gate[i] = gated(m, w->gate[i]) * w->up[i];
     multiply(&l->w_down, NULL, w->gate, n, w->o);
-    add_rows(w->x, w->o, (size_t)n * m->n_embd);
+    add_rows(m, &l->ffn_post_norm, w->x, w->o, (size_t)n);
 }
 
 void reference_forward(const struct model *m, const uint32_t *layers, uint32_t n_layers,
@@ -248,6 +326,8 @@ void reference_forward(const struct model *m, const uint32_t *layers, uint32_t n
         *all[i] = xcalloc(T * widths[i], sizeof(double));
     for (size_t t = 0; t < T; t++)
         reference_row(&m->embed, (uint32_t)tokens[t], w.x + t * C);
+    for (size_t i = 0; m->embd_scale > 0 && i < T * C; i++)
+        w.x[i] *= (double)m->embd_scale;
     for (uint32_t i = 0; i < (layers ? n_layers : m->n_layers); i++) {
         const struct model_layer *l = &m->layers[layers ? layers[i] : i];
         attention_block(m, l, &w, n, bf16_kv);

@@ -3,6 +3,7 @@
 /* Both devices have headers of these names. */
 #include "../../cpu/device_impl.h"
 #include "../../cpu/matmul.h"
+#include "specd/model_check.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,7 +89,15 @@ struct rig *rig_new(const struct device_setup *setup, uint64_t seed)
     check(r->ops->open(&r->dev, -1, err, sizeof(err)), "open", err);
     check(r->ops->plan(r->dev, setup, &r->plan, err, sizeof(err)), "plan", err);
     check(r->ops->model_load(r->dev, setup, NULL, NULL, err, sizeof(err)), "model_load", err);
-    check(r->ops->pool_create(r->dev, r->n_free, on_done, r, err, sizeof(err)), "pool_create", err);
+    if (r->plan.window_block_bytes > 0) {
+        r->n_windows = setup->n_slots * blocks_of_slot(setup);
+        r->free_windows = xcalloc((size_t)r->n_windows, sizeof(*r->free_windows));
+        r->windows = xcalloc((size_t)r->n_windows, sizeof(*r->windows));
+        memset(r->windows, 0xff, (size_t)r->n_windows * sizeof(*r->windows));
+        random_shuffle(r->free_windows, r->n_windows, &seed);
+    }
+    check(r->ops->pool_create(r->dev, r->n_free, r->n_windows, on_done, r, err, sizeof(err)),
+          "pool_create", err);
     return r;
 }
 
@@ -98,8 +107,50 @@ void rig_free(struct rig *r)
     pthread_mutex_destroy(&r->lock);
     pthread_cond_destroy(&r->done_cond);
     free(r->free_blocks);
+    free(r->free_windows);
+    free(r->windows);
     free(r);
 }
+
+/* ---- windows --------------------------------------------------------------------------------- */
+
+/* The slot has rows of blocks ahead of `first` no more. */
+static void windows_drop(struct rig *r, int32_t slot, int32_t first)
+{
+    int32_t *ids = r->windows + slot * blocks_of_slot(&r->setup);
+    for (int32_t i = 0; r->windows && i < MIN(first, r->given[slot]); i++) {
+        if (ids[i] >= 0)
+            r->free_windows[r->n_windows++] = ids[i];
+        ids[i] = -1;
+    }
+}
+
+static void windows_give(struct rig *r, int32_t slot, int32_t end)
+{
+    int32_t n = blocks_of_slot(&r->setup), *ids = r->windows + slot * n;
+    for (; r->windows && r->given[slot] < end; r->given[slot]++) {
+        int32_t *id = &ids[r->given[slot]];
+        *id = r->free_windows[--r->n_windows];
+        check(r->ops->slot_blocks(r->dev, slot, n + r->given[slot], 1, id), "slot_blocks", "");
+    }
+}
+
+/* Blocks of the round's target rows. */
+static void windows_of_round(struct rig *r)
+{
+    int32_t window = r->windows ? (int32_t)model_window(r->setup.models[MODEL_TARGET]) : 0;
+    for (int32_t i = 0; i < r->round.n_chunks; i++) {
+        const struct round_chunk *c = &r->round.chunks[i];
+        if (c->role == MODEL_DRAFT)
+            continue;
+        windows_drop(r, c->slot, MAX(c->start + 1 - window, 0) / SPECD_BLOCK_TOKENS);
+        windows_give(r, c->slot, (c->start + c->n - 1) / SPECD_BLOCK_TOKENS + 1);
+    }
+    for (int32_t i = 0; i < r->round.n_seqs; i++)
+        windows_give(r, r->round.seqs[i].slot, blocks_of_slot(&r->setup));
+}
+
+/* ---- slots and rounds ------------------------------------------------------------------------ */
 
 void rig_slot(struct rig *r, int32_t slot, const struct sample_params *params,
               const int32_t *tokens, int32_t n, int32_t limit)
@@ -115,6 +166,8 @@ void rig_slot(struct rig *r, int32_t slot, const struct sample_params *params,
     if (r->n_free < n_blocks)
         check(-1, "rig_slot", "out of blocks");
     r->n_free -= n_blocks;
+    windows_drop(r, slot, n_blocks);
+    r->given[slot] = 0;
     check(r->ops->slot_set(r->dev, slot, &config), "slot_set", "");
     check(r->ops->slot_blocks(r->dev, slot, 0, n_blocks, r->free_blocks + r->n_free), "slot_blocks",
           "");
@@ -162,6 +215,7 @@ static int draft_steps(const struct round *round)
 void rig_submit(struct rig *r)
 {
     const struct device_ops *ops = r->ops;
+    windows_of_round(r);
     check(ops->begin(r->dev, &r->round), "begin", "");
     for (int role = 0; role < MODEL_ROLES; role++) {
         if (has_chunks(&r->round, (enum model_role)role))

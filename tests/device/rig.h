@@ -20,6 +20,10 @@ struct rig {
     struct device_plan plan;
     int32_t *free_blocks;
     int32_t n_free;
+    /* Of a target with windows, whose blocks are a group of their own: what is behind a prompt's
+     * window is given to others at once. */
+    int32_t n_windows, *free_windows, *windows; /* (n_slots, blocks of n_ctx) ids, or -1 */
+    int32_t given[SPECD_SLOTS_MAX];             /* so many of a slot's, or given back */
     pthread_mutex_t lock;
     pthread_cond_t done_cond;
     int n_done; /* lock */

@@ -1,7 +1,7 @@
 /*
  * A made-up architecture of known blocks, brought by a row of this program's own table (arch.h)
- * alone: from a GGUF file and from a folder, its logits are the reference's. Rows of blocks that no
- * device has are read, and refused by the device with file and tensor.
+ * alone: from a GGUF file and from a folder, its logits are the reference's. The gate is the row's.
+ * Rows of blocks that no device has are read, and refused by the device with file and tensor.
  *
  * links: device_tests specd_cpu specd_model specd_write
  */
@@ -39,7 +39,7 @@ const struct arch archs[] = {
      .kinds = {{.needs = PARTS_LLAMA}, {.needs = EXPERT_PARTS}}},
     {.names = {[NAMES_GGUF] = "gelu"},
      .n_kinds = 1,
-     .kinds = {{.needs = PARTS_LLAMA}},
+     .kinds = {{.needs = PARTS_LLAMA | PART_BIT(PART_POST_NORM)}},
      .gate = GATE_GELU_TANH},
 };
 const int n_archs = COUNT_OF(archs);
@@ -250,7 +250,7 @@ static void check_file(const struct model *m, const char *arch)
     other.layers = layers;
     for (int i = 0; i < LAYER_TENSORS; i++) {
         memcpy(layers, m->layers, sizeof layers);
-        if (layer_tensors[i].kind == TENSOR_MATRIX)
+        if (layer_tensors[i].kind == TENSOR_MATRIX || !layers[0].tensors[i].data)
             continue;
         layers[0].tensors[i] = m->layers[1].tensors[i];
         if (layer_tensors[i].kind == TENSOR_BIAS)
@@ -278,6 +278,27 @@ static void test_folder(void **state)
     (void)state;
     save_folder(m, &archs[0]);
     check_file(m, "made_up");
+    model_random_free(m);
+}
+
+static void test_gate(void **state)
+{
+    struct model_shape shape = pair_shape;
+    struct model_file *mf;
+    char err[400] = "";
+    (void)state;
+    shape.gate = GATE_GELU_TANH;
+    shape.post_norms = true;
+    shape.windowed = 0; /* the file does not say it */
+    shape.seed = clock_ns() % 1000000;
+    struct model *m = model_random(&shape), other = *m;
+    save_gguf(m, &archs[2]);
+    if (model_file_open(&mf, path, err, sizeof err) != 0)
+        fail_msg("%s", err);
+    assert_true(difference(&mf->model, m) <= TOLERANCE);
+    other.gate = GATE_SILU;
+    assert_true(difference(&mf->model, &other) > 10 * TOLERANCE);
+    model_file_close(mf);
     model_random_free(m);
 }
 
@@ -367,9 +388,11 @@ static void make_mixed(struct model *m, struct model_layer layers[2], const floa
         if (!(PART_BIT(spec->part) & EXPERT_PARTS))
             *t = (struct tensor){0};
         if (spec->part == PART_EXPERTS)
-            *t = (struct tensor){zeros, DT_F32, (uint32_t)model_dim(m, spec->rows),
-                                 (uint32_t)model_dim(m, spec->cols),
-                                 (uint32_t)model_dim(m, spec->slices)};
+            *t = (struct tensor){.data = zeros,
+                                 .type = DT_F32,
+                                 .rows = (uint32_t)model_dim(m, spec->rows),
+                                 .cols = (uint32_t)model_dim(m, spec->cols),
+                                 .slices = (uint32_t)model_dim(m, spec->slices)};
     }
 }
 
@@ -377,13 +400,11 @@ static void test_blocks_of_no_device(void **state)
 {
     struct model_shape shape = pair_shape;
     shape.n_layers = 2;
+    shape.windowed = 0;
     struct model *random = model_random(&shape), m = *random;
     struct model_layer layers[2];
     float *zeros = xcalloc(3 * 40 * 64, sizeof *zeros);
     (void)state;
-    save_gguf(&m, &archs[2]);
-    assert_plan_refused("no feed-forward with a gate of GELU");
-
     make_mixed(&m, layers, zeros);
     save_gguf(&m, &archs[1]);
     assert_plan_refused("layer 1: w_router: the CPU device has no mixture of experts yet");
@@ -407,7 +428,8 @@ static void test_blocks_of_no_device(void **state)
     layers[1].w_up_experts.slices = 2;
     save_gguf(&m, &archs[1]);
     assert_refused("tensor blk.1.ffn_up_exps.weight", "shape is 2 x 40 x 64, expected 3 x 40 x 64");
-    layers[1].w_up_experts = (struct tensor){zeros, DT_F32, 120, 64, 0};
+    layers[1].w_up_experts =
+        (struct tensor){.data = zeros, .type = DT_F32, .rows = 120, .cols = 64};
     save_gguf(&m, &archs[1]);
     assert_refused("tensor blk.1.ffn_up_exps.weight", "shape is 120 x 64, expected 3 x 40 x 64");
     make_mixed(&m, layers, zeros);
@@ -443,6 +465,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gguf),
         cmocka_unit_test(test_folder),
+        cmocka_unit_test(test_gate),
         cmocka_unit_test(test_what_the_row_needs),
         cmocka_unit_test(test_blocks_of_no_device),
     };

@@ -27,6 +27,7 @@
 
 struct rig {
     struct net net;
+    struct net_layer layers[2];
     struct kvmem kv;
     struct arena kv_arena, arena;
     struct attention attention;
@@ -62,44 +63,51 @@ static float *row_of(const struct rig *r, float *kv, int span, int pos)
 
 /* ---- the order, one number at a time --------------------------------------------------------- */
 
-/* result, max and sum of one tile, of `n` positions. */
-static void tile_of(const struct rig *r, int span, const float *q, int g, int tile, int n,
-                    float *result, float *max, float *sum)
+/* result, max and sum of one tile, of its positions first..n. */
+static void tile_of(const struct rig *r, int span, const float *q, int g, int tile, int first,
+                    int n, float *result, float *max, float *sum)
 {
     int D = r->net.head_dim;
     float scores[ATTENTION_TILE];
-    for (int j = 0; j < n; j++) {
+    for (int j = first; j < n; j++) {
         const float *k = row_of(r, r->k, span, tile * ATTENTION_TILE + j) + g * D;
         scores[j] = 0.0f;
         for (int d = 0; d < D; d++)
             scores[j] = fmaf(q[d], k[d], scores[j]);
     }
-    *sum = ops_portable.exp_sum(scores, n, max);
+    *sum = ops_portable.exp_sum(scores + first, n - first, max);
     for (int d = 0; d < D; d++) {
         result[d] = 0.0f;
-        for (int j = 0; j < n; j++) {
+        for (int j = first; j < n; j++) {
             const float *v = row_of(r, r->v, span, tile * ATTENTION_TILE + j) + g * D;
             result[d] = fmaf(scores[j], v[d], result[d]);
         }
     }
 }
 
+/* The first position that a row at `pos` sees. */
+static int first_of(const struct rig *r, int pos)
+{
+    return r->layers[1].window > 0 ? MAX(pos + 1 - r->layers[1].window, 0) : 0;
+}
+
 static void reference(const struct rig *r, int span, int row, int head, float *out)
 {
-    int D = r->net.head_dim, seen = r->spans[span].pos + row + 1;
+    int D = r->net.head_dim, seen = r->spans[span].pos + row + 1, first = first_of(r, seen - 1);
     const float *q = r->q + (r->spans[span].row + row) * r->stride + head * D;
     int g = head / (r->net.n_heads / r->net.n_kv_heads);
     float result[MODEL_HEAD_DIM_MAX], max = 0.0f, sum = 0.0f;
-    for (int t = 0; t * ATTENTION_TILE < seen; t++) {
+    for (int t = first / ATTENTION_TILE, start = t; t * ATTENTION_TILE < seen; t++) {
         float tile[MODEL_HEAD_DIM_MAX], tile_max, tile_sum;
         int n = MIN(seen - t * ATTENTION_TILE, ATTENTION_TILE);
-        tile_of(r, span, q, g, t, n, tile, &tile_max, &tile_sum);
-        float most = t > 0 && max > tile_max ? max : tile_max;
-        float a = t > 0 ? ops_portable.exp(max - most) : 0.0f,
+        tile_of(r, span, q, g, t, MAX(first - t * ATTENTION_TILE, 0), n, tile, &tile_max,
+                &tile_sum);
+        float most = t > start && max > tile_max ? max : tile_max;
+        float a = t > start ? ops_portable.exp(max - most) : 0.0f,
               b = ops_portable.exp(tile_max - most);
         for (int d = 0; d < D; d++)
-            result[d] = t > 0 ? fmaf(result[d], a, tile[d] * b) : tile[d];
-        sum = t > 0 ? sum * a + tile_sum * b : tile_sum;
+            result[d] = t > start ? fmaf(result[d], a, tile[d] * b) : tile[d];
+        sum = t > start ? sum * a + tile_sum * b : tile_sum;
         max = most;
     }
     for (int d = 0; d < D; d++)
@@ -117,6 +125,8 @@ static void random_shape(struct rig *r, uint64_t *seed)
                               .n_kv_heads = kv_heads,
                               .head_dim = dims[below(COUNT_OF(dims), seed)]},
                       .n_spans = 1 + below(SPANS_MAX, seed)};
+    r->net.layers = r->layers;
+    r->layers[1].window = below(2, seed) ? 0 : 1 + below(below(2, seed) ? 30 : 400, seed);
     for (int i = 0; i < r->n_spans; i++) {
         int n = 1 + below(below(2, seed) ? 3 : ROWS_MAX / SPANS_MAX, seed);
         r->spans[i] = (struct span){.pos = below(N_CTX - n, seed), .n = n, .row = r->n_rows};
@@ -139,11 +149,11 @@ static void allocate(struct rig *r, enum kv_type type, int threads)
     struct arena counted[2] = {{0}, {0}};
     size_t kv_floats = (size_t)SPANS_MAX * N_CTX * (size_t)(r->net.n_kv_heads * r->net.head_dim);
     kvmem_init(&r->kv, nets, type);
-    kvmem_layout(&r->kv, SPANS_MAX * BLOCKS, &counted[0]);
+    kvmem_layout(&r->kv, SPANS_MAX * BLOCKS, 0, 0, &counted[0]);
     attention_layout(&r->attention, nets, &setup, threads, &counted[1]);
     assert_int_equal(arena_open(&r->kv_arena, counted[0].used), 0);
     assert_int_equal(arena_open(&r->arena, counted[1].used), 0);
-    kvmem_layout(&r->kv, SPANS_MAX * BLOCKS, &r->kv_arena);
+    kvmem_layout(&r->kv, SPANS_MAX * BLOCKS, 0, 0, &r->kv_arena);
     attention_layout(&r->attention, nets, &setup, threads, &r->arena);
     r->k = xcalloc(kv_floats, sizeof(float));
     r->v = xcalloc(kv_floats, sizeof(float));
@@ -152,7 +162,8 @@ static void allocate(struct rig *r, enum kv_type type, int threads)
     r->wanted = xcalloc((size_t)(ROWS_MAX * r->stride), sizeof(float));
 }
 
-/* What blocks hold behind a sequence's end must not matter: NaN, here. */
+/* What blocks hold beyond a sequence's end, and behind its window, must not matter: NaN, here.
+ * Where no row sees any position of a block, the table has no block at all. */
 static void fill(struct rig *r, uint64_t *seed)
 {
     int n = r->net.n_kv_heads * r->net.head_dim;
@@ -161,15 +172,20 @@ static void fill(struct rig *r, uint64_t *seed)
         nan[i] = NAN;
     for (int i = 0; i < r->n_spans; i++) {
         for (int pos = 0; pos < BLOCKS * SPECD_BLOCK_TOKENS; pos++) {
-            bool used = pos < r->spans[i].pos + r->spans[i].n;
+            int32_t *block = &r->blocks[i * BLOCKS + pos / SPECD_BLOCK_TOKENS];
+            int end = r->spans[i].pos + r->spans[i].n, first = first_of(r, r->spans[i].pos);
+            bool used = pos >= first && pos < end;
+            if (pos / SPECD_BLOCK_TOKENS < first / SPECD_BLOCK_TOKENS)
+                *block = -1;
+            if (*block < 0)
+                continue;
             float *k = used ? row_of(r, r->k, i, pos) : nan,
                   *v = used ? row_of(r, r->v, i, pos) : nan;
             for (int j = 0; used && j < n; j++) {
                 k[j] = kept(r->kv.type, random_float(seed));
                 v[j] = kept(r->kv.type, random_float(seed));
             }
-            kvmem_write(&r->kv, MODEL_TARGET, 1, r->spans[i].blocks[pos / SPECD_BLOCK_TOKENS],
-                        pos % SPECD_BLOCK_TOKENS, k, v);
+            kvmem_write(&r->kv, MODEL_TARGET, 1, *block, pos % SPECD_BLOCK_TOKENS, k, v);
         }
     }
     for (int i = 0; i < r->n_rows * r->stride; i++)

@@ -30,7 +30,7 @@ static void random_floats(float *x, int n, float size, uint64_t *seed)
 /* What one table makes of random input, all of it in one place. */
 struct results {
     uint16_t narrow[N_MAX];
-    float norm[N_MAX], silu[N_MAX], soft[N_MAX], soft_max, soft_sum, blend[N_MAX];
+    float norm[N_MAX], silu[N_MAX], gelu[N_MAX], soft[N_MAX], soft_max, soft_sum, blend[N_MAX];
     float quotient[N_MAX], turned[2][N_MAX], exps[4];
 };
 
@@ -44,6 +44,7 @@ static void run(const struct ops *ops, int n, struct results *r)
     ops->narrow(r->narrow, x, n);
     ops->rms_norm(r->norm, x, w, n, 1e-5f);
     ops->silu_mul(r->silu, x, w, n);
+    ops->gelu_mul(r->gelu, x, w, n);
     memcpy(r->soft, x, sizeof(float) * (size_t)n);
     r->soft_sum = ops->exp_sum(r->soft, n, &r->soft_max);
     memcpy(r->blend, x, sizeof(float) * (size_t)n);
@@ -98,7 +99,9 @@ static void check_values(const struct ops *ops, int n)
     for (int i = 0; i < n; i++) {
         double z = x[i], v = w[i];
         assert_close(r.norm[i], z * v / sqrt(squares / n + 1e-5), 1e-6);
+        double u = sqrt(2 / M_PI) * (z + 0.044715 * z * z * z);
         assert_close(r.silu[i], z / (1.0 + exp(-z)) * v, 1e-6);
+        assert_close(r.gelu[i], z / 2 * (1 + tanh(u)) * v, 1e-6);
         assert_close(r.soft[i], exp(z - (double)r.soft_max), 1e-6);
         assert_close(r.blend[i], 0.3 * z + 0.7 * v, 1e-6);
         assert_close(r.quotient[i], z / 3.7, 1e-6);
@@ -139,14 +142,15 @@ static void test_nan_stays(void **state)
     (void)state;
     for (int t = 0, count = ops_tables(tables); t < count; t++) {
         for (int at = 0; at < 19; at++) {
-            float s[19], up[19], max;
+            float s[19], gelu[19], up[19], max;
             for (int i = 0; i < 19; i++) {
                 s[i] = (float)i;
                 up[i] = 1.0f;
             }
             s[at] = NAN;
+            tables[t]->gelu_mul(gelu, s, up, 19);
             tables[t]->silu_mul(s, s, up, 19);
-            assert_true(isnan(s[at]));
+            assert_true(isnan(s[at]) && isnan(gelu[at]));
             assert_true(isnan(tables[t]->exp_sum(s, 19, &max)));
         }
         assert_true(isnan(tables[t]->exp(NAN)));

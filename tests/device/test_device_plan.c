@@ -189,7 +189,7 @@ static void test_calls_that_do_not_fit(void **state)
     struct device_setup setup = rig_setup(f->model, NULL);
     const struct device_ops *ops = &cpu_device_ops;
     char err[256];
-    assert_int_equal(ops->pool_create(f->dev, 8, NULL, NULL, err, sizeof(err)), SPECD_EINVAL);
+    assert_int_equal(ops->pool_create(f->dev, 8, 0, NULL, NULL, err, sizeof(err)), SPECD_EINVAL);
     struct round round = {.n_seqs = 0};
     assert_int_equal(ops->begin(f->dev, &round), SPECD_EINVAL);
 

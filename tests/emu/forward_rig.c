@@ -227,11 +227,17 @@ static void kv_put(const struct kv_layer *kv, int64_t at, float x)
         ((uint16_t *)kv->blocks)[at] = bf16_exact(x);
 }
 
-/* Keys and values of positions 0..n of one sequence in the slot's blocks. */
-static void kv_fill(const struct attention_case *c, const struct kv_layer *kv,
-                    const int32_t *blocks, uint32_t seed, int32_t n)
+/* The first position that a row at `pos` sees. */
+static int32_t window_begin(const struct attention_case *c, int32_t pos)
 {
-    for (int32_t pos = 0; pos < n; pos++) {
+    return c->window > 0 ? MAX(pos + 1 - c->window, 0) : 0;
+}
+
+/* Keys and values of positions first..n of one sequence in the slot's blocks. */
+static void kv_fill(const struct attention_case *c, const struct kv_layer *kv,
+                    const int32_t *blocks, uint32_t seed, int32_t first, int32_t n)
+{
+    for (int32_t pos = first; pos < n; pos++) {
         for (int32_t i = 0; i < 2 * kv->n_kv_heads * kv->head_dim; i++) {
             int32_t d = i % kv->head_dim, head = i / kv->head_dim % kv->n_kv_heads;
             int64_t value = i / kv->head_dim / kv->n_kv_heads;
@@ -284,7 +290,8 @@ static void state_fill(struct attention_run *r, const struct attention_case *c)
         slot->len = seq->pos + seq->n + 1;
         slot->rows[MODEL_TARGET] = seq->pos;
         slot_blocks_make(&r->state, slots[i], seq->pos + seq->n);
-        kv_fill(c, &r->in.kv, slot->blocks, seq->seed, seq->pos + seq->n);
+        kv_fill(c, &r->in.kv, slot->blocks, seq->seed, window_begin(c, seq->pos),
+                seq->pos + seq->n);
     }
 }
 
@@ -319,6 +326,7 @@ static void run_make(struct attention_run *r, const struct attention_case *c)
     r->in = (struct attention_input){
         .kv = {.type = c->type, .n_kv_heads = c->n_kv_heads, .head_dim = c->dim},
         .group = c->group,
+        .window = c->window,
         .capacity = r->capacity,
         .pieces_held = c->pieces_held ? c->pieces_held : ATTENTION_PIECES,
         .q = device_take((size_t)r->capacity * r->row * 2),
@@ -385,7 +393,7 @@ static void expect_row(const struct attention_case *c, const struct attention_se
 {
     double sum = 0.0, *w = xcalloc((size_t)pos + 1, sizeof(*w));
 
-    for (int32_t j = 0; j <= pos; j++) {
+    for (int32_t j = window_begin(c, pos); j <= pos; j++) {
         double score = 0.0;
 
         for (int32_t d = 0; d < c->dim; d++)
@@ -394,7 +402,7 @@ static void expect_row(const struct attention_case *c, const struct attention_se
         w[j] = exp(score);
         sum += w[j];
     }
-    for (int32_t j = 0; j <= pos; j++) {
+    for (int32_t j = window_begin(c, pos); j <= pos; j++) {
         for (int32_t d = 0; d < c->dim; d++)
             out[d] += w[j] / sum * (double)made_up_value(c, seq->seed, j, head / c->group, d);
     }

@@ -40,6 +40,7 @@ struct attention_case {
     struct attention_seq seqs[ATTENTION_SEQS_MAX];
     int n_seqs;
     int32_t n_kv_heads, group, dim;
+    int32_t window; /* 0: none. What no row sees is NaN */
     enum kv_type type;
     int queries, n_blocks; /* of the launch */
     int pieces_held;       /* 0: ATTENTION_PIECES */

@@ -41,6 +41,8 @@ void rows_upload(struct product_rows *r); /* after a change of host */
 void rows_free(struct product_rows *r);
 
 float bf16_value(uint16_t bits);
+/* What a gate becomes at the end of a paired product. */
+double product_gated(enum product_end end, double gate);
 
 /* A machine, and a tiling for `capacity` rows, at random; any tiling that is valid may come. */
 struct product_machine machine_random(void);

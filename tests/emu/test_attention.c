@@ -81,6 +81,7 @@ static struct attention_case case_make(void *const *state, int32_t dim, int32_t 
         .n_kv_heads = 1 + rand() % 2,
         .group = group,
         .dim = dim,
+        .window = rand() % 2 ? 0 : 1 + rand() % (rand() % 2 ? 40 : 400),
         .type = type,
         .queries = rand() % 2 ? ATTENTION_QUERIES_FEW : ATTENTION_QUERIES_MANY,
         .n_blocks = 1 + rand() % 5,
@@ -351,7 +352,9 @@ static void check_fault(const struct attention_case *sound, float fault, bool in
     uint16_t *right = attention_case_run(sound), *out = attention_case_run(&c);
     for (int32_t i = 0; i < attention_case_rows(&c) * row; i++) {
         int32_t kv_head = i / c.dim % heads / c.group, e = c.fault_element;
-        bool hit = i / row < c.seqs[0].n && c.seqs[0].pos + i / row >= at && kv_head == e / c.dim;
+        int32_t pos = c.seqs[0].pos + i / row;
+        bool seen = pos >= at && (c.window == 0 || pos - at < c.window);
+        bool hit = i / row < c.seqs[0].n && seen && kv_head == e / c.dim;
 
         if (in_value)
             hit = hit && i % c.dim == e % c.dim;

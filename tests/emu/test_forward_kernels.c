@@ -90,6 +90,7 @@ static void assert_untouched(const void *from, size_t bytes)
 /* Every row is the token's weights as the file has them, and nothing but rows is written. */
 static void check_embed(enum product_type type, enum dtype file, int32_t C)
 {
+    float scale = rand() % 2 ? 1.0f : 25.25f;
     int32_t T = 5, capacity = 7;
     struct device_state s = slots_make(T);
     struct pass p = pass_of(&s, T, capacity);
@@ -97,12 +98,12 @@ static void check_embed(enum product_type type, enum dtype file, int32_t C)
     float *x = poison_make((size_t)(capacity * C) * sizeof(float));
 
     matrix_make(&m, type, file, false, VOCAB, C);
-    assert_int_equal(launch_embed(x, &m.plan, m.device, &s, &p, capacity, NULL), 0);
+    assert_int_equal(launch_embed(x, &m.plan, m.device, scale, &s, &p, capacity, NULL), 0);
     sync();
     for (int32_t i = 0; i < T * C; i++) {
         const struct pass_row *row = &p.rows[i / C];
         int32_t token = MIN(s.slots[row->slot].tokens[row->pos], VOCAB - 1);
-        float expect = m.values[token * C + i % C];
+        float expect = m.values[token * C + i % C] * scale;
 
         if (!(x[i] == expect))
             fail_msg("type %d width %d token %d: element %d is %g, not %g", type, C, token, i % C,
@@ -125,6 +126,12 @@ static void test_embed(void **state)
         check_embed(PRODUCT_INT4, DT_Q4_0, grouped[i]);
         check_embed(PRODUCT_INT4_MIN, DT_Q4_1, grouped[i]);
         check_embed(PRODUCT_INT4_K, DT_Q4_K, (grouped[i] + 255) / 256 * 256);
+        check_embed(PRODUCT_INT8, DT_Q3_K, (grouped[i] + 255) / 256 * 256);
+        check_embed(PRODUCT_IQ4, DT_IQ4_XS, (grouped[i] + 255) / 256 * 256);
+        check_embed(PRODUCT_IQ4, DT_IQ4_NL, grouped[i]);
+        check_embed(PRODUCT_FP4, DT_MXFP4, grouped[i]);
+        check_embed(PRODUCT_FP8_32, DT_F8, grouped[i]);
+        check_embed(PRODUCT_INT2_K, DT_Q2_K, (grouped[i] + 255) / 256 * 256);
     }
 }
 
@@ -133,12 +140,20 @@ static void test_embed(void **state)
 static void check_norm_row(const struct norm *n, const float *before, const uint16_t *y, int32_t t)
 {
     int32_t C = n->width;
-    double squares = 0.0;
+    double squares = 0.0, o_squares = 0.0;
 
+    for (int32_t i = 0; n->o && i < C; i++)
+        o_squares += (double)n->o[t * C + i] * (double)n->o[t * C + i];
     for (int32_t i = 0; i < C; i++) {
-        float sum = before[t * C + i] + (n->o ? n->o[t * C + i] : 0.0f);
+        double o = n->o ? (double)n->o[t * C + i] : 0.0;
+        if (n->o_w)
+            o *= (double)n->o_w[i] / sqrt(o_squares / C + (double)n->eps);
+        float sum = n->x[t * C + i];
 
-        assert_true(n->x[t * C + i] == sum);
+        if (n->o_w)
+            assert_near((double)sum, (double)before[t * C + i] + o, 1e-6, fabs(o) * 1e-6);
+        else
+            assert_true(sum == before[t * C + i] + (float)o);
         squares += (double)sum * (double)sum;
     }
     for (int32_t i = 0; i < C; i++)
@@ -155,6 +170,7 @@ static struct norm norm_make(int32_t width, int32_t capacity, bool adds)
         .y = poison_make(n * 2),
         .x = floats_make(n, 3.0f),
         .o = adds ? floats_make(n, 2.0f) : NULL,
+        .o_w = adds && rand() % 2 ? floats_make((size_t)width, 1.5f) : NULL,
         .w = floats_make((size_t)width, 1.5f),
         .eps = 1e-5f,
         .width = width,
@@ -166,8 +182,8 @@ static void test_norm(void **state)
     static const int32_t widths[] = {8, 40, 576, 1024, 1032, 4096};
 
     (void)state;
-    for (size_t w = 0; w < 2 * COUNT_OF(widths); w++) {
-        int32_t C = widths[w / 2], T = 4, capacity = 6;
+    for (size_t w = 0; w < 4 * COUNT_OF(widths); w++) {
+        int32_t C = widths[w / 4], T = 4, capacity = 6;
         struct device_state s = slots_make(T);
         struct pass p = pass_of(&s, T, capacity);
         struct norm n = norm_make(C, capacity, w % 2);
@@ -279,7 +295,7 @@ static void expect_head(double *out, const struct qkv *in, int32_t t, int32_t he
     if (!is_v)
         rotate(out, in, pos);
     for (int32_t d = 0; is_q && d < D; d++)
-        out[d] /= sqrt((double)D);
+        out[d] *= (double)in->q_scale;
 }
 
 /* The element of the pool that holds a key or value. */
@@ -343,6 +359,7 @@ static struct qkv qkv_make(int32_t D, int32_t group, int32_t n_kv, int32_t capac
         .rotation = table,
         .rope = rand() % 2 ? ROPE_PAIRS : ROPE_HALVES,
         .rope_dim = rope_dim,
+        .q_scale = rand() % 2 ? 1.0f / sqrtf((float)D) : 0.3f,
         .q = poison_make((size_t)(capacity * group * n_kv * D) * 2),
         .kv = {.type = types[rand() % (D % 16 == 0 ? 3 : 2)], .n_kv_heads = n_kv, .head_dim = D},
         .n_heads = group * n_kv,

@@ -92,9 +92,9 @@ static struct sum expected(const struct gemm_case *c, int32_t row, int32_t n)
 {
     struct sum s = sum_of(c->m, c->r, c->e4m3, row, n);
 
-    if (c->end == PRODUCT_SILU_MUL) {
+    if (product_end_is_paired(c->end)) {
         struct sum up = sum_of(c->m, c->r, c->e4m3, row, c->m->n + n);
-        double gate = s.value / (1 + exp(-s.value));
+        double gate = product_gated(c->end, s.value);
         double error = 1.1 * s.error * fabs(up.value) + up.error * (fabs(gate) + 1.1 * s.error);
         return (struct sum){gate * up.value, error + 0x1p-8 * fabs(gate * up.value)};
     }
@@ -127,7 +127,7 @@ static void check_out(const struct gemm_case *c, const uint8_t *out, size_t elem
 
 static void case_run(struct gemm_rig *rig, const struct gemm_case *c)
 {
-    size_t element = c->end == PRODUCT_SILU_MUL ? sizeof(uint16_t) : sizeof(float);
+    size_t element = product_end_is_paired(c->end) ? sizeof(uint16_t) : sizeof(float);
     int32_t rows = c->r->n;
     uint8_t *out = marked((size_t)rows * (size_t)c->stride * element);
     struct product_call call = {
@@ -162,12 +162,12 @@ static void check(struct gemm_rig *rig, size_t kind, int32_t n, int32_t k, int32
 
     c.stride += rand() % 2 ? 4 * (rand() % 3) : rand() % 3;
     c.e4m3 = e4m3 && kinds[kind].type == PRODUCT_FP8 && n % 16 == 0;
-    if (end != PRODUCT_SILU_MUL && rand() % 2) {
+    if (!product_end_is_paired(end) && rand() % 2) {
         c.bias = xcalloc((size_t)n, sizeof(float));
         for (int32_t i = 0; i < n; i++)
             c.bias[i] = (float)(rand() % 100);
     }
-    matrix_make(&m, kinds[kind].type, kinds[kind].file, end == PRODUCT_SILU_MUL, n, k);
+    matrix_make(&m, kinds[kind].type, kinds[kind].file, product_end_is_paired(end), n, k);
     rows_make(&r, rows, rows, k);
     case_run(rig, &c);
     free(c.bias);
@@ -183,7 +183,7 @@ static void check_all(struct gemm_rig *rig, bool e4m3)
     for (size_t i = 0; i < COUNT_OF(kinds) * COUNT_OF(all_n) * 3; i++) {
         size_t kind = i % COUNT_OF(kinds), shape = i / COUNT_OF(kinds) % COUNT_OF(all_n);
         enum product_end end =
-            (enum product_end)(i / COUNT_OF(kinds) / COUNT_OF(all_n)); /* each of three */
+            (enum product_end)(i / COUNT_OF(kinds) / COUNT_OF(all_n)); /* each of four */
         check(rig, kind, all_n[shape], k_fit(kind, 1 + rand() % 300),
               all_rows[(size_t)rand() % COUNT_OF(all_rows)], end, e4m3);
     }
@@ -225,7 +225,7 @@ static void test_large(void **state)
     for (size_t kind = 0; kind < COUNT_OF(kinds); kind++)
         check(&rig, kind, 64 + rand() % 17, k_fit(kind, 1500) / 256 * 256,
               GEMM_ROWS_MIN + rand() % (ROWS_MAX - GEMM_ROWS_MIN + 1),
-              (enum product_end)(rand() % 3), true);
+              (enum product_end)(rand() % 4), true);
     rig_close(&rig);
 }
 

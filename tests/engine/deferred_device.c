@@ -40,6 +40,7 @@ struct device {
     void *on_done_arg;
     int depth;
     uint32_t n_vocab;
+    int32_t n_entries; /* of a slot's table, but for layers with windows */
 
     /* engine thread */
     struct change *staged, **staged_end;
@@ -486,15 +487,17 @@ static int device_model_load(struct device *d, const struct device_setup *setup,
                              device_progress *progress, void *arg, char *err, size_t errlen)
 {
     d->n_vocab = setup->models[MODEL_TARGET]->n_vocab;
+    d->n_entries = (setup->n_ctx - 1) / SPECD_BLOCK_TOKENS + 1;
     return cpu_device_ops.model_load(d->inner, setup, progress, arg, err, errlen);
 }
 
-static int device_pool_create(struct device *d, int32_t n_blocks, void (*on_done)(void *arg),
-                              void *arg, char *err, size_t errlen)
+static int device_pool_create(struct device *d, int32_t n_blocks, int32_t n_window_blocks,
+                              void (*on_done)(void *arg), void *arg, char *err, size_t errlen)
 {
     d->on_done = on_done;
     d->on_done_arg = arg;
-    int rc = cpu_device_ops.pool_create(d->inner, n_blocks, on_inner_done, d, err, errlen);
+    int rc = cpu_device_ops.pool_create(d->inner, n_blocks, n_window_blocks, on_inner_done, d, err,
+                                        errlen);
     if (rc == 0) {
         d->has_thread = pthread_create(&d->thread, NULL, device_thread, d) == 0;
         ASSERT(d->has_thread);
@@ -530,6 +533,10 @@ static int device_slot_blocks(struct device *d, int32_t slot, int32_t first, int
     c->n = n;
     c->ids = copy(ids, (size_t)n, sizeof *ids);
     stage(d, c);
+    /* Blocks behind a window change hands at once: rounds run in order, and no later one of the
+     * slot looks there. */
+    if (first >= d->n_entries)
+        return 0;
     if (first + n > d->cap_table[slot]) {
         d->cap_table[slot] = 2 * (first + n);
         d->table[slot] =

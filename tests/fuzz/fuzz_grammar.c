@@ -2,7 +2,7 @@
  * A schema as JSON text, compiled; texts of it by way of masks, which end and which it accepts.
  * What stands behind the first NUL is read as a text.
  *
- * links: specd_grammar specd_text specd_model specd_base
+ * links: specd_grammar specd_text specd_model specd_json specd_base
  */
 #include "fuzz.h"
 

@@ -52,7 +52,7 @@ static void open_device(struct bench *b, enum weight_type weights, enum activati
     int32_t blocks[64];
     if (ops->open(&b->dev, -1, err, sizeof err) != 0 ||
         ops->model_load(b->dev, &setup, NULL, NULL, err, sizeof err) != 0 ||
-        ops->pool_create(b->dev, 64, on_done, b, err, sizeof err) != 0)
+        ops->pool_create(b->dev, 64, 0, on_done, b, err, sizeof err) != 0)
         fail_msg("%s", err);
     for (int32_t i = 0; i < 64; i++)
         blocks[i] = 63 - i;

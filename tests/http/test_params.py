@@ -269,7 +269,7 @@ class Params(Refusals):
             name, routes = key if isinstance(key, tuple) else (key, ROUTES)
             self.refuse(routes[0], name, deep)
             # unknown members are ignored, or taken for anything
-            if name not in ("speculative", "stream_options", "chat_template_kwargs"):
+            if name not in ("speculative", "stream_options", "chat_template_kwargs", "json_schema"):
                 self.refuse(routes[0], name, {"a": deep})
 
     def test_large_values(self):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Families of models against Hugging Face transformers in float32: tiny random folders, the same
-greedy tokens, and the log-probabilities of the 20 best at each. Prompts are longer than what rope
-scaling calls the original context.
+"""Families of models against Hugging Face transformers in float32: tiny random folders, some as
+GGUF files too, the same greedy tokens, and the log-probabilities of the 20 best at each. Prompts are
+longer than what rope scaling calls the original context, than windows, and than a chunk of a prompt.
 
 usage: test_families.py SPECD      ($SPECD_FAMILIES_PYTHON has torch and transformers)
 """
@@ -19,6 +19,7 @@ sys.path.insert(0, os.path.join(oracle.HERE, "..", "http"))
 try:
     import torch
     import transformers
+    from gguf import GGUFWriter, MODEL_ARCH_NAMES, get_tensor_name_map
     from safetensors.torch import save_file
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 except ImportError as e:
@@ -31,6 +32,10 @@ TOLERANCE = 2e-4  # of a log-probability, where sums in another order are 1e-5 o
 
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 32}
 PLAIN = {"rope_type": "default", "rope_theta": 1e4}
+
+
+TWO_TABLES = {"full_attention": {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0},
+              "sliding_attention": PLAIN}
 
 
 def case(name, family, rope=PLAIN, **more):
@@ -48,7 +53,21 @@ CASES = [
     case("smollm3", "SmolLM3", no_rope_layers=[1, 1, 0], pad_token_id=0),
     case("phi3, fused tensors, three quarters of a head rotate", "Phi3",
          {**PLAIN, "partial_rotary_factor": 0.75}, pad_token_id=0),
+    case("gemma3", "Gemma3", TWO_TABLES, num_hidden_layers=7, head_dim=32, query_pre_attn_scalar=24,
+         sliding_window=8),
 ]
+# As GGUF files, which cannot say everything that folders can.
+GGUF_CASES = [
+    case("gemma3, GGUF", "Gemma3", TWO_TABLES, num_hidden_layers=7, head_dim=32, query_pre_attn_scalar=32,
+         sliding_window=8),
+]
+# Of a family, the architecture; and of a configuration, what the file says beside sizes.
+GGUF = {
+    "Gemma3": ("gemma3", lambda c: {
+        "attention.key_length": c.head_dim, "attention.value_length": c.head_dim,
+        "attention.sliding_window": c.sliding_window, "rope.freq_base": 1e6, "rope.scaling.type": "linear",
+        "rope.scaling.factor": 8.0}),
+}
 
 
 def other_base(config, weights):
@@ -69,14 +88,36 @@ def all_rotate(config, weights):
     config["no_rope_layers"] = [1, 1, 1]
 
 
-PLANTED = [(CASES[-2], all_rotate), (CASES[0], other_base), (CASES[-1], gate_for_up), (CASES[1], other_factor)]
+def gate_is_up(config, weights):
+    for name in weights:
+        if "gate_proj" in name:
+            up = name.replace("gate_proj", "up_proj")
+            weights[name], weights[up] = weights[up], weights[name]
+
+
+def other_window(config, weights):
+    config["sliding_window"] += 1
+
+
+def other_pattern(config, weights):
+    config["layer_types"] = config["layer_types"][1:] + config["layer_types"][:1]
+
+
+def one_base(config, weights):
+    config["rope_parameters"]["sliding_attention"] = config["rope_parameters"]["full_attention"]
+
+
+PLANTED = [(CASES[-3], all_rotate), (CASES[0], other_base), (CASES[-2], gate_for_up), (CASES[1], other_factor)]
+PLANTED += [(CASES[-1], plant) for plant in (gate_is_up, other_window, other_pattern, one_base)]
 
 
 def make(family, more):
-    config = getattr(transformers, family + "Config")(
+    gemma = family == "Gemma3"
+    sizes = dict(
         vocab_size=VOCAB, hidden_size=64, intermediate_size=96, num_hidden_layers=3,
         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=128,
-        tie_word_embeddings=False, bos_token_id=None, eos_token_id=VOCAB - 1, **more)
+        tie_word_embeddings=gemma, bos_token_id=None, eos_token_id=VOCAB - 1)
+    config = getattr(transformers, family + ("TextConfig" if gemma else "Config"))(**{**sizes, **more})
     model = getattr(transformers, family + "ForCausalLM")._from_config(
         config, dtype=torch.float32, attn_implementation="eager").eval()
     with torch.no_grad():
@@ -86,9 +127,43 @@ def make(family, more):
             elif name.endswith("bias"):
                 p.normal_(0, 0.3)
             else:
-                p.normal_(1, 0.2)
-        model.lm_head.weight.mul_(3)
+                p.normal_(0 if gemma else 1, 0.2)
+        if gemma:
+            model.model.norm.weight.sub_(0.6)  # of a tied output: laws that are not sharp
+        else:
+            model.lm_head.weight.mul_(3)
     return model
+
+
+def save_gguf(model, family, path):
+    """As the family's converter writes it: names, and norms as what multiplies."""
+    config, (arch, more) = model.config, GGUF[family]
+    writer = GGUFWriter(path, arch)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    for key, value in more(config).items():
+        {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}[type(value)](f"{arch}.{key}", value)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list([f"<{i}>" for i in range(VOCAB)])
+    writer.add_token_scores([-float(i) for i in range(VOCAB)])
+    writer.add_token_types([1] * VOCAB)
+    writer.add_add_bos_token(False)
+    kind = next(k for k, name in MODEL_ARCH_NAMES.items() if name == arch)
+    names = get_tensor_name_map(kind, config.num_hidden_layers)
+    for name, values in model.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        values = values + 1 if "norm" in name and family == "Gemma3" else values
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), values.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 def save(model, folder, plant):
@@ -103,6 +178,8 @@ def save(model, folder, plant):
         plant(config, weights)
     with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
         json.dump(config, f)
+    if model.config.tie_word_embeddings:
+        weights.pop("lm_head.weight", None)
     weights = {k: v.contiguous() for k, v in weights.items()}
     save_file(weights, os.path.join(folder, "model.safetensors"), {"format": "pt"})
 
@@ -119,7 +196,7 @@ def expected(model, ids):
 
 def got(folder, ids):
     server = Server("-m", folder, "-t", "2", "--activations", "f32", "--kv-type", "f32",
-                    "-np", "1")
+                    "-np", "1", "-b", "32")
     try:
         reply = server.post("/completion", {"prompt": ids, "n_predict": ANSWER, "temperature": 0,
                                             "n_probs": TOP, "ignore_eos": True})
@@ -135,8 +212,13 @@ def compare(name, family, more, plant=None):
     model = make(family, more)
     ids = torch.randint(0, VOCAB - 1, (PROMPT,)).tolist()
     with tempfile.TemporaryDirectory() as folder:
-        save(model, folder, plant)
-        steps = got(folder, ids)
+        path = folder
+        if "GGUF" in name:
+            path = os.path.join(folder, "model.gguf")
+            save_gguf(model, family, path)
+        else:
+            save(model, folder, plant)
+        steps = got(path, ids)
     tokens, laws = expected(model, ids)
     worst, n = 0.0, 0
     for step, token, law in zip(steps, tokens, laws):
@@ -153,7 +235,7 @@ def compare(name, family, more, plant=None):
 
 def main():
     failed = 0
-    for name, family, more in CASES:
+    for name, family, more in CASES + GGUF_CASES:
         problem, worst, n = compare(name, family, more)
         failed += problem is not None or n == 0
         print(f"{name}: {n} log-probabilities, at most {worst:.2g} off{': ' + problem if problem else ''}")

@@ -36,6 +36,8 @@ LAYER_NAMES = {
     "q_norm": "attn_q_norm.weight",
     "k_norm": "attn_k_norm.weight",
     "ffn_norm": "ffn_norm.weight",
+    "attn_post_norm": "post_attention_norm.weight",
+    "ffn_post_norm": "post_ffw_norm.weight",
     "w_gate": "ffn_gate.weight",
     "w_up": "ffn_up.weight",
     "w_down": "ffn_down.weight",
@@ -59,6 +61,11 @@ TOLERANCE = {
     "q4_K": 0.067,
     "q5_K": 0.033,
     "q6_K": 0.0165,
+    "q2_K": 0.4,
+    "q3_K": 0.3,
+    "iq4_nl": 0.13,
+    "iq4_xs": 0.14,
+    "mxfp4": 0.26,
 }
 
 

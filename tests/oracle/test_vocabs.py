@@ -2,6 +2,7 @@
 """Real vocabularies, as their GGUF files carry them.
 
 usage: test_vocabs.py smollm2    the default model ($SPECD_MODEL, or its place in the cache)
+       test_vocabs.py gemma3     Gemma 3 270M ($SPECD_GEMMA3)
        test_vocabs.py others     ggml-vocab-*.gguf in the folder $SPECD_VOCABS
 """
 import os
@@ -77,16 +78,17 @@ def check_bpe(name, path, family):
         oracle.compare_invalid(name, path)
 
 
-def sentencepiece_of(v):
-    """The model that a GGUF file was made from."""
-    kinds = {NORMAL: 1, UNKNOWN: 2, CONTROL: 3, USER_DEFINED: 4, BYTE: 6}
+def sentencepiece_of(v, prefix=True):
+    """The model that a GGUF file was made from, which writes spaces of tokens as it does those of
+    texts."""
+    kinds = {NORMAL: 1, UNKNOWN: 2, CONTROL: 3, USER_DEFINED: 4, gguf_vocab.UNUSED: 5, BYTE: 6}
     model = pb.ModelProto()
     for text, score, kind in zip(v["tokens"], v["scores"], v["token_type"]):
-        model.pieces.add(piece=text, score=score, type=kinds[kind])
+        model.pieces.add(piece=text.replace(" ", MARK), score=score, type=kinds[kind])
     model.trainer_spec.model_type = 2
     model.trainer_spec.byte_fallback = True
     model.normalizer_spec.name = "identity"
-    model.normalizer_spec.add_dummy_prefix = True
+    model.normalizer_spec.add_dummy_prefix = prefix
     model.normalizer_spec.remove_extra_whitespaces = False
     return sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
 
@@ -115,6 +117,20 @@ def check_spm(name, path):
     oracle.compare_invalid(name, path)
 
 
+def gemma3():
+    path = os.environ.get("SPECD_GEMMA3")
+    if not path:
+        oracle.skip("SPECD_GEMMA3 does not name the model")
+    sp = sentencepiece_of(gguf_vocab.read(path), False)
+    texts = list(oracle.valid_texts())
+    texts += [("fuzz", x) for x in oracle.fuzz_texts(4000, ["<b>", "\t\t", "     ", "\n\n\n"])]
+    # Runs of spaces are tokens of their own in the file, so a mark in a text is no space to it.
+    texts = [(name, x) for name, x in texts if MARK not in x]
+    oracle.compare("gemma3, sentencepiece", path, texts, sp.encode, ["--plain"],
+                   lambda text, ids: text.replace(MARK, " "))
+    oracle.compare_invalid("gemma3", path)
+
+
 def smollm2():
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     path = os.environ.get("SPECD_MODEL") or os.path.join(
@@ -137,5 +153,5 @@ def others():
             check_spm(name, path)
 
 
-{"smollm2": smollm2, "others": others}[sys.argv[1]]()
+{"smollm2": smollm2, "gemma3": gemma3, "others": others}[sys.argv[1]]()
 oracle.finish()

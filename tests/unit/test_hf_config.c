@@ -85,7 +85,7 @@ static void test_sizes_and_defaults(void **state)
     assert_false(c.tied);
     assert_int_equal(c.n_eog, 0);
     for (int i = 0; i < 8; i++)
-        assert_true(m.rope_inv_freq[i] == (float)pow(10000, -i / 8.0));
+        assert_true(m.ropes[0].inv_freq[i] == (float)pow(10000, -i / 8.0));
 
     m = good("{" LLAMA ",\"num_key_value_heads\":2,\"head_dim\":32,\"rms_norm_eps\":1e-5,"
              "\"rope_theta\":5e5,\"tie_word_embeddings\":true,\"rope_scaling\":null}",
@@ -94,7 +94,7 @@ static void test_sizes_and_defaults(void **state)
     assert_int_equal(m.head_dim, 32);
     assert_true(m.rms_eps == 1e-5f);
     assert_true(c.tied);
-    assert_true(m.rope_inv_freq[8] == (float)pow(5e5, -0.5));
+    assert_true(m.ropes[0].inv_freq[8] == (float)pow(5e5, -0.5));
     m = good("{" LLAMA ",\"partial_rotary_factor\":0.5}", NULL);
     assert_int_equal(m.rope_dim, 8);
 }
@@ -152,7 +152,7 @@ static void assert_llama3(const char *text)
     };
     struct model m = good(text, NULL);
     for (size_t k = 0; k < COUNT_OF(expected); k++) {
-        double got = (double)m.rope_inv_freq[expected[k].i], want = expected[k].freq;
+        double got = (double)m.ropes[0].inv_freq[expected[k].i], want = expected[k].freq;
         if (fabs(got - want) > 1e-6 * want)
             fail_msg("pair %d: %.9g, expected %.9g", expected[k].i, got, want);
     }
@@ -170,10 +170,10 @@ static void test_rope_scaling(void **state)
     struct model m =
         good("{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":2.5}}", NULL);
     for (int i = 0; i < 8; i++)
-        assert_true(m.rope_inv_freq[i] == (float)(pow(10000, -i / 8.0) / 2.5));
+        assert_true(m.ropes[0].inv_freq[i] == (float)(pow(10000, -i / 8.0) / 2.5));
     m = good("{" LLAMA ",\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":100}}",
              NULL);
-    assert_true(m.rope_inv_freq[4] == (float)pow(100, -0.5));
+    assert_true(m.ropes[0].inv_freq[4] == (float)pow(100, -0.5));
 }
 
 /* Expected values computed by Hugging Face transformers 5.23: heads of 128, theta 1e6. */
@@ -213,9 +213,9 @@ static void test_yarn(void **state)
     for (size_t c = 0; c < COUNT_OF(cases); c++) {
         struct model m = good(cases[c].text, NULL);
         assert_int_equal(m.n_ctx, cases[c].n_ctx);
-        assert_true(fabs((double)m.rope_magnitude - cases[c].magnitude) < 1e-6);
+        assert_true(fabs((double)m.ropes[0].magnitude - cases[c].magnitude) < 1e-6);
         for (int i = 0; i < N; i++) {
-            double got = (double)m.rope_inv_freq[pairs[i]], want = cases[c].freq[i];
+            double got = (double)m.ropes[0].inv_freq[pairs[i]], want = cases[c].freq[i];
             if (fabs(got - want) > 1e-6 * want)
                 fail_msg("case %zu, pair %d: %.9g, expected %.9g", c, pairs[i], got, want);
         }
@@ -250,6 +250,59 @@ static void test_layers_without_rope(void **state)
                    "from 1");
 }
 
+#define GEMMA3                                                                                  \
+    "\"model_type\":\"gemma3_text\",\"num_hidden_layers\":7,\"hidden_size\":64,\"vocab_size\":" \
+    "100,"                                                                                      \
+    "\"intermediate_size\":128,\"num_attention_heads\":4,\"max_position_embeddings\":4096"
+#define GEMMA3_SHORT GEMMA3 ",\"sliding_window\":16,\"head_dim\":32,\"query_pre_attn_scalar\":64"
+
+/* Windows and tables of angles in both spellings. */
+static void test_gemma3(void **state)
+{
+    static const char *const texts[] = {
+        "{" GEMMA3_SHORT ",\"rope_theta\":1e6,\"rope_local_base_freq\":500,"
+        "\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":8}}",
+        "{" GEMMA3_SHORT ",\"rope_parameters\":{\"full_attention\":{\"rope_type\":\"linear\","
+        "\"rope_theta\":1e6,\"factor\":8},\"sliding_attention\":{\"rope_theta\":500}}}"};
+    struct hf_config c;
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(texts); i++) {
+        struct model m = good(texts[i], &c);
+        assert_int_equal(m.n_ctx, 4096);
+        assert_int_equal(m.gate, GATE_GELU_TANH);
+        assert_true(m.attn_scale == 0.125f && c.tied);
+        assert_int_equal(c.windows.positions, 16);
+        for (int l = 0; l < 7; l++)
+            assert_int_equal(c.windows.windowed[l], l != 5);
+        assert_int_equal(m.n_ropes, 2);
+        assert_true(m.ropes[0].inv_freq[3] == (float)(pow(1e6, -3 / 16.0) / 8));
+        assert_true(m.ropes[1].inv_freq[3] == (float)pow(500, -3 / 16.0));
+        assert_true(m.ropes[0].magnitude == 1.0f && m.ropes[1].magnitude == 1.0f);
+    }
+    struct model m = good("{" GEMMA3 ",\"sliding_window_pattern\":3,\"rope_theta\":1e6}", &c);
+    assert_int_equal(m.head_dim, 256);
+    assert_true(m.attn_scale == 0.0625f);
+    assert_true(m.ropes[1].inv_freq[1] == (float)pow(1e4, -1 / 128.0));
+    for (int l = 0; l < 7; l++)
+        assert_int_equal(c.windows.windowed[l], l % 3 != 2);
+    good("{" GEMMA3 ",\"sliding_window\":null}", &c);
+    assert_int_equal(c.windows.positions, 0);
+    good("{" GEMMA3 ",\"layer_types\":[\"full_attention\",\"sliding_attention\",\"full_attention\","
+         "\"full_attention\",\"full_attention\",\"full_attention\",\"sliding_attention\"]}",
+         &c);
+    assert_true(c.windows.windowed[1] && c.windows.windowed[6] && !c.windows.windowed[0] &&
+                !c.windows.windowed[5]);
+    assert_refused("{" GEMMA3 ",\"layer_types\":[\"full_attention\"]}", "layer_types", "1 layers");
+    assert_refused("{" GEMMA3 ",\"query_pre_attn_scalar\":0}", "query_pre_attn_scalar", "range");
+    assert_refused("{" GEMMA3 ",\"rope_local_base_freq\":-1}", "rope_theta", "out of range");
+    assert_refused("{" GEMMA3 ",\"hidden_activation\":\"silu\"}", "hidden_activation",
+                   "gelu_pytorch_tanh is");
+    assert_refused("{" GEMMA3 ",\"final_logit_softcapping\":30}", "final_logit_softcapping",
+                   "not supported");
+    assert_refused("{" GEMMA3 ",\"use_bidirectional_attention\":true}",
+                   "use_bidirectional_attention", "not supported");
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -260,7 +313,24 @@ static void test_refusals(void **state)
         {"{\"model_type\":\"gemma\"," SIZES "}", "model_type", "gemma is not supported"},
         {"{\"Model_Type\":\"llama\"," SIZES "}", "model_type", "missing"},
         {"{" LLAMA ",\"hidden_act\":\"gelu\"}", "hidden_act", "gelu is not supported"},
-        {"{" LLAMA ",\"quantization_config\":{}}", "quantization_config", "not supported"},
+        {"{" LLAMA ",\"quantization_config\":1}", "quantization_config", "expected an object"},
+        {"{" LLAMA ",\"quantization_config\":{}}", "quantization_config.quant_method", "missing"},
+#define QUANT(method, more) \
+    "{" LLAMA ",\"quantization_config\":{\"quant_method\":\"" method "\"" more "}}"
+        {QUANT("bitsandbytes", ""), "quant_method", "bitsandbytes is not supported (fp8,"},
+        {QUANT("fp8", ",\"fmt\":\"e5m2\""), "quantization_config.fmt", "e5m2 is not supported"},
+        {QUANT("fp8", ",\"weight_block_size\":[128]"), "weight_block_size", "two whole numbers"},
+        {QUANT("fp8", ",\"weight_block_size\":[128,16]"), "weight_block_size", "multiple of 32"},
+        {QUANT("fp8", ",\"weight_block_size\":[0,128]"), "weight_block_size", "two whole numbers"},
+        {QUANT("compressed-tensors", ",\"format\":\"pack-quantized\""), "format",
+         "pack-quantized is not supported (float-quantized is)"},
+        {QUANT("modelopt", ",\"quant_algo\":\"NVFP4\""), "quant_algo", "NVFP4 is not supported"},
+        {QUANT("gptq", ",\"bits\":8,\"group_size\":128"), "quantization_config.bits", "from 4 to 4"},
+        {QUANT("gptq", ",\"bits\":4"), "group_size", "missing"},
+        {QUANT("gptq", ",\"bits\":4,\"group_size\":48"), "group_size", "no multiple of 32"},
+        {QUANT("gptq", ",\"bits\":4,\"group_size\":128,\"checkpoint_format\":\"marlin\""),
+         "checkpoint_format", "marlin"},
+        {QUANT("awq", ",\"bits\":4,\"group_size\":128,\"version\":\"gemv\""), "version", "gemv"},
         {"{" LLAMA ",\"mlp_bias\":true}", "mlp_bias", "not supported"},
         {"{" LLAMA ",\"rope_scaling\":{\"type\":\"longrope\",\"factor\":4}}",
          "rope_scaling.rope_type", "longrope is not supported"},
@@ -347,9 +417,13 @@ static int remove_temp(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes_and_defaults),  cmocka_unit_test(test_windows),
-        cmocka_unit_test(test_rope_scaling),        cmocka_unit_test(test_yarn),
-        cmocka_unit_test(test_layers_without_rope), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_sizes_and_defaults),
+        cmocka_unit_test(test_windows),
+        cmocka_unit_test(test_rope_scaling),
+        cmocka_unit_test(test_yarn),
+        cmocka_unit_test(test_layers_without_rope),
+        cmocka_unit_test(test_gemma3),
+        cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_end_tokens),
     };
     return cmocka_run_group_tests(tests, make_temp, remove_temp);

@@ -209,6 +209,78 @@ static void test_integers(void **state)
     }
 }
 
+/* Every number keeps its text, in whatever depth and order. */
+static void test_number_texts(void **state)
+{
+    struct json *doc =
+        parse("{\"a\":12345678901234567890,\"b\":[1.10,[-0],{\"c\":1E+2}],\"d\":\"7\"}");
+    const struct json *b = json_get(doc, "b");
+    (void)state;
+    assert_string_equal(json_number_text(json_get(doc, "a")), "12345678901234567890");
+    assert_string_equal(json_number_text(json_first(b)), "1.10");
+    assert_string_equal(json_number_text(json_first(json_next(json_first(b)))), "-0");
+    assert_string_equal(json_number_text(json_first(json_next(json_next(json_first(b))))), "1E+2");
+    assert_null(json_number_text(json_get(doc, "d")));
+    json_free(doc);
+    doc = parse(" 9007199254740993 ");
+    assert_string_equal(json_number_text(doc), "9007199254740993");
+    json_free(doc);
+    refuse("[1,1e123456789]", 15, "byte 14: number out of range");
+    refuse("[1,2,1e400,3]", 13, "out of range");
+}
+
+/* Each pair against what exact arithmetic says: the same value times a power of ten, spelled in
+ * another way, and a neighbour in the last digit. */
+static void test_decimals(void **state)
+{
+    static const char *const rising[] = {"-1e400",
+                                         "-9007199254740993",
+                                         "-9007199254740992",
+                                         "-10",
+                                         "-9.5",
+                                         "-0.10",
+                                         "-1e-400",
+                                         "-0.0",
+                                         "1e-99999999",
+                                         "1e-400",
+                                         "0.099",
+                                         "0.1",
+                                         "0.10000000000000000000001",
+                                         "1",
+                                         "1.5",
+                                         "9",
+                                         "10",
+                                         "99",
+                                         "100.5",
+                                         "9007199254740992",
+                                         "9007199254740993",
+                                         "9.007199254740994e15",
+                                         "12345678901234567890",
+                                         "12345678901234567891",
+                                         "1e99999999"};
+    static const char *const equal[][2] = {{"0", "-0.00e5"},
+                                           {"1.10", "1.1"},
+                                           {"100", "1e2"},
+                                           {"0.001", "1E-3"},
+                                           {"12345678901234567890", "1234567890123456789.0e+1"},
+                                           {"-0.05", "-5e-2"},
+                                           {"10e-1", "1"}};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rising); i++)
+        for (size_t k = 0; k < COUNT_OF(rising); k++) {
+            struct json_decimal a = json_decimal(rising[i]), b = json_decimal(rising[k]);
+            assert_int_equal(json_decimal_compare(&a, &b), (i > k) - (i < k));
+        }
+    for (size_t i = 0; i < COUNT_OF(equal); i++) {
+        struct json_decimal a = json_decimal(equal[i][0]), b = json_decimal(equal[i][1]);
+        assert_int_equal(json_decimal_compare(&a, &b), 0);
+        assert_int_equal(json_decimal_compare(&b, &a), 0);
+    }
+    struct json_decimal d = json_decimal("-120.50e3");
+    assert_true(d.negative && d.n_digits == 4 && d.exponent == 6);
+    assert_memory_equal(d.digits, "1205", 4);
+}
+
 static void check_string(const char *s, size_t len, const char *json)
 {
     struct buf b = {0};
@@ -267,6 +339,7 @@ int main(void)
         cmocka_unit_test(test_accepted),      cmocka_unit_test(test_refused),
         cmocka_unit_test(test_lax),           cmocka_unit_test(test_length_bounds),
         cmocka_unit_test(test_limits),        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_number_texts),  cmocka_unit_test(test_decimals),
         cmocka_unit_test(test_integers),      cmocka_unit_test(test_write_strings),
         cmocka_unit_test(test_write_numbers), cmocka_unit_test(test_write_invalid),
     };

@@ -92,7 +92,7 @@ static void test_llama(void **state)
     assert_int_equal(m->rope_dim, 16);
     assert_true(m->rms_eps == 1e-5f);
     for (int i = 0; i < 8; i++)
-        assert_true(m->rope_inv_freq[i] == (float)pow(10000, -i / 8.0));
+        assert_true(m->ropes[0].inv_freq[i] == (float)pow(10000, -i / 8.0));
     /* Tensors hold their index in the file: embedding, nine of layer 0, nine of layer 1, ... */
     assert_int_equal(*(const uint8_t *)m->embed.data, 0);
     assert_int_equal(*(const uint8_t *)m->layers[0].wk.data, 3);
@@ -369,7 +369,7 @@ static void test_sliding_window_and_linear_rope(void **state)
     struct model_file *mf = open_good(save(image_of(&w), "m.gguf"));
     assert_int_equal(mf->model.n_ctx, 100);
     for (int i = 0; i < 8; i++)
-        assert_true(mf->model.rope_inv_freq[i] == (float)(pow(500, -i / 8.0) / 4));
+        assert_true(mf->model.ropes[0].inv_freq[i] == (float)(pow(500, -i / 8.0) / 4));
     model_file_close(mf);
 }
 
@@ -385,9 +385,9 @@ static void test_yarn(void **state)
     gguf_put_u32(&w, "llama.rope.scaling.original_context_length", 4096);
     struct model_file *mf = open_good(save(image_of(&w), "m.gguf"));
     /* Pair 0 turns 652 times within 4,096 positions, pair 7 not once. */
-    assert_true(mf->model.rope_inv_freq[0] == 1.0f);
-    assert_true(mf->model.rope_inv_freq[7] == (float)(pow(10000, -7 / 8.0) / 4));
-    assert_true(mf->model.rope_magnitude == (float)((0.1 * log(4) + 1) * 0.5));
+    assert_true(mf->model.ropes[0].inv_freq[0] == 1.0f);
+    assert_true(mf->model.ropes[0].inv_freq[7] == (float)(pow(10000, -7 / 8.0) / 4));
+    assert_true(mf->model.ropes[0].magnitude == (float)((0.1 * log(4) + 1) * 0.5));
     model_file_close(mf);
 }
 

@@ -21,6 +21,8 @@ struct synth_spec {
     enum dtype embd_type; /* of the embedding and the output matrix */
     enum synth_tokenizer tokenizer;
     uint32_t layers, embd, heads, kv_heads, head_dim, ff, vocab, ctx;
+    uint32_t window, period; /* of layers with windows, the last of each `period` without; 0: the
+                                architecture's, none without `window` */
     uint32_t keep;
     double eps;
     double logit_scale; /* standard deviation of the logits */

@@ -64,7 +64,7 @@ static void layer_items(const struct synth_spec *s, uint32_t i, each_item *each,
     double out = residual_scale(s) * (i >= s->keep ? s->eps : 1);
     for (int t = 0; t < LAYER_TENSORS; t++) {
         const struct tensor_spec *spec = &layer_tensors[t];
-        if (!(s->arch->kinds[i % (uint32_t)s->arch->n_kinds].needs & PART_BIT(spec->part)))
+        if (!(arch_kind_of(s->arch, i)->needs & PART_BIT(spec->part)))
             continue;
         const char *name = arch_tensor_name(s->arch, NAMES_GGUF, t);
         tensor_item(s, spec, tensor_name_of(NAMES_GGUF, name, (int)i).text,
@@ -150,12 +150,12 @@ static void write_item(void *arg, const struct item *item)
 /* Llama 3.1's stretch of the rope, as the table of divisors its GGUF files carry. */
 static void write_rope_factors(struct gguf_writer *w, const struct synth_spec *s)
 {
-    struct model plain = {.rope_dim = s->head_dim}, stretched = plain;
+    struct rope_angles plain, stretched;
     struct rope_llama3 r = {s->rope_llama3, 1, 4, s->ctx / s->rope_llama3};
-    rope_fill(&plain, s->rope_base, 1, NULL);
-    rope_fill_llama3(&stretched, s->rope_base, &r);
+    rope_fill(&plain, s->head_dim, s->rope_base, 1, NULL);
+    rope_fill_llama3(&stretched, s->head_dim, s->rope_base, &r);
     for (uint32_t i = 0; i < s->head_dim / 2; i++) {
-        float factor = plain.rope_inv_freq[i] / stretched.rope_inv_freq[i];
+        float factor = plain.inv_freq[i] / stretched.inv_freq[i];
         gguf_write_data(w, &factor, sizeof factor);
     }
 }

@@ -31,7 +31,7 @@ static int launch_the_embed(void *arg, int i, cudaStream_t stream)
 {
     const struct small_run *r = arg;
     (void)i;
-    return launch_embed(r->x, &r->table, r->packed, &r->rig.state, &r->rig.pass, r->rig.rows,
+    return launch_embed(r->x, &r->table, r->packed, 1.0f, &r->rig.state, &r->rig.pass, r->rig.rows,
                         stream);
 }
 
@@ -90,6 +90,7 @@ static void run_make(struct small_run *r, const struct kernels *k, const struct 
                           .rotation = rotation_make(k->context, (int)s->head_dim),
                           .rope = ROPE_HALVES,
                           .rope_dim = (int32_t)s->head_dim,
+                          .q_scale = 1.0f / sqrtf((float)s->head_dim),
                           .q = kernels_take(T * wide * sizeof(uint16_t)),
                           .kv = kv,
                           .n_heads = (int32_t)s->heads};

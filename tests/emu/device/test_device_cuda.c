@@ -37,7 +37,7 @@ static uint64_t planned(const struct device_plan *p, int32_t n_blocks)
 {
     return p->weights_bytes[MODEL_TARGET] + p->weights_bytes[MODEL_DRAFT] + p->activation_bytes +
            p->slot_bytes + p->workspace_bytes + p->graph_bytes +
-           p->block_bytes * (uint64_t)n_blocks;
+           (p->block_bytes + p->window_block_bytes) * (uint64_t)n_blocks;
 }
 
 /* The plan rounds every part up. */
@@ -103,7 +103,7 @@ static void test_no_memory(void **state)
         int rc = cuda_device_ops.model_load(dev, &setup, NULL, NULL, err, sizeof(err));
 
         if (rc == 0)
-            rc = cuda_device_ops.pool_create(dev, n_blocks, NULL, NULL, err, sizeof(err));
+            rc = cuda_device_ops.pool_create(dev, n_blocks, 0, NULL, NULL, err, sizeof(err));
         if (rc != 0) {
             assert_int_equal(rc, SPECD_ENOMEM);
             assert_non_null(strstr(err, "memory"));
@@ -140,7 +140,7 @@ static void test_load_again(void **state)
         if (rc != 0)
             assert_int_equal(emu_memory_in_use(), before);
     }
-    assert_int_equal(cuda_device_ops.pool_create(dev, 8, NULL, NULL, err, sizeof(err)), 0);
+    assert_int_equal(cuda_device_ops.pool_create(dev, 8, 0, NULL, NULL, err, sizeof(err)), 0);
     cuda_device_ops.close(dev);
     emu_memory_limit((size_t)1 << 30);
     assert_int_equal(emu_memory_in_use(), before);
@@ -162,7 +162,7 @@ static void test_open_without_memory(void **state)
     cuda_device_ops.describe(dev, &info);
     assert_true(info.read_bandwidth == 0.0);
     assert_int_equal(cuda_device_ops.model_load(dev, &setup, NULL, NULL, err, sizeof(err)), 0);
-    assert_int_equal(cuda_device_ops.pool_create(dev, 8, NULL, NULL, err, sizeof(err)), 0);
+    assert_int_equal(cuda_device_ops.pool_create(dev, 8, 0, NULL, NULL, err, sizeof(err)), 0);
     cuda_device_ops.close(dev);
 }
 
@@ -298,7 +298,7 @@ static struct device *device_make(const struct device_setup *setup, struct outco
 
     assert_int_equal(cuda_device_ops.open(&dev, 0, err, sizeof(err)), 0);
     assert_int_equal(cuda_device_ops.model_load(dev, setup, NULL, NULL, err, sizeof(err)), 0);
-    assert_int_equal(cuda_device_ops.pool_create(dev, 64, on_done, o, err, sizeof(err)), 0);
+    assert_int_equal(cuda_device_ops.pool_create(dev, 64, 0, on_done, o, err, sizeof(err)), 0);
     return dev;
 }
 
