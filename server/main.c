@@ -278,7 +278,7 @@ static int open_descriptors(struct daemon *d)
 static int serve(struct config *config, const struct config_sources *sources)
 {
     struct daemon d = {.config = config, .sources = sources, .watchdog_ms = watchdog_ms()};
-    char err[512] = "can't open a descriptor";
+    char err[512] = "can't open a descriptor: see the limit on open files (ulimit -n)";
     memory_keep_reserve();
     json_memory();
     if (open_descriptors(&d) < 0 || server_open(&d.server, config, err, sizeof err) < 0) {

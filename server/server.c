@@ -11,6 +11,7 @@
 
 #define CONNECTION_BYTES (32 * 1024) /* header and buffers; a longer header gets 431 */
 #define SPARE_FDS 128                /* model files, epoll, the engine's loop, ... */
+#define LEAST_FDS 32                 /* with fewer a library may end the process */
 #define SLOWER 20                    /* than the slowest round of late: that is no work any more */
 
 /* ---- the engine as clients see it */
@@ -60,7 +61,8 @@ static void on_log(void *cls, const char *fmt, va_list ap)
     log_debug("libmicrohttpd: %s", line);
 }
 
-/* Each connection has a descriptor, and each live request a second one that the engine polls. */
+/* Each connection has a descriptor, and each live request a second one that the engine polls. 0:
+ * there are too few even for one. */
 static unsigned fit_connections(const struct config *c)
 {
     struct rlimit limit;
@@ -73,6 +75,8 @@ static unsigned fit_connections(const struct config *c)
     getrlimit(RLIMIT_NOFILE, &limit);
     if (limit.rlim_cur >= wanted + other)
         return (unsigned)wanted;
+    if (limit.rlim_cur < LEAST_FDS)
+        return 0;
     rlim_t fit = limit.rlim_cur > other ? limit.rlim_cur - other : 1;
     log_warn("only %llu connections instead of %llu: the limit on open files is %llu",
              (unsigned long long)fit, (unsigned long long)wanted,
@@ -88,10 +92,10 @@ static size_t keep_escapes(void *cls, struct MHD_Connection *conn, char *s)
     return strlen(s);
 }
 
-static struct MHD_Daemon *start_daemon(struct server *s)
+static struct MHD_Daemon *start_daemon(struct server *s, unsigned n_connections)
 {
     struct MHD_OptionItem items[] = {
-        {MHD_OPTION_CONNECTION_LIMIT, (intptr_t)fit_connections(s->config), NULL},
+        {MHD_OPTION_CONNECTION_LIMIT, (intptr_t)n_connections, NULL},
         {MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_BYTES, NULL},
         {MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)http_on_target, s},
         {MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)keep_escapes, NULL},
@@ -201,6 +205,10 @@ static void server_free(struct server *s)
 
 int server_open(struct server **out, const struct config *config, char *err, size_t errlen)
 {
+    unsigned n_connections = fit_connections(config);
+    if (n_connections == 0)
+        return fail(SPECD_EINTERNAL, err, errlen,
+                    "the limit on open files is below %d (ulimit -n, LimitNOFILE=)", LEAST_FDS);
     struct server *s = server_new(config);
     struct fresh fresh;
     int rc = fresh_open(&fresh, config, err, errlen);
@@ -217,7 +225,8 @@ int server_open(struct server **out, const struct config *config, char *err, siz
         fail(rc, err, errlen, "can't start a thread");
         goto fail_listen;
     }
-    s->daemon = start_daemon(s); /* owns the listener's descriptor, also when it fails */
+    s->daemon =
+        start_daemon(s, n_connections); /* owns the listener's descriptor, also when it fails */
     if (!s->daemon) {
         rc = fail(SPECD_EINTERNAL, err, errlen, "can't start the HTTP server");
         connections_stop(&s->connections);

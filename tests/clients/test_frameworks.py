@@ -54,6 +54,15 @@ class Frameworks(unittest.TestCase):
         self.assertGreater(len(pieces), 2)
         self.assertEqual("".join(p.choices[0].delta.content or "" for p in pieces), self.text)
 
+    def test_litellm_names_errors(self):
+        """It goes by the words of the message: agents shorten a conversation only then."""
+        import litellm
+        for stream in False, True:
+            with self.assertRaises(litellm.exceptions.ContextWindowExceededError):
+                litellm.completion(model="openai/" + self.model, api_base=self.url, api_key="none", max_tokens=5,
+                                   num_retries=0, stream=stream,
+                                   messages=[{"role": "user", "content": "word " * 9000}])
+
     def test_langchain(self):
         from langchain_openai import ChatOpenAI
         chat = ChatOpenAI(model=self.model, base_url=self.url, api_key="none", temperature=0,

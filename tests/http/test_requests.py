@@ -264,6 +264,15 @@ class Descriptors(SingleCase):
         conn.close()
 
 
+    def test_too_low_from_the_start(self):
+        for n in (8, 12, 16, 31):
+            server = self.start(prefix=["bash", "-c", f'ulimit -n {n}; exec "$@"', "bash"], wait=None, clean=False)
+            self.assertEqual(server.wait(), 1, n)
+            self.assertIn("limit on open files", "".join(server.log))
+        server = self.start(prefix=["bash", "-c", 'ulimit -n 32; exec "$@"', "bash"])
+        self.assertEqual(server.post(COMPLETION, TINY).status, 200)
+
+
 def has_ipv6():
     try:
         with socket.socket(socket.AF_INET6) as s:
