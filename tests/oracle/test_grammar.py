@@ -22,7 +22,7 @@ except ImportError as e:
     skip(f"no module {e.name}")
 
 WALKS = int(os.environ.get("SPECD_GRAMMAR_WALKS", "60"))
-INSTANCES = 25
+INSTANCES = 15
 
 STR, INT, NUM, BOOL, NULL = ({"type": t} for t in ("string", "integer", "number", "boolean", "null"))
 
