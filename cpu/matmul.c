@@ -16,7 +16,7 @@
 #define BLOCK_BYTES (512 << 10) /* of the rows of a block */
 #define BLOCK_ROWS 128          /* at most */
 #define FEW_FLOATS 16384        /* of rows, up to which each thread makes them for itself */
-#define DECODE_RUNS 8           /* of integer weights that are widened at once */
+#define DECODE_RUNS 8           /* of all panels that are widened at once */
 
 const struct kernels *kernels_get(void)
 {
@@ -152,11 +152,15 @@ static void multiply_floats(const struct stage *s, struct task t, struct scratch
         multiply_block(s, t, w->type, a);
     } else {
         const char *panel = a.w;
+        const size_t stride = a.w_stride;
+        a.w = (const char *)scratch->values;
         for (int run = 0, n; run < w->cols / RUN; run += n) {
-            n = MIN(DECODE_RUNS, w->cols / RUN - run);
-            s->kernels->floats->decode(w->type, panel, run, n, scratch->values);
-            a.w = (const char *)scratch->values;
+            n = MIN(DECODE_RUNS / t.n_panels, w->cols / RUN - run);
             a.n_cols = n * RUN;
+            a.w_stride = (size_t)(a.n_cols * PANEL) * sizeof(float);
+            for (int p = 0; p < t.n_panels; p++)
+                s->kernels->floats->decode(w->type, panel + (size_t)p * stride, run, n,
+                                           scratch->values + p * a.n_cols * PANEL);
             multiply_block(s, t, DT_F32, a);
             a.x += n * RUN;
         }
@@ -263,7 +267,7 @@ static void run_part(void *arg, int part, int n_parts)
                 multiply_integers(s, t, &scratch);
             } else {
                 int group = floats_panels(s->kernels->floats, s->in->n_rows);
-                t.n_panels = t.n_panels < group || dtype_is_quantised(t.job->w->type) ? 1 : group;
+                t.n_panels = t.n_panels < group ? 1 : group;
                 multiply_floats(s, t, &scratch);
             }
             r.first += t.n_panels;

@@ -75,10 +75,13 @@ INLINE vf vf_of_int(vi a) { return __builtin_convertvector(a, vf); }
 /* Lanes of 32 bits up or, n < 0, down. */
 INLINE vi vi_up(vi a, const int n) { return (vi)(n < 0 ? (vu)a >> -n : (vu)a << n); }
 
-/* Of the low byte of each lane, the others zero: e4m3_to_f32. */
+/* Of the low byte of each lane, the others zero: e4m3_to_f32, whose subnormal numbers would take
+ * their time. As 2^-6 (1 + m / 8) less 2^-6 they are none. */
 INLINE vf vf_e4m3(vi a)
 {
-    return (vf)(vi_up(a & 0x80, 24) | vi_up(a & 0x7f, 20)) * 0x1p120f;
+    vi rest = vi_up(a & 0x7f, 20), is_small = rest < 1 << 23;
+    vf v = (vf)(rest + (120 << 23) + (is_small & 1 << 23)) - (vf)(is_small & 121 << 23);
+    return (vf)((vi)v | vi_up(a & 0x80, 24));
 }
 
 #if VECTOR_BYTES == 64

@@ -131,16 +131,22 @@ static int32_t k_fit(size_t kind, int32_t k)
     return (k + group - 1) / group * group;
 }
 
-/* Every channel count with every length of rows for each type, few rows; large ones are thinned. */
+/* Every channel count with every length of rows for each type, few rows; large ones, and those of a
+ * kernel that had a type already, are thinned. */
 static void test_shapes(void **state)
 {
     (void)state;
     for (size_t kind = 0; kind < COUNT_OF(kinds); kind++) {
+        bool again = false;
+        for (size_t i = 0; i < kind; i++)
+            again |= kinds[i].type == kinds[kind].type;
         for (size_t n = 0; n < COUNT_OF(all_n); n++) {
             for (size_t k = 0; k < COUNT_OF(all_k); k++) {
-                if (all_n[n] * all_k[k] > 64 * 576 && rand() % 3)
+                int32_t length = k_fit(kind, all_k[k]);
+                if ((again || all_n[n] * length > 64 * 576) && rand() % 3)
                     continue;
-                check_shape(kind, all_n[n], k_fit(kind, all_k[k]), 1 + rand() % 9, rand() % 2);
+                if (k == 0 || length != k_fit(kind, all_k[k - 1]))
+                    check_shape(kind, all_n[n], length, 1 + rand() % 9, rand() % 2);
             }
         }
     }
@@ -206,8 +212,8 @@ static void test_parts(void **state)
 {
     (void)state;
     for (size_t kind = 0; kind < COUNT_OF(kinds); kind++) {
-        for (int i = 0; i < 6; i++)
-            check_part(kind, 300 + rand() % 700, 1 + rand() % 20, (const int[]){0, 10, 50}[i % 3]);
+        for (int i = 0; i < 3; i++)
+            check_part(kind, 300 + rand() % 700, 1 + rand() % 20, (const int[]){0, 10, 50}[i]);
     }
 }
 
