@@ -189,7 +189,7 @@ static bool put_parsed(struct values *t, const char *key, const char *s)
 {
     struct json *doc;
     char why[8];
-    if (json_parse(&doc, s, strlen(s), why, sizeof why) < 0)
+    if (json_loads(&doc, s, strlen(s), why, sizeof why) < 0)
         return false;
     bool object = json_type(doc) == JSON_OBJECT && t->n + values_count(doc) <= 2 * CALL_VALUES_MAX;
     if (object)
