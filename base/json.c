@@ -1,10 +1,12 @@
 #include "specd/json.h"
 
+#include "specd/arena.h"
 #include "specd/error.h"
 #include "specd/utf8.h"
 
 #include <cjson/cJSON.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -323,10 +325,44 @@ int json_scan_lax(const char *text, size_t len, char *err, size_t errlen)
 
 /* ---- the tree -------------------------------------------------------------------------------- */
 
-/* struct json is cJSON under a name of ours: nothing else in the product includes cJSON.h. What
- * cJSON leaves unused holds what we add: valuestring of a number points to its text, in a block
- * that is valuestring of the root, where cJSON_Delete frees it; valueint and valuedouble of a list
- * or object count its members and all values in it. */
+/* struct json is cJSON under a name of ours: nothing else in the product includes cJSON.h. All
+ * of a tree lies in an arena, so that it takes no more than it needs and is freed at once. What
+ * cJSON leaves unused holds what we add: valuestring of a number points to its text; valueint and
+ * valuedouble of a list or object count its members and all values in it; prev of the root points
+ * to the memory of the tree. */
+struct memory {
+    struct arena arena;
+    char *numbers; /* as struct scan has them */
+};
+
+static _Thread_local struct arena *parsing_into; /* NULL: cJSON is at work for another */
+
+static void *tree_alloc(size_t size)
+{
+    return parsing_into ? arena_alloc(parsing_into, size, 8) : malloc(size);
+}
+
+static void tree_free(void *p)
+{
+    if (!parsing_into)
+        free(p);
+}
+
+static void set_hooks(void)
+{
+    cJSON_InitHooks(&(cJSON_Hooks){tree_alloc, tree_free});
+}
+
+static cJSON *parse_into(struct arena *arena, const char *text, size_t len)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, set_hooks);
+    parsing_into = arena;
+    cJSON *doc = cJSON_ParseWithLength(text, len);
+    parsing_into = NULL;
+    return doc;
+}
+
 static cJSON *item(const struct json *v)
 {
     return (cJSON *)v;
@@ -413,7 +449,6 @@ static int take_number(struct check *k, cJSON *v, const struct place *outer)
     char *text = k->number + 1;
     k->number += 2 + *k->number;
     v->valuestring = text;
-    v->type |= cJSON_IsReference; /* not this node's to free */
     if (text[0] == 'N')
         v->valuedouble = NAN;
     else if (text[text[0] == '-'] == 'I')
@@ -449,43 +484,38 @@ static int check_children(struct check *k, const struct place *p)
     return rc;
 }
 
-void json_memory(void)
-{
-    cJSON_InitHooks(&(cJSON_Hooks){try_malloc, free});
-}
-
 static int parse(struct json **out, const char *text, size_t len, unsigned rules, size_t max_values,
                  char *err, size_t errlen)
 {
     struct scan s = {.max_values = max_values, .rules = rules, .keep = true};
-    int rc = scan_text(&s, text, len, err, errlen);
-    cJSON *doc = rc == 0 ? cJSON_ParseWithLength(s.replaced ? s.replaced : text, len) : NULL;
+    struct memory *m = try_malloc(sizeof *m);
+    int rc = m ? scan_text(&s, text, len, err, errlen) : SPECD_ENOMEM;
+    cJSON *doc = NULL;
+    if (rc == 0) {
+        char *fitted = s.numbers.len > 0 ? try_realloc(s.numbers.data, s.numbers.len) : NULL;
+        *m = (struct memory){.arena.limit = SIZE_MAX, .numbers = fitted ? fitted : s.numbers.data};
+        s.numbers.data = m->numbers;
+        doc = parse_into(&m->arena, s.replaced ? s.replaced : text, len);
+    }
     free(s.replaced);
     if (!doc) {
+        if (rc == 0)
+            arena_free(&m->arena);
+        free(m);
         buf_free(&s.numbers);
-        if (rc < 0 && !s.no_memory)
+        if (rc < 0 && m && !s.no_memory)
             return rc;
         return fail(SPECD_ENOMEM, err, errlen, "%s", specd_error_text(SPECD_ENOMEM));
     }
-    char *fitted = s.numbers.len > 0 ? try_realloc(s.numbers.data, s.numbers.len) : NULL;
-    struct check k = {rules, fitted ? fitted : s.numbers.data, err, errlen};
-    if (kind(doc) == cJSON_Number) {
-        char *numbers = k.number;
-        rc = take_number(&k, doc, NULL);
-        memmove(numbers, doc->valuestring, strlen(doc->valuestring) + 1); /* no other is in it */
-        doc->valuestring = numbers;
-        doc->type &= ~cJSON_IsReference;
-    } else {
-        if (k.number)
-            doc->valuestring = k.number;
-        rc = check_children(&k, &(struct place){NULL, doc});
-    }
-    if (rc < 0) {
-        cJSON_Delete(doc);
-        return rc;
-    }
-    *out = (struct json *)doc;
-    return 0;
+    doc->prev = (cJSON *)m;
+    struct check k = {rules, m->numbers, err, errlen};
+    rc = kind(doc) == cJSON_Number ? take_number(&k, doc, NULL)
+                                   : check_children(&k, &(struct place){NULL, doc});
+    if (rc < 0)
+        json_free((struct json *)doc);
+    else
+        *out = (struct json *)doc;
+    return rc;
 }
 
 int json_parse(struct json **out, const char *text, size_t len, char *err, size_t errlen)
@@ -510,7 +540,12 @@ int json_loads(struct json **out, const char *text, size_t len, char *err, size_
 
 void json_free(struct json *doc)
 {
-    cJSON_Delete((cJSON *)doc);
+    if (!doc)
+        return;
+    struct memory *m = (struct memory *)item(doc)->prev;
+    arena_free(&m->arena);
+    free(m->numbers);
+    free(m);
 }
 
 enum json_type json_type(const struct json *v)

@@ -1,7 +1,6 @@
 #include "serve.h"
 
 #include "http.h"
-#include "specd/json.h"
 #include "listen.h"
 #include "notify.h"
 #include "sandbox.h"
@@ -196,7 +195,6 @@ int serve(struct config *config, const struct config_sources *sources)
     struct daemon d = {.config = config, .sources = sources, .watchdog_ms = notify_watchdog_ms()};
     char err[512] = "can't open a descriptor";
     memory_keep_reserve();
-    json_memory();
     if (open_descriptors(&d) < 0 || http_open(&d.http, config, err, sizeof err) < 0) {
         log_error("%s", err);
         return EXIT_START;

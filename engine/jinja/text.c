@@ -19,11 +19,11 @@ static void text_reserve(struct jv_text *t, size_t extra)
     if (need <= t->cap)
         return;
     size_t cap = MAX(MAX(need, t->cap * 2), 32);
-    if (t->data && jinja_arena_extend(&t->run->arena, t->data + t->cap, cap - t->cap)) {
+    if (t->data && arena_extend(&t->run->arena, t->data + t->cap, cap - t->cap)) {
         t->cap = cap;
         return;
     }
-    char *data = jinja_arena_alloc(&t->run->arena, cap, 1);
+    char *data = arena_alloc(&t->run->arena, cap, 1);
     if (!data)
         jinja_raise(t->run, "needs more than %zu MiB of memory", JINJA_MEMORY_MAX >> 20);
     if (t->len > 0)
@@ -60,7 +60,7 @@ void jv_text_fill(struct jv_text *t, char c, size_t count)
 struct jv jv_text_done(struct jv_text *t)
 {
     if (t->cap > t->len)
-        jinja_arena_trim(&t->run->arena, t->data + t->cap, t->cap - t->len);
+        arena_trim(&t->run->arena, t->data + t->cap, t->cap - t->len);
     return jv_str(t->data, t->len);
 }
 

@@ -26,8 +26,6 @@ struct json;
 
 enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 
-/* At the start of a process that serves: trees are allocated by try_malloc. */
-void json_memory(void);
 /* A request or configuration. Escapes of U+0000 and of half a surrogate pair become U+FFFD in
  * values; in names they are an error, and so is a name that an object has twice. SPECD_EJSON with
  * the reason and the byte, or the way to the value; or SPECD_ENOMEM. */
