@@ -2,6 +2,7 @@
 
 #include "specd/arena.h"
 #include "specd/error.h"
+#include "specd/json_write.h"
 #include "specd/utf8.h"
 
 #include <cjson/cJSON.h>
@@ -331,6 +332,7 @@ int json_scan_lax(const char *text, size_t len, char *err, size_t errlen)
  * valuedouble of a list or object count its members and all values in it; prev of the root points
  * to the memory of the tree. */
 struct memory {
+    struct memory *inner; /* of documents that became part of this one */
     struct arena arena;
     char *numbers; /* as struct scan has them */
 };
@@ -542,10 +544,46 @@ void json_free(struct json *doc)
 {
     if (!doc)
         return;
+    struct memory *inner;
+    for (struct memory *m = (struct memory *)item(doc)->prev; m; m = inner) {
+        inner = m->inner;
+        arena_free(&m->arena);
+        free(m->numbers);
+        free(m);
+    }
+}
+
+/* What v is, but for its place among others. */
+static void set_value(cJSON *v, const cJSON *from)
+{
+    v->type = from->type;
+    v->child = from->child;
+    v->valuestring = from->valuestring;
+    v->valueint = from->valueint;
+    v->valuedouble = from->valuedouble;
+}
+
+void json_replace(struct json *doc, const struct json *v, struct json *by)
+{
+    struct memory *outer = (struct memory *)item(doc)->prev;
+    struct memory *first = (struct memory *)item(by)->prev, *last = first;
+    while (last->inner)
+        last = last->inner;
+    last->inner = outer->inner;
+    outer->inner = first;
+    set_value(item(v), item(by));
+}
+
+bool json_replace_string(struct json *doc, const struct json *v, const char *text)
+{
     struct memory *m = (struct memory *)item(doc)->prev;
-    arena_free(&m->arena);
-    free(m->numbers);
-    free(m);
+    size_t size = strlen(text) + 1;
+    char *copy = arena_alloc(&m->arena, size, 1);
+    if (!copy)
+        return false;
+    memcpy(copy, text, size);
+    set_value(item(v), &(cJSON){.type = cJSON_String, .valuestring = copy});
+    return true;
 }
 
 enum json_type json_type(const struct json *v)
@@ -680,6 +718,36 @@ int json_decimal_compare(const struct json_decimal *a, const struct json_decimal
     if (order == 0)
         order = a->n_digits - b->n_digits;
     return order == 0 ? 0 : (order > 0) == (sign(a) > 0) ? 1 : -1;
+}
+
+void json_print(const struct json *v, struct buf *out)
+{
+    enum json_type type = json_type(v);
+    if (type == JSON_STRING)
+        json_cstr(out, json_string(v));
+    else if (type == JSON_NUMBER)
+        buf_puts(out, json_number_text(v));
+    else if (type == JSON_BOOL)
+        buf_puts(out, json_bool(v) ? "true" : "false");
+    else if (type == JSON_NULL)
+        json_lit(out, "null");
+    if (type != JSON_ARRAY && type != JSON_OBJECT)
+        return;
+    json_lit(out, "[");
+    size_t open = out->len - 1;
+    for (const struct json *m = json_first(v); m; m = json_next(m)) {
+        buf_puts(out, out->len > open + 1 ? "," : "");
+        if (type == JSON_OBJECT) {
+            json_cstr(out, json_key(m));
+            json_lit(out, ":");
+        }
+        json_print(m, out);
+    }
+    json_lit(out, "]");
+    if (type == JSON_OBJECT) {
+        out->data[open] = '{';
+        out->data[out->len - 1] = '}';
+    }
 }
 
 /* ---- comments of configuration files: bodies of requests have none --------------------------- */

@@ -1,7 +1,7 @@
 #include "access.h"
 
 #include "exchange.h"
-#include "json_write.h"
+#include "specd/json_write.h"
 #include "peer.h"
 #include "server.h"
 #include "specd/error.h"

@@ -1,5 +1,5 @@
 /* GET /health, /ready, /v1/models. */
-#include "json_write.h"
+#include "specd/json_write.h"
 #include "respond.h"
 #include "server.h"
 

@@ -1,7 +1,7 @@
 /* --help and --print-config: the table of options as text. */
 #include "config.h"
 
-#include "json_write.h"
+#include "specd/json_write.h"
 #include "options.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 #include "openai.h"
 
-#include "json_write.h"
+#include "specd/json_write.h"
 #include "report.h"
 #include "server.h"
 

@@ -1,6 +1,6 @@
 #include "report.h"
 
-#include "json_write.h"
+#include "specd/json_write.h"
 
 static double ratio(double a, double b)
 {

@@ -1,7 +1,7 @@
 #include "respond.h"
 
 #include "head.h"
-#include "json_write.h"
+#include "specd/json_write.h"
 #include "server.h"
 
 #include <stdio.h>

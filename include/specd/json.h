@@ -6,9 +6,9 @@
  * The text is therefore walked first, and the tree once afterwards; what passes both is safe to
  * read with C strings, and what only passes through is printed as it came.
  *
- * Values are borrowed from their document and immutable; any thread may read. Arrays and objects
- * are lists: iterate with json_first and json_next, never by index. A value may be NULL where it is
- * absent: it is of type null and has no members.
+ * Values are borrowed from their document and immutable, but for json_replace; any thread may read.
+ * Arrays and objects are lists: iterate with json_first and json_next, never by index. A value may
+ * be NULL where it is absent: it is of type null and has no members.
  */
 #ifndef SPECD_JSON_H
 #define SPECD_JSON_H
@@ -22,6 +22,7 @@
 #define JSON_INTEGER_MAX 9007199254740991.0 /* 2^53 - 1: doubles hold every integer up to here */
 #define JSON_NUMBER_MAX 63                  /* bytes of a number */
 
+struct buf;
 struct json;
 
 enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
@@ -39,6 +40,14 @@ int json_parse_lax(struct json **out, const char *text, size_t len, char *err, s
  * may round to them. Of names that repeat the last one counts there. */
 int json_loads(struct json **out, const char *text, size_t len, char *err, size_t errlen);
 void json_free(struct json *doc);
+
+/* v, a value of doc, becomes what `by` is, another document, which is part of doc from now on.
+ * json_size of what is around v stays as it was. */
+void json_replace(struct json *doc, const struct json *v, struct json *by);
+/* v becomes a string, of which text is copied. False: no memory, and v is as it was. */
+bool json_replace_string(struct json *doc, const struct json *v, const char *text);
+/* Appends v as JSON without blanks: numbers as they were written. */
+void json_print(const struct json *v, struct buf *out);
 
 enum json_type json_type(const struct json *v);
 bool json_bool(const struct json *v);

@@ -4,7 +4,7 @@
  * links: specd_server specd_base
  */
 #include "specd/json.h"
-#include "json_write.h"
+#include "specd/json_write.h"
 
 #include "specd/error.h"
 
