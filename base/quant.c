@@ -12,48 +12,44 @@ void quant_unpack(enum dtype t, const void *row, size_t run, struct quant_run *o
     quant_unpack_inline(t, row, run, out);
 }
 
+const int8_t quant_table_iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                    1,    13,   25,  38,  53,  69,  89,  113};
+const int8_t quant_table_fp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
 /* ---- values ---------------------------------------------------------------------------------- */
-
-static void scaled(const struct quant_run *r, int offset, float out[RUN])
-{
-    float d = f16_to_f32(r->d);
-    for (int i = 0; i < RUN; i++)
-        out[i] = d * (float)(r->q[i] - offset);
-}
-
-static void scaled_plus(const struct quant_run *r, float d, float m, float out[RUN])
-{
-    for (int i = 0; i < RUN; i++)
-        out[i] = fmaf(d, (float)r->q[i], m);
-}
 
 void quant_values(enum dtype t, const struct quant_run *r, float out[RUN])
 {
     float d = f16_to_f32(r->d), m = f16_to_f32(r->m);
-    switch (t) {
-    case DT_Q8_0:
-        scaled(r, 0, out);
-        return;
-    case DT_Q4_0:
-        scaled(r, 8, out);
-        return;
-    case DT_Q5_0:
-        scaled(r, 16, out);
-        return;
-    case DT_Q4_1:
-    case DT_Q5_1:
-        scaled_plus(r, d, m, out);
-        return;
-    case DT_Q4_K:
-    case DT_Q5_K:
-        scaled_plus(r, d * (float)r->scale[0], -(m * (float)r->min), out);
-        return;
-    case DT_Q6_K:
-        for (int i = 0; i < RUN; i++)
-            out[i] = d * (float)(int8_t)r->scale[i / 16] * (float)(r->q[i] - 32);
-        return;
-    default:
-        ASSERT(!"a quantised type");
+    struct quant_code code = quant_code(t);
+    for (int i = 0; i < RUN; i++) {
+        float q = (float)quant_integer(code, r->q[i]);
+        uint8_t scale = r->scale[i / 16];
+        switch (t) {
+        case DT_Q4_1:
+        case DT_Q5_1:
+            out[i] = fmaf(d, q, m);
+            break;
+        case DT_Q2_K:
+        case DT_Q4_K:
+        case DT_Q5_K:
+            out[i] = fmaf(d * (float)scale, q, -(m * (float)r->min[i / 16]));
+            break;
+        case DT_Q3_K:
+        case DT_Q6_K:
+        case DT_IQ4_XS:
+            out[i] = d * (float)(int8_t)scale * q;
+            break;
+        case DT_MXFP4:
+            out[i] = float_of_power(scale) * q;
+            break;
+        case DT_F8:
+        case DT_F8_ROW:
+            out[i] = r->wide * e4m3_to_f32((uint8_t)r->q[i]);
+            break;
+        default: /* a scale alone */
+            out[i] = d * q;
+        }
     }
 }
 

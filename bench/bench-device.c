@@ -358,7 +358,7 @@ static void with_device(const struct options *o, const struct model *m, const ch
 
 static bool dtype_find(const char *name, enum dtype *type)
 {
-    for (int t = 0; t < DT_COUNT; t++) {
+    for (int t = 0; t < DT_GGUF_COUNT; t++) {
         if (strcasecmp(dtype_name((enum dtype)t), name) == 0) {
             *type = (enum dtype)t;
             return true;

@@ -72,12 +72,34 @@ static struct tensor tensor_make(enum dtype type, uint32_t rows, uint32_t cols)
             data[b + block - 1] = (uint8_t)((data[b + block - 1] & 0x80) | exponent);
             continue;
         }
-        uint16_t scale = 0x2000; /* 2^-7 */
-        memcpy(data + b + (type == DT_Q6_K ? 208 : 0), &scale, 2);
-        if (type != DT_Q4_0 && type != DT_Q5_0 && type != DT_Q8_0 && type != DT_Q6_K)
-            memcpy(data + b + 2, &scale, 2);
+        const uint16_t scales[2] = {0x2000, 0x2000}; /* 2^-7 */
+        switch (type) {
+        case DT_Q4_0:
+        case DT_Q5_0:
+        case DT_Q8_0:
+        case DT_IQ4_NL:
+        case DT_IQ4_XS:
+            memcpy(data + b, scales, 2);
+            break;
+        case DT_Q6_K:
+        case DT_Q3_K: /* at the end */
+            memcpy(data + b + block - 2, scales, 2);
+            break;
+        case DT_Q2_K:
+            memcpy(data + b + block - 4, scales, 4);
+            break;
+        case DT_MXFP4:
+            data[b] = 120;
+            break;
+        case DT_F8:
+        case DT_F8_ROW:
+            memcpy(data + b, &(float){0x1p-12f}, 4);
+            break;
+        default:
+            memcpy(data + b, scales, 4);
+        }
     }
-    return (struct tensor){data, type, rows, cols, 0};
+    return (struct tensor){.data = data, .type = type, .rows = rows, .cols = cols};
 }
 
 /* Copies of one matrix, a pass of them in each window. */
@@ -194,7 +216,7 @@ static double cached_cycles(struct setup *s, const struct matrices *m, int n_row
     struct matmul_job job = {&w, NULL, s->y, CACHED_CHANNELS, false};
     struct matmul_input in = {s->x, w.cols, n_rows, w.cols, NULL, NULL, NULL, false};
     w.rows = CACHED_CHANNELS;
-    if (dtype_is_quantised(w.type))
+    if (dtype_is_quantised(w.type) && !dtype_is_f8(w.type))
         in.q = &s->q;
     matmul_rows(s->alone, &in);
     for (int i = 0; i < 60; i++) {

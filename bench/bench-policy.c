@@ -105,6 +105,13 @@ static const struct scenario scenarios[] = {
      .table_step = 8,
      .table_rows = 8,
      .came_one = 0.90},
+    {"table: rows are dear, lookup, every other turn without, neighbours",
+     {TEXT_STEADY, .copied = 0.5, ANSWERS},
+     .lookup = true,
+     .in_turns = true,
+     .neighbours = true,
+     .table_step = 1,
+     .table_rows = 4},
 };
 
 struct options {

@@ -81,28 +81,33 @@ INLINE void floats_of(const enum dtype t, const int np, const int nt, const stru
 INLINE void decode_run(const enum dtype t, const uint8_t *head, const int in_block,
                        const uint8_t *run, float *out)
 {
+    const struct panel_form form = panel_form(t);
+    const bool has_min = head_has_min(form.head);
     EACH(h, HALVES)
     {
         const int at = h * (PANEL / HALVES);
+        const uint8_t *scales = head + HEAD_SCALES + in_block * PANEL + at;
+        const uint8_t *halves = scales + in_block * PANEL;
         for (int k = 0; k < RUN / 4; k++) {
-            const int col = in_block * PANEL;
-            vf d, m = vf_set(0);
-            if (t == DT_Q6_K)
-                d = vf_load(head + at * 4) *
-                    vf_of_int(vi_i8(head + HEAD_SCALES + (2 * in_block + k / 4) * PANEL + at));
-            else
-                d = vf_f16(head + (dtype_has_min(t) ? 0 : col * 2) + at * 2);
-            if (dtype_has_min(t))
-                m = vf_f16(head + PANEL * 2 + at * 2);
-            if (t == DT_Q4_K || t == DT_Q5_K) {
-                d *= vf_of_int(vi_u8(head + HEAD_SCALES + col + at));
-                m *= -vf_of_int(vi_u8(head + HEAD_MINS + col + at));
+            vf d = head_d(t, head, in_block, at), m = has_min ? head_m(head, at) : vf_set(0);
+            if (form.head == HEAD_K) {
+                d *= vf_of_int(vi_u8(scales));
+                m *= -vf_of_int(vi_u8(head + HEAD_MINS + in_block * PANEL + at));
+            }
+            if (form.head == HEAD_K_SIGNED)
+                d *= vf_of_int(vi_i8(scales));
+            if (form.head == HEAD_K16)
+                d *= vf_of_int(vi_i8(halves + k / 4 * PANEL));
+            if (form.head == HEAD_K16_MIN) {
+                vi both = vi_u8(halves + k / 4 * PANEL);
+                d *= vf_of_int(both & 15);
+                m *= -vf_of_int(vi_up(both, -4));
             }
             vi word = word_of(t, run, h, k);
             for (int b = 0; b < 4; b++) {
-                vi u = (vi_up(word, -8 * b) & 0xFF) - dtype_offset(t);
-                vf v = d * vf_of_int(u);
-                vf_store(out + (4 * k + b) * PANEL + at, dtype_has_min(t) ? v + m : v);
+                vi u = (vi_up(word, -8 * b) & 0xFF) - form.offset;
+                vf number = form.head == HEAD_WIDE ? vf_e4m3(u) : vf_of_int(u), v = d * number;
+                vf_store(out + (4 * k + b) * PANEL + at, has_min ? v + m : v);
             }
         }
     }

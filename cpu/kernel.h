@@ -5,17 +5,23 @@
  * runs of 32 columns and columns in their order. `scale` and `xsum` are the row's (qrows.h); d, m,
  * sc and mn the channel's (quant.h); I is an exact integer, float(I) its nearest float:
  *   q4_0, q5_0, q8_0   I = sum of (u - offset) q         f = fma(float(I) * scale, d, f)
+ *   iq4_nl, mxfp4      I = sum of table[u] q             the same
+ *   iq4_xs             the same                          f = fma(float(I) * scale, d * sc, f)
  *   q4_1, q5_1         I = sum of u q                    f = fma(float(I) * scale, d, f)
  *                                                        f = fma(m, xsum, f)
  *   q4_K, q5_K         I = sum of u q                    f = fma(float(I) * scale, d * sc, f)
  *                                                        f = fma(-(m * mn), xsum, f)
- *   q6_K               I = sc0 * sum of (u - 32) q over columns 0-15, + sc1 * that over 16-31
+ *   q2_K               I = sc0 * sum of u q over columns 0-15, + sc1 * that over 16-31
+ *                      J = mn0 * sum of q over columns 0-15, + mn1 * that over 16-31
+ *                                                        f = fma(float(I) * scale, d, f)
+ *                                                        f = fma(-(float(J) * scale), m, f)
+ *   q3_K, q6_K         I = sc0 * sum of (u - offset) q over columns 0-15, + sc1 * that over 16-31
  *                      F = fma(float(I), scale, F) over the 8 runs of a block; f = fma(F, d, f)
  *   f32, bf16, f16     for each column                   f = fma(w, x, f)
- * and, where activations are kept as floats, every integer type as f32 has it, with the weights'
- * exact values (quant_values). Lanes, tiles of rows, threads and the order within a run are free:
- * they change no bit. Where a row is hot, its integer is 128 * (I of its high integers) + (I of its
- * low ones), below 2^31 for every type: q6_K has 2 * 16 * 128 * 32 * 16129 = 2.114e9.
+ * and f8 and, where activations are kept as floats, every integer type as f32 has it, with the
+ * weights' values (quant_values). Lanes, tiles of rows, threads and the order within a run are
+ * free: they change no bit. Where a row is hot, its integer is 128 * (I of its high integers) + (I
+ * of its low ones), below 2^31 for every type: q6_K has 2 * 16 * 128 * 32 * 16129 = 2.114e9.
  */
 #ifndef SPECD_CPU_KERNEL_H
 #define SPECD_CPU_KERNEL_H

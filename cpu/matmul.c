@@ -259,7 +259,7 @@ static void run_part(void *arg, int part, int n_parts)
     for (; r.first < r.end; r = claim(s, n_parts))
         while (r.first < r.end) {
             struct task t = task_at(s, r);
-            if (s->integers && dtype_is_quantised(t.job->w->type)) {
+            if (s->integers && dtype_is_integer(t.job->w->type)) {
                 multiply_integers(s, t, &scratch);
             } else {
                 int group = floats_panels(s->kernels->floats, s->in->n_rows);
@@ -288,7 +288,7 @@ void matmul(struct pool *p, const struct matmul_job *jobs, int n_jobs,
     for (int i = 0; i < n_jobs; i++) {
         ASSERT(jobs[i].w->cols == in->cols);
         s.n_panels += panels_of(jobs[i].w);
-        if (in->q && dtype_is_quantised(jobs[i].w->type))
+        if (in->q && dtype_is_integer(jobs[i].w->type))
             s.integers = true;
         else
             floats = true;

@@ -10,35 +10,49 @@
 /* ---- integers -------------------------------------------------------------------------------- */
 
 /* Of one run of a row: the sums over columns 0 .. 15 and over 16 .. 31. */
-static void run_sums(const struct qrow *row, int offset, const struct quant_run *w, int32_t sums[2])
+static void run_sums(const struct qrow *row, struct quant_code code, const struct quant_run *w,
+                     int32_t sums[2])
 {
     sums[0] = sums[1] = 0;
     for (int k = 0; k < RUN / 4; k++) {
         int8_t x[4];
         memcpy(x, &row->words[k], sizeof(x));
         for (int b = 0; b < 4; b++)
-            sums[k / 4] += (w->q[4 * k + b] - offset) * x[b];
+            sums[k / 4] += quant_integer(code, w->q[4 * k + b]) * x[b];
     }
 }
 
 static int32_t run_sum(enum dtype t, const struct qrow *row, const struct quant_run *w)
 {
     int32_t sums[2];
-    run_sums(row, t == DT_Q8_0 ? 0 : dtype_offset(t), w, sums);
-    if (t == DT_Q6_K)
+    run_sums(row, quant_code(t), w, sums);
+    if (head_is_split(panel_form(t).head))
         return (int8_t)w->scale[0] * sums[0] + (int8_t)w->scale[1] * sums[1];
     return sums[0] + sums[1];
 }
 
-/* One row and channel over one run; block: q6_K's sum F. */
+/* The sum of minima times activations: J of the order. */
+static int32_t min_sum(const struct qrow *row, const struct quant_run *w)
+{
+    int32_t sum = 0;
+    for (int c = 0; c < RUN; c++) {
+        int8_t x[4];
+        memcpy(x, &row->words[c / 4], sizeof(x));
+        sum += w->min[c / 16] * x[c % 4];
+    }
+    return sum;
+}
+
+/* One row and channel over one run; block: the sum F of HEAD_K16. */
 static void add_run(enum dtype t, const struct qrow *row, const struct qrow *low,
                     const struct quant_run *w, bool block_ends, float *block, float *f)
 {
+    const enum panel_head head = panel_form(t).head;
     float d = f16_to_f32(w->d), m = f16_to_f32(w->m);
     int32_t sum = run_sum(t, row, w);
     if (row->hot)
         sum = sum * 128 + run_sum(t, low, w);
-    if (t == DT_Q6_K) {
+    if (head == HEAD_K16) {
         *block = fmaf((float)sum, row->scale, *block);
         if (!block_ends)
             return;
@@ -46,12 +60,21 @@ static void add_run(enum dtype t, const struct qrow *row, const struct qrow *low
         *block = 0;
         return;
     }
-    if (t == DT_Q4_K || t == DT_Q5_K) {
+    if (head == HEAD_POWER)
+        d = float_of_power(w->scale[0]);
+    if (head == HEAD_K) {
         d *= (float)w->scale[0];
-        m *= -(float)w->min;
+        m *= -(float)w->min[0];
     }
+    if (head == HEAD_K_SIGNED)
+        d *= (float)(int8_t)w->scale[0];
     *f = fmaf((float)sum * row->scale, d, *f);
-    if (dtype_has_min(t))
+    if (head == HEAD_K16_MIN) {
+        int32_t mins = min_sum(row, w);
+        if (row->hot)
+            mins = mins * 128 + min_sum(low, w);
+        *f = fmaf(-((float)mins * row->scale), m, *f);
+    } else if (head_has_min(head))
         *f = fmaf(m, row->sum, *f);
 }
 

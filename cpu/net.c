@@ -155,6 +155,8 @@ static void read_ahead(const struct packing *p, int piece)
     if (piece >= p->n_pieces)
         return;
     const struct packed *m = piece_at(p, piece, &first, &end);
+    if (m->from->source) /* whose rows lie elsewhere */
+        return;
     size_t row = dtype_row_bytes(m->from->type, m->from->cols);
     uintptr_t start = (uintptr_t)m->from->data + (size_t)first * PANEL * row;
     size_t rows = MIN((size_t)(end - first) * PANEL, m->from->rows - (size_t)first * PANEL);

@@ -11,11 +11,13 @@
  *   F16    uint16_t w[cols][16]
  *   quantised: blocks of one or more runs of 32 columns; a head with the scales, then the runs.
  * Of a quantised run a 32-bit lane holds four columns of one channel: a "line" is the 64 bytes of
- * 16 lanes, and word k = 0..7 of a channel its columns 4k .. 4k + 3. Weights are unsigned.
- *   4, 5 and 6 bits: low nibbles of line g are word 2g, high nibbles word 2g + 1; four lines
- *   5 bits: one more line, whose bit k of byte b is the fifth bit of column 4k + b
- *   6 bits: two more, whose bits 2(k % 4) of byte b and the next, in line k / 4, are the highest
- *   q8_0: line k is word k, each weight plus 128
+ * 16 lanes, and word k = 0..7 of a channel its columns 4k .. 4k + 3. Weights are unsigned codes,
+ * their low bits in lines first, a line for each bit, then the high ones:
+ *   8 low bits  line k is word k; of q8_0 each byte plus 128
+ *   4 low bits  low nibbles of line g are word 2g, high nibbles word 2g + 1
+ *   2 low bits  bits 2j of the bytes of line g are word 4g + j
+ *   1 high bit  one line, whose bit k of byte b is that of column 4k + b
+ *   2 high bits two lines, whose bits 2(k % 4) and the next of byte b, in line k / 4, are these
  * Every line is aligned: blocks that are no multiple of 64 bytes, or that keep the high bits of a
  * block apart from the low ones, were measured up to three times slower from memory.
  */
@@ -31,36 +33,102 @@
 #define SUPER 256 /* columns of a K type's block: 8 runs */
 #define LINE 64   /* bytes: a 32-bit lane of each channel */
 
-/* Of one panel. Heads: q4_0, q5_0, q8_0: f16 d[2][16]; q4_1, q5_1: f16 d[16], m[16];
- * q4_K, q5_K: f16 d[16], m[16], u8 scale[8][16], min[8][16];
- * q6_K: f32 d[16], i8 scale[8][2][16] (of columns 0-15 and 16-31). */
+/* How a block's head has the scales of its channels. */
+enum panel_head {
+    HEAD_D,        /* f16 d[2][16], of two runs */
+    HEAD_D_M,      /* f16 d[16], m[16] */
+    HEAD_POWER,    /* u8 e[4][16], of four runs: 2^(e - 128) */
+    HEAD_K,        /* f16 d[16], m[16], u8 scale[8][16], min[8][16] */
+    HEAD_K_SIGNED, /* f32 d[16], i8 scale[8][16] */
+    HEAD_K16,      /* f32 d[16], i8 scale[8][2][16] (of columns 0-15 and 16-31) */
+    HEAD_K16_MIN,  /* f16 d[16], m[16], u8 scale[8][2][16], a minimum in the high nibbles */
+    HEAD_WIDE,     /* f32 d[16], of numbers that are no integers */
+};
+
+#define HEAD_SCALES 64 /* where scales of 256 columns begin; HEAD_K: minima 128 bytes on */
+#define HEAD_MINS 192
+
+/* A code stands for an integer: itself plus `raised`, less `offset`; or, less `offset`, its number
+ * in a table of 16 unsigned bytes. */
+struct panel_form {
+    enum panel_head head;
+    int low_bits, high_bits, raised, offset;
+    const int8_t *table; /* of the integers themselves, or NULL */
+};
+
+static inline __attribute__((always_inline)) struct panel_form panel_form(enum dtype t)
+{
+    switch (t) {
+    case DT_Q8_0: /* signed in files */
+        return (struct panel_form){HEAD_D, 8, 0, 0, 128, NULL};
+    case DT_Q4_0:
+        return (struct panel_form){HEAD_D, 4, 0, 0, 8, NULL};
+    case DT_Q4_1:
+        return (struct panel_form){HEAD_D_M, 4, 0, 0, 0, NULL};
+    case DT_Q5_0:
+        return (struct panel_form){HEAD_D, 4, 1, 0, 16, NULL};
+    case DT_Q5_1:
+        return (struct panel_form){HEAD_D_M, 4, 1, 0, 0, NULL};
+    case DT_Q2_K:
+        return (struct panel_form){HEAD_K16_MIN, 2, 0, 0, 0, NULL};
+    case DT_Q3_K: /* less 4 */
+        return (struct panel_form){HEAD_K16, 2, 1, 28, 32, NULL};
+    case DT_Q4_K:
+        return (struct panel_form){HEAD_K, 4, 0, 0, 0, NULL};
+    case DT_Q5_K:
+        return (struct panel_form){HEAD_K, 4, 1, 0, 0, NULL};
+    case DT_IQ4_NL:
+        return (struct panel_form){HEAD_D, 4, 0, 0, 128, quant_table_iq4};
+    case DT_IQ4_XS:
+        return (struct panel_form){HEAD_K_SIGNED, 4, 0, 0, 128, quant_table_iq4};
+    case DT_MXFP4:
+        return (struct panel_form){HEAD_POWER, 4, 0, 0, 128, quant_table_fp4};
+    case DT_F8:
+    case DT_F8_ROW:
+        return (struct panel_form){HEAD_WIDE, 8, 0, 0, 0, NULL};
+    default: /* q6_K */
+        return (struct panel_form){HEAD_K16, 4, 2, 0, 32, NULL};
+    }
+}
+
+static inline __attribute__((always_inline)) bool head_has_min(enum panel_head h)
+{
+    return h == HEAD_D_M || h == HEAD_K || h == HEAD_K16_MIN;
+}
+
+/* A scale for each 16 columns. */
+static inline __attribute__((always_inline)) bool head_is_split(enum panel_head h)
+{
+    return h == HEAD_K16 || h == HEAD_K16_MIN;
+}
+
+/* Whether weights multiply activations as integers. */
+static inline bool dtype_is_integer(enum dtype t)
+{
+    return dtype_is_quantised(t) && panel_form(t).head != HEAD_WIDE;
+}
+
 struct panel_block {
     int runs; /* whose scales the head holds */
     size_t head_bytes, run_bytes;
 };
 
-#define HEAD_SCALES 64 /* where scales of K types begin; q4_K, q5_K: minima 128 bytes on */
-#define HEAD_MINS 192
-
 static inline __attribute__((always_inline)) struct panel_block panel_block(enum dtype t)
 {
-    switch (t) {
-    case DT_Q8_0:
-        return (struct panel_block){2, 64, 8 * LINE};
-    case DT_Q4_0:
-        return (struct panel_block){2, 64, 4 * LINE};
-    case DT_Q4_1:
-        return (struct panel_block){1, 64, 4 * LINE};
-    case DT_Q5_0:
-        return (struct panel_block){2, 64, 5 * LINE};
-    case DT_Q5_1:
-        return (struct panel_block){1, 64, 5 * LINE};
-    case DT_Q4_K:
-        return (struct panel_block){8, 320, 4 * LINE};
-    case DT_Q5_K:
-        return (struct panel_block){8, 320, 5 * LINE};
-    default: /* q6_K */
-        return (struct panel_block){8, 320, 6 * LINE};
+    struct panel_form f = panel_form(t);
+    size_t run_bytes = (size_t)(f.low_bits + f.high_bits) * LINE;
+    switch (f.head) {
+    case HEAD_D:
+        return (struct panel_block){2, 64, run_bytes};
+    case HEAD_D_M:
+    case HEAD_WIDE:
+        return (struct panel_block){1, 64, run_bytes};
+    case HEAD_POWER:
+        return (struct panel_block){4, 64, run_bytes};
+    case HEAD_K_SIGNED:
+        return (struct panel_block){8, 192, run_bytes};
+    default:
+        return (struct panel_block){8, 320, run_bytes};
     }
 }
 
@@ -96,23 +164,5 @@ static inline size_t panel_bytes(enum dtype t, int cols)
 
 /* One row's run out of a panel of a quantised type. */
 void panel_get(enum dtype t, const void *panel, size_t run, int row, struct quant_run *out);
-
-/* What is taken off a stored weight: 8, 16, 32 or, where it is stored as signed in the file, 128.
- */
-static inline __attribute__((always_inline)) int dtype_offset(enum dtype t)
-{
-    return t == DT_Q4_0 ? 8 : t == DT_Q5_0 ? 16 : t == DT_Q6_K ? 32 : t == DT_Q8_0 ? 128 : 0;
-}
-
-static inline __attribute__((always_inline)) bool dtype_has_min(enum dtype t)
-{
-    return t == DT_Q4_1 || t == DT_Q5_1 || t == DT_Q4_K || t == DT_Q5_K;
-}
-
-/* Bits above the nibble. */
-static inline __attribute__((always_inline)) int dtype_high_bits(enum dtype t)
-{
-    return t == DT_Q6_K ? 2 : t == DT_Q5_0 || t == DT_Q5_1 || t == DT_Q5_K;
-}
 
 #endif

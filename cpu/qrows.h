@@ -32,19 +32,20 @@
 
 struct kernels;
 
+/* Where sums of (u - offset) q begin that add up u q, by the offset: -offset times the sum of q,
+ * for an offset of 32 of columns 0-15 and 16-31. For kernels that add in 16 bits two such numbers,
+ * of every other pair of columns (dots.h). HALF_SUMS is the sums of q themselves, of columns 0-15
+ * in the low 16 bits, of 16-31 in the high ones. */
+enum qrow_start { START_8, START_128, START_32, HALF_SUMS = START_32 + 2, STARTS };
+
 /* One run of one row, or its low integers, which need the first two fields only. */
 struct qrow {
     _Alignas(64) int32_t words[8]; /* the integers of 4 columns each; of hot rows the high ones */
-    int32_t starts[5];             /* by enum qrow_start */
+    int32_t starts[STARTS];        /* by enum qrow_start */
     float scale;
     float sum; /* scale times the sum of the run's integers, X where hot */
     int32_t hot;
 };
-
-/* Where sums of (u - offset) q begin that add up u q: -offset times the sum of q, in q6_K of
- * columns 0-15 and 16-31. For kernels that add in 16 bits two such numbers, of every other pair of
- * columns (dots.h). */
-enum qrow_start { START_Q4_0, START_Q5_0, START_Q8_0, START_Q6_K, STARTS = START_Q6_K + 2 };
 
 struct qrows {
     struct qrow *tiles; /* (tiles, runs, rows of the tile) */

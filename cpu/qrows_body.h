@@ -158,11 +158,11 @@ LANES_FN int32_t put_integers(const int8_t *q, bool in_pairs, struct qrow *to)
     int even0 = (int16_t)(uint16_t)pairs[0], even1 = (int16_t)(uint16_t)pairs[1];
     int odd0 = pairs[0] >> 16, odd1 = pairs[1] >> 16, even = even0 + even1, odd = odd0 + odd1;
     memcpy(to->words, q, RUN);
-    to->starts[START_Q4_0] = start(8, even, odd, in_pairs);
-    to->starts[START_Q5_0] = start(16, even, odd, in_pairs);
-    to->starts[START_Q8_0] = start(128, even, odd, in_pairs);
-    to->starts[START_Q6_K] = start(32, even0, odd0, in_pairs);
-    to->starts[START_Q6_K + 1] = start(32, even1, odd1, in_pairs);
+    to->starts[START_8] = start(8, even, odd, in_pairs);
+    to->starts[START_128] = start(128, even, odd, in_pairs);
+    to->starts[START_32] = start(32, even0, odd0, in_pairs);
+    to->starts[START_32 + 1] = start(32, even1, odd1, in_pairs);
+    to->starts[HALF_SUMS] = (int32_t)((uint32_t)(even1 + odd1) << 16 | (uint16_t)(even0 + odd0));
     return even + odd;
 }
 

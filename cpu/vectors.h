@@ -75,6 +75,12 @@ INLINE vf vf_of_int(vi a) { return __builtin_convertvector(a, vf); }
 /* Lanes of 32 bits up or, n < 0, down. */
 INLINE vi vi_up(vi a, const int n) { return (vi)(n < 0 ? (vu)a >> -n : (vu)a << n); }
 
+/* Of the low byte of each lane, the others zero: e4m3_to_f32. */
+INLINE vf vf_e4m3(vi a)
+{
+    return (vf)(vi_up(a & 0x80, 24) | vi_up(a & 0x7f, 20)) * 0x1p120f;
+}
+
 #if VECTOR_BYTES == 64
 INLINE vi vi_set(int32_t a) { return (vi)_mm512_set1_epi32(a); }
 INLINE vf vf_set(float a) { return _mm512_set1_ps(a); }
@@ -84,6 +90,14 @@ INLINE vf vf_f16(const void *p) { return _mm512_cvtph_ps(_mm256_load_si256((cons
 INLINE vi vi_u8(const void *p) { return (vi)_mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)p)); }
 INLINE vi vi_i8(const void *p) { return (vi)_mm512_cvtepi8_epi32(_mm_load_si128((const __m128i *)p)); }
 INLINE vi dot(vi s, vi w, vi x) { return (vi)_mm512_dpbusd_epi32((__m512i)s, (__m512i)w, (__m512i)x); }
+/* Sums of two products of 16 bits. */
+INLINE vi madd(vi a, vi b) { return (vi)_mm512_madd_epi16((__m512i)a, (__m512i)b); }
+/* Each byte's number in a table of 16, plus 128; bytes are below 16. */
+INLINE vi vi_lookup(const int8_t *table, vi bytes)
+{
+    vi t = (vi)_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)table));
+    return (vi)_mm512_shuffle_epi8((__m512i)(t ^ vi_set((int32_t)0x80808080)), (__m512i)bytes);
+}
 #else
 INLINE vi vi_set(int32_t a) { return (vi)_mm256_set1_epi32(a); }
 INLINE vf vf_set(float a) { return _mm256_set1_ps(a); }
@@ -92,6 +106,12 @@ INLINE vf vf_fnma(vf a, vf b, vf c) { return _mm256_fnmadd_ps(a, b, c); }
 INLINE vf vf_f16(const void *p) { return _mm256_cvtph_ps(_mm_load_si128((const __m128i *)p)); }
 INLINE vi vi_u8(const void *p) { return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
 INLINE vi vi_i8(const void *p) { return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
+INLINE vi madd(vi a, vi b) { return (vi)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
+INLINE vi vi_lookup(const int8_t *table, vi bytes)
+{
+    vi t = (vi)_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)table));
+    return (vi)_mm256_shuffle_epi8((__m256i)(t ^ vi_set((int32_t)0x80808080)), (__m256i)bytes);
+}
 #if VECTOR_ISA == 3
 INLINE vi dot(vi s, vi w, vi x) { return (vi)_mm256_dpbusd_epi32((__m256i)s, (__m256i)w, (__m256i)x); }
 #elif VECTOR_ISA == 2
@@ -103,8 +123,8 @@ INLINE vi dot(vi s, vi w, vi x)
     KEEP(s);
     return s;
 }
-/* Sums of two products of 16 bits. */
-INLINE vi madd(vi a, vi b) { return (vi)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
+/* Each half of a lane. */
+INLINE vi twice(vi a) { return (vi)_mm256_add_epi16((__m256i)a, (__m256i)a); }
 /* Signed bytes w: |w| times x with w's sign. A pair is 2 * 128 * 127 = 32512 at most. */
 INLINE vi dot_signed(vi s, vi w, vi x)
 {
@@ -115,6 +135,9 @@ INLINE vi dot_signed(vi s, vi w, vi x)
     return s;
 }
 #endif
+#endif
+#if WORD_DOTS
+INLINE vi twice(vi a) { return a + a; }
 #endif
 /* clang-format on */
 

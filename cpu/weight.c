@@ -28,92 +28,134 @@ INLINE struct place place_of(enum dtype t, const void *panel, size_t run)
 static void get_scales(enum dtype t, struct place at, int row, struct quant_run *out)
 {
     const uint8_t *d = at.head + 2 * row, *scale = at.head + HEAD_SCALES + row;
-    if (t == DT_Q6_K) {
+    switch (panel_form(t).head) {
+    case HEAD_D:
+        out->d = load16(d + at.in_block * PANEL * 2);
+        return;
+    case HEAD_D_M:
+        break;
+    case HEAD_WIDE:
+        memcpy(&out->wide, at.head + 4 * row, sizeof(out->wide));
+        return;
+    case HEAD_POWER:
+        out->scale[0] = out->scale[1] = at.head[at.in_block * PANEL + row];
+        return;
+    case HEAD_K:
+        out->scale[0] = out->scale[1] = scale[at.in_block * PANEL];
+        out->min[0] = out->min[1] = scale[HEAD_MINS - HEAD_SCALES + at.in_block * PANEL];
+        break;
+    case HEAD_K_SIGNED:
+        out->d = f16_from_f32(float_of_bits(load32(at.head + 4 * row)));
+        out->scale[0] = out->scale[1] = scale[at.in_block * PANEL];
+        return;
+    case HEAD_K16:
         out->d = f16_from_f32(float_of_bits(load32(at.head + 4 * row)));
         for (int i = 0; i < 2; i++)
             out->scale[i] = scale[(2 * at.in_block + i) * PANEL];
         return;
+    case HEAD_K16_MIN:
+        for (int i = 0; i < 2; i++) {
+            out->scale[i] = scale[(2 * at.in_block + i) * PANEL] & 15;
+            out->min[i] = scale[(2 * at.in_block + i) * PANEL] >> 4;
+        }
+        break;
     }
-    out->d = load16(d + (dtype_has_min(t) ? 0 : at.in_block * PANEL * 2));
-    if (dtype_has_min(t))
-        out->m = load16(d + PANEL * 2);
-    if (t == DT_Q4_K || t == DT_Q5_K) {
-        out->scale[0] = out->scale[1] = scale[at.in_block * PANEL];
-        out->min = scale[HEAD_MINS - HEAD_SCALES + at.in_block * PANEL];
-    }
+    out->d = load16(d);
+    out->m = load16(d + PANEL * 2);
 }
 
 INLINE void put_scales(enum dtype t, struct place at, int row, const struct quant_run *r)
 {
     uint8_t *d = at.head + 2 * row, *scale = at.head + HEAD_SCALES + row;
-    if (t == DT_Q6_K) {
-        float wide = f16_to_f32(r->d);
+    float wide = f16_to_f32(r->d);
+    switch (panel_form(t).head) {
+    case HEAD_D:
+        memcpy(d + at.in_block * PANEL * 2, &r->d, sizeof(r->d));
+        return;
+    case HEAD_D_M:
+        break;
+    case HEAD_WIDE:
+        memcpy(at.head + 4 * row, &r->wide, sizeof(r->wide));
+        return;
+    case HEAD_POWER:
+        at.head[at.in_block * PANEL + row] = r->scale[0];
+        return;
+    case HEAD_K:
+        scale[at.in_block * PANEL] = r->scale[0];
+        scale[HEAD_MINS - HEAD_SCALES + at.in_block * PANEL] = r->min[0];
+        break;
+    case HEAD_K_SIGNED:
+        if (at.in_block == 0)
+            memcpy(at.head + 4 * row, &wide, sizeof(wide));
+        scale[at.in_block * PANEL] = r->scale[0];
+        return;
+    case HEAD_K16:
         if (at.in_block == 0)
             memcpy(at.head + 4 * row, &wide, sizeof(wide));
         for (int i = 0; i < 2; i++)
             scale[(2 * at.in_block + i) * PANEL] = r->scale[i];
         return;
+    case HEAD_K16_MIN:
+        for (int i = 0; i < 2; i++)
+            scale[(2 * at.in_block + i) * PANEL] = (uint8_t)(r->scale[i] | r->min[i] << 4);
+        break;
     }
-    memcpy(d + (dtype_has_min(t) ? 0 : at.in_block * PANEL * 2), &r->d, sizeof(r->d));
-    if (dtype_has_min(t))
-        memcpy(d + PANEL * 2, &r->m, sizeof(r->m));
-    if (t == DT_Q4_K || t == DT_Q5_K) {
-        scale[at.in_block * PANEL] = r->scale[0];
-        scale[HEAD_MINS - HEAD_SCALES + at.in_block * PANEL] = r->min;
-    }
+    memcpy(d, &r->d, sizeof(r->d));
+    memcpy(d + PANEL * 2, &r->m, sizeof(r->m));
 }
 
 #define EACH_BYTE 0x01010101u
 
 void panel_get(enum dtype t, const void *panel, size_t run, int row, struct quant_run *out)
 {
+    const struct panel_form form = panel_form(t);
     struct place at = place_of(t, panel, run);
-    const uint8_t *lane = at.lines + 4 * row, *high = lane + 4 * LINE;
-    int bits = dtype_high_bits(t);
-    *out = (struct quant_run){.min = 0};
+    const uint8_t *lane = at.lines + 4 * row, *high = lane + form.low_bits * LINE;
+    int words = 8 / form.low_bits; /* of a line */
+    *out = (struct quant_run){.d = 0};
     get_scales(t, at, row, out);
     for (int k = 0; k < RUN / 4; k++) {
-        uint32_t word;
-        if (t == DT_Q8_0)
-            word = load32(lane + k * LINE) ^ 128 * EACH_BYTE;
+        uint32_t word = load32(lane + k / words * LINE);
+        if (form.low_bits == 8)
+            word ^= (uint32_t)form.offset * EACH_BYTE;
         else
-            word = load32(lane + k / 2 * LINE) >> (k % 2 * 4) & 15 * EACH_BYTE;
-        if (bits == 1)
-            word |= (load32(high) >> k & EACH_BYTE) << 4;
-        else if (bits == 2)
-            word |= (load32(high + k / 4 * LINE) >> (k % 4 * 2) & 3 * EACH_BYTE) << 4;
+            word = word >> k % words * form.low_bits & ((1u << form.low_bits) - 1) * EACH_BYTE;
+        if (form.high_bits == 1)
+            word |= (load32(high) >> k & EACH_BYTE) << form.low_bits;
+        else if (form.high_bits == 2)
+            word |= (load32(high + k / 4 * LINE) >> (k % 4 * 2) & 3 * EACH_BYTE) << form.low_bits;
         memcpy(out->q + 4 * k, &word, sizeof(word));
     }
 }
 
+/* Words are joined from the lowest, so that each line is written once. */
 INLINE void put_run(const enum dtype t, void *panel, size_t run, int row, const struct quant_run *r)
 {
+    const struct panel_form form = panel_form(t);
     struct place at = place_of(t, panel, run);
     uint8_t *lane = at.lines + 4 * row;
-    int bits = dtype_high_bits(t);
-    uint32_t high[2] = {0};
+    const uint32_t mask = ((1u << form.low_bits) - 1) * EACH_BYTE;
+    const int words = 8 / form.low_bits;
+    uint32_t low = 0, high[2] = {0};
     put_scales(t, at, row, r);
-#pragma GCC unroll 4
-    for (int k = 0; k < RUN / 4; k += 2) {
-        uint32_t low = load32(r->q + 4 * k), next = load32(r->q + 4 * k + 4);
-        if (t == DT_Q8_0) {
-            low ^= 128 * EACH_BYTE;
-            next ^= 128 * EACH_BYTE;
-            memcpy(lane + k * LINE, &low, sizeof(low));
-            memcpy(lane + (k + 1) * LINE, &next, sizeof(next));
-            continue;
+#pragma GCC unroll 8
+    for (int k = 0; k < RUN / 4; k++) {
+        uint32_t word = load32(r->q + 4 * k), above = word >> form.low_bits;
+        if (form.low_bits == 8)
+            low = word ^ (uint32_t)form.offset * EACH_BYTE;
+        else
+            low |= (word & mask) << k % words * form.low_bits;
+        if (k % words == words - 1) {
+            memcpy(lane + k / words * LINE, &low, sizeof(low));
+            low = 0;
         }
-        uint32_t both = (low & 15 * EACH_BYTE) | (next & 15 * EACH_BYTE) << 4;
-        memcpy(lane + k / 2 * LINE, &both, sizeof(both));
-        low = low >> 4 & 3 * EACH_BYTE;
-        next = next >> 4 & 3 * EACH_BYTE;
-        if (bits == 1)
-            high[0] |= low << k | next << (k + 1);
-        else if (bits == 2)
-            high[k / 4] |= low << (k % 4 * 2) | next << ((k + 1) % 4 * 2);
+        if (form.high_bits == 1)
+            high[0] |= (above & EACH_BYTE) << k;
+        else if (form.high_bits == 2)
+            high[k / 4] |= (above & 3 * EACH_BYTE) << k % 4 * 2;
     }
-    for (int i = 0; i < bits; i++)
-        memcpy(lane + (4 + i) * LINE, &high[i], sizeof(high[i]));
+    for (int i = 0; i < form.high_bits; i++)
+        memcpy(lane + (form.low_bits + i) * LINE, &high[i], sizeof(high[i]));
 }
 
 /* ---- planning -------------------------------------------------------------------------------- */
@@ -160,11 +202,6 @@ int weight_plan(const struct tensor *t, enum weight_type want, enum dtype *type,
 }
 
 /* ---- packing --------------------------------------------------------------------------------- */
-
-static const void *file_row(const struct tensor *t, size_t row)
-{
-    return (const char *)t->data + row * dtype_row_bytes(t->type, t->cols);
-}
 
 static void put_floats(enum dtype type, void *panel, int cols, int row, const float *v)
 {
@@ -224,9 +261,16 @@ static void put_as_is(enum dtype t, void *panel, int first, int end, int row, co
         PUT_RUNS(DT_Q5_0)
         PUT_RUNS(DT_Q5_1)
         PUT_RUNS(DT_Q8_0)
+        PUT_RUNS(DT_Q2_K)
+        PUT_RUNS(DT_Q3_K)
         PUT_RUNS(DT_Q4_K)
         PUT_RUNS(DT_Q5_K)
         PUT_RUNS(DT_Q6_K)
+        PUT_RUNS(DT_IQ4_NL)
+        PUT_RUNS(DT_IQ4_XS)
+        PUT_RUNS(DT_MXFP4)
+        PUT_RUNS(DT_F8)
+        PUT_RUNS(DT_F8_ROW)
     default:
         ASSERT(!"a type of weights");
     }
@@ -251,29 +295,34 @@ int panels_with(const uint32_t *rows, int n_rows, int32_t *out)
 /* Some columns of all 16 rows at a time, so that what they share stays in the first cache. */
 #define PACK_COLS 256
 
-static void pack_as_is(const struct weight *w, const struct tensor *t, int p, char *panel)
+static void pack_as_is(const struct weight *w, const char *rows, int n, char *panel)
 {
+    size_t row_bytes = dtype_row_bytes(w->type, (size_t)w->cols);
     for (int first = 0; first < w->cols; first += PACK_COLS)
-        for (int i = 0; i < PANEL && p * PANEL + i < w->rows; i++)
+        for (int i = 0; i < n; i++)
             put_as_is(w->type, panel, first, MIN(first + PACK_COLS, w->cols), i,
-                      file_row(t, (size_t)p * PANEL + (size_t)i));
+                      rows + (size_t)i * row_bytes);
 }
 
 void weight_pack(const struct weight *w, const struct tensor *t, int first, int end)
 {
-    size_t stride = panel_bytes(w->type, w->cols);
+    size_t stride = panel_bytes(w->type, w->cols), row_bytes = dtype_row_bytes(t->type, t->cols);
     float *values = w->type == t->type ? NULL : xmalloc(t->cols * sizeof(*values));
+    char *room = t->source ? xmalloc(PANEL * row_bytes) : NULL;
     for (int p = first; p < end; p++) {
         char *panel = (char *)w->data + (size_t)p * stride;
         if ((p + 1) * PANEL > w->rows || w->cols % panel_unit(w->type))
             memset(panel, 0, stride); /* rows, or the last columns, that nothing else fills */
+        int n = MIN(PANEL, w->rows - p * PANEL);
+        const char *rows = tensor_rows(t, (uint32_t)(p * PANEL), (uint32_t)n, room);
         if (!values)
-            pack_as_is(w, t, p, panel);
-        for (int i = 0; i < PANEL && p * PANEL + i < w->rows && values; i++) {
-            quant_decode(t->type, file_row(t, (size_t)p * PANEL + (size_t)i), t->cols, values);
+            pack_as_is(w, rows, n, panel);
+        for (int i = 0; i < n && values; i++) {
+            quant_decode(t->type, rows + (size_t)i * row_bytes, t->cols, values);
             put_floats(w->type, panel, w->cols, i, values);
         }
     }
+    free(room);
     free(values);
 }
 

@@ -147,8 +147,10 @@ static int type_choose(enum product_type *out, enum weight_type want, const stru
 static const char *type_name(enum product_type type)
 {
     static const char *const names[PRODUCT_TYPES] = {
-        [PRODUCT_BF16] = "bf16", [PRODUCT_FP8] = "fp8",       [PRODUCT_INT8] = "q8_0",
-        [PRODUCT_INT4] = "int4", [PRODUCT_INT4_MIN] = "q4_1", [PRODUCT_INT4_K] = "q4_K",
+        [PRODUCT_BF16] = "bf16",   [PRODUCT_FP8] = "fp8",       [PRODUCT_INT8] = "q8_0",
+        [PRODUCT_INT4] = "int4",   [PRODUCT_INT4_MIN] = "q4_1", [PRODUCT_INT4_K] = "q4_K",
+        [PRODUCT_IQ4] = "iq4",     [PRODUCT_FP4] = "mxfp4",     [PRODUCT_FP8_32] = "f8",
+        [PRODUCT_INT2_K] = "q2_K",
     };
 
     return names[type];
@@ -324,10 +326,13 @@ static void tiles_make(const void *what, size_t first, size_t n, void *out)
         const struct tensor *t = p->tensors[i];
         size_t row_bytes = dtype_row_bytes(t->type, t->cols);
         size_t from = MAX(at, start), to = MIN(at + t->rows, end);
-        if (from < to)
+        if (from < to) {
+            char *room = t->source ? xmalloc((to - from) * row_bytes) : NULL;
             product_pack(&piece, out, p->paired && i == 1 ? PRODUCT_UP : PRODUCT_GATE,
-                         (const char *)t->data + (from - at) * row_bytes, t->type, row_bytes,
-                         (int32_t)(from - start), (int32_t)(to - from));
+                         tensor_rows(t, (uint32_t)(from - at), (uint32_t)(to - from), room),
+                         t->type, row_bytes, (int32_t)(from - start), (int32_t)(to - from));
+            free(room);
+        }
         at += p->paired ? 0 : t->rows;
     }
 }

@@ -7,8 +7,8 @@
  * of layers and nets are device memory, the structures host memory. Engine thread.
  *
  * How a matrix is kept, by enum weight_type:
- *   NATIVE  as product_type_of(file): blocks of q8_0, q4_0, q4_1 and q4_K as they are, f32, f16 and
- *           the other block types as bf16. A stack whose tensors would differ, say q and k in q4_K
+ *   NATIVE  as product_type_of(file): most block types with their own numbers, f32, f16 and the
+ *           others as bf16. A stack whose tensors would differ, say q and k in q4_K
  *           beside v in q6_K, is bf16: no other type takes every file's numbers with an error that
  *           small, 2^-9 of each
  *   BF16    bf16

@@ -40,7 +40,7 @@
 /* ---- the sums -------------------------------------------------------------------------------- */
 
 /* One tile of weights by one of rows, half a unit: a is two operations' operands, b a lane's eight
- * elements of x, ones the sums of x over the group. */
+ * elements of x, ones the sums of x over the group, or of x times minima. */
 template <enum product_type TYPE>
 DEVICE void half_multiply(float acc[4], const uint32_t a[2][4], const uint4 &b,
                           const struct group_scales &s, const float ones[4])
@@ -63,15 +63,15 @@ DEVICE void half_multiply(float acc[4], const uint32_t a[2][4], const uint4 &b,
     }
 }
 
-/* A matrix of ones gives each lane the sums of x it needs beside its products. */
-DEVICE void ones_multiply(float out[4], const uint4 &b)
+/* A matrix of the same in all of a lane's k, say ones, gives the sums of x that minima want. */
+DEVICE void same_multiply(float out[4], uint32_t first, uint32_t second, const uint4 &b)
 {
-    const uint32_t ones[4] = {0x3f803f80u, 0x3f803f80u, 0x3f803f80u, 0x3f803f80u};
+    const uint32_t a[4] = {first, second, first, second};
     const uint32_t low[2] = {b.x, b.y}, high[2] = {b.z, b.w};
 
     out[0] = out[1] = out[2] = out[3] = 0;
-    matrix_mul(out, ones, low);
-    matrix_mul(out, ones, high);
+    matrix_mul(out, a, low);
+    matrix_mul(out, a, high);
 }
 
 /* Tiles of rows c .. c + GROUP: all loads, then all products. */
@@ -87,11 +87,14 @@ DEVICE void group_multiply(float acc[MT][NT][4], int c, const uint32_t a[MT][2][
     UNROLL
     for (int i = 0; i < GROUP; i++) {
         float ones[4];
-        if (HAS_MINIMA(TYPE))
-            ones_multiply(ones, b[i]);
+        if (HAS_MINIMA(TYPE) && !HAS_HALVES(TYPE))
+            same_multiply(ones, 0x3f803f80u, 0x3f803f80u, b[i]);
         UNROLL
-        for (int m = 0; m < MT; m++)
+        for (int m = 0; m < MT; m++) {
+            if (HAS_HALVES(TYPE))
+                same_multiply(ones, scales[m].min[0], scales[m].min[1], b[i]);
             half_multiply<TYPE>(acc[m][c + i], a[m], b[i], scales[m], ones);
+        }
     }
 }
 
@@ -119,6 +122,8 @@ DEVICE void unit_multiply(float acc[MT][NT][4], const struct product_part &part,
             codes_widen<TYPE>(words[m], h, 0, a[m][0]);
             codes_widen<TYPE>(words[m], h, 1, a[m][1]);
             scales[m] = scales_load<TYPE>(unit, part.lane, h);
+            codes_scale<TYPE>(scales[m], a[m][0]);
+            codes_scale<TYPE>(scales[m], a[m][1]);
         }
         UNROLL
         for (int c = 0; c < NT; c += GROUP) {

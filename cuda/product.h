@@ -15,11 +15,16 @@
  * quantised ones keep their integers and scales, widened only in registers:
  *
  *   BF16                         sum of w x
- *   FP8       e4m3, f32 scale    s_n * (sum of w x)
- *   INT8      f16 scale per 32   sum over groups of d * (sum of q x), as q8_0 has it
+ *   FP8       e4m3, f32 scale    s_n * (sum of w x), as f8_row has it
+ *   INT8      f16 scale per 32   sum over groups of d * (sum of q x), as q8_0 has it; q5_0 and q3_K
+ *                                in 8 bits, the latter's scales of 16 weights multiplied into q
  *   INT4      f16 scale per 32   the same, q in -8..7: q4_0
  *   INT4_MIN  and f16 minimum    d * (sum of q x) + m * (sum of x), q in 0..15: q4_1
  *   INT4_K    the same with d = d' * u6, m = -(m' * v6), d' and m' f16 per 256: q4_K
+ *   IQ4       f32 scale per 32   d * (sum of table[q] x): iq4_nl; iq4_xs, whose d is f16 by 6 bits
+ *   FP4       2^e per 32         the same with e2m1's numbers, twice: mxfp4
+ *   FP8_32    e4m3, f32 per 32   d * (sum of w x): f8
+ *   INT2_K    of 16, of 256      d' * (sum of u4 q x) - m' * (sum of v4 x), q in 0..3: q2_K
  *
  * A group's inner sum starts from zero and is added with one fused multiplication. N is padded to
  * 16 channels, K to 64, with zeros.
@@ -53,6 +58,10 @@ enum product_type {
     PRODUCT_INT4,
     PRODUCT_INT4_MIN,
     PRODUCT_INT4_K,
+    PRODUCT_IQ4,
+    PRODUCT_FP4,
+    PRODUCT_FP8_32,
+    PRODUCT_INT2_K,
     PRODUCT_TYPES
 };
 
@@ -79,11 +88,11 @@ struct product_plan {
  * them. */
 int product_plan_of(struct product_plan *p, enum product_type type, bool paired, int64_t n,
                     int64_t k);
-/* The type of its own for q8_0, q4_0, q4_1 and q4_K; BF16 for others, to which all but bf16 are
- * rounded. */
+/* A type that has a file's numbers as they are; BF16 for f32, f16, q5_1, q5_K and q6_K, which are
+ * rounded to it. */
 enum product_type product_type_of(enum dtype file);
 /* Whether rows of `file` can be packed as `type`. product_type_of's keeps a file's blocks as they
- * are; all but INT4_MIN and INT4_K take any file's numbers, rounded to nearest. */
+ * are; those before INT4_MIN take any file's numbers, rounded to nearest. */
 bool product_packs(enum product_type type, enum dtype file);
 
 /* Which of a paired matrix. */

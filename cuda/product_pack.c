@@ -19,7 +19,9 @@
 struct group {
     uint16_t code[GROUP]; /* bf16, e4m3, q + 128, q + 8 or q */
     uint16_t d, m;        /* f16; INT4_K: of the 256 around */
-    uint8_t u, v;         /* INT4_K */
+    uint8_t u, v;         /* INT4_K; u: FP4's power */
+    float wide;           /* IQ4's and FP8_32's d; of FP8 its channel's */
+    uint8_t halves[2];    /* INT2_K: scales and, above, minima */
 };
 
 /* ---- groups of a file's rows ----------------------------------------------------------------- */
@@ -58,18 +60,32 @@ static bool keeps_blocks(enum product_type type, enum dtype file)
     return type != PRODUCT_BF16 && product_type_of(file) == type;
 }
 
-static void blocks_read(enum dtype file, const void *row, int32_t i, struct group *g)
+/* q3_K: its scales of 16 weights times its integers are -124 .. 128, so they change sign with d. */
+static void blocks_read(enum product_type type, enum dtype file, const void *row, int32_t i,
+                        struct group *g)
 {
+    const struct quant_code code = quant_code(file);
     struct quant_run run;
-    int flip = file == DT_Q8_0 ? 0x80 : 0;
 
     quant_unpack(file, row, (size_t)i, &run);
-    for (int j = 0; j < GROUP; j++)
-        g->code[j] = (uint16_t)((uint8_t)run.q[j] ^ flip);
-    g->d = run.d;
+    for (int j = 0; j < GROUP; j++) {
+        int q = run.q[j];
+        if (type == PRODUCT_INT8)
+            q = quant_integer(code, run.q[j]);
+        if (file == DT_Q3_K)
+            q *= -(int8_t)run.scale[j / 16];
+        g->code[j] = (uint16_t)(type == PRODUCT_INT8 ? q + 128 : q & 0xff);
+    }
+    g->d = file == DT_Q3_K ? run.d ^ 0x8000 : run.d;
+    for (int j = 0; j < 2; j++)
+        g->halves[j] = (uint8_t)(run.scale[j] | run.min[j] << 4);
+    if (dtype_is_f8(file))
+        g->wide = run.wide;
+    else
+        g->wide = f16_to_f32(run.d) * (file == DT_IQ4_XS ? (float)(int8_t)run.scale[0] : 1.0f);
     g->m = run.m;
     g->u = run.scale[0];
-    g->v = run.min;
+    g->v = run.min[0];
 }
 
 /* Integers low .. high around zero: as q8_0 (the largest magnitude becomes 127) and q4_0 (the
@@ -108,9 +124,7 @@ static void floats_pack(enum product_type type, const float v[GROUP], float scal
     case PRODUCT_INT4:
         group_quantise(v, -8, 7, g);
         break;
-    case PRODUCT_INT4_MIN:
-    case PRODUCT_INT4_K:
-    case PRODUCT_TYPES:
+    default: /* product_packs */
         break;
     }
 }
@@ -148,7 +162,15 @@ static void codes_put(enum product_type type, uint8_t *unit, int c, int h,
             memcpy(piece + PRODUCT_PIECE, v + 4, 4);
             memcpy(piece + PRODUCT_PIECE + 8, v + 6, 4);
             break;
+        case PRODUCT_INT2_K:
+            piece = unit + 8 * (4 * (c % 8) + t) + 4 * h;
+            for (int i = 0; i < 8; i++) {
+                int r = 2 * (i / 2 % 2) + high, bit = 16 * (i % 2) + 2 * (4 * (i / 4) + r);
+                piece[bit / 8] = (uint8_t)(piece[bit / 8] | v[i] << bit % 8);
+            }
+            break;
         case PRODUCT_FP8:
+        case PRODUCT_FP8_32:
             piece += h * PRODUCT_PIECE + 1 - high;
             for (int i = 0; i < 8; i++)
                 piece[2 * i] = (uint8_t)v[i];
@@ -161,8 +183,11 @@ static void codes_put(enum product_type type, uint8_t *unit, int c, int h,
         default:
             piece += 8 * h;
             for (int i = 0; i < 8; i++) {
-                uint8_t *at = piece + 4 * (i / 4) + i / 2 % 2 + 2 * (i % 2);
-                *at = (uint8_t)(*at | v[i] << (4 * high));
+                /* operation i / 4, register 2 (i / 2 % 2) + high, element i % 2 */
+                uint8_t *at = piece + 4 * (i / 4);
+                int r = 2 * (i / 2 % 2) + high, e = i % 2;
+                int nibble = type == PRODUCT_IQ4 ? 2 * r + e : r + 4 * e;
+                at[nibble / 2] = (uint8_t)(at[nibble / 2] | v[i] << nibble % 2 * 4);
             }
         }
     }
@@ -179,6 +204,16 @@ static void scales_put(enum product_type type, uint8_t *unit, int c, int h, cons
         memcpy(all + 4 * (c / 8) + 2, &g->m, 2);
         all[8 + at] = g->u;
         all[12 + at] = g->v;
+    } else if (type == PRODUCT_INT2_K) {
+        all += 16 * (c % 8);
+        memcpy(all + 4 * (c / 8), &g->d, 2);
+        memcpy(all + 4 * (c / 8) + 2, &g->m, 2);
+        for (int s = 0; s < 2; s++)
+            all[8 + 4 * h + 2 * s + c / 8] = g->halves[s];
+    } else if (type == PRODUCT_IQ4 || type == PRODUCT_FP8_32) {
+        memcpy(all + 16 * (c % 8) + 4 * at, &g->wide, 4);
+    } else if (type == PRODUCT_FP4) {
+        all[4 * (c % 8) + at] = g->u;
     } else {
         all += PRODUCT_SCALE_BYTES(type) / 8 * (c % 8);
         memcpy(all + 2 * at, &g->d, 2);
@@ -206,7 +241,7 @@ static void group_make(enum product_type type, enum dtype file, const void *row,
     float v[GROUP];
 
     if (keeps_blocks(type, file)) {
-        blocks_read(file, row, i, g);
+        blocks_read(type, file, row, i, g);
     } else if (type == PRODUCT_BF16 && file == DT_BF16) {
         memset(g->code + n, 0, (size_t)(GROUP - n) * sizeof(*g->code));
         memcpy(g->code, (const uint16_t *)row + (size_t)i * GROUP, (size_t)n * sizeof(*g->code));
@@ -223,7 +258,12 @@ static void row_pack(const struct product_plan *p, uint8_t *packed, int64_t chan
     float scale = 1.0f;
 
     if (p->type == PRODUCT_FP8) {
-        scale = fp8_scale(file, row, p->k);
+        if (keeps_blocks(p->type, file)) {
+            blocks_read(p->type, file, row, 0, &g);
+            scale = g.wide;
+        } else {
+            scale = fp8_scale(file, row, p->k);
+        }
         memcpy(packed + p->scales_at + (size_t)channel * sizeof(scale), &scale, sizeof(scale));
     }
     for (int32_t i = 0; i * GROUP < p->k; i++) {
@@ -238,6 +278,8 @@ enum product_type product_type_of(enum dtype file)
 {
     switch (file) {
     case DT_Q8_0:
+    case DT_Q5_0:
+    case DT_Q3_K:
         return PRODUCT_INT8;
     case DT_Q4_0:
         return PRODUCT_INT4;
@@ -245,6 +287,17 @@ enum product_type product_type_of(enum dtype file)
         return PRODUCT_INT4_MIN;
     case DT_Q4_K:
         return PRODUCT_INT4_K;
+    case DT_IQ4_NL:
+    case DT_IQ4_XS:
+        return PRODUCT_IQ4;
+    case DT_MXFP4:
+        return PRODUCT_FP4;
+    case DT_F8_ROW:
+        return PRODUCT_FP8;
+    case DT_F8:
+        return PRODUCT_FP8_32;
+    case DT_Q2_K:
+        return PRODUCT_INT2_K;
     default:
         return PRODUCT_BF16;
     }

@@ -39,9 +39,9 @@ static void size_up(struct product_plan *p)
 int product_plan_of(struct product_plan *p, enum product_type type, bool paired, int64_t n,
                     int64_t k)
 {
-    size_t group = type == PRODUCT_BF16 || type == PRODUCT_FP8 ? 1
-                   : type == PRODUCT_INT4_K                    ? 256
-                                                               : 32;
+    size_t group = type == PRODUCT_BF16 || type == PRODUCT_FP8        ? 1
+                   : type == PRODUCT_INT4_K || type == PRODUCT_INT2_K ? 256
+                                                                      : 32;
     if (n < 1 || n > SIDE_MAX || k < 1 || k > SIDE_MAX || (size_t)k % group)
         return SPECD_EINVAL;
     *p = (struct product_plan){.type = type, .paired = paired, .n = (int32_t)n, .k = (int32_t)k};
@@ -118,7 +118,9 @@ static const struct few_rows {
     [PRODUCT_BF16] = {1, 1, 2, 0}, /* 2 KB a unit: one tile fills the ring */
     [PRODUCT_FP8] = {1, 2, 2, 0},    [PRODUCT_INT8] = {1, 2, 2, 0},
     [PRODUCT_INT4] = {1, 2, 2, 0},   [PRODUCT_INT4_MIN] = {1, 2, 2, 0},
-    [PRODUCT_INT4_K] = {1, 2, 2, 0},
+    [PRODUCT_INT4_K] = {1, 2, 2, 0}, [PRODUCT_IQ4] = {1, 2, 2, 0},
+    [PRODUCT_FP4] = {1, 2, 2, 0},    [PRODUCT_FP8_32] = {1, 2, 2, 0},
+    [PRODUCT_INT2_K] = {1, 2, 2, 0},
 };
 #define NARROW 128
 
@@ -206,6 +208,8 @@ int product_prepare(size_t shared_block)
         [PRODUCT_BF16] = product_prepare_bf16,         [PRODUCT_FP8] = product_prepare_fp8,
         [PRODUCT_INT8] = product_prepare_int8,         [PRODUCT_INT4] = product_prepare_int4,
         [PRODUCT_INT4_MIN] = product_prepare_int4_min, [PRODUCT_INT4_K] = product_prepare_int4_k,
+        [PRODUCT_IQ4] = product_prepare_iq4,           [PRODUCT_FP4] = product_prepare_fp4,
+        [PRODUCT_FP8_32] = product_prepare_fp8_32,     [PRODUCT_INT2_K] = product_prepare_int2_k,
     };
 
     for (int i = 0; i < PRODUCT_TYPES; i++) {
@@ -224,6 +228,8 @@ int launch_product(const struct product_call *call, const struct product_tiling 
         [PRODUCT_BF16] = product_launch_bf16,         [PRODUCT_FP8] = product_launch_fp8,
         [PRODUCT_INT8] = product_launch_int8,         [PRODUCT_INT4] = product_launch_int4,
         [PRODUCT_INT4_MIN] = product_launch_int4_min, [PRODUCT_INT4_K] = product_launch_int4_k,
+        [PRODUCT_IQ4] = product_launch_iq4,           [PRODUCT_FP4] = product_launch_fp4,
+        [PRODUCT_FP8_32] = product_launch_fp8_32,     [PRODUCT_INT2_K] = product_launch_int2_k,
     };
     const struct product_plan *p = call->plan;
     const unsigned char *weights = call->weights;

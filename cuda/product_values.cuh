@@ -15,7 +15,9 @@
 template <enum product_type TYPE>
 DEVICE void half_load(const unsigned char *unit, int lane, int h, uint32_t words[2 * PIECE_WORDS])
 {
-    if (PRODUCT_CODE_BYTES(TYPE) == PRODUCT_PIECE) {
+    if (PRODUCT_CODE_BYTES(TYPE) < PRODUCT_PIECE) {
+        words[0] = ((const uint32_t *)unit)[2 * lane + h];
+    } else if (PRODUCT_CODE_BYTES(TYPE) == PRODUCT_PIECE) {
         uint2 v = ((const uint2 *)unit)[2 * lane + h];
         words[0] = v.x;
         words[1] = v.y;
@@ -37,6 +39,7 @@ DEVICE void values_read(const unsigned char *unit, int lane, int h, const float 
     UNROLL
     for (int j = 0; j < 2; j++) {
         codes_widen<TYPE>(words, 0, j, a);
+        codes_scale<TYPE>(s, a);
         UNROLL
         for (int r = 0; r < 4; r++) {
             float *two = out[r % 2] + 4 * j + r / 2 * 2;
@@ -50,7 +53,9 @@ DEVICE void values_read(const unsigned char *unit, int lane, int h, const float 
         for (int i = 0; i < LANE_K; i++) {
             if (HAS_GROUPS(TYPE))
                 out[c][i] = s.d[c] * out[c][i];
-            if (HAS_MINIMA(TYPE))
+            if (HAS_HALVES(TYPE))
+                out[c][i] = out[c][i] + s.m[c] * __uint_as_float(s.min[c] << 16);
+            else if (HAS_MINIMA(TYPE))
                 out[c][i] = out[c][i] + s.m[c];
             if (TYPE == PRODUCT_FP8)
                 out[c][i] = out[c][i] * channel_scales[c];
@@ -78,6 +83,18 @@ DEVICE void values_read(const unsigned char *unit, int lane, int h, const float 
         break;                       \
     case PRODUCT_INT4_K:             \
         X(PRODUCT_INT4_K);           \
+        break;                       \
+    case PRODUCT_IQ4:                \
+        X(PRODUCT_IQ4);              \
+        break;                       \
+    case PRODUCT_FP4:                \
+        X(PRODUCT_FP4);              \
+        break;                       \
+    case PRODUCT_FP8_32:             \
+        X(PRODUCT_FP8_32);           \
+        break;                       \
+    case PRODUCT_INT2_K:             \
+        X(PRODUCT_INT2_K);           \
         break;                       \
     case PRODUCT_TYPES:              \
         break;                       \

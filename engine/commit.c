@@ -91,13 +91,14 @@ static enum finish_reason commit_token(struct engine *e, struct seq *s, const st
 
 /* ---- a round's results ----------------------------------------------------------------------- */
 
-/* What the estimate of acceptance learns: positions up to the first rejection. Coupled tokens are
- * accepted where both laws' draws agree, which is rarer than their overlap: there outcomes count.
- */
+/* What the estimate of acceptance learns: positions up to the first rejection. Outcomes count where
+ * the laws' overlap is not the chance to be accepted: coupled tokens are accepted where both laws'
+ * draws agree, which is rarer, and synthetic acceptance asks no law. */
 static void observe_draft(struct engine *e, struct seq *s, const struct round_part *t,
                           const struct seq_result *r)
 {
     float outcomes[SPECD_K_MAX + 1];
+    bool by_outcome = s->params.mode == VERIFY_COUPLED || e->sched.synthetic_acceptance >= 0;
     if (r->n_drafted == 0) {
         s->not_drafted[t->why]++;
         e->stats.not_drafted[t->why]++;
@@ -106,8 +107,7 @@ static void observe_draft(struct engine *e, struct seq *s, const struct round_pa
     }
     for (int32_t k = 0; k <= r->n_accepted; k++)
         outcomes[k] = k < r->n_accepted;
-    acceptance_observe(&s->acceptance, t->drafter, t->match,
-                       s->params.mode == VERIFY_COUPLED ? outcomes : r->overlap,
+    acceptance_observe(&s->acceptance, t->drafter, t->match, by_outcome ? outcomes : r->overlap,
                        MIN(r->n_accepted + 1, r->n_drafted));
 }
 

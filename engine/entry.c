@@ -236,9 +236,11 @@ static int check_length(const struct engine *e, const struct request *req, size_
         return fail(SPECD_EINVAL, err, errlen, "%s: has no tokens", field);
     if (n_ids < n_ctx || (n_ids == n_ctx && req->params.max_tokens == 0))
         return check_scores(req, field, n_ids, err, errlen);
-    return fail(SPECD_ECONTEXT, err, errlen,
-                "%s: %zu tokens leave no room for an answer in a context of %zu tokens", field,
-                n_ids, n_ctx);
+    return fail(
+        SPECD_ECONTEXT, err, errlen,
+        "%s: prompt is too long: this model's maximum context length is %zu tokens, and %zu "
+        "tokens leave no room for an answer",
+        field, n_ctx, n_ids);
 }
 
 static void set_prompt(struct engine *e, struct seq *s, const int32_t *ids, int32_t n)

@@ -56,7 +56,9 @@ static int encode(const struct prepare_tables *t, const struct request *req, con
     struct encode_bounds bounds = {&req->cancelled, t->max_ids};
     int rc = tokenizer_encode(t->tokenizer, text, len, flags, &bounds, &out->ids, &out->n_ids);
     if (rc == SPECD_ECONTEXT)
-        fail(rc, err, errlen, "%s: more than %zu tokens: no room in the context for an answer",
+        fail(rc, err, errlen,
+             "%s: prompt is too long: this model's maximum context length is %zu tokens, and more "
+             "leave no room for an answer",
              req->kind == PROMPT_CHAT ? "messages" : "prompt", t->max_ids);
     out->bos_added = rc == 0 && flags & ENCODE_BOS && v->add_bos && v->bos >= 0;
     return rc;

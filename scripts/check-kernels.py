@@ -69,9 +69,11 @@ PTX_FILES = [
         "cp.async.cg.shared.global.L2::cache_hint [%r], [%rd], 0x10, %rd",
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
         "{%f, %f, %f, %f}, {%r, %r, %r, %r}, {%r, %r}, {%f, %f, %f, %f}"])
-      for type in ("bf16", "fp8", "int8", "int4", "int4_min", "int4_k")),
+      for type in ("bf16", "fp8", "int8", "int4", "int4_min", "int4_k", "iq4", "fp4", "fp8_32",
+                   "int2_k")),
     *((f"product_{type}", 90, ["griddepcontrol.launch_dependents", "mapa.u64 %rd, %rd, %r"])
-      for type in ("bf16", "fp8", "int8", "int4", "int4_min", "int4_k")),
+      for type in ("bf16", "fp8", "int8", "int4", "int4_min", "int4_k", "iq4", "fp4", "fp8_32",
+                   "int2_k")),
 ]
 WAITS = ("griddepcontrol.wait", 90)  # in every kernel
 

@@ -18,7 +18,7 @@ JSON = (ROOT / "bench/prompt-json.txt").read_text()
 EDITS = (
     ("base/buf.c", "Rename the parameter `b` of every function to `buffer`."),
     ("base/error.c", "Add a comment above each function that says what it does."),
-    ("server/sse.c", "Make every function return an int: 0, or -1 when an argument is NULL."),
+    ("server/api_error.c", "Rename the parameter `e` of every function to `error`."),
     ("engine/stop.c", "Give every loop variable `i` the type size_t, and rename it to `at`."),
 )
 

@@ -3,7 +3,8 @@
 # through ctest. At most 25 minutes on two cores. scripts/test-all.sh has the rest.
 #
 #   release    everything but the emulator, whose tests run under sanitizers
-#   sanitize   address + undefined: everything but the long statistics and the real model
+#   sanitize   address + undefined: everything but the long statistics, the real model, and what
+#              takes long there and is about numbers (label slow)
 #   thread     mailbox, engine, server (test-all.sh: the device too, which takes ten minutes)
 #   hostile    4-token blocks and a 16-block pool, under address + undefined
 . "$(dirname "$0")/lib.sh"

@@ -1,9 +1,7 @@
 #include "access.h"
 
-#include "exchange.h"
+#include "http.h"
 #include "specd/json_write.h"
-#include "peer.h"
-#include "server.h"
 #include "specd/error.h"
 
 #include <errno.h>
@@ -92,7 +90,7 @@ static void write_text(const struct entry *e, struct buf *out)
     const struct exchange *ex = e->ex;
     const struct tally *t = &e->tally;
     write_time(out);
-    buf_printf(out, " %s %s %s %d in=%zu out=%llu ms=%.3f", ex->peer->address, ex->method,
+    buf_printf(out, " %s %s %s %d in=%zu out=%llu ms=%.3f", ex->connection->address, ex->method,
                path_of(ex), ex->status, ex->received, (unsigned long long)ex->sent, e->total_ms);
     if (t->generates)
         buf_printf(out, " first_ms=%.3f prompt=%lld generated=%lld accepted=%lld", e->first_ms,
@@ -108,7 +106,7 @@ static void write_json(const struct entry *e, struct buf *out)
     json_lit(out, "{\"time\":\"");
     write_time(out);
     json_lit(out, "\",\"client\":");
-    json_cstr(out, ex->peer->address);
+    json_cstr(out, ex->connection->address);
     buf_printf(out,
                ",\"method\":\"%s\",\"route\":\"%s\",\"status\":%d,\"bytes_in\":%zu,"
                "\"bytes_out\":%llu,\"ms\":%.3f",

@@ -2,9 +2,7 @@
 
 #include "jobs.h"
 #include "specd/json_write.h"
-#include "peer.h"
-#include "respond.h"
-#include "server.h"
+#include "http.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +14,7 @@
 /* Of an answer in memory, which grows by doubling: a token with its text, and a log-probability. */
 #define TOKEN_BYTES 32
 #define ENTRY_BYTES 16
+#define STOP_BYTES 5  /* of a stop string, a byte of it: with four for the search */
 #define SCHEMA_WORK 8 /* a byte of a schema takes as long to prepare as so many of a prompt */
 
 static void answer_free(void *work)
@@ -244,9 +243,9 @@ static int submit(struct answer *a, struct choice *c)
 {
     struct exchange *ex = a->exchange;
     struct request *req = c->req;
-    req->client_fd = fcntl(ex->peer->fd, F_DUPFD_CLOEXEC, 0);
+    req->client_fd = fcntl(ex->connection->fd, F_DUPFD_CLOEXEC, 0);
     if (req->client_fd < 0) /* without it a client's going away would not be noticed */
-        return errno == EMFILE || errno == ENFILE ? SPECD_EBUSY : SPECD_EINTERNAL;
+        return errno == EMFILE || errno == ENFILE ? SPECD_EFILES : SPECD_EINTERNAL;
     req->client = ex->client->id;
     if (!(ex->key_marks & KEY_PRIORITY))
         req->priority = 0;
@@ -357,6 +356,8 @@ static size_t bytes_at_most(const struct answer *a)
         uint64_t tokens = p->max_tokens >= 0 ? (uint64_t)p->max_tokens : n_ctx;
         if (p->echo)
             tokens += req->kind == PROMPT_TOKENS ? req->n_prompt_ids : req->prompt_len;
+        for (int32_t s = 0; s < p->n_stops; s++)
+            bytes += STOP_BYTES * p->stop_lens[s];
         bytes += MIN(tokens, n_ctx) * (TOKEN_BYTES + ENTRY_BYTES * (uint64_t)(1 + p->n_logprobs));
     }
     return (size_t)bytes;

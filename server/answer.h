@@ -14,7 +14,7 @@
 #include "call.h"
 #include "exchange.h"
 #include "logprobs.h"
-#include "pieces.h"
+#include "stream.h"
 #include "tool_calls.h"
 
 struct answer;

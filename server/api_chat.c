@@ -1,7 +1,7 @@
 /* POST /v1/chat/completions: OpenAI's chat. */
 #include "specd/json_write.h"
 #include "openai.h"
-#include "server.h"
+#include "http.h"
 
 #include <string.h>
 

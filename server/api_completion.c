@@ -1,7 +1,7 @@
 /* POST /v1/completions: OpenAI's text completion. */
 #include "specd/json_write.h"
 #include "openai.h"
-#include "server.h"
+#include "http.h"
 
 static void write_text(const char *text, size_t len, struct buf *out)
 {

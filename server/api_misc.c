@@ -1,9 +1,9 @@
-/* GET /health, /ready, /v1/models. */
+/* GET /health, /ready, /v1/models and its one model. */
 #include "specd/json_write.h"
-#include "respond.h"
-#include "server.h"
+#include "http.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 static enum MHD_Result status_ok(struct exchange *ex, const char *word)
@@ -81,8 +81,14 @@ enum MHD_Result api_models(struct exchange *ex)
     if (!info)
         return respond_code(ex, SPECD_ELOADING);
     struct buf body = {0};
-    json_lit(&body, "{\"object\":\"list\",\"data\":[");
+    if (ex->name && strcmp(ex->name, info->model_id) != 0) {
+        struct api_error e = {.code = SPECD_ENOMODEL, .param = "model"};
+        return respond_error(ex, &e);
+    }
+    if (!ex->name)
+        json_lit(&body, "{\"object\":\"list\",\"data\":[");
     write_model(info, &body);
-    json_lit(&body, "]}");
+    if (!ex->name)
+        json_lit(&body, "]}");
     return respond_json(ex, 200, &body);
 }

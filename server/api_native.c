@@ -4,8 +4,7 @@
 #include "fields_doc.h"
 #include "specd/json_write.h"
 #include "openai.h"
-#include "report.h"
-#include "server.h"
+#include "http.h"
 
 #define PROBABILITIES ",\"completion_probabilities\":"
 

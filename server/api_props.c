@@ -2,8 +2,7 @@
 #include "call.h"
 #include "fields_doc.h"
 #include "specd/json_write.h"
-#include "respond.h"
-#include "server.h"
+#include "http.h"
 
 #include <string.h>
 

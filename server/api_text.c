@@ -4,9 +4,8 @@
 #include "call.h"
 #include "jobs.h"
 #include "specd/json_write.h"
-#include "pieces.h"
-#include "respond.h"
-#include "server.h"
+#include "stream.h"
+#include "http.h"
 #include "specd/utf8.h"
 
 #include <stdlib.h>

@@ -1,8 +1,7 @@
 /*
  * call_fields.c - THE table of request fields. What the engine can't do yet is refused by its
- * reader, or by a bit in `later` for a value of an enum, and is marked nowhere else.
+ * reader, and is marked nowhere else.
  */
-#include "built.h"
 #include "call_values.h"
 
 #include <math.h>
@@ -33,7 +32,6 @@ static const struct field spec_fields[] = {
      .kind = FIELD_ENUM,
      .offset = AT(params.spec.mode),
      .values = "auto|ratio|block|coupled",
-     .later = MODE_CHOICES_LATER,
      .about = "rule of verification; `auto` is `coupled` when the request has a seed, else the "
               "server's `--default-mode`"},
     {INTEGER("max", params.spec.max), .max = SPECD_K_MAX, .fallback = "the server's",
@@ -75,9 +73,9 @@ static const struct field call_fields[] = {
          ":64,\"items\":{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"minItems\":1,"
          "\"items\":{\"type\":\"integer\",\"minimum\":0}}]}}]"},
     {CUSTOM("messages", parse_nothing), .routes = CALL_CHAT, .flags = FIELD_REQUIRED,
-     .fallback = "required", .range = "1 … 4096 [messages](#messages)",
+     .fallback = "required", .range = "1 … 65536 [messages](#messages)",
      .about = "the conversation, for the model's chat template",
-     .schema = "\"type\":\"array\",\"minItems\":1,\"maxItems\":4096,"
+     .schema = "\"type\":\"array\",\"minItems\":1,\"maxItems\":65536,"
                "\"items\":{" REF_SCHEMA("Message") "}"},
     {CUSTOM("max_tokens", parse_max_tokens), .alias1 = "max_completion_tokens",
      .alias2 = "n_predict", .write = write_max_tokens,
@@ -118,10 +116,10 @@ static const struct field call_fields[] = {
     {INTEGER("n", n), .alias1 = "n_cmpl", .min = 1, .max = CALL_N_MAX,
      .about = "completions of each prompt, which is computed once"},
     {CUSTOM("stop", parse_stop), .write = write_stop, .fallback = "none",
-     .range = "a string or up to 16, each of 1 … 1024 bytes",
+     .range = "a string or up to 64, each of 1 … 1024 bytes",
      .about = "ends the answer, and is no part of it",
      .schema = "\"anyOf\":[{\"type\":\"string\",\"minLength\":1,\"maxLength\":1024},{\"type\":"
-               "\"array\",\"maxItems\":16,\"items\":{\"type\":\"string\",\"minLength\":1,"
+               "\"array\",\"maxItems\":64,\"items\":{\"type\":\"string\",\"minLength\":1,"
                "\"maxLength\":1024}}]"},
     {CUSTOM("stop_token_ids", parse_stop_ids), .fallback = "none", .range = "up to 64 token ids",
      .about = "end the answer as the model's own ends do", .schema = IDS_SCHEMA ",\"maxItems\":64"},
@@ -148,10 +146,10 @@ static const struct field call_fields[] = {
      .about = "a text that the answer is expected to be, mostly: it is [drafted](#prediction), and "
               "changes nothing else",
      .schema = OBJECT_SCHEMA
-         ",\"required\":[\"type\",\"content\"],\"properties\":{\"type\":{\"const\":\"content\"},"
-         "\"content\":{\"anyOf\":[{" STRING_SCHEMA "},{\"type\":\"array\",\"items\":{" OBJECT_SCHEMA
-         ",\"required\":[\"type\",\"text\"],\"properties\":{\"type\":{\"const\":\"text\"},\"text\":{"
-         STRING_SCHEMA "}}}}]}}"},
+     ",\"required\":[\"type\",\"content\"],\"properties\":{\"type\":{\"const\":\"content\"},"
+     "\"content\":{\"anyOf\":[{" STRING_SCHEMA "},{\"type\":\"array\",\"items\":{" OBJECT_SCHEMA
+     ",\"required\":[\"type\",\"text\"],\"properties\":{\"type\":{\"const\":\"text\"},\"text\":"
+     "{" STRING_SCHEMA "}}}}]}}"},
     {INTEGER("priority", priority), .min = -10, .max = 10,
      .about = "higher goes [first](#priority), where the key may; else it is ignored"},
     {CUSTOM("model", parse_text), .fallback = "", .range = "any string", .about = "not used",

@@ -1,8 +1,8 @@
 #include "config.h"
 
-#include "specd/json.h"
-#include "options.h"
+#include "specd/json_write.h"
 #include "specd/error.h"
+#include "specd/json.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -12,9 +12,11 @@
 #include <unistd.h>
 
 #define DEFAULT_MODEL "SmolLM2-135M-Instruct.Q4_1.gguf"
-#define PER_IP_LEAST 256 /* unless told otherwise */
-#define BODIES_KEPT 64   /* largest bodies in --request-memory, unless told otherwise */
+#define PER_IP_LEAST 256                 /* unless told otherwise */
+#define REQUEST_MEMORY_LEAST (256 << 20) /* unless told otherwise */
+#define BODIES_KEPT 8 /* largest bodies in --request-memory, unless told otherwise */
 #define FILE_BYTES_MAX (1 << 20)
+#define PRINT_COLUMN 40 /* of the comments of --print-config */
 
 struct loader {
     struct setting *given; /* (n_options): the best source so far */
@@ -264,7 +266,7 @@ static int check_together(struct config *c, char *err, size_t errlen)
     e->alias = c->alias;
     e->request_timeout_ms = c->request_timeout_ms;
     if (c->request_memory == 0)
-        c->request_memory = BODIES_KEPT * c->max_body;
+        c->request_memory = MAX(BODIES_KEPT * c->max_body, REQUEST_MEMORY_LEAST);
     if (c->request_memory / 2 < c->max_body)
         return fail(SPECD_EINVAL, err, errlen,
                     "--request-memory: half of it must hold a body of --max-body");
@@ -364,5 +366,121 @@ void config_free(struct config *c)
     free(c->settings);
     free(c->draft_path);
     free(c->chat_template);
+    free(c->trusted_proxy);
     *c = (struct config){0};
+}
+
+/* ---- the table of options as text */
+
+void config_help(struct buf *out)
+{
+    buf_puts(out, "usage: specd [options]\n\nServes a language model over HTTP, decoding by "
+                  "speculative sampling.\nEach option is also a variable SPECD_NAME and a key of "
+                  "the file given by --config.\n\n");
+    for (size_t i = 0; i < n_options; i++) {
+        const struct option *o = &options[i];
+        char left[64];
+        if (o->flags & NOT_IN_ARGS)
+            continue;
+        snprintf(left, sizeof left, "%s%s%s--%s %s", o->letter ? "-" : "",
+                 o->letter ? o->letter : "", o->letter ? ", " : "", o->name,
+                 o->value ? o->value : "");
+        buf_printf(out, "  %-28s %s", left, o->help);
+        if (o->fallback && o->kind != OPTION_FLAG)
+            buf_printf(out, " (default: %s)", o->fallback);
+        buf_puts(out, "\n");
+    }
+}
+
+/* As read, so that what a value was taken for is seen; texts without a number are themselves. */
+static void print_value(const struct config *c, const struct option *o, const char *text,
+                        struct buf *out)
+{
+    const void *at = (const char *)c + o->offset;
+    if (!text)
+        json_lit(out, "null");
+    else if (o->kind == OPTION_FLAG)
+        buf_puts(out, *(const bool *)at ? "true" : "false");
+    else if (o->kind == OPTION_INT)
+        buf_printf(out, "%d", *(const int32_t *)at);
+    else if (o->kind == OPTION_SECONDS)
+        buf_printf(out, "%g", *(const int32_t *)at / 1000.0);
+    else
+        json_cstr(out, text);
+}
+
+static void print_origin(const struct config *c, const struct setting *s, struct buf *out)
+{
+    switch (s->text ? s->from : FROM_DEFAULT) {
+    case FROM_DEFAULT:
+        buf_puts(out, "default");
+        break;
+    case FROM_ARGS:
+        buf_puts(out, "command line");
+        break;
+    case FROM_ENV:
+        buf_printf(out, "environment %s", s->where);
+        break;
+    case FROM_FILE:
+        buf_printf(out, "file %s", c->config_file);
+        break;
+    }
+}
+
+static bool is_shown(const struct option *o, const struct setting *s)
+{
+    if (!(o->flags & NOT_IN_FILE))
+        return true;
+    return s->text && o->kind != OPTION_FLAG; /* --print-config itself is no news */
+}
+
+static void print_option(const struct config *c, size_t i, bool more, struct buf *out)
+{
+    const struct option *o = &options[i];
+    const struct setting *s = &c->settings[i];
+    bool as_comment = o->flags & NOT_IN_FILE, secret = o->flags & NOT_IN_ARGS;
+    struct buf line = {0};
+    buf_printf(&line, "%s\"%s\": ", as_comment ? "// " : "", o->name);
+    if (secret)
+        buf_puts(&line, "not shown");
+    else
+        print_value(c, o, s->text ? s->text : o->fallback, &line);
+    if (more && !as_comment)
+        buf_puts(&line, ",");
+    buf_printf(out, "  %-*s // ", PRINT_COLUMN, line.data);
+    print_origin(c, s, out);
+    buf_puts(out, "\n");
+    buf_free(&line);
+}
+
+void config_print(const struct config *c, struct buf *out)
+{
+    size_t last = 0;
+    for (size_t i = 0; i < n_options; i++)
+        if (!(options[i].flags & NOT_IN_FILE))
+            last = i;
+    buf_puts(out, "{\n");
+    for (size_t i = 0; i < n_options; i++)
+        if (is_shown(&options[i], &c->settings[i]))
+            print_option(c, i, i < last, out);
+    buf_puts(out, "}\n");
+}
+
+static const char *text_of(const struct config *c, size_t option)
+{
+    const char *text = c->settings[option].text;
+    if (!text)
+        text = options[option].fallback;
+    return text ? text : "";
+}
+
+void config_unchangeable(const struct config *started, const struct config *fresh, struct buf *out)
+{
+    for (size_t i = 0; i < n_options; i++) {
+        unsigned flags = options[i].flags;
+        if (flags & (RELOADS | NOT_IN_FILE)) /* what no file holds cannot have changed */
+            continue;
+        if (strcmp(text_of(started, i), text_of(fresh, i)) != 0)
+            buf_printf(out, " %s", options[i].name);
+    }
 }

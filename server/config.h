@@ -5,7 +5,7 @@
  * Options are rows of one table (options.c). An option --ctx-size is also the variable
  * SPECD_CTX_SIZE and the key "ctx-size" of the file given by --config: a JSON object that may hold
  * comments, from // or # to the end of the line. Immutable once loaded; SIGHUP loads another one
- * beside it (reload.h).
+ * beside it (main.c).
  */
 #ifndef SPECD_SERVER_CONFIG_H
 #define SPECD_SERVER_CONFIG_H
@@ -25,7 +25,7 @@ struct setting {
 };
 
 struct config {
-    struct engine_config engine; /* .device and .fallback: see devices.h; .on_state: serve.c */
+    struct engine_config engine; /* .device and .fallback: see main.c; .on_state: main.c */
     enum device_choice device;
     char *model, *chat_template_file, *chat_template;
     char *draft_path;                       /* storage of engine.draft_path */
@@ -63,10 +63,55 @@ void config_free(struct config *c);
  * same user can read. */
 void config_wipe_key(struct config *c, char **environment);
 
-/* ---- config_print.c */
 void config_help(struct buf *out);
 /* Every option with its value and where it came from, as a file that --config would take. Keys are
  * left out. */
 void config_print(const struct config *c, struct buf *out);
+/* What differs from the start and would need another one: " port model", or nothing. */
+void config_unchangeable(const struct config *started, const struct config *fresh, struct buf *out);
+
+/* ---- options.c: the table, and how the text of a value becomes a field of struct config */
+
+enum option_kind {
+    OPTION_FLAG,    /* bool; no value on the command line, or =true, =false */
+    OPTION_STRING,  /* char *, owned by the config */
+    OPTION_INT,     /* int32_t in min..max */
+    OPTION_SIZE,    /* uint64_t bytes, with K, M, G, T */
+    OPTION_SECONDS, /* int32_t milliseconds, given in seconds */
+    OPTION_RATIO,   /* float in 0..1 */
+    OPTION_CHOICE,  /* enum: the index in "a|b|c" */
+    OPTION_CUSTOM,
+};
+
+enum option_flags {
+    NOT_IN_ARGS = 1,
+    NOT_IN_ENV = 2,
+    NOT_IN_FILE = 4,
+    RELOADS = 8, /* SIGHUP takes its new value */
+};
+
+struct option {
+    const char *name, *letter; /* letter: its short form without the dash, or NULL */
+    const char *value;         /* how --help shows it */
+    enum option_kind kind;
+    size_t offset; /* in struct config */
+    int64_t min, max;
+    const char *fallback; /* the default, as text; NULL: none */
+    const char *choices;
+    int (*set)(struct config *c, const char *text, char *err, size_t errlen);
+    unsigned flags;
+    const char *help;
+};
+
+extern const struct option options[];
+extern const size_t n_options;
+
+/* Parses text into c. err gets what the value may be, without the option's name. */
+int option_set(const struct option *o, struct config *c, const char *text, char *err,
+               size_t errlen);
+/* By long name, or by its short form ("m", "md"); NULL when there is none. */
+const struct option *option_find(const char *name, size_t len, bool is_letter);
+/* The option of the command line whose name is nearest to a mistyped one; never NULL. */
+const struct option *option_nearest(const char *name, size_t len);
 
 #endif

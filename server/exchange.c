@@ -4,11 +4,12 @@
 
 #include <stdlib.h>
 
-struct exchange *exchange_new(struct server *server, struct peer *peer, struct MHD_Connection *conn)
+struct exchange *exchange_new(struct server *server, struct connection *connection,
+                              struct MHD_Connection *conn)
 {
     struct exchange *ex = xcalloc(1, sizeof *ex);
     ex->server = server;
-    ex->peer = peer;
+    ex->connection = connection;
     ex->conn = conn;
     ex->started_ns = clock_ns();
     atomic_init(&ex->refs, 1);
@@ -29,6 +30,7 @@ void exchange_unref(struct exchange *ex)
     if (ex->work)
         ex->work_type->free(ex->work);
     pthread_mutex_destroy(&ex->lock);
+    free(ex->name);
     free(ex);
 }
 

@@ -22,7 +22,7 @@
 #include <stdatomic.h>
 
 struct server;
-struct peer;
+struct connection;
 struct tally;
 struct route;
 struct pieces;
@@ -42,11 +42,13 @@ struct work_type {
 struct exchange {
     /* HTTP thread */
     struct server *server;
-    struct peer *peer;
+    struct connection *connection;
     const struct route *route; /* NULL: no such path */
+    char *name;                /* that the path of the request ends with, where its route's does */
     const char *method;        /* a static string; NULL: its header is not complete yet */
     const char *target;        /* libmicrohttpd's, until then */
     size_t target_len;
+    const char *host; /* of a target that is a URL, up to a slash or the end; or NULL */
     char request_id[REQUEST_ID_MAX + 1]; /* the client's, or one of our own */
     struct buf body;
     struct client *client; /* NULL: not known yet */
@@ -70,7 +72,7 @@ struct exchange {
     bool suspended;              /* under lock */
 };
 
-struct exchange *exchange_new(struct server *server, struct peer *peer,
+struct exchange *exchange_new(struct server *server, struct connection *connection,
                               struct MHD_Connection *conn);
 void exchange_ref(struct exchange *ex);
 void exchange_unref(struct exchange *ex);

@@ -1,34 +1,8 @@
 #include "fields.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-int api_fail(struct api_error *e, int code, const char *param, const char *fmt, ...)
-{
-    va_list ap;
-    e->code = code;
-    snprintf(e->param, sizeof e->param, "%s", param ? param : "");
-    va_start(ap, fmt);
-    vsnprintf(e->message, sizeof e->message, fmt, ap);
-    va_end(ap);
-    return code;
-}
-
-int api_memory(int rc, struct api_error *e)
-{
-    return memory_ran_short()
-               ? api_fail(e, SPECD_ENOMEM, NULL, "%s", specd_error_text(SPECD_ENOMEM))
-               : rc;
-}
-
-void api_name_field(struct api_error *e)
-{
-    size_t n = strspn(e->message, "abcdefghijklmnopqrstuvwxyz_");
-    if (n > 0 && strncmp(e->message + n, ": ", 2) == 0)
-        snprintf(e->param, sizeof e->param, "%.*s", (int)n, e->message);
-}
 
 int enum_index(const char *values, const char *word)
 {
@@ -88,9 +62,6 @@ static int read_enum(const struct field *f, const char *name, const struct json 
     int i = json_type(v) == JSON_STRING ? enum_index(f->values, json_string(v)) : -1;
     if (i < 0)
         return api_fail(e, SPECD_EINVAL, name, "'%s' must be one of %s", name, f->values);
-    if (f->later & 1u << i)
-        return api_fail(e, SPECD_EINVAL, name, "'%s': \"%s\" is not supported yet", name,
-                        json_string(v));
     *out = i;
     return 0;
 }

@@ -2,8 +2,7 @@
  * fields.h - reads members of a JSON object into a struct by a table.
  *
  * A row states everything there is to know about a field: its names, type, range, where it goes,
- * on which routes it exists, what it means, and whether the engine can do it yet. Parsing, /props,
- * the reference in docs/api.md and docs/openapi.json all come from the rows (fields_doc.h). The
+ * on which routes it exists and what it means. Parsing, /props, the reference in docs/api.md and docs/openapi.json all come from the rows (fields_doc.h). The
  * tables of the API are in call_fields.c. `null` leaves the default; unknown members are ignored; a
  * member whose value has the wrong type or range is an error that names the field and what it may
  * be.
@@ -11,26 +10,9 @@
 #ifndef SPECD_SERVER_FIELDS_H
 #define SPECD_SERVER_FIELDS_H
 
-#include "specd/json.h"
-
+#include "api_error.h"
 #include "specd/error.h"
-#include "specd/util.h"
-
-/* What went wrong with a request, as the client reads it. */
-struct api_error {
-    int code;       /* SPECD_E* */
-    char param[64]; /* "" when no field is at fault */
-    char message[320];
-};
-
-/* Fills *e and returns code. */
-/* rc; or SPECD_ENOMEM with its text, where memory ran short in what rc came of. */
-int api_memory(int rc, struct api_error *e);
-int api_fail(struct api_error *e, int code, const char *param, const char *fmt, ...)
-    PRINTF_LIKE(4, 5);
-
-/* The engine's messages begin with the field at fault, "prompt: ...": makes it the param. */
-void api_name_field(struct api_error *e);
+#include "specd/json.h"
 
 enum field_kind { FIELD_BOOL, FIELD_INT, FIELD_FLOAT, FIELD_ENUM, FIELD_OBJECT, FIELD_CUSTOM };
 
@@ -53,7 +35,6 @@ struct field {
     size_t offset;      /* of a bool, int32_t, float or enum in the struct read into */
     double min, max;    /* INT, FLOAT */
     const char *values; /* ENUM: "a|b|c", stored as their index */
-    unsigned later;     /* ENUM: bit i set: value i is not supported yet */
     field_parse *parse; /* CUSTOM */
     field_write *write; /* CUSTOM: or NULL: its value is not told */
     unsigned routes;    /* 0: all */

@@ -1,7 +1,6 @@
 #include "jobs.h"
 
-#include "respond.h"
-#include "server.h"
+#include "http.h"
 
 #include <stddef.h>
 #include <stdlib.h>

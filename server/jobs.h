@@ -9,7 +9,7 @@
 #ifndef SPECD_SERVER_JOBS_H
 #define SPECD_SERVER_JOBS_H
 
-#include "fields.h"
+#include "api_error.h"
 #include "specd/fair_queue.h"
 
 #include <microhttpd.h>

@@ -9,7 +9,7 @@
 
 #include "fields.h"
 
-#define CALL_MESSAGES_MAX 4096
+#define CALL_MESSAGES_MAX 65536
 #define CALL_TOOLS_MAX 128
 #define CALL_TOOL_NAME_MAX 64
 #define CALL_VALUES_MAX 50000 /* of each field that holds any JSON */

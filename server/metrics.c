@@ -5,8 +5,7 @@
  * that dashboards and routers made for vLLM work. A snapshot without locks: cheap to scrape often.
  */
 #include "specd/json_write.h"
-#include "respond.h"
-#include "server.h"
+#include "http.h"
 
 struct writer {
     struct buf *out;
@@ -223,7 +222,7 @@ enum MHD_Result api_metrics(struct exchange *ex)
            (double)server->clients.queue_refused,
            "Completions refused for --max-queue-per-client.");
     metric(&w, SPECD_ONLY, "unread_answers_total", "counter",
-           (double)atomic_load(&server->peers.n_unread),
+           (double)atomic_load(&server->connections.n_unread),
            "Connections cut off because nothing of an answer was read.");
     labelled_metric(&w, SPECD_ONLY, "log_lines_dropped_total", "counter", "log", dropped,
                     COUNT_OF(dropped), "Lines that neither the log nor its buffer took.");

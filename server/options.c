@@ -1,7 +1,6 @@
-#include "options.h"
+#include "config.h"
 
-#include "built.h"
-#include "draft_spec.h"
+#include "connections.h"
 #include "fields.h"
 #include "specd/error.h"
 
@@ -35,10 +34,109 @@ static int set_device(struct config *c, const char *text, char *err, size_t errl
     return 0;
 }
 
+/* A layer number; moves *s behind it. */
+static bool read_layer(const char **s, uint32_t *out)
+{
+    uint32_t v = 0;
+    const char *from = *s;
+    for (; **s >= '0' && **s <= '9' && v < MODEL_LAYERS_MAX; (*s)++)
+        v = v * 10 + (uint32_t)(**s - '0');
+    *out = v;
+    return *s > from && v < MODEL_LAYERS_MAX;
+}
+
+/* "0-9+29": ranges joined by '+', ascending. */
+static bool read_layers(struct config *c, const char *s)
+{
+    uint32_t n = 0, first, last;
+    for (;;) {
+        if (!read_layer(&s, &first))
+            return false;
+        last = first;
+        if (*s == '-') {
+            s++;
+            if (!read_layer(&s, &last))
+                return false;
+        }
+        if (last < first || (n > 0 && first <= c->self_layers[n - 1]))
+            return false;
+        for (uint32_t l = first; l <= last; l++)
+            c->self_layers[n++] = l;
+        if (*s == '\0')
+            break;
+        if (*s++ != '+')
+            return false;
+    }
+    c->engine.self_layers = c->self_layers;
+    c->engine.n_self_layers = n;
+    return true;
+}
+
+static int read_drafter(struct config *c, const char *text, enum drafter_type *type, char *err,
+                        size_t errlen)
+{
+#define TYPE(id, name) DRAFT_##id,
+    static const enum drafter_type plain[] = {DRAFT_NONE, SPECD_DRAFTERS_HOST(TYPE)};
+#undef TYPE
+    for (size_t i = 0; i < COUNT_OF(plain); i++) {
+        if (strcmp(text, drafter_name(plain[i])) == 0) {
+            *type = plain[i];
+            return 0;
+        }
+    }
+    if (strncmp(text, "self:", 5) == 0) {
+        *type = DRAFT_SELF;
+        if (!read_layers(c, text + 5))
+            return fail(SPECD_EINVAL, err, errlen,
+                        "'%s': layers must be ascending numbers or ranges below %d joined by '+', "
+                        "such as self:0-9+29",
+                        text, MODEL_LAYERS_MAX);
+    } else if (*text) {
+        *type = DRAFT_MODEL;
+        free(c->draft_path);
+        c->engine.draft_path = c->draft_path = xstrdup(text);
+    } else {
+        return fail(SPECD_EINVAL, err, errlen, "an entry of the list is empty");
+    }
+    return 0;
+}
+
+static int check_drafters(const struct engine_config *e, char *err, size_t errlen)
+{
+    int models = 0, seen[DRAFT_TYPES] = {0};
+    for (int i = 0; i < e->n_drafters; i++) {
+        enum drafter_type type = e->drafters[i];
+        models += type == DRAFT_MODEL || type == DRAFT_SELF;
+        if (type == DRAFT_NONE && e->n_drafters > 1)
+            return fail(SPECD_EINVAL, err, errlen, "'none' must stand alone");
+        if (models > 1)
+            return fail(SPECD_EINVAL, err, errlen, "at most one entry may be a model or self:");
+        if (seen[type]++)
+            return fail(SPECD_EINVAL, err, errlen, "an entry stands there twice");
+    }
+    return 0;
+}
+
+/* "PATH", "self:0-9+29", "lookup", "none", or a comma list of them with at most one model. */
 static int set_draft(struct config *c, const char *text, char *err, size_t errlen)
 {
+    struct engine_config *e = &c->engine;
+    char *copy = xstrdup(text), *rest = copy, *entry;
+    int rc = 0;
     c->drafters_given = true;
-    return draft_spec_parse(c, text, err, errlen);
+    e->n_drafters = 0;
+    while (rc == 0 && (entry = strsep(&rest, ",")) != NULL) {
+        if (e->n_drafters == ENGINE_DRAFTERS_MAX)
+            rc = fail(SPECD_EINVAL, err, errlen, "at most %d entries", ENGINE_DRAFTERS_MAX);
+        else
+            rc = read_drafter(c, entry, &e->drafters[e->n_drafters++], err, errlen);
+    }
+    free(copy);
+    if (rc == 0)
+        rc = check_drafters(e, err, errlen);
+    if (rc == 0 && e->drafters[0] == DRAFT_NONE)
+        e->n_drafters = 0;
+    return rc;
 }
 
 static int set_draft_vocab(struct config *c, const char *text, char *err, size_t errlen)
@@ -54,44 +152,24 @@ static int set_draft_vocab(struct config *c, const char *text, char *err, size_t
     return 0;
 }
 
-/* Of types, those that a device lacks it refuses itself. */
-static int set_weights_of(enum weight_type *out, const char *text, char *err, size_t errlen)
+/* The list as address_text writes addresses, so that they can be compared as texts. */
+static int set_trusted_proxy(struct config *c, const char *text, char *err, size_t errlen)
 {
-    int type = enum_index("native|f32|bf16|q8_0|fp8|int4", text);
-    if (type < 0)
-        return fail(SPECD_EINVAL, err, errlen, "must be one of f32|bf16|q8_0|fp8|int4|native");
-    *out = (enum weight_type)type;
-    return 0;
-}
-
-static int set_weights(struct config *c, const char *text, char *err, size_t errlen)
-{
-    return set_weights_of(&c->engine.weights, text, err, errlen);
-}
-
-static int set_draft_weights(struct config *c, const char *text, char *err, size_t errlen)
-{
-    return set_weights_of(&c->engine.draft_weights, text, err, errlen);
-}
-
-static int set_kv_type(struct config *c, const char *text, char *err, size_t errlen)
-{
-    int type = enum_index("bf16|f32|fp8", text);
-    if (type < 0)
-        return fail(SPECD_EINVAL, err, errlen, "must be one of bf16|f32|fp8");
-    c->engine.kv = (enum kv_type)type;
-    return 0;
-}
-
-static int set_default_mode(struct config *c, const char *text, char *err, size_t errlen)
-{
-    int mode = enum_index("ratio|block|coupled", text);
-    if (mode < 0)
-        return fail(SPECD_EINVAL, err, errlen, "must be one of ratio|block|coupled");
-    if (!(VERIFY_MODES_BUILT >> mode & 1))
-        return fail(SPECD_EINVAL, err, errlen, "%s is not supported yet", text);
-    c->engine.default_mode = (enum verify_mode)mode;
-    return 0;
+    char *copy = xstrdup(text), *rest = copy, *entry;
+    struct buf list = {0};
+    int rc = 0;
+    while (rc == 0 && (entry = strsep(&rest, ",")) != NULL) {
+        struct sockaddr_storage address;
+        char name[ADDRESS_TEXT_MAX];
+        if (!address_parse(entry, strlen(entry), &address) && strcmp(entry, "unix") != 0)
+            rc = fail(SPECD_EINVAL, err, errlen, "'%.64s' is no IP address", entry);
+        address_text((struct sockaddr *)&address, name, sizeof name);
+        buf_printf(&list, "%s%s", list.len > 0 ? "," : "", name);
+    }
+    free(copy);
+    free(c->trusted_proxy);
+    c->trusted_proxy = buf_take(&list);
+    return rc;
 }
 
 /* ---- the table */
@@ -104,6 +182,9 @@ static int set_default_mode(struct config *c, const char *text, char *err, size_
 #define CUSTOM(text, function) .name = text, .kind = OPTION_CUSTOM, .set = function
 #define SECONDS(text, member) \
     .name = text, .value = "S", .kind = OPTION_SECONDS, .offset = AT(member)
+
+/* Types that a device lacks it refuses itself. */
+#define WEIGHTS "native|f32|bf16|q8_0|fp8|int4"
 
 const struct option options[] = {
     {STRING("model", model), .letter = "m", .value = "PATH",
@@ -125,13 +206,14 @@ const struct option options[] = {
     {CUSTOM("draft-vocab", set_draft_vocab), .value = "auto|N|all", .fallback = "auto",
      .help = "ids that a draft model drafts beside special tokens and those of the prompt: the N "
              "lowest; auto: those in MODEL.draft-vocab, 32768 of a large BPE vocabulary, or all"},
-    {CUSTOM("default-mode", set_default_mode), .value = "MODE", .fallback = "ratio",
+    {CHOICE("default-mode", engine.default_mode), .value = "MODE", .choices = "ratio|block|coupled",
+     .fallback = "ratio",
      .help = "verification when a request leaves it open: ratio, block or coupled"},
     {FLAG("reproducible", engine.reproducible), .fallback = "false",
      .help = "results do not depend on how a prompt was cut up (the CPU device always does this)"},
     {FLAG("no-graphs", engine.eager), .fallback = "false",
      .help = "CUDA device: launch kernels one by one, for finding faults; slower, same results"},
-    {CUSTOM("kv-type", set_kv_type), .value = "TYPE", .fallback = "bf16",
+    {CHOICE("kv-type", engine.kv), .value = "TYPE", .choices = "bf16|f32|fp8", .fallback = "bf16",
      .help = "type of the KV cache: bf16, f32 or, on CUDA, fp8"},
     {CHOICE("activations", engine.activations), .value = "TYPE", .choices = "int8|f32",
      .fallback = "int8",
@@ -148,10 +230,10 @@ const struct option options[] = {
          "memory of the KV cache (default: on CUDA what is left, on the CPU at most half of it)"},
     {INT("batch-size", engine.max_rows), .letter = "b", .min = 1, .max = 1 << 16, .fallback = "512",
      .help = "prompt rows in one pass"},
-    {CUSTOM("weights", set_weights), .value = "TYPE", .fallback = "native",
+    {CHOICE("weights", engine.weights), .value = "TYPE", .choices = WEIGHTS, .fallback = "native",
      .help = "how the target's weights are kept: f32, bf16, q8_0, native or, on CUDA, fp8 or int4"},
-    {CUSTOM("draft-weights", set_draft_weights), .value = "TYPE", .fallback = "native",
-     .help = "the same for the draft model"},
+    {CHOICE("draft-weights", engine.draft_weights), .value = "TYPE", .choices = WEIGHTS,
+     .fallback = "native", .help = "the same for the draft model"},
     {INT("threads", engine.threads), .letter = "t", .min = 1, .max = 1024,
      .help = "threads of the CPU device (default: one per core)"},
     {STRING("host", host), .value = "ADDRESS", .fallback = "127.0.0.1",
@@ -191,11 +273,11 @@ const struct option options[] = {
      .fallback = "75", .help = "longest a kept-alive connection may wait for its next header"},
     {SECONDS("ping-interval", ping_ms), .flags = RELOADS, .min = 1, .max = 86400000,
      .fallback = "15", .help = "silence after which a stream sends its headers, or a comment"},
-    {SIZE("max-body", max_body), .flags = RELOADS, .min = 1024, .max = 1 << 30, .fallback = "4M",
+    {SIZE("max-body", max_body), .flags = RELOADS, .min = 1024, .max = 1 << 30, .fallback = "32M",
      .help = "largest request body"},
     {SIZE("request-memory", request_memory), .flags = RELOADS, .min = 1 << 20, .max = INT64_MAX,
      .help = "memory of requests and answers under way, of which one client may hold half; beyond "
-             "that 429 (default: 64 times --max-body)"},
+             "that 429 (default: 8 times --max-body, at least 256M)"},
     {INT("max-connections", max_connections), .min = 1, .max = 1 << 20, .fallback = "4096",
      .help = "connections open at once; beyond that clients wait"},
     {INT("max-connections-per-ip", max_connections_per_ip), .flags = RELOADS, .max = 1 << 20,
@@ -204,7 +286,7 @@ const struct option options[] = {
     {STRING("allowed-host", allowed_host), .value = "NAMES",
      .help = "names, in a comma list, by which a server on loopback without keys may be called "
              "beside those of loopback and of --cors-origin; to others it answers 421"},
-    {STRING("trusted-proxy", trusted_proxy), .value = "ADDRESSES",
+    {CUSTOM("trusted-proxy", set_trusted_proxy), .value = "ADDRESSES",
      .help = "addresses, in a comma list, of proxies whose X-Forwarded-For says who a client is"},
     {STRING("cors-origin", cors_origin), .value = "ORIGIN",
      .help = "allow web pages of this origin, or * (default: none)"},

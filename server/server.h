@@ -1,28 +1,34 @@
 /*
- * server.h - the state that the files of the HTTP side share.
+ * server.h - the HTTP side: its state, its beginning and end, and its change of configuration.
  *
  * One HTTP thread (libmicrohttpd's) runs every handler; the engine thread enters only through
- * exchange_wake, the housekeeper only through peer.c. What is not atomic here is written before
- * the HTTP thread starts.
+ * exchange_wake, the housekeeper only through connections.c. What is not atomic here is written
+ * before the HTTP thread starts.
  */
 #ifndef SPECD_SERVER_SERVER_H
 #define SPECD_SERVER_SERVER_H
 
 #include "access.h"
-#include "addresses.h"
-#include "auth.h"
 #include "clients.h"
 #include "config.h"
-#include "jobs.h"
+#include "connections.h"
 #include "exchange.h"
-#include "fields.h"
+#include "jobs.h"
 #include "listen.h"
-#include "live_limits.h"
-#include "peer.h"
 
 #include "specd/engine.h"
 
 #include <stdatomic.h>
+
+/* What SIGHUP changes while requests run. The main thread writes, all others read, each value on
+ * its own: a request may meet an old limit and a new one. */
+struct limits {
+    atomic_int request_timeout_ms, header_timeout_ms, body_timeout_ms, idle_timeout_ms, ping_ms;
+    atomic_int hang_timeout_ms;
+    atomic_int max_queue, max_queue_per_client; /* the second: 0: any number */
+    atomic_int per_address;                     /* connections; 0: any number */
+    _Atomic uint64_t max_body, request_memory;
+};
 
 struct server {
     const struct config *config;     /* as it was at the start: what SIGHUP changes is in limits */
@@ -30,62 +36,42 @@ struct server {
     struct limits limits;
     struct auth auth;
     struct access_log access;
-    struct addresses addresses; /* HTTP thread */
-    uint64_t refused_told_ns;   /* HTTP thread: when the log last told of a refused connection */
-    struct peers peers;
+    uint64_t refused_told_ns; /* HTTP thread: when the log last told of a refused connection */
+    struct connections connections;
     struct jobs jobs;
     struct MHD_Daemon *daemon;
     struct listener listener;
-    atomic_bool draining;   /* from the signal on, before the engine knows */
+    atomic_bool draining;   /* no new work: not ready, and generating routes answer 503 */
     atomic_bool stopping;   /* no connection may be suspended any more */
     struct clients clients; /* HTTP thread */
     bool told_of_proxy;     /* HTTP thread: the log has spoken of one that is not trusted */
 };
 
+/* ---- the main thread: the server is opened before the engine, which is set when it is there, and
+ * closed before it */
+
+/* Listens and starts the HTTP thread. config must outlive the server. */
+int server_open(struct server **out, const struct config *config, char *err, size_t errlen);
+/* Puts keys, certificate, limits and access log of another configuration into effect, or nothing of
+ * it. config may go afterwards. */
+int server_reload(struct server *s, const struct config *config, char *err, size_t errlen);
+/* Waits until no request is in progress, at most timeout_ms; whether none is. */
+bool server_flush(struct server *s, int timeout_ms);
+/* Ends every connection; requests still running are cancelled, so the engine must still be open. */
+void server_close(struct server *s);
+
+/* ---- any thread */
+
 /* ENGINE_LOADING while there is no engine; ENGINE_DRAINING as soon as the server drains. */
 enum engine_state server_state(const struct server *s);
-/* Since how many milliseconds the engine has hung, and in what: see liveness.h. 0: it does not. */
+/* Since how many milliseconds the engine has hung, and in what, as liveness_hangs. */
 int64_t server_hangs(const struct server *s, const char **what);
-
-enum route_flags {
-    ROUTE_POST = 1, /* else GET and HEAD */
-    ROUTE_OPEN = 2, /* needs no key */
-};
-
-struct route {
-    const char *path;
-    unsigned flags;
-    /* HTTP thread, with the complete body. Queues a response, or sets ex->work and suspends. */
-    enum MHD_Result (*handle)(struct exchange *ex);
-};
-
-/* ---- http.c: libmicrohttpd's callbacks; cls is the server */
-enum MHD_Result http_on_connect(void *cls, const struct sockaddr *addr, socklen_t len);
-/* Before libmicrohttpd takes the target apart; makes the exchange. */
-void *http_on_target(void *cls, const char *target, struct MHD_Connection *conn);
-enum MHD_Result http_on_request(void *cls, struct MHD_Connection *conn, const char *url,
-                                const char *method, const char *version, const char *data,
-                                size_t *size, void **con_cls);
-void http_on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
-                       enum MHD_RequestTerminationCode code);
-void http_on_connection(void *cls, struct MHD_Connection *conn, void **socket_context,
-                        enum MHD_ConnectionNotificationCode code);
-
-/* ---- handlers */
-enum MHD_Result api_health(struct exchange *ex);
-enum MHD_Result api_ready(struct exchange *ex);
-enum MHD_Result api_models(struct exchange *ex);
-enum MHD_Result api_metrics(struct exchange *ex);
-enum MHD_Result api_completion(struct exchange *ex);
-enum MHD_Result api_chat(struct exchange *ex);
-enum MHD_Result api_native(struct exchange *ex);
-enum MHD_Result api_page(struct exchange *ex);
-enum MHD_Result api_tokenize(struct exchange *ex);
-const struct field *tokenize_table(size_t *n); /* and what it reads into, with its defaults */
-const void *tokenize_defaults(void);
-enum MHD_Result api_detokenize(struct exchange *ex);
-enum MHD_Result api_apply_template(struct exchange *ex);
-enum MHD_Result api_props(struct exchange *ex);
-enum MHD_Result api_slots(struct exchange *ex);
+/* One judgement for /health, /ready, the log and systemd's watchdog. The engine hangs when a round
+ * has been on the device, or the loop has not turned, for longer than --hang-timeout and than
+ * twenty times the slowest of the latest rounds: a prompt chunk on a slow CPU is slow, not stuck.
+ * Returns since how many milliseconds, in what must be "a round" or "the loop" (*what); 0: it does
+ * not. */
+int64_t liveness_hangs(const struct engine_liveness *p, uint64_t now_ns, int patience_ms,
+                       const char **what);
 
 #endif

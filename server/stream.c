@@ -1,19 +1,95 @@
 /*
- * stream.c - a streaming answer: the engine's output becomes events as the client takes them.
+ * stream.c - what libmicrohttpd sends while it is being made.
  *
  * libmicrohttpd asks for bytes when the socket takes some; only then tokens are read from the
  * requests' outputs, so what a slow reader leaves unread stays there, where the engine sees it.
  */
-#include "answer.h"
+#include "stream.h"
 
-#include "respond.h"
-#include "server.h"
-#include "sse.h"
+#include "answer.h"
+#include "http.h"
 
 #include <string.h>
 
 #define PULL_TOKENS 64
 #define BLOCK_BYTES 8192
+
+/* ---- an answer in pieces */
+
+size_t pieces_take(struct exchange *ex, struct pieces *p, char *to, size_t max)
+{
+    size_t n = MIN(p->out.len - p->at, max);
+    memcpy(to, p->out.data + p->at, n);
+    p->at += n;
+    ex->sent += n;
+    if (p->at == p->out.len) {
+        buf_clear(&p->out);
+        p->at = 0;
+    }
+    return n;
+}
+
+/* libmicrohttpd's content reader. */
+static ssize_t read_pieces(void *cls, uint64_t at, char *to, size_t max)
+{
+    struct exchange *ex = cls;
+    struct pieces *p = ex->pieces;
+    (void)at;
+    memory_ran_short();
+    while (p->out.len == 0 && !p->over)
+        p->over = p->next(p->arg, &p->out);
+    if (memory_ran_short()) /* it may lack something */
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    if (p->out.len == 0)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    return (ssize_t)pieces_take(ex, p, to, max);
+}
+
+enum MHD_Result respond_pieces(struct exchange *ex, struct pieces *p)
+{
+    memory_ran_short();
+    p->over = p->next(p->arg, &p->out);
+    if (memory_ran_short())
+        return respond_code(ex, SPECD_ENOMEM);
+    if (p->over)
+        return respond_json(ex, 200, &p->out);
+    ex->pieces = p;
+    struct MHD_Response *r =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PIECE_BYTES, read_pieces, ex, NULL);
+    if (!r)
+        return MHD_NO;
+    MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
+    return respond_queue(ex, 200, r);
+}
+
+void pieces_free(struct pieces *p)
+{
+    buf_free(&p->out);
+}
+
+/* ---- the frames of events */
+
+void sse_begin(struct buf *out)
+{
+    buf_add(out, "data: ", 6);
+}
+
+void sse_end(struct buf *out)
+{
+    buf_add(out, "\n\n", 2);
+}
+
+void sse_done(struct buf *out)
+{
+    buf_puts(out, "data: [DONE]\n\n");
+}
+
+void sse_ping(struct buf *out)
+{
+    buf_puts(out, ": ping\n\n");
+}
+
+/* ---- a streaming answer: the engine's output becomes events as the client takes them */
 
 /* Tokens copied out of a request's output, so that its lock is held for a moment only. */
 struct pull {

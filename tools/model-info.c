@@ -12,6 +12,7 @@
 #include "specd/util.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void print_string(const char *s, size_t len)
@@ -72,8 +73,10 @@ static void print_tensor(const char *prefix, const char *name, const struct tens
     if (!t->data)
         return;
     size_t bytes = dtype_row_bytes(t->type, t->cols) * t->rows;
+    void *room = t->source ? xmalloc(bytes) : NULL;
     printf("tensor: %s%s %s %u %u %08x\n", prefix, name, dtype_name(t->type), t->rows, t->cols,
-           adler32(t->data, bytes));
+           adler32(tensor_rows(t, 0, t->rows, room), bytes));
+    free(room);
 }
 
 static void print_tensors(const struct model *m)

@@ -10,7 +10,7 @@
 #include "call.h"
 #include "fields_doc.h"
 #include "specd/json_write.h"
-#include "server.h"
+#include "http.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
@@ -27,6 +27,7 @@ static const struct path {
     {"/health", "Is the process alive and its device well?", NULL, "Status", NULL, 0},
     {"/ready", "Will a request be served?", NULL, "Status", NULL, 0},
     {"/v1/models", "The model and its draft", NULL, "ModelList", NULL, HAS_KEY},
+    {"/v1/models/{model}", "The same, by its name", NULL, "Model", NULL, HAS_KEY},
     {"/v1/completions", "OpenAI's text completion", "CompletionRequest", "Completion",
      "CompletionChunk", HAS_KEY | GENERATES},
     {"/v1/chat/completions", "OpenAI's chat", "ChatRequest", "ChatCompletion",
@@ -198,11 +199,14 @@ static void write_errors(const struct path *p, struct buf *out)
     } rows[] = {
         {400, true, "a malformed header or body, or a field out of range, which `param` names"},
         {401, p->flags & HAS_KEY, "no key, or a wrong one"},
+        {404, strchr(p->path, '{') != NULL, "no such model"},
         {413, p->request != NULL, "the body is beyond `--max-body`"},
-        {415, p->request != NULL, "the body is not `application/json`"},
+        {415, p->request != NULL,
+         "the body is not `application/json`, or it has a `Content-Encoding`"},
         {429, p->request != NULL, "the queue is full; try again after `Retry-After`"},
         {500, !(p->flags & IS_PAGE), "the device failed, or the model made no numbers"},
-        {503, !(p->flags & IS_PAGE), "loading or draining; try again after `Retry-After`"},
+        {503, !(p->flags & IS_PAGE),
+         "loading, draining, or short of memory or descriptors; try again after `Retry-After`"},
         {504, p->flags & GENERATES, "`--request-timeout`"},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
@@ -226,7 +230,8 @@ static void write_path(const struct path *p, struct buf *out)
     if (p->flags & IS_PAGE)
         buf_puts(out, "page");
     for (const char *c = p->path + 1; *c; c++)
-        buf_printf(out, "%c", strchr("/-", *c) ? '_' : *c);
+        if (!strchr("{}", *c))
+            buf_printf(out, "%c", strchr("/-", *c) ? '_' : *c);
     buf_puts(out, p->flags & HAS_KEY ? "\",\"security\":[{},{\"bearer\":[]},{\"header\":[]}],"
                                      : "\",\"security\":[],");
     buf_puts(out, "\"parameters\":[{\"$ref\":\"#/components/parameters/RequestId\"},"
@@ -235,6 +240,9 @@ static void write_path(const struct path *p, struct buf *out)
         buf_puts(out,
                  ",{\"name\":\"fail_on_no_slot\",\"in\":\"query\",\"description\":\"1: 503 when "
                  "no slot is free\",\"schema\":{\"type\":\"string\"}}");
+    if (strchr(p->path, '{'))
+        buf_puts(out, ",{\"name\":\"model\",\"in\":\"path\",\"required\":true,\"schema\":{"
+                      "\"type\":\"string\"}}");
     buf_puts(out, "],");
     if (p->request) {
         buf_puts(out, "\"requestBody\":{\"required\":true,\"content\":{");

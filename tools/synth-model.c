@@ -25,8 +25,8 @@ static const char usage[] =
     "  --arch NAME                (llama)\n"
     "  --layers N (4)  --embd N (256)  --heads N (4)  --kv-heads N (heads)  --head-dim N\n"
     "      (embd/heads)  --ff N (2 embd)  --vocab N (512)  --ctx N (2048)\n"
-    "  --type TYPE                matrices: f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q4_k q5_k q6_k "
-    "(f32)\n"
+    "  --type TYPE                matrices: f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q2_k q3_k q4_k\n"
+    "      q5_k q6_k iq4_nl iq4_xs mxfp4 (f32)\n"
     "  --embd-type TYPE           embedding and output matrix (as --type)\n"
     "  --tied                     the output matrix is the embedding\n"
     "  --seed N (1)               same seed: tensors of one name and shape are the same\n"
@@ -101,7 +101,7 @@ static double parse_number(const struct option *o, const char *text)
 
 static enum dtype parse_type(const struct option *o, const char *text)
 {
-    for (int t = 0; t < DT_COUNT; t++) {
+    for (int t = 0; t < DT_GGUF_COUNT; t++) {
         if (strcasecmp(text, dtype_name((enum dtype)t)) == 0)
             return (enum dtype)t;
     }

@@ -34,7 +34,7 @@ static struct tensor matrix(enum dtype type, uint32_t rows, uint32_t cols, float
         quantize(type, values, cols, data + r * row_bytes);
     }
     free(values);
-    return (struct tensor){data, type, rows, cols, 0};
+    return (struct tensor){.data = data, .type = type, .rows = rows, .cols = cols};
 }
 
 static struct tensor ones(uint32_t cols)
@@ -42,7 +42,7 @@ static struct tensor ones(uint32_t cols)
     float *data = xmalloc(cols * sizeof(*data));
     for (uint32_t i = 0; i < cols; i++)
         data[i] = 1.0f;
-    return (struct tensor){data, DT_F32, 1, cols, 0};
+    return (struct tensor){.data = data, .type = DT_F32, .rows = 1, .cols = cols};
 }
 
 /* All layers share the host's copy of their weights; the device makes one for each. */

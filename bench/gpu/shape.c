@@ -80,7 +80,7 @@ static struct tensor matrix(uint32_t rows, uint32_t cols, double size, uint64_t 
     }
     for (int i = 0; i < n; i++)
         pthread_join(runs[i].thread, NULL);
-    return (struct tensor){data, DT_BF16, rows, cols, 0};
+    return (struct tensor){.data = data, .type = DT_BF16, .rows = rows, .cols = cols};
 }
 
 static struct tensor ones(uint32_t cols)
@@ -88,7 +88,7 @@ static struct tensor ones(uint32_t cols)
     float *data = xaligned(64, cols * sizeof(*data));
     for (uint32_t i = 0; i < cols; i++)
         data[i] = 1.0f;
-    return (struct tensor){data, DT_F32, 1, cols, 0};
+    return (struct tensor){.data = data, .type = DT_F32, .rows = 1, .cols = cols};
 }
 
 /* ---- models ---------------------------------------------------------------------------------- */

@@ -7,6 +7,8 @@
 
 #define K_MODEL 8 /* --draft-max */
 #define LOAD_PERIODS 6
+#define WANDER_KEPT 0.97 /* of a neighbour's load, from round to round */
+#define WANDER_STEP 0.06 /* standard deviation of what comes to it */
 
 bool option_is_model(const struct draft_option *o)
 {
@@ -71,6 +73,8 @@ static void offer(const struct play *g, struct slot *s)
     s->option = -1;
     s->k = s->fill = 0;
     s->probe = false;
+    if (sc->in_turns && s->request / (uint64_t)g->n_slots % 2 == 1)
+        return;
     if (sc->lookup) {
         int32_t match = 0, most = text_lookup(&sc->text, s->request, s->n, &match);
         if (most > 0)
@@ -99,12 +103,17 @@ static void verify(const struct play *g, struct slot *s)
     s->n += MIN(s->accepted + 1, s->answer - s->n);
 }
 
-static double noise(const struct play *g, int32_t which)
+static double normal(const struct play *g, int32_t which)
 {
     struct philox ctr = {{(uint32_t)g->rounds, (uint32_t)which, 0, 0xffffffff}};
     ctr = philox4x32(ctr, g->scenario->text.seed);
     double radius = sqrt(-2 * log((ctr.w[0] + 1.0) * 0x1p-32));
-    return exp(g->machine->noise * radius * cos(6.283185307179586 * ctr.w[1] * 0x1p-32));
+    return radius * cos(6.283185307179586 * ctr.w[1] * 0x1p-32);
+}
+
+static double noise(const struct play *g, int32_t which)
+{
+    return exp(g->machine->noise * normal(g, which));
 }
 
 /* As a bad clock says it. */
@@ -161,6 +170,10 @@ void play(struct play *g, const struct scenario *sc, const struct machine *m, in
     for (enter(g, p); g->ended < requests; enter(g, p)) {
         struct draft_times t;
         g->speed = sc->speed_changes && 2 * g->ended >= requests ? 2 : 1;
+        if (sc->neighbours) {
+            g->wander = WANDER_KEPT * g->wander + WANDER_STEP * normal(g, 4);
+            g->speed *= exp(fabs(g->wander));
+        }
         g->busy = 0;
         for (int32_t i = 0; i < n_slots; i++) {
             if (!g->slots[i].busy)

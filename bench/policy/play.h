@@ -23,6 +23,8 @@ struct scenario {
     bool load_changes;  /* all slots are busy, then one, then all */
     bool clock_jumps;   /* one time in a hundred is measured 0, negative or 100 times too long */
     bool speed_changes; /* from the middle on everything takes twice as long */
+    bool neighbours;    /* others use the machine: its speed wanders */
+    bool in_turns;      /* as many requests as there are slots may draft, then as many may not */
     double table_step;  /* the start-up table of the policy: factor of draft steps and fills */
     double table_rows;  /* and of what a verify row more takes */
     /* Where the policy is known to be further from the best fixed choice than it should be: how far
@@ -53,7 +55,8 @@ struct play {
     struct slot slots[SPECD_SLOTS_MAX];
     uint64_t requests, entered, ended;
     int32_t busy;
-    double speed; /* factor of all times */
+    double speed;  /* factor of all times */
+    double wander; /* logarithm of what neighbours make of it, either sign slower */
     /* so far */
     double ns;
     int64_t tokens, drafted, rounds;

@@ -65,7 +65,7 @@ uint32_t compile_common(struct compiler *c, enum common which, uint32_t next)
             start = make_object(c, NODE_OF_RETURN);
             break;
         case COMMON_INTEGER:
-            start = make_integer(c, -INTEGER_FREE_MAX, INTEGER_FREE_MAX, NODE_OF_RETURN);
+            start = make_integer(c, NODE_OF_RETURN);
             break;
         case COMMON_NUMBER:
             start = make_number(c, true, NODE_OF_RETURN);

@@ -51,10 +51,9 @@ static void add_value(struct buf *key, const struct chat_value *v)
         buf_add(key, v->b ? "1" : "0", 1);
         break;
     case CHAT_INT:
+    case CHAT_FLOAT: /* two that are one double are two numbers */
+        buf_puts(key, v->text ? v->text : "");
         buf_add(key, &v->i, sizeof v->i);
-        break;
-    case CHAT_FLOAT:
-        buf_add(key, &v->d, sizeof v->d);
         break;
     case CHAT_STRING:
         buf_add(key, v->s, strlen(v->s) + 1);

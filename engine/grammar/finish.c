@@ -27,17 +27,51 @@ static uint8_t lowest(const struct network *w, const struct node *node)
     return best;
 }
 
+/* What must come in a set, and of the rest what takes least until there are enough. */
+static uint8_t height_of_set(const struct network *w, const struct node *node)
+{
+    const struct word_set *s = &w->sets[node->body];
+    uint8_t height = w->nodes[s->later ? s->later : s->close[0]].height, others = HEIGHT_NEVER;
+    unsigned counts[GRAMMAR_STACK_MAX] = {0}, left = s->min; /* optional words by their height */
+    for (uint32_t i = 0; i < node->n; i++) {
+        uint8_t word = higher(w->nodes[w->edges[node->edges + i].to].height);
+        if (s->required >> i & 1) {
+            height = MAX(height, word);
+            left -= left > 0;
+        } else if (word != HEIGHT_NEVER) {
+            counts[word]++;
+        }
+    }
+    if (s->other[0] != NODE_OF_NOTHING)
+        others = higher(w->nodes[s->other[0]].height);
+    else if (s->named != NODE_OF_NOTHING)
+        others = higher(w->nodes[s->named].height);
+    for (uint8_t h = 0; left > 0 && h < GRAMMAR_STACK_MAX; h++) {
+        unsigned supply = counts[h];
+        if (others == h)
+            supply += s->one_other ? 1 : SET_WORDS_MAX - node->n;
+        if (supply > 0)
+            height = MAX(height, h);
+        left -= MIN(left, supply);
+    }
+    return left > 0 ? HEIGHT_NEVER : height;
+}
+
 static uint8_t height_of(const struct network *w, const struct node *node)
 {
     uint8_t body, next;
     switch (node->kind) {
     case NODE_RETURN:
+    case NODE_WORD: /* the set lets none come that it has no room for */
         return 0;
+    case NODE_SET:
+        return height_of_set(w, node);
     case NODE_BYTES:
     case NODE_SPLIT:
         return lowest(w, node);
     case NODE_STRING:
     case NODE_SPACE:
+    case NODE_OTHER:
         return w->nodes[node->next].height;
     }
     body = w->nodes[node->body].height;
@@ -49,10 +83,20 @@ static uint8_t height_of(const struct network *w, const struct node *node)
     return MAX(higher(body), next);
 }
 
-/* The i-th node that a node's height depends on; UINT32_MAX behind the last. */
+/* The i-th node of those that can follow; UINT32_MAX behind the last. */
 static uint32_t needs(const struct network *w, const struct node *node, uint32_t i)
 {
     switch (node->kind) {
+    case NODE_SET: {
+        const struct word_set *s = &w->sets[node->body];
+        uint32_t more[] = {s->named,    s->word[0],  s->word[1],  s->other[0],
+                           s->other[1], s->close[0], s->close[1], s->later};
+        return i < node->n                    ? w->edges[node->edges + i].to
+               : i < node->n + COUNT_OF(more) ? more[i - node->n]
+                                              : UINT32_MAX;
+    }
+    case NODE_WORD:
+        return i == 0 && w->places[node->body].bit >= 0 ? w->places[node->body].next : UINT32_MAX;
     case NODE_RETURN:
         return UINT32_MAX;
     case NODE_BYTES:
@@ -86,13 +130,17 @@ static uint32_t *list_users(const struct network *w, uint32_t *first)
 /* Heights only fall, from never to what it takes: each fall is passed on to the users. */
 static void find_heights(struct network *w)
 {
-    uint32_t size = w->n_nodes, head = 0, n_queued = 1;
+    uint32_t size = w->n_nodes, head = 0, n_queued = 0;
     uint32_t *first = xmalloc((size + 2) * sizeof *first), *queue = xmalloc(size * sizeof *queue);
     uint32_t *users = list_users(w, first);
     bool *queued = xcalloc(size, sizeof *queued);
-    for (uint32_t n = 0; n < size; n++)
+    for (uint32_t n = 0; n < size; n++) {
         w->nodes[n].height = HEIGHT_NEVER;
-    for (queue[0] = NODE_OF_RETURN; n_queued > 0; n_queued--) {
+        queued[n] = n == NODE_OF_RETURN || w->nodes[n].kind == NODE_WORD; /* need no others */
+        if (queued[n])
+            queue[n_queued++] = n;
+    }
+    for (; n_queued > 0; n_queued--) {
         uint32_t at = queue[head];
         head = (head + 1) % size;
         queued[at] = false;
@@ -114,6 +162,25 @@ static void find_heights(struct network *w)
     free(first);
 }
 
+/* Words that can be completed, and what they take, for the reader of the sets. */
+static void finish_sets(struct network *w)
+{
+    for (uint32_t n = 0; n < w->n_nodes; n++) {
+        const struct node *node = &w->nodes[n];
+        if (node->kind != NODE_SET)
+            continue;
+        struct word_set *s = &w->sets[node->body];
+        for (uint32_t i = 0; i < node->n; i++) {
+            uint8_t height = w->nodes[w->edges[node->edges + i].to].height;
+            if (height == HEIGHT_NEVER)
+                continue;
+            s->usable |= UINT64_C(1) << i;
+            s->highest = MAX(s->highest, height);
+        }
+        s->other_height = w->nodes[s->other[0] != NODE_OF_NOTHING ? s->other[0] : s->named].height;
+    }
+}
+
 /* ---- chains ---------------------------------------------------------------------------------- */
 
 enum { UNSEEN = 0, OPEN = 255 };
@@ -132,8 +199,8 @@ static uint8_t chain(const struct network *w, uint32_t at, uint8_t *lengths, uns
     lengths[at] = OPEN;
     for (uint32_t i = 0; (to = needs(w, node, i)) != UINT32_MAX; i++) {
         if (node->kind == NODE_BYTES || node->kind == NODE_STRING ||
-            (node->kind == NODE_CALL && i == 0))
-            continue;
+            (node->kind == NODE_CALL && i == 0) || (node->kind == NODE_SET && i <= node->n))
+            continue; /* comes behind a byte */
         uint8_t length = chain(w, to, lengths, depth + 1);
         if (length == OPEN)
             return OPEN;
@@ -168,6 +235,7 @@ int network_finish(struct network *w, uint32_t root, char *err, size_t errlen)
                     "alternatives lie within each other",
                     CHAIN_MAX);
     find_heights(w);
+    finish_sets(w);
     if (w->nodes[root].height == HEIGHT_NEVER)
         return fail(SPECD_EINVAL, err, errlen, "schema: no value satisfies it");
     return 0;

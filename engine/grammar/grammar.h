@@ -31,9 +31,11 @@
  * The texts are narrower than JSON where that keeps a model from running on for ever or from
  * evading the schema:
  *
- * - Properties come in the schema's order, optional ones may be left out, additional ones follow. A
- *   key that is not declared begins as no declared one does with an escape, so that none is spelled
- *   in two ways. Additional keys may repeat.
+ * - Declared properties come in any order, each at most once; where there are more than 64, in
+ * groups of 63 one behind the other, in the schema's order. Additional ones come once all required
+ * ones have, may repeat, and never begin with a declared name that has come: who writes that name
+ * means it. A key that is not declared begins as no declared one does with an escape, so that none
+ * is spelled in two ways.
  * - White space: one space or line feed, or none, before the value; one space or none behind a
  *   colon; behind an opening bracket or a comma and before a closing bracket nothing, one space, or
  *   a line feed and up to GRAMMAR_INDENT_MAX spaces or GRAMMAR_TABS_MAX tabs. None elsewhere.
@@ -79,6 +81,7 @@ uint64_t grammar_id(const struct grammar *g);   /* no other grammar of this proc
 
 /* Stacks share their lower parts: a frame's parent is the frame below it. */
 struct grammar_frame {
+    uint32_t used[2]; /* of a set: bits of the members that have come, low half first */
     uint32_t node, count;
     uint16_t parent;
     uint8_t sub, depth;

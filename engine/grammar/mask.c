@@ -36,6 +36,7 @@ struct grammar_masks {
     struct grammar_masks_stats stats;
     struct grammar_state *states; /* (longest + 1) by bytes read */
     struct level *levels;         /* likewise */
+    struct set_room *rooms;       /* likewise, where a level's own state has a WORD at its head */
     uint64_t steps;               /* of this mask */
 };
 
@@ -46,6 +47,7 @@ struct grammar_masks *grammar_masks_create(const struct token_trie *trie, size_t
     m->words = (uint32_t)mask_words((int32_t)trie->n_vocab);
     m->states = xmalloc((trie->longest + 1) * sizeof *m->states);
     m->levels = xmalloc((trie->longest + 1) * sizeof *m->levels);
+    m->rooms = xmalloc((trie->longest + 1) * sizeof *m->rooms);
     m->n_sets = cache_bytes / (WAYS * (sizeof *m->kept + m->words * sizeof(uint32_t)));
     if (m->n_sets > 0) {
         m->kept = xcalloc(m->n_sets * WAYS, sizeof *m->kept);
@@ -62,6 +64,7 @@ void grammar_masks_free(struct grammar_masks *m)
     free(m->kept_bits);
     free(m->states);
     free(m->levels);
+    free(m->rooms);
     free(m);
 }
 
@@ -78,21 +81,30 @@ static void find_level(struct grammar_masks *m, const struct grammar *g, uint32_
     const struct grammar_frame *head = &s->frames[s->n_heads ? s->heads[0] : 0];
     struct level *l = &m->levels[depth];
     l->light = s->n_heads == 1 && g->nodes[head->node].kind != NODE_SPACE;
-    if (l->light)
-        *l = (struct level){true, head->sub, (uint16_t)depth, head->node, head->count};
+    if (!l->light)
+        return;
+    *l = (struct level){true, head->sub, (uint16_t)depth, head->node, head->count};
+    if (g->nodes[head->node].kind == NODE_WORD)
+        m->rooms[depth] = set_room(g, &s->frames[head->parent]);
 }
 
-/* In a string, up to its quote: the same as grammar_step, on the head alone. */
-static bool read_in_string(const struct node *node, const struct level *from, uint8_t byte,
-                           struct level *to)
+/* Along the tree of a set's words, and into the string that a name becomes which is none: as
+ * read_edge. */
+static int read_in_word(const struct grammar *g, const struct level *from, struct set_room room,
+                        uint8_t byte, struct level *to)
 {
-    if (from->sub == CHARS_WHOLE && from->count >= node->max)
-        return false;
+    uint8_t sub = from->sub;
+    uint32_t next = word_next(g, &g->nodes[from->node], room, byte, &sub);
+    const struct node *node = &g->nodes[next];
+    if (next == NODE_OF_NOTHING)
+        return 0;
+    if (node->kind != NODE_STRING && (node->kind != NODE_WORD || g->places[node->body].bit >= 0))
+        return -1;
     *to = *from;
-    to->sub = chars_next(from->sub, byte);
-    if (to->sub == CHARS_WHOLE && !(node->max == NODE_NO_MAX && to->count >= node->min))
-        to->count++;
-    return to->sub != CHARS_DEAD;
+    to->node = next;
+    to->sub = sub;
+    to->count = node->kind == NODE_STRING && node->hashed ? leaving_hash(from->node, byte) : 0;
+    return 1;
 }
 
 /* Along the edges of a node: 1 if a single one leads to a node that reads edges as well, in *to; 0
@@ -115,6 +127,8 @@ static int read_edge(const struct grammar *g, const struct level *from, uint8_t 
         return -1;
     *to = *from;
     to->node = found->to;
+    if (node->hashed)
+        to->count = name_hash(from->count, byte);
     return 1;
 }
 
@@ -138,13 +152,19 @@ static bool read_byte(struct grammar_masks *m, const struct grammar *g, uint32_t
     struct level *l = &m->levels[depth];
     if (l->light) {
         const struct grammar_state *base = &m->states[l->base];
-        uint8_t left = GRAMMAR_STACK_MAX - 1 - base->frames[base->heads[0]].depth;
         const struct node *node = &g->nodes[l->node];
         int read = -1;
-        if (node->kind == NODE_BYTES)
+        if (node->kind == NODE_STRING) {
+            if (!(l->sub == CHARS_WHOLE && byte == '"')) {
+                l[1] = *l;
+                read = string_next(node, &l[1].sub, &l[1].count, byte);
+            }
+        } else if (node->kind == NODE_BYTES) {
+            uint8_t left = GRAMMAR_STACK_MAX - 1 - base->frames[base->heads[0]].depth;
             read = read_edge(g, l, byte, left, l + 1);
-        else if (!(l->sub == CHARS_WHOLE && byte == '"'))
-            read = read_in_string(node, l, byte, l + 1);
+        } else {
+            read = read_in_word(g, l, m->rooms[l->base], byte, l + 1);
+        }
         if (read >= 0)
             return read == 1;
         make_state(m, depth);
@@ -159,11 +179,10 @@ static bool read_byte(struct grammar_masks *m, const struct grammar *g, uint32_t
 /* Where many stacks go along with most tokens, a walk to the end would take seconds. One that has
  * taken too long goes no deeper: what is left are short tokens, which still spell every text. */
 static void walk(struct grammar_masks *m, const struct grammar *g, const struct token_tree *tree,
-                 uint32_t *allowed)
+                 uint32_t i, uint32_t end, uint32_t *allowed)
 {
     uint64_t visits = 0;
-    m->steps = 0;
-    for (uint32_t i = 0; i < tree->n_nodes; visits++) {
+    for (; i < end; visits++) {
         const struct trie_node *node = &tree->nodes[i];
         if (!read_byte(m, g, node->depth, node->byte)) {
             i = node->skip;
@@ -174,7 +193,6 @@ static void walk(struct grammar_masks *m, const struct grammar *g, const struct 
         i = m->steps < STEPS_MAX ? i + 1 : node->skip;
     }
     m->stats.n_nodes += visits;
-    m->stats.n_steps += m->steps;
 }
 
 /* The plain tokens that an open string lets through, when that settles all plain tokens: a stack
@@ -189,7 +207,7 @@ static bool allow_plain(struct grammar_masks *m, const struct grammar *g,
         if (node->kind != NODE_STRING || f->sub != CHARS_WHOLE)
             continue;
         uint32_t room = node->max - f->count;
-        if (room >= t->plain_longest) {
+        if (node->hashed || room >= t->plain_longest) {
             memcpy(allowed, t->plain, m->words * sizeof *allowed);
             return true;
         }
@@ -200,6 +218,34 @@ static bool allow_plain(struct grammar_masks *m, const struct grammar *g,
         return true;
     }
     return false;
+}
+
+/* A name may be any string but for what the tree of words says: plain tokens fit, except that those
+ * that begin as a word goes on are walked. */
+static bool allow_names(struct grammar_masks *m, const struct grammar *g,
+                        const struct grammar_state *s, uint32_t *allowed)
+{
+    const struct token_tree *all = &m->trie->all;
+    const struct grammar_frame *f = &s->frames[s->n_heads ? s->heads[0] : 0];
+    const struct node *node = &g->nodes[f->node];
+    uint8_t sub;
+    if (s->n_heads != 1 || node->kind != NODE_WORD || g->places[node->body].sub != CHARS_WHOLE)
+        return false;
+    struct set_room room = set_room(g, &s->frames[f->parent]);
+    if (!word_may_leave(g, node, room))
+        return false;
+    memcpy(allowed, m->trie->plain, m->words * sizeof *allowed);
+    for (uint32_t i = 0; i < all->n_nodes; i = all->nodes[i].skip) {
+        uint32_t to = word_next(g, node, room, all->nodes[i].byte, &sub);
+        const struct trie_node *last = &all->nodes[all->nodes[i].skip - 1];
+        if (to != NODE_OF_NOTHING && g->nodes[to].kind != NODE_WORD)
+            continue;
+        for (uint32_t k = all->nodes[i].first; k < last->first + last->n_ids; k++)
+            allowed[all->ids[k] / 32] &= ~(1u << all->ids[k] % 32);
+        if (to != NODE_OF_NOTHING)
+            walk(m, g, all, i, all->nodes[i].skip, allowed);
+    }
+    return true;
 }
 
 static uint32_t count_bits(const uint32_t *bits, uint32_t words)
@@ -215,10 +261,13 @@ static uint32_t find_mask(struct grammar_masks *m, const struct grammar *g,
 {
     const struct token_trie *t = m->trie;
     memset(allowed, 0, m->words * sizeof *allowed);
-    bool plain_done = allow_plain(m, g, s, allowed);
+    m->steps = 0;
     grammar_state_copy(&m->states[0], s);
     find_level(m, g, 0);
-    walk(m, g, plain_done ? &t->others : &t->all, allowed);
+    bool plain_done = allow_plain(m, g, s, allowed) || allow_names(m, g, s, allowed);
+    const struct token_tree *tree = plain_done ? &t->others : &t->all;
+    walk(m, g, tree, 0, tree->n_nodes, allowed);
+    m->stats.n_steps += m->steps;
     for (uint32_t i = 0; i < t->n_ends && s->may_end; i++)
         if (t->ends[i] >= 0 && (uint32_t)t->ends[i] < t->n_vocab)
             allowed[t->ends[i] / 32] |= 1u << t->ends[i] % 32;

@@ -34,6 +34,8 @@ void network_free(struct network *w)
     free(w->nodes);
     free(w->edges);
     free(w->starts);
+    free(w->sets);
+    free(w->places);
     *w = (struct network){0};
 }
 
@@ -134,8 +136,6 @@ static int by_text(const void *a, const void *b)
 
 static uint32_t tail(struct network *w, const struct word *word, size_t offset)
 {
-    if (word->chain)
-        return word->chain[offset];
     return network_text(w, word->text + offset, word->len - offset, word->next);
 }
 
@@ -179,4 +179,81 @@ uint32_t network_words(struct network *w, struct word *words, size_t n, size_t o
         return NODE_OF_NOTHING;
     qsort(words, n, sizeof *words, by_text);
     return tree(w, words, n, offset, 0);
+}
+
+/* ---- sets ------------------------------------------------------------------------------------ */
+
+uint32_t network_word_set(struct network *w)
+{
+    w->sets = grown(w->sets, w->n_sets, &w->cap_sets, sizeof *w->sets);
+    w->sets[w->n_sets] = (struct word_set){
+        .max = NODE_NO_MAX, .other = {NODE_OF_NOTHING, NODE_OF_NOTHING}, .named = NODE_OF_NOTHING};
+    return put(w, (struct node){.kind = NODE_SET, .body = w->n_sets++});
+}
+
+struct word_set *network_set_of(struct network *w, uint32_t set)
+{
+    return &w->sets[w->nodes[set].body];
+}
+
+uint32_t network_other(struct network *w, uint32_t next)
+{
+    return put(w, (struct node){.kind = NODE_OTHER, .next = next});
+}
+
+/* words[0..n) share their first `offset` bytes. quoted: the last byte of each is the quote behind a
+ * name. */
+static uint32_t word_tree(struct network *w, const struct word *words, size_t n, size_t offset,
+                          struct word_place place, bool quoted)
+{
+    struct edge edges[256];
+    size_t n_edges = 0;
+    place.bit = -1;
+    place.below = 0;
+    for (size_t from = 0, to; from < n && !w->full; from = to) {
+        to = from + 1;
+        if (words[from].len == offset) {
+            place.bit = (int8_t)words[from].bit;
+            place.next = words[from].next;
+            place.below |= UINT64_C(1) << words[from].bit;
+            continue;
+        }
+        uint8_t byte = (uint8_t)words[from].text[offset];
+        for (; to < n && (uint8_t)words[to].text[offset] == byte; to++)
+            ;
+        for (size_t i = from; i < to; i++) {
+            place.below |= UINT64_C(1) << words[i].bit;
+            if (quoted && offset > 0 && words[i].len == offset + 1)
+                place.above |= UINT64_C(1) << words[i].bit;
+        }
+        edges[n_edges++] =
+            (struct edge){byte, byte, (uint32_t)from}; /* a node once above is known */
+    }
+    for (size_t i = 0; i < n_edges && !w->full; i++) {
+        size_t from = edges[i].to, to = i + 1 < n_edges ? edges[i + 1].to : n;
+        struct word_place child = {.above = place.above, .set = place.set};
+        child.sub = chars_next(place.sub, edges[i].lo);
+        edges[i].to = word_tree(w, words + from, to - from, offset + 1, child, quoted);
+    }
+    uint32_t node = network_edges(w, NODE_WORD, edges, n_edges);
+    if (w->full)
+        return node;
+    w->places = grown(w->places, w->n_places, &w->cap_places, sizeof *w->places);
+    w->nodes[node].body = w->n_places;
+    w->places[w->n_places++] = place;
+    return node;
+}
+
+uint32_t network_set_words(struct network *w, uint32_t set, struct word *words, size_t n,
+                           size_t foreign, bool quoted)
+{
+    struct edge after[SET_WORDS_MAX];
+    for (size_t i = 0; i < n; i++)
+        after[i] = (struct edge){.to = words[i].next};
+    network_set(w, set, NODE_SET, after, n);
+    for (size_t i = 0; i < n + foreign; i++)
+        words[i].bit = (uint8_t)MIN(i, SET_WORDS_MAX - 1);
+    qsort(words, n + foreign, sizeof *words, by_text);
+    struct word_place root = {.set = set, .sub = quoted ? CHARS_WHOLE : CHARS_DEAD};
+    return word_tree(w, words, n + foreign, 0, root, quoted);
 }

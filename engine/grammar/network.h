@@ -8,6 +8,7 @@
 #ifndef SPECD_GRAMMAR_NETWORK_H
 #define SPECD_GRAMMAR_NETWORK_H
 
+#include "grammar/chars.h"
 #include "grammar/grammar.h"
 
 #include <stdatomic.h>
@@ -20,17 +21,25 @@ enum node_kind {
     NODE_LOOP,   /* runs `body` min to max times, then `next` */
     NODE_STRING, /* min to max characters of a JSON string, from state n on, and its quote */
     NODE_SPACE,  /* white space between tokens, or none, then `next` */
+    NODE_SET,    /* members of a set in any order, in a frame that knows which have come */
+    NODE_WORD,   /* a place in the tree of a set's words */
+    NODE_OTHER,  /* behind the name of a member that is none of the words: counts it, then `next` */
 };
 
 struct node {
     uint8_t kind;
     uint8_t height; /* frames above its own that it takes to get to the return, at least */
-    uint16_t n;     /* BYTES, SPLIT: edges; STRING: the state of grammar/chars.h it starts in */
+    uint16_t n; /* BYTES, SPLIT, WORD: edges; SET: words; STRING: the state of grammar/chars.h it
+                 * starts in */
     union {
-        uint32_t edges; /* BYTES, SPLIT: the first */
+        uint32_t edges; /* BYTES, SPLIT, WORD: the first; SET: of those to what follows each word */
         uint32_t next;
     };
-    uint32_t body; /* LOOP: a node; CALL: a node, while compiling a procedure's number */
+    union {
+        uint32_t body; /* LOOP: a node; CALL: a node, while compiling a procedure's number; SET and
+                        * WORD: in arrays of their own */
+        bool hashed;   /* BYTES, STRING: of a name that is hashed in `count` on its way to OTHER */
+    };
     uint32_t min, max;
 };
 #define NODE_NO_MAX UINT32_MAX
@@ -41,9 +50,40 @@ struct edge {
     uint32_t to;
 };
 
+/*
+ * Members that may come in any order, each of its words once: the properties of an object, the
+ * items of a list without repetition. The frame of a set has a bit for each word that has come.
+ * What is named otherwise ("other") is counted, and where at least `min` different ones are asked
+ * for, its name is hashed into the bits that the words leave: a new bit is a new name.
+ */
+#define SET_WORDS_MAX 64
+struct word_set {
+    uint64_t required, usable; /* words that must come; those that can be completed */
+    uint32_t min, max;         /* different members, members */
+    uint32_t word[2];  /* nodes before a word: of the first member; of another, with its comma */
+    uint32_t other[2]; /* likewise, where others have an automaton of their own; or nothing */
+    uint32_t close[2]; /* the end, if nothing has come; behind a member */
+    uint32_t off[CHARS_N]; /* where others are any string: nodes that read it on from a state */
+    uint32_t named;        /* what follows the closing quote of such a string */
+    uint32_t later;        /* a set whose words follow all of these; 0: none */
+    uint8_t highest;       /* of the nodes behind usable words */
+    uint8_t other_height;  /* HEIGHT_NEVER: no others */
+    bool one_other;        /* others are not told apart: all of them are one towards `min` */
+};
+/* A place in the tree: where a word ends, `next` is what follows it. */
+struct word_place {
+    uint64_t below; /* words whose text goes on or ends here */
+    uint64_t above; /* names that the text begins with, the empty one excepted */
+    uint32_t set, next;
+    int8_t bit;  /* of the word that ends here, or -1 */
+    uint8_t sub; /* state of grammar/chars.h */
+};
+
 struct grammar {
     struct node *nodes;
     struct edge *edges;
+    struct word_set *sets;
+    struct word_place *places;
     atomic_int refs;
     uint32_t n_nodes, root;
     uint64_t id;
@@ -56,6 +96,9 @@ struct network {
     struct node *nodes;
     struct edge *edges;
     uint32_t n_nodes, cap_nodes, n_edges, cap_edges;
+    struct word_set *sets;
+    struct word_place *places;
+    uint32_t n_sets, cap_sets, n_places, cap_places;
     uint32_t *starts; /* of the procedures */
     uint32_t n_starts, cap_starts;
     bool full;
@@ -90,13 +133,80 @@ struct word {
     const char *text;
     size_t len;
     uint32_t next;
-    const uint32_t *chain; /* nodes of the text from each offset on, or NULL: made when needed */
+    uint8_t bit; /* in a set */
 };
 /* One of the words, each read from offset on: a tree of their common beginnings. Sorts them. */
 uint32_t network_words(struct network *w, struct word *words, size_t n, size_t offset);
 
+/* A node of a set whose words and nodes are set later; network_set_words gives it n words, each
+ * with what follows it, and returns the root of their tree. A word's bit is its index. Sorts them.
+ * `foreign` more behind them, of bit SET_WORDS_MAX - 1, never come: no other may begin with one. */
+uint32_t network_word_set(struct network *w);
+struct word_set *network_set_of(struct network *w, uint32_t set);
+uint32_t network_set_words(struct network *w, uint32_t set, struct word *words, size_t n,
+                           size_t foreign, bool quoted);
+uint32_t network_other(struct network *w, uint32_t next);
+
 /* Puts procedures' first nodes into the calls and finds every node's height. SPECD_EINVAL if the
  * network is full, if nodes lead to themselves without a byte, or if the root leads nowhere. */
 int network_finish(struct network *w, uint32_t root, char *err, size_t errlen);
+
+/* ---- heads ----------------------------------------------------------------------------------- */
+
+static inline uint32_t name_hash(uint32_t hash, uint8_t byte)
+{
+    return (hash ^ byte) * 16777619u;
+}
+/* Of a name that leaves the tree of words with a byte: the place tells the letters before. */
+static inline uint32_t leaving_hash(uint32_t place, uint8_t byte)
+{
+    return name_hash(place * 2654435761u, byte);
+}
+/* Of a loop or a string, once more: no count is kept that makes no difference. */
+static inline uint32_t counted(const struct node *node, uint32_t count)
+{
+    return node->max == NODE_NO_MAX && count >= node->min ? count : count + 1;
+}
+/* A byte of a string, which is not its closing quote, on a head's sub and count; false: not this
+ * one.
+ */
+static inline bool string_next(const struct node *node, uint8_t *sub, uint32_t *count, uint8_t byte)
+{
+    if (node->hashed) {
+        *count = name_hash(*count, byte);
+        *sub = byte == '\\' ? CHARS_DEAD : chars_next(*sub, byte);
+        return *sub != CHARS_DEAD;
+    }
+    if (*sub == CHARS_WHOLE && *count >= node->max)
+        return false;
+    *sub = chars_next(*sub, byte);
+    if (*sub == CHARS_WHOLE)
+        *count = counted(node, *count);
+    return *sub != CHARS_DEAD;
+}
+
+/* ---- sets while reading (word_set.c) --------------------------------------------------------- */
+
+static inline uint64_t frame_used(const struct grammar_frame *f)
+{
+    return (uint64_t)f->used[1] << 32 | f->used[0];
+}
+
+/* What may come in the frame of a set. */
+struct set_room {
+    uint64_t words;
+    bool others;
+};
+struct set_room set_room(const struct grammar *g, const struct grammar_frame *f);
+bool set_may_close(const struct grammar *g, const struct grammar_frame *f);
+/* The frame behind a word, or behind an other whose name has that hash; false: not this one. */
+void set_use_word(const struct grammar *g, struct grammar_frame *f, int bit);
+bool set_use_other(const struct grammar *g, struct grammar_frame *f, uint32_t hash);
+/* Whether a name may leave the letters of the words there. */
+bool word_may_leave(const struct grammar *g, const struct node *at, struct set_room room);
+/* Where a byte leads from a place in the tree: a WORD, a STRING in state *sub, what is `named`, or
+ * NODE_OF_NOTHING. */
+uint32_t word_next(const struct grammar *g, const struct node *at, struct set_room room,
+                   uint8_t byte, uint8_t *sub);
 
 #endif

@@ -9,7 +9,8 @@
 
 #define NONE UINT32_MAX
 #define PATTERN_WORK 4096 /* of any pattern, however short */
-#define MATCH 0u          /* the node at which the text has matched */
+#define TOO_LARGE "its automaton is too large, itself or with those before it"
+#define MATCH 0u /* the node at which the text has matched */
 
 /* ---- Thompson's automaton -------------------------------------------------------------------- */
 
@@ -25,16 +26,20 @@ struct thompson {
     const struct pattern *p;
     struct spot *spots;
     struct link *links;
-    uint32_t n_spots, n_links, cap_links;
+    uint32_t n_spots, cap_spots, n_links, cap_links;
     bool full;
     uint64_t *work; /* of the whole schema */
 };
 
 static uint32_t spot(struct thompson *t, bool split, uint32_t a, uint32_t b)
 {
-    if (t->n_spots == PATTERN_PARTS_MAX) {
+    if (t->n_spots == PATTERN_SPOTS_MAX) {
         t->full = true;
         return MATCH;
+    }
+    if (t->n_spots == t->cap_spots) {
+        t->cap_spots = t->cap_spots ? t->cap_spots * 2 : 256;
+        t->spots = xrealloc(t->spots, t->cap_spots * sizeof *t->spots);
     }
     t->spots[t->n_spots] = (struct spot){.split = split, .links = NONE, .to = {a, b}};
     return t->n_spots++;
@@ -198,172 +203,258 @@ static uint32_t emit(struct thompson *t, uint32_t at, uint32_t next)
 
 /* ---- subsets --------------------------------------------------------------------------------- */
 
+struct subset {
+    uint32_t first, n; /* in `members` */
+};
 struct subsets {
     const struct thompson *t;
-    uint64_t *sets; /* (n, words): bits of the spots that read, and MATCH */
-    uint32_t n, cap, words;
-    uint32_t *table; /* hash table of sets, by number + 1 */
-    uint32_t *stack; /* scratch of the closure */
+    struct subset *sets;
+    uint32_t *members; /* spots that read, and MATCH: sorted within a set */
+    uint32_t n, cap, n_members, cap_members;
+    uint32_t *table, table_size; /* hash table of sets, by number + 1 */
+    uint32_t *stack;             /* scratch of the closure */
     bool *on_stack;
     uint32_t *marked; /* those of on_stack */
     uint64_t *work;
 };
 
-static void close_over(struct subsets *s, uint64_t *set, uint32_t at)
+static int by_number(const void *a, const void *b)
 {
-    uint32_t n = 0, n_marked = 0;
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Adds what is reached from a spot without a byte to the set that is being made, which lies behind
+ * the last; on_stack keeps what is in it until it is interned. */
+static void close_over(struct subsets *s, uint32_t at, uint32_t *n_marked)
+{
+    uint32_t n = 0;
     s->stack[n++] = at;
     while (n > 0) {
         uint32_t i = s->stack[--n];
+        *s->work += 1;
         if (s->on_stack[i])
             continue;
         s->on_stack[i] = true;
-        s->marked[n_marked++] = i;
-        if (!s->t->spots[i].split) {
-            set[i / 64] |= UINT64_C(1) << i % 64;
-            continue;
+        s->marked[(*n_marked)++] = i;
+        if (s->t->spots[i].split) {
+            s->stack[n++] = s->t->spots[i].to[1];
+            s->stack[n++] = s->t->spots[i].to[0];
         }
-        s->stack[n++] = s->t->spots[i].to[1];
-        s->stack[n++] = s->t->spots[i].to[0];
     }
-    *s->work += n_marked;
-    while (n_marked > 0)
-        s->on_stack[s->marked[--n_marked]] = false;
 }
 
-#define TABLE_SIZE (PATTERN_STATES_MAX * 4)
-
-/* The number of the set behind the last, which becomes a state unless there is an equal one; NONE
- * when there are too many. */
-static uint32_t intern(struct subsets *s)
+static uint64_t hash_members(const uint32_t *members, uint32_t n)
 {
-    const uint64_t *set = s->sets + (size_t)s->n * s->words;
-    uint64_t h = 0;
-    for (uint32_t i = 0; i < s->words; i++) {
-        h = (h ^ set[i]) * UINT64_C(0x9E3779B97F4A7C15);
+    uint64_t h = n;
+    for (uint32_t i = 0; i < n; i++) {
+        h = (h ^ members[i]) * UINT64_C(0x9E3779B97F4A7C15);
         h ^= h >> 29;
     }
-    *s->work += s->words / 4;
-    for (uint64_t i = h;; i++) {
-        uint32_t *slot = &s->table[i % TABLE_SIZE];
-        if (*slot == 0) {
-            if (s->n == PATTERN_STATES_MAX)
-                return NONE;
-            return (*slot = ++s->n) - 1;
-        }
-        if (memcmp(set, s->sets + (size_t)(*slot - 1) * s->words, s->words * 8) == 0)
-            return *slot - 1;
+    return h;
+}
+
+static uint32_t *find_slot(struct subsets *s, const uint32_t *members, uint32_t n)
+{
+    for (uint64_t i = hash_members(members, n);; i++) {
+        uint32_t *slot = &s->table[i & (s->table_size - 1)];
+        if (*slot == 0)
+            return slot;
+        const struct subset *set = &s->sets[*slot - 1];
+        if (set->n == n && memcmp(s->members + set->first, members, n * sizeof *members) == 0)
+            return slot;
     }
 }
 
-/* An empty set behind the last. */
-static uint64_t *fresh(struct subsets *s)
+static void grow(struct subsets *s, uint32_t more)
 {
-    if (s->n + 1 >= s->cap) {
-        s->cap = s->cap ? s->cap * 2 : 64;
-        s->sets = xrealloc(s->sets, (size_t)s->cap * s->words * 8);
+    if (s->n_members + more > s->cap_members) {
+        s->cap_members = MAX(s->cap_members * 2, s->n_members + more);
+        s->members = xrealloc(s->members, s->cap_members * sizeof *s->members);
     }
-    return memset(s->sets + (size_t)s->n * s->words, 0, s->words * 8);
+    if (s->n < s->cap)
+        return;
+    s->cap = s->cap ? s->cap * 2 : 64;
+    s->sets = xrealloc(s->sets, s->cap * sizeof *s->sets);
+    s->table_size = s->cap * 4;
+    free(s->table);
+    s->table = xcalloc(s->table_size, sizeof *s->table);
+    for (uint32_t i = 0; i < s->n; i++)
+        *find_slot(s, s->members + s->sets[i].first, s->sets[i].n) = i + 1;
 }
 
-/* The links of a state's spots. */
-static size_t gather(struct subsets *s, uint32_t state, struct link *out)
+/* The number of the set of the marked spots, which becomes a state unless there is an equal one;
+ * NONE when there are too many. */
+static uint32_t intern(struct subsets *s, uint32_t n_marked)
 {
-    size_t n = 0;
-    for (uint32_t i = 0; i < s->words; i++)
-        for (uint64_t bits = s->sets[(size_t)state * s->words + i]; bits; bits &= bits - 1) {
-            uint32_t at = i * 64 + (uint32_t)__builtin_ctzll(bits);
-            for (uint32_t l = s->t->spots[at].links; l != NONE; l = s->t->links[l].next)
-                out[n++] = s->t->links[l];
-        }
-    return n;
+    grow(s, n_marked);
+    uint32_t *members = s->members + s->n_members, n = 0;
+    for (uint32_t i = 0; i < n_marked; i++) {
+        s->on_stack[s->marked[i]] = false;
+        if (!s->t->spots[s->marked[i]].split)
+            members[n++] = s->marked[i];
+    }
+    qsort(members, n, sizeof *members, by_number);
+    *s->work += n;
+    uint32_t *slot = find_slot(s, members, n);
+    if (*slot > 0)
+        return *slot - 1;
+    if (s->n == PATTERN_STATES_MAX || s->n_members + n > PATTERN_SETS_MAX)
+        return NONE;
+    s->sets[s->n] = (struct subset){s->n_members, n};
+    s->n_members += n;
+    *slot = ++s->n;
+    return s->n - 1;
+}
+
+static void add_edge(struct dfa *d, struct edge e)
+{
+    if (d->n_edges == d->cap_edges) {
+        d->cap_edges = d->cap_edges ? d->cap_edges * 2 : 64;
+        d->edges = xrealloc(d->edges, d->cap_edges * sizeof *d->edges);
+    }
+    d->edges[d->n_edges++] = e;
+}
+
+/* A state behind the last; its edges are those added from now on. */
+static void add_state(struct dfa *d, bool accepts)
+{
+    if (d->n + 1 >= d->cap) {
+        d->cap = d->cap ? d->cap * 2 : 64;
+        d->first = xrealloc(d->first, (d->cap + 1) * sizeof *d->first);
+        d->accepts = xrealloc(d->accepts, d->cap * sizeof *d->accepts);
+    }
+    d->accepts[d->n] = accepts;
+    d->first[d->n++] = d->n_edges;
+    d->first[d->n] = d->n_edges;
 }
 
 /* The states that follow one, as edges; false when there are too many. */
-static bool follow(struct subsets *s, uint32_t state, struct link *links, struct edge *edges,
-                   size_t *n_edges)
+static bool follow(struct subsets *s, uint32_t state, struct link *links, struct dfa *d)
 {
     bool cut[257] = {false};
-    size_t n = gather(s, state, links);
-    *n_edges = 0;
+    size_t n = 0;
+    struct subset set = s->sets[state];
+    for (uint32_t i = 0; i < set.n; i++)
+        for (uint32_t l = s->t->spots[s->members[set.first + i]].links; l != NONE;
+             l = s->t->links[l].next)
+            links[n++] = s->t->links[l];
     for (size_t i = 0; i < n; i++)
         cut[links[i].lo] = cut[links[i].hi + 1] = true;
     for (unsigned lo = 0, hi; lo < 256; lo = hi + 1) {
-        bool any = false;
+        uint32_t n_marked = 0;
         for (hi = lo; hi < 255 && !cut[hi + 1]; hi++)
             ;
-        uint64_t *set = fresh(s);
         for (size_t i = 0; i < n; i++)
-            if (links[i].lo <= lo && hi <= links[i].hi) {
-                close_over(s, set, links[i].to);
-                any = true;
-            }
+            if (links[i].lo <= lo && hi <= links[i].hi)
+                close_over(s, links[i].to, &n_marked);
         *s->work += n + 1;
-        if (!any)
+        if (n_marked == 0)
             continue;
-        uint32_t to = intern(s);
+        uint32_t to = intern(s, n_marked);
         if (to == NONE || *s->work > NETWORK_WORK_MAX)
             return false;
-        edges[(*n_edges)++] = (struct edge){(uint8_t)lo, (uint8_t)hi, to};
+        add_edge(d, (struct edge){(uint8_t)lo, (uint8_t)hi, to});
     }
     return true;
 }
 
-/* States are found in the order of their numbers; each gets a node when it is found, which its
- * edges are set to later. */
-static bool build(struct subsets *s, struct network *w, uint32_t start, uint32_t next,
-                  uint32_t *nodes)
+/* States are found in the order of their numbers. */
+static bool build(struct subsets *s, uint32_t start, struct dfa *d)
 {
     struct link *links = xmalloc((s->t->n_links + 1) * sizeof *links);
-    struct edge edges[257];
-    size_t n;
-    uint32_t made = 0;
+    uint32_t n_marked = 0;
     bool ok = true;
-    close_over(s, fresh(s), start);
-    intern(s);
-    for (uint32_t state = 0; state < s->n && ok && !w->full; state++) {
-        ok = follow(s, state, links, edges, &n);
-        for (; made < s->n; made++)
-            nodes[made] = network_later(w);
-        for (size_t i = 0; i < n && ok; i++)
-            edges[i].to = nodes[edges[i].to];
-        if (s->sets[(size_t)state * s->words] & 1) /* MATCH */
-            edges[n++] = (struct edge){'"', '"', next};
-        if (ok)
-            network_set(w, nodes[state], NODE_BYTES, edges, n);
+    close_over(s, start, &n_marked);
+    intern(s, n_marked);
+    for (uint32_t state = 0; state < s->n && ok; state++) {
+        struct subset set = s->sets[state];
+        add_state(d, set.n > 0 && s->members[set.first] == MATCH);
+        ok = follow(s, state, links, d);
+        d->first[d->n] = d->n_edges;
     }
     free(links);
     return ok;
 }
 
-int pattern_network(const struct pattern *p, struct network *w, uint32_t next, uint32_t *start,
-                    char *err, size_t errlen)
+int pattern_dfa(const struct pattern *p, struct dfa *d, uint64_t *work, char *err, size_t errlen)
 {
-    struct thompson t = {
-        .p = p, .spots = xmalloc(PATTERN_PARTS_MAX * sizeof *t.spots), .work = &w->work};
-    w->work += PATTERN_WORK;
+    struct thompson t = {.p = p, .work = work};
+    *d = (struct dfa){0};
+    *work += PATTERN_WORK;
     spot(&t, false, 0, 0);
     uint32_t first = emit(&t, p->root, MATCH);
     bool ok = !t.full;
     if (ok) {
-        struct subsets s = {.t = &t, .words = (t.n_spots + 63) / 64, .work = &w->work};
-        uint32_t *nodes = xmalloc(PATTERN_STATES_MAX * sizeof *nodes);
-        s.table = xcalloc(TABLE_SIZE, sizeof *s.table);
+        struct subsets s = {.t = &t, .work = work};
         s.stack = xmalloc((2 * t.n_spots + 2) * sizeof *s.stack);
         s.marked = xmalloc(t.n_spots * sizeof *s.marked);
         s.on_stack = xcalloc(t.n_spots, sizeof *s.on_stack);
-        ok = build(&s, w, first, next, nodes);
-        *start = nodes[0];
+        ok = build(&s, first, d);
         free(s.on_stack);
         free(s.marked);
         free(s.stack);
         free(s.table);
         free(s.sets);
-        free(nodes);
+        free(s.members);
     }
     free(t.links);
     free(t.spots);
-    return ok ? 0
-              : fail(SPECD_EINVAL, err, errlen,
-                     "its automaton is too large, itself or with those before it");
+    return ok ? 0 : fail(SPECD_EINVAL, err, errlen, TOO_LARGE);
+}
+
+/* ---- deterministic automata ------------------------------------------------------------------ */
+
+/* Words that share their first `offset` bytes, level by level: a queue of such runs. */
+void dfa_of_words(struct dfa *d, const struct word *words, size_t n)
+{
+    struct run {
+        size_t from, to, offset;
+    } * runs;
+    size_t n_runs = 0, bytes = 1;
+    *d = (struct dfa){0};
+    for (size_t i = 0; i < n; i++)
+        bytes += words[i].len;
+    runs = xmalloc(bytes * sizeof *runs);
+    runs[n_runs++] = (struct run){0, n, 0};
+    for (size_t state = 0; state < n_runs; state++) {
+        struct run r = runs[state];
+        bool whole = r.from < r.to && words[r.from].len == r.offset;
+        add_state(d, whole);
+        for (size_t from = r.from + whole, to; from < r.to; from = to) {
+            char byte = words[from].text[r.offset];
+            for (to = from; to < r.to && words[to].text[r.offset] == byte; to++)
+                ;
+            add_edge(d, (struct edge){(uint8_t)byte, (uint8_t)byte, (uint32_t)n_runs});
+            runs[n_runs++] = (struct run){from, to, r.offset + 1};
+        }
+        d->first[d->n] = d->n_edges;
+    }
+    free(runs);
+}
+
+uint32_t dfa_next(const struct dfa *d, uint32_t state, uint8_t byte)
+{
+    if (state == DFA_DEAD)
+        return DFA_DEAD;
+    for (uint32_t i = d->first[state]; i < d->first[state + 1]; i++)
+        if (d->edges[i].lo <= byte && byte <= d->edges[i].hi)
+            return d->edges[i].to;
+    return DFA_DEAD;
+}
+
+bool dfa_accepts(const struct dfa *d, const char *text, size_t n)
+{
+    uint32_t state = 0;
+    for (size_t i = 0; i < n; i++)
+        state = dfa_next(d, state, (uint8_t)text[i]);
+    return state != DFA_DEAD && d->accepts[state];
+}
+
+void dfa_free(struct dfa *d)
+{
+    free(d->edges);
+    free(d->first);
+    free(d->accepts);
+    *d = (struct dfa){0};
 }

@@ -1,6 +1,7 @@
 #include "grammar/pattern.h"
 
 #include "specd/error.h"
+#include "specd/unicode.h"
 #include "specd/utf8.h"
 
 #include <stdlib.h>
@@ -125,9 +126,52 @@ static const struct code_range space[] = {
     {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
 static const struct code_range line_ends[] = {{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}};
 
-/* \d and the like; false if the letter is none of them. */
-static bool named_class(struct parser *r, char letter)
+/* Behind \p or \P: a general category of Unicode by its first letter, as UnicodeSets of ECMA-262
+ * (table 69). */
+static void read_property(struct parser *r, bool negated)
 {
+    static const struct {
+        const char *name, *letter;
+    } categories[] = {{"Other", "C"},       {"Letter", "L"}, {"Mark", "M"},   {"Number", "N"},
+                      {"Punctuation", "P"}, {"punct", "P"},  {"Symbol", "S"}, {"Separator", "Z"}};
+    const char *at = r->at + (*r->at == '{'), *end = strchr(at, '}');
+    static const char *const prefixes[] = {"General_Category=", "gc="};
+    for (size_t i = 0; i < COUNT_OF(prefixes); i++)
+        if (strncmp(at, prefixes[i], strlen(prefixes[i])) == 0)
+            at += strlen(prefixes[i]);
+    size_t n = *r->at == '{' && end && end > at ? (size_t)(end - at) : 0;
+    char letter = n == 1 ? *at : '\0';
+    for (size_t i = 0; i < COUNT_OF(categories); i++)
+        if (strlen(categories[i].name) == n && strncmp(at, categories[i].name, n) == 0)
+            letter = *categories[i].letter;
+    const char *class = letter ? strchr("CLMNPSZ", letter) : NULL;
+    if (!class) {
+        refuse(r, "a property of characters other than \\p{C}, L, M, N, P, S and Z");
+        return;
+    }
+    r->at = end + 1;
+    enum cp_class wanted = (enum cp_class)(class - "CLMNPSZ");
+    uint32_t from = r->p->n_ranges;
+    uint8_t *classes = xmalloc(CP_END);
+    cp_class_fill(classes);
+    for (uint32_t lo = 0, hi; lo < CP_END; lo = hi) {
+        for (hi = lo; hi < CP_END && classes[hi] == classes[lo]; hi++)
+            ;
+        if (classes[lo] == wanted)
+            put_range(r, lo, hi - 1);
+    }
+    free(classes);
+    if (negated)
+        negate(r, from);
+}
+
+/* \d and the like, which it steps over; false if the escape is none of them. */
+static bool read_named_class(struct parser *r)
+{
+    char letter = r->at[0] == '\\' ? r->at[1] : '\0';
+    if (letter == '\0' || !strchr("dDwWsSpP", letter))
+        return false;
+    r->at += 2;
     switch (letter) {
     case 'd':
     case 'D':
@@ -142,7 +186,8 @@ static bool named_class(struct parser *r, char letter)
         put_ranges(r, space, COUNT_OF(space), letter == 'S');
         return true;
     default:
-        return false;
+        read_property(r, letter == 'P');
+        return true;
     }
 }
 
@@ -219,8 +264,7 @@ static uint32_t read_class(struct parser *r)
             refuse(r, "a class is not closed");
             break;
         }
-        if (r->at[0] == '\\' && named_class(r, r->at[1])) {
-            r->at += 2;
+        if (read_named_class(r)) {
             if (r->at[0] == '-' && r->at[1] != ']')
                 refuse(r, "a range in a class that starts with a class");
             continue;
@@ -228,7 +272,7 @@ static uint32_t read_class(struct parser *r)
         uint32_t lo = read_class_character(r), hi = lo;
         if (r->at[0] == '-' && r->at[1] != ']' && r->at[1] != '\0') {
             r->at++;
-            if (r->at[0] == '\\' && strchr("dDwWsS", r->at[1]))
+            if (r->at[0] == '\\' && r->at[1] && strchr("dDwWsSpP", r->at[1]))
                 refuse(r, "a range in a class that ends with a class");
             hi = read_class_character(r);
         }
@@ -255,7 +299,8 @@ static uint32_t read_group(struct parser *r, int depth)
             refuse(r, "a group's name is not closed");
         r->at = end ? end + 1 : r->at + strlen(r->at);
     } else if (r->at[0] == '?') {
-        refuse(r, "look-around is not supported");
+        bool around = r->at[1] == '=' || r->at[1] == '!' || r->at[1] == '<';
+        refuse(r, around ? "look-around is not supported" : "flags are not supported");
     }
     uint32_t part = read_alternatives(r, depth + 1);
     if (*r->at == ')')
@@ -292,11 +337,9 @@ static uint32_t read_atom(struct parser *r, int depth)
         refuse(r, "a quantifier or bracket where a character should be");
         return 0;
     case '\\':
-        r->at++;
-        if (named_class(r, *r->at)) {
-            r->at++;
+        if (read_named_class(r))
             return put_class(r, from, false);
-        }
+        r->at++;
         put_range(r, read_escape(r, false), 0);
         break;
     default:

@@ -1,6 +1,6 @@
 /*
- * Which keywords a schema has and what follows from them; $ref, anyOf, type. The parts for one type
- * are in files of their own.
+ * Which keywords a schema has and what follows from them: $ref, allOf, alternatives, type. The
+ * parts for one type are in files of their own.
  */
 #include "grammar/schema.h"
 
@@ -13,186 +13,230 @@
 /* ---- keywords -------------------------------------------------------------------------------- */
 
 enum keyword_class {
-    KEY_NOTE = 0,
-    KEY_REF = 1, /* those that stand alone */
-    KEY_ALTERNATIVES = 2,
-    KEY_VALUES = 4, /* enum, const: beside type only */
-    KEY_TYPE = 8,
-    KEY_STRING = 16, /* assertions about one type */
-    KEY_NUMBER = 32,
-    KEY_ARRAY = 64,
-    KEY_OBJECT = 128,
+    KEY_REF = 1,
+    KEY_ALL = 2,
+    KEY_ANY = 4,
+    KEY_ONE = 8,
+    KEY_VALUES = 16,
+    KEY_TYPE = 32,
+    KEY_STRING = 64, /* assertions about one type */
+    KEY_NUMBER = 128,
+    KEY_ARRAY = 256,
+    KEY_OBJECT = 512,
+    KEY_REFUSED = 1024,
     KEY_DETAIL = KEY_STRING | KEY_NUMBER | KEY_ARRAY | KEY_OBJECT
 };
 
+/* All others are annotations (JSON Schema 2020-12, Core 6.5), or say nothing without one of these.
+ */
 static const struct keyword {
     const char *name;
     enum keyword_class class;
 } keywords[] = {
-    {"title", KEY_NOTE},
-    {"description", KEY_NOTE},
-    {"default", KEY_NOTE},
-    {"example", KEY_NOTE},
-    {"examples", KEY_NOTE},
-    {"deprecated", KEY_NOTE},
-    {"readOnly", KEY_NOTE},
-    {"writeOnly", KEY_NOTE},
-    {"$schema", KEY_NOTE},
-    {"$id", KEY_NOTE},
-    {"$comment", KEY_NOTE},
-    {"$defs", KEY_NOTE},
-    {"definitions", KEY_NOTE},
     {"$ref", KEY_REF},
-    {"anyOf", KEY_ALTERNATIVES},
-    {"oneOf", KEY_ALTERNATIVES},
-    {"allOf", KEY_ALTERNATIVES},
+    {"allOf", KEY_ALL},
+    {"anyOf", KEY_ANY},
+    {"oneOf", KEY_ONE},
     {"enum", KEY_VALUES},
     {"const", KEY_VALUES},
     {"type", KEY_TYPE},
     {"minLength", KEY_STRING},
     {"maxLength", KEY_STRING},
     {"pattern", KEY_STRING},
-    {"format", KEY_STRING},
     {"minimum", KEY_NUMBER},
     {"maximum", KEY_NUMBER},
     {"exclusiveMinimum", KEY_NUMBER},
     {"exclusiveMaximum", KEY_NUMBER},
+    {"multipleOf", KEY_NUMBER},
     {"items", KEY_ARRAY},
     {"prefixItems", KEY_ARRAY},
     {"minItems", KEY_ARRAY},
     {"maxItems", KEY_ARRAY},
     {"uniqueItems", KEY_ARRAY},
     {"properties", KEY_OBJECT},
-    {"required", KEY_OBJECT},
+    {"patternProperties", KEY_OBJECT},
     {"additionalProperties", KEY_OBJECT},
+    {"propertyNames", KEY_OBJECT},
+    {"required", KEY_OBJECT},
+    {"minProperties", KEY_OBJECT},
+    {"maxProperties", KEY_OBJECT},
+    {"not", KEY_REFUSED},
+    {"contains", KEY_REFUSED},
+    {"then", KEY_REFUSED},
+    {"else", KEY_REFUSED},
+    {"dependentRequired", KEY_REFUSED},
+    {"dependentSchemas", KEY_REFUSED},
+    {"dependencies", KEY_REFUSED},
+    {"unevaluatedItems", KEY_REFUSED},
+    {"unevaluatedProperties", KEY_REFUSED},
+    {"$dynamicRef", KEY_REFUSED},
+    {"$recursiveRef", KEY_REFUSED},
 };
 
-static const struct keyword *find_keyword(const char *name)
-{
-    for (size_t i = 0; i < COUNT_OF(keywords); i++)
-        if (strcmp(keywords[i].name, name) == 0)
-            return &keywords[i];
-    return NULL;
-}
-
-/* The classes that occur; *leading is the one keyword of those that exclude others. */
-static unsigned classify(struct compiler *c, uint32_t s, uint32_t *leading)
+/* The classes that occur. */
+static unsigned classify(struct compiler *c, uint32_t s)
 {
     unsigned found = 0;
-    *leading = NO_VALUE;
     for (uint32_t i = value_first(c, s); i != NO_VALUE; i = value_next(c, s, i)) {
-        const struct keyword *k = find_keyword(c->v[i].key);
-        if (!k && strncmp(c->v[i].key, "x-", 2) == 0)
+        const struct chat_value *v = &c->v[i];
+        const struct keyword *k = keywords;
+        while (k < keywords + COUNT_OF(keywords) && strcmp(k->name, v->key) != 0)
+            k++;
+        if (k == keywords + COUNT_OF(keywords))
             continue;
-        if (!k) {
-            compile_error(c, "the keyword \"%.80s\" is not supported", c->v[i].key);
-            return 0;
-        }
-        if (k->class & (KEY_REF | KEY_ALTERNATIVES | KEY_VALUES)) {
-            if (*leading != NO_VALUE)
-                compile_error(c, "%s together with %s is not supported", k->name,
-                              c->v[*leading].key);
-            *leading = i;
-        }
+        bool branch = strcmp(k->name, "then") == 0 || strcmp(k->name, "else") == 0;
+        if ((branch && value_get(c, s, "if") == NO_VALUE) ||
+            (strncmp(k->name, "unevaluated", 11) == 0 && v->kind == CHAT_BOOL && v->b))
+            continue;
+        if (k->class == KEY_REFUSED)
+            compile_error(c, s, "the keyword \"%s\" is not supported", branch ? "if" : k->name);
         found |= k->class;
     }
-    unsigned beside = found & (KEY_VALUES) ? KEY_DETAIL : KEY_DETAIL | KEY_TYPE;
-    if (*leading != NO_VALUE && found & beside)
-        compile_error(c, "%s together with %s is not supported", c->v[*leading].key,
-                      found & KEY_TYPE & beside ? "type" : "other assertions");
     return found;
 }
 
-/* ---- $ref ------------------------------------------------------------------------------------ */
+/* ---- terms ----------------------------------------------------------------------------------- */
 
-static uint32_t place_procedure(struct compiler *c, uint32_t schema, uint32_t resource)
+void terms_add(struct compiler *c, struct terms *terms, struct term t)
 {
+    for (uint32_t i = 0; i < terms->n; i++) {
+        if (terms->t[i].schema != t.schema)
+            continue;
+        for (uint32_t up = t.parent; up != NO_VALUE; up = terms->t[up].parent)
+            if (up == i)
+                compile_error(c, t.schema, "$ref leads back to itself without a value between");
+        return;
+    }
+    if (terms->n == TERMS_MAX)
+        compile_error(c, t.schema, "more than %d schemas hold for one value", TERMS_MAX);
+    else
+        terms->t[terms->n++] = t;
+}
+
+/* Adds what a $ref and the schemas of an allOf say. */
+static void expand_term(struct compiler *c, struct terms *terms, uint32_t i)
+{
+    struct term t = terms->t[i], to;
+    if (t.keys & ~t.expanded & KEY_REF && term_follow(c, &t, value_get(c, t.schema, "$ref"), &to)) {
+        to.parent = i;
+        terms_add(c, terms, to);
+    }
+    uint32_t all = t.keys & ~t.expanded & KEY_ALL ? value_get(c, t.schema, "allOf") : NO_VALUE;
+    if (all != NO_VALUE && (c->v[all].kind != CHAT_LIST || c->v[all].n == 0))
+        compile_error(c, all, "must be a list of schemas");
+    for (uint32_t at = all == NO_VALUE || c->rc ? NO_VALUE : value_first(c, all); at != NO_VALUE;
+         at = value_next(c, all, at)) {
+        to = term_at(c, at, t.resource);
+        to.parent = i;
+        terms_add(c, terms, to);
+    }
+    terms->t[i].expanded |= KEY_REF | KEY_ALL;
+}
+
+/* Terms that say nothing, or no longer, fall away. */
+bool terms_expand(struct compiler *c, struct terms *terms)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < terms->n && c->rc == 0; i++) {
+        struct term *t = &terms->t[i];
+        if (c->v[t->schema].kind == CHAT_BOOL && !c->v[t->schema].b)
+            return false;
+        if (c->v[t->schema].kind == CHAT_BOOL)
+            continue;
+        if (c->v[t->schema].kind != CHAT_DICT) {
+            compile_error(c, t->schema, "a schema must be an object, true or false");
+            return false;
+        }
+        if (!compile_goes_on(c, t->schema, 64 + c->v[t->schema].n))
+            return false;
+        t->keys = (uint16_t)classify(c, t->schema);
+        expand_term(c, terms, i);
+    }
+    for (uint32_t i = 0; i < terms->n; i++) {
+        terms->t[i].parent = NO_VALUE;
+        if (c->v[terms->t[i].schema].kind == CHAT_DICT && terms->t[i].keys & ~terms->t[i].expanded)
+            terms->t[kept++] = terms->t[i];
+    }
+    terms->n = kept;
+    return c->rc == 0;
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const struct term *x = a, *y = b;
+    if (x->schema != y->schema)
+        return x->schema < y->schema ? -1 : 1;
+    return (x->expanded > y->expanded) - (x->expanded < y->expanded);
+}
+
+static bool same_terms(const struct terms_procedure *p, const struct terms *terms)
+{
+    bool same = p->n == terms->n;
+    for (uint32_t i = 0; i < terms->n && same; i++)
+        same = p->t[i].schema == terms->t[i].schema && p->t[i].resource == terms->t[i].resource &&
+               p->t[i].expanded == terms->t[i].expanded;
+    return same;
+}
+
+/* Sorts the terms. */
+static uint32_t call_procedure(struct compiler *c, struct terms *terms, uint32_t next)
+{
+    qsort(terms->t, terms->n, sizeof *terms->t, by_place);
+    if (!compile_goes_on(c, terms->t[0].schema, c->n_places))
+        return next;
     for (uint32_t i = 0; i < c->n_places; i++)
-        if (c->places[i].schema == schema && c->places[i].resource == resource)
-            return c->places[i].procedure;
+        if (same_terms(&c->places[i], terms))
+            return network_call(&c->net, c->places[i].procedure, next);
     if (c->n_places == GRAMMAR_REFS_MAX) {
-        compile_error(c, "more than %d places that $ref names", GRAMMAR_REFS_MAX);
-        return 0;
+        compile_error(c, terms->t[0].schema, "more than %d places that $ref names",
+                      GRAMMAR_REFS_MAX);
+        return next;
     }
     if (c->n_places == c->cap_places) {
         c->cap_places = c->cap_places ? c->cap_places * 2 : 16;
         c->places = xrealloc(c->places, c->cap_places * sizeof *c->places);
     }
-    uint32_t procedure = network_procedure(&c->net);
-    c->places[c->n_places++] = (struct place_procedure){schema, resource, procedure};
-    return procedure;
-}
-
-static uint32_t compile_ref(struct compiler *c, uint32_t ref, uint32_t next)
-{
-    const struct chat_value *v = &c->v[ref];
-    if (v->kind != CHAT_STRING) {
-        compile_error(c, "$ref must be a string");
-        return next;
-    }
-    uint32_t resource = c->resource;
-    uint32_t place = v->s[0] == '#' ? value_at_pointer(c, v->s + 1, &resource) : NO_VALUE;
-    if (c->net.work > NETWORK_WORK_MAX) {
-        compile_error(c, "too many $ref to places among many others, or too large patterns");
-        return next;
-    }
-    if (place == NO_VALUE) {
-        compile_error(c, "$ref \"%.80s\" names no place in this schema", v->s);
-        return next;
-    }
-    return network_call(&c->net, place_procedure(c, place, resource), next);
-}
-
-/* Compiled one after another, not within each other: chains of $ref may be long. */
-static void compile_places(struct compiler *c)
-{
-    while (c->n_places_done < c->n_places && c->rc == 0 && !c->net.full) {
-        struct place_procedure p = c->places[c->n_places_done++];
-        size_t mark = path_in(c, "($ref)");
-        if (c->v[p.schema].key)
-            path_in(c, c->v[p.schema].key);
-        c->resource = p.resource;
-        network_define(&c->net, p.procedure, compile_schema(c, p.schema, NODE_OF_RETURN));
-        path_out(c, mark);
-    }
+    struct terms_procedure *p = &c->places[c->n_places++];
+    *p = (struct terms_procedure){.n = terms->n, .procedure = network_procedure(&c->net)};
+    p->t = xmalloc(terms->n * sizeof *p->t);
+    memcpy(p->t, terms->t, terms->n * sizeof *p->t);
+    return network_call(&c->net, p->procedure, next);
 }
 
 /* ---- alternatives ---------------------------------------------------------------------------- */
 
-static uint32_t compile_alternatives(struct compiler *c, uint32_t list, uint32_t next)
+/* Each with all other terms; a schema that says nothing else has had its say. */
+static uint32_t compile_alternatives(struct compiler *c, const struct terms *terms, uint32_t holder,
+                                     uint32_t next)
 {
-    const struct chat_value *v = &c->v[list];
-    size_t mark = path_in(c, v->key);
-    uint32_t n = v->n, i = 0, node = next;
-    if (v->kind != CHAT_LIST || n == 0 || n > GRAMMAR_ENUM_MAX)
-        compile_error(c, "must be a list of 1 to %d schemas", GRAMMAR_ENUM_MAX);
-    else if (strcmp(v->key, "allOf") == 0 && n != 1)
-        compile_error(c, "more than one schema is not supported");
-    struct edge *edges = xcalloc(n + 1, sizeof *edges);
-    for (uint32_t at = value_first(c, list); c->rc == 0 && at != NO_VALUE;
+    unsigned class = terms->t[holder].keys & ~terms->t[holder].expanded & (KEY_ANY | KEY_ONE);
+    class = class & KEY_ANY ? KEY_ANY : KEY_ONE;
+    uint32_t list = value_get(c, terms->t[holder].schema, class == KEY_ANY ? "anyOf" : "oneOf");
+    uint32_t n = 0, node = next;
+    if (c->v[list].kind != CHAT_LIST || c->v[list].n == 0 || c->v[list].n > GRAMMAR_ENUM_MAX) {
+        compile_error(c, list, "must be a list of 1 to %d schemas", GRAMMAR_ENUM_MAX);
+        return next;
+    }
+    struct edge *edges = xcalloc(c->v[list].n, sizeof *edges);
+    for (uint32_t at = value_first(c, list); c->rc == 0 && at != NO_VALUE && !c->net.full;
          at = value_next(c, list, at)) {
-        size_t inner = path_in_index(c, i);
-        edges[i++].to = compile_schema(c, at, next);
-        path_out(c, inner);
+        struct terms with = *terms;
+        struct term t = term_at(c, at, terms->t[holder].resource);
+        with.t[holder].expanded |= (uint16_t) class;
+        if (with.n == 1 && (with.t[0].keys & ~with.t[0].expanded) == 0)
+            with.n = 0;
+        t.parent = with.n > 0 ? holder : NO_VALUE;
+        terms_add(c, &with, t);
+        edges[n++].to = compile_terms(c, &with, next);
     }
     if (c->rc == 0)
         node = n == 1 ? edges[0].to : network_edges(&c->net, NODE_SPLIT, edges, n);
     free(edges);
-    path_out(c, mark);
     return node;
 }
 
 /* ---- type ------------------------------------------------------------------------------------ */
 
-enum type {
-    TYPE_NULL = 1,
-    TYPE_BOOLEAN = 2,
-    TYPE_STRING = 4,
-    TYPE_INTEGER = 8,
-    TYPE_NUMBER = 16,
-    TYPE_ARRAY = 32,
-    TYPE_OBJECT = 64,
-};
 static const char *const type_names[] = {"null",   "boolean", "string", "integer",
                                          "number", "array",   "object"};
 
@@ -202,29 +246,44 @@ static unsigned read_type(struct compiler *c, uint32_t at)
         for (unsigned i = 0; i < COUNT_OF(type_names); i++)
             if (strcmp(type_names[i], c->v[at].s) == 0)
                 return 1u << i;
-    size_t mark = path_in(c, "type");
-    compile_error(c, "must be null, boolean, string, integer, number, array or object, or a list");
-    path_out(c, mark);
+    compile_error(c, at,
+                  "must be null, boolean, string, integer, number, array or object, or a list");
     return 0;
 }
 
-/* Without type, what the other keywords are about; 0: anything. */
-static unsigned read_types(struct compiler *c, uint32_t s, unsigned found)
+/* nullable is OpenAPI 3.0's: beside type it adds null. */
+unsigned schema_types(struct compiler *c, uint32_t s)
 {
     unsigned types = 0;
-    uint32_t at = value_get(c, s, "type");
-    if (at == NO_VALUE) {
-        return (found & KEY_STRING ? TYPE_STRING : 0) | (found & KEY_NUMBER ? TYPE_NUMBER : 0) |
-               (found & KEY_ARRAY ? TYPE_ARRAY : 0) | (found & KEY_OBJECT ? TYPE_OBJECT : 0);
-    }
+    uint32_t at = value_get(c, s, "type"), nullable = value_get(c, s, "nullable");
+    if (at == NO_VALUE)
+        return TYPE_ANY;
     if (c->v[at].kind != CHAT_LIST || c->v[at].n == 0)
-        return read_type(c, at);
-    for (uint32_t i = value_first(c, at); i != NO_VALUE; i = value_next(c, at, i))
-        types |= read_type(c, i);
-    return types & TYPE_NUMBER ? types & ~(unsigned)TYPE_INTEGER : types;
+        types = read_type(c, at);
+    else
+        for (uint32_t i = value_first(c, at); i != NO_VALUE; i = value_next(c, at, i))
+            types |= read_type(c, i);
+    if (nullable != NO_VALUE && c->v[nullable].kind == CHAT_BOOL && c->v[nullable].b)
+        types |= TYPE_NULL;
+    return types & TYPE_NUMBER ? types | TYPE_INTEGER : types;
 }
 
-static uint32_t compile_type(struct compiler *c, uint32_t s, unsigned type, uint32_t next)
+unsigned terms_types(struct compiler *c, const struct terms *terms)
+{
+    unsigned types = TYPE_ANY, found = 0;
+    for (uint32_t i = 0; i < terms->n; i++) {
+        types &= schema_types(c, terms->t[i].schema);
+        found |= terms->t[i].keys;
+    }
+    if (found & (KEY_TYPE | KEY_VALUES) || !(found & KEY_DETAIL))
+        return types;
+    return (found & KEY_STRING ? TYPE_STRING : 0) |
+           (found & KEY_NUMBER ? TYPE_NUMBER | TYPE_INTEGER : 0) |
+           (found & KEY_ARRAY ? TYPE_ARRAY : 0) | (found & KEY_OBJECT ? TYPE_OBJECT : 0);
+}
+
+static uint32_t compile_type(struct compiler *c, const struct terms *terms, unsigned type,
+                             uint32_t next)
 {
     switch (type) {
     case TYPE_NULL:
@@ -233,96 +292,97 @@ static uint32_t compile_type(struct compiler *c, uint32_t s, unsigned type, uint
         return network_split(&c->net, network_text(&c->net, "true", 4, next),
                              network_text(&c->net, "false", 5, next));
     case TYPE_STRING:
-        return compile_string(c, s, next);
+        return compile_string(c, terms, next);
     case TYPE_INTEGER:
     case TYPE_NUMBER:
-        return compile_number(c, s, type == TYPE_INTEGER, next);
+        return compile_number(c, terms, type == TYPE_INTEGER, next);
     case TYPE_ARRAY:
-        return compile_array(c, s, next);
+        return compile_array(c, terms, next);
     default:
-        return compile_object(c, s, next);
+        return compile_object(c, terms, next);
     }
 }
 
-static uint32_t compile_types(struct compiler *c, uint32_t s, unsigned types, uint32_t next)
+static uint32_t compile_types(struct compiler *c, const struct terms *terms, uint32_t next)
 {
     struct edge edges[COUNT_OF(type_names)];
     size_t n = 0;
+    unsigned types = terms_types(c, terms);
+    if (types & TYPE_NUMBER)
+        types &= ~(unsigned)TYPE_INTEGER;
     for (unsigned type = 1; type <= TYPE_OBJECT; type *= 2)
         if (types & type)
-            edges[n++] = (struct edge){.to = compile_type(c, s, type, next)};
+            edges[n++] = (struct edge){.to = compile_type(c, terms, type, next)};
     return n == 1 ? edges[0].to : network_edges(&c->net, NODE_SPLIT, edges, n);
-}
-
-/* The kinds of constants that types allow. */
-static unsigned kinds_of(unsigned types)
-{
-    unsigned kinds = 0;
-    if (types == 0)
-        return ~0u;
-    kinds |= types & TYPE_NULL ? 1u << CHAT_NULL : 0;
-    kinds |= types & TYPE_BOOLEAN ? 1u << CHAT_BOOL : 0;
-    kinds |= types & TYPE_STRING ? 1u << CHAT_STRING : 0;
-    kinds |= types & (TYPE_INTEGER | TYPE_NUMBER) ? 1u << CHAT_INT : 0;
-    kinds |= types & TYPE_NUMBER ? 1u << CHAT_FLOAT : 0;
-    kinds |= types & TYPE_ARRAY ? 1u << CHAT_LIST : 0;
-    kinds |= types & TYPE_OBJECT ? 1u << CHAT_DICT : 0;
-    return kinds;
 }
 
 /* ---- whole ----------------------------------------------------------------------------------- */
 
-static uint32_t compile_leading(struct compiler *c, uint32_t s, uint32_t leading, uint32_t next)
+/* Of expanded terms. */
+static uint32_t compile_expanded(struct compiler *c, const struct terms *terms, uint32_t next)
 {
-    const char *key = c->v[leading].key;
-    if (strcmp(key, "$ref") == 0)
-        return compile_ref(c, leading, next);
-    if (strcmp(key, "enum") != 0 && strcmp(key, "const") != 0)
-        return compile_alternatives(c, leading, next);
-    unsigned kinds = kinds_of(read_types(c, s, 0));
-    if (strcmp(key, "enum") == 0)
-        return compile_enum(c, leading, kinds, next);
-    return kinds >> c->v[leading].kind & 1 ? compile_const(c, leading, next) : NODE_OF_NOTHING;
+    unsigned found = 0;
+    for (uint32_t i = 0; i < terms->n; i++) {
+        if (terms->t[i].keys & ~terms->t[i].expanded & (KEY_ANY | KEY_ONE))
+            return compile_alternatives(c, terms, i, next);
+        found |= terms->t[i].keys;
+    }
+    return found & KEY_VALUES ? compile_values(c, terms, next) : compile_types(c, terms, next);
 }
 
-static uint32_t compile_dict(struct compiler *c, uint32_t s, uint32_t next)
+/* What a $ref leads to, and several schemas at once, are procedures: they may be recursive. */
+uint32_t compile_terms(struct compiler *c, const struct terms *given, uint32_t next)
 {
-    uint32_t leading;
-    unsigned found = classify(c, s, &leading);
-    if (c->rc != 0)
-        return next;
-    if (leading != NO_VALUE)
-        return compile_leading(c, s, leading, next);
-    unsigned types = read_types(c, s, found);
-    if (c->rc != 0)
-        return next;
-    return types == 0 ? compile_common(c, COMMON_VALUE, next) : compile_types(c, s, types, next);
-}
-
-uint32_t compile_schema(struct compiler *c, uint32_t s, uint32_t next)
-{
+    struct terms terms = *given;
+    struct term to;
     if (c->rc != 0 || c->net.full)
         return next;
-    if (c->v[s].kind == CHAT_BOOL)
-        return c->v[s].b ? compile_common(c, COMMON_VALUE, next) : NODE_OF_NOTHING;
-    if (c->v[s].kind != CHAT_DICT) {
-        compile_error(c, "a schema must be an object, true or false");
-        return next;
+    if (terms.n == 1 && terms.t[0].expanded == 0 && c->v[terms.t[0].schema].kind == CHAT_DICT &&
+        classify(c, terms.t[0].schema) == KEY_REF) {
+        if (!term_follow(c, &terms.t[0], value_get(c, terms.t[0].schema, "$ref"), &to))
+            return next;
+        terms.t[0] = to;
+        return call_procedure(c, &terms, next);
     }
-    uint32_t outer = c->resource;
-    if (value_is_resource(c, s))
-        c->resource = s;
-    uint32_t first = compile_dict(c, s, next);
-    c->resource = outer;
-    return first;
+    if (!terms_expand(c, &terms))
+        return NODE_OF_NOTHING;
+    if (terms.n == 0)
+        return compile_common(c, COMMON_VALUE, next);
+    if (terms.n == 1 && terms.t[0].schema == given->t[0].schema)
+        return compile_expanded(c, &terms, next);
+    return call_procedure(c, &terms, next);
+}
+
+uint32_t compile_schema(struct compiler *c, const struct term *t, uint32_t next)
+{
+    return compile_terms(c, &(struct terms){.n = 1, .t = {*t}}, next);
+}
+
+/* Compiled one after another, not within each other: chains of $ref may be long. */
+static void compile_places(struct compiler *c)
+{
+    while (c->n_places_done < c->n_places && c->rc == 0 && !c->net.full) {
+        struct terms_procedure p = c->places[c->n_places_done++];
+        struct terms terms = {.n = p.n};
+        uint32_t start = NODE_OF_NOTHING;
+        memcpy(terms.t, p.t, p.n * sizeof *p.t);
+        if (p.n == 1 && p.t[0].expanded == 0)
+            start = compile_terms(c, &terms, NODE_OF_RETURN);
+        else if (terms_expand(c, &terms))
+            start = compile_expanded(c, &terms, NODE_OF_RETURN);
+        network_define(&c->net, p.procedure, start);
+    }
 }
 
 static int compile(struct compiler *c, uint32_t *root)
 {
-    uint32_t start;
+    uint32_t start = NODE_OF_RETURN;
     if (c->v) {
         c->rc = document_open(c);
-        start = c->rc == 0 ? compile_schema(c, 0, NODE_OF_RETURN) : NODE_OF_RETURN;
+        if (c->rc == 0) {
+            struct term t = term_at(c, 0, 0);
+            start = compile_schema(c, &t, NODE_OF_RETURN);
+        }
         compile_places(c);
     } else {
         start = compile_common(c, COMMON_OBJECT, NODE_OF_RETURN);
@@ -342,20 +402,21 @@ int grammar_compile(struct grammar **out, const struct chat_value *schema, char 
     int rc = compile(&c, &root);
     if (rc == 0) {
         struct grammar *g = xmalloc(sizeof *g);
-        *g = (struct grammar){
-            .nodes = c.net.nodes, .edges = c.net.edges, .n_nodes = c.net.n_nodes, .root = root};
+        *g = (struct grammar){.nodes = c.net.nodes,
+                              .edges = c.net.edges,
+                              .sets = c.net.sets,
+                              .places = c.net.places,
+                              .n_nodes = c.net.n_nodes,
+                              .root = root};
         atomic_init(&g->refs, 1);
         g->id = atomic_fetch_add(&last_id, 1) + 1;
         c.net.nodes = NULL;
         c.net.edges = NULL;
+        c.net.sets = NULL;
+        c.net.places = NULL;
         *out = g;
     }
-    for (uint32_t i = 0; i < c.n_patterns; i++)
-        free(c.patterns[i].pattern);
-    free(c.patterns);
-    free(c.places);
-    free(c.end);
-    buf_free(&c.path);
+    document_close(&c);
     network_free(&c.net);
     return rc;
 }
@@ -372,6 +433,8 @@ void grammar_unref(struct grammar *g)
         return;
     free(g->nodes);
     free(g->edges);
+    free(g->sets);
+    free(g->places);
     free(g);
 }
 

@@ -16,7 +16,7 @@
 #define DEPTH_TOP (GRAMMAR_STACK_MAX - 1)
 
 enum space_state { SPACE_START, SPACE_SPACES, SPACE_TABS };
-#define SUB_IN_LOOP 1 /* of a loop's frame below its body */
+enum { SUB_IN_LOOP = 1, SUB_IN_SET }; /* of a frame below the body of a loop, a member of a set */
 
 struct place {
     uint32_t node;
@@ -47,7 +47,8 @@ static void step_init(struct step *st, const struct grammar *g, const struct gra
 
 static bool same_frame(const struct grammar_frame *a, const struct grammar_frame *b)
 {
-    return a->node == b->node && a->count == b->count && a->parent == b->parent && a->sub == b->sub;
+    return a->node == b->node && a->count == b->count && a->parent == b->parent &&
+           a->sub == b->sub && frame_used(a) == frame_used(b);
 }
 
 /* The frame in the new state; NO_FRAME if there is no room. */
@@ -117,14 +118,61 @@ static void run_loop(struct step *st, uint32_t at, uint32_t count, uint16_t pare
 {
     const struct node *node = &st->g->nodes[at];
     if (count < node->max)
-        run_above(st, node->body, (struct grammar_frame){at, count, parent, SUB_IN_LOOP, depth});
+        run_above(
+            st, node->body,
+            (struct grammar_frame){
+                .node = at, .count = count, .parent = parent, .sub = SUB_IN_LOOP, .depth = depth});
     if (count >= node->min)
         run_on(st, node->next, parent, depth);
 }
 
-static uint32_t counted(const struct node *node, uint32_t count)
+/* At a place where a member may come or the set may end; behind: of one that has members. */
+static void run_set(struct step *st, struct grammar_frame f, bool behind)
 {
-    return node->max == NODE_NO_MAX && count >= node->min ? count : count + 1;
+    const struct grammar *g = st->g;
+    const struct word_set *s = &g->sets[g->nodes[f.node].body];
+    for (;;) {
+        struct set_room room = set_room(g, &f);
+        bool in_tree = s->named != NODE_OF_NOTHING; /* others are read there, too */
+        if (room.words || (in_tree && room.others))
+            run_above(st, s->word[behind], f);
+        if (!in_tree && room.others)
+            run_above(st, s->other[behind], f);
+        if (!set_may_close(g, &f))
+            return;
+        if (s->later == 0)
+            break;
+        f.node = s->later;
+        f.used[0] = f.used[1] = 0;
+        s = &g->sets[g->nodes[f.node].body];
+    }
+    run_on(st, s->close[behind], f.parent, f.depth);
+}
+
+/* Where a word of the set below ends; it may also go on. */
+static void run_word(struct step *st, uint32_t at, uint16_t parent, uint8_t depth)
+{
+    const struct node *node = &st->g->nodes[at];
+    const struct word_place *p = &st->g->places[node->body];
+    struct grammar_frame f = st->to->frames[parent];
+    if (node->n > 0 || p->bit < 0)
+        put_head(st, (struct grammar_frame){.node = at, .parent = parent, .depth = depth});
+    if (p->bit < 0 || !(set_room(st->g, &f).words >> p->bit & 1))
+        return;
+    set_use_word(st->g, &f, p->bit);
+    uint16_t frame = put_frame(st, f);
+    if (frame != NO_FRAME)
+        run_on(st, p->next, frame, depth);
+}
+
+static void run_other(struct step *st, uint32_t at, uint16_t parent, uint8_t depth, uint32_t hash)
+{
+    struct grammar_frame f = st->to->frames[parent];
+    if (!set_use_other(st->g, &f, hash))
+        return;
+    uint16_t frame = put_frame(st, f);
+    if (frame != NO_FRAME)
+        run_on(st, st->g->nodes[at].next, frame, depth);
 }
 
 static void run_return(struct step *st, uint16_t parent)
@@ -136,6 +184,8 @@ static void run_return(struct step *st, uint16_t parent)
     struct grammar_frame f = st->to->frames[parent];
     if (f.sub == SUB_IN_LOOP)
         run_loop(st, f.node, counted(&st->g->nodes[f.node], f.count), f.parent, f.depth);
+    else if (f.sub == SUB_IN_SET)
+        run_set(st, f, true);
     else
         run_on(st, f.node, f.parent, f.depth);
 }
@@ -154,13 +204,15 @@ static void run_on(struct step *st, uint32_t at, uint16_t parent, uint8_t depth)
         run_return(st, parent);
         break;
     case NODE_BYTES:
-        put_head(st, (struct grammar_frame){at, 0, parent, 0, depth});
+        put_head(st, (struct grammar_frame){.node = at, .parent = parent, .depth = depth});
         break;
     case NODE_STRING:
-        put_head(st, (struct grammar_frame){at, 0, parent, (uint8_t)node->n, depth});
+        put_head(st, (struct grammar_frame){
+                         .node = at, .parent = parent, .sub = (uint8_t)node->n, .depth = depth});
         break;
     case NODE_SPACE:
-        put_head(st, (struct grammar_frame){at, 0, parent, SPACE_START, depth});
+        put_head(st, (struct grammar_frame){
+                         .node = at, .parent = parent, .sub = SPACE_START, .depth = depth});
         run_on(st, node->next, parent, depth);
         break;
     case NODE_SPLIT:
@@ -172,10 +224,23 @@ static void run_on(struct step *st, uint32_t at, uint16_t parent, uint8_t depth)
         if (node->next == NODE_OF_RETURN)
             run_on(st, node->body, parent, depth);
         else if (!seen(st, at, parent))
-            run_above(st, node->body, (struct grammar_frame){node->next, 0, parent, 0, depth});
+            run_above(st, node->body,
+                      (struct grammar_frame){.node = node->next, .parent = parent, .depth = depth});
         break;
     case NODE_LOOP:
         run_loop(st, at, 0, parent, depth);
+        break;
+    case NODE_SET:
+        run_set(
+            st,
+            (struct grammar_frame){.node = at, .parent = parent, .sub = SUB_IN_SET, .depth = depth},
+            false);
+        break;
+    case NODE_WORD:
+        run_word(st, at, parent, depth);
+        break;
+    case NODE_OTHER:
+        run_other(st, at, parent, depth, 0);
     }
 }
 
@@ -185,16 +250,17 @@ static void read_string(struct step *st, struct grammar_frame f, uint8_t byte)
 {
     const struct node *node = &st->g->nodes[f.node];
     if (f.sub == CHARS_WHOLE && byte == '"') {
-        if (f.count >= node->min && copy_frame(st, f.parent, &f.parent))
+        if (!node->hashed && f.count < node->min)
+            return;
+        if (!copy_frame(st, f.parent, &f.parent))
+            return;
+        if (node->hashed)
+            run_other(st, node->next, f.parent, f.depth, f.count);
+        else
             run_on(st, node->next, f.parent, f.depth);
         return;
     }
-    if (f.sub == CHARS_WHOLE && f.count >= node->max)
-        return;
-    f.sub = chars_next(f.sub, byte);
-    if (f.sub == CHARS_WHOLE)
-        f.count = counted(node, f.count);
-    if (f.sub != CHARS_DEAD && copy_frame(st, f.parent, &f.parent))
+    if (string_next(node, &f.sub, &f.count, byte) && copy_frame(st, f.parent, &f.parent))
         put_head(st, f);
 }
 
@@ -202,13 +268,41 @@ static void read_edges(struct step *st, struct grammar_frame f, uint8_t byte)
 {
     const struct node *node = &st->g->nodes[f.node];
     const struct edge *e = &st->g->edges[node->edges];
-    for (uint32_t i = 0; i < node->n; i++)
-        if (e[i].lo <= byte && byte <= e[i].hi &&
-            f.depth + st->g->nodes[e[i].to].height <= DEPTH_TOP) {
-            uint16_t parent;
-            if (copy_frame(st, f.parent, &parent))
-                run_on(st, e[i].to, parent, f.depth);
-        }
+    for (uint32_t i = 0; i < node->n; i++) {
+        const struct node *to = &st->g->nodes[e[i].to];
+        uint16_t parent;
+        if (byte < e[i].lo || e[i].hi < byte || f.depth + to->height > DEPTH_TOP ||
+            !copy_frame(st, f.parent, &parent))
+            continue;
+        if (node->hashed && to->kind == NODE_OTHER)
+            run_other(st, e[i].to, parent, f.depth, f.count);
+        else if (node->hashed)
+            put_head(st, (struct grammar_frame){.node = e[i].to,
+                                                .count = name_hash(f.count, byte),
+                                                .parent = parent,
+                                                .depth = f.depth});
+        else
+            run_on(st, e[i].to, parent, f.depth);
+    }
+}
+
+static void read_word(struct step *st, struct grammar_frame f, uint8_t byte)
+{
+    struct set_room room = set_room(st->g, &st->from->frames[f.parent]);
+    uint32_t to = word_next(st->g, &st->g->nodes[f.node], room, byte, &f.sub);
+    if (to == NODE_OF_NOTHING || !copy_frame(st, f.parent, &f.parent))
+        return;
+    uint32_t hash = leaving_hash(f.node, byte);
+    const struct node *node = &st->g->nodes[to];
+    f.node = to;
+    if (node->kind == NODE_STRING) {
+        f.count = node->hashed ? hash : 0;
+        put_head(st, f);
+    } else if (node->kind == NODE_OTHER) {
+        run_other(st, to, f.parent, f.depth, hash);
+    } else {
+        run_on(st, to, f.parent, f.depth);
+    }
 }
 
 static void read_space(struct step *st, struct grammar_frame f, uint8_t byte)
@@ -250,6 +344,8 @@ bool grammar_step(const struct grammar *g, const struct grammar_state *from, uin
                 read_string(&st, f, byte);
             else if (kind == NODE_SPACE)
                 read_space(&st, f, byte);
+            else if (kind == NODE_WORD)
+                read_word(&st, f, byte);
             else
                 read_edges(&st, f, byte);
         }
@@ -280,16 +376,24 @@ bool grammar_accept(const struct grammar *g, struct grammar_state *s, const void
 
 /* ---- states ---------------------------------------------------------------------------------- */
 
-/* Strings and white space always leave a choice. */
+/* Strings, white space and names of others always leave a choice. */
 int grammar_forced(const struct grammar *g, const struct grammar_state *s)
 {
     int only = -1;
     for (uint16_t i = 0; i < s->n_heads; i++) {
-        const struct node *node = &g->nodes[s->frames[s->heads[i]].node];
+        const struct grammar_frame *f = &s->frames[s->heads[i]];
+        const struct node *node = &g->nodes[f->node];
         const struct edge *e = &g->edges[node->edges];
-        if (node->kind != NODE_BYTES)
+        struct set_room room = {0};
+        uint8_t sub;
+        if (node->kind == NODE_WORD)
+            room = set_room(g, &s->frames[f->parent]);
+        if ((node->kind != NODE_BYTES && node->kind != NODE_WORD) || room.others)
             return -1;
         for (uint32_t k = 0; k < node->n; k++) {
+            if (node->kind == NODE_WORD &&
+                word_next(g, node, room, e[k].lo, &sub) == NODE_OF_NOTHING)
+                continue;
             if (e[k].lo != e[k].hi || (only >= 0 && only != e[k].lo))
                 return -1;
             only = e[k].lo;
@@ -338,6 +442,7 @@ uint64_t grammar_state_hash(const struct grammar_state *s)
     for (uint16_t i = 0; i < s->n_frames; i++) {
         const struct grammar_frame *f = &s->frames[i];
         h = mixed(h, (uint64_t)f->node << 32 | f->count);
+        h = mixed(h, frame_used(f));
         h = mixed(h, (uint64_t)f->parent << 16 | (uint64_t)f->sub << 8 | f->depth);
     }
     return h;

@@ -1,6 +1,6 @@
 /*
  * Strings: free ones within a number of characters (JSON Schema 2020-12, Validation 6.3), and those
- * of a pattern or of a format (7.3), whose texts are regular, too.
+ * of patterns or of a format (7.3), whose texts are regular, too.
  *
  * Dates are those of the Gregorian calendar from the year 1000 to 9999, times have no leap seconds
  * (RFC 3339), addresses of mail are plain: letters, digits and . _ + - before a host name.
@@ -36,68 +36,125 @@ static const struct format {
     {"email", "^[A-Za-z0-9]+(?:[._+-][A-Za-z0-9]+)*@(?:" LABEL "\\.)+[A-Za-z]{2,24}$"},
 };
 
-static const char *find_format(struct compiler *c, uint32_t at)
+/* Other formats are annotations (Validation 7.2.1); NULL. */
+static const char *format_pattern(const struct compiler *c, uint32_t s)
 {
-    const struct chat_value *v = &c->v[at];
-    for (size_t i = 0; i < COUNT_OF(formats) && v->kind == CHAT_STRING; i++)
-        if (strcmp(formats[i].name, v->s) == 0)
+    uint32_t at = value_get(c, s, "format");
+    for (size_t i = 0; i < COUNT_OF(formats) && at != NO_VALUE; i++)
+        if (c->v[at].kind == CHAT_STRING && strcmp(formats[i].name, c->v[at].s) == 0)
             return formats[i].pattern;
-    compile_error(c, "the format %.80s is not supported",
-                  v->kind == CHAT_STRING ? v->s : "that is no string");
     return NULL;
 }
 
-/* A pattern is read by one procedure wherever it stands. */
-static uint32_t pattern_procedure(struct compiler *c, const char *pattern)
+/* ---- automata -------------------------------------------------------------------------------- */
+
+static const struct dfa *known_dfa(struct compiler *c, const char *pattern, uint32_t at)
 {
     struct pattern p;
     char reason[128];
-    uint32_t start;
     for (uint32_t i = 0; i < c->n_patterns; i++)
-        if (strcmp(c->patterns[i].pattern, pattern) == 0)
-            return c->patterns[i].procedure;
+        if (strcmp(c->patterns[i]->pattern, pattern) == 0)
+            return &c->patterns[i]->dfa;
     if (c->n_patterns == c->cap_patterns) {
         c->cap_patterns = c->cap_patterns ? c->cap_patterns * 2 : 8;
         c->patterns = xrealloc(c->patterns, c->cap_patterns * sizeof *c->patterns);
     }
-    uint32_t procedure = network_procedure(&c->net);
-    c->patterns[c->n_patterns++] = (struct pattern_procedure){xstrdup(pattern), procedure};
+    struct known_pattern *known = xcalloc(1, sizeof *known);
+    known->pattern = pattern;
+    c->patterns[c->n_patterns++] = known;
     int rc = pattern_parse(&p, pattern, reason, sizeof reason);
     if (rc == 0)
-        rc = pattern_network(&p, &c->net, NODE_OF_RETURN, &start, reason, sizeof reason);
+        rc = pattern_dfa(&p, &known->dfa, &c->net.work, reason, sizeof reason);
+    if (rc != 0)
+        compile_error(c, at, "%s", reason);
+    pattern_free(&p);
+    return rc == 0 ? &known->dfa : NULL;
+}
+
+const struct dfa *pattern_at(struct compiler *c, uint32_t at)
+{
+    if (c->v[at].kind != CHAT_STRING) {
+        compile_error(c, at, "must be a string");
+        return NULL;
+    }
+    return known_dfa(c, c->v[at].s, at);
+}
+
+const struct dfa *name_pattern_at(struct compiler *c, uint32_t member)
+{
+    return known_dfa(c, c->v[member].key, member);
+}
+
+const struct dfa *any_text_dfa(struct compiler *c, uint32_t at)
+{
+    return known_dfa(c, "", at);
+}
+
+/* ---- strings --------------------------------------------------------------------------------- */
+
+static uint32_t return_behind(void *arg, uint32_t accepting)
+{
+    (void)arg;
+    (void)accepting;
+    return NODE_OF_RETURN;
+}
+
+/* Strings of the same patterns and limits are read by one procedure wherever they stand. A format
+ * too large for its limits is an annotation, too. */
+static uint32_t string_procedure(struct compiler *c, const struct product *p, bool has_format,
+                                 const struct buf *key, uint32_t at)
+{
+    char reason[128];
+    uint32_t start;
+    for (uint32_t i = 0; i < c->n_strings; i++)
+        if (strcmp(c->strings[i].key, key->data) == 0)
+            return c->strings[i].procedure;
+    if (c->n_strings == c->cap_strings) {
+        c->cap_strings = c->cap_strings ? c->cap_strings * 2 : 8;
+        c->strings = xrealloc(c->strings, c->cap_strings * sizeof *c->strings);
+    }
+    uint32_t procedure = network_procedure(&c->net);
+    c->strings[c->n_strings++] = (struct string_procedure){xstrdup(key->data), procedure};
+    struct product without = *p;
+    without.n = without.n_must = p->n - has_format;
+    int rc = product_network(p, &c->net, &start, reason, sizeof reason);
+    if (rc != 0 && without.n < p->n && without.n > 0)
+        rc = product_network(&without, &c->net, &start, reason, sizeof reason);
     if (rc == 0)
         network_define(&c->net, procedure, start);
     else
-        compile_error(c, "pattern: %s", reason);
-    pattern_free(&p);
+        compile_error(c, at, "%s", reason);
     return procedure;
 }
 
-uint32_t compile_pattern(struct compiler *c, const char *pattern, uint32_t next)
+uint32_t compile_string(struct compiler *c, const struct terms *terms, uint32_t next)
 {
-    return network_byte(&c->net, '"', '"',
-                        network_call(&c->net, pattern_procedure(c, pattern), next));
-}
-
-uint32_t compile_string(struct compiler *c, uint32_t s, uint32_t next)
-{
-    uint32_t pattern = value_get(c, s, "pattern"), format = value_get(c, s, "format");
-    uint32_t min = keyword_count(c, s, "minLength", 0);
-    uint32_t max = keyword_count(c, s, "maxLength", NODE_NO_MAX);
-    const char *text = NULL;
-    if (pattern != NO_VALUE && c->v[pattern].kind != CHAT_STRING)
-        compile_error(c, "pattern must be a string");
-    else if (pattern != NO_VALUE)
-        text = c->v[pattern].s;
-    if (format != NO_VALUE)
-        text = find_format(c, format);
-    if (text && (min > 0 || max != NODE_NO_MAX || (pattern != NO_VALUE && format != NO_VALUE)))
-        compile_error(c, "only one of pattern, format, and minLength or maxLength is supported");
-    if (min > max)
-        compile_error(c, "minLength is more than maxLength");
-    if (c->rc != 0)
-        return next;
-    if (text)
-        return compile_pattern(c, text, next);
-    return network_byte(&c->net, '"', '"', network_string(&c->net, CHARS_WHOLE, min, max, next));
+    struct product p = {.behind = return_behind};
+    struct buf key = {0};
+    const char *format = NULL;
+    uint32_t node = NODE_OF_NOTHING, where = terms->t[0].schema;
+    p.min = terms_count(c, terms, "minLength", true, 0);
+    p.max = terms_count(c, terms, "maxLength", false, NODE_NO_MAX);
+    buf_printf(&key, "%u %u", p.min, p.max);
+    for (uint32_t i = 0; i < terms->n && c->rc == 0 && p.n < PRODUCT_MAX - 1; i++) {
+        uint32_t at = value_get(c, terms->t[i].schema, "pattern");
+        if (at != NO_VALUE && (p.dfa[p.n] = pattern_at(c, at))) {
+            where = at;
+            p.n++;
+            buf_printf(&key, " %zu %s", strlen(c->v[at].s), c->v[at].s);
+        }
+        if (!format)
+            format = format_pattern(c, terms->t[i].schema);
+    }
+    if (format && c->rc == 0) {
+        p.dfa[p.n++] = known_dfa(c, format, where);
+        buf_printf(&key, " %s", format);
+    }
+    p.n_must = p.n;
+    if (c->rc == 0 && p.min <= p.max && p.n == 0)
+        node = network_string(&c->net, CHARS_WHOLE, p.min, p.max, next);
+    else if (c->rc == 0 && p.min <= p.max)
+        node = network_call(&c->net, string_procedure(c, &p, format != NULL, &key, where), next);
+    buf_free(&key);
+    return network_byte(&c->net, '"', '"', node);
 }

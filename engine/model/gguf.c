@@ -231,7 +231,8 @@ static const char *const ggml_types[] = {
     "Q6_K",  "Q8_K",       "IQ2_XXS",    "IQ2_XS",     "IQ3_XXS",  "IQ1_S",    "IQ4_NL",
     "IQ3_S", "IQ2_S",      "IQ4_XS",     "I8",         "I16",      "I32",      "I64",
     "F64",   "IQ1_M",      "BF16",       "Q4_0_4_4",   "Q4_0_4_8", "Q4_0_8_8", "TQ1_0",
-    "TQ2_0", "IQ4_NL_4_4", "IQ4_NL_4_8", "IQ4_NL_8_8", "MXFP4",
+    "TQ2_0", "IQ4_NL_4_4", "IQ4_NL_4_8", "IQ4_NL_8_8", "MXFP4",    "NVFP4",    "Q1_0",
+    "Q2_0",
 };
 
 static bool dtype_from_gguf(uint32_t number, enum dtype *out)
@@ -241,7 +242,7 @@ static bool dtype_from_gguf(uint32_t number, enum dtype *out)
     case gguf:                            \
         *out = DT_##name;                 \
         return true;
-        SPECD_DTYPE_MAP(X)
+        SPECD_GGUF_DTYPES(X)
 #undef X
     }
     return false;
@@ -266,8 +267,12 @@ static void read_dtype(struct cursor *c, struct tensor_entry *e)
     if (c->rc)
         return;
     if (!dtype_from_gguf(number, &e->type)) {
-        bad(c, "has type %s (%u), which specd does not read",
+#define X(name, text, block, bytes, gguf) " " text
+        bad(c,
+            "has type %s (%u), which specd does not read: it would have to be one of"
+            SPECD_GGUF_DTYPES(X),
             number < COUNT_OF(ggml_types) ? ggml_types[number] : "unknown", number);
+#undef X
         return;
     }
     uint64_t cols = e->shape[e->n_dims - 1];

@@ -81,26 +81,45 @@ static bool all_equal(const struct gguf_kv *kv)
     return true;
 }
 
+/* An integer, or an array of one integer again and again. */
+static bool read_integer(struct gguf_meta *m, const char *key, const struct gguf_kv *kv,
+                         uint64_t *value)
+{
+    bool array = kv->type == GGUF_ARRAY;
+    enum gguf_type type = array ? kv->elem : kv->type;
+    if (kv->n == 0 || !load_integer(type, kv->data, value))
+        meta_bad(m, key, "is %s%s, expected an integer", array ? "an array of " : "",
+                 gguf_type_name(type));
+    else if (array && !all_equal(kv))
+        meta_bad(m, key, "differs from layer to layer, which specd does not support");
+    return m->rc == 0;
+}
+
 uint32_t meta_u32(struct gguf_meta *m, const char *key, enum need need, uint32_t fallback,
                   uint32_t lo, uint32_t hi)
 {
     const struct gguf_kv *kv = meta_find(m, key, need);
-    if (!kv)
-        return fallback;
-    bool array = kv->type == GGUF_ARRAY;
-    enum gguf_type type = array ? kv->elem : kv->type;
     uint64_t value;
-    if (kv->n == 0 || !load_integer(type, kv->data, &value)) {
-        meta_bad(m, key, "is %s%s, expected an integer", array ? "an array of " : "",
-                 gguf_type_name(type));
-    } else if (array && !all_equal(kv)) {
-        meta_bad(m, key, "differs from layer to layer, which specd does not support");
-    } else if (value < lo || value > hi) {
-        meta_bad(m, key, "%lld is outside %u to %u", (long long)value, lo, hi);
-    } else {
+    if (!kv || !read_integer(m, key, kv, &value))
+        return fallback;
+    if (value >= lo && value <= hi)
         return (uint32_t)value;
-    }
+    meta_bad(m, key, "%lld is outside %u to %u", (long long)value, lo, hi);
     return fallback;
+}
+
+int32_t meta_id(struct gguf_meta *m, const char *key, int32_t fallback, uint32_t n_tokens)
+{
+    const struct gguf_kv *kv = meta_find(m, key, OPTIONAL);
+    uint64_t id;
+    if (!kv || !read_integer(m, key, kv, &id))
+        return fallback;
+    if (id < n_tokens)
+        return (int32_t)id;
+    if (id != UINT64_MAX && id != UINT32_MAX) /* -1, of any width */
+        log_warn("%s: metadata %s: %lld is not one of %u tokens, ignored", m->g->file, key,
+                 (long long)id, n_tokens);
+    return -1;
 }
 
 double meta_f64(struct gguf_meta *m, const char *key, enum need need, double fallback)

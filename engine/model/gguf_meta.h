@@ -24,6 +24,9 @@ const struct gguf_kv *meta_find(struct gguf_meta *m, const char *key, enum need 
  * give one value per layer). lo and hi are inclusive. */
 uint32_t meta_u32(struct gguf_meta *m, const char *key, enum need need, uint32_t fallback,
                   uint32_t lo, uint32_t hi);
+/* The id of a token. -1, of any width, is none, as is, with a warning, an id beyond the vocabulary:
+ * files are seen with both. */
+int32_t meta_id(struct gguf_meta *m, const char *key, int32_t fallback, uint32_t n_tokens);
 /* Finite. */
 double meta_f64(struct gguf_meta *m, const char *key, enum need need, double fallback);
 bool meta_bool(struct gguf_meta *m, const char *key, bool fallback);

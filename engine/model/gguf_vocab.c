@@ -149,21 +149,6 @@ static void read_merges(struct vocab *v, struct gguf_meta *r)
     }
 }
 
-/* Files are seen with ids beyond the vocabulary, meaning "none". */
-static int32_t read_id(const struct vocab *v, struct gguf_meta *r, const char *key,
-                       int32_t fallback)
-{
-    if (!meta_find(r, key, OPTIONAL))
-        return fallback;
-    uint32_t id = meta_u32(r, key, OPTIONAL, UINT32_MAX, 0, UINT32_MAX);
-    if (id < v->n_tokens)
-        return (int32_t)id;
-    if (r->rc == 0)
-        log_warn("%s: metadata %s: %u is not one of %u tokens, ignored", r->g->file, key, id,
-                 v->n_tokens);
-    return -1;
-}
-
 static int32_t default_id(const struct vocab *v, uint32_t id, enum token_type type)
 {
     bool has = v->kind == VOCAB_SPM && id < v->n_tokens && v->tokens[id].type == type;
@@ -174,18 +159,21 @@ static void read_specials(struct vocab *v, struct gguf_meta *r)
 {
     bool spm = v->kind == VOCAB_SPM;
     const struct pre_family *family = &pre_families[v->pre];
-    v->unk = read_id(v, r, "tokenizer.ggml.unknown_token_id", default_id(v, 0, TOKEN_UNKNOWN));
-    v->bos = read_id(v, r, "tokenizer.ggml.bos_token_id", default_id(v, 1, TOKEN_CONTROL));
-    v->eos = read_id(v, r, "tokenizer.ggml.eos_token_id", default_id(v, 2, TOKEN_CONTROL));
-    v->pad = read_id(v, r, "tokenizer.ggml.padding_token_id", -1);
+    v->unk =
+        meta_id(r, "tokenizer.ggml.unknown_token_id", default_id(v, 0, TOKEN_UNKNOWN), v->n_tokens);
+    v->bos =
+        meta_id(r, "tokenizer.ggml.bos_token_id", default_id(v, 1, TOKEN_CONTROL), v->n_tokens);
+    v->eos =
+        meta_id(r, "tokenizer.ggml.eos_token_id", default_id(v, 2, TOKEN_CONTROL), v->n_tokens);
+    v->pad = meta_id(r, "tokenizer.ggml.padding_token_id", -1, v->n_tokens);
     v->add_bos =
         meta_bool(r, "tokenizer.ggml.add_bos_token", spm || family->add_bos) && v->bos >= 0;
     v->add_eos = meta_bool(r, "tokenizer.ggml.add_eos_token", false) && v->eos >= 0;
     v->add_space_prefix = meta_bool(r, "tokenizer.ggml.add_space_prefix", spm);
     v->ignore_merges = !spm && family->ignore_merges;
     vocab_add_eog(v, v->eos);
-    vocab_add_eog(v, read_id(v, r, "tokenizer.ggml.eot_token_id", -1));
-    vocab_add_eog(v, read_id(v, r, "tokenizer.ggml.eom_token_id", -1));
+    vocab_add_eog(v, meta_id(r, "tokenizer.ggml.eot_token_id", -1, v->n_tokens));
+    vocab_add_eog(v, meta_id(r, "tokenizer.ggml.eom_token_id", -1, v->n_tokens));
     vocab_find_eog(v);
 }
 

@@ -40,9 +40,6 @@ static void refuse_unsupported(const struct arch *arch, struct json_reader *r)
     if (act && strcmp(act, acts[arch->gate]) != 0)
         json_file_bad(r, "hidden_act", "%s is not supported (%s is)",
                       printable(text, sizeof text, act, strlen(act)), acts[arch->gate]);
-    if (json_file_field(r, "quantization_config", OPTIONAL))
-        json_file_bad(r, "quantization_config",
-                      "quantised weights are not supported in safetensors");
     if (json_file_bool(r, "mlp_bias", false))
         json_file_bad(r, "mlp_bias", "biases of the feed-forward part are not supported");
 }
@@ -207,6 +204,8 @@ static void add_eog(struct hf_config *c, const struct model *m, struct json_read
                     const struct json *node)
 {
     uint64_t id;
+    if (json_type(node) == JSON_NUMBER && json_number(node) == -1) /* none */
+        return;
     if (!json_file_whole(node, SPECD_VOCAB_MAX, &id) || id >= m->n_vocab) {
         json_file_bad(r, "eos_token_id", "expected token ids below %u", m->n_vocab);
         return;
@@ -241,6 +240,7 @@ static int read_config(struct hf_config *c, struct model *m, struct json_reader 
         return r->rc;
     refuse_unsupported(c->arch, r);
     read_sizes(m, c->arch, r);
+    hf_quant_read(&c->quant, r);
     c->tied = json_file_bool(r, "tie_word_embeddings", c->arch->hf_tied);
     if (r->rc == 0)
         read_rope(m, r);

@@ -2,18 +2,20 @@
  * hf_config.h - config.json and generation_config.json of a Hugging Face folder.
  *
  * Of the architectures in arch.c. What would change the computation but is not supported (longrope,
- * quantised weights, other activations, biases of the feed-forward part, ...) is refused by name.
+ * other quantisations, other activations, biases of the feed-forward part, ...) is refused by name.
  * Any thread; blocking.
  */
 #ifndef SPECD_MODEL_HF_CONFIG_H
 #define SPECD_MODEL_HF_CONFIG_H
 
 #include "model/arch.h"
+#include "model/hf_quant.h"
 #include "model/vocab.h"
 #include "specd/model.h"
 
 struct hf_config {
     const struct arch *arch;
+    struct hf_quant quant;
     bool tied;                  /* the output matrix is the embedding */
     int32_t eog[VOCAB_EOG_MAX]; /* eos_token_id of both files, one id or a list */
     int32_t n_eog;

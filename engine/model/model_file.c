@@ -183,6 +183,8 @@ static int open_folder(struct model_file *mf, const char *folder, char *err, siz
     mf->fingerprint = hash_sizes(&mf->model);
     rc = open_shards(mf, &dir, folder, err, errlen);
     if (rc == 0)
+        rc = hf_quant_bind(&mf->sources, &dir, &config.quant, err, errlen);
+    if (rc == 0)
         rc =
             weights_bind(&mf->model, &dir, config.arch, NAMES_HF, config.tied, folder, err, errlen);
     tensor_dir_fini(&dir);
@@ -231,6 +233,7 @@ void model_file_close(struct model_file *mf)
     if (!mf)
         return;
     free(mf->model.layers);
+    hf_sources_fini(&mf->sources);
     vocab_free(&mf->vocab);
     for (size_t i = 0; i < mf->n_maps; i++)
         mapping_close(&mf->maps[i]);

@@ -8,6 +8,7 @@
 #ifndef SPECD_MODEL_FILE_H
 #define SPECD_MODEL_FILE_H
 
+#include "model/hf_quant.h"
 #include "model/vocab.h"
 #include "specd/model.h"
 
@@ -20,6 +21,7 @@ struct model_file {
     uint64_t fingerprint; /* of header and sizes: tells models apart in caches */
     struct mapping *maps; /* private */
     size_t n_maps;
+    struct hf_sources sources; /* private: of tensors of a quantised folder */
 };
 
 /* SPECD_EFILE with one line naming file, field and reason. */

@@ -41,6 +41,7 @@ static int read_dtype(const struct header *h, const struct json *node, struct te
         const char *name;
         enum dtype type;
     } names[] = {{"F32", DT_F32}, {"F16", DT_F16}, {"BF16", DT_BF16}};
+    static const char read[] = "F32, F16, BF16, and in quantised folders F8_E4M3 and I32";
     const struct json *dtype = json_get(node, "dtype");
     if (json_type(dtype) != JSON_STRING)
         return bad(h, e->name, "dtype: expected a string");
@@ -50,9 +51,20 @@ static int read_dtype(const struct header *h, const struct json *node, struct te
             return 0;
         }
     }
+    for (enum raw_type t = RAW_NONE + 1; t < RAW_TYPES; t++) {
+        if (strcmp(json_string(dtype), raw_name(t)) == 0) {
+            e->raw = t;
+            return 0;
+        }
+    }
     char text[40];
-    return bad(h, e->name, "has dtype %s, which specd does not read",
-               printable(text, sizeof text, json_string(dtype), strlen(json_string(dtype))));
+    return bad(h, e->name, "has dtype %s, which specd does not read: it would have to be one of %s",
+               printable(text, sizeof text, json_string(dtype), strlen(json_string(dtype))), read);
+}
+
+static size_t unit_bytes(const struct tensor_entry *e)
+{
+    return e->raw == RAW_NONE ? (size_t)dtype_bytes(e->type) : e->raw == RAW_I32 ? 4 : 1;
 }
 
 static int read_shape(const struct header *h, const struct json *node, struct tensor_entry *e)
@@ -67,7 +79,7 @@ static int read_shape(const struct header *h, const struct json *node, struct te
             return bad(h, e->name, "shape: expected whole numbers");
         e->n_dims++;
     }
-    if (!tensor_bytes(e->type, e->shape, e->n_dims, &e->bytes))
+    if (!blocks_bytes(1, unit_bytes(e), e->shape, e->n_dims, &e->bytes))
         return bad(h, e->name, "shape: the product overflows");
     return 0;
 }
@@ -88,7 +100,7 @@ static int read_offsets(struct header *h, const struct json *node, struct tensor
         return bad(h, e->name, "data_offsets: %llu bytes, but its shape needs %llu",
                    (unsigned long long)(end - begin), (unsigned long long)e->bytes);
     e->data = h->data + begin;
-    if ((uintptr_t)e->data % (uintptr_t)dtype_bytes(e->type) != 0)
+    if ((uintptr_t)e->data % unit_bytes(e) != 0)
         return bad(h, e->name,
                    "starts at an unaligned address: save it again with a current "
                    "version of safetensors");

@@ -7,14 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool tensor_bytes(enum dtype type, const uint64_t *shape, uint32_t n_dims, uint64_t *out)
+bool blocks_bytes(size_t elements, size_t bytes, const uint64_t *shape, uint32_t n_dims,
+                  uint64_t *out)
 {
     uint64_t cols = n_dims > 0 ? shape[n_dims - 1] : 1;
-    uint64_t block = (uint64_t)dtype_block(type);
-    if (cols % block != 0)
-        return false;
-    size_t bytes;
-    if (!size_mul(cols / block, (size_t)dtype_bytes(type), &bytes))
+    if (cols % elements != 0 || !size_mul(bytes, cols / elements, &bytes))
         return false;
     for (uint32_t i = 0; i + 1 < n_dims; i++) {
         if (!size_mul(bytes, shape[i], &bytes))
@@ -22,6 +19,11 @@ bool tensor_bytes(enum dtype type, const uint64_t *shape, uint32_t n_dims, uint6
     }
     *out = bytes;
     return true;
+}
+
+bool tensor_bytes(enum dtype type, const uint64_t *shape, uint32_t n_dims, uint64_t *out)
+{
+    return blocks_bytes((size_t)dtype_block(type), (size_t)dtype_bytes(type), shape, n_dims, out);
 }
 
 void tensor_dir_add(struct tensor_dir *dir, const struct tensor_entry *e)

@@ -17,14 +17,27 @@
 #define TENSOR_NAME_MAX 255 /* bytes */
 #define TENSORS_MAX 65536   /* in all files of a model */
 
+/* Elements of safetensors files that are no weights by themselves (hf_quant.h). */
+enum raw_type { RAW_NONE, RAW_F8_E4M3, RAW_F8_E8M0, RAW_I32, RAW_TYPES };
+
+/* As safetensors files name them. */
+static inline const char *raw_name(enum raw_type t)
+{
+    static const char *const names[RAW_TYPES] = {"", "F8_E4M3", "F8_E8M0", "I32"};
+    return names[t];
+}
+
 struct tensor_entry {
     char *name;       /* owned by the directory */
     const char *file; /* path, for messages; outlives the directory */
     enum dtype type;
+    enum raw_type raw; /* unless RAW_NONE, type says nothing */
     uint32_t n_dims;
     uint64_t shape[TENSOR_DIMS_MAX]; /* slowest first: a matrix is (rows, cols) */
     const uint8_t *data;
     uint64_t bytes;
+    const struct tensor_source *source; /* of rows of that type, beginning at first_row; or NULL */
+    uint32_t first_row;
     bool used;
 };
 
@@ -35,6 +48,9 @@ struct tensor_dir {
 
 /* Bytes of a tensor; false if the product overflows or a row is no whole number of blocks. */
 bool tensor_bytes(enum dtype type, const uint64_t *shape, uint32_t n_dims, uint64_t *out);
+/* The same of blocks of `elements` in `bytes`. */
+bool blocks_bytes(size_t elements, size_t bytes, const uint64_t *shape, uint32_t n_dims,
+                  uint64_t *out);
 
 /* Copies *e and takes e->name. */
 void tensor_dir_add(struct tensor_dir *dir, const struct tensor_entry *e);

@@ -116,8 +116,13 @@ static int take(const struct bind *b, const char *name, const struct tensor_spec
     if (!has_shape(e, want))
         return wrong_shape(b, e, want);
     e->used = true;
-    *out =
-        (struct tensor){e->data, e->type, (uint32_t)want[1], (uint32_t)want[2], (uint32_t)slices};
+    *out = (struct tensor){.data = e->data,
+                           .type = e->type,
+                           .rows = (uint32_t)want[1],
+                           .cols = (uint32_t)want[2],
+                           .slices = (uint32_t)slices,
+                           .source = e->source,
+                           .first_row = e->first_row};
     b->m->n_params += want[0] * want[1] * want[2];
     return 0;
 }
@@ -188,6 +193,7 @@ static int split_fused(struct bind *b, uint32_t layer, size_t f)
         part.bytes = e->bytes / all * part.shape[0];
         tensor_dir_add(&b->parts, &part);
         part.data += part.bytes;
+        part.first_row += (uint32_t)part.shape[0];
     }
     return 0;
 }

@@ -13,7 +13,7 @@
     X(EINVAL, 1, 400, "invalid_request_error", "invalid_value", "invalid value")                \
     X(EJSON, 2, 400, "invalid_request_error", "invalid_json", "the body is not valid JSON")     \
     X(ECONTEXT, 3, 400, "invalid_request_error", "context_length_exceeded",                     \
-      "the prompt does not fit the context")                                                    \
+      "prompt is too long: this model's maximum context length is exceeded")                    \
     X(EAUTH, 4, 401, "authentication_error", "invalid_api_key", "invalid API key")              \
     X(ENOTFOUND, 5, 404, "not_found_error", "not_found", "no such route")                       \
     X(EMETHOD, 6, 405, "invalid_request_error", "method_not_allowed", "method not allowed")     \
@@ -33,7 +33,13 @@
       "there is not enough memory for this request now: try again later")                       \
     X(ETARGET, 19, 414, "invalid_request_error", "uri_too_long", "the query is too long")       \
     X(EHOST, 20, 421, "invalid_request_error", "unknown_host",                                  \
-      "this server answers only to names of its own machine: see --allowed-host")
+      "this server answers only to names of its own machine: see --allowed-host")               \
+    X(ENOMODEL, 21, 404, "invalid_request_error", "model_not_found",                            \
+      "this server has no such model: see /v1/models")                                          \
+    X(ECODING, 22, 415, "invalid_request_error", "unsupported_content_encoding",                \
+      "the body must be sent as it is, without a Content-Encoding")                             \
+    X(EFILES, 23, 503, "unavailable_error", "too_many_open_files",                              \
+      "the server's limit on open files is reached (ulimit -n): try again later")
 
 enum specd_error {
     SPECD_OK = 0,

@@ -29,14 +29,32 @@
 #define MODEL_LAYERS_MAX 256
 #define MODEL_HEAD_DIM_MAX 256
 
+/* Makes rows first .. first + n of a matrix that its file keeps in another form, in blocks of the
+ * tensor's type, one after another. Any thread. */
+struct tensor_source {
+    void (*make)(const struct tensor_source *s, uint32_t first, uint32_t n, void *rows);
+};
+
 /* Row-major (rows, cols): a matrix maps cols inputs to rows outputs. Vectors have rows == 1.
  * data == NULL means the model has no such tensor. */
 struct tensor {
-    const void *data;
+    const void *data; /* read by tensor_rows: where there is a source, it is in another form */
     enum dtype type;
     uint32_t rows, cols;
     uint32_t slices; /* of experts: matrices, one after another; 0: a matrix or vector */
+    const struct tensor_source *source; /* NULL: data are the rows */
+    uint32_t first_row;                 /* of this tensor among those of its source */
 };
+
+/* Rows first .. first + n: where they lie, or made in room, which has space for them. */
+static inline const void *tensor_rows(const struct tensor *t, uint32_t first, uint32_t n,
+                                      void *room)
+{
+    if (!t->source)
+        return (const char *)t->data + first * dtype_row_bytes(t->type, t->cols);
+    t->source->make(t->source, t->first_row + first, n, room);
+    return room;
+}
 
 /* What a layer is made of. The tensors say which parts it has: there is no other mark. */
 enum layer_part {

@@ -102,12 +102,13 @@ QUANT_FN void scale_and_min(const uint8_t *s, int run, struct quant_run *out)
 {
     if (run < 4) {
         out->scale[0] = s[run] & 63;
-        out->min = s[run + 4] & 63;
+        out->min[0] = s[run + 4] & 63;
     } else {
         out->scale[0] = (uint8_t)((s[run + 4] & 15) | (s[run - 4] >> 6) << 4);
-        out->min = (uint8_t)(s[run + 4] >> 4 | (s[run] >> 6) << 4);
+        out->min[0] = (uint8_t)(s[run + 4] >> 4 | (s[run] >> 6) << 4);
     }
     out->scale[1] = out->scale[0];
+    out->min[1] = out->min[0];
 }
 
 /* Each 32 bytes hold two runs: low nibbles, then high nibbles. */
@@ -146,17 +147,65 @@ QUANT_FN void unpack_q6_k(const uint8_t *b, int run, struct quant_run *out)
     out->d = load16(b + 208);
 }
 
+/* Two halves of four runs, two bits of each in the 32 bytes of its half. */
+QUANT_FN void pairs_32(const uint8_t *qs, int run, int8_t q[RUN])
+{
+    add_bits(q, qs + run / 4 * 32, RUN, run % 4 * 2, 3, 0);
+}
+
+/* A byte for 16 weights: scale in the low four bits, minimum in the high ones. */
+QUANT_FN void unpack_q2_k(const uint8_t *b, int run, struct quant_run *out)
+{
+    pairs_32(b + 16, run, out->q);
+    for (int i = 0; i < 2; i++) {
+        out->scale[i] = b[2 * run + i] & 15;
+        out->min[i] = b[2 * run + i] >> 4;
+    }
+    out->d = load16(b + 80);
+    out->m = load16(b + 82);
+}
+
+/* 32 bytes with the third bit of a weight of each run. Sixteen scales of six bits, less 32: four
+ * bits of j in byte j % 8, then two in byte 8 + j % 4. */
+QUANT_FN void unpack_q3_k(const uint8_t *b, int run, struct quant_run *out)
+{
+    const uint8_t *s = b + 96;
+    pairs_32(b + 32, run, out->q);
+    add_bits(out->q, b, RUN, run, 1, 2);
+    for (int i = 0; i < 2; i++) {
+        int j = 2 * run + i, low = s[j % 8] >> j / 8 * 4 & 15, high = s[8 + j % 4] >> j / 4 * 2 & 3;
+        out->scale[i] = (uint8_t)((low | high << 4) - 32);
+    }
+    out->d = load16(b + 108);
+}
+
+/* Eight scales of six bits, less 32: two bits of each in a word, then four. */
+QUANT_FN void unpack_iq4_xs(const uint8_t *b, int run, struct quant_run *out)
+{
+    int low = b[4 + run / 2] >> run % 2 * 4 & 15, high = load16(b + 2) >> 2 * run & 3;
+    out->d = load16(b);
+    out->scale[0] = out->scale[1] = (uint8_t)((low | high << 4) - 32);
+    nibbles_16(b + 8 + 16 * run, out->q);
+}
+
+QUANT_FN void unpack_mxfp4(const uint8_t *b, struct quant_run *out)
+{
+    out->scale[0] = out->scale[1] = b[0];
+    nibbles_16(b + 1, out->q);
+}
+
 QUANT_FN void quant_unpack_inline(enum dtype t, const void *row, size_t run, struct quant_run *out)
 {
     size_t runs = (size_t)dtype_block(t) / RUN;
     const uint8_t *b = (const uint8_t *)row + run / runs * (size_t)dtype_bytes(t);
     int inner = (int)(run % runs);
-    *out = (struct quant_run){.min = 0};
+    *out = (struct quant_run){.d = 0};
     switch (t) {
     case DT_Q8_0:
         unpack_q8_0(b, out);
         return;
     case DT_Q4_0:
+    case DT_IQ4_NL:
         unpack_q4_0(b, out);
         return;
     case DT_Q4_1:
@@ -168,6 +217,12 @@ QUANT_FN void quant_unpack_inline(enum dtype t, const void *row, size_t run, str
     case DT_Q5_1:
         unpack_q5_1(b, out);
         return;
+    case DT_Q2_K:
+        unpack_q2_k(b, inner, out);
+        return;
+    case DT_Q3_K:
+        unpack_q3_k(b, inner, out);
+        return;
     case DT_Q4_K:
         unpack_q4_k(b, inner, out);
         return;
@@ -176,6 +231,17 @@ QUANT_FN void quant_unpack_inline(enum dtype t, const void *row, size_t run, str
         return;
     case DT_Q6_K:
         unpack_q6_k(b, inner, out);
+        return;
+    case DT_IQ4_XS:
+        unpack_iq4_xs(b, inner, out);
+        return;
+    case DT_MXFP4:
+        unpack_mxfp4(b, out);
+        return;
+    case DT_F8:
+    case DT_F8_ROW:
+        memcpy(&out->wide, b, sizeof(out->wide));
+        memcpy(out->q, b + sizeof(out->wide), RUN);
         return;
     default:
         ASSERT(!"a quantised type");

@@ -91,7 +91,7 @@ static inline const char *drafter_name(enum drafter_type type)
     return names[type];
 }
 
-#define REQUEST_STOPS_MAX 16
+#define REQUEST_STOPS_MAX 64
 #define REQUEST_STOP_IDS_MAX 64
 
 struct speculative_params {

@@ -48,7 +48,7 @@ string(REGEX REPLACE "(..)" "0x\\1," bytes "${hex}")
 string(REGEX REPLACE "(................................................................................)"
   "\\1\n    " bytes "${bytes}")
 file(WRITE ${OUT} "/* Made by embed.cmake from index.html. */
-#include \"page.h\"
+#include \"http.h\"
 
 const unsigned char page_html[] = {
     ${bytes}

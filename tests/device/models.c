@@ -61,6 +61,7 @@ static void fill_block(uint8_t *block, enum dtype type, double size, uint64_t *s
     for (int i = 0; i < dtype_bytes(type); i++)
         block[i] = (uint8_t)random_next(state);
     double scale = size * (1.0 + 0.5 * uniform(state));
+    float f;
     switch (type) {
     case DT_Q4_0:
         put_half(block, scale / 4.6);
@@ -78,6 +79,29 @@ static void fill_block(uint8_t *block, enum dtype type, double size, uint64_t *s
         break;
     case DT_Q8_0:
         put_half(block, scale / 74);
+        break;
+    case DT_Q2_K:
+        put_half(block + 80, scale / 12.7);
+        put_half(block + 82, 1.5 * scale / 12.7);
+        break;
+    case DT_Q3_K:
+        put_half(block + 108, scale / 42);
+        break;
+    case DT_IQ4_NL:
+        put_half(block, scale / 70);
+        break;
+    case DT_IQ4_XS:
+        put_half(block, scale / 1300);
+        break;
+    case DT_F8:
+    case DT_F8_ROW:
+        f = (float)((type == DT_F8 ? scale : size) / 130);
+        memcpy(block, &f, sizeof(f));
+        for (int i = 4; i < 36; i++)
+            block[i] &= (block[i] & 0x7f) == 0x7f ? 0x80 : 0xff; /* no NaN */
+        break;
+    case DT_MXFP4:
+        block[0] = (uint8_t)(127 + (int)floor(log2(scale / 2.6)));
         break;
     case DT_Q4_K:
         put_half(block, scale / 240);
@@ -117,7 +141,7 @@ static struct tensor matrix(uint32_t rows, uint32_t cols, enum dtype type, doubl
 {
     void *data = xaligned(64, dtype_row_bytes(type, cols) * rows);
     fill(data, type, (size_t)rows * cols, size, state);
-    return (struct tensor){data, type, rows, cols, 0};
+    return (struct tensor){.data = data, .type = type, .rows = rows, .cols = cols};
 }
 
 /* Around `middle`. */
@@ -126,7 +150,7 @@ static struct tensor vector(uint32_t cols, float middle, float size, uint64_t *s
     float *data = xaligned(64, cols * sizeof(float));
     for (uint32_t i = 0; i < cols; i++)
         data[i] = middle + size * (float)uniform(state);
-    return (struct tensor){data, DT_F32, 1, cols, 0};
+    return (struct tensor){.data = data, .type = DT_F32, .rows = 1, .cols = cols};
 }
 
 /* What multiplies a matrix's deviation, 1 / sqrt(cols). */

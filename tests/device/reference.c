@@ -59,6 +59,56 @@ static double value_q6_k(const uint8_t *b, int i)
     return half_at(b + 208) * (int8_t)b[192 + i / 16] * ((low | high << 4) - 32);
 }
 
+/* Of q2_K: the two bits of weight i. */
+static int two_bits(const uint8_t *q, int i)
+{
+    return q[i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3;
+}
+
+static double value_q2_k(const uint8_t *b, int i)
+{
+    int scale = b[i / 16];
+    return half_at(b + 80) * (scale & 15) * two_bits(b + 16, i) - half_at(b + 82) * (scale >> 4);
+}
+
+static double value_q3_k(const uint8_t *b, int i)
+{
+    int j = i / 16, low = b[96 + j % 8], high = b[104 + j % 4] >> j / 4 * 2 & 3;
+    low = j < 8 ? low & 15 : low >> 4;
+    int q = two_bits(b + 32, i) - (b[i % 32] >> i / 32 & 1 ? 0 : 4);
+    return half_at(b + 108) * ((low | high << 4) - 32) * q;
+}
+
+static double iq4(int code)
+{
+    static const int v[] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                            1,    13,   25,  38,  53,  69,  89,  113};
+    return v[code];
+}
+
+static double value_iq4_xs(const uint8_t *b, int i)
+{
+    int g = i / 32, low = b[4 + g / 2], high = (b[2] | b[3] << 8) >> 2 * g & 3;
+    low = g % 2 ? low >> 4 : low & 15;
+    return half_at(b) * ((low | high << 4) - 32) * iq4(nibble(b + 8 + 16 * g, i % 32, 16));
+}
+
+/* A sign, two bits of exponent and one of fraction. */
+static double value_mxfp4(const uint8_t *b, int i)
+{
+    int code = nibble(b + 1, i, 16), e = code >> 1 & 3, f = code & 1;
+    double v = e == 0 ? f * 0.5 : ldexp(1 + f * 0.5, e - 1);
+    return ldexp(code & 8 ? -v : v, b[0] - 127);
+}
+
+/* A sign, four bits of exponent, three of fraction. */
+static double value_e4m3(int code)
+{
+    int e = code >> 3 & 15, f = code & 7;
+    double v = e == 0 ? ldexp(f, -9) : ldexp(8 + f, e - 10);
+    return code & 0x80 ? -v : v;
+}
+
 /* Value i of a block. */
 static double value_of(enum dtype type, const uint8_t *b, int i)
 {
@@ -82,6 +132,20 @@ static double value_of(enum dtype type, const uint8_t *b, int i)
                half_at(b + 2);
     case DT_Q8_0:
         return half_at(b) * (int8_t)b[2 + i];
+    case DT_Q2_K:
+        return value_q2_k(b, i);
+    case DT_Q3_K:
+        return value_q3_k(b, i);
+    case DT_IQ4_NL:
+        return half_at(b) * iq4(nibble(b + 2, i, 16));
+    case DT_IQ4_XS:
+        return value_iq4_xs(b, i);
+    case DT_MXFP4:
+        return value_mxfp4(b, i);
+    case DT_F8:
+    case DT_F8_ROW:
+        memcpy(&f, b, sizeof(f));
+        return f * value_e4m3(b[4 + i]);
     case DT_Q4_K:
     case DT_Q5_K:
         return value_k(type, b, i);

@@ -23,11 +23,24 @@ float random_float(void)
 
 int scale_offsets(enum dtype t, int at[2])
 {
-    at[0] = t == DT_Q6_K ? 208 : 0;
-    at[1] = 2;
-    if (t == DT_F32 || t == DT_BF16)
+    at[0] = t == DT_Q6_K ? 208 : t == DT_Q3_K ? 108 : t == DT_Q2_K ? 80 : 0;
+    at[1] = at[0] + 2;
+    switch (t) {
+    case DT_F32:
+    case DT_BF16:
+    case DT_MXFP4:
+    case DT_F8:
+    case DT_F8_ROW:
         return 0;
-    return t == DT_Q4_1 || t == DT_Q5_1 || t == DT_Q4_K || t == DT_Q5_K ? 2 : 1;
+    case DT_Q4_1:
+    case DT_Q5_1:
+    case DT_Q2_K:
+    case DT_Q4_K:
+    case DT_Q5_K:
+        return 2;
+    default:
+        return 1;
+    }
 }
 
 static void put16(uint8_t *p, uint16_t v)
@@ -46,12 +59,18 @@ struct tensor tensor_make(enum dtype type, uint32_t rows, uint32_t cols)
         for (int i = 0; i < n; i++)
             put16(data + b + at[i], f16_from_f32(random_float() * 0.01f));
         float f = random_float() * 0.05f;
-        if (type == DT_F32)
+        if (type == DT_MXFP4)
+            data[b] = (uint8_t)(116 + random_byte() % 8);
+        if (type == DT_F8_ROW)
+            f = 0.003f; /* the same in all of a row */
+        if (type == DT_F32 || dtype_is_f8(type))
             memcpy(data + b, &f, sizeof(f));
+        for (size_t i = sizeof(f); i < block && dtype_is_f8(type); i++)
+            data[b + i] &= (data[b + i] & 0x7f) == 0x7f ? 0x80 : 0xff; /* no NaN */
         if (type == DT_BF16)
             put16(data + b, bf16_from_f32(f));
     }
-    return (struct tensor){data, type, rows, cols, 0};
+    return (struct tensor){.data = data, .type = type, .rows = rows, .cols = cols};
 }
 
 void tensor_free(struct tensor *t)

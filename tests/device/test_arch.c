@@ -367,9 +367,11 @@ static void make_mixed(struct model *m, struct model_layer layers[2], const floa
         if (!(PART_BIT(spec->part) & EXPERT_PARTS))
             *t = (struct tensor){0};
         if (spec->part == PART_EXPERTS)
-            *t = (struct tensor){zeros, DT_F32, (uint32_t)model_dim(m, spec->rows),
-                                 (uint32_t)model_dim(m, spec->cols),
-                                 (uint32_t)model_dim(m, spec->slices)};
+            *t = (struct tensor){.data = zeros,
+                                 .type = DT_F32,
+                                 .rows = (uint32_t)model_dim(m, spec->rows),
+                                 .cols = (uint32_t)model_dim(m, spec->cols),
+                                 .slices = (uint32_t)model_dim(m, spec->slices)};
     }
 }
 
@@ -407,7 +409,8 @@ static void test_blocks_of_no_device(void **state)
     layers[1].w_up_experts.slices = 2;
     save_gguf(&m, &archs[1]);
     assert_refused("tensor blk.1.ffn_up_exps.weight", "shape is 2 x 40 x 64, expected 3 x 40 x 64");
-    layers[1].w_up_experts = (struct tensor){zeros, DT_F32, 120, 64, 0};
+    layers[1].w_up_experts =
+        (struct tensor){.data = zeros, .type = DT_F32, .rows = 120, .cols = 64};
     save_gguf(&m, &archs[1]);
     assert_refused("tensor blk.1.ffn_up_exps.weight", "shape is 120 x 64, expected 3 x 40 x 64");
     make_mixed(&m, layers, zeros);

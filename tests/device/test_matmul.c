@@ -26,7 +26,7 @@
 #define HOT 6 /* times the row's root mean square */
 
 static const enum dtype integers[] = {INTEGER_TYPES};
-static const enum dtype kinds[] = {INTEGER_TYPES, FLOAT_TYPES};
+static const enum dtype kinds[] = {INTEGER_TYPES, F8_TYPES, FLOAT_TYPES};
 
 struct product {
     int rows, cols, x_stride, y_stride;
@@ -160,25 +160,78 @@ static struct model_run model_quantise(const float *x, float rms)
     return r;
 }
 
-/* sum of (u - offset) x over columns first .. first + n. Saturation: as if unsigned weights were
- * multiplied and added up in 16 bits, and the offset taken off at the end. */
-static int model_sum(enum dtype t, const struct quant_run *w, int offset, const struct model_run *x,
-                     int first, int n, enum fault fault)
+/* What kernel.h's table says of a type. */
+struct model_type {
+    int offset;          /* what unsigned weights are above what they stand for */
+    const int8_t *table; /* what codes stand for */
+    bool halves;         /* scales, and minima, of 16 columns */
+    bool blocks;         /* that are summed up before d */
+    bool scaled, signed_scale, with_min, powers;
+};
+
+static struct model_type model_type(enum dtype t)
 {
-    int sum = 0, saturated = 0, total = 0, more = t == DT_Q8_0 ? 128 : 0;
+    static const int8_t iq4[] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                 1,    13,   25,  38,  53,  69,  89,  113};
+    static const int8_t fp4[] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+    switch (t) {
+    case DT_Q8_0:
+        return (struct model_type){.offset = 128};
+    case DT_Q4_0:
+        return (struct model_type){.offset = 8};
+    case DT_Q5_0:
+        return (struct model_type){.offset = 16};
+    case DT_Q4_1:
+    case DT_Q5_1:
+        return (struct model_type){.with_min = true};
+    case DT_Q2_K:
+        return (struct model_type){.halves = true, .scaled = true, .with_min = true};
+    case DT_Q4_K:
+    case DT_Q5_K:
+        return (struct model_type){.scaled = true, .with_min = true};
+    case DT_Q3_K:
+    case DT_Q6_K:
+        return (struct model_type){.offset = 32, .halves = true, .blocks = true};
+    case DT_IQ4_NL:
+        return (struct model_type){.offset = 128, .table = iq4};
+    case DT_IQ4_XS:
+        return (struct model_type){
+            .offset = 128, .table = iq4, .scaled = true, .signed_scale = true};
+    case DT_MXFP4:
+        return (struct model_type){.offset = 128, .table = fp4, .powers = true};
+    default:
+        fail_msg("%s is not in the model", dtype_name(t));
+        return (struct model_type){.offset = 0};
+    }
+}
+
+/* What a weight stands for. */
+static int model_integer(enum dtype t, int q)
+{
+    struct model_type type = model_type(t);
+    return type.table ? type.table[q] : t == DT_Q8_0 ? q : t == DT_Q3_K ? q - 4 : q - type.offset;
+}
+
+/* sum of w x over columns first .. first + n. Saturation: as if unsigned weights were multiplied
+ * and added up in 16 bits, and the offset taken off at the end. */
+static int model_sum(enum dtype t, const struct quant_run *w, const struct model_run *x, int first,
+                     int n, enum fault fault)
+{
+    int sum = 0, saturated = 0, total = 0, offset = model_type(t).offset;
     for (int c = first; c < first + n; c++) {
-        sum += (w->q[c] - offset) * x->x[c];
-        saturated = MAX(-32768, MIN(32767, saturated + (w->q[c] + more) * x->x[c]));
+        int v = model_integer(t, w->q[c]);
+        sum += v * x->x[c];
+        saturated = MAX(-32768, MIN(32767, saturated + (v + offset) * x->x[c]));
         total += x->x[c];
     }
-    return fault == FAULT_SATURATION ? saturated - (offset + more) * total : sum;
+    return fault == FAULT_SATURATION ? saturated - offset * total : sum;
 }
 
 static float model_output(const struct product *p, const float *x, int channel, enum fault fault)
 {
     enum dtype t = p->w.type;
-    int n = p->cols / RUN, offset = t == DT_Q4_0 ? 8 : t == DT_Q5_0 ? 16 : t == DT_Q6_K ? 32 : 0;
-    bool k = t == DT_Q4_K || t == DT_Q5_K, with_min = k || t == DT_Q4_1 || t == DT_Q5_1;
+    const struct model_type type = model_type(t);
+    const int n = p->cols / RUN;
     const char *row = (const char *)p->t.data + (size_t)channel * dtype_row_bytes(t, p->t.cols);
     float f = 0, F = 0, rms = row_rms(x, p->cols);
     for (int i = 0; i < n; i++) {
@@ -187,10 +240,18 @@ static float model_output(const struct product *p, const float *x, int channel, 
         struct model_run xs = model_quantise(x + run * RUN, rms);
         quant_unpack(t, row, (size_t)run, &w);
         float d = f16_to_f32(w.d), m = f16_to_f32(w.m);
-        int low = model_sum(t, &w, offset, &xs, 0, 16, fault), total = 0;
-        int high = model_sum(t, &w, offset, &xs, 16, 16, fault);
-        if (t == DT_Q6_K) {
-            int sum = (int8_t)w.scale[0] * low + (int8_t)w.scale[1] * high;
+        int sums[2], totals[2] = {0};
+        for (int h = 0; h < 2; h++) {
+            sums[h] = model_sum(t, &w, &xs, 16 * h, 16, fault);
+            for (int c = 16 * h; c < 16 * h + 16; c++)
+                totals[h] += xs.x[c];
+        }
+        int sum = sums[0] + sums[1], total = totals[0] + totals[1];
+        if (type.halves) {
+            sum = (int8_t)w.scale[0] * sums[0] + (int8_t)w.scale[1] * sums[1];
+            total = w.min[0] * totals[0] + w.min[1] * totals[1];
+        }
+        if (type.blocks) {
             F = fmaf((float)sum, xs.scale, F);
             if (i % 8 == 7) {
                 f = fmaf(F, d, f);
@@ -198,11 +259,15 @@ static float model_output(const struct product *p, const float *x, int channel, 
             }
             continue;
         }
-        for (int c = 0; c < RUN; c++)
-            total += xs.x[c];
-        f = fmaf((float)(low + high) * xs.scale, k ? d * (float)w.scale[0] : d, f);
-        if (with_min)
-            f = fmaf(k ? -(m * (float)w.min) : m, xs.scale * (float)total, f);
+        if (type.powers)
+            d = ldexpf(1, w.scale[0] - 128);
+        else if (type.scaled && !type.halves)
+            d *= type.signed_scale ? (float)(int8_t)w.scale[0] : (float)w.scale[0];
+        f = fmaf((float)sum * xs.scale, d, f);
+        if (type.with_min && type.halves)
+            f = fmaf(-(xs.scale * (float)total), m, f);
+        else if (type.with_min)
+            f = fmaf(type.scaled ? -(m * (float)w.min[0]) : m, xs.scale * (float)total, f);
     }
     return f + p->bias[channel];
 }
@@ -236,7 +301,7 @@ static void row_sizes(const struct product *p, int row, double *value, double *s
             continue;
         struct quant_run r;
         quant_unpack(t, from, (size_t)(c / RUN), &r);
-        size[c] += 2 * fabs((double)f16_to_f32(r.m)) * (double)MAX(r.min, 1);
+        size[c] += 2 * fabs((double)f16_to_f32(r.m)) * (double)MAX(MAX(r.min[0], r.min[1]), 1);
     }
     free(v);
 }
@@ -248,7 +313,8 @@ static void check_values(const struct product *p, const float *y, int T, enum ac
 {
     double *value = xmalloc((size_t)p->cols * sizeof(double));
     double *size = xmalloc((size_t)p->cols * sizeof(double));
-    bool rounds_x = kind == ACTIVATIONS_INT8 && dtype_is_quantised(p->w.type);
+    bool rounds_x =
+        kind == ACTIVATIONS_INT8 && dtype_is_quantised(p->w.type) && !dtype_is_f8(p->w.type);
     double roundings = rounds_x ? 3.0 * p->cols / RUN + 3 : p->cols + 1.0;
     for (int r = 0; r < p->rows; r++) {
         row_sizes(p, r, value, size);
@@ -347,10 +413,11 @@ static void random_products(void **state)
 /* With float activations a type's bits are those of the same values kept as f32. */
 static void float_activations_are_exact(void **state)
 {
+    static const enum dtype types[] = {INTEGER_TYPES, F8_TYPES};
     struct pool **pools = *state;
     random_state = 5;
-    for (size_t i = 0; i < COUNT_OF(integers); i++) {
-        struct product p = product_make(integers[i], 37, some_cols(integers[i], 1));
+    for (size_t i = 0; i < COUNT_OF(types); i++) {
+        struct product p = product_make(types[i], 37, some_cols(types[i], 1));
         check_product(&p, pools, ACTIVATIONS_F32);
         float *y = multiply(&p, pools[0], 0, T_MAX, ACTIVATIONS_F32);
         free(p.w.data);
@@ -389,6 +456,8 @@ static struct product extreme_product(enum dtype type, uint8_t bytes, float sign
         memset(data + b * block, bytes, block);
         for (int i = 0; i < n_scales; i++)
             memcpy(data + b * block + at[i], &(uint16_t){0x2101}, 2);
+        if (type == DT_MXFP4)
+            data[b * block] = 120;
     }
     struct product p = product_of(t);
     for (int r = 0; r < T_MAX; r++)
@@ -409,7 +478,8 @@ static void nothing_saturates(void **state)
     random_state = 7;
     for (size_t i = 0; i < COUNT_OF(integers); i++) {
         /* the fault sums halves of runs: 16 * 15 * 127 = 30480 is all that 4 bits can come to */
-        bool fits = integers[i] == DT_Q4_0 || integers[i] == DT_Q4_1 || integers[i] == DT_Q4_K;
+        bool fits = integers[i] == DT_Q4_0 || integers[i] == DT_Q4_1 || integers[i] == DT_Q4_K ||
+                    integers[i] == DT_Q2_K;
         int caught = 0;
         for (size_t b = 0; b < 2 * COUNT_OF(patterns); b++) {
             struct product p = extreme_product(integers[i], patterns[b / 2], b % 2 ? -3.7f : 3.7f);
@@ -464,7 +534,7 @@ static void strange_rows_keep_to_themselves(void **state)
                 assert_true(fabsf(y[11 * p.y_stride + r] - p.bias[r]) <= 1e-6f);
                 free(w);
             }
-            if (dtype_is_quantised(kinds[i]))
+            if (dtype_is_quantised(kinds[i]) && !dtype_is_f8(kinds[i]))
                 assert_int_equal(model_differs(&p, y, 0, 20, FAULT_NONE), 0);
             free(y);
         }

@@ -5,6 +5,7 @@
  */
 #include "tensors.h"
 
+#include "panel.h"
 #include "specd/quant.h"
 #include "specd/util.h"
 
@@ -16,7 +17,7 @@
 
 #include <cmocka.h>
 
-static const enum dtype kept[] = {FLOAT_TYPES, INTEGER_TYPES};
+static const enum dtype kept[] = {FLOAT_TYPES, INTEGER_TYPES, F8_TYPES};
 
 /* ---- formats --------------------------------------------------------------------------------- */
 
@@ -26,9 +27,13 @@ static const struct {
     enum dtype type;
     uint64_t hash;
 } golden[] = {
-    {DT_F16, 0x5161acc933fc0e98},  {DT_Q4_0, 0x87689494020ecf55}, {DT_Q4_1, 0x8438a355275722c5},
-    {DT_Q5_0, 0x77736719434f8494}, {DT_Q5_1, 0x5e522df25dad052b}, {DT_Q8_0, 0xae2ed2108bd6b4c0},
-    {DT_Q4_K, 0x9173a4b8760ed3e2}, {DT_Q5_K, 0xdd8d70c07ffccc18}, {DT_Q6_K, 0x8dca1d2cc8bfadc8},
+    {DT_F16, 0x5161acc933fc0e98},    {DT_Q4_0, 0x87689494020ecf55},
+    {DT_Q4_1, 0x8438a355275722c5},   {DT_Q5_0, 0x77736719434f8494},
+    {DT_Q5_1, 0x5e522df25dad052b},   {DT_Q8_0, 0xae2ed2108bd6b4c0},
+    {DT_Q4_K, 0x9173a4b8760ed3e2},   {DT_Q5_K, 0xdd8d70c07ffccc18},
+    {DT_Q6_K, 0x8dca1d2cc8bfadc8},   {DT_Q2_K, 0x6765369c92f01f06},
+    {DT_Q3_K, 0x6f1db29366cade16},   {DT_IQ4_NL, 0x19f37ad79e2c1fd2},
+    {DT_IQ4_XS, 0x68c104c73af9e9c6}, {DT_MXFP4, 0x1ceac5d24992523a},
 };
 
 static uint64_t fnv1a(const void *data, size_t n)
@@ -55,7 +60,7 @@ static void decodes_as_gguf_does(void **state)
             for (int s = 0; s < n_scales; s++)
                 data[b * block + (size_t)at[s] + 1] &= 0xBF;
         float *values = xmalloc(n * sizeof(*values));
-        struct tensor tensor = {data, t, 1, (uint32_t)n, 0};
+        struct tensor tensor = {.data = data, .type = t, .rows = 1, .cols = (uint32_t)n};
         tensor_to_f32(&tensor, values);
         if (fnv1a(values, n * sizeof(*values)) != golden[i].hash)
             fail_msg("%s decodes differently", dtype_name(t));
@@ -111,6 +116,43 @@ static void native_rows_read_back(void **state)
     }
 }
 
+/* Rows of a tensor, counted from another place, as those of one that makes them. */
+struct copied {
+    struct tensor_source source;
+    struct tensor of;
+};
+
+static void copy_rows(const struct tensor_source *source, uint32_t first, uint32_t n, void *rows)
+{
+    const struct tensor *of = &((const struct copied *)(const void *)source)->of;
+    size_t row = dtype_row_bytes(of->type, of->cols);
+    assert_true(first + n <= of->rows);
+    memcpy(rows, (const char *)of->data + first * row, n * row);
+}
+
+static void rows_are_made(void **state)
+{
+    static const enum weight_type wants[] = {WEIGHT_NATIVE, WEIGHT_BF16};
+    (void)state;
+    random_state = 4;
+    for (size_t i = 0; i < COUNT_OF(kept); i++) {
+        struct copied c = {{copy_rows}, tensor_make(kept[i], 60, some_cols(kept[i], 0))};
+        size_t row = dtype_row_bytes(c.of.type, c.of.cols);
+        for (size_t j = 0; j < COUNT_OF(wants); j++) {
+            struct tensor plain = c.of, made = c.of;
+            plain.data = (const char *)c.of.data + 23 * row;
+            plain.rows = made.rows = 37;
+            made.source = &c.source;
+            made.first_row = 23;
+            struct weight a = weight_make(&plain, wants[j]), b = weight_make(&made, wants[j]);
+            assert_memory_equal(a.data, b.data, panel_bytes(a.type, a.cols) * 3);
+            free(a.data);
+            free(b.data);
+        }
+        tensor_free(&c.of);
+    }
+}
+
 static void check_converted(const struct tensor *t, enum weight_type want)
 {
     struct weight w = weight_make(t, want);
@@ -152,7 +194,7 @@ static void converts_weights(void **state)
         tensor_free(&t);
     }
     float zeros[RUN] = {0};
-    struct tensor zero = {zeros, DT_F32, 1, RUN, 0};
+    struct tensor zero = {.data = zeros, .type = DT_F32, .rows = 1, .cols = RUN};
     check_converted(&zero, WEIGHT_Q8_0);
 }
 
@@ -162,19 +204,29 @@ static void plan_refuses(void **state)
     enum dtype type;
     size_t bytes;
     char err[256];
-    struct tensor t = {NULL, DT_F32, 10, 40, 0};
+    struct tensor t = {.data = NULL, .type = DT_F32, .rows = 10, .cols = 40};
     assert_int_equal(weight_plan(&t, WEIGHT_FP8, &type, &bytes, err, sizeof(err)), SPECD_EINVAL);
     assert_non_null(strstr(err, "fp8"));
     assert_int_equal(weight_plan(&t, WEIGHT_INT4, &type, &bytes, err, sizeof(err)), SPECD_EINVAL);
     assert_int_equal(weight_plan(&t, WEIGHT_Q8_0, &type, &bytes, err, sizeof(err)), SPECD_EINVAL);
     assert_non_null(strstr(err, "40"));
-    t = (struct tensor){NULL, DT_Q4_K, 10, 128, 0};
+    t = (struct tensor){.data = NULL, .type = DT_Q4_K, .rows = 10, .cols = 128};
     assert_int_equal(weight_plan(&t, WEIGHT_F32, &type, &bytes, err, sizeof(err)), SPECD_EINVAL);
-    t = (struct tensor){NULL, DT_F32, UINT32_MAX, 8, 0};
+    t = (struct tensor){.data = NULL, .type = DT_F32, .rows = UINT32_MAX, .cols = 8};
     assert_int_equal(weight_plan(&t, WEIGHT_F32, &type, &bytes, err, sizeof(err)), SPECD_EINVAL);
-    t = (struct tensor){NULL, DT_Q4_1, 32, 64, 0};
+    t = (struct tensor){.data = NULL, .type = DT_Q4_1, .rows = 32, .cols = 64};
     assert_int_equal(weight_plan(&t, WEIGHT_NATIVE, &type, &bytes, err, sizeof(err)), 0);
     assert_int_equal(bytes, 32 * 2 * 20); /* no larger than in the file */
+    static const struct {
+        enum dtype type;
+        size_t bytes; /* of 256 weights */
+    } kept_in[] = {
+        {DT_Q2_K, 84}, {DT_Q3_K, 116}, {DT_IQ4_NL, 144}, {DT_IQ4_XS, 140}, {DT_MXFP4, 136}};
+    for (size_t i = 0; i < COUNT_OF(kept_in); i++) {
+        t = (struct tensor){.data = NULL, .type = kept_in[i].type, .rows = 32, .cols = 512};
+        assert_int_equal(weight_plan(&t, WEIGHT_NATIVE, &type, &bytes, err, sizeof(err)), 0);
+        assert_int_equal(bytes, 32 * 2 * kept_in[i].bytes);
+    }
 }
 
 int main(void)
@@ -182,7 +234,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(decodes_as_gguf_does),  cmocka_unit_test(converts_small_floats),
         cmocka_unit_test(native_rows_read_back), cmocka_unit_test(converts_weights),
-        cmocka_unit_test(plan_refuses),
+        cmocka_unit_test(rows_are_made),         cmocka_unit_test(plan_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

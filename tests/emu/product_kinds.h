@@ -22,16 +22,17 @@ static const struct {
     enum product_type type;
     enum dtype file;
 } kinds[] = {
-    {PRODUCT_BF16, DT_BF16}, {PRODUCT_FP8, DT_F32},       {PRODUCT_INT8, DT_Q8_0},
-    {PRODUCT_INT4, DT_Q4_0}, {PRODUCT_INT4_MIN, DT_Q4_1}, {PRODUCT_INT4_K, DT_Q4_K},
+    {PRODUCT_BF16, DT_BF16},  {PRODUCT_FP8, DT_F32},       {PRODUCT_INT8, DT_Q8_0},
+    {PRODUCT_INT4, DT_Q4_0},  {PRODUCT_INT4_MIN, DT_Q4_1}, {PRODUCT_INT4_K, DT_Q4_K},
+    {PRODUCT_INT8, DT_Q5_0},  {PRODUCT_INT8, DT_Q3_K},     {PRODUCT_IQ4, DT_IQ4_NL},
+    {PRODUCT_IQ4, DT_IQ4_XS}, {PRODUCT_FP4, DT_MXFP4},     {PRODUCT_FP8, DT_F8_ROW},
+    {PRODUCT_FP8_32, DT_F8},  {PRODUCT_INT2_K, DT_Q2_K},
 };
 
-/* K a whole number of the type's groups. */
+/* K a whole number of the file's blocks. */
 static inline int32_t k_fit(size_t kind, int32_t k)
 {
-    int32_t group = kinds[kind].type <= PRODUCT_FP8      ? 1
-                    : kinds[kind].type == PRODUCT_INT4_K ? 256
-                                                         : 32;
+    int32_t group = dtype_block(kinds[kind].file);
 
     return (k + group - 1) / group * group;
 }

@@ -49,8 +49,9 @@ static void row_of_fp8(float *row, int32_t k)
 static void row_make(enum product_type type, enum dtype file, uint8_t *row, int32_t k)
 {
     size_t bytes = dtype_row_bytes(file, (size_t)k);
+    size_t d_at = file == DT_Q3_K ? 108 : file == DT_Q2_K ? 80 : 0;
 
-    if (type == PRODUCT_FP8) {
+    if (type == PRODUCT_FP8 && file == DT_F32) {
         row_of_fp8((float *)row, k);
         return;
     }
@@ -66,9 +67,17 @@ static void row_make(enum product_type type, enum dtype file, uint8_t *row, int3
     for (size_t i = 0; i < bytes; i++)
         row[i] = (uint8_t)(rand() >> 7);
     for (size_t at = 0; at < bytes; at += (size_t)dtype_bytes(file)) {
-        put16(row + at, f16_from_f32(random_float() * 0.1f));
-        if (file == DT_Q4_1 || file == DT_Q4_K)
-            put16(row + at + 2, f16_from_f32(random_float() * 0.5f));
+        if (dtype_is_f8(file)) { /* no NaN */
+            float scale = file == DT_F8 ? 0.01f + 1e-6f * (float)(rand() % 1000) : 0.0123f;
+            memcpy(row + at, &scale, sizeof(scale));
+            for (size_t i = 4; i < 36; i++)
+                row[at + i] &= (row[at + i] & 0x7f) == 0x7f ? 0x80 : 0xff;
+        } else if (file == DT_MXFP4)
+            row[at] = (uint8_t)(120 + rand() % 8);
+        else
+            put16(row + at + d_at, f16_from_f32(random_float() * 0.1f));
+        if (file == DT_Q4_1 || file == DT_Q4_K || file == DT_Q2_K)
+            put16(row + at + d_at + 2, f16_from_f32(random_float() * 0.5f));
     }
 }
 
@@ -78,13 +87,15 @@ static void sizes_of(enum dtype file, const uint8_t *row, int32_t k, float *out)
     for (int32_t i = 0; i < k; i += RUN) {
         struct quant_run r;
         quant_unpack(file, row, (size_t)(i / RUN), &r);
-        float d = fabsf(f16_to_f32(r.d)), m = fabsf(f16_to_f32(r.m));
+        float d = fabsf(f16_to_f32(r.d)), m = fabsf(f16_to_f32(r.m)), values[RUN];
+        quant_values(file, &r, values);
         for (int j = 0; j < RUN; j++) {
-            int q = abs(r.q[j] - (file == DT_Q4_0 ? 8 : 0));
-            if (file == DT_Q4_K)
-                out[i + j] = d * (float)(r.scale[0] * q) + m * (float)r.min;
+            if (file == DT_Q4_K || file == DT_Q2_K)
+                out[i + j] = d * (float)(r.scale[j / 16] * r.q[j]) + m * (float)r.min[j / 16];
+            else if (file == DT_Q4_1)
+                out[i + j] = d * (float)r.q[j] + m;
             else
-                out[i + j] = d * (float)q + (file == DT_Q4_1 ? m : 0);
+                out[i + j] = fabsf(values[j]);
         }
     }
 }

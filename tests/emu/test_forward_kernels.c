@@ -125,6 +125,12 @@ static void test_embed(void **state)
         check_embed(PRODUCT_INT4, DT_Q4_0, grouped[i]);
         check_embed(PRODUCT_INT4_MIN, DT_Q4_1, grouped[i]);
         check_embed(PRODUCT_INT4_K, DT_Q4_K, (grouped[i] + 255) / 256 * 256);
+        check_embed(PRODUCT_INT8, DT_Q3_K, (grouped[i] + 255) / 256 * 256);
+        check_embed(PRODUCT_IQ4, DT_IQ4_XS, (grouped[i] + 255) / 256 * 256);
+        check_embed(PRODUCT_IQ4, DT_IQ4_NL, grouped[i]);
+        check_embed(PRODUCT_FP4, DT_MXFP4, grouped[i]);
+        check_embed(PRODUCT_FP8_32, DT_F8, grouped[i]);
+        check_embed(PRODUCT_INT2_K, DT_Q2_K, (grouped[i] + 255) / 256 * 256);
     }
 }
 

@@ -118,11 +118,31 @@ static enum product_type type_expected(enum weight_type want, enum dtype file, b
     case WEIGHT_INT4:
         return in_layer ? PRODUCT_INT4 : PRODUCT_BF16;
     case WEIGHT_NATIVE:
-        return file == DT_Q8_0   ? PRODUCT_INT8
-               : file == DT_Q4_0 ? PRODUCT_INT4
-               : file == DT_Q4_1 ? PRODUCT_INT4_MIN
-               : file == DT_Q4_K ? PRODUCT_INT4_K
-                                 : PRODUCT_BF16;
+        switch (file) {
+        case DT_Q8_0:
+        case DT_Q5_0:
+        case DT_Q3_K:
+            return PRODUCT_INT8;
+        case DT_Q4_0:
+            return PRODUCT_INT4;
+        case DT_Q4_1:
+            return PRODUCT_INT4_MIN;
+        case DT_Q4_K:
+            return PRODUCT_INT4_K;
+        case DT_IQ4_NL:
+        case DT_IQ4_XS:
+            return PRODUCT_IQ4;
+        case DT_MXFP4:
+            return PRODUCT_FP4;
+        case DT_F8_ROW:
+            return PRODUCT_FP8;
+        case DT_F8:
+            return PRODUCT_FP8_32;
+        case DT_Q2_K:
+            return PRODUCT_INT2_K;
+        default:
+            return PRODUCT_BF16;
+        }
     default:
         return PRODUCT_BF16;
     }
@@ -298,6 +318,45 @@ static void test_odd_sides(void **state)
     }
 }
 
+/* Tensors whose rows are made. */
+struct copied {
+    struct tensor_source source;
+    struct tensor of;
+};
+
+static void copy_rows(const struct tensor_source *source, uint32_t first, uint32_t n, void *rows)
+{
+    const struct tensor *of = &((const struct copied *)(const void *)source)->of;
+    size_t row = dtype_row_bytes(of->type, of->cols);
+
+    assert_true(first >= 5 && first - 5 + n <= of->rows);
+    memcpy(rows, (const char *)of->data + (first - 5) * row, n * row);
+}
+
+static void test_sources(void **state)
+{
+    struct copied copied[LAYER_MATRICES];
+    struct model_shape shape = by_32;
+    struct loaded loaded;
+    char err[256];
+
+    (void)state;
+    shape.type = DT_Q4_0;
+    struct model *m = model_random(&shape);
+    struct model_layer *l = &m->layers[0], plain = *l;
+    for (int i = 0; i < LAYER_MATRICES; i++) {
+        copied[i] = (struct copied){{copy_rows}, l->tensors[i]};
+        if (l->tensors[i].data)
+            l->tensors[i].source = &copied[i].source;
+        l->tensors[i].first_row = 5;
+    }
+    assert_int_equal(load(&loaded, m, WEIGHT_NATIVE, 2, err, sizeof(err)), 0);
+    check_layer(&loaded.net.layers[0], m, &plain, PRODUCT_INT4, PRODUCT_INT4, PRODUCT_INT4);
+    unload(&loaded);
+    *l = plain;
+    model_random_free(m);
+}
+
 /* Tensors of one stack in different types of a file. */
 static void test_mixed(void **state)
 {
@@ -345,7 +404,7 @@ static void test_vectors(void **state)
     struct tensor attn_norm = l->attn_norm;
     for (uint32_t i = 0; i < m->n_embd; i++)
         norm[i] = bf16_from_f32(((const float *)attn_norm.data)[i]);
-    l->attn_norm = (struct tensor){norm, DT_BF16, 1, m->n_embd, 0};
+    l->attn_norm = (struct tensor){.data = norm, .type = DT_BF16, .rows = 1, .cols = m->n_embd};
     assert_int_equal(load(&loaded, m, WEIGHT_NATIVE, 1, err, sizeof(err)), 0);
     for (uint32_t i = 0; i < m->n_layers; i++)
         check_layer(&loaded.net.layers[i], m, &m->layers[i], PRODUCT_BF16, PRODUCT_BF16,
@@ -400,7 +459,7 @@ static void assert_refused(const struct model *m, enum weight_type want, const c
 static void test_refusals(void **state)
 {
     struct model *m = model_random(&odd);
-    const struct tensor bias = {m->out_norm.data, DT_F32, 1, 72, 0};
+    const struct tensor bias = {.data = m->out_norm.data, .type = DT_F32, .rows = 1, .cols = 72};
     char err[256];
 
     (void)state;
@@ -497,11 +556,11 @@ static void test_fault(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_types),       cmocka_unit_test(test_odd_sides),
-        cmocka_unit_test(test_mixed),       cmocka_unit_test(test_vectors),
-        cmocka_unit_test(test_self_layers), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_widths),      cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_fault),
+        cmocka_unit_test(test_types),         cmocka_unit_test(test_odd_sides),
+        cmocka_unit_test(test_mixed),         cmocka_unit_test(test_vectors),
+        cmocka_unit_test(test_sources),       cmocka_unit_test(test_self_layers),
+        cmocka_unit_test(test_refusals),      cmocka_unit_test(test_widths),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_fault),
     };
 
     return seeded_run(tests);

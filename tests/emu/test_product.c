@@ -25,9 +25,11 @@ static const struct {
     enum product_type type;
     enum dtype file;
 } kinds[] = {
-    {PRODUCT_BF16, DT_BF16},   {PRODUCT_BF16, DT_F32},  {PRODUCT_FP8, DT_F32},
-    {PRODUCT_INT8, DT_Q8_0},   {PRODUCT_INT4, DT_Q4_0}, {PRODUCT_INT4_MIN, DT_Q4_1},
-    {PRODUCT_INT4_K, DT_Q4_K},
+    {PRODUCT_BF16, DT_BF16},   {PRODUCT_BF16, DT_F32},   {PRODUCT_FP8, DT_F32},
+    {PRODUCT_INT8, DT_Q8_0},   {PRODUCT_INT4, DT_Q4_0},  {PRODUCT_INT4_MIN, DT_Q4_1},
+    {PRODUCT_INT4_K, DT_Q4_K}, {PRODUCT_INT8, DT_Q5_0},  {PRODUCT_INT8, DT_Q3_K},
+    {PRODUCT_IQ4, DT_IQ4_NL},  {PRODUCT_IQ4, DT_IQ4_XS}, {PRODUCT_FP4, DT_MXFP4},
+    {PRODUCT_FP8, DT_F8_ROW},  {PRODUCT_FP8_32, DT_F8},  {PRODUCT_INT2_K, DT_Q2_K},
 };
 
 static const int32_t all_n[] = {1, 8, 15, 16, 17, 64, 320};
@@ -119,13 +121,10 @@ static void check_shape(size_t kind, int32_t n, int32_t k, int32_t rows, bool us
     device_free_all();
 }
 
-/* K a whole number of the type's groups. */
+/* K a whole number of the file's blocks. */
 static int32_t k_fit(size_t kind, int32_t k)
 {
-    enum product_type type = kinds[kind].type;
-    int32_t group = type == PRODUCT_BF16 || type == PRODUCT_FP8 ? 1
-                    : type == PRODUCT_INT4_K                    ? 256
-                                                                : 32;
+    int32_t group = dtype_block(kinds[kind].file);
 
     return (k + group - 1) / group * group;
 }
@@ -313,6 +312,12 @@ static void test_plan(void **state)
     assert_int_equal(p.bytes, (size_t)4096 * 4096 / 32 * 34); /* as in the file */
     assert_int_equal(product_plan_of(&p, PRODUCT_INT4, false, 4096, 4096), 0);
     assert_int_equal(p.bytes, (size_t)4096 * 4096 / 32 * 18);
+    assert_int_equal(product_plan_of(&p, PRODUCT_FP4, false, 4096, 4096), 0);
+    assert_int_equal(p.bytes, (size_t)4096 * 4096 / 32 * 17);
+    assert_int_equal(product_plan_of(&p, PRODUCT_IQ4, false, 4096, 4096), 0);
+    assert_int_equal(p.bytes, (size_t)4096 * 4096 / 32 * 20);
+    assert_int_equal(product_plan_of(&p, PRODUCT_INT2_K, false, 4096, 4096), 0);
+    assert_int_equal(p.bytes, (size_t)4096 * 4096 / 32 * 12);
     assert_int_equal(product_plan_of(&p, PRODUCT_FP8, false, 128256, 4096), 0);
     assert_int_equal(p.bytes, (size_t)128256 * 4096 + 128256 * sizeof(float));
     assert_int_equal(p.slices, 1);

@@ -23,8 +23,10 @@
 #define CAPACITY 150
 
 static const enum dtype files[PRODUCT_TYPES] = {
-    [PRODUCT_BF16] = DT_BF16, [PRODUCT_FP8] = DT_F32,       [PRODUCT_INT8] = DT_Q8_0,
-    [PRODUCT_INT4] = DT_Q4_0, [PRODUCT_INT4_MIN] = DT_Q4_1, [PRODUCT_INT4_K] = DT_Q4_K,
+    [PRODUCT_BF16] = DT_BF16,   [PRODUCT_FP8] = DT_F32,       [PRODUCT_INT8] = DT_Q8_0,
+    [PRODUCT_INT4] = DT_Q4_0,   [PRODUCT_INT4_MIN] = DT_Q4_1, [PRODUCT_INT4_K] = DT_Q4_K,
+    [PRODUCT_IQ4] = DT_IQ4_XS,  [PRODUCT_FP4] = DT_MXFP4,     [PRODUCT_FP8_32] = DT_F8,
+    [PRODUCT_INT2_K] = DT_Q2_K,
 };
 
 struct alone {
@@ -112,6 +114,10 @@ TEST(int8, PRODUCT_INT8, false)
 TEST(int4, PRODUCT_INT4, false)
 TEST(int4_min, PRODUCT_INT4_MIN, false)
 TEST(int4_k, PRODUCT_INT4_K, false)
+TEST(iq4, PRODUCT_IQ4, false)
+TEST(fp4, PRODUCT_FP4, false)
+TEST(fp8_32, PRODUCT_FP8_32, false)
+TEST(int2_k, PRODUCT_INT2_K, false)
 TEST(paired, PRODUCT_INT8, true)
 
 /* Every count from 1 to 64, each in the tiling its capacity gets. */
@@ -159,6 +165,10 @@ int main(void)
         cmocka_unit_test(test_int4),
         cmocka_unit_test(test_int4_min),
         cmocka_unit_test(test_int4_k),
+        cmocka_unit_test(test_iq4),
+        cmocka_unit_test(test_fp4),
+        cmocka_unit_test(test_fp8_32),
+        cmocka_unit_test(test_int2_k),
         cmocka_unit_test(test_paired),
         cmocka_unit_test(test_every_count),
         cmocka_unit_test(test_other_slices_show),

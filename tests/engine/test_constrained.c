@@ -313,7 +313,7 @@ static void test_refused(void **state)
     static int32_t id_of_brace = -1;
     struct engine *e = start(DRAFT_LOOKUP);
     use_schema("{\"type\":\"object\",\"properties\":{\"a\":{\"not\":{}}}}");
-    expect_error(e, answer(0, 0), "schema.properties.a: the keyword \"not\" is not supported");
+    expect_error(e, answer(0, 0), "schema /properties/a: the keyword \"not\" is not supported");
 
     use_schema("{\"type\":\"object\"}");
     for (int32_t id = 0; id < 320 && id_of_brace < 0; id++) {

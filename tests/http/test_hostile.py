@@ -309,7 +309,8 @@ class Framing(ServerCase):
 
 
 class LargeBodies(ServerCase):
-    args = ("--max-body", "256K", "--body-timeout", "600", "--trusted-proxy", "10.9.9.9,127.0.0.1")
+    args = ("--max-body", "256K", "--request-memory", "16M", "--body-timeout", "600",
+            "--trusted-proxy", "10.9.9.9,127.0.0.1")
 
     def test_chunked_without_end(self):
         """Twice the limit is read, to be thrown away; then the connection is closed."""

@@ -75,7 +75,7 @@ class Sizes(ServerCase):
             self.assertEqual(read_reply(s)[0], 200)
 
     def test_lists(self):
-        self.refused(COMPLETION, {"prompt": "x", "stop": ["a"] * 17}, "stop")
+        self.refused(COMPLETION, {"prompt": "x", "stop": ["a"] * 65}, "stop")
         self.refused(COMPLETION, {"prompt": "x", "stop": "a" * 1025}, "stop")
         self.refused(COMPLETION, {"prompt": "x", "n": 17}, "n")
         self.refused(COMPLETION, {"prompt": ["x"] * 65}, "prompt")
@@ -86,7 +86,7 @@ class Sizes(ServerCase):
 
     def test_messages_and_tools(self):
         user = {"role": "user", "content": "x"}
-        self.refused(CHAT, {"messages": [user] * 4097}, "messages")
+        self.refused(CHAT, {"messages": [user] * 65537}, "messages")
         tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
         self.refused(CHAT, {"messages": [user], "tools": [tool] * 129}, "tools")
         heavy = {"type": "function", "function": {"name": "f", "parameters": {"a": [1] * 50001}}}

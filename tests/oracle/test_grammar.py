@@ -3,7 +3,7 @@
 Usage: test_grammar.py GRAMMAR_PROBE. For each schema: random texts by way of masks parse and
 validate; random valid instances are accepted however they are spelled and cut into tokens; changed
 instances that do not validate, and texts that are no JSON, are refused. $SPECD_GRAMMAR_WALKS sets
-the number of texts of a schema.
+the number of texts of a schema, $SPECD_SCHEMAS that of random ones (schemas.py), of which some more are made.
 """
 import copy
 import json
@@ -17,6 +17,7 @@ from oracle import skip
 
 try:
     import jsonschema
+    import schemas
 except ImportError as e:
     skip(f"no module {e.name}")
 
@@ -86,28 +87,34 @@ SCHEMAS = [
     {"$defs": {"v": {"anyOf": [STR, NUM, arr({"$ref": "#/$defs/v"}), obj(additionalProperties={"$ref": "#/$defs/v"})]}},
      "$ref": "#/$defs/v"},
     arr({"anyOf": [INT, STR, {"$ref": "#"}]}, maxItems=3),
+    {"$ref": "#/$defs/p", "$defs": {"p": PERSON}, "description": "d"}, {"allOf": [PERSON, {"required": ["mail"]}]},
+    {"definitions": {"b": obj({"v": INT}, "v")}, "allOf": [{"$ref": "#/definitions/b"}, obj({"w": STR}, "w")]},
+    {**obj({"a": STR, "b": STR}, **CLOSED), "anyOf": [{"required": ["a"]}, {"required": ["b"]}]},
+    obj({f"n{i}": INT for i in range(70)}, ["n3", "n69"], **CLOSED),
 ]
 
 REFUSED = {
-    '{"not": {}}': '"not"', '{"type": "array", "contains": {}}': '"contains"', '{"type": "str"}': "type",
-    '{"type": "object", "properties": {"a": {"type": "object", "properties": {"b": {"if": true}}}}}':
-        'properties.a.properties.b: the keyword "if"',
-    '{"type": "object", "patternProperties": {}}': '"patternProperties"', '{"multipleOf": 2}': '"multipleOf"',
-    '{"type": "number", "maximum": 3}': "maximum", '{"allOf": [{}, {}]}': "allOf", '{"enum": []}': "enum",
-    '{"anyOf": []}': "anyOf", '{"$ref": "#/$defs/x"}': "names no place", '{"$ref": "http://x"}': "names no place",
+    '{"not": {}}': '"not"', '{"type": "array", "contains": {}}': '"contains"', '{"type": "str"}': "/type: must",
+    '{"type": "object", "properties": {"a": {"type": "object", "properties": {"b/~": {"if": true, "then": false}}}}}':
+        '/properties/a/properties/b~1~0: the keyword "if"', '{"allOf": []}': "/allOf: must", '{"enum": []}': "/enum: must",
+    '{"type": "number", "maximum": "3"}': "/maximum: must", '{"multipleOf": 0}': "/multipleOf: must", '{"items": 3}': "/items: a schema",
+    '{"anyOf": []}': "/anyOf: must", '{"$ref": "#/$defs/x"}': "/$ref: \"#/$defs/x\" names no place", '{"$ref": "http://x"}': "names no place",
     '{"$ref": "#"}': "back to itself", '{"anyOf": [{"$ref": "#"}, {"type": "null"}]}': "back to itself",
+    '{"allOf": [{"$ref": "#"}], "minLength": 1}': "back to itself", '{"$ref": "#nowhere"}': "names no place",
     '{"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}': "no value", "false": "no value",
-    '{"type": "integer", "minimum": 3, "maximum": 2}': "no integer", '{"type": "array", "uniqueItems": true}': "uniqueItems",
-    '{"type": "array", "minItems": 3, "maxItems": 2}': "minItems", '{"type": "string", "minLength": -1}': "minLength",
-    '{"type": "string", "format": "hostname"}': "hostname", '{"type": "string", "pattern": "a(?=b)"}': "look-around",
+    '{"type": "integer", "minimum": 3, "maximum": 2}': "no value", '{"type": "array", "items": {"type": "string"}, "uniqueItems": true}': "/uniqueItems: ",
+    '{"type": "array", "minItems": 3, "maxItems": 2}': "no value", '{"type": "string", "minLength": -1}': "/minLength: must",
+    '{"type": "string", "pattern": "a(?=b)"}': "look-around", '{"type": "string", "pattern": "(?i)a"}': "flags",
     '{"pattern": "(a"}': "not closed", '{"pattern": "a)"}': "not opened", '{"pattern": "a**"}': "quantifier",
     '{"pattern": "\\\\bx"}': "escape", '{"pattern": "(a)\\\\1"}': "escape", '{"pattern": "a^"}': "anchor",
-    '{"pattern": "[b-a]"}': "backwards", '{"pattern": "(((x{1000}){1000}){1000})"}': "too large",
-    '{"pattern": "(a|b)*a(a|b){20}"}': "too large", '{"pattern": "a", "maxLength": 3}': "only one",
-    '{"type": "object", "required": ["z"], "additionalProperties": false}': '"z"', '{"$ref": "#/x", "type": "null"}': "type",
-    '{"const": 1, "enum": [1]}': "together", '3': "must be an object", '{"items": [{}]}': "prefixItems",
-    '{"type": "object", "minProperties": 1}': '"minProperties"', '{"enum": ["a"], "minLength": 1}': "together",
-    '{"const": 1, "type": "string"}': "no value",
+    '{"pattern": "[b-a]"}': "backwards", '{"pattern": "(((x{1000}){1000}){1000})"}': "too large", '{"pattern": "\\\\p{Lu}"}': "a property",
+    '{"pattern": "(a|b)*a(a|b){20}"}': "too large", '{"pattern": "^a$", "allOf": [{"pattern": "b"}]}': "no value",
+    '{"type": "object", "required": ["z"], "additionalProperties": false}': '"z"', '3': "must be an object",
+    '{"const": 1, "type": "string"}': "no value", '{"const": 1, "enum": [2]}': "no value", '{"multipleOf": 1e-40}': "/multipleOf: ",
+    '{"type": "object", "minProperties": 99}': "minProperties", '{"type": "object", "maxProperties": 0, "required": ["a"]}': "no value",
+    '{"type": "object", "unevaluatedProperties": false}': '"unevaluatedProperties"',
+    '{"properties": {"a": {"dependentRequired": {}}}}': 'schema /properties/a: the keyword "dependentRequired"',
+    '{"type": "object", "propertyNames": {"anyOf": [{}]}}': "/propertyNames: ",
 }
 
 
@@ -131,7 +138,7 @@ def fault(*words):
     global failures
     failures += 1
     if failures < 20:
-        print("FAULT", *words)
+        print("FAULT", *(str(w)[:600] for w in words))
 
 
 def validator(schema):
@@ -232,9 +239,12 @@ def make(s, rng, root, depth=0):
                 out[name] = make(child, rng, root, depth + 1)
         for _ in range(rng.randrange(3) if more is not False and depth < 4 else 0):
             name = rng.choice(["zz", "é", "k", "name2", "abc"])
-            if name not in s.get("properties", {}):
+            if not any(name.startswith(n) for n in (*s.get("properties", {}), *s.get("required", []))):
                 out.setdefault(name, make(more, rng, root, depth + 1))
-        return out
+        names = rng.sample(list(out), len(out)) if len(s.get("properties", {})) <= 64 else list(out)
+        last = max((names.index(n) for n in s.get("required", [])), default=-1)
+        early = [n for n in names[:last] if n not in s.get("properties", {}) and n not in s.get("required", [])]
+        return {n: out[n] for n in [*(n for n in names[:last + 1] if n not in early), *early, *names[last + 1:]]}
     return rng.random() < 0.5 if kind == "boolean" else None
 
 
@@ -271,7 +281,7 @@ def change(v, rng):
 
 def main():
     probe, rng = Probe(sys.argv[1]), random.Random(1)
-    walks = accepted = refused = kinds = 0
+    walks = accepted = refused = kinds = odd = 0
     for schema in SCHEMAS:
         said = probe.ask("schema " + json.dumps(schema))
         if said != "ok":
@@ -294,6 +304,9 @@ def main():
         kinds += len(seen)
         for _ in range(INSTANCES):
             value = make(schema, rng, schema)
+            several = isinstance(schema, dict) and ("allOf" in schema or {"anyOf", "properties"} <= schema.keys())
+            if several and not valid(check, schema, value):
+                continue  # made for one of those that hold at once
             for spelled in spellings(value):
                 accepted += 1
                 if not valid(check, schema, value) or not probe.accepts(spelled):
@@ -311,12 +324,26 @@ def main():
                 refused += 1
                 if probe.accepts(cut):
                     fault(schema, "accepts what is no JSON", repr(cut))
+    for seed in range(int(os.environ.get("SPECD_SCHEMAS", "60"))):
+        schema = schemas.Generator(seed).schema()
+        said = probe.ask("schema " + json.dumps(schema))
+        if said != "ok":
+            odd += 1
+            if "no value" not in said and "back to itself" not in said:
+                fault(schema, said)
+            continue
+        why = schemas.checker(schema)
+        for walk in range(8):
+            got = probe.ask(f"walk {walk} {4 + 2 * walk}")
+            walks += 1
+            if not re.fullmatch("([0-9a-f]{2})+", got) or why(bytes.fromhex(got).decode()):
+                fault(schema, got, bytes.fromhex(got.split()[-1]))
     for schema, reason in REFUSED.items():
         said = probe.ask("schema " + schema)
         if reason not in said or not said.startswith("schema"):
             fault(schema, "is not refused for", reason, "but:", said)
     print(f"{len(SCHEMAS)} schemas: {walks} texts ({kinds} different), {accepted} instances accepted, "
-          f"{refused} refused; {len(REFUSED)} schemas refused; {failures} faults")
+          f"{refused} refused; {len(REFUSED)} schemas refused; {odd} random ones without a value; {failures} faults")
     sys.exit(1 if failures else 0)
 
 

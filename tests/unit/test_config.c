@@ -76,13 +76,27 @@ static void test_defaults(void **state)
     assert_int_equal(c.engine.max_queue, 256);
     assert_int_equal(c.engine.request_timeout_ms, 600000);
     assert_int_equal(c.drain_timeout_ms, 30000);
-    assert_int_equal(c.max_body, 4 << 20);
+    assert_int_equal(c.max_body, 32 << 20);
+    assert_int_equal(c.request_memory, 256 << 20);
     assert_int_equal(c.max_connections, 4096);
     assert_int_equal(c.engine.kv, KV_BF16);
     assert_int_equal(c.engine.weights, WEIGHT_NATIVE);
     assert_true(c.engine.synthetic_acceptance < 0);
     assert_int_equal(c.log_level, LOG_INFO);
     config_free(&c);
+}
+
+/* However an address is written, it is kept as the server writes those of connections. */
+static void test_trusted_proxy(void **state)
+{
+    (void)state;
+    struct config c = good("--trusted-proxy 10.0.0.1:80,[2001:DB8::0:1]:443,::ffff:10.0.0.2,unix");
+    assert_string_equal(c.trusted_proxy, "10.0.0.1,2001:db8::1,10.0.0.2,unix");
+    config_free(&c);
+    bad("--trusted-proxy proxy.local", "'proxy.local' is no IP address");
+    bad("--trusted-proxy 10.0.0.0/8", "is no IP address");
+    bad("--trusted-proxy 10.0.0.1,", "'' is no IP address");
+    bad("--trusted-proxy [::1", "is no IP address");
 }
 
 static void test_values(void **state)
@@ -243,7 +257,7 @@ static void test_errors(void **state)
     bad("--device cuda:1024", "auto, cpu");
     bad("--device cuda:99999999999999999999", "auto, cpu");
     bad("--device cpu:0", "auto, cpu");
-    bad("--weights f16", "f32|bf16|q8_0|fp8|int4|native");
+    bad("--weights f16", "native|f32|bf16|q8_0|fp8|int4");
     bad("--kv-type f16", "bf16|f32|fp8");
     bad("--activations bf16", "int8|f32");
     bad("--log-level loud", "error|warn|info|debug");
@@ -342,7 +356,7 @@ static void test_print(void **state)
     printed(&text, "\n  \"drain-timeout\": 0.5, ", line);
     printed(&text, "\n  \"alias\": \"a\\\"b\", ", line);
     printed(&text, "\n  \"model\": null, ", "// default");
-    printed(&text, "\n  \"max-body\": \"4M\", ", "// default");
+    printed(&text, "\n  \"max-body\": \"32M\", ", "// default");
     printed(&text, "\n  \"no-ui\": true", "// command line");
     printed(&text, "\n  // \"api-key\": not shown ", "// environment SPECD_API_KEY");
     assert_null(strstr(text.data, "secret"));
@@ -435,13 +449,21 @@ static void test_help_names_every_option(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_values),
-        cmocka_unit_test(test_sizes),         cmocka_unit_test(test_drafts),
-        cmocka_unit_test(test_draft_vocab),   cmocka_unit_test(test_devices),
-        cmocka_unit_test(test_errors),        cmocka_unit_test(test_environment),
-        cmocka_unit_test(test_file),          cmocka_unit_test(test_comments),
-        cmocka_unit_test(test_print),         cmocka_unit_test(test_bad_files),
-        cmocka_unit_test(test_default_model), cmocka_unit_test(test_help_names_every_option),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_trusted_proxy),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_drafts),
+        cmocka_unit_test(test_draft_vocab),
+        cmocka_unit_test(test_devices),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_file),
+        cmocka_unit_test(test_comments),
+        cmocka_unit_test(test_print),
+        cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_default_model),
+        cmocka_unit_test(test_help_names_every_option),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

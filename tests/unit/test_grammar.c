@@ -169,17 +169,94 @@ static void test_properties(void **state)
     static const char open[] = "{\"properties\": {\"a\": {\"type\": \"integer\"}, \"ab\": true,"
                                "\"\xc3\xa9\": true}, \"required\": [\"ab\"]}";
     expect(open, "{\"a\": 1, \"ab\": 2, \"x\": 3}", 2);
-    expect(open, "{\"ab\": 2, \"a", 0); /* abc, perhaps */
-    expect(open, "{\"ab\": 2, \"a\"", -1);
-    expect(open, "{\"ab\": 2, \"ab\"", -1);
-    expect(open, "{\"ab\": 2, \"abc\":1}", 2);
+    expect(open, "{\"ab\": 2, \"x\": 1, \"\xc3\xa9\": 3, \"a\": 1}", 2);
+    expect(open, "{\"ab\": 2, \"a", 0);
+    expect(open, "{\"ab\": 2, \"ab", -1);
+    expect(open, "{\"a\": 2, \"ab\":1}", 2); /* one declared name begins another */
+    expect(open, "{\"a\": 2, \"ac", -1);     /* but no other begins with one that has come */
+    expect(open, "{\"a\": 2, \"a\"", -1);
+    expect(open, "{\"ab\": 2, \"ac\":1, \"a\":1}", 2);
+    expect(open, "{\"ac", -1); /* others wait for what is required */
+    expect(open, "{\"ab\": 2, \"abc", -1);
     expect(open, "{\"ab\": 2, \"\xc3\xa9\":1}", 2);
-    expect(open, "{\"ab\": 2, \"\xc3\xa8\":1, \"\xc3\xa9\"", -1);
+    expect(open, "{\"ab\": 2, \"\xc3\xa8\":1, \"\xc3\xa9\":1}", 2);
+    expect(open, "{\"\xc3\xa9\": 2, \"\xc3\xa8\":1, \"\xc3\xa9", -1);
     expect(open, "{\"ab\": 2, \"\\u0061", -1); /* would be "a" in other letters */
     expect(open, "{\"ab\": 2, \"x\\u0061\":1}", 2);
     expect(open, "{\"a\": 1}", -1);
     expect(open, "{}", -1);
-    expect(open, "{\"x\"", -1);
+    expect(open, "{\"x", -1);
+}
+
+/* Every order of every subset that holds what is required, and every change that is none. */
+static void test_any_order(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"a", "ab", "abc", "b", "\\\"q"};
+    char schema[400];
+    for (unsigned required = 0; required < 32; required += 5)
+        for (int open = 0; open < 2; open++) {
+            int n = snprintf(schema, sizeof schema,
+                             "{\"additionalProperties\":%s,\"properties\":{\"a\":{\"const\":0},"
+                             "\"ab\":{\"const\":1},\"abc\":{\"const\":2},\"b\":{\"const\":3},"
+                             "\"\\\"q\":{\"const\":4}},\"required\":[",
+                             open ? "true" : "false");
+            for (unsigned i = 0, any = 0; i < 5; i++)
+                if (required >> i & 1)
+                    n += snprintf(schema + n, sizeof schema - (size_t)n, "%s\"%s\"",
+                                  any++ ? "," : "", names[i]);
+            snprintf(schema + n, sizeof schema - (size_t)n, "]}");
+            struct grammar *g = compile(schema);
+            for (unsigned code = 0; code < 6 * 6 * 6 * 6 * 6; code++) {
+                char text[200] = "{";
+                unsigned used = 0, length = 0, value = code;
+                bool twice = false;
+                for (; value > 0 && value % 6 > 0; value /= 6, length++) {
+                    unsigned i = value % 6 - 1;
+                    twice = twice || used >> i & 1;
+                    used |= 1u << i;
+                    n = (int)strlen(text);
+                    snprintf(text + n, sizeof text - (size_t)n, "%s\"%s\":%u", length ? "," : "",
+                             names[i], i);
+                }
+                if (value > 0)
+                    continue; /* a code of no list */
+                strcat(text, "}");
+                bool good = !twice && (required & ~used) == 0;
+                if (outcome(g, text) != (good ? 2 : -1))
+                    fail_msg("%s: %s", schema, text);
+            }
+            grammar_unref(g);
+        }
+}
+
+/* More names than a set has bits for: in groups, each of them in any order. */
+static void test_many_names(void **state)
+{
+    (void)state;
+    for (int n = 63; n < 200; n += n < 66 ? 1 : 61) {
+        struct buf schema = {0}, text = {0};
+        buf_puts(&schema, "{\"properties\":{\"n0\":true");
+        for (int i = 1; i < n; i++)
+            buf_printf(&schema, ",\"n%d\":true", i);
+        buf_printf(&schema, "},\"required\":[\"n%d\"]}", n - 1);
+        struct grammar *g = compile(schema.data);
+        buf_puts(&text, "{");
+        for (int from = 0, most = n <= 64 ? 64 : 63; from < n; from += most)
+            for (int i = MIN(from + most, n); i-- > from;)
+                buf_printf(&text, "%s\"n%d\":%d", text.len > 1 ? "," : "", i, i);
+        buf_puts(&text, ",\"other\":1}");
+        if (outcome(g, text.data) != 2)
+            fail_msg("%d names: %s", n, text.data);
+        assert_int_equal(outcome(g, "{}"), -1);
+        buf_clear(&text);
+        buf_printf(&text, "{\"n%d\":1,\"x\":2,\"n%d", n - 1, n - 1);
+        assert_int_equal(outcome(g, text.data), -1);
+        assert_int_equal(outcome(g, "{\"n0\":1,\"n0"), -1);
+        grammar_unref(g);
+        buf_free(&schema);
+        buf_free(&text);
+    }
 }
 
 static void test_depth(void **state)
@@ -267,8 +344,10 @@ static void test_forced(void **state)
         "{\"required\": [\"height\"], \"properties\": {\"height\": {\"type\": "
         "\"number\"}, \"help\": {}}, \"additionalProperties\": false}";
     expect_forced(pair, "", "");
-    expect_forced(pair, "{\"", "height\":");
+    expect_forced(pair, "{\"", "he");
+    expect_forced(pair, "{\"hel", "p\":");
     expect_forced(pair, "{\"height\":1,\"", "help\":");
+    expect_forced(pair, "{\"help\":1,\"", "height\":");
     expect_forced("{\"properties\": {\"height\": {}, \"help\": {}}}", "{\"", "");
     expect_forced("{\"enum\": [\"red\", \"rest\", 10]}", "\"", "re");
     expect_forced("{\"enum\": [\"red\", \"rest\", 10]}", "\"res", "t\"");
@@ -366,15 +445,15 @@ static void test_refused(void **state)
 {
     (void)state;
     expect_refused("{\"properties\": {\"age\": {\"type\": \"int\"}}}",
-                   "schema.properties.age.type: must be null, boolean, string, integer, number, "
+                   "schema /properties/age/type: must be null, boolean, string, integer, number, "
                    "array or object, or a list");
     expect_refused("{\"anyOf\": [true, {\"not\": {}}]}",
-                   "schema.anyOf[1]: the keyword \"not\" is not supported");
+                   "schema /anyOf/1: the keyword \"not\" is not supported");
     expect_refused(
         "{\"$defs\": {\"d\": {\"pattern\": \"(\"}}, \"items\": {\"$ref\": \"#/$defs/d\"}}",
-        "schema.($ref).d: pattern: at byte 1: a group is not closed");
+        "schema /$defs/d/pattern: at byte 1: a group is not closed");
     expect_refused("{\"properties\": {\"" LONG_NAME LONG_NAME LONG_NAME "\": {\"not\": {}}}}",
-                   "schema..." LONG_NAME LONG_NAME ": the keyword \"not\" is not supported");
+                   "schema ..." LONG_NAME LONG_NAME ": the keyword \"not\" is not supported");
     expect_refused("{\"$ref\": \"#\"}",
                    "schema: $ref leads back to itself without a value between, or more than 100 "
                    "alternatives lie within each other");
@@ -383,7 +462,7 @@ static void test_refused(void **state)
     static const struct chat_value no_text[] = {{.kind = CHAT_DICT, .n = 1},
                                                 {.kind = CHAT_DICT, .key = "properties", .n = 1},
                                                 {.kind = CHAT_BOOL, .key = "\xff", .b = true}};
-    expect_values_refused(no_text, "schema: a text in it is not UTF-8");
+    expect_values_refused(no_text, "schema /properties/\xff: a text in it is not UTF-8");
 }
 
 /* However many constants there are, none is given up, nor one that begins another. */
@@ -421,7 +500,7 @@ static void test_limits(void **state)
     for (int i = 0; i < GRAMMAR_ENUM_MAX; i++)
         buf_printf(&wide, ",%d", i);
     buf_puts(&wide, "]}");
-    expect_refused(wide.data, "schema.enum: must be a list of 1 to 10000 values");
+    expect_refused(wide.data, "schema /enum: must be a list of 1 to 10000 values");
     buf_clear(&wide);
     buf_puts(&wide, "{\"enum\": [0");
     for (int i = 1; i < 2000; i++)
@@ -435,18 +514,25 @@ static void test_limits(void **state)
 static void test_work(void **state)
 {
     (void)state;
+    static const char too_large[] = "schema /pattern: its automaton is too large, itself or with "
+                                    "those before it";
     struct buf many = {0};
-    expect_refused("{\"pattern\": \"^(((((){1000}){1000}){1000}){1000}){1000}$\"}",
-                   "schema: pattern: its automaton is too large, itself or with those before it");
-    expect_refused("{\"pattern\": \"^(((((a{0}){1000}){1000}){1000}){1000}){1000}$\"}",
-                   "schema: pattern: its automaton is too large, itself or with those before it");
+    expect_refused("{\"pattern\": \"^(((((){1000}){1000}){1000}){1000}){1000}$\"}", too_large);
+    expect_refused("{\"pattern\": \"^(((((a{0}){1000}){1000}){1000}){1000}){1000}$\"}", too_large);
+    expect_refused("{\"pattern\": \"(a|b)*a(a|b){20}\"}", too_large);
     grammar_unref(compile("{\"pattern\": \"^(((a?){800}){3})*$\"}"));
+    grammar_unref(compile("{\"pattern\": \"^.{1,2000}$\"}"));
     buf_puts(&many, "{\"prefixItems\": [true");
     for (int i = 0; i < 100; i++)
-        buf_printf(&many, ",{\"pattern\": \"^(((a?){%d}){3})*$\"}", 800 - i);
+        buf_printf(&many, ",{\"pattern\": \"(a|b)*a(a|b){11}%d\"}", i);
     buf_puts(&many, "]}");
-    expect_refused(many.data, "schema.prefixItems[98]: pattern: its automaton is too large, itself "
-                              "or with those before it");
+    struct chat_json j;
+    struct grammar *g = NULL;
+    char err[256];
+    assert_true(chat_json_read(&j, many.data));
+    assert_int_equal(grammar_compile(&g, j.values, err, sizeof err), SPECD_EINVAL);
+    assert_non_null(strstr(err, "its automaton is too large"));
+    chat_json_free(&j);
     buf_clear(&many);
     buf_puts(&many, "{\"$defs\": {\"0\": true");
     for (int i = 1; i < 10000; i++)
@@ -455,9 +541,158 @@ static void test_work(void **state)
     for (int i = 1; i < 5000; i++)
         buf_puts(&many, ",{\"$ref\": \"#/$defs/9999\"}");
     buf_puts(&many, "]}");
-    expect_refused(many.data, "schema.anyOf[2000]: too many $ref to places among many others, or "
-                              "too large patterns");
+    expect_refused(many.data, "schema /anyOf/1999/$ref: it takes too much work: too many $ref to "
+                              "places among many others, alternatives within each other, or too "
+                              "large patterns");
+    buf_clear(&many);
+    buf_puts(&many, "{\"allOf\": [true");
+    for (int i = 0; i < 10; i++)
+        buf_printf(&many,
+                   ",{\"anyOf\": [{\"minLength\":%d},{\"minLength\":%d},{\"maxLength\":%d},"
+                   "{\"maxLength\":%d}]}",
+                   i, i + 20, i + 40, i + 60);
+    buf_puts(&many, "]}");
+    expect_refused(many.data, "schema /allOf/1/anyOf/2: more than 4096 places that $ref names");
+    expect_refused("{\"type\": \"integer\", \"multipleOf\": 1000000007}",
+                   "schema: multipleOf takes too many states");
     buf_free(&many);
+}
+
+/* Numbers are what the schema wrote, to the last digit. */
+static void test_exact_numbers(void **state)
+{
+    (void)state;
+    static const char narrow[] = "{\"type\": \"integer\", \"minimum\": 1234567890123456789, "
+                                 "\"maximum\": 1234567890123456790}";
+    static const char one[] = "{\"type\": \"integer\", \"minimum\": 9007199254740993, "
+                              "\"maximum\": 9007199254740993}";
+    static const char among[] = "{\"enum\": [9007199254740993, 9007199254740992], "
+                                "\"minimum\": 9007199254740993}";
+    expect("{\"const\": 1234567890123456789}", "1234567890123456789", 2);
+    expect("{\"enum\": [9007199254740993, 12345678901234567890]}", "12345678901234567890", 2);
+    expect("{\"enum\": [9007199254740993, 12345678901234567890]}", "9007199254740992", -1);
+    expect("{\"enum\": [1.50, 1E3]}", "1.50", 2);
+    expect("{\"type\": \"integer\", \"enum\": [1.5, 1E3, 2.0]}", "1E3", 2);
+    expect("{\"type\": \"integer\", \"enum\": [1.5, 1E3, 2.0]}", "1.5", -1);
+    expect(narrow, "1234567890123456789", 2);
+    expect(narrow, "1234567890123456790", 2);
+    expect(narrow, "1234567890123456788", -1);
+    expect(narrow, "1234567890123456791", -1);
+    expect(narrow, "1234567890123456768", -1);
+    expect(one, "9007199254740993", 2);
+    expect(one, "9007199254740992", -1);
+    expect(among, "9007199254740993", 2);
+    expect(among, "9007199254740992", -1);
+    expect("{\"allOf\": [{\"enum\": [9007199254740993, 1]}, {\"enum\": [9007199254740992, 1.0]}]}",
+           "1", 2);
+    struct grammar_cache *c = grammar_cache_create();
+    struct grammar *a = get(c, "{\"const\": 9007199254740993.5}");
+    struct grammar *b = get(c, "{\"const\": 9007199254740993.4}");
+    assert_int_not_equal(grammar_id(a), grammar_id(b));
+    grammar_unref(a);
+    grammar_unref(b);
+    grammar_cache_free(c);
+}
+
+/* Decimals near the limits, on a grid of thousandths, against whole numbers. */
+static void test_decimal_limits(void **state)
+{
+    (void)state;
+    for (int lo = -1300; lo < 1300; lo += 317)
+        for (int hi = lo; hi < lo + 2400; hi += 423)
+            for (int kind = 0; kind < 8; kind++) {
+                char schema[200], text[32], err[256];
+                int step = kind & 4 ? 25 : 1;
+                snprintf(schema, sizeof schema,
+                         "{\"type\":\"number\",\"%s\":%s%d.%03d,\"%s\":%s%d.%03d%s}",
+                         kind & 1 ? "exclusiveMinimum" : "minimum", lo < 0 ? "-" : "",
+                         abs(lo) / 1000, abs(lo) % 1000, kind & 2 ? "exclusiveMaximum" : "maximum",
+                         hi < 0 ? "-" : "", abs(hi) / 1000, abs(hi) % 1000,
+                         step > 1 ? ",\"multipleOf\":0.025" : "");
+                struct chat_json j;
+                struct grammar *g = NULL;
+                assert_true(chat_json_read(&j, schema));
+                int rc = grammar_compile(&g, j.values, err, sizeof err);
+                chat_json_free(&j);
+                bool any = kind < 4 && hi > lo; /* what lies between thousandths */
+                for (int v = lo - 60; v <= hi + 60; v++) {
+                    bool good = (kind & 1 ? v > lo : v >= lo) && (kind & 2 ? v < hi : v <= hi) &&
+                                v % step == 0;
+                    any = any || good;
+                    snprintf(text, sizeof text, "%s%d.%03d", v < 0 ? "-" : "", abs(v) / 1000,
+                             abs(v) % 1000);
+                    if (g && (outcome(g, text) > 0) != good)
+                        fail_msg("%s: %s", schema, text);
+                }
+                if ((rc == 0) != any)
+                    fail_msg("%s: %s", schema, err);
+                grammar_unref(g);
+            }
+}
+
+/* What every keyword lets through and what it refuses, by itself and beside others. */
+static void test_keywords(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *schema, *good, *bad;
+    } cases[] = {
+        {"{\"type\":\"integer\",\"multipleOf\":6}", "-18", "20"},
+        {"{\"type\":\"integer\",\"multipleOf\":2.5}", "15", "12"},
+        {"{\"type\":\"number\",\"multipleOf\":0.01}", "12.34", "12.345"},
+        {"{\"allOf\":[{\"multipleOf\":4},{\"multipleOf\":6},{\"type\":\"number\"}]}", "24", "18"},
+        {"{\"type\":\"number\",\"minimum\":5,\"exclusiveMinimum\":true}", "5.1", "5.0"},
+        {"{\"type\":\"string\",\"nullable\":true}", "null", "1"},
+        {"{\"enum\":[\"a\",\"bcd\",4],\"minLength\":2}", "4", "\"a\""},
+        {"{\"type\":\"string\",\"pattern\":\"^[a-z]+$\",\"minLength\":2,\"maxLength\":3}",
+         "\"abc\"", "\"abcd\""},
+        {"{\"pattern\":\"^a\",\"allOf\":[{\"pattern\":\"z$\"}]}", "\"a z\"", "\"a y\""},
+        {"{\"pattern\":\"^\\\\p{L}+$\"}", "\"\xc3\xa9\"", "\"1\""},
+        {"{\"items\":[{\"const\":1},{\"const\":2}],\"additionalItems\":false}", "[1,2]", "[1,2,3]"},
+        {"{\"items\":[{\"const\":1}],\"additionalItems\":{\"const\":5}}", "[1,5,5]", "[1,1]"},
+        {"{\"items\":{\"enum\":[1,12,\"a\"]},\"uniqueItems\":true}", "[12,1,\"a\"]", "[1,12,1]"},
+        {"{\"items\":{\"type\":\"boolean\"},\"uniqueItems\":true,\"minItems\":2}", "[true,false]",
+         "[true]"},
+        {"{\"items\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":3},\"uniqueItems\":true}",
+         "[3,1]", "[3,3]"},
+        {"{\"additionalProperties\":{\"const\":1},\"minProperties\":2}", "{\"a\":1,\"b\":1}",
+         "{\"a\":1,\"a\":1}"},
+        {"{\"properties\":{\"a\":true},\"maxProperties\":1}", "{\"a\":1}", "{\"a\":1,\"b\":1}"},
+        {"{\"properties\":{\"a\":true},\"required\":[\"b\"],\"maxProperties\":1}", "{\"b\":1}",
+         "{\"a\":1,\"b\":1}"},
+        {"{\"patternProperties\":{\"^S_\":{\"const\":1}},\"additionalProperties\":false}",
+         "{\"S_\":1}", "{\"S\":1}"},
+        {"{\"patternProperties\":{\"^S\":{\"minimum\":3},\"T$\":{\"maximum\":4}},\"properties\":"
+         "{\"ST\":{\"type\":\"integer\"}}}",
+         "{\"ST\":4,\"S\":5,\"S T\":3.5,\"x\":[]}", "{\"S T\":5}"},
+        {"{\"patternProperties\":{\"^S\":{\"minimum\":3}},\"properties\":{\"ST\":{\"type\":"
+         "\"integer\"}}}",
+         "{\"ST\":4}", "{\"ST\":2}"},
+        {"{\"propertyNames\":{\"enum\":[\"a\",\"b\"]}}", "{\"b\":1,\"a\":2}", "{\"c\":1}"},
+        {"{\"propertyNames\":{\"pattern\":\"^[ab]+$\",\"maxLength\":2}}", "{\"ab\":1}",
+         "{\"aba\":1}"},
+        {"{\"properties\":{\"a\":true,\"b\":true},\"anyOf\":[{\"required\":[\"a\"]},{\"required\":"
+         "[\"b\"]}]}",
+         "{\"b\":1}", "{\"c\":1}"},
+        {"{\"allOf\":[{\"properties\":{\"a\":{\"minimum\":2}},\"required\":[\"a\"]},{"
+         "\"properties\":"
+         "{\"a\":{\"maximum\":3}}}],\"additionalProperties\":{\"type\":\"integer\"}}",
+         "{\"a\":3}", "{\"a\":1}"},
+        {"{\"$defs\":{\"d\":{\"$anchor\":\"x\",\"const\":1}},\"items\":{\"$ref\":\"#x\"}}", "[1]",
+         "[2]"},
+        {"{\"$id\":\"http://a/b/c\",\"$defs\":{\"d\":{\"$id\":\"e\",\"const\":1}},\"items\":"
+         "{\"$ref\":\"http://a/b/e\"}}",
+         "[1]", "[2]"},
+        {"{\"$ref\":\"#/$defs/d\",\"maximum\":5,\"$defs\":{\"d\":{\"minimum\":3}}}", "4", "2"},
+        {"{\"type\":\"string\",\"format\":\"phone\",\"foo\":{\"bar\":1},\"if\":true}", "\"x\"",
+         "1"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct grammar *g = compile(cases[i].schema);
+        if (outcome(g, cases[i].good) < 1 || outcome(g, cases[i].bad) > 0)
+            fail_msg("%s: %s, %s", cases[i].schema, cases[i].good, cases[i].bad);
+        grammar_unref(g);
+    }
 }
 
 static void test_states(void **state)
@@ -571,6 +806,9 @@ int main(void)
         cmocka_unit_test(test_resources),      cmocka_unit_test(test_forced),
         cmocka_unit_test(test_longest_tokens), cmocka_unit_test(test_cache),
         cmocka_unit_test(test_work),           cmocka_unit_test(test_long_walk),
+        cmocka_unit_test(test_any_order),      cmocka_unit_test(test_many_names),
+        cmocka_unit_test(test_exact_numbers),  cmocka_unit_test(test_decimal_limits),
+        cmocka_unit_test(test_keywords),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -246,7 +246,8 @@ static void test_layers_without_rope(void **state)
     assert_refused("{" SMOLLM3 ",\"no_rope_layers\":[1,1,1,1]}", "no_rope_layers", "list of 5");
     assert_refused("{" SMOLLM3 ",\"no_rope_layers\":[1,1,2,1,1]}", "no_rope_layers", "layer 2");
     assert_refused("{" SMOLLM3 ",\"no_rope_layers\":7}", "no_rope_layers", "list of 5");
-    assert_refused("{" SMOLLM3 ",\"no_rope_layer_interval\":0}", "no_rope_layer_interval", "from 1");
+    assert_refused("{" SMOLLM3 ",\"no_rope_layer_interval\":0}", "no_rope_layer_interval",
+                   "from 1");
 }
 
 static void test_refusals(void **state)
@@ -259,7 +260,24 @@ static void test_refusals(void **state)
         {"{\"model_type\":\"gemma\"," SIZES "}", "model_type", "gemma is not supported"},
         {"{\"Model_Type\":\"llama\"," SIZES "}", "model_type", "missing"},
         {"{" LLAMA ",\"hidden_act\":\"gelu\"}", "hidden_act", "gelu is not supported"},
-        {"{" LLAMA ",\"quantization_config\":{}}", "quantization_config", "not supported"},
+        {"{" LLAMA ",\"quantization_config\":1}", "quantization_config", "expected an object"},
+        {"{" LLAMA ",\"quantization_config\":{}}", "quantization_config.quant_method", "missing"},
+#define QUANT(method, more) \
+    "{" LLAMA ",\"quantization_config\":{\"quant_method\":\"" method "\"" more "}}"
+        {QUANT("bitsandbytes", ""), "quant_method", "bitsandbytes is not supported (fp8,"},
+        {QUANT("fp8", ",\"fmt\":\"e5m2\""), "quantization_config.fmt", "e5m2 is not supported"},
+        {QUANT("fp8", ",\"weight_block_size\":[128]"), "weight_block_size", "two whole numbers"},
+        {QUANT("fp8", ",\"weight_block_size\":[128,16]"), "weight_block_size", "multiple of 32"},
+        {QUANT("fp8", ",\"weight_block_size\":[0,128]"), "weight_block_size", "two whole numbers"},
+        {QUANT("compressed-tensors", ",\"format\":\"pack-quantized\""), "format",
+         "pack-quantized is not supported (float-quantized is)"},
+        {QUANT("modelopt", ",\"quant_algo\":\"NVFP4\""), "quant_algo", "NVFP4 is not supported"},
+        {QUANT("gptq", ",\"bits\":8,\"group_size\":128"), "quantization_config.bits", "from 4 to 4"},
+        {QUANT("gptq", ",\"bits\":4"), "group_size", "missing"},
+        {QUANT("gptq", ",\"bits\":4,\"group_size\":48"), "group_size", "no multiple of 32"},
+        {QUANT("gptq", ",\"bits\":4,\"group_size\":128,\"checkpoint_format\":\"marlin\""),
+         "checkpoint_format", "marlin"},
+        {QUANT("awq", ",\"bits\":4,\"group_size\":128,\"version\":\"gemv\""), "version", "gemv"},
         {"{" LLAMA ",\"mlp_bias\":true}", "mlp_bias", "not supported"},
         {"{" LLAMA ",\"rope_scaling\":{\"type\":\"longrope\",\"factor\":4}}",
          "rope_scaling.rope_type", "longrope is not supported"},
@@ -290,6 +308,8 @@ static void test_refusals(void **state)
         {"{" LLAMA ",\"head_dim\":-16}", "head_dim", "whole number"},
         {"{" LLAMA ",\"head_dim\":100000}", "head_dim", "whole number from 1 to 256"},
         {"{" LLAMA ",\"eos_token_id\":100}", "eos_token_id", "token ids below 100"},
+        {"{" LLAMA ",\"eos_token_id\":-2}", "eos_token_id", "token ids below 100"},
+        {"{" LLAMA ",\"eos_token_id\":\"-1\"}", "eos_token_id", "token ids below 100"},
         {"{" LLAMA ",\"eos_token_id\":[1,\"2\"]}", "eos_token_id", "token ids"},
         {"{" LLAMA ",\"tie_word_embeddings\":1}", "tie_word_embeddings", "true or false"},
         {"{" LLAMA ",\"rms_norm_eps\":0}", "epsilon 0", "outside"},
@@ -314,6 +334,14 @@ static void test_end_tokens(void **state)
     assert_int_equal(c.eog[0], 2);
     assert_int_equal(c.eog[1], 5);
     assert_int_equal(c.eog[2], 7);
+    save("generation_config.json", "{\"eos_token_id\":[-1,5]}");
+    good("{" LLAMA ",\"eos_token_id\":[2,-1],\"pad_token_id\":-1,\"bos_token_id\":-1}", &c);
+    assert_int_equal(c.n_eog, 2);
+    assert_int_equal(c.eog[0], 2);
+    assert_int_equal(c.eog[1], 5);
+    save("generation_config.json", "{\"eos_token_id\":-1}");
+    good("{" LLAMA ",\"eos_token_id\":-1.0}", &c);
+    assert_int_equal(c.n_eog, 0);
     save("generation_config.json", "{\"eos_token_id\":null}");
     good("{" LLAMA "}", &c);
     assert_int_equal(c.n_eog, 0);

@@ -1,9 +1,9 @@
 /*
  * When the engine counts as hanging.
  *
- * links: specd_server specd_base
+ * links: specd_server specd_fake specd_base
  */
-#include "liveness.h"
+#include "server.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

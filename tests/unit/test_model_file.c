@@ -307,6 +307,42 @@ static void test_vocabulary_is_checked(void **state)
     assert_shape_refused(&s, "4 tokens", "3 rows");
 }
 
+/* -1 is what writers put for "none", of any width; other ids beyond the vocabulary are none, too.
+ */
+static void test_ids_that_are_none(void **state)
+{
+    static const char *const keys[] = {
+        "tokenizer.ggml.padding_token_id", "tokenizer.ggml.bos_token_id",
+        "tokenizer.ggml.unknown_token_id", "tokenizer.ggml.eot_token_id",
+        "tokenizer.ggml.eom_token_id"};
+    static const struct {
+        enum gguf_type type;
+        int64_t value;
+    } nones[] = {{GGUF_I32, -1}, {GGUF_U32, -1}, {GGUF_I16, -1},   {GGUF_I8, -1},
+                 {GGUF_I64, -1}, {GGUF_U32, 4},  {GGUF_I32, -100}, {GGUF_U32, INT32_MIN}};
+    struct shape s = SHAPE_LLAMA;
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(nones); i++) {
+        struct gguf_writer w;
+        begin_model(&w, &s);
+        for (size_t k = 0; k < COUNT_OF(keys); k++) /* an array of one counts as a number */
+            gguf_put_array(&w, keys[k], nones[i].type, &nones[i].value, 1);
+        struct image image = image_of(&w);
+        if (gguf_type_bytes(nones[i].type) == 4) {
+            poke(&image, "tokenizer.ggml.eos_token_id", 0, &(uint32_t){nones[i].type}, 4);
+            poke(&image, "tokenizer.ggml.eos_token_id", 4, &nones[i].value, 4);
+        }
+        struct model_file *mf = open_good(save(image, "m.gguf"));
+        const struct vocab *v = &mf->vocab;
+        assert_int_equal(v->pad, -1);
+        assert_int_equal(v->bos, -1);
+        assert_int_equal(v->unk, -1);
+        assert_int_equal(v->eos, gguf_type_bytes(nones[i].type) == 4 ? -1 : 0);
+        assert_false(v->add_bos);
+        model_file_close(mf);
+    }
+}
+
 static void test_padded_vocabulary(void **state)
 {
     (void)state;
@@ -622,6 +658,7 @@ int main(void)
         cmocka_unit_test(test_unsupported_is_refused_by_name),
         cmocka_unit_test(test_shapes_are_checked),
         cmocka_unit_test(test_vocabulary_is_checked),
+        cmocka_unit_test(test_ids_that_are_none),
         cmocka_unit_test(test_padded_vocabulary),
         cmocka_unit_test(test_sliding_window_and_linear_rope),
         cmocka_unit_test(test_yarn),

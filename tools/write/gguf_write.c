@@ -98,7 +98,7 @@ void gguf_put_tensor(struct gguf_writer *w, const char *name, enum dtype type,
 {
     static const uint32_t numbers[] = {
 #define X(dt, text, block, bytes, gguf) [DT_##dt] = gguf,
-        SPECD_DTYPE_MAP(X)
+        SPECD_GGUF_DTYPES(X)
 #undef X
     };
     uint64_t bytes;

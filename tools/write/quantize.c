@@ -205,6 +205,99 @@ static void block_q6_k(const float *x, uint8_t *out)
     }
 }
 
+/* q2_K: sixteen runs of 16, x = d * sc * q - dmin * m, sc and m of four bits. */
+static void block_q2_k(const float *x, uint8_t *out)
+{
+    float step[16], low[16], step_max = 0, low_max = 0;
+    for (int j = 0; j < 16; j++) {
+        struct range r = range_of(x + 16 * j, 16);
+        low[j] = fmaxf(0, -r.min);
+        step[j] = (fmaxf(r.max, 0) + low[j]) / 3;
+        step_max = fmaxf(step_max, step[j]);
+        low_max = fmaxf(low_max, low[j]);
+    }
+    float d = put_f16(out + 80, step_max / 15), dmin = put_f16(out + 82, low_max / 15);
+    memset(out, 0, 80);
+    for (int i = 0; i < 256; i++) {
+        int sc = level(step[i / 16], d, 0, 15), m = level(low[i / 16], dmin, 0, 15);
+        int q = level(x[i] + dmin * (float)m, d * (float)sc, 0, 3);
+        out[i / 16] = (uint8_t)(sc | m << 4);
+        out[16 + i / 128 * 32 + i % 32] |= (uint8_t)(q << i % 128 / 32 * 2);
+    }
+}
+
+/* q3_K: sixteen runs of 16, x = d * (sc - 32) * (q - 4), sc of six bits, here 32 or more. */
+static void block_q3_k(const float *x, uint8_t *out)
+{
+    uint8_t *low = out + 32, *scales = out + 96;
+    float step[16], step_max = 0;
+    for (int j = 0; j < 16; j++) {
+        step[j] = fabsf(range_of(x + 16 * j, 16).peak) / 4;
+        step_max = fmaxf(step_max, step[j]);
+    }
+    float d = put_f16(out + 108, step_max / 31);
+    memset(out, 0, 108);
+    for (int j = 0; j < 16; j++) {
+        int sc = level(step[j], d, 0, 31) + 32;
+        scales[j % 8] |= (uint8_t)((sc & 15) << j / 8 * 4);
+        scales[8 + j % 4] |= (uint8_t)((sc >> 4) << j / 4 * 2);
+    }
+    for (int i = 0; i < 256; i++) {
+        int sc = level(step[i / 16], d, 0, 31), q = level(x[i], d * (float)sc, -4, 3) + 4;
+        low[i / 128 * 32 + i % 32] |= (uint8_t)((q & 3) << i % 128 / 32 * 2);
+        out[i % 32] |= (uint8_t)((q >> 2) << i / 32);
+    }
+}
+
+static const int8_t iq4_table[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                     1,    13,   25,  38,  53,  69,  89,  113};
+static const int8_t fp4_table[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+/* The nearest of a table of 16, in units of `step`. */
+static int nearest(const int8_t *table, float x, float step)
+{
+    int best = 0;
+    for (int q = 1; q < 16; q++)
+        if (fabsf(x - step * (float)table[q]) < fabsf(x - step * (float)table[best]))
+            best = q;
+    return best;
+}
+
+static void pack_table(const int8_t *table, const float *x, float step, uint8_t *out)
+{
+    int q[32];
+    for (int i = 0; i < 32; i++)
+        q[i] = nearest(table, x[i], step);
+    pack_32(q, out, NULL);
+}
+
+/* iq4_xs: eight runs of 32, x = d * (sc - 32) * table[q], sc of six bits, here 32 or more. */
+static void block_iq4_xs(const float *x, uint8_t *out)
+{
+    float step[8], step_max = 0;
+    for (int j = 0; j < 8; j++) {
+        step[j] = fabsf(range_of(x + 32 * j, 32).peak) / 113;
+        step_max = fmaxf(step_max, step[j]);
+    }
+    float d = put_f16(out, step_max / 31);
+    memset(out + 2, 0, 6);
+    for (int j = 0; j < 8; j++) {
+        int level_of = level(step[j], d, 0, 31), sc = level_of + 32;
+        out[4 + j / 2] |= (uint8_t)((sc & 15) << j % 2 * 4);
+        out[2 + j / 4] |= (uint8_t)((sc >> 4) << j % 4 * 2);
+        pack_table(iq4_table, x + 32 * j, d * (float)level_of, out + 8 + 16 * j);
+    }
+}
+
+/* mxfp4: x = 2^(e - 128) * table[q], the largest magnitude within the table's last two steps. */
+static void block_mxfp4(const float *x, uint8_t *out)
+{
+    int e = 0;
+    frexpf(fabsf(range_of(x, 32).peak), &e);
+    out[0] = (uint8_t)MAX(0, MIN(254, e - 3 + 127)); /* peak is below 2^e: 8 of 2^(e - 3) */
+    pack_table(fp4_table, x, ldexpf(1, out[0] - 128), out + 1);
+}
+
 static void block(enum dtype type, const float *x, uint8_t *out)
 {
     uint16_t h;
@@ -228,12 +321,31 @@ static void block(enum dtype type, const float *x, uint8_t *out)
     case DT_Q5_1:
         block_offset(x, type == DT_Q5_1 ? 5 : 4, out);
         break;
+    case DT_Q2_K:
+        block_q2_k(x, out);
+        break;
+    case DT_Q3_K:
+        block_q3_k(x, out);
+        break;
     case DT_Q4_K:
     case DT_Q5_K:
         block_q45_k(x, type == DT_Q5_K ? 5 : 4, out);
         break;
     case DT_Q6_K:
         block_q6_k(x, out);
+        break;
+    case DT_IQ4_NL:
+        pack_table(iq4_table, x, put_f16(out, fabsf(range_of(x, 32).peak) / 113), out + 2);
+        break;
+    case DT_IQ4_XS:
+        block_iq4_xs(x, out);
+        break;
+    case DT_MXFP4:
+        block_mxfp4(x, out);
+        break;
+    case DT_F8:
+    case DT_F8_ROW:
+        ASSERT(!"a type of GGUF files");
         break;
     case DT_COUNT:
         break;

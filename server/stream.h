@@ -1,11 +1,11 @@
 /*
- * pieces.h - the bytes of an answer, made piece by piece as its reader takes them.
+ * stream.h - answers that are made as their reader takes them: pieces of a long one, or events.
  *
  * However long an answer is, some PIECE_BYTES of it are in memory: the rest is what it is made of,
  * which the exchange's work holds. HTTP thread.
  */
-#ifndef SPECD_SERVER_PIECES_H
-#define SPECD_SERVER_PIECES_H
+#ifndef SPECD_SERVER_STREAM_H
+#define SPECD_SERVER_STREAM_H
 
 #include "exchange.h"
 
@@ -26,5 +26,13 @@ size_t pieces_take(struct exchange *ex, struct pieces *p, char *to, size_t max);
 /* Answers 200 with what is in out and what next makes, as JSON: a short answer with its length. */
 enum MHD_Result respond_pieces(struct exchange *ex, struct pieces *p);
 void pieces_free(struct pieces *p);
+
+/* ---- server-sent events (WHATWG HTML, section 9.2) as OpenAI's clients read them: one line
+ * "data: JSON" and an empty line. JSON holds no raw line ends, so an event is never more lines. */
+
+void sse_begin(struct buf *out); /* the caller appends one line of JSON, then calls sse_end */
+void sse_end(struct buf *out);
+void sse_done(struct buf *out); /* OpenAI's last event */
+void sse_ping(struct buf *out); /* a comment: keeps proxies and clients from giving up */
 
 #endif

@@ -1,9 +1,7 @@
-/* http_open.c - the HTTP side's beginning, end, and change of configuration. Main thread. */
-#include "http.h"
-
 #include "server.h"
+
+#include "http.h"
 #include "specd/error.h"
-#include "tls.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +11,43 @@
 
 #define CONNECTION_BYTES (32 * 1024) /* header and buffers; a longer header gets 431 */
 #define SPARE_FDS 128                /* model files, epoll, the engine's loop, ... */
+#define SLOWER 20                    /* than the slowest round of late: that is no work any more */
+
+/* ---- the engine as clients see it */
+
+static uint64_t age(uint64_t since_ns, uint64_t now_ns)
+{
+    return since_ns != 0 && now_ns > since_ns ? now_ns - since_ns : 0;
+}
+
+int64_t liveness_hangs(const struct engine_liveness *p, uint64_t now_ns, int patience_ms,
+                       const char **what)
+{
+    uint64_t patience = MAX((uint64_t)patience_ms * 1000000, SLOWER * p->slowest_ns);
+    uint64_t round = age(p->round_ns, now_ns), turn = age(p->iterated_ns, now_ns);
+    *what = round > patience ? "a round" : "the loop";
+    uint64_t longest = round > patience ? round : turn;
+    return longest > patience ? (int64_t)(longest / 1000000) : 0;
+}
+
+enum engine_state server_state(const struct server *s)
+{
+    struct engine *engine = atomic_load(&s->engine);
+    enum engine_state state = engine ? engine_state(engine) : ENGINE_LOADING;
+    return state == ENGINE_READY && atomic_load(&s->draining) ? ENGINE_DRAINING : state;
+}
+
+int64_t server_hangs(const struct server *s, const char **what)
+{
+    enum engine_state state = server_state(s);
+    struct engine_liveness liveness;
+    if (state != ENGINE_READY && state != ENGINE_DRAINING)
+        return 0;
+    engine_liveness(atomic_load(&s->engine), &liveness);
+    return liveness_hangs(&liveness, clock_ns(), atomic_load(&s->limits.hang_timeout_ms), what);
+}
+
+/* ---- libmicrohttpd */
 
 static void on_log(void *cls, const char *fmt, va_list ap)
 {
@@ -83,6 +118,21 @@ static struct MHD_Daemon *start_daemon(struct server *s)
 
 /* ---- what SIGHUP can change: opened first, all of it, and only then put into effect */
 
+static void limits_set(struct limits *l, const struct config *c)
+{
+    atomic_store(&l->request_timeout_ms, c->request_timeout_ms);
+    atomic_store(&l->header_timeout_ms, c->header_timeout_ms);
+    atomic_store(&l->body_timeout_ms, c->body_timeout_ms);
+    atomic_store(&l->idle_timeout_ms, c->idle_timeout_ms);
+    atomic_store(&l->ping_ms, c->ping_ms);
+    atomic_store(&l->hang_timeout_ms, c->hang_timeout_ms);
+    atomic_store(&l->max_queue, c->engine.max_queue);
+    atomic_store(&l->max_queue_per_client, c->max_queue_per_client);
+    atomic_store(&l->per_address, c->max_connections_per_ip);
+    atomic_store(&l->max_body, c->max_body);
+    atomic_store(&l->request_memory, c->request_memory);
+}
+
 struct fresh {
     struct keys keys;
     struct tls_pair *tls;
@@ -110,10 +160,10 @@ static void fresh_use(struct server *s, struct fresh *f, const struct config *c)
     tls_use(f->tls);
     access_replace(&s->access, f->access_fd, c->log_format == LOG_JSON);
     limits_set(&s->limits, c);
-    atomic_store(&s->peers.read_timeout_ms, c->body_timeout_ms);
+    atomic_store(&s->connections.read_timeout_ms, c->body_timeout_ms);
 }
 
-int http_reload(struct server *s, const struct config *config, char *err, size_t errlen)
+int server_reload(struct server *s, const struct config *config, char *err, size_t errlen)
 {
     struct fresh fresh;
     if (!config->tls_cert != !s->config->tls_cert) /* the listener is what it is */
@@ -135,8 +185,7 @@ static struct server *server_new(const struct config *config)
     s->config = config;
     auth_init(&s->auth);
     access_init(&s->access);
-    addresses_init(&s->addresses);
-    peers_init(&s->peers);
+    connections_init(&s->connections);
     return s;
 }
 
@@ -145,13 +194,12 @@ static void server_free(struct server *s)
     tls_close();
     auth_free(&s->auth);
     access_free(&s->access);
-    addresses_free(&s->addresses);
     clients_free(&s->clients);
-    peers_fini(&s->peers);
+    connections_free(&s->connections);
     free(s);
 }
 
-int http_open(struct server **out, const struct config *config, char *err, size_t errlen)
+int server_open(struct server **out, const struct config *config, char *err, size_t errlen)
 {
     struct server *s = server_new(config);
     struct fresh fresh;
@@ -162,9 +210,9 @@ int http_open(struct server **out, const struct config *config, char *err, size_
     rc = listen_open(&s->listener, config, err, errlen);
     if (rc < 0)
         goto fail_server;
-    rc = peers_start(&s->peers);
+    rc = connections_start(&s->connections);
     if (rc == 0 && (rc = jobs_start(&s->jobs)) < 0)
-        peers_stop(&s->peers);
+        connections_stop(&s->connections);
     if (rc < 0) {
         fail(rc, err, errlen, "can't start a thread");
         goto fail_listen;
@@ -172,7 +220,7 @@ int http_open(struct server **out, const struct config *config, char *err, size_
     s->daemon = start_daemon(s); /* owns the listener's descriptor, also when it fails */
     if (!s->daemon) {
         rc = fail(SPECD_EINTERNAL, err, errlen, "can't start the HTTP server");
-        peers_stop(&s->peers);
+        connections_stop(&s->connections);
         jobs_stop(&s->jobs);
         goto fail_listen;
     }
@@ -186,39 +234,19 @@ fail_server:
     return rc;
 }
 
-void http_attach(struct server *s, struct engine *engine)
-{
-    atomic_store(&s->engine, engine);
-}
-
-void http_drain(struct server *s)
-{
-    atomic_store(&s->draining, true);
-}
-
-int64_t http_hangs(const struct server *s, const char **what)
-{
-    return server_hangs(s, what);
-}
-
-const char *http_url(const struct server *s)
-{
-    return s->listener.url;
-}
-
-bool http_flush(struct server *s, int timeout_ms)
+bool server_flush(struct server *s, int timeout_ms)
 {
     uint64_t deadline = clock_ns() + (uint64_t)timeout_ms * 1000000;
-    while (peers_busy(&s->peers) > 0 && clock_ns() < deadline)
+    while (connections_busy(&s->connections) > 0 && clock_ns() < deadline)
         usleep(5000);
-    return peers_busy(&s->peers) == 0;
+    return connections_busy(&s->connections) == 0;
 }
 
-void http_close(struct server *s)
+void server_close(struct server *s)
 {
     atomic_store(&s->stopping, true);
-    peers_stop(&s->peers);
-    peers_wake_all(&s->peers); /* nothing suspends any more */
+    connections_stop(&s->connections);
+    connections_wake_all(&s->connections); /* nothing suspends any more */
     MHD_stop_daemon(s->daemon);
     jobs_stop(&s->jobs);
     listen_cleanup();

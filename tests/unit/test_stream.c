@@ -1,10 +1,10 @@
 /*
  * The frames of a stream: what OpenAI's clients and the WHATWG's parser take them for.
  *
- * links: specd_server specd_base
+ * links: specd_server specd_fake specd_base
  */
 #include "specd/json_write.h"
-#include "sse.h"
+#include "stream.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
