@@ -1,6 +1,7 @@
 /*
  * Logging to stderr. A line is formatted on the stack; one beyond the buffer is cut.
  */
+#include "specd/json_write.h"
 #include "specd/lines.h"
 #include "specd/util.h"
 
@@ -52,23 +53,17 @@ static size_t timestamp(char *out, size_t cap)
     return n + (size_t)snprintf(out + n, cap - n, ".%03ldZ", ts.tv_nsec / 1000000);
 }
 
-/* Appends s as the inside of a JSON string; stops before the buffer is full. */
-static size_t json_escape(char *out, size_t cap, const char *s)
+/* s as the inside of a JSON string, as far as there is room. */
+static void escape(char *out, size_t cap, const char *s)
 {
     size_t n = 0;
-    for (; *s && n + 8 < cap; s++) {
-        unsigned char c = (unsigned char)*s;
-        if (c == '"' || c == '\\') {
-            out[n++] = '\\';
-            out[n++] = (char)c;
-        } else if (c < 0x20) {
-            n += (size_t)snprintf(out + n, cap - n, "\\u%04x", c);
-        } else {
-            out[n++] = (char)c;
-        }
+    for (; *s && n + JSON_ESCAPE_MAX < cap; s++) {
+        size_t wrote = json_escape_byte((unsigned char)*s, out + n);
+        if (wrote == 0)
+            out[n] = *s;
+        n += MAX(wrote, 1);
     }
     out[n] = '\0';
-    return n;
 }
 
 static size_t format(char *line, size_t cap, enum log_level level, const char *message)
@@ -78,7 +73,7 @@ static size_t format(char *line, size_t cap, enum log_level level, const char *m
     timestamp(stamp, sizeof stamp);
     if (atomic_load(&as_json)) {
         char escaped[LINE_MAX_BYTES - 100];
-        json_escape(escaped, sizeof escaped, message);
+        escape(escaped, sizeof escaped, message);
         n = snprintf(line, cap, "{\"time\":\"%s\",\"level\":\"%s\",\"msg\":\"%s\"}\n", stamp,
                      level_names[level], escaped);
     } else {

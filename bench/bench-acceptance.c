@@ -16,6 +16,8 @@
  * convex in a = 1 - TV, so its share is at least a / (2 - a): "bound".
  */
 #include "specd/engine.h"
+#include "specd/json.h"
+#include "specd/json_write.h"
 #include "specd/util.h"
 
 #include <math.h>
@@ -159,10 +161,17 @@ static void prompt_set(struct bench *b, struct request *req, int i)
 {
     if (b->n_prompts > 0) {
         req->kind = PROMPT_CHAT;
-        req->messages = xcalloc(1, sizeof *req->messages);
-        req->messages[0] =
-            (struct chat_message){.role = "user", .content = b->prompts[i % b->n_prompts]};
-        req->n_messages = 1;
+        struct buf text = {0};
+        char why[64];
+        buf_puts(&text, "[{\"role\":\"user\",\"content\":");
+        json_cstr(&text, b->prompts[i % b->n_prompts]);
+        buf_puts(&text, "}]");
+        req->source = xcalloc(1, sizeof *req->source);
+        atomic_init(&req->source->refs, 1);
+        if (json_parse(&req->source->body, text.data, text.len, why, sizeof why) < 0)
+            die("a prompt", why);
+        req->chat.messages = req->source->body;
+        buf_free(&text);
         return;
     }
     uint32_t n_vocab = engine_info(b->engine)->n_vocab, x = (uint32_t)i * 2654435761u + 1;

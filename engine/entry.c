@@ -342,7 +342,10 @@ static void prepare_work(uv_work_t *work)
 {
     struct preparation *p = work->data;
     memory_ran_short(); /* what it says behind the work is about this work */
-    p->rc = prepare_prompt(&p->e->prepare, p->s->req, &p->prompt, p->err, sizeof p->err);
+    struct request *req = p->s->req;
+    p->rc = prepare_prompt(&p->e->prepare, req, &p->prompt, p->err, sizeof p->err);
+    request_source_unref(req->source); /* here: a large body takes long to free */
+    req->source = NULL;
     if (memory_ran_short()) {
         p->rc = SPECD_ENOMEM;
         p->err[0] = '\0';

@@ -33,8 +33,6 @@ int prepare_chat(const struct prepare_tables *t, const struct request *req, stru
                     "messages: the model has no chat template; give one with --chat-template");
     const struct vocab *v = tokenizer_vocab(t->tokenizer);
     struct chat_vars vars = {
-        .messages = req->messages,
-        .n_messages = req->n_messages,
         .options = req->chat,
         .bos_token = token_text(v, v->bos),
         .eos_token = token_text(v, v->eos),

@@ -1,5 +1,7 @@
 #include "specd/request.h"
 
+#include "specd/json.h"
+
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -32,6 +34,17 @@ struct request *request_new(void)
     return req;
 }
 
+void request_source_unref(struct request_source *s)
+{
+    if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) > 1)
+        return;
+    json_free(s->body);
+    json_free(s->made);
+    free(s->schema);
+    free(s->prediction);
+    free(s);
+}
+
 void request_ref(struct request *req)
 {
     atomic_fetch_add_explicit(&req->refs, 1, memory_order_relaxed);
@@ -45,16 +58,11 @@ void request_unref(struct request *req)
         close(req->client_fd);
     free(req->prompt);
     free(req->prompt_ids);
-    free(req->messages);
-    free(req->chat_values);
-    free(req->chat_text);
-    free(req->schema_values);
-    free(req->schema_text);
+    request_source_unref(req->source);
     free(req->params.bias_ids);
     free(req->params.bias);
     free(req->params.allowed_ids);
     free(req->cache_salt);
-    free(req->prediction_text);
     buf_free(&req->storage);
     buf_free(&req->output.text);
     free(req->output.tokens);
@@ -63,7 +71,6 @@ void request_unref(struct request *req)
     free(req->output.echo.tokens);
     free(req->output.echo.logprobs);
     request_unref(req->parent);
-    request_unref(req->schema_owner);
     pthread_mutex_destroy(&req->output.lock);
     free(req);
 }

@@ -1,7 +1,7 @@
 #include "access.h"
 
 #include "http.h"
-#include "json_write.h"
+#include "specd/json_write.h"
 #include "specd/error.h"
 
 #include <errno.h>

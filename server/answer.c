@@ -1,7 +1,7 @@
 #include "answer.h"
 
 #include "jobs.h"
-#include "json_write.h"
+#include "specd/json_write.h"
 #include "http.h"
 
 #include <errno.h>
@@ -295,7 +295,6 @@ static void make_choices(struct answer *a)
         *c = (struct choice){.answer = a, .index = i, .shares_prompt = i % n > 0};
         c->req = call_request(&a->call, (size_t)(i / n), i % n);
         snprintf(c->req->id, sizeof c->req->id, "%s", a->id);
-        a->call.schema_owner = a->choices[0].req;
         if (call_wants_tools(&a->call))
             c->tools = tool_parser_new(&a->call.tool_names, !a->call.parallel_tools);
         if (c->shares_prompt) {

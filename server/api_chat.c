@@ -1,5 +1,5 @@
 /* POST /v1/chat/completions: OpenAI's chat. */
-#include "json_write.h"
+#include "specd/json_write.h"
 #include "openai.h"
 #include "http.h"
 

@@ -1,5 +1,5 @@
 /* POST /v1/completions: OpenAI's text completion. */
-#include "json_write.h"
+#include "specd/json_write.h"
 #include "openai.h"
 #include "http.h"
 

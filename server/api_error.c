@@ -1,6 +1,6 @@
 #include "api_error.h"
 
-#include "json_write.h"
+#include "specd/json_write.h"
 #include "specd/error.h"
 
 #include <stdarg.h>

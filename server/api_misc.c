@@ -1,5 +1,5 @@
 /* GET /health, /ready, /v1/models and its one model. */
-#include "json_write.h"
+#include "specd/json_write.h"
 #include "http.h"
 
 #include <stdio.h>

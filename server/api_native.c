@@ -2,7 +2,7 @@
  * api_native.c - POST /completion: llama.cpp's own form, the members that its clients read.
  */
 #include "fields_doc.h"
-#include "json_write.h"
+#include "specd/json_write.h"
 #include "openai.h"
 #include "http.h"
 

@@ -1,7 +1,7 @@
 /* GET /props, /slots: what llama.cpp's clients ask a server about itself. */
 #include "call.h"
 #include "fields_doc.h"
-#include "json_write.h"
+#include "specd/json_write.h"
 #include "http.h"
 
 #include <string.h>

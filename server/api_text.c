@@ -3,7 +3,7 @@
  */
 #include "call.h"
 #include "jobs.h"
-#include "json_write.h"
+#include "specd/json_write.h"
 #include "stream.h"
 #include "http.h"
 #include "specd/utf8.h"

@@ -1,5 +1,7 @@
 #include "call_values.h"
 
+#include "specd/json_write.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,7 +84,13 @@ void call_drop_document(struct call *c)
     for (size_t i = 0; i < c->n_prompts; i++)
         free(c->prompts[i].ids);
     free(c->prompts);
-    json_free(c->doc);
+    if (c->source && !c->source->body && (c->chat.messages || c->format.schema))
+        c->source->body = c->doc;
+    else
+        json_free(c->doc);
+    request_source_unref(c->source);
+    c->source = NULL;
+    c->chat = (struct chat_options){0};
     c->prompts = NULL;
     c->n_prompts = 0;
     c->doc = NULL;
@@ -91,7 +99,6 @@ void call_drop_document(struct call *c)
     c->prediction = NULL;
     c->tools = c->kwargs = c->format.schema = NULL;
     c->tool_name = NULL;
-    c->schema_owner = NULL;
     c->forced.n = 0;
 }
 
@@ -128,23 +135,59 @@ static void *copy_array(const void *from, size_t n, size_t size)
     return to;
 }
 
-static void build_prediction(const struct call *c, struct request *req)
+#define SOURCE_VALUES_MAX 20000 /* a tree of more, some 2 MB, isn't kept for a part of it */
+
+/* Moves what templates and grammars read into a document of its own, where the body's is large:
+ * most of that may be members that nobody knows, or parts of contents that were joined. */
+static void copy_source(struct call *c, const struct json **schema)
 {
     struct buf text = {0};
-    if (req->schema_owner) {
-        req->prediction = req->schema_owner->prediction;
-        req->prediction_len = req->schema_owner->prediction_len;
-    } else if (c->prediction) {
-        prediction_text(c->prediction, &text);
-        req->prediction_len = text.len;
-        req->prediction = req->prediction_text = buf_take(&text);
+    char why[64];
+    const struct json **const members[] = {&c->chat.messages, &c->chat.tools, &c->chat.kwargs,
+                                           schema};
+    json_lit(&text, "[");
+    for (size_t i = 0; i < COUNT_OF(members); i++) {
+        buf_puts(&text, i ? "," : "");
+        json_print(*members[i], &text);
+    }
+    json_lit(&text, "]");
+    if (json_loads(&c->source->body, text.data, text.len, why, sizeof why) == 0) {
+        const struct json *v = json_first(c->source->body);
+        for (size_t i = 0; i < COUNT_OF(members); i++, v = json_next(v))
+            *members[i] = *members[i] ? v : NULL;
+    }
+    buf_free(&text);
+}
+
+static void make_source(struct call *c)
+{
+    struct buf prediction = {0};
+    const struct json *schema = c->format.schema;
+    c->source = xcalloc(1, sizeof *c->source);
+    atomic_init(&c->source->refs, 1);
+    if (c->route == CALL_CHAT)
+        c->chat =
+            (struct chat_options){.messages = c->prompts[0].source,
+                                  .tools = call_wants_tools(c) ? c->tools : NULL,
+                                  .kwargs = c->kwargs,
+                                  .add_generation_prompt = c->add_generation && !c->continue_final,
+                                  .continue_final = c->continue_final};
+    if (json_size(c->doc) > SOURCE_VALUES_MAX && (c->chat.messages || schema))
+        copy_source(c, &schema);
+    call_build_schema(c, schema, c->source);
+    if (c->prediction) {
+        prediction_text(c->prediction, &prediction);
+        c->prediction_len = prediction.len;
+        c->source->prediction = buf_take(&prediction);
     }
 }
 
-struct request *call_request(const struct call *c, size_t i, int choice)
+struct request *call_request(struct call *c, size_t i, int choice)
 {
     const struct prompt *p = &c->prompts[i];
     struct request *req = request_new();
+    if (!c->source)
+        make_source(c);
     size_t stops[REQUEST_STOPS_MAX], n_bias = (size_t)c->params.n_bias;
     req->params = c->params;
     req->params.seed = (req->params.seed + (uint64_t)choice) & SEED_MASK;
@@ -157,8 +200,15 @@ struct request *call_request(const struct call *c, size_t i, int choice)
                                          sizeof *req->params.allowed_ids);
     if (c->cache_salt)
         req->cache_salt = xstrdup(c->cache_salt);
-    call_build_format(c, req);
-    build_prediction(c, req);
+    bool forced = c->forced.n > 0;
+    req->format.json = forced || c->format.json;
+    req->format.field = forced ? "tools" : c->format.field;
+    req->format.schema = c->source->schema;
+    req->chat = c->chat;
+    req->prediction = c->source->prediction;
+    req->prediction_len = c->prediction_len;
+    req->source = c->source;
+    atomic_fetch_add(&c->source->refs, 1);
     add_stops(req, stops);
     if (p->kind == PROMPT_TOKENS) {
         req->prompt_ids = copy_array(p->ids, p->n_ids, sizeof *p->ids);
@@ -166,10 +216,6 @@ struct request *call_request(const struct call *c, size_t i, int choice)
     } else if (p->kind == PROMPT_TEXT) {
         req->prompt = xstrdup(json_string(p->source));
         req->prompt_len = strlen(req->prompt);
-    } else {
-        messages_build(req, p->source, call_wants_tools(c) ? c->tools : NULL, c->kwargs);
-        req->chat.add_generation_prompt = c->add_generation && !c->continue_final;
-        req->chat.continue_final = c->continue_final;
     }
     point_stops(req, stops);
     return req;

@@ -1,8 +1,9 @@
 /*
  * call.h - a parsed body of one of the three generating routes, and the requests made from it.
  *
- * A call belongs to the HTTP thread. Its strings point into its JSON document; call_request copies
- * what a request needs, so requests outlive the document, and the call's switches do too.
+ * A call belongs to the HTTP thread. Its strings point into its JSON document. The requests keep
+ * that, or a copy of what they need of it, until their prompts are prepared; the call's switches
+ * outlive it.
  */
 #ifndef SPECD_SERVER_CALL_H
 #define SPECD_SERVER_CALL_H
@@ -44,12 +45,14 @@ struct call {
     int32_t n, top_logprobs, n_probs, priority;
     const char *cache_salt;
     const struct json *prediction; /* its content: a string or text parts, or NULL */
+    size_t prediction_len;         /* with source */
     struct {
         bool json;                 /* the answer must be JSON */
         const struct json *schema; /* that it follows, or NULL; of the document */
         const char *field;         /* static string: who said so */
     } format;
-    struct request *schema_owner; /* borrowed: whose copy serves the others, too; or NULL */
+    struct request_source *source; /* from the first request on */
+    struct chat_options chat;      /* likewise: of source */
     /* chat: borrowed from the document, NULL when not given */
     const struct json *tools, *kwargs;
     enum tool_choice tool_choice;
@@ -69,13 +72,13 @@ void call_free(struct call *c);
 
 /* A request for prompt i, complete but for id, parent, client_fd and callback. The seed of its
  * choice-th completion is the call's plus that, so each can be asked for alone. */
-struct request *call_request(const struct call *c, size_t i, int choice);
+struct request *call_request(struct call *c, size_t i, int choice);
 /* Do answers have to be searched for calls of tools? */
 static inline bool call_wants_tools(const struct call *c)
 {
     return c->tool_names.len > 0;
 }
-/* The requests are made: frees the document, which may take a hundred times the body's bytes. */
+/* The requests are made: the document is theirs, or freed. */
 void call_drop_document(struct call *c);
 
 /* ---- call_fields.c: the table of request fields */
@@ -85,8 +88,8 @@ const struct field *call_table(size_t *n);
 /* ---- call_format.c: what the answer must be */
 /* Which calls tool_choice forces, once all fields are read. */
 int call_force_tools(struct call *c, struct api_error *e);
-/* Fills format of req. */
-void call_build_format(const struct call *c, struct request *req);
+/* The schema of the answer, if there is one: schema, or that of the calls that are forced. */
+void call_build_schema(const struct call *c, const struct json *schema, struct request_source *s);
 
 /* ---- prompts.c: prompt and messages */
 int prompts_read(struct call *c, struct api_error *e);

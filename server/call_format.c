@@ -26,7 +26,7 @@ static int set_format(struct call *c, const char *field, const struct json *sche
 {
     if (is_given(schema) && json_type(schema) != JSON_OBJECT)
         return api_fail(e, SPECD_EINVAL, field, "'%s': a schema must be an object", field);
-    int rc = is_given(schema) ? values_check(field, values_count(schema), e) : 0;
+    int rc = is_given(schema) ? values_check(field, json_size(schema), e) : 0;
     if (rc < 0)
         return rc;
     if (c->format.json)
@@ -131,32 +131,45 @@ int call_force_tools(struct call *c, struct api_error *e)
 
 /* ---- into a request */
 
-static void put_schema(const struct call *c, struct values *t)
+static void flatten(const struct json *v, struct chat_value **next)
 {
-    if (c->forced.n > 0)
-        forced_tools_schema(&c->forced, t);
-    else
-        values_json(t, NULL, c->format.schema);
+    struct chat_value *to = (*next)++;
+    *to = (struct chat_value){.key = json_key(v), .text = json_number_text(v)};
+    switch (json_type(v)) {
+    case JSON_NULL:
+        break;
+    case JSON_BOOL:
+        to->kind = CHAT_BOOL;
+        to->b = json_bool(v);
+        break;
+    case JSON_NUMBER:
+        to->kind = CHAT_INT;
+        if (!json_integer(v, &to->i)) {
+            to->kind = CHAT_FLOAT;
+            to->d = json_number(v);
+        }
+        break;
+    case JSON_STRING:
+        to->kind = CHAT_STRING;
+        to->s = json_string(v);
+        break;
+    case JSON_ARRAY:
+    case JSON_OBJECT:
+        to->kind = json_type(v) == JSON_ARRAY ? CHAT_LIST : CHAT_DICT;
+        to->n = (uint32_t)json_count(v);
+        for (const struct json *m = json_first(v); m; m = json_next(m))
+            flatten(m, next);
+    }
 }
 
 /* An answer that must be a call has no content for a format to be about. */
-void call_build_format(const struct call *c, struct request *req)
+void call_build_schema(const struct call *c, const struct json *schema, struct request_source *s)
 {
-    bool forced = c->forced.n > 0;
-    struct values t = {0};
-    if (c->schema_owner) {
-        req->format = c->schema_owner->format;
-        req->schema_owner = c->schema_owner;
-        request_ref(req->schema_owner);
+    if (c->forced.n > 0)
+        schema = forced_tools_schema(&c->forced, &s->made) == 0 ? s->made : NULL; /* no memory */
+    if (!schema)
         return;
-    }
-    req->format.json = forced || c->format.json;
-    req->format.field = forced ? "tools" : c->format.field;
-    if (!forced && !c->format.schema)
-        return;
-    put_schema(c, &t);
-    values_alloc(&t);
-    put_schema(c, &t);
-    req->format.schema = req->schema_values = t.values;
-    req->schema_text = t.text;
+    struct chat_value *next = s->schema = xcalloc(json_size(schema), sizeof *s->schema);
+    flatten(schema, &next);
+    s->schema->key = NULL;
 }

@@ -1,6 +1,6 @@
 #include "call_values.h"
 
-#include "json_write.h"
+#include "specd/json_write.h"
 
 #include <math.h>
 #include <stdlib.h>

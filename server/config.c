@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "json_write.h"
+#include "specd/json_write.h"
 #include "specd/error.h"
 #include "specd/json.h"
 

@@ -1,6 +1,6 @@
 #include "fields_doc.h"
 
-#include "json_write.h"
+#include "specd/json_write.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -7,7 +7,7 @@
  */
 #include "http.h"
 
-#include "json_write.h"
+#include "specd/json_write.h"
 #include "specd/error.h"
 
 #include <arpa/inet.h>

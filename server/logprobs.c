@@ -1,6 +1,6 @@
 #include "logprobs.h"
 
-#include "json_write.h"
+#include "specd/json_write.h"
 #include "specd/utf8.h"
 
 #include <math.h>

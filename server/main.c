@@ -7,7 +7,6 @@
 #include "sandbox.h"
 #include "server.h"
 #include "specd/error.h"
-#include "specd/json.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -280,7 +279,6 @@ static int serve(struct config *config, const struct config_sources *sources)
     struct daemon d = {.config = config, .sources = sources, .watchdog_ms = watchdog_ms()};
     char err[512] = "can't open a descriptor: see the limit on open files (ulimit -n)";
     memory_keep_reserve();
-    json_memory();
     if (open_descriptors(&d) < 0 || server_open(&d.server, config, err, sizeof err) < 0) {
         log_error("%s", err);
         return EXIT_START;

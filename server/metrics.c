@@ -4,7 +4,7 @@
  * Meanings are vLLM's where vLLM has the metric; those appear a second time under its prefix, so
  * that dashboards and routers made for vLLM work. A snapshot without locks: cheap to scrape often.
  */
-#include "json_write.h"
+#include "specd/json_write.h"
 #include "http.h"
 
 struct writer {

@@ -1,7 +1,7 @@
 #include "openai.h"
 
 #include "http.h"
-#include "json_write.h"
+#include "specd/json_write.h"
 #include "stream.h"
 
 /* ---- the numbers of a request: `usage` is OpenAI's, `timings` llama.cpp's, `speculative` our own

@@ -1,8 +1,8 @@
 #include "tool_schema.h"
 
+#include "specd/json_write.h"
 #include "tool_calls.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define CALL_REF "#/$defs/call" /* no tool's place: those have a colon */
@@ -65,50 +65,19 @@ int forced_tools_check(const struct forced_tools *f, struct api_error *e)
 
 /* ---- the schema */
 
-struct place {
-    char id[CALL_TOOL_NAME_MAX + 8];   /* "tool:NAME", the name in $defs, too */
-    char ref[CALL_TOOL_NAME_MAX + 16]; /* to it */
-};
-
-static struct place place_of(const struct json *tool)
+/* Its place in $defs and its $id. Names need no escapes. */
+static void put_place(struct buf *out, const char *before, const struct json *tool)
 {
-    struct place p;
-    snprintf(p.id, sizeof p.id, "tool:%s", tool_name(tool));
-    snprintf(p.ref, sizeof p.ref, "#/$defs/%s", p.id);
-    return p;
+    buf_printf(out, "\"%stool:%s\"", before, tool_name(tool));
 }
 
-static void put_ref(struct values *t, const char *key, const char *ref)
+static void put_call(struct buf *out, const struct json *tool, const char *arguments)
 {
-    values_dict(t, key, 1);
-    values_string(t, "$ref", ref);
-}
-
-static void put_call(struct values *t, const struct json *tool, const char *arguments)
-{
-    struct place p = place_of(tool);
-    values_dict(t, NULL, 4);
-    values_string(t, "type", "object");
-    values_dict(t, "properties", 2);
-    values_dict(t, "name", 1);
-    values_string(t, "const", tool_name(tool));
-    put_ref(t, arguments, p.ref);
-    values_list(t, "required", 2);
-    values_string(t, NULL, "name");
-    values_string(t, NULL, arguments);
-    values_bool(t, "additionalProperties", false);
-}
-
-static void put_calls(struct values *t, const struct forced_tools *f)
-{
-    bool both = f->n <= FORCED_BOTH_KEYS_MAX;
-    values_dict(t, "call", 1);
-    values_list(t, "anyOf", both ? 2 * f->n : f->n);
-    for (size_t i = 0; i < f->n; i++) {
-        put_call(t, f->tools[i], "arguments");
-        if (both)
-            put_call(t, f->tools[i], "parameters");
-    }
+    buf_printf(out,
+               "{\"type\":\"object\",\"properties\":{\"name\":{\"const\":\"%s\"},\"%s\":{\"$ref\":",
+               tool_name(tool), arguments);
+    put_place(out, "#/$defs/", tool);
+    buf_printf(out, "}},\"required\":[\"name\",\"%s\"],\"additionalProperties\":false}", arguments);
 }
 
 /* A schema that leaves the type open means an object here. */
@@ -129,38 +98,55 @@ static bool has_id(const struct json *parameters)
 }
 
 /* Where a name stands twice, the first counts. */
-static void put_parameters(struct values *t, const struct json *tool)
+static void put_parameters(struct buf *out, const struct json *tool)
 {
-    const struct json *p = parameters_of(tool), *m = p ? json_first(p) : NULL;
-    struct place place = place_of(tool);
-    bool named = has_id(p), open = leaves_type_open(p);
-    values_dict(t, place.id, (p ? json_count(p) : 0) + !named + open);
-    if (!named)
-        values_string(t, "$id", place.id);
-    if (open)
-        values_string(t, "type", "object");
-    for (; m; m = json_next(m))
-        values_json(t, json_key(m), m);
+    const struct json *p = parameters_of(tool);
+    const char *comma = "";
+    buf_puts(out, ",");
+    put_place(out, "", tool);
+    buf_puts(out, ":{");
+    if (!has_id(p)) {
+        buf_puts(out, "\"$id\":");
+        put_place(out, "", tool);
+        comma = ",";
+    }
+    if (leaves_type_open(p)) {
+        buf_printf(out, "%s\"type\":\"object\"", comma);
+        comma = ",";
+    }
+    for (const struct json *m = json_first(p); m; m = json_next(m), comma = ",") {
+        buf_puts(out, comma);
+        json_cstr(out, json_key(m));
+        buf_puts(out, ":");
+        json_print(m, out);
+    }
+    buf_puts(out, "}");
 }
 
-static void put_list_of_calls(struct values *t)
+int forced_tools_schema(const struct forced_tools *f, struct json **schema)
 {
-    values_dict(t, NULL, 4);
-    values_string(t, "type", "array");
-    values_int(t, "minItems", 1);
-    values_int(t, "maxItems", TOOL_CALLS_MAX);
-    put_ref(t, "items", CALL_REF);
-}
-
-void forced_tools_schema(const struct forced_tools *f, struct values *t)
-{
-    values_dict(t, NULL, 2);
-    values_list(t, "anyOf", f->many ? 2 : 1);
-    put_ref(t, NULL, CALL_REF);
+    struct buf out = {0};
+    char why[64];
+    buf_puts(&out, "{\"anyOf\":[{\"$ref\":\"" CALL_REF "\"}");
     if (f->many)
-        put_list_of_calls(t);
-    values_dict(t, "$defs", f->n + 1);
-    put_calls(t, f);
+        buf_printf(&out,
+                   ",{\"type\":\"array\",\"minItems\":1,\"maxItems\":%d,"
+                   "\"items\":{\"$ref\":\"" CALL_REF "\"}}",
+                   TOOL_CALLS_MAX);
+    buf_puts(&out, "],\"$defs\":{\"call\":{\"anyOf\":[");
+    for (size_t i = 0; i < f->n; i++) {
+        buf_puts(&out, i ? "," : "");
+        put_call(&out, f->tools[i], "arguments");
+        if (f->n <= FORCED_BOTH_KEYS_MAX) {
+            buf_puts(&out, ",");
+            put_call(&out, f->tools[i], "parameters");
+        }
+    }
+    buf_puts(&out, "]}");
     for (size_t i = 0; i < f->n; i++)
-        put_parameters(t, f->tools[i]);
+        put_parameters(&out, f->tools[i]);
+    buf_puts(&out, "}}");
+    int rc = json_parse_lax(schema, out.data, out.len, why, sizeof why);
+    buf_free(&out);
+    return rc;
 }

@@ -12,7 +12,6 @@
 #define SPECD_SERVER_TOOL_SCHEMA_H
 
 #include "messages.h"
-#include "values.h"
 
 /* While a model writes the name, all tools are open at once, and a grammar follows so many
  * alternatives only (GRAMMAR_HEADS_MAX). Above the first limit "arguments" alone is offered. */
@@ -32,7 +31,7 @@ void forced_tools_pick(struct forced_tools *f, const struct json *tools, const c
                        bool many);
 /* Can they be forced? 0, or the error by the field at fault. */
 int forced_tools_check(const struct forced_tools *f, struct api_error *e);
-/* Writes the schema: twice, as values.h says. */
-void forced_tools_schema(const struct forced_tools *f, struct values *t);
+/* The schema, a document of its own. SPECD_EJSON when it nests too deeply there; SPECD_ENOMEM. */
+int forced_tools_schema(const struct forced_tools *f, struct json **schema);
 
 #endif

@@ -9,7 +9,7 @@
  */
 #include "call.h"
 #include "fields_doc.h"
-#include "json_write.h"
+#include "specd/json_write.h"
 #include "http.h"
 
 #include <cjson/cJSON.h>

@@ -11,15 +11,15 @@
  * answered by a line {"text": prompt} or {"error": reason}.
  */
 #include "jinja/jinja.h"
+#include "specd/json.h"
+#include "specd/json_write.h"
 
-#include <cjson/cJSON.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct input {
-    const cJSON *vars;
+    const struct json *vars;
     time_t now; /* 0: now */
 };
 
@@ -49,41 +49,16 @@ static bool read_file(const char *path, struct buf *out)
     return ok;
 }
 
-static struct jv to_value(struct jinja_run *r, const cJSON *j)
-{
-    if (cJSON_IsString(j))
-        return jv_cstr(j->valuestring);
-    if (cJSON_IsBool(j))
-        return jv_bool(cJSON_IsTrue(j));
-    if (cJSON_IsNumber(j)) {
-        bool whole = fabs(j->valuedouble) < 9e15 && floor(j->valuedouble) == j->valuedouble;
-        return whole ? jv_int((int64_t)j->valuedouble) : jv_float(j->valuedouble);
-    }
-    if (cJSON_IsArray(j)) {
-        struct jv_vec items = {0};
-        for (const cJSON *item = j->child; item; item = item->next)
-            jv_push(r, &items, to_value(r, item));
-        return jv_list(&items);
-    }
-    if (cJSON_IsObject(j)) {
-        struct jv dict = jv_dict_new(r);
-        for (const cJSON *item = j->child; item; item = item->next)
-            jv_dict_set(r, dict, jv_cstr(item->string), to_value(r, item));
-        return dict;
-    }
-    return jv_none();
-}
-
 static void fill(struct jinja_run *r, void *arg)
 {
     const struct input *in = arg;
     if (in->now)
         jinja_set_time(r, in->now);
-    if (cJSON_IsArray(in->vars))
-        jinja_set(r, "messages", to_value(r, in->vars));
+    if (json_type(in->vars) == JSON_ARRAY)
+        jinja_set(r, "messages", jv_json(r, in->vars));
     else
-        for (const cJSON *var = in->vars->child; var; var = var->next)
-            jinja_set(r, var->string, to_value(r, var));
+        for (const struct json *var = json_first(in->vars); var; var = json_next(var))
+            jinja_set(r, json_key(var), jv_json(r, var));
 }
 
 /* Appends the prompt to out, or an explanation to err. */
@@ -99,9 +74,16 @@ static int render(const char *source, size_t len, const struct input *in, struct
     return rc;
 }
 
-static bool usable(const cJSON *vars)
+/* The variables are what Python's json.loads would make of them. NULL: they are none. */
+static struct json *read_json(const char *text, size_t len, char *err, size_t errlen)
 {
-    return cJSON_IsObject(vars) || cJSON_IsArray(vars);
+    struct json *doc;
+    return json_loads(&doc, text, len, err, errlen) == 0 ? doc : NULL;
+}
+
+static bool usable(const struct json *vars)
+{
+    return json_type(vars) == JSON_OBJECT || json_type(vars) == JSON_ARRAY;
 }
 
 static int render_file(const char *path, time_t now)
@@ -109,12 +91,12 @@ static int render_file(const char *path, time_t now)
     struct buf source = {0}, json = {0}, out = {0};
     char err[4200] = "the standard input is no JSON object or array";
     int rc = -1;
-    cJSON *vars = NULL;
+    struct json *vars = NULL;
     if (!read_file(path, &source) || !read_all(stdin, &json)) {
         fprintf(stderr, "specd-template: can't read %s or the standard input\n", path);
         goto done;
     }
-    vars = cJSON_ParseWithLengthOpts(json.data, json.len + 1, NULL, true);
+    vars = read_json(json.data, json.len, err, sizeof err);
     struct input in = {vars, now};
     if (usable(vars))
         rc = render(source.data, source.len, &in, &out, err, sizeof err);
@@ -123,7 +105,7 @@ static int render_file(const char *path, time_t now)
     else
         fwrite(out.data, 1, out.len, stdout);
 done:
-    cJSON_Delete(vars);
+    json_free(vars);
     buf_free(&source);
     buf_free(&json);
     buf_free(&out);
@@ -132,23 +114,23 @@ done:
 
 static void answer(const char *line, time_t now)
 {
-    struct buf out = {0};
-    char err[4200] = "not a line of template and variables";
+    struct buf out = {0}, reply = {0};
+    char err[4200] = "not a line of template and variables", why[128];
     int rc = -1;
-    cJSON *ask = cJSON_Parse(line), *reply = cJSON_CreateObject();
-    const char *source = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(ask, "template"));
-    struct input in = {cJSON_GetObjectItemCaseSensitive(ask, "variables"), now};
+    struct json *ask = read_json(line, strlen(line), why, sizeof why);
+    const char *source = json_string(json_get(ask, "template"));
+    struct input in = {json_get(ask, "variables"), now};
     if (source && usable(in.vars))
         rc = render(source, strlen(source), &in, &out, err, sizeof err);
-    buf_reserve(&out, 0);
-    out.data[out.len] = '\0';
-    cJSON_AddStringToObject(reply, rc ? "error" : "text", rc ? err : out.data);
-    char *text = cJSON_PrintUnformatted(reply);
-    puts(text);
+    json_lit(&reply, "{");
+    json_cstr(&reply, rc ? "error" : "text");
+    json_lit(&reply, ":");
+    json_str(&reply, rc ? err : out.data, rc ? strlen(err) : out.len);
+    json_lit(&reply, "}");
+    puts(reply.data);
     fflush(stdout);
-    free(text);
-    cJSON_Delete(ask);
-    cJSON_Delete(reply);
+    json_free(ask);
+    buf_free(&reply);
     buf_free(&out);
 }
 

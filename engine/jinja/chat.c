@@ -4,6 +4,7 @@
 #include "jinja/chat.h"
 
 #include "jinja/jinja.h"
+#include "specd/json.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -35,71 +36,31 @@ void chat_template_free(struct chat_template *t)
     free(t);
 }
 
-/* Returns what follows v and all that belongs to it. */
-static const struct chat_value *to_value(struct jinja_run *r, const struct chat_value *v,
-                                         struct jv *out)
+/* A message's content, where it is none: null beside calls, else an empty text. */
+static struct jv content_value(const struct json *m)
 {
-    const struct chat_value *at = v + 1;
-    struct jv_vec items = {0};
-    struct jv item;
-    switch (v->kind) {
-    case CHAT_NULL:
-        *out = jv_none();
-        break;
-    case CHAT_BOOL:
-        *out = jv_bool(v->b);
-        break;
-    case CHAT_INT:
-        *out = jv_int(v->i);
-        break;
-    case CHAT_FLOAT:
-        *out = jv_float(v->d);
-        break;
-    case CHAT_STRING:
-        *out = jv_cstr(v->s);
-        break;
-    case CHAT_LIST:
-        for (uint32_t i = 0; i < v->n; i++) {
-            at = to_value(r, at, &item);
-            jv_push(r, &items, item);
-        }
-        *out = jv_list(&items);
-        break;
-    case CHAT_DICT:
-        *out = jv_dict_new(r);
-        for (uint32_t i = 0; i < v->n; i++) {
-            const char *key = at->key;
-            at = to_value(r, at, &item);
-            jv_dict_set(r, *out, jv_cstr(key), item);
-        }
-        break;
-    }
-    return at;
+    const char *text = json_string(json_get(m, "content"));
+    if (!text && json_first(json_get(m, "tool_calls")))
+        return jv_none();
+    return jv_cstr(text ? text : "");
 }
 
-static struct jv message_value(struct jinja_run *r, const struct chat_message *m)
+/* null says nothing, and templates take an empty list of calls for calls. */
+static bool says_something(const struct json *v)
 {
-    struct jv dict = jv_dict_new(r), value;
-    jv_dict_set(r, dict, jv_cstr("role"), jv_cstr(m->role));
-    jv_dict_set(r, dict, jv_cstr("content"), m->content ? jv_cstr(m->content) : jv_none());
-    const struct chat_value *at = m->members ? m->members + 1 : NULL;
-    for (uint32_t i = 0; at && i < m->members->n; i++) {
-        const char *key = at->key;
-        at = to_value(r, at, &value);
-        jv_dict_set(r, dict, jv_cstr(key), value);
-    }
+    return json_type(v) != JSON_NULL && (json_type(v) != JSON_ARRAY || json_first(v));
+}
+
+static struct jv message_value(struct jinja_run *r, const struct json *m)
+{
+    struct jv dict = jv_dict_new(r);
+    jv_dict_set(r, dict, jv_cstr("role"), jv_json(r, json_get(m, "role")));
+    jv_dict_set(r, dict, jv_cstr("content"), content_value(m));
+    for (const struct json *v = json_first(m); v; v = json_next(v))
+        if (says_something(v) && strcmp(json_key(v), "role") != 0 &&
+            strcmp(json_key(v), "content") != 0)
+            jv_dict_set(r, dict, jv_cstr(json_key(v)), jv_json(r, v));
     return dict;
-}
-
-static void set_variables(struct jinja_run *r, const struct chat_value *dict)
-{
-    const struct chat_value *at = dict + 1;
-    struct jv value;
-    for (uint32_t i = 0; i < dict->n; i++) {
-        const char *key = at->key;
-        at = to_value(r, at, &value);
-        jinja_set(r, key, value);
-    }
 }
 
 /* A token that the model lacks stays undefined, as it does in transformers. */
@@ -114,16 +75,13 @@ static void fill(struct jinja_run *r, void *arg)
     const struct chat_vars *vars = arg;
     const struct chat_options *o = &vars->options;
     struct jv_vec messages = {0};
-    struct jv tools = jv_none();
-    for (size_t i = 0; i < vars->n_messages; i++)
-        jv_push(r, &messages, message_value(r, &vars->messages[i]));
-    if (o->tools)
-        to_value(r, o->tools, &tools);
+    for (const struct json *m = json_first(o->messages); m; m = json_next(m))
+        jv_push(r, &messages, message_value(r, m));
     jinja_set(r, "documents", jv_none());
-    if (o->kwargs)
-        set_variables(r, o->kwargs);
+    for (const struct json *v = json_first(o->kwargs); v; v = json_next(v))
+        jinja_set(r, json_key(v), jv_json(r, v));
     jinja_set(r, "messages", jv_list(&messages));
-    jinja_set(r, "tools", tools);
+    jinja_set(r, "tools", jv_json(r, o->tools));
     jinja_set(r, "add_generation_prompt", jv_bool(o->add_generation_prompt));
     set_token(r, "bos_token", vars->bos_token);
     set_token(r, "eos_token", vars->eos_token);
@@ -168,7 +126,10 @@ int chat_render(const struct chat_template *t, const struct chat_vars *vars, str
     int rc = jinja_render(t->jinja, fill, (void *)vars, out, err, errlen);
     if (rc < 0 || !vars->options.continue_final)
         return rc;
-    rc = cut_after(vars->messages[vars->n_messages - 1].content, out, from, err, errlen);
+    const struct json *last = json_first(vars->options.messages);
+    while (json_next(last))
+        last = json_next(last);
+    rc = cut_after(json_string(json_get(last, "content")), out, from, err, errlen);
     if (rc < 0)
         out->len = from;
     return rc;

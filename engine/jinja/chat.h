@@ -18,8 +18,6 @@ int chat_template_create(struct chat_template **out, const char *source, char *e
 void chat_template_free(struct chat_template *t);
 
 struct chat_vars {
-    const struct chat_message *messages;
-    size_t n_messages;
     struct chat_options options;
     const char *bos_token, *eos_token; /* "" when the model has none: undefined, as in HF */
 };

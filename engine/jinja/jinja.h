@@ -5,7 +5,7 @@
  * (trim_blocks, lstrip_blocks, loop controls, its own tojson, raise_exception, strftime_now and the
  * generation tag). Left out: include, import, extends, block, autoescape; the filters attr,
  * filesizeformat, forceescape, groupby, pprint, random, striptags, truncate, urlencode, urlize,
- * wordcount, wordwrap and xmlattr; integers beyond 64 bits; case mappings to more
+ * wordcount, wordwrap and xmlattr; arithmetic beyond 64 bits; case mappings to more
  * than one character (but for the sharp s) and the final sigma; that a letter without another case
  * is upper or lower; digits beyond ASCII; and that a name which a body assigns is undefined, not
  * the caller's variable, when a macro or an inner loop reads it earlier than that.
@@ -31,6 +31,7 @@
 struct jinja;     /* a compiled template */
 struct jinja_run; /* one rendering */
 struct jv;
+struct json;
 
 /* Copies source. SPECD_EINVAL with line and reason. */
 int jinja_compile(struct jinja **out, const char *source, size_t len, char *err, size_t errlen);
@@ -53,9 +54,13 @@ void jinja_set_time(struct jinja_run *r, time_t now); /* what strftime_now tells
  * change once built, so slices share it. */
 struct jv {
     uint8_t kind;  /* enum jv_kind, in value.h */
-    uint8_t flag;  /* JV_STR: markup, escapes plain strings it meets; JV_UNDEFINED, JV_VIEW: enum */
+    uint8_t flag;  /* JV_STR: markup, escapes plain strings it meets; JV_FLOAT: an integer beyond 64
+                      bits; JV_UNDEFINED, JV_VIEW: enum */
     uint8_t owner; /* JV_UNDEFINED with UNDEFINED_ATTRIBUTE: kind of the object */
-    size_t len;    /* bytes, items */
+    union {
+        size_t len;       /* bytes, items */
+        const char *text; /* JV_INT, JV_FLOAT: as JSON wrote it, or NULL */
+    };
     union {
         bool b;
         int64_t i;
@@ -84,6 +89,8 @@ struct jv jv_int(int64_t i);
 struct jv jv_float(double d);
 struct jv jv_str(const char *s, size_t len); /* borrows s; NULL with len 0 is the empty string */
 struct jv jv_cstr(const char *s);            /* borrows s */
+
+struct jv jv_json(struct jinja_run *r, const struct json *v); /* borrows strings and numbers */
 
 void jv_push(struct jinja_run *r, struct jv_vec *v, struct jv item);
 struct jv jv_list(const struct jv_vec *v);

@@ -127,7 +127,7 @@ struct jv jinja_concat(struct jinja_run *r, struct jv a, struct jv b)
     if (b.len == 0 || a.len == 0)
         return b.len == 0 ? a : b;
     jinja_charge(r, b.len);
-    if (jinja_arena_extend(&r->arena, a.s + a.len, b.len)) {
+    if (arena_extend(&r->arena, a.s + a.len, b.len)) {
         /* a is the newest thing in the arena, as in a chain of sums: no need to copy it again */
         memcpy((char *)a.s + a.len, b.s, b.len);
         a.len += b.len;

@@ -8,7 +8,7 @@
 #ifndef SPECD_JINJA_PARSE_H
 #define SPECD_JINJA_PARSE_H
 
-#include "jinja/arena.h"
+#include "specd/arena.h"
 #include "jinja/ast.h"
 
 #include <setjmp.h>
@@ -62,7 +62,7 @@ struct token {
 };
 
 struct parser {
-    struct jinja_arena arena;
+    struct arena arena;
     const char *src; /* newlines are \n */
     size_t len, pos;
     uint32_t line;

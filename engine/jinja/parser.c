@@ -27,7 +27,7 @@ void *parse_alloc(struct parser *p, size_t n, size_t size)
 {
     size_t bytes;
     void *mem = size_mul(n, size, &bytes)
-                    ? jinja_arena_alloc(&p->arena, bytes, size == 1 ? 1 : _Alignof(max_align_t))
+                    ? arena_alloc(&p->arena, bytes, size == 1 ? 1 : _Alignof(max_align_t))
                     : NULL;
     if (!mem)
         parse_fail_at(p, p->line, "too large");
@@ -513,6 +513,6 @@ void jinja_free(struct jinja *t)
 {
     if (!t)
         return;
-    jinja_arena_free(&t->arena);
+    arena_free(&t->arena);
     free(t);
 }

@@ -12,7 +12,7 @@ static struct jv test_defined(struct jinja_run *r, const struct call *c)
 static struct jv test_kind(struct jinja_run *r, const struct call *c)
 {
     (void)r;
-    return jv_bool(c->self.kind == c->func->mode);
+    return jv_bool((jv_is_large_int(c->self) ? JV_INT : c->self.kind) == c->func->mode);
 }
 
 static struct jv test_truth(struct jinja_run *r, const struct call *c)

@@ -76,7 +76,7 @@ void *jinja_alloc(struct jinja_run *r, size_t n, size_t size)
 {
     size_t bytes;
     void *mem = size_mul(n, size, &bytes)
-                    ? jinja_arena_alloc(&r->arena, bytes, _Alignof(max_align_t))
+                    ? arena_alloc(&r->arena, bytes, _Alignof(max_align_t))
                     : NULL;
     if (!mem)
         jinja_raise(r, "needs more than %zu MiB of memory", JINJA_MEMORY_MAX >> 20);
@@ -465,7 +465,7 @@ int jinja_render(const struct jinja *t, jinja_fill *fill, void *arg, struct buf 
         out->len = r->out_start;
         out->data[out->len] = '\0';
     }
-    jinja_arena_free(&r->arena);
+    arena_free(&r->arena);
     free(r);
     return ok ? 0 : SPECD_EINVAL;
 }

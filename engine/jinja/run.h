@@ -7,13 +7,13 @@
 #ifndef SPECD_JINJA_RUN_H
 #define SPECD_JINJA_RUN_H
 
-#include "jinja/arena.h"
+#include "specd/arena.h"
 #include "jinja/ast.h"
 
 #include <setjmp.h>
 
 struct jinja {
-    struct jinja_arena arena;
+    struct arena arena;
     const struct node *body;
     const struct jv *names; /* symbol -> text */
     size_t n_names;
@@ -33,7 +33,7 @@ struct scope {
 
 struct jinja_run {
     const struct jinja *t;
-    struct jinja_arena arena;
+    struct arena arena;
     struct jv *globals; /* (t->n_names), JV_MISSING where there is none */
     struct buf *out;
     size_t out_start; /* bytes that were in out before */

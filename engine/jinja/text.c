@@ -1,6 +1,7 @@
 /*
  * Values as text: str(), repr() and json.dumps() as Python writes them.
  */
+#include "specd/json_write.h"
 #include "specd/unicode.h"
 #include "specd/utf8.h"
 #include "jinja/run.h"
@@ -19,11 +20,11 @@ static void text_reserve(struct jv_text *t, size_t extra)
     if (need <= t->cap)
         return;
     size_t cap = MAX(MAX(need, t->cap * 2), 32);
-    if (t->data && jinja_arena_extend(&t->run->arena, t->data + t->cap, cap - t->cap)) {
+    if (t->data && arena_extend(&t->run->arena, t->data + t->cap, cap - t->cap)) {
         t->cap = cap;
         return;
     }
-    char *data = jinja_arena_alloc(&t->run->arena, cap, 1);
+    char *data = arena_alloc(&t->run->arena, cap, 1);
     if (!data)
         jinja_raise(t->run, "needs more than %zu MiB of memory", JINJA_MEMORY_MAX >> 20);
     if (t->len > 0)
@@ -60,7 +61,7 @@ void jv_text_fill(struct jv_text *t, char c, size_t count)
 struct jv jv_text_done(struct jv_text *t)
 {
     if (t->cap > t->len)
-        jinja_arena_trim(&t->run->arena, t->data + t->cap, t->cap - t->len);
+        arena_trim(&t->run->arena, t->data + t->cap, t->cap - t->len);
     return jv_str(t->data, t->len);
 }
 
@@ -102,25 +103,18 @@ static bool repr_plain(uint32_t cp, char quote)
     return cp == UTF8_INVALID || (cp != '\\' && cp != (unsigned char)quote && cp_is_printable(cp));
 }
 
-/* The two letters of a character's short escape: \n and such, of what `from` names; false when it
- * has none. `to` has the letters in the same order. */
-static bool short_escape(struct jv_text *t, uint32_t cp, const char *from, const char *to)
+static void repr_escape(struct jv_text *t, uint32_t cp)
 {
+    static const char from[] = "\n\r\t\\'", to[] = "nrt\\'"; /* a quoted " never needs it */
     const char *known = cp > 0 && cp < 0x80 ? strchr(from, (int)cp) : NULL;
     if (known)
         jv_text_printf(t, "\\%c", to[known - from]);
-    return known;
-}
-
-static void repr_escape(struct jv_text *t, uint32_t cp)
-{
-    if (short_escape(t, cp, "\n\r\t\\'", "nrt\\'")) /* a quoted " never needs it */
-        return;
-    jv_text_printf(t,
-                   cp < 0x100     ? "\\x%02" PRIx32
-                   : cp < 0x10000 ? "\\u%04" PRIx32
-                                  : "\\U%08" PRIx32,
-                   cp);
+    else
+        jv_text_printf(t,
+                       cp < 0x100     ? "\\x%02" PRIx32
+                       : cp < 0x10000 ? "\\u%04" PRIx32
+                                      : "\\U%08" PRIx32,
+                       cp);
 }
 
 static void repr_str(struct jv_text *t, struct jv v)
@@ -218,7 +212,10 @@ void jv_text_repr(struct jv_text *t, struct jv v)
         jv_text_printf(t, "%" PRId64, v.i);
         break;
     case JV_FLOAT:
-        jv_text_float(t, v.d);
+        if (jv_is_large_int(v))
+            jv_text_puts(t, v.text);
+        else
+            jv_text_float(t, v.d);
         break;
     case JV_STR:
         repr_str(t, v);
@@ -301,7 +298,7 @@ struct jv jv_markup(struct jv s, bool markup)
 
 /* ---- tojson as Hugging Face defines it: json.dumps with its arguments, ensure_ascii off ------ */
 
-struct json {
+struct dump {
     struct jv_text text;
     bool ascii, sort, pretty;
     struct jv indent; /* of one level */
@@ -309,9 +306,9 @@ struct json {
     int level;
 };
 
-static void write_value(struct json *j, struct jv v);
+static void write_value(struct dump *j, struct jv v);
 
-static void newline(struct json *j)
+static void newline(struct dump *j)
 {
     if (!j->pretty)
         return;
@@ -322,16 +319,18 @@ static void newline(struct json *j)
 
 static void escape_char(struct jv_text *t, uint32_t cp)
 {
-    if (short_escape(t, cp, "\"\\\n\r\t\f\b", "\"\\nrtfb"))
-        return;
-    if (cp < 0x10000)
+    char escape[JSON_ESCAPE_MAX];
+    size_t n = cp < 0x80 ? json_escape_byte((unsigned char)cp, escape) : 0;
+    if (n > 0)
+        jv_text_add(t, escape, n);
+    else if (cp < 0x10000)
         jv_text_printf(t, "\\u%04" PRIx32, cp);
     else
         jv_text_printf(t, "\\u%04" PRIx32 "\\u%04" PRIx32, 0xD7C0 + (cp >> 10),
                        0xDC00 | (cp & 0x3FF));
 }
 
-static void write_string(struct json *j, struct jv s)
+static void write_string(struct dump *j, struct jv s)
 {
     size_t from = 0;
     jv_text_puts(&j->text, "\"");
@@ -349,10 +348,12 @@ static void write_string(struct json *j, struct jv s)
     jv_text_puts(&j->text, "\"");
 }
 
-static void write_number(struct json *j, struct jv v)
+static void write_number(struct dump *j, struct jv v)
 {
     if (v.kind == JV_BOOL)
         jv_text_puts(&j->text, v.b ? "true" : "false");
+    else if (v.text) /* what only passes through comes out as it came */
+        jv_text_puts(&j->text, v.text);
     else if (v.kind == JV_FLOAT && !isfinite(v.d))
         jv_text_puts(&j->text, isnan(v.d) ? "NaN" : v.d < 0 ? "-Infinity" : "Infinity");
     else
@@ -360,14 +361,14 @@ static void write_number(struct json *j, struct jv v)
 }
 
 /* Before item i of a list or dict. */
-static void begin_item(struct json *j, size_t i)
+static void begin_item(struct dump *j, size_t i)
 {
     if (i > 0)
         jv_text_put(&j->text, j->item_sep);
     newline(j);
 }
 
-static void write_list(struct json *j, struct jv v)
+static void write_list(struct dump *j, struct jv v)
 {
     jv_text_puts(&j->text, "[");
     j->level++;
@@ -381,7 +382,7 @@ static void write_list(struct json *j, struct jv v)
     jv_text_puts(&j->text, "]");
 }
 
-static void write_key(struct json *j, struct jv key)
+static void write_key(struct dump *j, struct jv key)
 {
     if (key.kind == JV_STR) {
         write_string(j, key);
@@ -395,7 +396,7 @@ static void write_key(struct json *j, struct jv key)
     jv_text_puts(&j->text, "\"");
 }
 
-static const struct jv_pair *pairs_in_order(struct json *j, const struct jv_dict *d)
+static const struct jv_pair *pairs_in_order(struct dump *j, const struct jv_dict *d)
 {
     struct jinja_run *r = j->text.run;
     if (!j->sort || d->n == 0)
@@ -410,7 +411,7 @@ static const struct jv_pair *pairs_in_order(struct json *j, const struct jv_dict
     return sorted;
 }
 
-static void write_dict(struct json *j, const struct jv_dict *d)
+static void write_dict(struct dump *j, const struct jv_dict *d)
 {
     const struct jv_pair *pairs = pairs_in_order(j, d);
     jv_text_puts(&j->text, "{");
@@ -427,7 +428,7 @@ static void write_dict(struct json *j, const struct jv_dict *d)
     jv_text_puts(&j->text, "}");
 }
 
-static void write_value(struct json *j, struct jv v)
+static void write_value(struct dump *j, struct jv v)
 {
     struct jinja_run *r = j->text.run;
     jinja_enter(r);
@@ -446,7 +447,7 @@ static void write_value(struct json *j, struct jv v)
     jinja_leave(r);
 }
 
-static void set_indent(struct json *j, struct jv indent)
+static void set_indent(struct dump *j, struct jv indent)
 {
     struct jinja_run *r = j->text.run;
     if (!jv_is_given(indent))
@@ -464,7 +465,7 @@ static void set_indent(struct json *j, struct jv indent)
     j->indent = jv_text_done(&blanks);
 }
 
-static void set_separators(struct json *j, struct jv separators)
+static void set_separators(struct dump *j, struct jv separators)
 {
     if (!jv_is_given(separators))
         return;
@@ -478,7 +479,7 @@ static void set_separators(struct json *j, struct jv separators)
 /* tojson(ensure_ascii, indent, separators, sort_keys) */
 struct jv jinja_tojson(struct jinja_run *r, const struct call *c)
 {
-    struct json j = {
+    struct dump j = {
         .text = {.run = r},
         .ascii = jinja_arg_bool(r, c, 0, false),
         .sort = jinja_arg_bool(r, c, 3, false),

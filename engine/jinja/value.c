@@ -1,10 +1,13 @@
 /*
  * Values: what they are, whether they are true, equal or in order, and how they are walked.
  */
+#include "specd/json.h"
 #include "specd/utf8.h"
 #include "jinja/run.h"
 
+#include <errno.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define INDEX_FROM 9 /* pairs of a dict; fewer are compared one by one */
@@ -37,6 +40,47 @@ struct jv jv_str(const char *s, size_t len)
 struct jv jv_cstr(const char *s)
 {
     return jv_str(s, strlen(s));
+}
+
+static struct jv json_number_value(const struct json *v)
+{
+    const char *text = json_number_text(v);
+    struct jv out = jv_float(json_number(v));
+    if (text[strspn(text, "-0123456789")] == '\0') {
+        errno = 0;
+        int64_t i = strtoll(text, NULL, 10);
+        if (errno == ERANGE)
+            out.flag = true;
+        else
+            out = jv_int(i);
+    }
+    out.text = text;
+    return out;
+}
+
+struct jv jv_json(struct jinja_run *r, const struct json *v)
+{
+    struct jv_vec items = {0};
+    struct jv dict;
+    switch (json_type(v)) {
+    case JSON_BOOL:
+        return jv_bool(json_bool(v));
+    case JSON_NUMBER:
+        return json_number_value(v);
+    case JSON_STRING:
+        return jv_cstr(json_string(v));
+    case JSON_ARRAY:
+        for (const struct json *m = json_first(v); m; m = json_next(m))
+            jv_push(r, &items, jv_json(r, m));
+        return jv_list(&items);
+    case JSON_OBJECT:
+        dict = jv_dict_new(r);
+        for (const struct json *m = json_first(v); m; m = json_next(m))
+            jv_dict_set(r, dict, jv_cstr(json_key(m)), jv_json(r, m));
+        return dict;
+    default:
+        return jv_none();
+    }
 }
 
 struct jv jv_undefined(enum jv_undefined why, struct jv text)
@@ -113,6 +157,11 @@ bool jv_is_int(struct jv v)
     return v.kind == JV_INT || v.kind == JV_BOOL;
 }
 
+bool jv_is_large_int(struct jv v)
+{
+    return v.kind == JV_FLOAT && v.flag;
+}
+
 int64_t jv_to_int(struct jv v)
 {
     return v.kind == JV_BOOL ? v.b : v.i;
@@ -154,6 +203,8 @@ const char *jv_type_name(struct jv v)
     };
     if (v.kind == JV_VIEW && v.flag != VIEW_ITEMS)
         return v.flag == VIEW_KEYS ? "dict_keys" : "dict_values";
+    if (jv_is_large_int(v))
+        return "int";
     return jv_is_markup(v) ? "Markup" : names[v.kind];
 }
 
@@ -228,6 +279,8 @@ static bool equal_dicts(struct jinja_run *r, const struct jv_dict *a, const stru
 
 static bool equal_numbers(struct jv a, struct jv b)
 {
+    if (jv_is_large_int(a) && jv_is_large_int(b))
+        return strcmp(a.text, b.text) == 0;
     if (a.kind == JV_FLOAT || b.kind == JV_FLOAT)
         return jv_to_double(a) == jv_to_double(b);
     return jv_to_int(a) == jv_to_int(b);

@@ -74,12 +74,13 @@ bool jv_hashable(struct jinja_run *r, struct jv v);
 
 bool jv_is_str(struct jv v, const char *text);
 bool jv_is_markup(struct jv v);
-bool jv_is_int(struct jv v);      /* bool or int, which Python takes for one too */
-int64_t jv_to_int(struct jv v);   /* of such */
-bool jv_is_number(struct jv v);   /* bool, int or float */
-double jv_to_double(struct jv v); /* of a number */
-bool jv_is_sequence(struct jv v); /* list or tuple */
-bool jv_is_given(struct jv v);    /* an argument that was passed and is not None */
+bool jv_is_int(struct jv v);       /* bool or int, which Python takes for one too; of 64 bits */
+int64_t jv_to_int(struct jv v);    /* of such */
+bool jv_is_large_int(struct jv v); /* an int that is kept as a float and its text */
+bool jv_is_number(struct jv v);    /* bool, int or float */
+double jv_to_double(struct jv v);  /* of a number */
+bool jv_is_sequence(struct jv v);  /* list or tuple */
+bool jv_is_given(struct jv v);     /* an argument that was passed and is not None */
 
 const char *jv_type_name(struct jv v); /* as type(v).__name__ */
 bool jv_truth(struct jinja_run *r, struct jv v);

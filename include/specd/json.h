@@ -2,12 +2,13 @@
  * json.h - the one reader of JSON: RFC 8259, nothing more.
  *
  * cJSON builds the tree, but accepts too much (trailing garbage, invalid UTF-8, duplicate keys,
- * control characters, 01, 1e999) and ends a string at \u0000. json_scan therefore walks the text
- * first, and the tree is walked once afterwards; what passes both is safe to read with C strings.
+ * control characters, 01, 1e999), ends a string at \u0000 and forgets how a number was written.
+ * The text is therefore walked first, and the tree once afterwards; what passes both is safe to
+ * read with C strings, and what only passes through is printed as it came.
  *
- * Values are borrowed from their document and immutable; any thread may read. Arrays and objects
- * are lists: iterate with json_first and json_next, never by index. A value may be NULL where it is
- * absent: it is of type null and has no members.
+ * Values are borrowed from their document and immutable, but for json_replace; any thread may read.
+ * Arrays and objects are lists: iterate with json_first and json_next, never by index. A value may
+ * be NULL where it is absent: it is of type null and has no members.
  */
 #ifndef SPECD_JSON_H
 #define SPECD_JSON_H
@@ -21,24 +22,36 @@
 #define JSON_INTEGER_MAX 9007199254740991.0 /* 2^53 - 1: doubles hold every integer up to here */
 #define JSON_NUMBER_MAX 63                  /* bytes of a number */
 
+struct buf;
 struct json;
 
 enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 
-/* At the start of a process that serves: trees are allocated by try_malloc. */
-void json_memory(void);
-/* SPECD_EJSON with reason and byte offset, or SPECD_ENOMEM. */
+/* A request or configuration. Escapes of U+0000 and of half a surrogate pair become U+FFFD in
+ * values; in names they are an error, and so is a name that an object has twice. SPECD_EJSON with
+ * the reason and the byte, or the way to the value; or SPECD_ENOMEM. */
 int json_parse(struct json **out, const char *text, size_t len, char *err, size_t errlen);
-/* A file of a model: however many values it has. */
+/* A file of a model: however many values it has, and none of those escapes anywhere. */
 int json_parse_file(struct json **out, const char *text, size_t len, char *err, size_t errlen);
-/* What a model wrote: keys may repeat, of which json_get finds the first, and strings may hold
- * \u0000, where their value ends. */
+/* What a model wrote: names may repeat, of which json_get finds the first, and those escapes become
+ * U+FFFD in names as well. */
 int json_parse_lax(struct json **out, const char *text, size_t len, char *err, size_t errlen);
+/* The same as Python's json.loads reads it: NaN, Infinity and -Infinity are numbers, and numbers
+ * may round to them. Of names that repeat the last one counts there. */
+int json_loads(struct json **out, const char *text, size_t len, char *err, size_t errlen);
 void json_free(struct json *doc);
+
+/* v, a value of doc, becomes what `by` is, another document, which is part of doc from now on.
+ * json_size of what is around v stays as it was. */
+void json_replace(struct json *doc, const struct json *v, struct json *by);
+/* v becomes a string, of which text is copied. False: no memory, and v is as it was. */
+bool json_replace_string(struct json *doc, const struct json *v, const char *text);
+/* Appends v as JSON without blanks: numbers as they were written. */
+void json_print(const struct json *v, struct buf *out);
 
 enum json_type json_type(const struct json *v);
 bool json_bool(const struct json *v);
-double json_number(const struct json *v);              /* finite: the nearest double */
+double json_number(const struct json *v);              /* finite, but from json_loads */
 bool json_integer(const struct json *v, int64_t *out); /* false: not an exact integer */
 const char *json_number_text(const struct json *v);    /* as it was written; NULL: no number */
 const char *json_string(const struct json *v);         /* holds no NUL; NULL: not a string */
@@ -46,7 +59,8 @@ const char *json_key(const struct json *v);            /* of a member of an obje
 const struct json *json_first(const struct json *v);   /* of an array or object; or NULL */
 const struct json *json_next(const struct json *v);
 const struct json *json_get(const struct json *obj, const char *key); /* case counts; or NULL */
-size_t json_count(const struct json *v);
+size_t json_count(const struct json *v); /* of an array or object; costs no walk */
+size_t json_size(const struct json *v);  /* v and all values in it, likewise */
 
 /* The value of a number's text, exactly: 0.d1d2d3... times 10^exponent, where neither the first
  * digit nor the last is a zero. It is an integer where exponent >= n_digits; zero has no digits. */
@@ -59,9 +73,8 @@ struct json_decimal {
 struct json_decimal json_decimal(const char *number);
 int json_decimal_compare(const struct json_decimal *a, const struct json_decimal *b); /* -1, 0, 1 */
 
-/* The walk over the text: 0 when it is one JSON value. Exposed for tests. */
-int json_scan(const char *text, size_t len, char *err, size_t errlen);
-int json_scan_lax(const char *text, size_t len, char *err, size_t errlen); /* \u0000 may come */
+/* 0: json_parse_lax would read it. */
+int json_scan_lax(const char *text, size_t len, char *err, size_t errlen);
 
 /* Overwrites comments, from // or # to the end of the line, with blanks, so that offsets in
  * messages stay true. Not inside strings. For configuration files; json_parse itself knows no

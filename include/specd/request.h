@@ -18,10 +18,12 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+struct json;
+
 enum prompt_kind { PROMPT_TEXT, PROMPT_TOKENS, PROMPT_CHAT };
 
-/* A value of a chat request as its template sees it: JSON's kinds. The children of a list or dict
- * follow it, each with its own behind it. */
+/* A value of a schema: JSON's kinds. The children of a list or dict follow it, each with its own
+ * behind it. */
 enum chat_kind { CHAT_NULL, CHAT_BOOL, CHAT_INT, CHAT_FLOAT, CHAT_STRING, CHAT_LIST, CHAT_DICT };
 struct chat_value {
     enum chat_kind kind;
@@ -36,15 +38,11 @@ struct chat_value {
     };
 };
 
-struct chat_message {
-    const char *role, *content;       /* NUL-terminated UTF-8, no NUL inside; content NULL: none */
-    const struct chat_value *members; /* a DICT of all others (tool_calls, ...), or NULL */
-};
-
-/* What a chat template gets beside the messages. */
+/* What a chat template gets: values of a body (specd/json.h). */
 struct chat_options {
-    const struct chat_value *tools;  /* a LIST, or NULL */
-    const struct chat_value *kwargs; /* a DICT of more variables, or NULL */
+    const struct json *messages; /* a list of objects; "content" is a string, null or absent */
+    const struct json *tools;    /* a list, or NULL */
+    const struct json *kwargs;   /* an object of more variables, or NULL */
     bool add_generation_prompt;
     bool continue_final; /* the prompt ends within the last message */
 };
@@ -55,6 +53,16 @@ struct request_format {
     const struct chat_value *schema; /* that it follows (engine/grammar); NULL: any object */
     const char *field;               /* that said so, for messages: static string */
 };
+
+/* What the requests of one body read of it until their prompts are prepared. */
+struct request_source {
+    atomic_int refs;
+    struct json *body;         /* or NULL */
+    struct json *made;         /* a schema that was made of it, or NULL */
+    struct chat_value *schema; /* what format.schema points to; its strings are body's or made's */
+    char *prediction;          /* or NULL */
+};
+void request_source_unref(struct request_source *s); /* NULL is fine */
 
 enum mode_choice { MODE_AUTO, MODE_RATIO, MODE_BLOCK, MODE_COUPLED };
 
@@ -178,26 +186,21 @@ struct request {
     atomic_int refs;
     char id[40]; /* "cmpl-..." */
     enum prompt_kind kind;
-    char *prompt; /* PROMPT_TEXT, and owned storage of chat strings; prompt_len bytes */
+    char *prompt; /* PROMPT_TEXT; prompt_len bytes */
     size_t prompt_len;
     int32_t *prompt_ids; /* PROMPT_TOKENS */
     size_t n_prompt_ids;
-    struct chat_message *messages; /* PROMPT_CHAT */
-    size_t n_messages;
-    struct chat_options chat;
-    struct chat_value *chat_values; /* owned: what chat and messages point into */
-    char *chat_text;                /* owned: the strings of chat_values */
+    struct chat_options chat; /* PROMPT_CHAT */
     struct request_format format;
-    struct chat_value *schema_values; /* owned: what format.schema points to */
-    char *schema_text;                /* owned: the strings of schema_values */
-    struct request *schema_owner; /* whose schema and prediction are pointed to: a reference, or NULL */
+    /* A reference, given up when the prompt is prepared, or NULL: chat, format.schema and
+     * prediction point into it. */
+    struct request_source *source;
     bool stream;
     struct request_params params;
-    struct buf storage; /* owned bytes that stops, messages and prompt may point into */
+    struct buf storage; /* owned bytes that stops point into */
     char *cache_salt;   /* or NULL */
     const char *prediction; /* what the client expects the answer to be, or NULL */
     size_t prediction_len;
-    char *prediction_text; /* owned: what prediction points to, where there is no schema_owner */
     /* The first of several requests for one prompt (n > 1), submitted before this one, or NULL: the
      * prompt is then prepared and computed once. A reference of its own. */
     struct request *parent;

@@ -55,7 +55,9 @@ static void expect_text(struct request *req, const char *text, size_t len)
 {
     struct buf copy = {0};
     buf_add(&copy, text, len);
-    req->prediction = req->prediction_text = buf_take(&copy);
+    req->source = xcalloc(1, sizeof *req->source);
+    atomic_init(&req->source->refs, 1);
+    req->prediction = req->source->prediction = buf_take(&copy);
     req->prediction_len = len;
 }
 

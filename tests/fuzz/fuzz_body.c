@@ -28,9 +28,17 @@ static const struct chat_value *touch_value(const struct chat_value *v, volatile
 static void touch(const struct request *req)
 {
     volatile size_t sink = req->prompt_len ? strlen(req->prompt) : 0;
-    for (size_t i = 0; i < req->n_messages; i++)
-        sink += strlen(req->messages[i].role) +
-                strlen(req->messages[i].content ? req->messages[i].content : "");
+    const struct json *const read[] = {req->chat.messages, req->chat.tools, req->chat.kwargs};
+    struct buf printed = {0};
+    for (size_t i = 0; i < COUNT_OF(read); i++)
+        json_print(read[i], &printed);
+    for (const struct json *m = json_first(req->chat.messages); m; m = json_next(m)) {
+        const struct json *content = json_get(m, "content");
+        sink += strlen(json_string(json_get(m, "role")));
+        ASSERT(json_type(content) == JSON_STRING || json_type(content) == JSON_NULL);
+    }
+    sink += printed.len;
+    buf_free(&printed);
     ASSERT(!req->prediction || strlen(req->prediction) == req->prediction_len);
     ASSERT(req->format.json ? req->format.field != NULL : req->format.schema == NULL);
     if (req->format.schema)

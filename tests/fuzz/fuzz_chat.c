@@ -1,30 +1,32 @@
 /*
  * A chat template: compiled and rendered. What stands behind the first NUL is a message's content.
  *
- * links: specd_jinja specd_base
+ * links: specd_jinja specd_json specd_base
  */
 #include "fuzz.h"
 
 #include "jinja/chat.h"
 #include "specd/error.h"
+#include "specd/json.h"
+#include "specd/json_write.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 static void render(const struct chat_template *t, const char *content)
 {
-    const struct chat_message messages[] = {
-        {.role = "system",
-         .content = " Sp\xc3\xa9"
-                    "ak\n"},
-        {.role = "user", .content = content},
-        {.role = "assistant", .content = ""},
-        {.role = "user", .content = "1,2"},
-    };
+    struct json *messages;
+    struct buf text = {0};
+    char why[64];
+    buf_puts(&text, "[{\"role\":\"system\",\"content\":\" Sp\xc3\xa9"
+                    "ak\\n\"},{\"role\":\"user\",\"content\":");
+    json_cstr(&text, content);
+    buf_puts(&text, "},{\"role\":\"assistant\",\"n\":[1.10,98765432109876543210]},"
+                    "{\"role\":\"user\",\"content\":\"1,2\"}]");
+    ASSERT(json_parse(&messages, text.data, text.len, why, sizeof why) == 0);
+    buf_free(&text);
     struct chat_vars vars = {
-        .messages = messages,
-        .n_messages = COUNT_OF(messages),
-        .options = {.add_generation_prompt = true},
+        .options = {.messages = messages, .add_generation_prompt = true},
         .bos_token = "<s>",
         .eos_token = "",
     };
@@ -35,6 +37,7 @@ static void render(const struct chat_template *t, const char *content)
     ASSERT(rc == 0 || rc == SPECD_EINVAL);
     ASSERT(memcmp(out.data, "before", 6) == 0 && (rc == 0 || out.len == 6));
     buf_free(&out);
+    json_free(messages);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

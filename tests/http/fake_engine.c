@@ -19,6 +19,7 @@
  * is the prompt in one token. The n-th token's text is " wN", but every seventh is the two halves
  * of one character, of which the first shows nothing.
  */
+#include "specd/json.h"
 #include "specd/engine.h"
 
 #include <errno.h>
@@ -122,13 +123,19 @@ size_t engine_detokenize(const struct engine *e, const int32_t *ids, size_t n_id
     return at;
 }
 
+/* Of a message; "" where it has none. */
+static const char *content_of(const struct json *m)
+{
+    const char *text = json_string(json_get(m, "content"));
+    return text ? text : "";
+}
+
 int engine_apply_template(const struct engine *e, const struct request *req, struct buf *out,
                           char *err, size_t errlen)
 {
     (void)e;
-    for (size_t i = 0; i < req->n_messages; i++)
-        buf_printf(out, "<%s>%s", req->messages[i].role,
-                   req->messages[i].content ? req->messages[i].content : "");
+    for (const struct json *m = json_first(req->chat.messages); m; m = json_next(m))
+        buf_printf(out, "<%s>%s", json_string(json_get(m, "role")), content_of(m));
     return out->len < 1000000 ? 0 : fail(SPECD_EINVAL, err, errlen, "messages: too long");
 }
 
@@ -148,16 +155,19 @@ static int64_t order(const char *text, const char *name, int64_t otherwise)
 
 static const char *prompt_text(const struct request *req)
 {
-    if (req->kind == PROMPT_CHAT)
-        return req->messages[req->n_messages - 1].content; /* or NULL */
+    const struct json *last = json_first(req->chat.messages);
+    while (last && json_next(last))
+        last = json_next(last);
+    if (last)
+        return content_of(last);
     return req->kind == PROMPT_TEXT ? req->prompt : NULL;
 }
 
 static int32_t prompt_tokens(const struct request *req)
 {
     size_t n = req->n_prompt_ids;
-    for (size_t i = 0; i < req->n_messages; i++)
-        n += strlen(req->messages[i].content ? req->messages[i].content : "") / 4 + 4;
+    for (const struct json *m = json_first(req->chat.messages); m; m = json_next(m))
+        n += strlen(content_of(m)) / 4 + 4;
     return (int32_t)(n + req->prompt_len / 4 + (req->kind == PROMPT_TEXT));
 }
 
@@ -188,10 +198,8 @@ static const struct chat_value *tell_value(const struct chat_value *v, struct bu
         buf_printf(out, "\"%s\":", v->key);
     if (v->kind == CHAT_STRING)
         buf_printf(out, "\"%s\"", v->s);
-    else if (v->kind == CHAT_INT)
-        buf_printf(out, "%lld", (long long)v->i);
-    else if (v->kind == CHAT_FLOAT)
-        buf_printf(out, "%.17g", v->d);
+    else if (v->text)
+        buf_puts(out, v->text);
     else if (v->kind == CHAT_BOOL)
         buf_puts(out, v->b ? "true" : "false");
     else

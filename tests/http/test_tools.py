@@ -219,6 +219,30 @@ class Templates(ServerCase):
         self.assertEqual(r.json()["choices"][0]["message"]["content"].removeprefix("<s>"),
                          "<user>Hello\n<assistant>Once upon")
 
+    def test_numbers_as_they_came(self):
+        """What only passes through, in definitions and in arguments: no digit is lost or added."""
+        numbers = ("[1234567890123456789, 9007199254740993, 1.0, -0.0, 1.10, 1E+2, "
+                   "18446744073709551615]")
+        tools = ('[{"type": "function", "function": {"name": "f", "parameters": {"enum": '
+                 + numbers + "}}}]")
+        call = ('[{"id": "abcdefghi", "type": "function", "function": {"name": "f", '
+                '"arguments": ARGUMENTS}}]')
+        arguments = '{"n": ' + numbers + ', "m": [NaN, -Infinity], "large": 1234567890123456789012}'
+        body = ('{"messages": [{"role": "assistant", "content": null, "tool_calls": '
+                + call.replace("ARGUMENTS", json.dumps(arguments)) + '}], "tools": ' + tools + "}")
+        r = self.server.post(TEMPLATE, body.encode())
+        self.assertEqual(r.status, 200, r.body)
+        shown = call.replace("ARGUMENTS", arguments)
+        self.assertEqual(r.json()["prompt"], f"<tools>{tools}\n<assistant>{shown}\n<assistant>")
+
+    def test_what_json_loads_makes(self):
+        for text, value in (('{"a": 1, "b": 2, "a": 3}', '{"a": 3, "b": 2}'),
+                            ('{"a": "\\u0000\\ud800x"}', '{"a": "\ufffd\ufffdx"}'),
+                            ('{"a": nan}', json.dumps('{"a": nan}'))):
+            call = {"id": "abcdefghi", "function": {"name": "f", "arguments": text}}
+            prompt = self.prompt({"role": "assistant", "tool_calls": [call]})
+            self.assertIn('"arguments": ' + value, prompt)
+
     def test_no_final_message(self):
         r = self.server.post(TEMPLATE, chat(USER, {"role": "assistant", "content": " "},
                                             continue_final_message=True))

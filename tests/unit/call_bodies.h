@@ -52,10 +52,8 @@ static inline const struct chat_value *print_value(const struct chat_value *v, s
         buf_printf(out, "%s:", v->key);
     if (v->kind == CHAT_BOOL)
         buf_puts(out, v->b ? "true" : "false");
-    else if (v->kind == CHAT_INT)
-        buf_printf(out, "%lld", (long long)v->i);
-    else if (v->kind == CHAT_FLOAT)
-        buf_printf(out, "%g", v->d);
+    else if (v->text)
+        buf_puts(out, v->text);
     else if (v->kind == CHAT_STRING)
         buf_printf(out, "'%s'", v->s);
     else
@@ -67,6 +65,17 @@ static inline const struct chat_value *print_value(const struct chat_value *v, s
     }
     buf_puts(out, v->kind == CHAT_LIST ? "]" : v->kind == CHAT_DICT ? "}" : "");
     return at;
+}
+
+/* A value of a body. */
+static inline void expect_json(const struct json *v, const char *expected)
+{
+    struct buf out = {0};
+    json_print(v, &out);
+    for (size_t i = 0; i < out.len; i++)
+        out.data[i] = out.data[i] == '"' ? '\'' : out.data[i];
+    assert_string_equal(out.data, expected);
+    buf_free(&out);
 }
 
 static inline void expect_tree(const struct chat_value *v, const char *expected)

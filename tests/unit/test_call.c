@@ -6,6 +6,8 @@
  */
 #include "call_bodies.h"
 
+#include <stdio.h>
+
 static void test_chat(void **state)
 {
     struct request *req = only_request(
@@ -17,11 +19,9 @@ static void test_chat(void **state)
         0);
     (void)state;
     assert_int_equal(req->kind, PROMPT_CHAT);
-    assert_int_equal(req->n_messages, 3);
-    assert_string_equal(req->messages[0].role, "system");
-    assert_string_equal(req->messages[0].content, "S");
-    assert_string_equal(req->messages[1].content, "a\nb");
-    assert_string_equal(req->messages[2].content, "");
+    expect_json(req->chat.messages, "[{'role':'system','content':'S'},"
+                                    "{'role':'user','content':'a\\nb'},"
+                                    "{'role':'assistant','content':null}]");
     assert_int_equal(req->params.n_stops, 2);
     assert_string_equal(req->params.stops[0], "x\n");
     assert_int_equal(req->params.stop_lens[1], 2);
@@ -37,27 +37,26 @@ static void test_tools(void **state)
         CALL_CHAT,
         "{\"messages\":[{\"role\":\"assistant\",\"content\":null,\"refusal\":null,\"audio\":[],"
         "\"tool_calls\":[{\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":"
-        "\"{\\\"x\\\":[1,2.5]}\"}},{\"function\":{\"name\":\"g\",\"arguments\":\"no\"}}]},"
+        "\"{\\\"x\\\":[1,2.50]}\"}},{\"function\":{\"name\":\"g\",\"arguments\":\"no\"}}]},"
         "{\"role\":\"tool\",\"tool_call_id\":\"a\",\"content\":\"1\",\"arguments\":\"{}\"}],"
         "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{}}}],"
         "\"chat_template_kwargs\":{\"deep\":{\"t\":true,\"n\":null}},"
         "\"continue_final_message\":true}",
         0);
     (void)state;
-    assert_null(req->messages[0].content);
-    expect_tree(req->messages[0].members,
-                "{tool_calls:[{id:'a',function:{name:'f',arguments:{x:[1,2.5]}}},"
-                "{function:{name:'g',arguments:'no'}}]}");
-    expect_tree(req->messages[1].members, "{tool_call_id:'a',arguments:'{}'}");
-    expect_tree(req->chat.tools, "[{type:'function',function:{name:'f',parameters:{}}}]");
-    expect_tree(req->chat.kwargs, "{deep:{t:true,n:null}}");
+    const struct json *call = json_first(req->chat.messages);
+    expect_json(json_get(call, "tool_calls"),
+                "[{'id':'a','function':{'name':'f','arguments':{'x':[1,2.50]}}},"
+                "{'function':{'name':'g','arguments':'no'}}]");
+    expect_json(json_get(json_next(call), "arguments"), "'{}'");
+    expect_json(req->chat.tools, "[{'type':'function','function':{'name':'f','parameters':{}}}]");
+    expect_json(req->chat.kwargs, "{'deep':{'t':true,'n':null}}");
     assert_true(req->chat.continue_final && !req->chat.add_generation_prompt);
     request_unref(req);
     req = only_request(CALL_CHAT,
                        "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[],"
                        "\"tool_choice\":\"none\"}",
                        0);
-    assert_null(req->messages[0].members);
     assert_null(req->chat.tools);
     assert_true(req->chat.add_generation_prompt);
     request_unref(req);
@@ -72,9 +71,69 @@ static void test_long_chat(void **state)
         buf_printf(&body, "%s{\"role\":\"user\",\"content\":\"message %d\"}", i ? "," : "", i);
     buf_puts(&body, "],\"stop\":\"end\"}");
     struct request *req = only_request(CALL_CHAT, body.data, 0);
-    assert_string_equal(req->messages[0].content, "message 0");
-    assert_string_equal(req->messages[999].content, "message 999");
+    const struct json *m = json_first(req->chat.messages);
+    assert_int_equal(json_count(req->chat.messages), 1000);
+    for (int i = 0; i < 1000; i++, m = json_next(m)) {
+        char expected[20];
+        snprintf(expected, sizeof expected, "message %d", i);
+        assert_string_equal(json_string(json_get(m, "content")), expected);
+    }
     assert_string_equal(req->params.stops[0], "end");
+    request_unref(req);
+    buf_free(&body);
+}
+
+/* Arguments in a history are what Python's json.loads makes of them; what is no object stays text.
+ */
+static void test_arguments(void **state)
+{
+    static const char *const rows[][2] = {
+        {"{\\\"id\\\":12345678901234567890123,\\\"x\\\":1.10e+05}",
+         "{'id':12345678901234567890123,'x':1.10e+05}"},
+        {"{\\\"a\\\":NaN,\\\"b\\\":[-Infinity],\\\"c\\\":1e400}",
+         "{'a':NaN,'b':[-Infinity],'c':1e400}"},
+        {"{\\\"a\\\":1,\\\"a\\\":2}", "{'a':1,'a':2}"}, /* the template's dict keeps the last */
+        {"{\\\"a\\\":\\\"\\\\u0000\\\\ud800\\\"}", "{'a':'\xef\xbf\xbd\xef\xbf\xbd'}"},
+        {"[1]", "'[1]'"},
+        {"{a:1}", "'{a:1}'"},
+        {"", "''"},
+    };
+    struct buf body = {0};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        buf_clear(&body);
+        buf_printf(&body,
+                   "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"name\":"
+                   "\"f\",\"arguments\":\"%s\"}}]}]}",
+                   rows[i][0]);
+        struct request *req = only_request(CALL_CHAT, body.data, 0);
+        const struct json *call =
+            json_first(json_get(json_first(req->chat.messages), "tool_calls"));
+        expect_json(json_get(json_get(call, "function"), "arguments"), rows[i][1]);
+        request_unref(req);
+    }
+    buf_free(&body);
+}
+
+/* Of a body with far more in it than a template reads, that is copied; numbers as they came. */
+static void test_large(void **state)
+{
+    struct buf body = {0};
+    (void)state;
+    buf_puts(&body, "{\"messages\":[{\"role\":\"user\",\"content\":\"x\",\"n\":1.0,\"tool_calls\":"
+                    "[{\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":NaN}\"}}]}],"
+                    "\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"schema\":"
+                    "{\"enum\":[1e2,9007199254740993]}}},\"unknown\":[0");
+    for (int i = 0; i < 30000; i++)
+        buf_puts(&body, ",0");
+    buf_puts(&body, "]}");
+    struct request *req = only_request(CALL_CHAT, body.data, 0);
+    expect_json(req->chat.messages, "[{'role':'user','content':'x','n':1.0,'tool_calls':"
+                                    "[{'function':{'name':'f','arguments':{'a':NaN}}}]}]");
+    assert_null(req->chat.tools);
+    assert_null(req->chat.kwargs);
+    expect_tree(req->format.schema, "{enum:[1e2,9007199254740993]}");
+    assert_true(json_size(req->source->body) < 30);
     request_unref(req);
     buf_free(&body);
 }
@@ -166,6 +225,7 @@ int main(void)
         cmocka_unit_test(test_chat),       cmocka_unit_test(test_long_chat),
         cmocka_unit_test(test_prompts),    cmocka_unit_test(test_one_or_many),
         cmocka_unit_test(test_later),      cmocka_unit_test(test_tools),
+        cmocka_unit_test(test_arguments),  cmocka_unit_test(test_large),
         cmocka_unit_test(test_prediction),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,11 +3,12 @@
  * and in which words, and templates that try to take more than they may. The language at large is
  * compared with jinja2 in tests/oracle/check_chat.py.
  *
- * links: specd_jinja specd_base
+ * links: specd_jinja specd_json specd_base
  */
 #include "jinja/chat.h"
 #include "jinja/jinja.h"
 #include "specd/error.h"
+#include "specd/json.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,19 +19,45 @@
 
 #include <cmocka.h>
 
-static const struct chat_message conversation[] = {
-    {.role = "system", .content = "Be brief."},
-    {.role = "user", .content = "Hi <b>\n"},
-    {.role = "assistant", .content = "H\xc3\xa9llo"},
-    {.role = "user", .content = "Why?"},
-};
-static const struct chat_vars default_vars = {
-    .messages = conversation,
-    .n_messages = COUNT_OF(conversation),
+static struct json *docs[16]; /* freed at the end */
+
+/* Single quotes stand for double ones. */
+static const struct json *json_of(const char *text)
+{
+    static size_t n;
+    char err[128], *copy = xstrdup(text);
+    for (char *c = copy; *c; c++)
+        *c = *c == '\'' ? '"' : *c;
+    assert_true(n < COUNT_OF(docs));
+    if (json_loads(&docs[n], copy, strlen(copy), err, sizeof err) < 0)
+        fail_msg("%s: %s", text, err);
+    free(copy);
+    return docs[n++];
+}
+
+static struct chat_vars default_vars = {
     .options = {.add_generation_prompt = true},
     .bos_token = "<s>",
     .eos_token = "</s>",
 };
+
+static int set_conversation(void **state)
+{
+    (void)state;
+    default_vars.options.messages = json_of("[{'role':'system','content':'Be brief.'},"
+                                            "{'role':'user','content':'Hi <b>\\n'},"
+                                            "{'role':'assistant','content':'H\xc3\xa9llo'},"
+                                            "{'role':'user','content':'Why?'}]");
+    return 0;
+}
+
+static int free_docs(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(docs); i++)
+        json_free(docs[i]);
+    return 0;
+}
 
 /* Renders into out, or leaves the reason in err. */
 static int render_vars(const char *source, const struct chat_vars *vars, struct buf *out, char *err,
@@ -92,46 +119,30 @@ static void test_conversation(void **state)
     expect(chatml, "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi <b>\n<|im_end|>\n"
                    "<|im_start|>assistant\nH\xc3\xa9llo<|im_end|>\n"
                    "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n");
-    vars.messages++;
-    vars.n_messages = 1;
+    vars.options.messages = json_of("[{'role':'user','content':'Hi <b>\\n'}]");
     vars.options.add_generation_prompt = false;
     expect_vars(chatml, &vars,
                 "<|im_start|>system\nHelp.<|im_end|>\n"
                 "<|im_start|>user\nHi <b>\n<|im_end|>\n");
 }
 
-/* Tools, more variables, and members of messages, as flat values. */
+/* Tools, more variables, and members of messages. */
 static void test_tools(void **state)
 {
-    static const struct chat_value tools[] = {
-        {.kind = CHAT_LIST, .n = 2},
-        {.kind = CHAT_DICT, .n = 2},
-        {.kind = CHAT_STRING, .key = "name", .s = "f"},
-        {.kind = CHAT_LIST, .key = "p", .n = 3},
-        {.kind = CHAT_NULL},
-        {.kind = CHAT_INT, .i = -7},
-        {.kind = CHAT_FLOAT, .d = 0.5},
-        {.kind = CHAT_BOOL, .b = true},
-    };
-    static const struct chat_value kwargs[] = {
-        {.kind = CHAT_DICT, .n = 2},
-        {.kind = CHAT_BOOL, .key = "enable_thinking", .b = false},
-        {.kind = CHAT_LIST, .key = "documents", .n = 0},
-    };
-    static const struct chat_value members[] = {
-        {.kind = CHAT_DICT, .n = 1},
-        {.kind = CHAT_STRING, .key = "tool_call_id", .s = "abc"},
-    };
-    const struct chat_message messages[] = {{.role = "assistant"},
-                                            {.role = "tool", .content = "3", .members = members}};
     struct chat_vars vars = {
-        .messages = messages, .n_messages = 2, .options = {.tools = tools, .kwargs = kwargs}};
+        .options = {.messages =
+                        json_of("[{'role':'assistant','tool_calls':[{'id':'x'}],'refusal':null},"
+                                "{'tool_call_id':'abc','content':'3','audio':[],'role':'tool'},"
+                                "{'role':'assistant','content':null}]"),
+                    .tools = json_of("[{'name':'f','p':[null,-7,0.5]},true]"),
+                    .kwargs = json_of("{'enable_thinking':false,'documents':[],'messages':1}")}};
     (void)state;
     expect_vars("{{ tools|tojson }} {{ enable_thinking }} {{ documents }} {{ messages|tojson }}",
                 &vars,
                 "[{\"name\": \"f\", \"p\": [null, -7, 0.5]}, true] False [] "
-                "[{\"role\": \"assistant\", \"content\": null}, "
-                "{\"role\": \"tool\", \"content\": \"3\", \"tool_call_id\": \"abc\"}]");
+                "[{\"role\": \"assistant\", \"content\": null, \"tool_calls\": [{\"id\": \"x\"}]}, "
+                "{\"role\": \"tool\", \"content\": \"3\", \"tool_call_id\": \"abc\"}, "
+                "{\"role\": \"assistant\", \"content\": \"\"}]");
     struct buf out = {0};
     char err[256];
     assert_int_equal(render_vars("{{ messages|length }}", &vars, &out, err, sizeof err),
@@ -140,27 +151,56 @@ static void test_tools(void **state)
     buf_free(&out);
 }
 
+/* What only passes through is printed as it came; what a template computes with is a number. */
+static void test_numbers(void **state)
+{
+    struct chat_vars vars = {
+        .options = {
+            .kwargs = json_of("{'n':[12345678901234567890,-7,1.10,1E2,9007199254740993,0.1,NaN],"
+                              "'large':123456789012345678901,'other':123456789012345678902,'twice':"
+                              "{'a':1,'b':2,'a':3}}")}};
+    (void)state;
+    expect_vars(
+        "{{ n|tojson }} {{ n[1:3]|tojson(indent=0) }}", &vars,
+        "[12345678901234567890, -7, 1.10, 1E2, 9007199254740993, 0.1, NaN] [\n-7,\n1.10\n]");
+    expect_vars("{{ n }}", &vars,
+                "[12345678901234567890, -7, 1.1, 100.0, 9007199254740993, 0.1, nan]");
+    expect_vars("{{ n[1] + 1 }} {{ (n[2] * 2)|tojson }} {{ n[4] - 1 }} {{ n[1]|abs|tojson }} "
+                "{{ -n[2] }} {{ (n[5] + 0)|tojson }}",
+                &vars, "-6 2.2 9007199254740992 7 -1.1 0.1");
+    expect_vars(
+        "{{ large }} {{ large ~ '' }} {{ large is integer }} {{ large is float }} "
+        "{{ n[2] is float }} {{ large == other }} {{ large == large }} {{ large is number }} "
+        "{{ n[3] is integer }} {{ large|tojson }}",
+        &vars,
+        "123456789012345678901 123456789012345678901 True False True False True True False "
+        "123456789012345678901");
+    expect_vars("{{ twice }} {{ twice|tojson }}", &vars, "{'a': 3, 'b': 2} {\"a\": 3, \"b\": 2}");
+}
+
 static void test_continue(void **state)
 {
     static const char keeps[] = "{% for m in messages %}[{{ m.content }}]\n{% endfor %}";
     static const char trims[] = "{% for m in messages %}[{{ m.content|trim }}]\n{% endfor %}";
-    struct chat_message messages[] = {{.role = "user", .content = "So it"},
-                                      {.role = "assistant", .content = " So it \n"}};
     struct chat_vars vars = {
-        .messages = messages, .n_messages = 2, .options = {.continue_final = true}};
+        .options = {.messages = json_of("[{'role':'user','content':'So it'},"
+                                        "{'role':'assistant','content':' So it \\n'}]"),
+                    .continue_final = true}};
     struct buf out = {0};
     char err[256];
     (void)state;
     expect_vars(keeps, &vars, "[So it]\n[ So it \n");
     expect_vars(trims, &vars, "[So it]\n[So it");
-    messages[1].content = "not printed";
+    vars.options.messages = json_of("[{'role':'user','content':'So it'},"
+                                    "{'role':'assistant','content':'not printed'}]");
     buf_puts(&out, "before");
     assert_int_equal(render_vars("{{ messages[0].content }}", &vars, &out, err, sizeof err),
                      SPECD_EINVAL);
     assert_string_equal(err, "continue_final_message: the chat template does not print the last "
                              "message");
     assert_int_equal(out.len, 6);
-    messages[1].content = " ";
+    vars.options.messages =
+        json_of("[{'role':'user','content':'x'},{'role':'assistant','content':' '}]");
     assert_int_equal(render_vars(keeps, &vars, &out, err, sizeof err), SPECD_EINVAL);
     buf_free(&out);
 }
@@ -490,13 +530,13 @@ static void test_bounded_source(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_conversation),   cmocka_unit_test(test_tools),
-        cmocka_unit_test(test_continue),       cmocka_unit_test(test_variables),
-        cmocka_unit_test(test_appends),        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_white_space),    cmocka_unit_test(test_expressions),
-        cmocka_unit_test(test_statements),     cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_raise),          cmocka_unit_test(test_bounded_work),
-        cmocka_unit_test(test_bounded_source),
+        cmocka_unit_test(test_conversation), cmocka_unit_test(test_tools),
+        cmocka_unit_test(test_numbers),      cmocka_unit_test(test_continue),
+        cmocka_unit_test(test_variables),    cmocka_unit_test(test_appends),
+        cmocka_unit_test(test_values),       cmocka_unit_test(test_white_space),
+        cmocka_unit_test(test_expressions),  cmocka_unit_test(test_statements),
+        cmocka_unit_test(test_errors),       cmocka_unit_test(test_raise),
+        cmocka_unit_test(test_bounded_work), cmocka_unit_test(test_bounded_source),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, set_conversation, free_docs);
 }

@@ -4,7 +4,7 @@
  * links: specd_server specd_base
  */
 #include "specd/json.h"
-#include "json_write.h"
+#include "specd/json_write.h"
 
 #include "specd/error.h"
 
@@ -79,10 +79,11 @@ static void test_refused(void **state)
         {"\"a\\", "malformed escape"},
         {"\"\\x\"", "malformed escape"},
         {"\"\\u12g4\"", "malformed \\u escape"},
-        {"\"\\u0000\"", "\\u0000 is not allowed"},
-        {"\"\\ud800\"", "lone surrogate"},
-        {"\"\\ud800\\u0041\"", "lone surrogate"},
-        {"\"\\udc00\"", "lone surrogate"},
+        {"{\"a\\u0000\":1}", "byte 9: \\u0000 in a name"},
+        {"{\"\\ud800\":1}", "lone surrogate in a name"},
+        {"{\"\\ud800\\u0041\":1}", "lone surrogate in a name"},
+        {"[{\"\\udc00\":1}]", "lone surrogate in a name"},
+        {"\"\\ud800\\u00g1\"", "malformed \\u escape"},
         {"\"\t\"", "control character"},
         {"\"\x80\"", "invalid UTF-8"},
         {"\"\xc0\x80\"", "invalid UTF-8"},
@@ -93,7 +94,8 @@ static void test_refused(void **state)
         {"\"\xe2\x82\"", "invalid UTF-8"},
         {"\"\xe2\x82", "invalid UTF-8"},
         {"{\"a\":1,\"b\":2,\"a\":3}", "duplicate key 'a'"},
-        {"[{\"x\":{\"k\":1,\"\\u006b\":2}}]", "duplicate key 'k'"},
+        {"[0,{\"x\":{\"k\":1,\"\\u006b\":2}}]", "duplicate key 'k' in [1].x"},
+        {"{\"a\":[0,{\"b\":[1,1e400]}]}", "number out of range in a[1].b[1]"},
     };
     (void)state;
     for (size_t i = 0; i < COUNT_OF(rows); i++)
@@ -102,22 +104,84 @@ static void test_refused(void **state)
     refuse("1\0", 2, "more than one value");
 }
 
-/* Keys may repeat and \u0000 may stand in a string; what is no JSON is refused all the same. */
+#define U_FFFD "\xef\xbf\xbd"
+
+/* What C strings or UTF-8 can't hold is replaced in values, and only that. */
+static void test_replaced(void **state)
+{
+    static const char *const rows[][2] = {
+        {"\"\\u0000\"", U_FFFD},
+        {"\"a\\u0000b\\ud83d\\ude00\"", "a" U_FFFD "b\xf0\x9f\x98\x80"},
+        {"\"\\ud800\"", U_FFFD},
+        {"\"\\ud800\\u0041\"", U_FFFD "A"},
+        {"\"\\ud800\\ud83d\\ude00\"", U_FFFD "\xf0\x9f\x98\x80"},
+        {"\"\\udc00\\ud800\\n\"", U_FFFD U_FFFD "\n"},
+        {"\"\\\\u0000\"", "\\u0000"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char why[128];
+        struct json *doc = parse(rows[i][0]);
+        assert_string_equal(json_string(doc), rows[i][1]);
+        json_free(doc);
+        bool plain = strstr(rows[i][0], "\\\\u") != NULL;
+        int rc = json_parse_file(&doc, rows[i][0], strlen(rows[i][0]), why, sizeof why);
+        assert_int_equal(rc, plain ? 0 : SPECD_EJSON);
+        if (plain)
+            json_free(doc);
+    }
+    struct json *doc = parse("{\"a\":\"\\u0000\",\"b\":[1.10,\"\\udfff\",20]}");
+    assert_string_equal(json_string(json_get(doc, "a")), U_FFFD);
+    assert_string_equal(json_number_text(json_first(json_get(doc, "b"))), "1.10");
+    json_free(doc);
+}
+
+/* Names may repeat, and hold what is replaced; what is no JSON is refused all the same. */
 static void test_lax(void **state)
 {
-    static const char text[] = "{\"a\":1,\"a\":\"x\\u0000y\",\"b\":{\"c\":0,\"c\":0}}";
-    static const char *const bad[] = {"{\"a\":1,}", "\"\\ud800\"", "1e400", "{} {}", ""};
+    static const char text[] =
+        "{\"a\":1,\"a\":\"x\\u0000y\",\"b\":{\"c\":0,\"c\":0},\"\\ud800\":2}";
+    static const char *const bad[] = {"{\"a\":1,}", "NaN", "1e400", "{} {}", ""};
     struct json *doc = NULL;
     char why[128];
     (void)state;
+    assert_int_equal(json_scan_lax(text, strlen(text), why, sizeof why), 0);
     assert_int_equal(json_parse_lax(&doc, text, strlen(text), why, sizeof why), 0);
-    assert_int_equal(json_count(doc), 3);
+    assert_int_equal(json_count(doc), 4);
     assert_true(json_number(json_get(doc, "a")) == 1);
-    assert_string_equal(json_string(json_next(json_first(doc))), "x");
+    assert_string_equal(json_string(json_next(json_first(doc))), "x" U_FFFD "y");
+    assert_true(json_number(json_get(doc, U_FFFD)) == 2);
     json_free(doc);
     for (size_t i = 0; i < COUNT_OF(bad); i++)
         assert_int_equal(json_parse_lax(&doc, bad[i], strlen(bad[i]), why, sizeof why),
                          SPECD_EJSON);
+}
+
+/* As Python's json.loads: checked against it by hand. */
+static void test_loads(void **state)
+{
+    static const char text[] =
+        "[NaN, Infinity,-Infinity ,1e400,-1e400,{\"a\":1,\"a\":NaN},\"NaN\"]";
+    static const char *const bad[] = {"nan",       "NaNa",   "-NaN", "+Infinity", "Inf",
+                                      "[Infinit]", "\"\t\"", "01",   "1.",        "[1,]",
+                                      "{'a':1}",   "N",      "-I"};
+    static const char *const texts[] = {"NaN", "Infinity", "-Infinity", "1e400", "-1e400"};
+    static const double values[] = {NAN, INFINITY, -INFINITY, INFINITY, -INFINITY};
+    struct json *doc = NULL;
+    char why[128];
+    (void)state;
+    assert_int_equal(json_loads(&doc, text, strlen(text), why, sizeof why), 0);
+    const struct json *v = json_first(doc);
+    for (size_t i = 0; i < COUNT_OF(values); i++, v = json_next(v)) {
+        assert_string_equal(json_number_text(v), texts[i]);
+        assert_true(json_number(v) == values[i] || (isnan(values[i]) && isnan(json_number(v))));
+    }
+    assert_true(isnan(json_number(json_next(json_first(v)))));
+    assert_string_equal(json_string(json_next(v)), "NaN");
+    json_free(doc);
+    for (size_t i = 0; i < COUNT_OF(bad); i++)
+        assert_int_equal(json_loads(&doc, bad[i], strlen(bad[i]), why, sizeof why), SPECD_EJSON);
+    refuse("[NaN]", 5, "malformed number");
 }
 
 /* Nothing is read beyond the length, though the text goes on. */
@@ -225,7 +289,7 @@ static void test_number_texts(void **state)
     doc = parse(" 9007199254740993 ");
     assert_string_equal(json_number_text(doc), "9007199254740993");
     json_free(doc);
-    refuse("[1,1e123456789]", 15, "byte 14: number out of range");
+    refuse("[1,1e123456789]", 15, "byte 3: number out of range");
     refuse("[1,2,1e400,3]", 13, "out of range");
 }
 
@@ -337,6 +401,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_accepted),      cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_replaced),      cmocka_unit_test(test_loads),
         cmocka_unit_test(test_lax),           cmocka_unit_test(test_length_bounds),
         cmocka_unit_test(test_limits),        cmocka_unit_test(test_values),
         cmocka_unit_test(test_number_texts),  cmocka_unit_test(test_decimals),

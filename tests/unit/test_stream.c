@@ -3,7 +3,7 @@
  *
  * links: specd_server specd_fake specd_base
  */
-#include "json_write.h"
+#include "specd/json_write.h"
 #include "stream.h"
 
 #include <setjmp.h>

@@ -4,8 +4,8 @@
  * The caller writes the punctuation. What is not UTF-8 in a string (a file's name, a message that
  * was cut) comes out as U+FFFD, so the result always is. Any thread; nothing fails.
  */
-#ifndef SPECD_SERVER_JSON_WRITE_H
-#define SPECD_SERVER_JSON_WRITE_H
+#ifndef SPECD_JSON_WRITE_H
+#define SPECD_JSON_WRITE_H
 
 #include "specd/util.h"
 
@@ -14,6 +14,10 @@
 /* For string literals: the length is known to the compiler. */
 #define json_lit(b, literal) buf_add(b, "" literal, sizeof(literal) - 1)
 
+#define JSON_ESCAPE_MAX 6
+/* What stands for a byte within a string: the bytes written to out, 0 where it stands for itself.
+ * The one table of escapes: whoever writes strings elsewhere than to a buf asks it, too. */
+size_t json_escape_byte(unsigned char c, char out[JSON_ESCAPE_MAX]);
 /* With quotes; escapes what JSON requires and U+2028, U+2029, which old JavaScript trips over. */
 void json_str(struct buf *b, const char *s, size_t len);
 void json_escape(struct buf *b, const char *s, size_t len); /* the same without quotes */

@@ -1,4 +1,4 @@
-#include "json_write.h"
+#include "specd/json_write.h"
 
 #include "specd/utf8.h"
 
@@ -11,19 +11,20 @@ static size_t plain_run(const unsigned char *s, size_t len)
     return i;
 }
 
-static void escape_ascii(struct buf *b, unsigned c)
+size_t json_escape_byte(unsigned char c, char out[JSON_ESCAPE_MAX])
 {
     static const char letters[] = "\b\f\n\r\t\"\\";
     static const char names[] = "bfnrt\"\\";
-    const char *at = c ? strchr(letters, (int)c) : NULL;
+    static const char hex[] = "0123456789abcdef";
+    const char *at = c ? strchr(letters, c) : NULL;
     if (at) {
-        const char out[2] = {'\\', names[at - letters]};
-        buf_add(b, out, 2);
-    } else {
-        static const char hex[] = "0123456789abcdef";
-        const char out[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
-        buf_add(b, out, 6);
+        memcpy(out, (char[]){'\\', names[at - letters]}, 2);
+        return 2;
     }
+    if (c >= 0x20)
+        return 0;
+    memcpy(out, (char[]){'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]}, 6);
+    return 6;
 }
 
 /* A character beyond ASCII; returns the bytes it took. */
@@ -51,10 +52,12 @@ void json_escape(struct buf *b, const char *text, size_t len)
         i += n;
         if (i == len)
             break;
-        if (s[i] >= 0x80)
+        if (s[i] >= 0x80) {
             i += add_wide(b, s + i, len - i);
-        else
-            escape_ascii(b, s[i++]);
+        } else {
+            char escape[JSON_ESCAPE_MAX];
+            buf_add(b, escape, json_escape_byte(s[i++], escape));
+        }
     }
 }
 

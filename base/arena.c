@@ -1,7 +1,8 @@
-#include "jinja/arena.h"
+#include "specd/arena.h"
 
 #include "specd/util.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 
 #define CHUNK_MIN ((size_t)8 << 10)
@@ -13,7 +14,7 @@ struct arena_chunk {
     _Alignas(16) char data[];
 };
 
-static bool add_chunk(struct jinja_arena *a, size_t need)
+static bool add_chunk(struct arena *a, size_t need)
 {
     size_t size = a->chunks ? MIN(a->chunks->size * 2, CHUNK_MAX) : CHUNK_MIN;
     size = MAX(size, need);
@@ -32,9 +33,9 @@ static bool add_chunk(struct jinja_arena *a, size_t need)
     return true;
 }
 
-void *jinja_arena_alloc(struct jinja_arena *a, size_t size, size_t align)
+void *arena_alloc(struct arena *a, size_t size, size_t align)
 {
-    size_t need, pad = a->tip ? (align - (size_t)((uintptr_t)a->tip % align)) % align : 0;
+    size_t need, pad = a->tip ? -(uintptr_t)a->tip & (align - 1) : 0;
     if (!size_add(size, pad, &need))
         return NULL;
     if (!a->tip || (size_t)(a->end - a->tip) < need) {
@@ -47,7 +48,7 @@ void *jinja_arena_alloc(struct jinja_arena *a, size_t size, size_t align)
     return p;
 }
 
-bool jinja_arena_extend(struct jinja_arena *a, const char *end, size_t extra)
+bool arena_extend(struct arena *a, const char *end, size_t extra)
 {
     if (!end || end != a->tip || (size_t)(a->end - a->tip) < extra)
         return false;
@@ -55,18 +56,18 @@ bool jinja_arena_extend(struct jinja_arena *a, const char *end, size_t extra)
     return true;
 }
 
-void jinja_arena_trim(struct jinja_arena *a, const char *end, size_t size)
+void arena_trim(struct arena *a, const char *end, size_t size)
 {
     if (end && end == a->tip)
         a->tip -= size;
 }
 
-void jinja_arena_free(struct jinja_arena *a)
+void arena_free(struct arena *a)
 {
     struct arena_chunk *next;
     for (struct arena_chunk *c = a->chunks; c; c = next) {
         next = c->next;
         free(c);
     }
-    *a = (struct jinja_arena){.limit = a->limit};
+    *a = (struct arena){.limit = a->limit};
 }
