@@ -18,6 +18,7 @@
 struct rig {
     struct pool *pool;
     struct net net;
+    struct net_layer layers[LAYERS]; /* without windows */
     struct kvmem kv;
     struct arena kv_arena, arena;
     struct attention attention;
@@ -57,6 +58,7 @@ static void rig_open(struct rig *r, int threads)
                                  .threads = threads};
     *r = (struct rig){
         .net = {.n_layers = LAYERS, .n_heads = HEADS, .n_kv_heads = KV_HEADS, .head_dim = DIM}};
+    r->net.layers = r->layers;
     r->pool = pool_create(threads);
     open_arenas(r, &setup, n_blocks);
     r->blocks = xcalloc((size_t)n_blocks, sizeof(*r->blocks));
