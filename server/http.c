@@ -115,7 +115,7 @@ static void find_route(struct exchange *ex, const char *path)
         ex->route = r;
         if (named) {
             add_unescaped(&name, path + n, true);
-            while (name.data[name.len - 1] == '/')
+            while (name.len > 0 && name.data[name.len - 1] == '/')
                 name.data[--name.len] = '\0';
             ex->name = buf_take(&name);
         }
@@ -125,6 +125,7 @@ static void find_route(struct exchange *ex, const char *path)
 static void take_target(struct exchange *ex, const char *target)
 {
     struct buf path = {0}, versioned = {0};
+    buf_puts(&path, ""); /* a target may be a query alone */
     add_unescaped(&path, split_target(ex, target), false);
     find_route(ex, path.data);
     if (!ex->route) {

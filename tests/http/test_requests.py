@@ -3,6 +3,7 @@
 import gzip
 import http.client
 import os
+import random
 import resource
 import socket
 import time
@@ -105,7 +106,8 @@ class Targets(ServerCase):
             self.assertEqual(self.raw(target)[0], 400, target)
 
     def test_other_schemes_are_no_targets(self):
-        for target in ("ftp://localhost/v1/models", "http:/v1/models", "//localhost/v1/models", "localhost:80", "*"):
+        for target in ("ftp://localhost/v1/models", "http:/v1/models", "//localhost/v1/models", "localhost:80", "*",
+                       "?", "?x", "v1/models", "%"):
             self.assertEqual(self.raw(target)[0], 404, target)
 
     def test_escapes(self):
@@ -130,6 +132,24 @@ class Targets(ServerCase):
         for target in ("/metrics/", "//metrics", "/health/", "//", "/v1/metrics", "/v1/health", "/slots/"):
             self.assertEqual(self.raw(target)[0], 404, target)
 
+    def test_random_targets(self):
+        """Whatever a target is made of, it is answered."""
+        rng = random.Random()
+        seed = rng.randrange(2**32)
+        rng.seed(seed)
+        parts = ("/", "//", "v1", "models", "%", "%2F", "%2", "%00", "%7e", "http:", "https://", "localhost", "[::1]", "?",
+                 "&", "{model}", "{", "org", "My%20model.gguf", ".", "..", "*", ":", "@", "\xff", "#", "health", "%6dodels")
+        with self.server.connect() as s:
+            for _ in range(400):
+                target = "".join(rng.choice(parts) for _ in range(rng.randint(1, 9)))
+                s.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode("latin-1"))
+                status, head, _ = read_reply(s)
+                self.assertIn(status, (200, 400, 404, 405, 421), (seed, target))
+                if status == 400 or "connection: close" in head.lower():
+                    s.close()
+                    s = self.server.connect()
+            s.close()
+
     def test_methods(self):
         self.assertEqual(self.raw("http://localhost/v1/completions")[0], 405)
         self.assertEqual(self.raw("/v1/completions/")[0], 405)
@@ -145,7 +165,7 @@ class Targets(ServerCase):
             self.assertEqual(r.status, 200, path)
             got = r.json()
             self.assertEqual((got["id"], got["object"], got["meta"]), (listed["id"], "model", listed["meta"]))
-        for name in ("none", "org", "org%2FMy%20model.ggu", "org%2Fmy%20model.gguf", "%00", "%ff%fe", "org%252FMy%20model.gguf",
+        for name in ("none", "org", "org%2FMy%20model.ggu", "org%2Fmy%20model.gguf", "%00", "%ff%fe", "%2F", "%2f%2F%2F", "org%252FMy%20model.gguf",
                      "x" * 2000):
             r = self.server.get("/v1/models/" + name)
             self.assertEqual(r.status, 404, name)
