@@ -1,5 +1,7 @@
 #include "grammar/chars.h"
 
+#include "specd/json_write.h"
+
 #define DIGITS(to) ['0' ... '9'] = (to), ['a' ... 'f'] = (to), ['A' ... 'F'] = (to)
 
 const uint8_t chars_table[CHARS_N][256] = {
@@ -55,33 +57,17 @@ const uint8_t chars_table[CHARS_N][256] = {
 
 char chars_escape(uint8_t byte)
 {
-    switch (byte) {
-    case '"':
-    case '\\':
-        return (char)byte;
-    case '\b':
-        return 'b';
-    case '\f':
-        return 'f';
-    case '\n':
-        return 'n';
-    case '\r':
-        return 'r';
-    case '\t':
-        return 't';
-    default:
-        return byte < 0x20 ? 'u' : 0;
-    }
+    char escape[JSON_ESCAPE_MAX];
+    return json_escape_byte(byte, escape) > 0 ? escape[1] : 0;
 }
 
 void chars_spell(const char *text, size_t len, struct buf *out)
 {
     for (size_t i = 0; i < len; i++) {
-        char escape = chars_escape((uint8_t)text[i]);
-        if (escape == 'u')
-            buf_printf(out, "\\u%04x", (uint8_t)text[i]);
-        else if (escape)
-            buf_add(out, (char[]){'\\', escape}, 2);
+        char escape[JSON_ESCAPE_MAX];
+        size_t n = json_escape_byte((unsigned char)text[i], escape);
+        if (n > 0)
+            buf_add(out, escape, n);
         else
             buf_add(out, &text[i], 1);
     }
