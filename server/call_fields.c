@@ -139,8 +139,7 @@ static const struct field call_fields[] = {
      .range = "−2⁶³ … 2⁶³ − 1; −1: drawn",
      .about = "modulo 2⁵³; with `n`, number i (from 0) is the one of `seed` + i, and each says its "
               "own",
-     .schema = "\"type\":\"integer\",\"minimum\":-9223372036854775808,\"maximum\":"
-               "9223372036854775807"},
+     .schema = "\"type\":\"integer\",\"format\":\"int64\""},
     {INTEGER("n", n), .alias1 = "n_cmpl", .min = 1, .max = CALL_N_MAX,
      .about = "completions of each prompt, which is computed once"},
     {INTEGER("best_of", best_of), .min = 1, .max = CALL_N_MAX,
