@@ -81,7 +81,8 @@ static enum finish_reason commit_token(struct engine *e, struct seq *s, const st
     }
     size_t n = feed_text(e, s, c->id, &stop_index);
     if (stop_index >= 0) {
-        push_token(s, c, n);
+        const struct request_params *p = &s->req->params;
+        push_token(s, c, p->include_stop ? n + p->stop_lens[stop_index] : n);
         s->req->output.stop_text = s->req->params.stops[stop_index];
         return FINISH_STOP;
     }

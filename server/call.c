@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SEED_MASK ((uint64_t)JSON_INTEGER_MAX) /* 2^53 - 1 */
-
 void call_init(struct call *c, enum call_route route, const struct engine_info *info)
 {
     *c = (struct call){
@@ -25,6 +23,17 @@ static int bad_zero(const struct call *c, struct api_error *e)
     return api_fail(e, SPECD_EINVAL, name, "'%s' may be 0 only with 'echo'", name);
 }
 
+/* -1 is off to other servers as 0 is; of no mass OpenAI and llama.cpp leave the likeliest. */
+static void off_values(struct law_params *law)
+{
+    if (law->top_k == -1)
+        law->top_k = 0;
+    if (law->top_p == 0) {
+        law->top_k = 1;
+        law->top_p = 1;
+    }
+}
+
 static int check_together(struct call *c, struct api_error *e)
 {
     if (c->route == CALL_CHAT && c->logprobs)
@@ -32,10 +41,13 @@ static int check_together(struct call *c, struct api_error *e)
     else if (c->top_logprobs > 0)
         return api_fail(e, SPECD_EINVAL, "top_logprobs",
                         "'top_logprobs' needs 'logprobs' to be true");
+    if (c->best_of > 1 && c->best_of != c->n)
+        return api_fail(e, SPECD_EINVAL, "best_of", "'best_of' must be 1 or what 'n' is");
     if (c->n_probs > 0)
         c->params.n_logprobs = MAX(c->params.n_logprobs, c->n_probs);
     if (c->params.max_tokens == 0 && !c->params.echo)
         return bad_zero(c, e);
+    off_values(&c->params.law);
     const struct speculative_params *s = &c->params.spec;
     if (s->min >= 0 && s->max >= 0 && s->min > s->max)
         return api_fail(e, SPECD_EINVAL, "speculative.min",
@@ -190,7 +202,7 @@ struct request *call_request(struct call *c, size_t i, int choice)
         make_source(c);
     size_t stops[REQUEST_STOPS_MAX], n_bias = (size_t)c->params.n_bias;
     req->params = c->params;
-    req->params.seed = (req->params.seed + (uint64_t)choice) & SEED_MASK;
+    req->params.seed = (req->params.seed + (uint64_t)choice) & CALL_SEED_MASK;
     req->stream = c->stream;
     req->priority = c->priority;
     req->kind = p->kind;

@@ -16,7 +16,9 @@
 
 #define CALL_PROMPTS_MAX 64
 #define CALL_N_MAX 16
+#define CALL_SEED_MASK ((uint64_t)JSON_INTEGER_MAX) /* 2^53 - 1: exact in every JSON reader */
 #define CALL_STOP_BYTES_MAX 1024
+#define CALL_CHOICES_MAX 1000
 #define CALL_BIAS_MAX SPECD_BIAS_MAX
 #define CALL_SALT_BYTES_MAX 256
 
@@ -42,14 +44,15 @@ struct call {
     bool many; /* the prompt was an array of prompts, even if of one */
     bool stream, include_usage, continuous_usage;
     bool return_tokens, timings_per_token, logprobs;
-    int32_t n, top_logprobs, n_probs, priority;
+    int32_t n, best_of, top_logprobs, n_probs, priority;
     const char *cache_salt;
     const struct json *prediction; /* its content: a string or text parts, or NULL */
     size_t prediction_len;         /* with source */
     struct {
-        bool json;                 /* the answer must be JSON */
-        const struct json *schema; /* that it follows, or NULL; of the document */
-        const char *field;         /* static string: who said so */
+        bool json; /* the answer must be JSON, or one of given texts */
+        const struct json
+            *schema;       /* that it follows, or a list of texts, or NULL; of the document */
+        const char *field; /* static string: who said so */
     } format;
     struct request_source *source; /* from the first request on */
     struct chat_options chat;      /* likewise: of source */

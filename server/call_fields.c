@@ -14,6 +14,8 @@
 #define OBJECT(text, table) \
     .name = text, .kind = FIELD_OBJECT, .members = table, .n_members = COUNT_OF(table)
 
+#define REFUSED(text) .name = text, .kind = FIELD_REFUSED
+
 #define STRING_SCHEMA "\"type\":\"string\""
 #define OBJECT_SCHEMA "\"type\":\"object\""
 #define REF_SCHEMA(name) "\"$ref\":\"#/components/schemas/" name "\""
@@ -22,6 +24,29 @@
 static const struct field stream_fields[] = {
     {BOOLEAN("include_usage", include_usage), .about = "a last chunk with `usage` and no choices"},
     {BOOLEAN("continuous_usage_stats", continuous_usage), .about = "`usage` so far in each chunk"},
+};
+
+#define GUIDED_JSON_RANGE "a JSON Schema, an object or its text"
+#define GUIDED_JSON_SCHEMA "\"anyOf\":[{" STRING_SCHEMA "},{" OBJECT_SCHEMA "}]"
+#define CHOICE_RANGE "up to 1000 strings, each of 1 … 1024 bytes"
+#define CHOICE_SCHEMA                                                                      \
+    "\"type\":\"array\",\"maxItems\":1000,\"items\":{\"type\":\"string\",\"minLength\":1," \
+    "\"maxLength\":1024}"
+
+static const struct field structured_fields[] = {
+    {CUSTOM("json", parse_guided_json), .fallback = "none", .range = GUIDED_JSON_RANGE,
+     .about = "as `guided_json`", .schema = GUIDED_JSON_SCHEMA},
+    {CUSTOM("json_object", parse_json_object), .fallback = "false", .range = "true or false",
+     .about = "true: the answer is a JSON object", .schema = "\"type\":\"boolean\""},
+    {CUSTOM("choice", parse_choice), .fallback = "none", .range = CHOICE_RANGE,
+     .about = "as `guided_choice`", .schema = CHOICE_SCHEMA},
+    {REFUSED("regex"), .about = "'json' and 'choice' are"},
+    {REFUSED("grammar"), .about = "'json' and 'choice' are"},
+    {REFUSED("structural_tag"), .about = "'tools' with 'tool_choice' force calls"},
+    {REFUSED("whitespace_pattern"), .about = "white space of JSON is the server's"},
+    {REFUSED("disable_any_whitespace"), .about = "white space of JSON is the server's"},
+    {REFUSED("disable_additional_properties"),
+     .about = "'additionalProperties' of the schema says it"},
 };
 
 #define DRAFTER_VALUE(id, name) "|" #name /* at the index that enum drafter_type gives it */
@@ -80,7 +105,7 @@ static const struct field call_fields[] = {
     {CUSTOM("max_tokens", parse_max_tokens), .alias1 = "max_completion_tokens",
      .alias2 = "n_predict", .write = write_max_tokens,
      .fallback = "16 on `/v1/completions`, else the room left in the context",
-     .range = "1 … 2147483647; 0 with `echo`; −1 (the room left) on `/completion` only",
+     .range = "1 … 2147483647; 0 with `echo`; −1: the room left",
      .about = "tokens to generate at most",
      .schema = "\"type\":\"integer\",\"minimum\":-1,\"maximum\":2147483647"},
     {INTEGER("min_tokens", params.min_tokens), .max = INT32_MAX,
@@ -88,10 +113,11 @@ static const struct field call_fields[] = {
     {BOOLEAN("stream", stream), .about = "answer token by token"},
     {OBJECT("stream_options", stream_fields), .fallback = "none", .about = "see below"},
     {REAL("temperature", params.law.temperature), .max = 2, .about = "0 is greedy"},
-    {REAL("top_p", params.law.top_p), .max = 1, .flags = FIELD_MIN_OPEN,
-     .about = "the shortest list of the likeliest tokens with this much mass; 1 is off"},
-    {INTEGER("top_k", params.law.top_k), .max = SPECD_VOCAB_MAX,
-     .about = "that many likeliest tokens; 0 is off"},
+    {REAL("top_p", params.law.top_p), .max = 1,
+     .about = "the shortest list of the likeliest tokens with this much mass; 1 is off, 0 leaves "
+              "the likeliest alone"},
+    {INTEGER("top_k", params.law.top_k), .min = -1, .max = SPECD_VOCAB_MAX,
+     .about = "that many likeliest tokens; 0 and -1 are off"},
     {REAL("min_p", params.law.min_p), .max = 1, .flags = FIELD_MAX_OPEN,
      .about = "tokens at least this likely, relative to the likeliest; 0 is off"},
     {REAL("presence_penalty", params.law.presence), .min = -2, .max = 2,
@@ -110,17 +136,23 @@ static const struct field call_fields[] = {
     {CUSTOM("allowed_token_ids", parse_allowed), .fallback = "all", .range = "token ids",
      .about = "only these may come", .schema = IDS_SCHEMA ",\"minItems\":1"},
     {CUSTOM("seed", parse_seed), .write = write_seed, .fallback = "drawn, and reported",
-     .range = "0 … 2⁵³ − 1; −1 (drawn) on `/completion` only",
-     .about = "with `n`, number i (from 0) is the one of `seed` + i, and each says its own",
-     .schema = "\"type\":\"integer\",\"minimum\":-1,\"maximum\":9007199254740991"},
+     .range = "−2⁶³ … 2⁶³ − 1; −1: drawn",
+     .about = "modulo 2⁵³; with `n`, number i (from 0) is the one of `seed` + i, and each says its "
+              "own",
+     .schema = "\"type\":\"integer\",\"format\":\"int64\""},
     {INTEGER("n", n), .alias1 = "n_cmpl", .min = 1, .max = CALL_N_MAX,
      .about = "completions of each prompt, which is computed once"},
+    {INTEGER("best_of", best_of), .min = 1, .max = CALL_N_MAX,
+     .routes = CALL_COMPLETION | CALL_CHAT, .fallback = "`n`",
+     .about = "1 or `n`: answers are not chosen among"},
     {CUSTOM("stop", parse_stop), .write = write_stop, .fallback = "none",
      .range = "a string or up to 64, each of 1 … 1024 bytes",
      .about = "ends the answer, and is no part of it",
      .schema = "\"anyOf\":[{\"type\":\"string\",\"minLength\":1,\"maxLength\":1024},{\"type\":"
                "\"array\",\"maxItems\":64,\"items\":{\"type\":\"string\",\"minLength\":1,"
                "\"maxLength\":1024}}]"},
+    {BOOLEAN("include_stop_str_in_output", params.include_stop),
+     .about = "the string of `stop` that ended the answer is its end"},
     {CUSTOM("stop_token_ids", parse_stop_ids), .fallback = "none", .range = "up to 64 token ids",
      .about = "end the answer as the model's own ends do", .schema = IDS_SCHEMA ",\"maxItems\":64"},
     {BOOLEAN("ignore_eos", params.ignore_eos), .about = "the model's end tokens have no mass"},
@@ -184,11 +216,66 @@ static const struct field call_fields[] = {
     {CUSTOM("json_schema", parse_schema), .fallback = "none", .range = "a JSON Schema, an object",
      .about = "llama.cpp's name for it: the answer is [JSON](#json-output) that follows the schema",
      .schema = OBJECT_SCHEMA},
-    {CUSTOM("grammar", parse_grammar), .fallback = "none", .range = "none",
-     .about =
-         "refused: GBNF is not supported; `json_schema` and `response_format` take JSON Schema",
-     .schema = "\"type\":\"null\""},
+    {CUSTOM("format", parse_format_word), .fallback = "none",
+     .range = "`\"json\"`, or a JSON Schema, an object",
+     .about = "Ollama's name for it: any object, or one that follows the schema",
+     .schema = "\"anyOf\":[{\"enum\":[\"\",\"json\"]},{" OBJECT_SCHEMA "}]"},
+    {CUSTOM("guided_json", parse_guided_json), .fallback = "none", .range = GUIDED_JSON_RANGE,
+     .about = "vLLM's name for it", .schema = GUIDED_JSON_SCHEMA},
+    {CUSTOM("guided_choice", parse_choice), .fallback = "none", .range = CHOICE_RANGE,
+     .about = "the answer is [one of these texts](#json-output)", .schema = CHOICE_SCHEMA},
+    {OBJECT("structured_outputs", structured_fields), .fallback = "none", .about = "see below"},
     {OBJECT("speculative", spec_fields), .fallback = "none", .about = "see below"},
+    {REFUSED("grammar"), .about = "GBNF; 'json_schema' and 'response_format' take JSON Schema"},
+    {REFUSED("guided_grammar"), .about = "'guided_json' and 'guided_choice' are"},
+    {REFUSED("guided_regex"), .about = "'guided_json' and 'guided_choice' are"},
+    {REFUSED("guided_whitespace_pattern"), .about = "white space of JSON is the server's"},
+    {REFUSED("regex"), .about = "'json_schema' and 'guided_choice' are"},
+    {REFUSED("ebnf"), .about = "'json_schema' and 'guided_choice' are"},
+    {REFUSED("structural_tag"), .about = "'tools' with 'tool_choice' force calls"},
+    {REFUSED("suffix"), .routes = CALL_COMPLETION | CALL_NATIVE,
+     .about = "text behind a gap; put the model's own tokens for that into 'prompt'"},
+    {REFUSED("functions"), .routes = CALL_CHAT, .about = "'tools' is its new name"},
+    {REFUSED("function_call"), .routes = CALL_CHAT, .values = "none|auto",
+     .about = "'tools' with 'tool_choice' are its new names"},
+    {REFUSED("bad_words"), .about = "'logit_bias' bans token ids"},
+    {REFUSED("logits_processors"),
+     .about = "'logit_bias' and 'allowed_token_ids' change what may be drawn"},
+    {REFUSED("custom_logit_processor"),
+     .about = "'logit_bias' and 'allowed_token_ids' change what may be drawn"},
+    {REFUSED("stop_regex"), .about = "'stop' takes up to 64 strings"},
+    {REFUSED("no_stop_trim"), .about = "'include_stop_str_in_output' keeps stop strings"},
+    {REFUSED("skip_special_tokens"), .flags = FIELD_OFF_TRUE,
+     .about = "control tokens have no text; 'return_tokens' gives their ids"},
+    {REFUSED("add_special_tokens"), .routes = CALL_COMPLETION, .flags = FIELD_OFF_TRUE,
+     .about = "a list of token ids is read as it is"},
+    {REFUSED("add_special_tokens"), .routes = CALL_CHAT,
+     .about = "the chat template says which there are"},
+    {REFUSED("chat_template"), .routes = CALL_CHAT,
+     .about = "the server has one, 'chat_template_kwargs' are its variables"},
+    {REFUSED("documents"), .routes = CALL_CHAT, .about = "put their text into 'messages'"},
+    {REFUSED("prompt_embeds"), .about = "a prompt is text or token ids"},
+    {REFUSED("image_data"), .routes = CALL_NATIVE, .about = "a prompt is text or token ids"},
+    {REFUSED("truncate_prompt_tokens"), .min = -1, .max = -1, .about = "a prompt is read whole"},
+    {REFUSED("prompt_logprobs"), .min = 1, .about = "'echo' with 'logprobs' scores the prompt"},
+    {REFUSED("post_sampling_probs"), .routes = CALL_NATIVE,
+     .about = "log-probabilities are the model's own"},
+    {REFUSED("use_beam_search"), .about = "answers are drawn"},
+    {REFUSED("typical_p"), .min = 1, .max = 1, .about = "'top_p', 'top_k' and 'min_p' are"},
+    {REFUSED("top_n_sigma"), .min = -1, .max = 0, .about = "'top_p', 'top_k' and 'min_p' are"},
+    {REFUSED("top_a"), .about = "'top_p', 'top_k' and 'min_p' are"},
+    {REFUSED("tfs_z"), .min = 1, .max = 1, .about = "'top_p', 'top_k' and 'min_p' are"},
+    {REFUSED("xtc_probability"), .about = "'top_p', 'top_k' and 'min_p' are"},
+    {REFUSED("mirostat"), .about = "'temperature' is"},
+    {REFUSED("mirostat_mode"), .about = "'temperature' is"},
+    {REFUSED("dynatemp_range"), .about = "'temperature' is"},
+    {REFUSED("smoothing_factor"), .about = "'temperature' is"},
+    {REFUSED("adaptive_target"), .min = -1, .max = -1, .about = "'temperature' is"},
+    {REFUSED("dry_multiplier"), .about = "'frequency_penalty' and 'repetition_penalty' are"},
+    {REFUSED("no_repeat_ngram_size"), .about = "'frequency_penalty' and 'repetition_penalty' are"},
+    {REFUSED("n_indent"), .routes = CALL_NATIVE, .about = "'stop' ends an answer"},
+    {REFUSED("lora"), .about = "the server has one model"},
+    {REFUSED("lora_path"), .about = "the server has one model"},
 };
 
 const struct field *call_table(size_t *n)

@@ -1,6 +1,6 @@
 /*
- * call_format.c - fields that say what the answer must be: response_format, json_schema, grammar,
- * tool_choice.
+ * call_format.c - fields that say what the answer must be: response_format, json_schema, those
+ * names of other servers, tool_choice.
  *
  * Whether a schema is one that can be followed is the engine's to say, before the first token.
  */
@@ -20,7 +20,18 @@ static bool is_string_if_given(const struct json *v)
 
 /* ---- response_format, json_schema */
 
-/* field: a static string. schema: null or none for any object. */
+/* field: a static string. v: a schema, a list of texts, or none for any object. */
+static int put_format(struct call *c, const char *field, const struct json *v, struct api_error *e)
+{
+    if (c->format.json)
+        return api_fail(e, SPECD_EINVAL, field, "'%s' and '%s' both say what the answer must be",
+                        c->format.field, field);
+    c->format.json = true;
+    c->format.schema = is_given(v) ? v : NULL;
+    c->format.field = field;
+    return 0;
+}
+
 static int set_format(struct call *c, const char *field, const struct json *schema,
                       struct api_error *e)
 {
@@ -29,13 +40,7 @@ static int set_format(struct call *c, const char *field, const struct json *sche
     int rc = is_given(schema) ? values_check(field, json_size(schema), e) : 0;
     if (rc < 0)
         return rc;
-    if (c->format.json)
-        return api_fail(e, SPECD_EINVAL, "json_schema",
-                        "'json_schema' and 'response_format' both say what the answer must be");
-    c->format.json = true;
-    c->format.schema = is_given(schema) ? schema : NULL;
-    c->format.field = field;
-    return 0;
+    return put_format(c, field, schema, e);
 }
 
 /* OpenAI's {"json_schema": {"name", "schema"}}, or llama.cpp's {"schema"}. */
@@ -77,14 +82,72 @@ int parse_schema(void *into, const char *name, const struct json *v, struct api_
     return set_format(into, "json_schema", v, e);
 }
 
-int parse_grammar(void *into, const char *name, const struct json *v, struct api_error *e)
+/* ---- the same by other servers' names */
+
+/* The name for as long as a request lives. */
+static const char *lasting(const char *name)
 {
-    (void)into;
-    (void)v;
-    return api_fail(e, SPECD_EINVAL, name,
-                    "'%s' (GBNF) is not supported: 'json_schema' and 'response_format' take JSON "
-                    "Schema",
-                    name);
+    static const char *const names[] = {"guided_json",
+                                        "guided_choice",
+                                        "structured_outputs.json",
+                                        "structured_outputs.choice",
+                                        "structured_outputs.json_object",
+                                        "format"};
+    size_t i = 0;
+    while (i + 1 < COUNT_OF(names) && strcmp(names[i], name) != 0)
+        i++;
+    return names[i];
+}
+
+int parse_format_word(void *into, const char *name, const struct json *v, struct api_error *e)
+{
+    const char *word = json_string(v);
+    if (word && *word == '\0')
+        return 0;
+    if (word && strcmp(word, "json") != 0)
+        return api_fail(e, SPECD_EINVAL, name, "'%s' must be \"json\" or a JSON Schema", name);
+    return set_format(into, lasting(name), word ? NULL : v, e);
+}
+
+int parse_guided_json(void *into, const char *name, const struct json *v, struct api_error *e)
+{
+    struct call *c = into;
+    const char *text = json_string(v);
+    struct json *schema;
+    char why[128];
+    if (text && *text == '\0')
+        return 0;
+    if (text) {
+        int rc = json_parse(&schema, text, strlen(text), why, sizeof why);
+        if (rc < 0)
+            return api_fail(e, rc == SPECD_ENOMEM ? rc : SPECD_EINVAL, name,
+                            "'%s' is no JSON Schema: %s", name, why);
+        json_replace(c->doc, v, schema);
+    }
+    return set_format(c, lasting(name), v, e);
+}
+
+int parse_json_object(void *into, const char *name, const struct json *v, struct api_error *e)
+{
+    if (json_type(v) != JSON_BOOL)
+        return api_fail(e, SPECD_EINVAL, name, "'%s' must be true or false", name);
+    return json_bool(v) ? set_format(into, lasting(name), NULL, e) : 0;
+}
+
+int parse_choice(void *into, const char *name, const struct json *v, struct api_error *e)
+{
+    bool good = json_type(v) == JSON_ARRAY && json_count(v) <= CALL_CHOICES_MAX;
+    if (good && json_count(v) == 0)
+        return 0;
+    for (const struct json *s = good ? json_first(v) : NULL; s; s = json_next(s)) {
+        size_t len = json_type(s) == JSON_STRING ? strlen(json_string(s)) : 0;
+        good = good && len >= 1 && len <= CALL_STOP_BYTES_MAX;
+    }
+    if (!good)
+        return api_fail(e, SPECD_EINVAL, name,
+                        "'%s' must be a list of up to %d strings, each of 1..%d bytes", name,
+                        CALL_CHOICES_MAX, CALL_STOP_BYTES_MAX);
+    return put_format(into, lasting(name), v, e);
 }
 
 /* ---- tool_choice */

@@ -6,36 +6,41 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int bad_max_tokens(const struct call *c, const char *name, struct api_error *e)
-{
-    if (c->route == CALL_NATIVE)
-        return api_fail(e, SPECD_EINVAL, name, "'%s' must be -1 or an integer in 0..%d", name,
-                        INT32_MAX);
-    return api_fail(e, SPECD_EINVAL, name, "'%s' must be an integer in 0..%d", name, INT32_MAX);
-}
-
-/* -1, llama.cpp's "until it ends", is native only. */
 int parse_max_tokens(void *into, const char *name, const struct json *v, struct api_error *e)
 {
     struct call *c = into;
     int64_t i;
-    if (!json_integer(v, &i) || i > INT32_MAX || i < (c->route == CALL_NATIVE ? -1 : 0))
-        return bad_max_tokens(c, name, e);
+    if (!json_integer(v, &i) || i > INT32_MAX || i < -1)
+        return api_fail(e, SPECD_EINVAL, name, "'%s' must be -1 or an integer in 0..%d", name,
+                        INT32_MAX);
     c->params.max_tokens = (int32_t)i;
     return 0;
+}
+
+static bool read_int64(const struct json *v, int64_t *out)
+{
+    if (json_type(v) != JSON_NUMBER)
+        return false;
+    struct json_decimal d = json_decimal(json_number_text(v));
+    uint64_t n = 0;
+    if (d.exponent < d.n_digits || d.exponent > 19)
+        return false;
+    for (int i = 0; i < d.exponent; i++)
+        n = n * 10 + (i < d.n_digits ? (uint64_t)(d.digits[i] - '0') : 0);
+    if (n > (uint64_t)INT64_MAX + d.negative)
+        return false;
+    *out = (int64_t)(d.negative ? 0 - n : n);
+    return true;
 }
 
 int parse_seed(void *into, const char *name, const struct json *v, struct api_error *e)
 {
     struct call *c = into;
     int64_t i;
-    if (json_integer(v, &i) && i == -1 && c->route == CALL_NATIVE)
-        return 0; /* llama.cpp's "random" */
-    if (!json_integer(v, &i) || i < 0)
-        return api_fail(e, SPECD_EINVAL, name, "'%s' must be an integer in 0..%.0f", name,
-                        JSON_INTEGER_MAX);
-    c->params.has_seed = true;
-    c->params.seed = (uint64_t)i;
+    if (!read_int64(v, &i))
+        return api_fail(e, SPECD_EINVAL, name, "'%s' must be an integer of 64 bits", name);
+    c->params.has_seed = i != -1; /* "random" to other servers */
+    c->params.seed = (uint64_t)i & CALL_SEED_MASK;
     return 0;
 }
 

@@ -14,8 +14,8 @@ field_parse parse_text, parse_max_tokens, parse_seed, parse_stop, parse_stop_ids
 field_parse parse_nothing; /* read elsewhere */
 
 /* ---- call_format.c */
-field_parse parse_format, parse_schema, parse_tool_choice;
-field_parse parse_grammar; /* known, and refused */
+field_parse parse_format, parse_format_word, parse_schema, parse_guided_json, parse_json_object,
+    parse_choice, parse_tool_choice;
 
 /* The text of a prediction's content, its parts joined by line ends as those of a message. */
 void prediction_text(const struct json *content, struct buf *out);

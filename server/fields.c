@@ -76,6 +76,24 @@ static int read_object(const struct field *f, unsigned route, const char *name,
     return fields_read(f->members, f->n_members, route, prefix, v, into, e);
 }
 
+static bool is_off(const struct field *f, const struct json *v)
+{
+    switch (json_type(v)) {
+    case JSON_NULL:
+        return true;
+    case JSON_BOOL:
+        return json_bool(v) == ((f->flags & FIELD_OFF_TRUE) != 0);
+    case JSON_NUMBER:
+        return in_range(f, json_number(v));
+    case JSON_STRING:
+        return *json_string(v) == '\0' || (f->values && enum_index(f->values, json_string(v)) >= 0);
+    case JSON_ARRAY:
+    case JSON_OBJECT:
+        return json_count(v) == 0;
+    }
+    return false;
+}
+
 static int read_field(const struct field *f, unsigned route, const char *name, const struct json *v,
                       void *into, struct api_error *e)
 {
@@ -99,6 +117,10 @@ static int read_field(const struct field *f, unsigned route, const char *name, c
         break;
     case FIELD_CUSTOM:
         rc = f->parse(into, name, v, e);
+        break;
+    case FIELD_REFUSED:
+        if (!is_off(f, v))
+            rc = api_fail(e, SPECD_EINVAL, name, "'%s' is not supported: %s", name, f->about);
         break;
     }
     return rc;

@@ -11,6 +11,18 @@ static bool is_on(const struct field *f, unsigned route)
     return f->routes == 0 || f->routes & route;
 }
 
+/* Has it a value in a call that can be told? */
+static bool is_told(const struct field *f)
+{
+    bool told = f->kind == FIELD_CUSTOM ? f->write != NULL : f->kind != FIELD_REFUSED;
+    if (f->kind != FIELD_OBJECT)
+        return told;
+    for (size_t i = 0; i < f->n_members; i++)
+        if (is_told(&f->members[i]))
+            return true;
+    return false;
+}
+
 static const char *enum_word(const struct field *f, int i, size_t *len)
 {
     const char *word = f->values;
@@ -57,6 +69,8 @@ static bool write_value(const struct field *f, unsigned route, const void *from,
         if (f->write)
             f->write(from, out);
         return f->write != NULL;
+    case FIELD_REFUSED:
+        return false;
     }
     return false;
 }
@@ -79,7 +93,7 @@ void fields_values(const struct field *table, size_t n, unsigned route, const vo
     bool first = true;
     json_lit(out, "{");
     for (const struct field *f = table; f < table + n; f++) {
-        if (!is_on(f, route) || (f->kind == FIELD_CUSTOM && !f->write))
+        if (!is_on(f, route) || !is_told(f))
             continue;
         buf_clear(&value);
         if (!write_value(f, route, from, &value))
@@ -115,6 +129,26 @@ static void schema_enum(const struct field *f, struct buf *out)
     json_lit(out, "null]");
 }
 
+/* What is taken of a field that is refused. */
+static void schema_off(const struct field *f, struct buf *out)
+{
+    buf_printf(out, "\"anyOf\":[{\"enum\":[null,%s,\"\",[],{}",
+               f->flags & FIELD_OFF_TRUE ? "true" : "false");
+    for (const char *word = f->values ? f->values : ""; *word;) {
+        size_t len = strcspn(word, "|");
+        json_lit(out, ",");
+        json_str(out, word, len);
+        word += len + (word[len] != '\0');
+    }
+    json_lit(out, "]}");
+    if (f->min <= f->max) {
+        json_lit(out, ",{\"type\":\"number\"");
+        schema_range(f, out);
+        json_lit(out, "}");
+    }
+    json_lit(out, "]");
+}
+
 static void schema_type(const struct field *f, unsigned route, const void *from, struct buf *out)
 {
     switch (f->kind) {
@@ -142,6 +176,9 @@ static void schema_type(const struct field *f, unsigned route, const void *from,
             buf_puts(out, f->schema);
         else
             buf_printf(out, "\"anyOf\":[{%s},{\"type\":\"null\"}]", f->schema);
+        break;
+    case FIELD_REFUSED:
+        schema_off(f, out);
         break;
     }
 }
@@ -203,7 +240,7 @@ void fields_values_schema(const struct field *table, size_t n, unsigned route, s
     bool first = true;
     json_lit(out, "\"type\":\"object\",\"additionalProperties\":false,\"properties\":{");
     for (const struct field *f = table; f < table + n; f++) {
-        if (!is_on(f, route) || (f->kind == FIELD_CUSTOM && !f->write))
+        if (!is_on(f, route) || !is_told(f))
             continue;
         name_schema(f->name, f, route, &first, out);
         name_schema(f->alias1, f, route, &first, out);
@@ -249,6 +286,15 @@ static void range(const struct field *f, struct buf *out)
     case FIELD_CUSTOM:
         buf_puts(out, f->range);
         break;
+    case FIELD_REFUSED:
+        buf_puts(out, f->flags & FIELD_OFF_TRUE ? "empty, true" : "empty, false");
+        if (f->min <= f->max)
+            buf_printf(out, f->min < f->max ? ", %g … %g" : ", %g", f->min, f->max);
+        if (f->values) {
+            buf_puts(out, ", ");
+            words(f->values, out);
+        }
+        break;
     }
 }
 
@@ -266,12 +312,34 @@ void fields_reference(const struct field *table, size_t n, const char *prefix, c
                       const char *(*route_names)(unsigned routes), struct buf *out)
 {
     for (const struct field *f = table; f < table + n; f++) {
+        if (f->kind == FIELD_REFUSED)
+            continue;
         name_cell(f, prefix, out);
         if (f->fallback)
             buf_puts(out, f->fallback);
         else
             write_value(f, f->routes, from, out);
         buf_puts(out, " | ");
+        range(f, out);
+        buf_puts(out, " | ");
+        if (f->routes)
+            buf_printf(out, "%s: ", route_names(f->routes));
+        buf_printf(out, "%s |\n", f->about);
+    }
+}
+
+void fields_refused(const struct field *table, size_t n, const char *prefix,
+                    const char *(*route_names)(unsigned routes), struct buf *out)
+{
+    for (const struct field *f = table; f < table + n; f++) {
+        if (f->kind == FIELD_OBJECT) {
+            char members[64];
+            snprintf(members, sizeof members, "%s%s.", prefix, f->name);
+            fields_refused(f->members, f->n_members, members, route_names, out);
+        }
+        if (f->kind != FIELD_REFUSED)
+            continue;
+        name_cell(f, prefix, out);
         range(f, out);
         buf_puts(out, " | ");
         if (f->routes)

@@ -21,5 +21,8 @@ void fields_schema(const struct field *table, size_t n, unsigned route, const vo
  * bits of its routes. */
 void fields_reference(const struct field *table, size_t n, const char *prefix, const void *from,
                       const char *(*route_names)(unsigned routes), struct buf *out);
+/* Those that are refused, which fields_reference leaves out, and their values that are taken. */
+void fields_refused(const struct field *table, size_t n, const char *prefix,
+                    const char *(*route_names)(unsigned routes), struct buf *out);
 
 #endif

@@ -54,6 +54,10 @@ static const char *route_names(unsigned routes)
         return "chat";
     case CALL_NATIVE:
         return "`/completion`";
+    case CALL_COMPLETION:
+        return "`/v1/completions`";
+    case CALL_COMPLETION | CALL_CHAT:
+        return "not `/completion`";
     default:
         return "not chat";
     }
@@ -82,6 +86,8 @@ static void print_reference(void)
         table_head(&out);
         fields_reference(f->members, f->n_members, prefix, &call, route_names, &out);
     }
+    buf_puts(&out, "\n| refused | taken, as off | |\n|---|---|---|\n");
+    fields_refused(table, n, "", route_names, &out);
     fputs(out.data, stdout);
     buf_free(&out);
 }

@@ -154,6 +154,22 @@ uint32_t compile_values(struct compiler *c, const struct terms *terms, uint32_t 
     return node;
 }
 
+uint32_t compile_texts(struct compiler *c, uint32_t list, uint32_t next)
+{
+    uint32_t n = 0;
+    struct word *words = xcalloc(c->v[list].n, sizeof *words);
+    for (uint32_t i = value_first(c, list); i != NO_VALUE; i = value_next(c, list, i)) {
+        const char *text = c->v[i].kind == CHAT_STRING ? c->v[i].s : "";
+        if (*text == '\0')
+            compile_error(c, i, "must be a text, and not empty");
+        words[n++] = (struct word){.text = text, .len = strlen(text), .next = next};
+    }
+    if (c->rc == 0)
+        next = network_words(&c->net, words, n, 0);
+    free(words);
+    return next;
+}
+
 /* ---- few values ------------------------------------------------------------------------------ */
 
 static bool put_text(struct buf *texts, uint32_t *n, const struct buf *text)

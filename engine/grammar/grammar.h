@@ -53,6 +53,9 @@
  *   properties behind a $ref. Where more than GRAMMAR_HEADS_MAX alternatives are
  *   open at once, the last of them are given up.
  *
+ * A list in place of a schema holds texts, none of them empty: one of them comes, as it is, and no
+ * white space before it.
+ *
  * A grammar is immutable but for its count of references: any thread may use it. A state is a plain
  * value that belongs to its holder; nothing here allocates but grammar_compile.
  */

@@ -379,6 +379,10 @@ static int compile(struct compiler *c, uint32_t *root)
     uint32_t start = NODE_OF_RETURN;
     if (c->v) {
         c->rc = document_open(c);
+        if (c->rc == 0 && c->v[0].kind == CHAT_LIST) {
+            *root = compile_texts(c, 0, NODE_OF_RETURN);
+            return c->rc != 0 ? c->rc : network_finish(&c->net, *root, c->err, c->errlen);
+        }
         if (c->rc == 0) {
             struct term t = term_at(c, 0, 0);
             start = compile_schema(c, &t, NODE_OF_RETURN);

@@ -143,6 +143,8 @@ uint32_t compile_number(struct compiler *c, const struct terms *terms, bool inte
                         uint32_t next); /* number.c */
 /* constant.c: the first enum or const of the terms, without the values that others refuse. */
 uint32_t compile_values(struct compiler *c, const struct terms *terms, uint32_t next);
+/* One of the strings of a list, as they are. */
+uint32_t compile_texts(struct compiler *c, uint32_t list, uint32_t next);
 /* All texts of terms that have only a few; false: there may be more than SET_WORDS_MAX. */
 bool finite_texts(struct compiler *c, const struct terms *terms, struct buf *texts, uint32_t *n);
 /* Appends a string as fixed texts are spelled, with the closing quote; an error unless it is UTF-8.

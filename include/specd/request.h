@@ -50,7 +50,8 @@ struct chat_options {
 /* What the text of the answer must be: under a grammar no other can be drawn. */
 struct request_format {
     bool json;
-    const struct chat_value *schema; /* that it follows (engine/grammar); NULL: any object */
+    const struct chat_value *schema; /* that it follows, or a list of texts, one of which it is
+                                      * (engine/grammar); NULL: any object */
     const char *field;               /* that said so, for messages: static string */
 };
 
@@ -118,6 +119,7 @@ struct request_params {
     const char *stops[REQUEST_STOPS_MAX];
     size_t stop_lens[REQUEST_STOPS_MAX];
     int32_t n_stops;
+    bool include_stop; /* the stop string that ends an answer is part of it */
     int32_t stop_ids[REQUEST_STOP_IDS_MAX];
     int32_t n_stop_ids;
     int32_t n_bias;

@@ -353,7 +353,7 @@ static size_t showable(const struct job *j, const char **stop)
         const char *hit = j->held.len ? memmem(j->held.data, j->held.len, p->stops[i], len) : NULL;
         if (hit) {
             *stop = p->stops[i];
-            return (size_t)(hit - j->held.data);
+            return (size_t)(hit - j->held.data) + (p->include_stop ? len : 0);
         }
         for (size_t n = MIN(len - 1, j->held.len); n > 0; n--) {
             if (memcmp(j->held.data + j->held.len - n, p->stops[i], n) == 0) {

@@ -217,8 +217,6 @@ class Completions(ServerCase):
     def test_native_special_values(self):
         r = self.server.post(NATIVE, completion(n_predict=None, seed=-1))
         self.assertEqual(r.status, 200, r.body)
-        for field in ("seed", "max_tokens"):
-            self.assert_error(self.server.post(COMPLETION, completion(**{field: -1})), 400, field)
 
 
 class Chat(ServerCase):
@@ -321,14 +319,14 @@ class Fields(ServerCase):
     def test_ranges(self):
         for field, values in {
             "temperature": (-0.1, 2.1, "1", True, [], 1e308),
-            "top_p": (0, -1, 1.1, "x", 1e-60),
-            "top_k": (-1, 1.5, 2**40, "x"),
+            "top_p": (-1e-3, -1, 1.1, "x"),
+            "top_k": (-2, 1.5, 2**40, "x"),
             "min_p": (-0.1, 1, "x"),
             "presence_penalty": (-2.1, 2.1), "frequency_penalty": (-2.1, 2.1),
             "repetition_penalty": (0, -1, 1e39, "x"),
-            "max_tokens": (0, -1, 1.5, 2**31, "x", True),
+            "max_tokens": (0, -2, 1.5, 2**31, "x", True),
             "min_tokens": (-1, 1.5),
-            "seed": (-1, 0.5, 2**53, 1e300, "x"),
+            "seed": (-2**63 - 1, 0.5, 2**63, 1e300, "x"),
             "priority": (-11, 11, 0.5, "high"),
             "n": (0, 17, 1.5), "logprobs": (-1, 21, True),
             "stream": (1, "true"), "ignore_eos": (0,), "echo": ("x",), "return_tokens": (1,),

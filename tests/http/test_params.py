@@ -66,17 +66,43 @@ FORMAT = [*NOT_AN_OBJECT, {}, {"type": None}, {"type": 1}, {"type": "xml"}, {"ty
           {"type": "json_schema", "json_schema": {"name": 1, "schema": {}}},
           {"type": "json_schema", "json_schema": {"name": "x", "schema": False}}]
 SPEC_K = numbers(0, 16, whole=True)
+CHOICE = [*NOT_A_LIST, [""], ["x", ""], [1], [None], [["x"]], [{}], ["x"] * 1001, ["x" * 1025]]
+
+# Fields of other servers that are refused: name, routes, what is taken beside null, "", [] and {}.
+SET = ("x", "root ::= x", ["x"], [1], {"a": 1}, [[]], True, False, 0.5, 2, 10**18, 1e300)
+PEERS = [
+    *((name, ROUTES, (False, 0)) for name in (
+        "grammar", "guided_grammar", "guided_regex", "guided_whitespace_pattern", "regex", "ebnf",
+        "structural_tag", "bad_words", "logits_processors", "custom_logit_processor", "stop_regex",
+        "no_stop_trim", "prompt_embeds", "use_beam_search", "top_a", "xtc_probability", "mirostat",
+        "mirostat_mode", "dynatemp_range", "smoothing_factor", "dry_multiplier",
+        "no_repeat_ngram_size", "lora", "lora_path",
+        *(f"structured_outputs.{name}" for name in (
+            "regex", "grammar", "structural_tag", "whitespace_pattern", "disable_any_whitespace",
+            "disable_additional_properties")))),
+    ("suffix", TEXT, (False, 0)),
+    ("functions", (CHAT,), (False, 0)), ("function_call", (CHAT,), (False, 0, "none", "auto")),
+    ("chat_template", (CHAT,), (False, 0)), ("documents", (CHAT,), (False, 0)),
+    ("add_special_tokens", (CHAT,), (False, 0)),
+    ("add_special_tokens", (COMPLETION,), (True, 0)), ("skip_special_tokens", ROUTES, (True, 0)),
+    ("image_data", (NATIVE,), (False, 0)), ("post_sampling_probs", (NATIVE,), (False, 0)),
+    ("n_indent", (NATIVE,), (False, 0)), ("prompt_logprobs", ROUTES, (False,)),
+    ("truncate_prompt_tokens", ROUTES, (False, -1)), ("adaptive_target", ROUTES, (False, -1.0)),
+    ("typical_p", ROUTES, (False, 1.0)), ("tfs_z", ROUTES, (False, 1)),
+    ("top_n_sigma", ROUTES, (False, -1.0, 0)),
+]
 
 FIELDS = {  # name: values that are refused; (name, routes) where they differ
     "model": NOT_A_STRING, "user": NOT_A_STRING,
-    "temperature": numbers(0, 2), "top_p": numbers(0, 1, low_open=True),
-    "top_k": numbers(0, 2**18, whole=True), "min_p": numbers(0, 1, high_open=True),
+    "temperature": numbers(0, 2), "top_p": numbers(0, 1),
+    "top_k": numbers(-1, 2**18, whole=True), "min_p": numbers(0, 1, high_open=True),
     "presence_penalty": numbers(-2, 2), "frequency_penalty": numbers(-2, 2),
     "repetition_penalty": [*numbers(0, math.inf, low_open=True), 1e39, 1e308],
     "min_tokens": numbers(0, 2**31 - 1, whole=True),
-    ("seed", (COMPLETION, CHAT)): numbers(0, 2**53 - 1, whole=True),
-    ("seed", (NATIVE,)): numbers(-1, 2**53 - 1, whole=True),
+    "seed": [*NOT_A_NUMBER, -2**63 - 1, 2**63, 2**64, -10**19, 10**40, 1e300, -1e300, 0.5, -1.5,
+             1e-300],
     "n": numbers(1, 16, whole=True), "n_cmpl": numbers(1, 16, whole=True),
+    ("best_of", (COMPLETION, CHAT)): numbers(1, 16, whole=True),
     ("tools", (CHAT,)): [*NOT_A_LIST, [1], [None], [[]], [{}], [{"type": "function"}],
                          [{"type": "function", "function": {"name": "a b"}}]],
     ("tool_choice", (CHAT,)): [0, 1.5, True, "", "any", "Required", [], {}, {"type": "function"},
@@ -85,11 +111,17 @@ FIELDS = {  # name: values that are refused; (name, routes) where they differ
     ("chat_template_kwargs", (CHAT,)): [*NOT_AN_OBJECT, {"messages": 1}, {"bos_token": "x"}],
     **{(name, (CHAT,)): NOT_A_BOOL for name in (
         "parallel_tool_calls", "add_generation_prompt", "continue_final_message")},
-    "grammar": ["", "root ::= x", 0, False, [], {}], "json_schema": NOT_AN_OBJECT,
+    "json_schema": NOT_AN_OBJECT, "format": [0, 1.5, True, "x", "JSON", [], [1], [{}]],
+    **{name: [0, 1.5, True, "x", "{", "[]", '"x"', "{} {}", [], [1], [{}]]
+       for name in ("guided_json", "structured_outputs.json")},
+    **{name: CHOICE for name in ("guided_choice", "structured_outputs.choice")},
+    "structured_outputs": NOT_AN_OBJECT, "structured_outputs.json_object": NOT_A_BOOL,
+    **{(name, routes): [v for v in SET if v not in taken] for name, routes, taken in PEERS},
     "stop": STOP, "stop_token_ids": ids(64), "allowed_token_ids": [[], *ids()],
     "logit_bias": BIAS,
     "stream": NOT_A_BOOL, "ignore_eos": NOT_A_BOOL, "return_tokens": NOT_A_BOOL,
-    "timings_per_token": NOT_A_BOOL, "echo": NOT_A_BOOL, ("logprobs", (CHAT,)): NOT_A_BOOL,
+    "timings_per_token": NOT_A_BOOL, "echo": NOT_A_BOOL,
+    "include_stop_str_in_output": NOT_A_BOOL, ("logprobs", (CHAT,)): NOT_A_BOOL,
     ("logprobs", TEXT): numbers(0, 20, whole=True),
     ("n_probs", (NATIVE,)): numbers(0, 20, whole=True),
     ("top_logprobs", (CHAT,)): numbers(0, 20, whole=True),
@@ -124,8 +156,7 @@ FIELDS = {  # name: values that are refused; (name, routes) where they differ
                            [[{"role": "user", "content": "x"}] * 4097],
 }
 for _name in "max_tokens", "max_completion_tokens", "n_predict":
-    FIELDS[_name, (COMPLETION, CHAT)] = numbers(0, 2**31 - 1, whole=True)
-    FIELDS[_name, (NATIVE,)] = numbers(-1, 2**31 - 1, whole=True)
+    FIELDS[_name] = numbers(-1, 2**31 - 1, whole=True)
 FIELDS["repeat_penalty"] = FIELDS["repetition_penalty"]
 
 
@@ -206,12 +237,13 @@ class Params(Refusals):
     def test_numbers_spelled_otherwise(self):
         """1e2, 20.0 and 0.2E+1 are integers; what a number is too small for is zero."""
         for spelling, field in (("2e1", "top_k"), ("20.0", "top_k"), ("0.2E+1", "top_k"),
-                                ("1e-400", "temperature"), ("-0", "top_k"), ("-0.0", "min_p")):
+                                ("1e-400", "temperature"), ("-0", "top_k"), ("-0.0", "min_p"),
+                                ("1e-400", "top_p"), ("1e18", "seed"), ("-0.1E2", "seed")):
             reply = self.ask(COMPLETION, f'{{"prompt":"x","max_tokens":1,"{field}":{spelling}}}'
                              .encode(), field)
             self.assertEqual(reply.status, 200, reply.body)
-        reply = self.ask(COMPLETION, b'{"prompt":"x","top_p":1e-400}', "top_p")
-        self.assert_error(reply, 400, "top_p")
+        reply = self.ask(COMPLETION, b'{"prompt":"x","repeat_penalty":1e-400}', "repeat_penalty")
+        self.assert_error(reply, 400, "repeat_penalty")
 
     def test_fields_given_twice(self):
         for path, name, value in ((COMPLETION, "temperature", "1"), (CHAT, "seed", "7"),
@@ -269,7 +301,9 @@ class Params(Refusals):
             name, routes = key if isinstance(key, tuple) else (key, ROUTES)
             self.refuse(routes[0], name, deep)
             # unknown members are ignored, or taken for anything
-            if name not in ("speculative", "stream_options", "chat_template_kwargs", "json_schema"):
+            if name not in ("speculative", "stream_options", "chat_template_kwargs", "json_schema",
+                            "structured_outputs", "structured_outputs.json", "guided_json",
+                            "format"):
                 self.refuse(routes[0], name, {"a": deep})
 
     def test_large_values(self):
@@ -300,6 +334,138 @@ class Params(Refusals):
             status, _, answer = read_reply(s)
         self.assertEqual(status, 413)
         self.assertEqual(json.loads(answer)["error"]["code"], "body_too_large")
+
+
+class Peers(ServerCase):
+    """What fields and values of other servers mean here."""
+
+    def say(self, path, **fields):
+        """Text, reported seed and what ended it; in a stream they are the same."""
+        body = {**base(path), "max_tokens": 24, **fields}
+        reply = self.server.post(path, body)
+        self.assertEqual(reply.status, 200, (reply.body, fields))
+        a = reply.json()
+        if path == NATIVE:
+            return a["content"], a["speculative"]["seed"], a["stop_type"]
+        choice = a["choices"][0]
+        text = choice["text"] if path == COMPLETION else choice["message"]["content"]
+        return text, a["speculative"]["seed"], choice["finish_reason"]
+
+    def test_off(self):
+        """Each field's empty values, and those that switch it off elsewhere, change nothing."""
+        plain = {path: self.say(path, seed=3) for path in ROUTES}
+        more = max(len(taken) for *_, taken in PEERS)
+        for path in ROUTES:
+            mine = [(name, taken) for name, routes, taken in PEERS if path in routes]
+            sets = [[(name, value) for name, _ in mine] for value in (None, "", [], {})]
+            sets += [[(name, taken[i % len(taken)]) for name, taken in mine] for i in range(more)]
+            sets.append([("guided_json", ""), ("format", ""), ("guided_choice", []),
+                         ("structured_outputs", {"json": None, "choice": [], "json_object": False}),
+                         ("include_stop_str_in_output", True), ("best_of", 1), ("top_k", -1)])
+            for fields in sets:
+                body = {"seed": 3, "structured_outputs": {}}
+                for name, value in fields:
+                    outer, _, inner = name.partition(".")
+                    if inner:
+                        body[outer][inner] = value
+                    else:
+                        body[outer] = value
+                self.assertEqual(self.say(path, **body), plain[path], fields)
+
+    def test_seeds(self):
+        for path in ROUTES:
+            drawn = {self.say(path, seed=-1)[1] for _ in range(3)}
+            self.assertGreater(len(drawn), 1)
+            for seed in 2**63 - 1, -2**63, -2, 2**53, 2**60 + 12345:
+                text, reported, _ = self.say(path, seed=seed)
+                self.assertEqual(reported, seed % 2**53)
+                self.assertEqual(self.say(path, seed=reported)[0], text)
+
+    def test_no_limits(self):
+        for path in ROUTES:
+            greedy = self.say(path, temperature=0)[0]
+            for seed in range(4):
+                self.assertEqual(self.say(path, top_p=0, top_k=7, seed=seed)[0], greedy)
+                self.assertEqual(self.say(path, top_k=-1, seed=seed),
+                                 self.say(path, top_k=0, seed=seed))
+            reply = self.server.post(path, {**base(path), "max_tokens": -1, "stop": " ", "seed": 1})
+            self.assertEqual(reply.status, 200, reply.body)
+
+    def test_best_of(self):
+        for path in COMPLETION, CHAT:
+            for n, best, status in (1, 1, 200), (2, 2, 200), (2, 1, 200), (1, 3, 400), (3, 2, 400):
+                reply = self.server.post(path, {**base(path), "max_tokens": 1, "n": n,
+                                                "best_of": best})
+                self.assertEqual(reply.status, status, reply.body)
+                if status == 400:
+                    self.assert_error(reply, 400, "best_of")
+
+    def test_stop_is_kept(self):
+        for path, seed in itertools.product(ROUTES, range(4)):
+            text = self.say(path, seed=seed)[0]
+            for stop in text[3:5], text[4:9], text[-2:]:
+                want = text[:text.index(stop) + len(stop)]
+                for spec in {"enabled": False}, {"fixed": 4}:
+                    got, _, why = self.say(path, seed=seed, stop=["nowhere", stop], speculative=spec,
+                                           include_stop_str_in_output=True)
+                    self.assertEqual((got, why), (want, "word" if path == NATIVE else "stop"))
+                body = {**base(path), "max_tokens": 24, "seed": seed, "stop": stop, "stream": True,
+                        "include_stop_str_in_output": True}
+                events = [e for e in self.server.post(path, body).events() if e != "[DONE]"]
+                if path == NATIVE:
+                    parts = [e["content"] for e in events]
+                else:
+                    choices = [e["choices"][0] for e in events]
+                    parts = [c["text"] if path == COMPLETION else c["delta"].get("content", "")
+                             for c in choices]
+                self.assertEqual("".join(p or "" for p in parts), want)
+
+    def test_choices(self):
+        """One of the texts as it is, the same however it is drawn; any of them can come."""
+        texts = ["yes", "no", "yes, of course", " no\n", "\u00fc\u20ac \"q\"", "\U0001f600", "{", "yes"]
+        for path in ROUTES:
+            for i, text in enumerate(texts):
+                for fields in {"guided_choice": [text]}, {"structured_outputs": {"choice": [text]}}:
+                    self.assertEqual(self.say(path, seed=i, **fields)[0], text)
+            for seed, wanted in enumerate(texts):
+                first = self.server.post("/tokenize", {"content": wanted}).json()["tokens"][0]
+                got = {self.say(path, seed=seed, logit_bias={str(first): 100}, guided_choice=texts,
+                                speculative=spec)
+                       for spec in ({"enabled": False}, {"fixed": 3})}
+                self.assertEqual(len(got), 1, got)
+                text, _, why = got.pop()
+                self.assertIn(text, texts)
+                self.assertEqual(text[0], wanted[0])
+                self.assertEqual(why, "eos" if path == NATIVE else "stop")
+
+    def test_schemas(self):
+        schema = {"type": "object", "properties": {"a": {"enum": [9007199254740993]}},
+                  "required": ["a"], "additionalProperties": False}
+        forms = [{"guided_json": schema}, {"guided_json": json.dumps(schema)}, {"format": schema},
+                 {"structured_outputs": {"json": schema}},
+                 {"structured_outputs": {"json": json.dumps(schema), "backend": "any"}}]
+        for path, seed in itertools.product(ROUTES, range(2)):
+            want = self.say(path, json_schema=schema, seed=seed, max_tokens=400)
+            self.assertEqual(json.loads(want[0]), {"a": 9007199254740993})
+            for fields in forms:
+                self.assertEqual(self.say(path, seed=seed, max_tokens=400, **fields), want)
+            want = self.say(path, response_format={"type": "json_object"}, seed=seed)
+            for fields in {"format": "json"}, {"structured_outputs": {"json_object": True}}:
+                self.assertEqual(self.say(path, seed=seed, **fields), want)
+            self.assertEqual(self.say(path, guided_json={"const": 1}, max_tokens=4)[0].strip(), "1")
+
+    def test_two_at_once(self):
+        one = {"json_schema": {}, "guided_json": {}, "guided_choice": ["x"], "format": "json",
+               "response_format": {"type": "json_object"}}
+        for a, b in itertools.permutations(one, 2):
+            reply = self.server.post(COMPLETION, {"prompt": "x", a: one[a], b: one[b]})
+            self.assert_error(reply, 400, b)
+        reply = self.server.post(COMPLETION, {"prompt": "x", "structured_outputs": {
+            "json": {}, "choice": ["x"]}})
+        self.assert_error(reply, 400, "structured_outputs.choice")
+        for name in "guided_json", "format":
+            reply = self.server.post(COMPLETION, {"prompt": "x", name: {"not": {}}})
+            self.assert_error(reply, 400, name)
 
 
 class LargeBodies(Refusals):

@@ -163,10 +163,12 @@ class Answers(SchemaCase):
 
 
 class Requests(SchemaCase):
-    # What no schema can say: the size of the vocabulary, ids given twice, names that are taken.
-    LOOSE = {"chat_template_kwargs", "stop_token_ids", "allowed_token_ids", "logit_bias", "prompt"}
-    # -1 is for one route only; a float ends below these.
-    BEYOND = (-1, 1e39, 1e40, 10**40, 1e300, 1e308)
+    # What no schema can say: the size of the vocabulary, ids given twice, names that are taken,
+    # what is in a text, what fits into 64 bits.
+    LOOSE = {"chat_template_kwargs", "stop_token_ids", "allowed_token_ids", "logit_bias", "prompt",
+             "guided_json", "structured_outputs.json", "seed"}
+    # A float ends below these.
+    BEYOND = (1e39, 1e40, 10**40, 1e300, 1e308)
 
     def test_what_is_refused(self):
         """The values that test_params shows to be refused do not fit either."""
@@ -196,7 +198,7 @@ class Requests(SchemaCase):
             for field, s in schema["properties"].items():
                 values = [s[k] for k in ("default", "minimum", "maximum") if k in s] + [None]
                 for value in values:
-                    if field in ("prompt", "messages") or field == "top_logprobs" and value:
+                    if field in ("prompt", "messages") or value and field in ("top_logprobs", "best_of"):
                         continue
                     body = {**test_params.base(path), "max_tokens": 1, field: value}
                     r = self.server.post(path, body)

@@ -161,7 +161,7 @@ class Tools(ServerCase):
         r = self.server.post(CHAT, chat(tools=[no_object], tool_choice="required"))
         self.assert_error(r, 400, "tools")
         r = self.server.post(CHAT, chat(json_schema={}, response_format={"type": "json_object"}))
-        self.assert_error(r, 400, "json_schema")
+        self.assert_error(r, 400, "response_format")
         for message in ({**CALLED, "tool_calls": 1}, {**CALLED, "tool_calls": [1]},
                         {**CALLED, "tool_calls": [{"function": {"name": 1}}]},
                         {**CALLED, "tool_calls": [{"function": {"name": "f", "arguments": 1}}]},

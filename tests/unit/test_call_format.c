@@ -109,7 +109,7 @@ static void test_bad_formats(void **state)
     refuse_format(CALL_NATIVE, "'json_schema':true", "json_schema");
     refuse_format(CALL_NATIVE, "'grammar':'root ::= x'", "grammar");
     refuse_format(CALL_NATIVE, "'json_schema':{},'response_format':{'type':'json_object'}",
-                  "json_schema");
+                  "response_format");
     refuse_format(CALL_NATIVE, "'response_format':{'type':'json_object'},'json_schema':{}",
                   "json_schema");
     buf_clear(&members);

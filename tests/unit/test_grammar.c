@@ -70,6 +70,26 @@ static void expect(const char *schema, const char *text, int expected)
     grammar_unref(g);
 }
 
+/* A list in place of a schema: its texts as they are. */
+static void test_texts(void **state)
+{
+    (void)state;
+    static const char list[] = "[\"yes\", \"no\", \"yes, so\", \" a\\n\", \"yes\", \"\\\"\"]";
+    expect(list, "no", 2);
+    expect(list, "yes", 1);
+    expect(list, "yes, ", 0);
+    expect(list, "yes, so", 2);
+    expect(list, " a\n", 2);
+    expect(list, "\"", 2);
+    expect(list, "\"yes", -1);
+    expect(list, " no", -1);
+    expect(list, "no ", -1);
+    expect(list, "\n", -1);
+    expect_refused("[]", "schema: no value satisfies it");
+    expect_refused("[\"a\", \"\"]", "schema /1: must be a text, and not empty");
+    expect_refused("[\"a\", [\"b\"]]", "schema /1: must be a text, and not empty");
+}
+
 static void test_space(void **state)
 {
     (void)state;
@@ -798,18 +818,18 @@ static void test_long_walk(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_space),          cmocka_unit_test(test_strings),
-        cmocka_unit_test(test_numbers),        cmocka_unit_test(test_integer_limits),
-        cmocka_unit_test(test_properties),     cmocka_unit_test(test_depth),
-        cmocka_unit_test(test_refused),        cmocka_unit_test(test_way_out),
-        cmocka_unit_test(test_enum),           cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_states),         cmocka_unit_test(test_masks),
-        cmocka_unit_test(test_resources),      cmocka_unit_test(test_forced),
-        cmocka_unit_test(test_longest_tokens), cmocka_unit_test(test_cache),
-        cmocka_unit_test(test_work),           cmocka_unit_test(test_long_walk),
-        cmocka_unit_test(test_any_order),      cmocka_unit_test(test_many_names),
-        cmocka_unit_test(test_exact_numbers),  cmocka_unit_test(test_decimal_limits),
-        cmocka_unit_test(test_keywords),
+        cmocka_unit_test(test_space),          cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_strings),        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_integer_limits), cmocka_unit_test(test_properties),
+        cmocka_unit_test(test_depth),          cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_way_out),        cmocka_unit_test(test_enum),
+        cmocka_unit_test(test_limits),         cmocka_unit_test(test_states),
+        cmocka_unit_test(test_masks),          cmocka_unit_test(test_resources),
+        cmocka_unit_test(test_forced),         cmocka_unit_test(test_longest_tokens),
+        cmocka_unit_test(test_cache),          cmocka_unit_test(test_work),
+        cmocka_unit_test(test_long_walk),      cmocka_unit_test(test_any_order),
+        cmocka_unit_test(test_many_names),     cmocka_unit_test(test_exact_numbers),
+        cmocka_unit_test(test_decimal_limits), cmocka_unit_test(test_keywords),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
