@@ -154,3 +154,12 @@ def compare_invalid(what, model):
 def finish():
     print(f"{failures} differences in all")
     sys.exit(1 if failures else 0)
+
+
+def specd_server(program):
+    """The class Server of tests/http, for the daemon at this path."""
+    os.environ["TEST_BIN"] = program
+    os.environ["TEST_ARGS"] = ""
+    sys.path.insert(0, os.path.join(HERE, "..", "http"))
+    from specd_client import Server
+    return Server

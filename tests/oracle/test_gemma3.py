@@ -12,10 +12,6 @@ import sys
 
 import oracle
 
-os.environ["TEST_BIN"] = sys.argv[1]
-os.environ["TEST_ARGS"] = ""
-sys.path.insert(0, os.path.join(oracle.HERE, "..", "http"))
-
 try:
     import torch
     import transformers
@@ -23,7 +19,7 @@ try:
 except ImportError as e:
     oracle.skip(e)
 
-from specd_client import Server
+Server = oracle.specd_server(sys.argv[1])
 
 ANSWER, TOP = 64, 20
 TOLERANCE = 5e-4  # of a log-probability, where sums in another order are 1e-4 off

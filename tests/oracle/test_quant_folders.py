@@ -13,16 +13,12 @@ import tempfile
 
 import oracle
 
-os.environ["TEST_BIN"] = sys.argv[1]
-os.environ["TEST_ARGS"] = ""
-sys.path.insert(0, os.path.join(oracle.HERE, "..", "http"))
-
 try:
     import numpy as np
 except ImportError as e:
     oracle.skip(e)
 
-from specd_client import Server
+Server = oracle.specd_server(sys.argv[1])
 
 VOCAB, EMBD, FF, LAYERS, HEADS, KV_HEADS, GROUP, BLOCK = 300, 256, 320, 2, 4, 2, 64, 128
 CONFIG = {
