@@ -129,18 +129,7 @@ struct binding {
     size_t errlen;
 };
 
-static int bad(const struct binding *b, const struct tensor_entry *e, const char *fmt, ...)
-    PRINTF_LIKE(3, 4);
-static int bad(const struct binding *b, const struct tensor_entry *e, const char *fmt, ...)
-{
-    char name[100], reason[200];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(reason, sizeof reason, fmt, ap);
-    va_end(ap);
-    return fail(SPECD_EFILE, b->err, b->errlen, "%s: tensor %s: %s", e->file,
-                printable(name, sizeof name, e->name, strlen(e->name)), reason);
-}
+#define bad(b, e, ...) tensor_bad((b)->err, (b)->errlen, (e)->file, (e)->name, __VA_ARGS__)
 
 static bool ends_with(const char *name, const char *suffix)
 {

@@ -23,17 +23,7 @@ struct header {
     size_t errlen;
 };
 
-static int bad(const struct header *h, const char *tensor, const char *fmt, ...) PRINTF_LIKE(3, 4);
-static int bad(const struct header *h, const char *tensor, const char *fmt, ...)
-{
-    char name[100], reason[200];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(reason, sizeof reason, fmt, ap);
-    va_end(ap);
-    return fail(SPECD_EFILE, h->err, h->errlen, "%s: tensor %s: %s", h->file,
-                printable(name, sizeof name, tensor, strlen(tensor)), reason);
-}
+#define bad(h, tensor, ...) tensor_bad((h)->err, (h)->errlen, (h)->file, tensor, __VA_ARGS__)
 
 static int read_dtype(const struct header *h, const struct json *node, struct tensor_entry *e)
 {

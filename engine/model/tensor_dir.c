@@ -4,8 +4,21 @@
 #include "specd/error.h"
 #include "specd/util.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+int tensor_bad(char *err, size_t errlen, const char *file, const char *tensor, const char *fmt, ...)
+{
+    char name[100], reason[200];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(reason, sizeof reason, fmt, ap);
+    va_end(ap);
+    return fail(SPECD_EFILE, err, errlen, "%s: tensor %s: %s", file,
+                printable(name, sizeof name, tensor, strlen(tensor)), reason);
+}
 
 bool blocks_bytes(size_t elements, size_t bytes, const uint64_t *shape, uint32_t n_dims,
                   uint64_t *out)

@@ -9,6 +9,7 @@
 #define SPECD_MODEL_TENSOR_DIR_H
 
 #include "specd/dtype.h"
+#include "specd/util.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -51,6 +52,10 @@ bool tensor_bytes(enum dtype type, const uint64_t *shape, uint32_t n_dims, uint6
 /* The same of blocks of `elements` in `bytes`. */
 bool blocks_bytes(size_t elements, size_t bytes, const uint64_t *shape, uint32_t n_dims,
                   uint64_t *out);
+
+/* SPECD_EFILE, and what is wrong with a tensor of that file. */
+int tensor_bad(char *err, size_t errlen, const char *file, const char *tensor, const char *fmt, ...)
+    PRINTF_LIKE(5, 6);
 
 /* Copies *e and takes e->name. */
 void tensor_dir_add(struct tensor_dir *dir, const struct tensor_entry *e);
