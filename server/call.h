@@ -62,7 +62,7 @@ struct call {
     const char *tool_name; /* TOOLS_NAMED */
     struct forced_tools forced;
     bool parallel_tools, add_generation, continue_final;
-    struct buf tool_names; /* the tools that may be called, each with its NUL */
+    struct tool_offer offer; /* the tools that may be called */
 };
 
 /* The defaults of a route, with nothing read yet. */
@@ -79,7 +79,7 @@ struct request *call_request(struct call *c, size_t i, int choice);
 /* Do answers have to be searched for calls of tools? */
 static inline bool call_wants_tools(const struct call *c)
 {
-    return c->tool_names.len > 0;
+    return c->offer.bytes.len > 0;
 }
 /* The requests are made: the document is theirs, or freed. */
 void call_drop_document(struct call *c);
