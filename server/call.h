@@ -71,8 +71,8 @@ struct call {
     const char *tool_name; /* TOOLS_NAMED */
     struct forced_tools forced;
     bool parallel_tools, add_generation, continue_final;
-    struct buf tool_names; /* the tools that may be called, each with its NUL */
-    struct buf repeats;    /* Responses: members of the body that its answer has, too, as JSON */
+    struct tool_offer offer; /* the tools that may be called */
+    struct buf repeats;      /* Responses: members of the body that its answer has, too, as JSON */
 };
 
 /* The defaults of a route, with nothing read yet. */
@@ -93,7 +93,7 @@ static inline bool call_is_chat(const struct call *c)
 /* Do answers have to be searched for calls of tools? */
 static inline bool call_wants_tools(const struct call *c)
 {
-    return c->tool_names.len > 0;
+    return c->offer.bytes.len > 0;
 }
 /* The requests are made: the document is theirs, or freed. */
 void call_drop_document(struct call *c);
