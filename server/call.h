@@ -71,10 +71,10 @@ struct call {
     const char *tool_name; /* TOOLS_NAMED */
     struct forced_tools forced;
     bool parallel_tools, add_generation, continue_final;
-    bool prompt_only;      /* Messages: computed, for the cache; what comes behind it is nobody's */
-    struct buf tool_names; /* the tools that may be called, each with its NUL */
-    struct buf repeats;    /* Responses: members of the body that its answer has, too, as JSON.
-                            * Messages: the model's name in it */
+    bool prompt_only; /* Messages: computed, for the cache; what comes behind it is nobody's */
+    struct tool_offer offer; /* the tools that may be called */
+    struct buf repeats;      /* Responses: members of the body that its answer has, too, as JSON.
+                              * Messages: the model's name in it */
 };
 
 /* The defaults of a route, with nothing read yet. */
@@ -95,7 +95,7 @@ static inline bool call_is_chat(const struct call *c)
 /* Do answers have to be searched for calls of tools? */
 static inline bool call_wants_tools(const struct call *c)
 {
-    return c->tool_names.len > 0;
+    return c->offer.bytes.len > 0;
 }
 /* The requests are made: the document is theirs, or freed. */
 void call_drop_document(struct call *c);
