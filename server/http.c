@@ -35,6 +35,7 @@ static const struct route routes[] = {
     {"/v1/completions", ROUTE_POST, api_completion},
     {"/v1/chat/completions", ROUTE_POST, api_chat},
     {"/completion", ROUTE_POST, api_native},
+    {"/v1/messages", ROUTE_POST | ROUTE_MESSAGES, api_messages},
     {"/tokenize", ROUTE_POST, api_tokenize},
     {"/detokenize", ROUTE_POST, api_detokenize},
     {"/apply-template", ROUTE_POST, api_apply_template},

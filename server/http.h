@@ -60,6 +60,7 @@ enum MHD_Result api_metrics(struct exchange *ex);
 enum MHD_Result api_completion(struct exchange *ex);
 enum MHD_Result api_chat(struct exchange *ex);
 enum MHD_Result api_native(struct exchange *ex);
+enum MHD_Result api_messages(struct exchange *ex);
 enum MHD_Result api_page(struct exchange *ex);
 enum MHD_Result api_tokenize(struct exchange *ex);
 const struct field *tokenize_table(size_t *n); /* and what it reads into, with its defaults */
