@@ -67,12 +67,14 @@ struct call {
     struct chat_options chat;      /* likewise: of source */
     /* chat: borrowed from the document, NULL when not given */
     const struct json *tools, *kwargs;
+    const char *effort; /* of reasoning, for the template; or NULL */
     enum tool_choice tool_choice;
     const char *tool_name; /* TOOLS_NAMED */
     struct forced_tools forced;
     bool parallel_tools, add_generation, continue_final;
-    struct buf tool_names; /* the tools that may be called, each with its NUL */
-    struct buf repeats;    /* Responses: members of the body that its answer has, too, as JSON */
+    struct buf tool_names;   /* the tools that may be called, each with its NUL */
+    struct buf custom_names; /* Responses: those of free text, as tool_names has them */
+    struct buf repeats;      /* Responses: members of the body that its answer has, too, as JSON */
 };
 
 /* The defaults of a route, with nothing read yet. */
