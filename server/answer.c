@@ -302,7 +302,7 @@ static void make_choices(struct answer *a)
         c->req = call_request(&a->call, (size_t)(i / n), i % n);
         snprintf(c->req->id, sizeof c->req->id, "%s", a->id);
         if (call_wants_tools(&a->call))
-            c->tools = tool_parser_new(&a->call.tool_names, !a->call.parallel_tools);
+            c->tools = tool_parser_new(&a->call.offer, !a->call.parallel_tools);
         if (c->shares_prompt) {
             c->req->parent = a->choices[i - i % n].req;
             request_ref(c->req->parent);

@@ -340,24 +340,25 @@ static void add_text(const struct choice *c, const char *text, size_t len, struc
     take_unsent(r);
 }
 
-static bool is_custom(const struct call *call, const char *name)
+static bool is_custom(const struct call *call, const char *name, size_t len)
 {
-    for (const char *s = call->custom_names.data, *end = s + call->custom_names.len; s < end;
-         s += strlen(s) + 1)
-        if (strcmp(s, name) == 0)
+    const char *end = call->custom_names.data + call->custom_names.len;
+    for (const char *s = call->custom_names.data; s < end; s += strlen(s) + 1)
+        if (strlen(s) == len && memcmp(s, name, len) == 0)
             return true;
     return false;
 }
 
-static void add_call(const struct choice *c, const char *id, const char *name, struct buf *out)
+static void add_call(const struct choice *c, const char *id, const char *name, size_t len,
+                     struct buf *out)
 {
     struct responses *r = c->answer->dialect;
     close_item(c, "completed", out);
     buf_clear(&r->unsent);
     buf_clear(&r->call);
     buf_printf(&r->call, ",\"call_id\":\"%s\",\"name\":", id);
-    json_cstr(&r->call, name);
-    open_item(c, is_custom(&c->answer->call, name) ? ITEM_CUSTOM : ITEM_CALL, out);
+    json_str(&r->call, name, len);
+    open_item(c, is_custom(&c->answer->call, name, len) ? ITEM_CUSTOM : ITEM_CALL, out);
 }
 
 static void add_arguments(const struct choice *c, const char *text, size_t len, struct buf *out)
@@ -370,20 +371,34 @@ static void add_arguments(const struct choice *c, const char *text, size_t len, 
 
 /* ---- what the model writes */
 
+/* end: nothing comes behind the text. A call that it ends may be broken off. */
 static void feed(const struct choice *c, const char *text, size_t len, bool end, struct buf *out)
 {
-    struct tool_output *called = &c->answer->called;
+    struct tool_output *found = &c->answer->called;
+    bool cut = end && c->req->output.finish == FINISH_LENGTH;
     if (!c->tools) {
         add_text(c, text, len, out);
         return;
     }
-    tool_output_clear(called);
-    tool_parser_feed(c->tools, text, len, end, called);
-    add_text(c, called->content.data, called->content.len, out);
-    for (int i = 0; i < called->n_calls; i++) {
-        add_call(c, called->calls[i].id, called->calls[i].name, out);
-        add_arguments(c, called->calls[i].arguments, strlen(called->calls[i].arguments), out);
-        close_item(c, "completed", out);
+    tool_output_clear(found);
+    tool_parser_feed(c->tools, text, len, end, found);
+    for (int i = 0; i < found->n_events; i++) {
+        const struct tool_event *e = &found->events[i];
+        const char *bytes = found->bytes.data + e->at;
+        switch (e->kind) {
+        case TOOL_TEXT:
+            add_text(c, bytes, e->len, out);
+            break;
+        case TOOL_BEGIN:
+            add_call(c, e->id, bytes, e->len, out);
+            break;
+        case TOOL_ARGUMENTS:
+            add_arguments(c, bytes, e->len, out);
+            break;
+        case TOOL_END:
+            close_item(c, cut && i == found->n_events - 1 ? "incomplete" : "completed", out);
+            break;
+        }
     }
 }
 

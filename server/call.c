@@ -68,19 +68,13 @@ static void tell_effort(struct call *c)
     c->kwargs = kwargs;
 }
 
-static void add_name(struct call *c, const struct json *tool)
-{
-    const char *name = tool_name(tool);
-    buf_add(&c->tool_names, name, strlen(name) + 1);
-}
-
 static void list_tools(struct call *c)
 {
     const struct json *v = c->tools && c->tool_choice == TOOLS_AUTO ? json_first(c->tools) : NULL;
     for (; v; v = json_next(v))
-        add_name(c, v);
+        tool_offer_add(&c->offer, v);
     for (size_t i = 0; i < c->forced.n; i++)
-        add_name(c, c->forced.tools[i]);
+        tool_offer_add(&c->offer, c->forced.tools[i]);
 }
 
 static int read_dialect(struct call *c, struct api_error *e)
@@ -146,7 +140,7 @@ void call_free(struct call *c)
     free(c->params.bias_ids);
     free(c->params.bias);
     free(c->params.allowed_ids);
-    buf_free(&c->tool_names);
+    buf_free(&c->offer.bytes);
     buf_free(&c->custom_names);
     buf_free(&c->repeats);
     *c = (struct call){0};

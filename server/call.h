@@ -72,8 +72,8 @@ struct call {
     const char *tool_name; /* TOOLS_NAMED */
     struct forced_tools forced;
     bool parallel_tools, add_generation, continue_final;
-    struct buf tool_names;   /* the tools that may be called, each with its NUL */
-    struct buf custom_names; /* Responses: those of free text, as tool_names has them */
+    struct tool_offer offer; /* the tools that may be called */
+    struct buf custom_names; /* Responses: those of free text, each with its NUL */
     struct buf repeats;      /* Responses: members of the body that its answer has, too, as JSON */
 };
 
@@ -95,7 +95,7 @@ static inline bool call_is_chat(const struct call *c)
 /* Do answers have to be searched for calls of tools? */
 static inline bool call_wants_tools(const struct call *c)
 {
-    return c->tool_names.len > 0;
+    return c->offer.bytes.len > 0;
 }
 /* The requests are made: the document is theirs, or freed. */
 void call_drop_document(struct call *c);
