@@ -222,9 +222,12 @@ static const struct field call_fields[] = {
      .schema = "\"type\":\"array\",\"maxItems\":128,\"items\":{" REF_SCHEMA("Tool") "}"},
     {CUSTOM("tool_choice", parse_tool_choice), .routes = CALL_CHAT | CALL_MESSAGES,
      .fallback = "auto",
-     .range = "`auto`, `none`, `required`, or `{\"type\":\"function\",\"function\":{\"name\"}}`",
-     .about = "`none`: as if there were no tools; `required`, or a tool by name: the answer is "
-              "[a call](#forced-calls)",
+     .range =
+         "`auto`, `none`, `required`, `any`, `{\"type\":\"function\",\"function\":{\"name\"}}`, or "
+         "[tools that alone may be called](#which-tools)",
+     .about =
+         "`none`: as if there were no tools; `required`, `any`, or a tool by name: the answer is "
+         "[a call](#forced-calls)",
      .schema = REF_SCHEMA("ToolChoice")},
     {CUSTOM("tools", parse_tools), .routes = CALL_RESPONSES, .fallback = "none",
      .range = "up to 128 of `{\"type\":\"function\",\"name\",\"description\",\"parameters\"}` or "
