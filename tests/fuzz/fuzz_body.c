@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-static const enum call_route routes[] = {CALL_COMPLETION, CALL_CHAT, CALL_NATIVE};
+static const enum call_route routes[] = {CALL_COMPLETION, CALL_CHAT, CALL_NATIVE, CALL_RESPONSES};
 
 /* Returns what is behind it. */
 static const struct chat_value *touch_value(const struct chat_value *v, volatile size_t *sink)
@@ -99,6 +99,17 @@ bool fuzz_seed(int i, struct buf *out)
         "\"name\":\"f\",\"arguments\":\"{}\"}}]}],\"tools\":[{\"type\":\"function\",\"function\":{"
         "\"name\":\"f\"}}],\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}},"
         "\"parallel_tool_calls\":false}",
+        "3{\"instructions\":\"i\",\"input\":[{\"type\":\"message\",\"role\":\"user\",\"content\":[{"
+        "\"type\":\"input_text\",\"text\":\"a\"}]},{\"type\":\"reasoning\",\"summary\":[],"
+        "\"content\":"
+        "null},{\"type\":\"function_call\",\"call_id\":\"c\",\"name\":\"f\",\"arguments\":\"{\"},{"
+        "\"type\":\"function_call_output\",\"call_id\":\"c\",\"output\":\"o\"},{\"role\":"
+        "\"assistant\","
+        "\"content\":\"t\"}],\"max_output_tokens\":9,\"reasoning\":{\"effort\":\"low\"}}",
+        "3{\"input\":\"x\",\"tools\":[{\"type\":\"function\",\"name\":\"f\"},{\"type\":\"custom\","
+        "\"name\":"
+        "\"p\"},{\"type\":\"web_search\"}],\"tool_choice\":{\"type\":\"function\",\"name\":\"f\"},"
+        "\"text\":{\"format\":{\"type\":\"json_schema\",\"schema\":{}}},\"include\":[\"x\"]}",
         "1{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"n\":2,\"prediction\":{\"type\":"
         "\"content\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":"
         "\"\"}]}}",

@@ -22,6 +22,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 with open(os.path.join(HERE, "..", "..", "docs", "openapi.json")) as f:
     API = json.load(f)
 COMPLETION, CHAT, NATIVE = "/v1/completions", "/v1/chat/completions", "/completion"
+RESPONSES = "/v1/responses"
 TOOL = {"type": "function", "function": {"name": "add", "parameters": {}}}
 
 
@@ -125,6 +126,25 @@ class Answers(SchemaCase):
             if path != CHAT:
                 for prompt in ["x", "y"], [1, 2], [[1], [2, 3]]:
                     self.ask("POST", path, {**base, "prompt": prompt})
+
+    def test_responses(self):
+        logprobs = {"include": ["message.output_text.logprobs"], "top_logprobs": 2}
+        for fields in ({}, logprobs, {"input": [{"role": "user", "content": "x"}]},
+                       {"instructions": "x", "text": {"format": {"type": "text"}}},
+                       {"reasoning": {"effort": "low"}, "tools": [{"type": "web_search"}]}):
+            for stream in False, True:
+                self.ask("POST", RESPONSES, {"input": "x", "max_output_tokens": 6,
+                                             "ignore_eos": True, **fields, "stream": stream})
+            self.ask("POST", RESPONSES + "/input_tokens", {"input": "x", **fields})
+
+    @fake_only
+    def test_response_calls(self):
+        tools = [{"type": "function", "name": "add"}, {"type": "custom", "name": "edit"}]
+        calls = "".join('<tool_call>{"name":"%s","arguments":{"input":"x"}}</tool_call>' % t["name"]
+                        for t in tools)
+        for order in "say=Well " + calls, "burst=1 token_ms=30 fail_after=3":
+            for stream in (False, True) if "say" in order else (True,):
+                self.ask("POST", RESPONSES, {"input": order, "tools": tools, "stream": stream})
 
     @fake_only
     def test_stops_and_calls(self):
