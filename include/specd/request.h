@@ -181,7 +181,7 @@ struct request_output {
     int error;                     /* FINISH_ERROR: a SPECD_E* */
     char message[256];             /* FINISH_ERROR: for the client */
     const char *stop_text;         /* the stop string that ended it, or NULL; points into params */
-    struct request_stats stats;    /* valid once finish is set; n_prompt as soon as it is known, and
+    struct request_stats stats;    /* valid once finish is set; n_prompt as soon as it is known,
                                     * n_cached with the first token */
 };
 
