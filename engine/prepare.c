@@ -60,9 +60,10 @@ static int encode(const struct prepare_tables *t, const struct request *req, con
     int rc = tokenizer_encode(t->tokenizer, text, len, flags, &options, &out->ids, &out->n_ids);
     if (rc == SPECD_ECONTEXT)
         fail(rc, err, errlen,
-             "%s: prompt is too long: this model's maximum context length is %zu tokens, and more "
-             "leave no room for an answer",
-             req->kind == PROMPT_CHAT ? "messages" : "prompt", t->max_ids);
+             "%s: prompt is too long: %zu tokens > %zu maximum, counted no further: this model's "
+             "maximum context length is %zu tokens, and an answer takes one at least",
+             req->kind == PROMPT_CHAT ? "messages" : "prompt", t->max_ids + 1, t->max_ids - 1,
+             t->max_ids);
     out->bos_added = rc == 0 && flags & ENCODE_BOS && v->add_bos && v->bos >= 0;
     return rc;
 }
