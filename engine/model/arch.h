@@ -42,7 +42,8 @@ struct arch {
     /* Layers with windows have a table of angles of their own, whose base is this unless the file
      * states another. 0: they have not. */
     double window_rope_base;
-    bool embd_by_width; /* rows of the embedding are multiplied by sqrt(C) */
+    bool experts_normed; /* in GGUF files that do not tell: weights of experts are normed */
+    bool embd_by_width;  /* rows of the embedding are multiplied by sqrt(C) */
     /* In GGUF files, of a model of so many layers, scores are multiplied by 1 / sqrt(C / H): no key
      * tells. 0: of none. */
     uint32_t gguf_wide_heads_layers;

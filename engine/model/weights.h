@@ -27,9 +27,10 @@ struct layer_windows {
 void weights_windows(struct layer_windows *w, const struct model *m, const struct arch *arch,
                      uint32_t period);
 
-/* Fills embed, out_norm, output, layers, n_params and the scale of the embedding of a model whose
- * sizes have been checked. tied: output is embed, and an output tensor in the file is ignored.
- * made: numbers that differ from the file's, to be freed with the layers, or NULL. */
+/* Fills embed, out_norm, output, layers (and behind them, in the same piece, matrices of experts
+ * that lie apart), n_params and the scale of the embedding of a model whose sizes have been
+ * checked. tied: output is embed, and an output tensor in the file is ignored. made: numbers that
+ * differ from the file's, to be freed with the layers, or NULL. */
 int weights_bind(struct model *m, struct tensor_dir *dir, const struct arch *arch,
                  enum tensor_naming naming, bool tied, const struct layer_windows *windows,
                  float **made, const char *file, char *err, size_t errlen);

@@ -16,6 +16,10 @@ struct model_shape {
     enum gate_kind gate;
     float embd_scale, attn_scale; /* as model's */
     bool post_norms;
+    /* Of layers whose bit of `experts` is set, in place of n_ff; n_ff_shared > 0: one more for all
+     * rows. */
+    uint32_t experts, n_experts, n_experts_used, n_ff_expert, n_ff_shared;
+    bool experts_normed;
     enum rope_kind rope;
     bool biases, qk_norms, untied;
     enum dtype type; /* of the matrices; vectors are f32 */
@@ -30,8 +34,8 @@ struct model *model_random(const struct model_shape *shape);
 void model_random_free(struct model *m);
 
 /* A target and a draft model that often agrees with it: its first layers, and less padding at the
- * end of the vocabulary. Texts vary: context matters and laws are neither flat nor sharp. The layers
- * between have a window that texts soon outgrow. */
+ * end of the vocabulary. Texts vary: context matters and laws are neither flat nor sharp. The
+ * layers between have a window that texts soon outgrow. */
 #define PAIR_VOCAB 61
 #define PAIR_LAYERS 3
 #define PAIR_PROMPTS 4

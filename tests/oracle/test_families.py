@@ -34,6 +34,9 @@ TWO_TABLES = {"full_attention": {"rope_type": "linear", "rope_theta": 1e6, "fact
               "sliding_attention": PLAIN}
 
 
+EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+
+
 def case(name, family, rope=PLAIN, **more):
     return name, family, {"rope_parameters": rope, **more}
 
@@ -49,11 +52,16 @@ CASES = [
     case("smollm3", "SmolLM3", no_rope_layers=[1, 1, 0], pad_token_id=0),
     case("phi3, fused tensors, three quarters of a head rotate", "Phi3",
          {**PLAIN, "partial_rotary_factor": 0.75}, pad_token_id=0),
+    case("qwen2moe, a dense layer between, experts apart", "Qwen2Moe", shared_expert_intermediate_size=48,
+         decoder_sparse_step=2, **EXPERTS),
+    case("qwen3moe, stacked experts", "Qwen3Moe", norm_topk_prob=True, mlp_only_layers=[1], **EXPERTS),
     case("gemma3", "Gemma3", TWO_TABLES, num_hidden_layers=7, head_dim=32, query_pre_attn_scalar=24,
          sliding_window=8),
 ]
 # As GGUF files, which cannot say everything that folders can.
 GGUF_CASES = [
+    case("qwen2moe, GGUF", "Qwen2Moe", shared_expert_intermediate_size=48, **EXPERTS),
+    case("qwen3moe, GGUF", "Qwen3Moe", norm_topk_prob=True, **EXPERTS),
     case("gemma3, GGUF", "Gemma3", TWO_TABLES, num_hidden_layers=7, head_dim=32, query_pre_attn_scalar=32,
          sliding_window=8),
 ]
@@ -63,6 +71,13 @@ GGUF = {
         "attention.key_length": c.head_dim, "attention.value_length": c.head_dim,
         "attention.sliding_window": c.sliding_window, "rope.freq_base": 1e6, "rope.scaling.type": "linear",
         "rope.scaling.factor": 8.0}),
+    "Qwen2Moe": ("qwen2moe", lambda c: {
+        "expert_count": c.num_experts, "expert_used_count": c.num_experts_per_tok,
+        "expert_feed_forward_length": c.moe_intermediate_size,
+        "expert_shared_feed_forward_length": c.shared_expert_intermediate_size}),
+    "Qwen3Moe": ("qwen3moe", lambda c: {
+        "attention.key_length": 16, "attention.value_length": 16, "expert_count": c.num_experts,
+        "expert_used_count": c.num_experts_per_tok, "expert_feed_forward_length": c.moe_intermediate_size}),
 }
 
 
@@ -103,7 +118,33 @@ def one_base(config, weights):
     config["rope_parameters"]["sliding_attention"] = config["rope_parameters"]["full_attention"]
 
 
-PLANTED = [(CASES[-3], all_rotate), (CASES[0], other_base), (CASES[-2], gate_for_up), (CASES[1], other_factor)]
+def experts_gate_for_up(config, weights):
+    for name in weights:
+        if "experts.gate_up_proj" in name:
+            weights[name] = weights[name].roll(weights[name].shape[1] // 2, 1)
+
+
+def not_normed(config, weights):
+    config["norm_topk_prob"] = not config["norm_topk_prob"]
+
+
+def one_more_expert(config, weights):
+    config["num_experts_per_tok"] += 1
+
+
+def no_shared_gate(config, weights):
+    for name in weights:
+        if "shared_expert_gate" in name:
+            weights[name] = weights[name] * 0
+
+
+def by_name(start):
+    return next(c for c in CASES if c[0].startswith(start))
+
+
+PLANTED = [(by_name("smollm3"), all_rotate), (CASES[0], other_base), (by_name("phi3"), gate_for_up), (CASES[1], other_factor)]
+PLANTED += [(by_name("qwen2moe"), plant) for plant in (gate_is_up, not_normed, one_more_expert, no_shared_gate)]
+PLANTED += [(by_name("qwen3moe"), plant) for plant in (experts_gate_for_up, not_normed)]
 PLANTED += [(CASES[-1], plant) for plant in (gate_is_up, other_window, other_pattern, one_base)]
 
 
@@ -118,8 +159,8 @@ def make(family, more):
         config, dtype=torch.float32, attn_implementation="eager").eval()
     with torch.no_grad():
         for name, p in model.named_parameters():
-            if p.dim() == 2:
-                p.normal_(0, 1 if "embed" in name else p.shape[1] ** -0.5)
+            if p.dim() > 1:
+                p.normal_(0, 1 if "embed" in name else p.shape[-1] ** -0.5)
             elif name.endswith("bias"):
                 p.normal_(0, 0.3)
             else:
@@ -155,6 +196,13 @@ def save_gguf(model, family, path):
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
         values = values + 1 if "norm" in name and family == "Gemma3" else values
+        if "gate_up_proj" in name:
+            for part, half in zip(("gate", "up"), values.chunk(2, 1)):
+                layer = name.split(".")[2]
+                writer.add_tensor(f"blk.{layer}.ffn_{part}_exps.weight", half.contiguous().numpy())
+            continue
+        name = name + ".weight" if name.endswith("experts.down_proj") else name
+        values = values[0] if "shared_expert_gate" in name else values
         writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), values.numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -162,7 +210,18 @@ def save_gguf(model, family, path):
     writer.close()
 
 
-def save(model, folder, plant):
+def take_experts_apart(weights):
+    """As folders had them before transformers 5: each expert's matrices by themselves."""
+    for name in [n for n in weights if ".experts." in n]:
+        for e, both in enumerate(weights.pop(name)):
+            prefix = name.rsplit(".", 1)[0] + f".{e}."
+            if "gate_up" in name:
+                weights[prefix + "gate_proj.weight"], weights[prefix + "up_proj.weight"] = both.chunk(2)
+            else:
+                weights[prefix + "down_proj.weight"] = both
+
+
+def save(model, folder, plant, apart):
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocab = {c: i for i, c in enumerate(letters + [f"<{i}>" for i in range(VOCAB - len(letters))])}
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
@@ -170,6 +229,8 @@ def save(model, folder, plant):
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.save(os.path.join(folder, "tokenizer.json"))
     config, weights = model.config.to_dict(), dict(model.state_dict())
+    if apart:
+        take_experts_apart(weights)
     if plant:
         plant(config, weights)
     with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
@@ -213,7 +274,7 @@ def compare(name, family, more, plant=None):
             path = os.path.join(folder, "model.gguf")
             save_gguf(model, family, path)
         else:
-            save(model, folder, plant)
+            save(model, folder, plant, "apart" in name)
         steps = got(path, ids)
     tokens, laws = expected(model, ids)
     worst, n = 0.0, 0
