@@ -43,7 +43,10 @@ struct arch {
      * states another. 0: they have not. */
     double window_rope_base;
     bool experts_normed; /* in GGUF files that do not tell: weights of experts are normed */
-    bool embd_by_width;  /* rows of the embedding are multiplied by sqrt(C) */
+    /* Files state factors of the embedding's rows, of what blocks add to the residual stream, of
+     * scores, and what logits are divided by. */
+    bool scaled;
+    bool embd_by_width; /* rows of the embedding are multiplied by sqrt(C) */
     /* In GGUF files, of a model of so many layers, scores are multiplied by 1 / sqrt(C / H): no key
      * tells. 0: of none. */
     uint32_t gguf_wide_heads_layers;

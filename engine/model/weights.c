@@ -89,6 +89,23 @@ void weights_windows(struct layer_windows *w, const struct model *m, const struc
         w->windowed[i] = period > 0 ? i % period + 1 < period : arch_kind_of(arch, i)->windowed;
 }
 
+/* The residual stream is kept divided by its factor, so that what blocks add needs none: norms, all
+ * that reads the stream, see nothing of it but for their epsilon. */
+enum model_scale weights_scale(struct model *m, const double scales[MODEL_SCALES])
+{
+    static const double least[MODEL_SCALES] = {
+        [SCALE_EMBEDDING] = 1e-6, [SCALE_RESIDUAL] = 1e-2, [SCALE_LOGITS] = 1e-6};
+    for (int i = 0; i < MODEL_SCALES; i++) {
+        if (!(scales[i] >= least[i] && scales[i] <= 1e4))
+            return (enum model_scale)i;
+    }
+    double residual = scales[SCALE_RESIDUAL];
+    m->embd_scale = (float)(scales[SCALE_EMBEDDING] / residual);
+    m->rms_eps = (float)((double)m->rms_eps / (residual * residual));
+    m->attn_scale = (float)scales[SCALE_SCORES];
+    return MODEL_SCALES;
+}
+
 /* ---- tensors --------------------------------------------------------------------------------- */
 
 /* What one run of weights_bind works on. */
@@ -99,7 +116,8 @@ struct bind {
     const struct arch *arch;
     enum tensor_naming naming;
     struct tensor *slices; /* room for those that are still to come, of experts that lie apart */
-    float *norms; /* room for those that are still to come, of files that keep them less 1 */
+    float *norms; /* room for those that are still to be made, where they differ from the file's */
+    float logits; /* which are divided by it */
     const char *file;
     char *err;
     size_t errlen;
@@ -136,6 +154,17 @@ static struct tensor_entry *find(const struct bind *b, const char *name)
 {
     struct tensor_entry *e = tensor_dir_find(&b->parts, name);
     return e ? e : tensor_dir_find(b->dir, name);
+}
+
+/* A norm that differs from the file's. What divides logits divides the last norm's weights. */
+static void make_norm(struct bind *b, const struct tensor_spec *spec, struct tensor *t)
+{
+    bool less_one = b->naming == NAMES_HF && b->arch->hf_norms_less_one;
+    float divisor = spec == &model_tensors[MODEL_OUT_NORM] ? b->logits : 1.0f;
+    quant_decode(t->type, t->data, t->cols, b->norms);
+    *t = (struct tensor){.data = b->norms, .type = DT_F32, .rows = 1, .cols = t->cols};
+    for (uint32_t i = 0; i < t->cols; i++, b->norms++)
+        *b->norms = (*b->norms + (less_one ? 1.0f : 0.0f)) / divisor;
 }
 
 /* `slices` matrices in one piece, or one (0). */
@@ -203,16 +232,9 @@ static int take(struct bind *b, const char *name, const struct tensor_spec *spec
     if (spec->slices != DIM_NONE)
         return take_slices(b, name, spec, out);
     int rc = take_piece(b, name, spec, 0, out);
-    uint32_t n = out->cols;
-    if (rc)
-        return rc;
-    if (b->norms && spec->kind == TENSOR_NORM) {
-        quant_decode(out->type, out->data, n, b->norms);
-        *out = (struct tensor){.data = b->norms, .type = DT_F32, .rows = 1, .cols = n};
-        for (uint32_t i = 0; i < n; i++)
-            *b->norms++ += 1.0f;
-    }
-    return 0;
+    if (rc == 0 && b->norms && spec->kind == TENSOR_NORM)
+        make_norm(b, spec, out);
+    return rc;
 }
 
 /* The name of a tensor of layer i, or NULL. */
@@ -397,17 +419,20 @@ static float width_scale(const struct model *m, enum tensor_naming naming)
 }
 
 int weights_bind(struct model *m, struct tensor_dir *dir, const struct arch *arch,
-                 enum tensor_naming naming, bool tied, const struct layer_windows *windows,
-                 float **made, const char *file, char *err, size_t errlen)
+                 const struct weights_of *of, float **made, char *err, size_t errlen)
 {
+    const struct layer_windows *windows = of->windows;
+    enum tensor_naming naming = of->naming;
+    bool tied = of->tied;
     struct bind b = {.m = m,
                      .dir = dir,
                      .arch = arch,
                      .naming = naming,
-                     .file = file,
+                     .logits = (float)of->logits,
+                     .file = of->file,
                      .err = err,
                      .errlen = errlen};
-    if (naming == NAMES_HF && arch->hf_norms_less_one)
+    if ((naming == NAMES_HF && arch->hf_norms_less_one) || of->logits != 1)
         *made = b.norms = xcalloc(norm_elements(m), sizeof(float));
     size_t slices = slices_apart(m, arch);
     int rc = split_all_fused(&b);

@@ -184,7 +184,7 @@ static struct tensor layer_tensor(const struct model *m, int tensor, const struc
 static void fill_layer(struct model_layer *l, const struct model *m, const struct model_shape *s,
                        bool experts, uint64_t *state)
 {
-    uint32_t parts = PARTS_LLAMA;
+    uint32_t parts = (PARTS_LLAMA | s->more) & ~s->less;
     if (experts)
         parts ^= PART_BIT(PART_GATED_FFN) | PART_BIT(PART_EXPERTS);
     if (experts && s->n_ff_shared > 0)

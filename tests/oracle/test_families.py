@@ -34,13 +34,18 @@ TWO_TABLES = {"full_attention": {"rope_type": "linear", "rope_theta": 1e6, "fact
               "sliding_attention": PLAIN}
 
 
+QWEN2MOE = "qwen2moe, a dense layer between, experts apart"
+QWEN3MOE = "qwen3moe, stacked experts"
 EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+GRANITE = {"embedding_multiplier": 12.0, "residual_multiplier": 0.22, "attention_multiplier": 0.4,
+           "logits_scaling": 1.6}
 
 
 def case(name, family, rope=PLAIN, **more):
     return name, family, {"rope_parameters": rope, **more}
 
 
+PHI3 = "phi3, fused tensors, three quarters of a head rotate"
 CASES = [
     case("llama", "Llama"),
     case("llama, yarn", "Llama", YARN),
@@ -50,16 +55,24 @@ CASES = [
     case("qwen2, yarn", "Qwen2", YARN),
     case("qwen3, yarn", "Qwen3", YARN, head_dim=24),
     case("smollm3", "SmolLM3", no_rope_layers=[1, 1, 0], pad_token_id=0),
-    case("phi3, fused tensors, three quarters of a head rotate", "Phi3",
+    case(PHI3, "Phi3",
          {**PLAIN, "partial_rotary_factor": 0.75}, pad_token_id=0),
-    case("qwen2moe, a dense layer between, experts apart", "Qwen2Moe", shared_expert_intermediate_size=48,
+    case("llama, biases", "Llama", attention_bias=True, mlp_bias=True),
+    case("granite", "Granite", **GRANITE),
+    case("granite, biases", "Granite", attention_bias=True, mlp_bias=True, **GRANITE),
+    case("olmo2", "Olmo2", pad_token_id=0),
+    case("olmo2, biases", "Olmo2", pad_token_id=0, attention_bias=True),
+    case(QWEN2MOE, "Qwen2Moe", shared_expert_intermediate_size=48,
          decoder_sparse_step=2, **EXPERTS),
-    case("qwen3moe, stacked experts", "Qwen3Moe", norm_topk_prob=True, mlp_only_layers=[1], **EXPERTS),
+    case(QWEN3MOE, "Qwen3Moe", norm_topk_prob=True, mlp_only_layers=[1], **EXPERTS),
     case("gemma3", "Gemma3", TWO_TABLES, num_hidden_layers=7, head_dim=32, query_pre_attn_scalar=24,
          sliding_window=8),
 ]
 # As GGUF files, which cannot say everything that folders can.
 GGUF_CASES = [
+    case("llama, biases, GGUF", "Llama", attention_bias=True, mlp_bias=True),
+    case("granite, GGUF", "Granite", attention_bias=True, mlp_bias=True, **GRANITE),
+    case("olmo2, GGUF", "Olmo2", pad_token_id=0),
     case("qwen2moe, GGUF", "Qwen2Moe", shared_expert_intermediate_size=48, **EXPERTS),
     case("qwen3moe, GGUF", "Qwen3Moe", norm_topk_prob=True, **EXPERTS),
     case("gemma3, GGUF", "Gemma3", TWO_TABLES, num_hidden_layers=7, head_dim=32, query_pre_attn_scalar=32,
@@ -67,6 +80,11 @@ GGUF_CASES = [
 ]
 # Of a family, the architecture; and of a configuration, what the file says beside sizes.
 GGUF = {
+    "Llama": ("llama", lambda c: {}),
+    "Granite": ("granite", lambda c: {
+        "embedding_scale": c.embedding_multiplier, "residual_scale": c.residual_multiplier,
+        "attention.scale": c.attention_multiplier, "logit_scale": c.logits_scaling}),
+    "Olmo2": ("olmo2", lambda c: {}),
     "Gemma3": ("gemma3", lambda c: {
         "attention.key_length": c.head_dim, "attention.value_length": c.head_dim,
         "attention.sliding_window": c.sliding_window, "rope.freq_base": 1e6, "rope.scaling.type": "linear",
@@ -79,6 +97,13 @@ GGUF = {
         "attention.key_length": 16, "attention.value_length": 16, "expert_count": c.num_experts,
         "expert_used_count": c.num_experts_per_tok, "expert_feed_forward_length": c.moe_intermediate_size}),
 }
+
+
+PAIRS = ("llama", "granite")  # whose files have the elements that rotate together side by side
+
+
+def named(name):
+    return next(c for c in CASES if c[0] == name)
 
 
 def other_base(config, weights):
@@ -138,14 +163,39 @@ def no_shared_gate(config, weights):
             weights[name] = weights[name] * 0
 
 
-def by_name(start):
-    return next(c for c in CASES if c[0].startswith(start))
+PLANTED = [(named("smollm3"), all_rotate), (named("llama"), other_base), (named(PHI3), gate_for_up),
+           (named("llama, yarn"), other_factor)]
+PLANTED += [(named("gemma3"), plant) for plant in (gate_is_up, other_window, other_pattern, one_base)]
 
 
-PLANTED = [(by_name("smollm3"), all_rotate), (CASES[0], other_base), (by_name("phi3"), gate_for_up), (CASES[1], other_factor)]
-PLANTED += [(by_name("qwen2moe"), plant) for plant in (gate_is_up, not_normed, one_more_expert, no_shared_gate)]
-PLANTED += [(by_name("qwen3moe"), plant) for plant in (experts_gate_for_up, not_normed)]
-PLANTED += [(CASES[-1], plant) for plant in (gate_is_up, other_window, other_pattern, one_base)]
+def no_residual(config, weights):
+    config["residual_multiplier"] = 1.0
+
+
+def other_logits(config, weights):
+    config["logits_scaling"] *= 1.1
+
+
+def other_scores(config, weights):
+    config["attention_multiplier"] *= 1.1
+
+
+def other_embedding(config, weights):
+    config["embedding_multiplier"] *= 1.1
+
+
+def norms_exchanged(config, weights):
+    for name in weights:
+        if "post_attention_layernorm" in name:
+            other = name.replace("attention", "feedforward")
+            weights[name], weights[other] = weights[other], weights[name]
+
+
+PLANTED += [(named("granite"), plant) for plant in
+            (no_residual, other_logits, other_scores, other_embedding, gate_is_up, other_base)]
+PLANTED += [(named("olmo2"), plant) for plant in (norms_exchanged, gate_is_up, other_base)]
+PLANTED += [(named(QWEN2MOE), plant) for plant in (gate_is_up, not_normed, one_more_expert, no_shared_gate)]
+PLANTED += [(named(QWEN3MOE), plant) for plant in (experts_gate_for_up, not_normed)]
 
 
 def make(family, more):
@@ -203,7 +253,10 @@ def save_gguf(model, family, path):
             continue
         name = name + ".weight" if name.endswith("experts.down_proj") else name
         values = values[0] if "shared_expert_gate" in name else values
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), values.numpy())
+        if arch in PAIRS and ("q_proj" in name or "k_proj" in name):
+            heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
+            values = values.reshape(heads, 2, -1, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), values.contiguous().numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
