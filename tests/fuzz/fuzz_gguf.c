@@ -28,8 +28,14 @@ static void touch_model(const struct model *m)
     touch(&m->out_norm);
     touch(&m->output);
     for (uint32_t i = 0; i < m->n_layers; i++) {
-        for (int t = 0; t < LAYER_TENSORS; t++)
-            touch(&m->layers[i].tensors[t]);
+        for (int t = 0; t < LAYER_TENSORS; t++) {
+            const struct tensor *of = &m->layers[i].tensors[t];
+            for (uint32_t e = 0; e < of->slices; e++) {
+                struct tensor one = tensor_slice(of, e);
+                touch(&one);
+            }
+            touch(of);
+        }
     }
 }
 
@@ -68,6 +74,37 @@ static struct image scaled_model(void)
     return image_of(&w);
 }
 
+/* fused: gate and up in one tensor. */
+static struct image experts_model(bool fused)
+{
+    const struct shape s = {"qwen2moe", 1, 4, 2, 1, 2, 8, 4, true, false, true};
+    const uint64_t matrices[] = {3, 4, 4}, pairs[] = {3, 8, 4};
+    struct gguf_writer w;
+    gguf_writer_init(&w, NULL);
+    put_shape(&w, &s);
+    put_sized(&w, &s, "expert_count", 3);
+    put_sized(&w, &s, "expert_used_count", 2);
+    put_sized(&w, &s, "expert_feed_forward_length", 4);
+    put_sized(&w, &s, "expert_shared_feed_forward_length", 4);
+    gguf_put_u32(&w, "qwen2moe.expert_gating_func", 1);
+    put_vocab(&w);
+    put_weights(&w, &s);
+    put_matrix(&w, "blk.0.ffn_gate_inp.weight", 3, 4);
+    if (fused)
+        gguf_put_tensor(&w, "blk.0.ffn_gate_up_exps.weight", DT_F32, pairs, 3);
+    for (int i = fused ? 2 : 0; i < 3; i++) {
+        static const char *const names[] = {"gate", "up", "down"};
+        char name[80];
+        snprintf(name, sizeof name, "blk.0.ffn_%s_exps.weight", names[i]);
+        gguf_put_tensor(&w, name, DT_F32, matrices, 3);
+    }
+    put_vector(&w, "blk.0.ffn_gate_inp_shexp.weight", 4);
+    put_matrix(&w, "blk.0.ffn_gate_shexp.weight", 4, 4);
+    put_matrix(&w, "blk.0.ffn_up_shexp.weight", 4, 4);
+    put_matrix(&w, "blk.0.ffn_down_shexp.weight", 4, 4);
+    return image_of(&w);
+}
+
 /* Little data, so that changes hit the header. */
 bool fuzz_seed(int i, struct buf *out)
 {
@@ -76,9 +113,12 @@ bool fuzz_seed(int i, struct buf *out)
         {"qwen2", 1, 4, 2, 1, 2, 8, 4, true, false, true},
         {"qwen3", 1, 4, 1, 1, 4, 4, 4, false, true, false},
     };
-    if (i > (int)COUNT_OF(shapes))
+    int n = (int)COUNT_OF(shapes);
+    if (i > n + 2)
         return false;
-    struct image image = i < (int)COUNT_OF(shapes) ? make_model(&shapes[i]) : scaled_model();
+    struct image image = i < n    ? make_model(&shapes[i])
+                         : i == n ? scaled_model()
+                                  : experts_model(i == n + 2);
     buf_add(out, image.data, image.size);
     free(image.data);
     return true;
