@@ -53,8 +53,10 @@ struct arch {
     /* What config.json means when it leaves out: */
     uint32_t hf_head_dim; /* head_dim; 0: hidden_size / num_attention_heads */
     bool hf_slides;       /* use_sliding_window */
-    uint32_t hf_window;   /* sliding_window; 0: none */
-    bool hf_tied;         /* tie_word_embeddings */
+    uint32_t
+        hf_unwindowed;  /* max_window_layers: the first so many have no window; 0: no such key */
+    uint32_t hf_window; /* sliding_window; 0: none */
+    bool hf_tied;       /* tie_word_embeddings */
     /* query_pre_attn_scalar: scores are multiplied by one by its root. 0: by 1 / sqrt(D). */
     uint32_t hf_query_scalar;
 };

@@ -71,30 +71,26 @@ static uint32_t read_layer_types(bool *windowed, const struct model *m, struct j
     return n;
 }
 
-/* Of a family with windows by layer. */
+/* Left out, sliding_window is the family's default; null says none. */
 static void read_windows(struct hf_config *c, const struct model *m, struct json_reader *r)
 {
+    const struct arch *a = c->arch;
+    struct layer_windows *w = &c->windows;
     bool stated = json_get(r->object, "sliding_window") != NULL;
+    bool slides = json_file_bool(r, "use_sliding_window", a->hf_slides);
     uint32_t period = json_file_u32(r, "_sliding_window_pattern", OPTIONAL, 0, 1, UINT32_MAX);
     period = json_file_u32(r, "sliding_window_pattern", OPTIONAL, period, 1, UINT32_MAX);
-    c->windows.positions = json_file_u32(r, "sliding_window", OPTIONAL,
-                                         stated ? 0 : c->arch->hf_window, 0, UINT32_MAX);
-    weights_windows(&c->windows, m, c->arch, period);
-    read_layer_types(c->windows.windowed, m, r);
-}
-
-/* Of any other: sliding attention over a window equals full attention while the context fits one
- * window. */
-static uint32_t read_window(const struct arch *arch, const struct model *m, struct json_reader *r)
-{
-    bool slides = json_file_bool(r, "use_sliding_window", arch->hf_slides);
-    bool windowed[MODEL_LAYERS_MAX];
-    slides = read_layer_types(windowed, m, r) > 0 || slides;
-    /* Left out, it is the family's default; null says none. */
-    bool stated = json_get(r->object, "sliding_window") != NULL;
-    uint32_t window =
-        json_file_u32(r, "sliding_window", OPTIONAL, stated ? 0 : arch->hf_window, 0, UINT32_MAX);
-    return slides && window > 0 ? window : UINT32_MAX;
+    w->positions =
+        json_file_u32(r, "sliding_window", OPTIONAL, stated ? 0 : a->hf_window, 0, UINT32_MAX);
+    weights_windows(w, m, a, period);
+    if (a->hf_unwindowed > 0) {
+        uint32_t first =
+            json_file_u32(r, "max_window_layers", OPTIONAL, a->hf_unwindowed, 0, UINT32_MAX);
+        for (uint32_t i = 0; i < m->n_layers; i++)
+            w->windowed[i] = i >= first;
+    }
+    if (read_layer_types(w->windowed, m, r) == 0 && !slides)
+        w->positions = 0;
 }
 
 static void read_sizes(struct model *m, const struct arch *arch, struct json_reader *r)
@@ -174,14 +170,62 @@ static void read_yarn(struct model *m, struct rope_angles *to, struct json_reade
     m->n_ctx = MAX(m->n_ctx, (uint32_t)fmin(y.factor * y.original_ctx, SIZE_CTX_MAX));
 }
 
+/* One number for each pair that rotates. */
+static void read_factors(struct json_reader *r, const char *key, uint32_t n, float *factors)
+{
+    const struct json *list = json_file_field(r, key, REQUIRED), *item = json_first(list);
+    if (json_type(list) != JSON_ARRAY || json_count(list) != n) {
+        json_file_bad(r, key, "expected a list of %u numbers", n);
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++, item = json_next(item)) {
+        double factor = json_type(item) == JSON_NUMBER ? json_number(item) : 0;
+        if (!rope_scale_ok(factor))
+            json_file_bad(r, key, "element %u is not a number in range", i);
+        factors[i] = (float)factor;
+    }
+}
+
+/* original: what stands beside the rope's object, which counts for more than what is in it; 0:
+ * nothing does. */
+static void read_longrope(struct model *m, struct rope_angles *to, struct json_reader *r,
+                          double base, double original)
+{
+    static const char key[] = "original_max_position_embeddings";
+    float factors[2][MODEL_HEAD_DIM_MAX / 2];
+    if (original == 0)
+        original = json_file_f64(r, key, OPTIONAL, m->n_ctx);
+    if (!(original >= 2 && original <= SIZE_CTX_MAX)) {
+        json_file_bad(r, key, "%g is out of range", original);
+        return;
+    }
+    double factor = json_file_f64(r, "factor", OPTIONAL, m->n_ctx / original);
+    double magnitude = factor > 1 ? sqrt(1 + log(factor) / log(original)) : 1;
+    magnitude = json_file_f64(r, "attention_factor", OPTIONAL, magnitude);
+    if (!(magnitude > 0 && magnitude <= 100))
+        json_file_bad(r, "attention_factor", "%g is out of range", magnitude);
+    read_factors(r, "short_factor", m->rope_dim / 2, factors[0]);
+    read_factors(r, "long_factor", m->rope_dim / 2, factors[1]);
+    if (r->rc)
+        return;
+    rope_fill(to, m->rope_dim, base, 1, factors[0]);
+    rope_fill(&m->long_rope, m->rope_dim, base, 1, factors[1]);
+    to->magnitude = m->long_rope.magnitude = (float)magnitude;
+    m->long_after = (uint32_t)original;
+}
+
+/* original: as read_longrope has it. */
 static void read_rope_kind(struct model *m, struct rope_angles *to, struct json_reader *s,
-                           double base)
+                           double base, double original)
 {
     struct rope_llama3 l;
     const char *old_name = json_file_string(s, "type", OPTIONAL);
     const char *type = json_file_string(s, "rope_type", OPTIONAL);
     if (!type)
         type = old_name;
+    bool factors = json_get(s->object, "short_factor") != NULL; /* first called yarn, and su */
+    if (type && factors && (strcmp(type, "yarn") == 0 || strcmp(type, "su") == 0))
+        type = "longrope";
     if (!type || strcmp(type, "default") == 0) {
         rope_fill(to, m->rope_dim, base, 1, NULL);
     } else if (strcmp(type, "linear") == 0) {
@@ -196,9 +240,12 @@ static void read_rope_kind(struct model *m, struct rope_angles *to, struct json_
             rope_fill_llama3(to, m->rope_dim, base, &l);
     } else if (strcmp(type, "yarn") == 0) {
         read_yarn(m, to, s, base);
+    } else if (strcmp(type, "longrope") == 0 && to == &m->ropes[0]) {
+        read_longrope(m, to, s, base, original);
     } else {
         char text[40];
-        json_file_bad(s, "rope_type", "%s is not supported (default, linear, llama3 and yarn are)",
+        json_file_bad(s, "rope_type",
+                      "%s is not supported (default, linear, llama3, yarn and longrope are)",
                       printable(text, sizeof text, type, strlen(type)));
     }
 }
@@ -216,7 +263,7 @@ static void read_window_rope(const struct arch *arch, struct model *m, struct js
     if (!rope_base_ok(base))
         json_file_bad(&s, "rope_theta", "%g is out of range", base);
     else
-        read_rope_kind(m, &m->ropes[1], &s, base);
+        read_rope_kind(m, &m->ropes[1], &s, base, 0);
     m->n_ropes = 2;
     r->rc = s.rc;
 }
@@ -244,6 +291,7 @@ static void read_rope(const struct arch *arch, struct model *m, struct json_read
     bool top = json_file_field(r, "rope_theta", OPTIONAL) != NULL;
     double base = json_file_f64(r, "rope_theta", OPTIONAL, ROPE_BASE_DEFAULT);
     double partial = json_file_f64(r, "partial_rotary_factor", OPTIONAL, 1);
+    double original = json_file_f64(r, "original_max_position_embeddings", OPTIONAL, 0);
     s.rc = r->rc;
     if (parameters) {
         base = json_file_f64(&s, "rope_theta", top ? OPTIONAL : REQUIRED, base);
@@ -257,7 +305,7 @@ static void read_rope(const struct arch *arch, struct model *m, struct json_read
     if (s.rc == 0)
         s.rc = weights_check_sizes(m, r->file, r->err, r->errlen);
     if (s.rc == 0)
-        read_rope_kind(m, &m->ropes[0], &s, base);
+        read_rope_kind(m, &m->ropes[0], &s, base, original);
     r->rc = s.rc;
     if (r->rc == 0 && arch->window_rope_base > 0)
         read_window_rope(arch, m, r, sliding);
@@ -331,10 +379,8 @@ static int read_config(struct hf_config *c, struct model *m, struct json_reader 
     c->tied = json_file_bool(r, "tie_word_embeddings", c->arch->hf_tied);
     if (r->rc == 0)
         read_rope(c->arch, m, r);
-    if (r->rc == 0 && arch_has_windows(c->arch))
+    if (r->rc == 0)
         read_windows(c, m, r);
-    else if (r->rc == 0)
-        m->n_ctx = MIN(m->n_ctx, read_window(c->arch, m, r));
     if (r->rc == 0)
         read_no_rope(c, m, r);
     read_eog(c, m, r);

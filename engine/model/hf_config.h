@@ -1,8 +1,8 @@
 /*
  * hf_config.h - config.json and generation_config.json of a Hugging Face folder.
  *
- * Of the architectures in arch.c. What would change the computation but is not supported (longrope,
- * other quantisations, other activations, ...) is refused by name.
+ * Of the architectures in arch.c. What would change the computation but is not supported (other
+ * quantisations, other activations, ...) is refused by name.
  * Any thread; blocking.
  */
 #ifndef SPECD_MODEL_HF_CONFIG_H

@@ -6,6 +6,7 @@ longer than what rope scaling calls the original context, than windows, and than
 usage: test_families.py SPECD      ($SPECD_FAMILIES_PYTHON has torch and transformers)
 """
 import json
+import math
 import os
 import sys
 import tempfile
@@ -34,6 +35,8 @@ TWO_TABLES = {"full_attention": {"rope_type": "linear", "rope_theta": 1e6, "fact
               "sliding_attention": PLAIN}
 
 
+LONGROPE = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0 + i / 8 for i in range(8)],
+            "long_factor": [1.5 + i for i in range(8)]}
 GRANITE = {"embedding_multiplier": 12.0, "residual_multiplier": 0.22, "attention_multiplier": 0.4,
            "logits_scaling": 1.6}
 
@@ -49,11 +52,20 @@ CASES = [
     case("llama, yarn with a magnitude and ends between pairs", "Llama",
          {**YARN, "attention_factor": 1.4, "beta_fast": 8, "beta_slow": 2, "truncate": False}),
     case("mistral", "Mistral", sliding_window=None),
+    case("mistral, windows", "Mistral", sliding_window=8),
     case("qwen2, yarn", "Qwen2", YARN),
+    case("qwen2, windows from a layer on", "Qwen2", use_sliding_window=True, sliding_window=24,
+         max_window_layers=1),
+    case("qwen3, windows from a layer on", "Qwen3", head_dim=24, use_sliding_window=True, sliding_window=9,
+         max_window_layers=2),
     case("qwen3, yarn", "Qwen3", YARN, head_dim=24),
     case("smollm3", "SmolLM3", no_rope_layers=[1, 1, 0], pad_token_id=0),
     case(PHI3, "Phi3",
          {**PLAIN, "partial_rotary_factor": 0.75}, pad_token_id=0),
+    case("phi3, windows", "Phi3", pad_token_id=0, sliding_window=11),
+    case("phi3, longrope", "Phi3", LONGROPE, pad_token_id=0, original_max_position_embeddings=32),
+    case("phi3, longrope of short texts", "Phi3", LONGROPE, pad_token_id=0, context=104,
+         original_max_position_embeddings=104),
     case("llama, biases", "Llama", attention_bias=True, mlp_bias=True),
     case("granite", "Granite", **GRANITE),
     case("granite, biases", "Granite", attention_bias=True, mlp_bias=True, **GRANITE),
@@ -64,6 +76,9 @@ CASES = [
 ]
 # As GGUF files, which cannot say everything that folders can.
 GGUF_CASES = [
+    case("mistral, windows, GGUF", "Mistral", sliding_window=8),
+    case("phi3, windows, longrope, GGUF", "Phi3", {**LONGROPE, "partial_rotary_factor": 0.5, "short_factor": [1.0, 1.1, 1.3, 1.9], "long_factor": [1.5, 2.5, 4.0, 9.0]}, pad_token_id=0,
+         sliding_window=40, original_max_position_embeddings=32),
     case("llama, biases, GGUF", "Llama", attention_bias=True, mlp_bias=True),
     case("granite, GGUF", "Granite", attention_bias=True, mlp_bias=True, **GRANITE),
     case("olmo2, GGUF", "Olmo2", pad_token_id=0),
@@ -73,6 +88,11 @@ GGUF_CASES = [
 # Of a family, the architecture; and of a configuration, what the file says beside sizes.
 GGUF = {
     "Llama": ("llama", lambda c: {}),
+    "Mistral": ("llama", lambda c: {"attention.sliding_window": c.sliding_window}),
+    "Phi3": ("phi3", lambda c: {
+        "attention.sliding_window": c.sliding_window, "rope.dimension_count": 8,
+        "rope.scaling.original_context_length": 32,
+        "rope.scaling.attn_factor": (1 + math.log(4) / math.log(32)) ** 0.5}),
     "Granite": ("granite", lambda c: {
         "embedding_scale": c.embedding_multiplier, "residual_scale": c.residual_multiplier,
         "attention.scale": c.attention_multiplier, "logit_scale": c.logits_scaling}),
@@ -133,6 +153,20 @@ PLANTED = [(named("smollm3"), all_rotate), (named("llama"), other_base), (named(
 PLANTED += [(named("gemma3"), plant) for plant in (gate_is_up, other_window, other_pattern, one_base)]
 
 
+def other_first(config, weights):
+    config["max_window_layers"] += 1
+    del config["layer_types"]
+
+
+def other_original(config, weights):
+    config["original_max_position_embeddings"] *= 2
+
+
+def factors_exchanged(config, weights):
+    rope = config["rope_parameters"]
+    rope["short_factor"], rope["long_factor"] = rope["long_factor"], rope["short_factor"]
+
+
 def no_residual(config, weights):
     config["residual_multiplier"] = 1.0
 
@@ -156,6 +190,10 @@ def norms_exchanged(config, weights):
             weights[name], weights[other] = weights[other], weights[name]
 
 
+PLANTED += [(named("mistral, windows"), plant) for plant in (other_window, other_base, gate_is_up)]
+PLANTED += [(named("qwen2, windows from a layer on"), plant) for plant in (other_window, other_first)]
+PLANTED += [(named("phi3, windows"), plant) for plant in (other_window, other_base, gate_for_up)]
+PLANTED += [(named("phi3, longrope"), plant) for plant in (other_original, factors_exchanged)]
 PLANTED += [(named("granite"), plant) for plant in
             (no_residual, other_logits, other_scores, other_embedding, gate_is_up, other_base)]
 PLANTED += [(named("olmo2"), plant) for plant in (norms_exchanged, gate_is_up, other_base)]
@@ -213,6 +251,10 @@ def save_gguf(model, family, path):
             heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
             values = values.reshape(heads, 2, -1, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
         writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), values.contiguous().numpy())
+    for kind in ("long", "short"):
+        if config.rope_parameters.get(f"{kind}_factor"):
+            factors = torch.tensor(config.rope_parameters[f"{kind}_factor"])
+            writer.add_tensor(f"rope_factors_{kind}.weight", factors.numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -247,9 +289,9 @@ def expected(model, ids):
     return ids[-ANSWER:], steps
 
 
-def got(folder, ids):
+def got(folder, ids, context):
     server = Server("-m", folder, "-t", "2", "--activations", "f32", "--kv-type", "f32",
-                    "-np", "1", "-b", "32")
+                    "-np", "1", "-b", "32", "-c", str(context))
     try:
         reply = server.post("/completion", {"prompt": ids, "n_predict": ANSWER, "temperature": 0,
                                             "n_probs": TOP, "ignore_eos": True})
@@ -261,6 +303,8 @@ def got(folder, ids):
 
 
 def compare(name, family, more, plant=None):
+    more = dict(more)
+    context = more.pop("context", None)
     torch.manual_seed(sum(name.encode()))
     model = make(family, more)
     ids = torch.randint(0, VOCAB - 1, (PROMPT,)).tolist()
@@ -271,7 +315,7 @@ def compare(name, family, more, plant=None):
             save_gguf(model, family, path)
         else:
             save(model, folder, plant)
-        steps = got(path, ids)
+        steps = got(path, ids, context or 128)
     tokens, laws = expected(model, ids)
     worst, n = 0.0, 0
     for step, token, law in zip(steps, tokens, laws):

@@ -158,9 +158,15 @@ static void add_experts(struct gguf_writer *w)
 {
     gguf_put_u32(w, "llama.expert_count", 8);
 }
+static void add_dynamic_rope(struct gguf_writer *w)
+{
+    gguf_put_string(w, "llama.rope.scaling.type", "dynamic");
+}
 static void add_longrope(struct gguf_writer *w)
 {
     gguf_put_string(w, "llama.rope.scaling.type", "longrope");
+    gguf_put_u32(w, "llama.rope.scaling.original_context_length", 64);
+    put_vector(w, "rope_factors_short.weight", 8);
 }
 static void add_yarn_and_factors(struct gguf_writer *w)
 {
@@ -221,7 +227,9 @@ static void test_unsupported_is_refused_by_name(void **state)
 {
     (void)state;
     assert_addition_refused(add_experts, "llama.expert_count", "mixtures of experts");
-    assert_addition_refused(add_longrope, "llama.rope.scaling.type", "longrope is not supported");
+    assert_addition_refused(add_dynamic_rope, "llama.rope.scaling.type",
+                            "dynamic is not supported");
+    assert_addition_refused(add_longrope, "tensor rope_factors_", "");
     assert_addition_refused(add_yarn_and_factors, "llama.rope.scaling.type",
                             "yarn beside a tensor");
     assert_addition_refused(add_narrow_qkv, "tensor blk.1.attn_qkv.weight", "expected 64 x 32");
@@ -367,7 +375,7 @@ static void test_sliding_window_and_linear_rope(void **state)
     gguf_put_f32(&w, "llama.rope.scaling.factor", 4);
     gguf_put_f32(&w, "llama.rope.freq_base", 500);
     struct model_file *mf = open_good(save(image_of(&w), "m.gguf"));
-    assert_int_equal(mf->model.n_ctx, 100);
+    assert_int_equal(mf->model.layers[0].window, 100);
     for (int i = 0; i < 8; i++)
         assert_true(mf->model.ropes[0].inv_freq[i] == (float)(pow(500, -i / 8.0) / 4));
     model_file_close(mf);
