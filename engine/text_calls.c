@@ -28,7 +28,7 @@ size_t engine_detokenize(const struct engine *e, const int32_t *ids, size_t n_id
 int engine_apply_template(const struct engine *e, const struct request *req, struct buf *out,
                           char *err, size_t errlen)
 {
-    return prepare_chat(&e->prepare, req, out, err, errlen);
+    return prepare_chat(&e->prepare, req, out, NULL, err, errlen);
 }
 
 const char *engine_chat_template(const struct engine *e)

@@ -12,6 +12,7 @@
 #define SPECD_SERVER_TOOL_SCHEMA_H
 
 #include "messages.h"
+#include "tool_calls.h"
 
 /* While a model writes the name, all tools are open at once, and a grammar follows so many
  * alternatives only (GRAMMAR_HEADS_MAX). Above the first limit "arguments" alone is offered. */
@@ -25,6 +26,8 @@ struct forced_tools {
 };
 
 const char *tool_name(const struct json *tool);
+/* Adds a tool and the types that its parameters may have, as far as their schemas say plainly. */
+void tool_offer_add(struct tool_offer *offer, const struct json *tool);
 
 /* Picks those called only, or all if it is NULL; of several with one name the first counts. */
 void forced_tools_pick(struct forced_tools *f, const struct json *tools, const char *only,

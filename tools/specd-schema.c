@@ -51,7 +51,13 @@ static const char *route_names(unsigned routes)
 {
     switch (routes) {
     case CALL_CHAT:
+        return "`/v1/chat/completions`";
+    case CALL_CHATS:
         return "chat";
+    case CALL_CHAT | CALL_RESPONSES:
+        return "OpenAI's chats";
+    case CALL_PLAIN:
+        return "not `/v1/responses`, not `/v1/messages`";
     case CALL_NATIVE:
         return "`/completion`";
     case CALL_COMPLETION:

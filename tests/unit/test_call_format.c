@@ -170,18 +170,19 @@ static void test_named(void **state)
 /* The template gets all tools, the parser looks for those that may be called. */
 static void test_offered(void **state)
 {
-    static const char required[] = "f\0g\0h.1";
+    static const char required[] = "f\0\x3f"
+                                   "a\0\0g\0\0h.1\0"; /* a of any type */
     struct buf body = {0};
     struct call c = parsed(CALL_CHAT, body_of(&body, USER, TOOLS ",'tool_choice':'required'"));
     (void)state;
-    assert_int_equal(c.tool_names.len, sizeof required);
-    assert_memory_equal(c.tool_names.data, required, sizeof required);
+    assert_int_equal(c.offer.bytes.len, sizeof required);
+    assert_memory_equal(c.offer.bytes.data, required, sizeof required);
     call_free(&c);
     body_of(&body, USER, TOOLS ",'tool_choice':{'type':'function','name':'f'}");
     c = parsed(CALL_CHAT, body.data);
     assert_true(call_wants_tools(&c));
-    assert_int_equal(c.tool_names.len, sizeof "f");
-    assert_string_equal(c.tool_names.data, "f");
+    assert_int_equal(c.offer.bytes.len, 6);
+    assert_string_equal(c.offer.bytes.data, "f");
     call_free(&c);
     struct request *req = only_request(CALL_CHAT, body.data, 0);
     assert_int_equal((int)json_count(req->chat.tools), 4);
