@@ -55,6 +55,7 @@ const struct arch archs[] = {
      .kinds = {{.needs = PARTS_OLMO2, .may = ATTENTION_BIASES}},
      .gguf_rope = ROPE_HALVES},
     {.names = {[NAMES_GGUF] = "gemma3", [NAMES_HF] = "gemma3_text"},
+     .hf_wrapper = "gemma3", /* from 4B on */
      .n_kinds = 2,
      .kinds = {{.times = 5, .needs = PARTS_GEMMA3, .may = ATTENTION_BIASES, .windowed = true},
                {.needs = PARTS_GEMMA3, .may = ATTENTION_BIASES}},
@@ -66,6 +67,11 @@ const struct arch archs[] = {
      .embd_by_width = true,
      .gguf_wide_heads_layers = 62, /* the 27B's scores go by its 168, not by D */
      .hf_norms_less_one = true,
+     .hf_heads = 8,
+     .hf_kv_heads = 4,
+     .hf_vocab = 262208,
+     .hf_ctx = 131072,
+     .hf_rope_base = 1e6,
      .hf_head_dim = 256,
      .hf_slides = true,
      .hf_window = 4096,

@@ -14,10 +14,30 @@
 
 #define CONFIG_BYTES_MAX ((size_t)1 << 20)
 
+/* r is of text_config then. */
+static const struct arch *find_wrapper(struct json_reader *r, const char *type)
+{
+    for (int i = 0; i < n_archs; i++) {
+        if (!archs[i].hf_wrapper || strcmp(archs[i].hf_wrapper, type) != 0)
+            continue;
+        const struct json *text = json_file_field(r, "text_config", REQUIRED);
+        if (text && json_type(text) != JSON_OBJECT)
+            json_file_bad(r, "text_config", "expected an object");
+        r->object = text;
+        r->path = "text_config.";
+        return r->rc ? NULL : &archs[i];
+    }
+    return NULL;
+}
+
 static const struct arch *read_arch(struct model *m, struct json_reader *r)
 {
     const char *type = json_file_string(r, "model_type", REQUIRED);
     const struct arch *arch = type ? arch_find(NAMES_HF, type) : NULL;
+    if (type && !arch)
+        arch = find_wrapper(r, type);
+    if (r->rc)
+        return NULL;
     char text[80], known[200];
     if (type && !arch)
         json_file_bad(r, "model_type", "%s is not supported (these are: %s)",
@@ -98,13 +118,17 @@ static void read_sizes(struct model *m, const struct arch *arch, struct json_rea
     m->n_layers = json_file_u32(r, "num_hidden_layers", REQUIRED, 0, 1, MODEL_LAYERS_MAX);
     m->n_embd = json_file_u32(r, "hidden_size", REQUIRED, 0, 1, SIZE_EMBD_MAX);
     m->n_ff = json_file_u32(r, "intermediate_size", REQUIRED, 0, 1, SIZE_FF_MAX);
-    m->n_vocab = json_file_u32(r, "vocab_size", REQUIRED, 0, 1, SPECD_VOCAB_MAX);
-    m->n_heads = json_file_u32(r, "num_attention_heads", REQUIRED, 1, 1, SIZE_HEADS_MAX);
+    m->n_vocab = json_file_u32(r, "vocab_size", arch->hf_vocab ? OPTIONAL : REQUIRED,
+                               arch->hf_vocab, 1, SPECD_VOCAB_MAX);
+    m->n_heads = json_file_u32(r, "num_attention_heads", arch->hf_heads ? OPTIONAL : REQUIRED,
+                               MAX(arch->hf_heads, 1), 1, SIZE_HEADS_MAX);
     m->n_kv_heads =
-        json_file_u32(r, "num_key_value_heads", OPTIONAL, m->n_heads, 1, SIZE_HEADS_MAX);
+        json_file_u32(r, "num_key_value_heads", OPTIONAL,
+                      arch->hf_kv_heads ? arch->hf_kv_heads : m->n_heads, 1, SIZE_HEADS_MAX);
     uint32_t head_dim = arch->hf_head_dim > 0 ? arch->hf_head_dim : m->n_embd / m->n_heads;
     m->head_dim = json_file_u32(r, "head_dim", OPTIONAL, head_dim, 1, MODEL_HEAD_DIM_MAX);
-    m->n_ctx = json_file_u32(r, "max_position_embeddings", REQUIRED, 0, 1, SIZE_CTX_MAX);
+    m->n_ctx = json_file_u32(r, "max_position_embeddings", arch->hf_ctx ? OPTIONAL : REQUIRED,
+                             arch->hf_ctx, 1, SIZE_CTX_MAX);
     m->rms_eps = (float)json_file_f64(r, "rms_norm_eps", OPTIONAL, 1e-6);
     double scalar = arch->hf_query_scalar;
     if (scalar > 0)
@@ -289,12 +313,14 @@ static void read_rope(const struct arch *arch, struct model *m, struct json_read
         return;
     }
     bool top = json_file_field(r, "rope_theta", OPTIONAL) != NULL;
-    double base = json_file_f64(r, "rope_theta", OPTIONAL, ROPE_BASE_DEFAULT);
+    double base = json_file_f64(r, "rope_theta", OPTIONAL,
+                                arch->hf_rope_base > 0 ? arch->hf_rope_base : ROPE_BASE_DEFAULT);
     double partial = json_file_f64(r, "partial_rotary_factor", OPTIONAL, 1);
     double original = json_file_f64(r, "original_max_position_embeddings", OPTIONAL, 0);
     s.rc = r->rc;
     if (parameters) {
-        base = json_file_f64(&s, "rope_theta", top ? OPTIONAL : REQUIRED, base);
+        bool known = top || arch->hf_rope_base > 0;
+        base = json_file_f64(&s, "rope_theta", known ? OPTIONAL : REQUIRED, base);
         partial = json_file_f64(&s, "partial_rotary_factor", OPTIONAL, partial);
     }
     if (!rope_base_ok(base))
@@ -367,15 +393,19 @@ static void read_eog(struct hf_config *c, const struct model *m, struct json_rea
 
 static int read_config(struct hf_config *c, struct model *m, struct json_reader *r)
 {
+    struct json_reader whole = *r;
     c->arch = read_arch(m, r);
     if (!c->arch)
         return r->rc;
+    c->wrapped = r->object != whole.object;
     refuse_unsupported(c->arch, r);
     read_sizes(m, c->arch, r);
     c->logits = 1;
     if (c->arch->scaled)
         read_scales(c, m, r);
-    hf_quant_read(&c->quant, r);
+    whole.rc = r->rc;
+    hf_quant_read(&c->quant, &whole);
+    r->rc = whole.rc;
     c->tied = json_file_bool(r, "tie_word_embeddings", c->arch->hf_tied);
     if (r->rc == 0)
         read_rope(c->arch, m, r);
@@ -384,7 +414,10 @@ static int read_config(struct hf_config *c, struct model *m, struct json_reader 
     if (r->rc == 0)
         read_no_rope(c, m, r);
     read_eog(c, m, r);
-    return r->rc;
+    whole.rc = r->rc;
+    if (c->wrapped)
+        read_eog(c, m, &whole);
+    return whole.rc;
 }
 
 /* What generate() stops at, which instruct models often extend. The file is optional. */

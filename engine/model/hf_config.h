@@ -16,6 +16,7 @@
 
 struct hf_config {
     const struct arch *arch;
+    bool wrapped; /* of a model that sees pictures, the text: weights_unwrap */
     struct hf_quant quant;
     bool tied;                  /* the output matrix is the embedding */
     double logits;              /* which are divided by it */

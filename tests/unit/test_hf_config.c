@@ -278,6 +278,34 @@ static void test_longrope(void **state)
                    "attention_factor", "-1 is out of range");
 }
 
+/* As the 4B's folder has it, which leaves out what is the family's default. */
+static void test_gemma3_with_pictures(void **state)
+{
+    (void)state;
+    struct hf_config c;
+    struct model m = good("{\"model_type\":\"gemma3\",\"eos_token_id\":[1,106],\"vision_config\":{"
+                          "\"hidden_size\":1152},\"text_config\":{\"hidden_size\":2560,"
+                          "\"intermediate_size\":10240,\"model_type\":\"gemma3_text\","
+                          "\"num_hidden_layers\":34,\"rope_scaling\":{\"factor\":8.0,"
+                          "\"rope_type\":\"linear\"},\"sliding_window\":1024}}",
+                          &c);
+    assert_true(c.wrapped && c.tied);
+    assert_int_equal(m.n_vocab, 262208);
+    assert_int_equal(m.n_heads, 8);
+    assert_int_equal(m.n_kv_heads, 4);
+    assert_int_equal(m.head_dim, 256);
+    assert_int_equal(m.n_ctx, 131072);
+    assert_int_equal(c.n_eog, 2);
+    assert_int_equal(c.windows.positions, 1024);
+    assert_true(c.windows.windowed[4] && !c.windows.windowed[5]);
+    assert_true(m.ropes[0].inv_freq[1] == (float)(pow(1e6, -2 / 256.0) / 8));
+    assert_true(m.ropes[1].inv_freq[1] == (float)pow(1e4, -2 / 256.0));
+    assert_refused("{\"model_type\":\"gemma3\"}", "text_config", "missing");
+    assert_refused("{\"model_type\":\"gemma3\",\"text_config\":[]}", "text_config", "an object");
+    assert_refused("{\"model_type\":\"gemma3\",\"text_config\":{}}",
+                   "text_config.num_hidden_layers", "missing");
+}
+
 #define SMOLLM3                                                                                 \
     "\"model_type\":\"smollm3\",\"num_hidden_layers\":5,\"hidden_size\":64,\"vocab_size\":100," \
     "\"intermediate_size\":128,\"num_attention_heads\":4,\"max_position_embeddings\":4096"
@@ -476,6 +504,7 @@ int main(void)
         cmocka_unit_test(test_sizes_and_defaults),
         cmocka_unit_test(test_windows),
         cmocka_unit_test(test_longrope),
+        cmocka_unit_test(test_gemma3_with_pictures),
         cmocka_unit_test(test_rope_scaling),
         cmocka_unit_test(test_yarn),
         cmocka_unit_test(test_layers_without_rope),

@@ -205,6 +205,10 @@ static void add_tensor(struct gguf_writer *w)
 {
     put_vector(w, "blk.0.attn_sinks.weight", 32);
 }
+static void add_matrix_scale(struct gguf_writer *w)
+{
+    put_vector(w, "blk.0.attn_q.scale", 1);
+}
 static void add_third_layer(struct gguf_writer *w)
 {
     struct shape s = SHAPE_LLAMA;
@@ -240,6 +244,7 @@ static void test_unsupported_is_refused_by_name(void **state)
     assert_addition_refused(add_rope_base, "llama.rope.freq_base", "-1 is out of range");
     assert_addition_refused(add_rope_nan, "llama.rope.freq_base", "not finite");
     assert_addition_refused(add_tensor, "tensor blk.0.attn_sinks.weight", "not part of");
+    assert_addition_refused(add_matrix_scale, "tensor blk.0.attn_q.scale", "of another type");
     assert_addition_refused(add_third_layer, "tensor blk.2.", "not part of a 2-layer llama");
     assert_addition_refused(add_some_biases, "tensor blk.1.attn_k.bias", "missing");
     assert_addition_refused(add_short_factors, "tensor rope_freqs.weight", "8 elements of f32");
