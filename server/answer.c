@@ -14,9 +14,10 @@
 /* Of an answer in memory, which grows by doubling: a token with its text, and a log-probability. */
 #define TOKEN_BYTES 32
 #define ENTRY_BYTES 16
-#define REPEATED 4    /* what an answer repeats: kept, and in so many events at once */
-#define STOP_BYTES 5  /* of a stop string, a byte of it: with four for the search */
-#define SCHEMA_WORK 8 /* a byte of a schema takes as long to prepare as so many of a prompt */
+#define REPEATED 4       /* what an answer repeats: kept, and in so many events at once */
+#define DIALECT_BYTES 64 /* likewise, of what a format keeps of them as JSON */
+#define STOP_BYTES 5     /* of a stop string, a byte of it: with four for the search */
+#define SCHEMA_WORK 8    /* a byte of a schema takes as long to prepare as so many of a prompt */
 
 static void answer_free(void *work)
 {
@@ -189,7 +190,8 @@ static bool write_piece(void *arg, struct buf *out)
         if (at->choice < a->n_choices)
             json_lit(out, ",");
     }
-    a->format->end(a, out);
+    if (a->format->end)
+        a->format->end(a, out);
     return true;
 }
 
@@ -202,7 +204,8 @@ static enum MHD_Result respond_whole(struct answer *a)
     }
     a->pieces.next = write_piece;
     a->pieces.arg = a;
-    a->format->begin(a, &a->pieces.out);
+    if (a->format->begin)
+        a->format->begin(a, &a->pieces.out);
     return respond_pieces(a->exchange, &a->pieces);
 }
 
@@ -366,7 +369,10 @@ static size_t bytes_at_most(const struct answer *a)
             tokens += req->kind == PROMPT_TOKENS ? req->n_prompt_ids : req->prompt_len;
         for (int32_t s = 0; s < p->n_stops; s++)
             bytes += STOP_BYTES * p->stop_lens[s];
-        bytes += MIN(tokens, n_ctx) * (TOKEN_BYTES + ENTRY_BYTES * (uint64_t)(1 + p->n_logprobs));
+        uint64_t n_entries = (uint64_t)(1 + p->n_logprobs);
+        bytes += MIN(tokens, n_ctx) * (TOKEN_BYTES + ENTRY_BYTES * n_entries);
+        if (a->format->free_dialect)
+            bytes += MIN(tokens, n_ctx) * DIALECT_BYTES * (1 + n_entries);
     }
     return (size_t)bytes;
 }

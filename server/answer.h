@@ -71,7 +71,8 @@ struct api_format {
     void (*error)(const struct answer *a, const struct api_error *e, struct buf *out); /* ends it */
     void (*ping)(const struct answer *a, struct buf *out);
     void (*free_dialect)(void *dialect); /* or NULL */
-    /* A whole answer: its beginning, each choice's parts (behind the last NULL), its end. */
+    /* A whole answer: its beginning, or NULL, each choice's parts (behind the last NULL), its end,
+     * or NULL. */
     void (*begin)(const struct answer *a, struct buf *out);
     whole_part *const *parts;
     void (*end)(const struct answer *a, struct buf *out);

@@ -38,7 +38,7 @@ static int check_together(struct call *c, struct api_error *e)
 {
     if (call_is_chat(c) && c->logprobs)
         c->params.n_logprobs = c->top_logprobs;
-    else if (c->top_logprobs > 0)
+    else if (c->top_logprobs > 0 && c->route != CALL_RESPONSES)
         return api_fail(e, SPECD_EINVAL, "top_logprobs",
                         "'top_logprobs' needs 'logprobs' to be true");
     if (c->best_of > 1 && c->best_of != c->n)
@@ -56,6 +56,19 @@ static int check_together(struct call *c, struct api_error *e)
         return api_fail(e, SPECD_EINVAL, "speculative.min",
                         "'speculative.min' must not be above 'speculative.max'");
     return 0;
+}
+
+/* By the names that templates use; what chat_template_kwargs says goes before it. */
+static void tell_effort(struct call *c)
+{
+    if (!c->effort)
+        return;
+    struct json *kwargs = c->kwargs ? (struct json *)c->kwargs : json_new_object(c->doc);
+    if (!json_get(kwargs, "enable_thinking"))
+        json_set(kwargs, "enable_thinking", json_new_bool(c->doc, strcmp(c->effort, "none") != 0));
+    if (!json_get(kwargs, "reasoning_effort"))
+        json_set(kwargs, "reasoning_effort", json_new_string(c->doc, c->effort, strlen(c->effort)));
+    c->kwargs = kwargs;
 }
 
 static void list_tools(struct call *c)
@@ -99,6 +112,7 @@ int call_parse(struct call *c, enum call_route route, const struct engine_info *
     if (rc < 0)
         return rc;
     list_tools(c);
+    tell_effort(c);
     return prompts_read(c, e);
 }
 
@@ -121,7 +135,7 @@ void call_drop_document(struct call *c)
     c->cache_salt = NULL;
     c->prediction = NULL;
     c->tools = c->kwargs = c->format.schema = NULL;
-    c->tool_name = NULL;
+    c->tool_name = c->effort = NULL;
     c->forced.n = 0;
 }
 
@@ -132,6 +146,7 @@ void call_free(struct call *c)
     free(c->params.bias);
     free(c->params.allowed_ids);
     buf_free(&c->offer.bytes);
+    buf_free(&c->custom_names);
     buf_free(&c->repeats);
     *c = (struct call){0};
 }

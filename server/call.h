@@ -67,12 +67,14 @@ struct call {
     struct chat_options chat;      /* likewise: of source */
     /* chat: borrowed from the document, NULL when not given */
     const struct json *tools, *kwargs;
+    const char *effort; /* of reasoning, for the template; or NULL */
     enum tool_choice tool_choice;
     const char *tool_name; /* TOOLS_NAMED */
     struct forced_tools forced;
     bool parallel_tools, add_generation, continue_final;
     bool prompt_only; /* Messages: computed, for the cache; what comes behind it is nobody's */
     struct tool_offer offer; /* the tools that may be called */
+    struct buf custom_names; /* Responses: those of free text, each with its NUL */
     struct buf repeats;      /* Responses: members of the body that its answer has, too, as JSON.
                               * Messages: the model's name in it */
 };

@@ -49,6 +49,21 @@ static const struct field structured_fields[] = {
      .about = "'additionalProperties' of the schema says it"},
 };
 
+static const struct field text_fields[] = {
+    {CUSTOM("format", parse_format), .fallback = "text",
+     .range = "`{\"type\":\"text\"}`, `{\"type\":\"json_object\"}` or "
+              "`{\"type\":\"json_schema\",\"name\",\"schema\"}`",
+     .about = "what the answer must be: any text, or [JSON](#json-output)",
+     .schema = REF_SCHEMA("TextFormat")},
+};
+
+static const struct field reasoning_fields[] = {
+    {CUSTOM("effort", parse_effort), .fallback = "the chat template's", .range = "any string",
+     .about = "the chat template's `reasoning_effort`; its `enable_thinking` is false with `none`, "
+              "else true",
+     .schema = STRING_SCHEMA},
+};
+
 #define DRAFTER_VALUE(id, name) "|" #name /* at the index that enum drafter_type gives it */
 
 static const struct field spec_fields[] = {
@@ -102,6 +117,14 @@ static const struct field call_fields[] = {
      .about = "the conversation, for the model's chat template",
      .schema = "\"type\":\"array\",\"minItems\":1,\"maxItems\":65536,"
                "\"items\":{" REF_SCHEMA("Message") "}"},
+    {CUSTOM("input", parse_nothing), .routes = CALL_RESPONSES, .flags = FIELD_REQUIRED,
+     .fallback = "required", .range = "a string, or up to 65536 [items](#responses)",
+     .about = "what the user says, or the conversation",
+     .schema = "\"anyOf\":[{" STRING_SCHEMA "},{\"type\":\"array\",\"maxItems\":65536,"
+               "\"items\":{" REF_SCHEMA("ResponseItem") "}}]"},
+    {CUSTOM("instructions", parse_nothing), .routes = CALL_RESPONSES, .fallback = "none",
+     .range = "any string", .about = "a message of the system before all others",
+     .schema = STRING_SCHEMA},
     {CUSTOM("max_tokens", parse_max_tokens),
      .aliases = {"max_completion_tokens", "n_predict", "max_output_tokens"},
      .write = write_max_tokens,
@@ -192,16 +215,25 @@ static const struct field call_fields[] = {
      .schema = STRING_SCHEMA},
     {CUSTOM("user", parse_text), .fallback = "", .range = "any string", .about = "not used",
      .schema = STRING_SCHEMA},
-    {CUSTOM("tools", parse_tools), .routes = CALL_CHATS, .fallback = "none",
+    {CUSTOM("tools", parse_tools), .routes = CALL_CHAT | CALL_MESSAGES, .fallback = "none",
      .range = "up to 128 of `{\"type\":\"function\",\"function\":{\"name\",\"description\","
               "\"parameters\"}}`",
      .about = "[tools](#tools) that the model may call",
      .schema = "\"type\":\"array\",\"maxItems\":128,\"items\":{" REF_SCHEMA("Tool") "}"},
-    {CUSTOM("tool_choice", parse_tool_choice), .routes = CALL_CHATS, .fallback = "auto",
+    {CUSTOM("tool_choice", parse_tool_choice), .routes = CALL_CHAT | CALL_MESSAGES,
+     .fallback = "auto",
      .range = "`auto`, `none`, `required`, or `{\"type\":\"function\",\"function\":{\"name\"}}`",
      .about = "`none`: as if there were no tools; `required`, or a tool by name: the answer is "
               "[a call](#forced-calls)",
      .schema = REF_SCHEMA("ToolChoice")},
+    {CUSTOM("tools", parse_tools), .routes = CALL_RESPONSES, .fallback = "none",
+     .range = "up to 128 of `{\"type\":\"function\",\"name\",\"description\",\"parameters\"}` or "
+              "`{\"type\":\"custom\",\"name\",\"description\"}`",
+     .about = "[tools](#tools) that the model may call; those of other types are left out",
+     .schema = "\"type\":\"array\",\"maxItems\":128,\"items\":{" REF_SCHEMA("ResponseTool") "}"},
+    {CUSTOM("tool_choice", parse_tool_choice), .routes = CALL_RESPONSES, .fallback = "auto",
+     .range = "as chat's, without its second level", .about = "as in chat",
+     .schema = REF_SCHEMA("ResponseToolChoice")},
     {BOOLEAN("parallel_tool_calls", parallel_tools), .routes = CALL_CHATS,
      .about = "false: only the first call of an answer counts, and `required` forces one alone"},
     {BOOLEAN("add_generation_prompt", add_generation), .routes = CALL_CHATS,
@@ -212,6 +244,15 @@ static const struct field call_fields[] = {
     {CUSTOM("chat_template_kwargs", parse_kwargs), .routes = CALL_CHATS, .fallback = "none",
      .range = "an object", .about = "more variables for the chat template",
      .schema = OBJECT_SCHEMA},
+    {OBJECT("text", text_fields), .routes = CALL_RESPONSES, .fallback = "none",
+     .about = "see below"},
+    {OBJECT("reasoning", reasoning_fields), .routes = CALL_RESPONSES, .fallback = "none",
+     .about = "see below"},
+    {CUSTOM("include", parse_include), .routes = CALL_RESPONSES, .fallback = "none",
+     .range = "a list of strings",
+     .about = "with `message.output_text.logprobs` the text has "
+              "[log-probabilities](#log-probabilities); others add nothing",
+     .schema = "\"type\":\"array\",\"items\":{" STRING_SCHEMA "}"},
     {CUSTOM("response_format", parse_format), .fallback = "text",
      .range = "`{\"type\":\"text\"}`, `{\"type\":\"json_object\"}` or "
               "`{\"type\":\"json_schema\",\"json_schema\":{\"name\",\"schema\"}}`",
@@ -242,6 +283,13 @@ static const struct field call_fields[] = {
     {REFUSED("functions"), .routes = CALL_CHAT, .about = "'tools' is its new name"},
     {REFUSED("function_call"), .routes = CALL_CHAT, .values = "none|auto",
      .about = "'tools' with 'tool_choice' are its new names"},
+    {REFUSED("previous_response_id"), .routes = CALL_RESPONSES,
+     .about = "answers are not kept; put the whole conversation into 'input'"},
+    {REFUSED("conversation"), .routes = CALL_RESPONSES,
+     .about = "answers are not kept; put the whole conversation into 'input'"},
+    {REFUSED("background"), .routes = CALL_RESPONSES, .about = "answers are not kept"},
+    {REFUSED("prompt"), .routes = CALL_RESPONSES,
+     .about = "there are no stored prompts; put its text into 'instructions'"},
     {REFUSED("bad_words"), .about = "'logit_bias' bans token ids"},
     {REFUSED("logits_processors"),
      .about = "'logit_bias' and 'allowed_token_ids' change what may be drawn"},

@@ -34,6 +34,8 @@ static const struct route routes[] = {
     {"/v1/models/{model}", 0, api_models},
     {"/v1/completions", ROUTE_POST, api_completion},
     {"/v1/chat/completions", ROUTE_POST, api_chat},
+    {"/v1/responses", ROUTE_POST, api_responses},
+    {"/v1/responses/input_tokens", ROUTE_POST, api_input_tokens},
     {"/completion", ROUTE_POST, api_native},
     {"/v1/messages", ROUTE_POST | ROUTE_MESSAGES, api_messages},
     {"/tokenize", ROUTE_POST, api_tokenize},

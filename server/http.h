@@ -61,12 +61,14 @@ enum MHD_Result api_completion(struct exchange *ex);
 enum MHD_Result api_chat(struct exchange *ex);
 enum MHD_Result api_native(struct exchange *ex);
 enum MHD_Result api_messages(struct exchange *ex);
+enum MHD_Result api_responses(struct exchange *ex);
 enum MHD_Result api_page(struct exchange *ex);
 enum MHD_Result api_tokenize(struct exchange *ex);
 const struct field *tokenize_table(size_t *n); /* and what it reads into, with its defaults */
 const void *tokenize_defaults(void);
 enum MHD_Result api_detokenize(struct exchange *ex);
 enum MHD_Result api_apply_template(struct exchange *ex);
+enum MHD_Result api_input_tokens(struct exchange *ex);
 enum MHD_Result api_props(struct exchange *ex);
 enum MHD_Result api_slots(struct exchange *ex);
 

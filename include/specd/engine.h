@@ -129,6 +129,9 @@ int engine_tokenize(const struct engine *e, const char *text, size_t len, bool b
  * be below n_vocab. */
 size_t engine_detokenize(const struct engine *e, const int32_t *ids, size_t n_ids, size_t at,
                          size_t most, struct buf *out);
+/* How many tokens a request's prompt has, be it longer than the context. Errors as below. */
+int engine_count_prompt(const struct engine *e, const struct request *req, size_t *n, char *err,
+                        size_t errlen);
 /* Appends the prompt of a chat. EINVAL names the field in err. */
 int engine_apply_template(const struct engine *e, const struct request *req, struct buf *out,
                           char *err, size_t errlen);

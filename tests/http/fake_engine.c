@@ -139,6 +139,16 @@ int engine_apply_template(const struct engine *e, const struct request *req, str
     return out->len < 1000000 ? 0 : fail(SPECD_EINVAL, err, errlen, "messages: too long");
 }
 
+int engine_count_prompt(const struct engine *e, const struct request *req, size_t *n, char *err,
+                        size_t errlen)
+{
+    struct buf text = {0};
+    int rc = engine_apply_template(e, req, &text, err, errlen);
+    *n = text.len;
+    buf_free(&text);
+    return rc;
+}
+
 const char *engine_chat_template(const struct engine *e)
 {
     (void)e;
