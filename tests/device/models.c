@@ -180,9 +180,10 @@ static struct tensor layer_tensor(const struct model *m, int tensor, const struc
 
 /* Part by part. */
 static void fill_layer(struct model_layer *l, const struct model *m, const struct model_shape *s,
-                       uint64_t *state)
+                       uint32_t layer, uint64_t *state)
 {
-    uint32_t parts = (PARTS_LLAMA | s->more) & ~s->less;
+    bool changed = s->changed == 0 || s->changed >> layer & 1;
+    uint32_t parts = changed ? (PARTS_LLAMA | s->more) & ~s->less : PARTS_LLAMA;
     if (s->biases)
         parts |= PART_BIT(PART_QKV_BIAS);
     if (s->qk_norms)
@@ -236,7 +237,7 @@ struct model *model_random(const struct model_shape *s)
         m->output = matrix(s->n_vocab, s->n_embd, s->type, sharpness / sqrt(s->n_embd), &state);
     m->layers = xcalloc(s->n_layers, sizeof(*m->layers));
     for (uint32_t i = 0; i < s->n_layers; i++) {
-        fill_layer(&m->layers[i], m, s, &state);
+        fill_layer(&m->layers[i], m, s, i, &state);
         m->layers[i].no_rope = s->no_rope >> i & 1;
         m->layers[i].rope = s->windowed >> i & 1;
         m->layers[i].window = s->windowed >> i & 1 ? s->window : 0;
