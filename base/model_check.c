@@ -85,6 +85,14 @@ uint32_t model_window(const struct model *m)
     return widest;
 }
 
+bool model_set_context(struct model *m, uint32_t n_ctx)
+{
+    bool stretched = m->long_after > 0 && n_ctx > m->long_after;
+    if (stretched)
+        m->ropes[0] = m->long_rope;
+    return stretched;
+}
+
 uint32_t layer_parts(const struct model_layer *l)
 {
     uint32_t parts = 0;

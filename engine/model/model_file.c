@@ -140,8 +140,8 @@ static int open_gguf(struct model_file *mf, const char *path, char *err, size_t 
     return rc;
 }
 
-static int open_shards(struct model_file *mf, struct tensor_dir *dir, const char *folder, char *err,
-                       size_t errlen)
+static int open_shards(struct model_file *mf, struct tensor_dir *dir, const char *folder,
+                       bool wrapped, char *err, size_t errlen)
 {
     struct shards shards;
     int rc = shards_find(&shards, folder, err, errlen);
@@ -161,6 +161,8 @@ static int open_shards(struct model_file *mf, struct tensor_dir *dir, const char
         }
     }
     shards_fini(&shards);
+    if (wrapped)
+        weights_unwrap(dir);
     return rc ? rc : tensor_dir_seal(dir, err, errlen);
 }
 
@@ -182,7 +184,7 @@ static int open_folder(struct model_file *mf, const char *folder, char *err, siz
     if (rc)
         return rc;
     mf->fingerprint = hash_sizes(&mf->model);
-    rc = open_shards(mf, &dir, folder, err, errlen);
+    rc = open_shards(mf, &dir, folder, config.wrapped, err, errlen);
     if (rc == 0)
         rc = hf_quant_bind(&mf->sources, &dir, &config.quant, err, errlen);
     if (rc == 0)

@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- the table of architectures -------------------------------------------------------------- */
@@ -248,6 +249,39 @@ static const char *layer_name(const struct bind *b, uint32_t i, int tensor,
     return name->text;
 }
 
+/* ---- a text model in another -------------------------------------------------------------------
+ */
+
+/* What follows a prefix; NULL: the name has another. */
+static const char *behind(const char *name, const char *prefix)
+{
+    size_t n = strlen(prefix);
+    return strncmp(name, prefix, n) == 0 ? name + n : NULL;
+}
+
+/* language_model.model.norm and, since the fifth version of transformers, model.language_model.norm
+ * for model.norm. */
+void weights_unwrap(struct tensor_dir *dir)
+{
+    static const char *const others[] = {"vision_tower.", "multi_modal_projector."};
+    for (size_t i = 0; i < dir->n; i++) {
+        struct tensor_entry *e = &dir->entries[i];
+        const char *inner = behind(e->name, "model.");
+        const char *text = behind(e->name, "language_model.");
+        const char *late = inner ? behind(inner, "language_model.") : NULL;
+        for (size_t j = 0; j < COUNT_OF(others); j++)
+            e->used = e->used || behind(inner ? inner : e->name, others[j]);
+        if (!text && !late)
+            continue;
+        struct tensor_name name = {{0}};
+        if ((size_t)snprintf(name.text, sizeof name.text, "%s%s", late ? "model." : "",
+                             late ? late : text) >= sizeof name.text)
+            continue; /* none that a model has */
+        free(e->name);
+        e->name = xstrdup(name.text);
+    }
+}
+
 /* ---- several tensors in one ------------------------------------------------------------------ */
 
 /* Files of some families have several tensors of a layer in one, their rows one after another; of
@@ -380,6 +414,13 @@ static int refuse_leftovers(const struct bind *b, bool tied)
     for (size_t i = 0; i < b->dir->n; i++) {
         const struct tensor_entry *e = &b->dir->entries[i];
         char name[100];
+        size_t n = strlen(e->name);
+        if (!e->used && b->naming == NAMES_GGUF && n > 6 && strcmp(e->name + n - 6, ".scale") == 0)
+            return fail(
+                SPECD_EFILE, b->err, b->errlen,
+                "%s: tensor %s: factors of whole matrices, as files of NVFP4 have them, are "
+                "not supported; a file of another type is needed",
+                e->file, printable(name, sizeof name, e->name, n));
         if (!e->used && !ignorable(b, e->name, tied))
             return fail(SPECD_EFILE, b->err, b->errlen,
                         "%s: tensor %s is not part of a %u-layer %s model as specd knows it",

@@ -34,6 +34,10 @@ enum model_scale { SCALE_EMBEDDING, SCALE_RESIDUAL, SCALE_SCORES, SCALE_LOGITS, 
  * range. */
 enum model_scale weights_scale(struct model *m, const double scales[MODEL_SCALES]);
 
+/* Of a folder that holds a text model in one that sees pictures, not sealed yet: names become those
+ * of the text model by itself, and all else counts as used. */
+void weights_unwrap(struct tensor_dir *dir);
+
 /* What a file says of its tensors as a whole. */
 struct weights_of {
     const char *file;

@@ -211,6 +211,10 @@ struct model {
     uint32_t rope_dim; /* rotated elements of a head, even, <= head_dim */
     uint32_t n_ropes;  /* 0: the first table alone */
     struct rope_angles ropes[MODEL_ROPES];
+    /* longrope (Ding et al. 2024, arXiv 2402.13753): what the first table becomes where texts of
+     * more than so many positions are served (model_set_context); 0: stays. */
+    uint32_t long_after;
+    struct rope_angles long_rope;
     union {
         struct {
             SPECD_MODEL_TENSORS(TENSOR_FIELD)

@@ -47,6 +47,9 @@ uint64_t model_dim(const struct model *m, enum model_dim d);
 bool model_is_tied(const struct model *m); /* output and embed are one tensor */
 /* The widest window of its layers; 0: none has one. */
 uint32_t model_window(const struct model *m);
+/* Texts of up to n_ctx positions are to be served: chosen once, since keys that are kept would be
+ * wrong in a text that grows past where the angles change. Whether they did. */
+bool model_set_context(struct model *m, uint32_t n_ctx);
 /* Bits of the parts of which the layer has a tensor. */
 uint32_t layer_parts(const struct model_layer *l);
 

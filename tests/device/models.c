@@ -182,9 +182,10 @@ static struct tensor layer_tensor(const struct model *m, int tensor, const struc
 
 /* Part by part. */
 static void fill_layer(struct model_layer *l, const struct model *m, const struct model_shape *s,
-                       bool experts, uint64_t *state)
+                       uint32_t layer, uint64_t *state)
 {
-    uint32_t parts = (PARTS_LLAMA | s->more) & ~s->less;
+    bool experts = s->experts >> layer & 1, changed = s->changed == 0 || s->changed >> layer & 1;
+    uint32_t parts = changed ? (PARTS_LLAMA | s->more) & ~s->less : PARTS_LLAMA;
     if (experts)
         parts ^= PART_BIT(PART_GATED_FFN) | PART_BIT(PART_EXPERTS);
     if (experts && s->n_ff_shared > 0)
@@ -247,7 +248,7 @@ struct model *model_random(const struct model_shape *s)
         m->output = matrix(s->n_vocab, s->n_embd, s->type, sharpness / sqrt(s->n_embd), &state);
     m->layers = xcalloc(s->n_layers, sizeof(*m->layers));
     for (uint32_t i = 0; i < s->n_layers; i++) {
-        fill_layer(&m->layers[i], m, s, s->experts >> i & 1, &state);
+        fill_layer(&m->layers[i], m, s, i, &state);
         m->layers[i].no_rope = s->no_rope >> i & 1;
         m->layers[i].rope = s->windowed >> i & 1;
         m->layers[i].window = s->windowed >> i & 1 ? s->window : 0;

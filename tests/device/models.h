@@ -22,8 +22,9 @@ struct model_shape {
     bool experts_normed;
     enum rope_kind rope;
     bool biases, qk_norms, untied;
-    uint32_t more,
-        less;        /* bits of other parts that layers have, and of PARTS_LLAMA that they lack */
+    /* Bits of other parts that layers have, and of PARTS_LLAMA that they lack; bits of the layers
+     * that this is about, 0: all. */
+    uint32_t more, less, changed;
     enum dtype type; /* of the matrices; vectors are f32 */
     float sharpness; /* 0: 1. Scales the logits: how far from uniform the laws are */
     float depth;     /* 0: 1. Scales what layers add to the embedding: how much context matters */

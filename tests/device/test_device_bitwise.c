@@ -22,15 +22,23 @@
 #define LEN 290 /* crosses a tile of attention */
 #define ROWS 3  /* decoded positions: LEN - 1 and on; ROWS - 1 <= the smallest K limit */
 
-static const struct model_shape shape = {.n_layers = 2,
-                                         .n_heads = 6,
-                                         .n_kv_heads = 2,
-                                         .head_dim = 16,
-                                         .n_embd = 64,
-                                         .n_ff = 96,
-                                         .n_vocab = VOCAB,
-                                         .type = DT_Q8_0,
-                                         .seed = 11};
+/* A layer of llama's blocks, and one of as many others as a layer can have. */
+static const struct model_shape shape = {
+    .n_layers = 2,
+    .n_heads = 6,
+    .n_kv_heads = 2,
+    .head_dim = 16,
+    .n_embd = 64,
+    .n_ff = 96,
+    .n_vocab = VOCAB,
+    .window = 100,
+    .windowed = 2,
+    .changed = 2,
+    .more = PART_BIT(PART_QKV_BIAS) | PART_BIT(PART_O_BIAS) | PART_BIT(PART_FFN_BIAS) |
+            PART_BIT(PART_QK_NORM_WIDE) | PART_BIT(PART_POST_NORM),
+    .less = PART_BIT(PART_PRE_NORM),
+    .type = DT_Q8_0,
+    .seed = 11};
 
 struct fixture {
     struct model *model;

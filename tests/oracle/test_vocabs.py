@@ -157,7 +157,7 @@ def smollm2():
 def others():
     folder = os.environ.get("SPECD_VOCABS") or oracle.skip("SPECD_VOCABS names no folder")
     for name, family in (("gpt-2", "gpt2"), ("llama-bpe", "llama3"), ("qwen2", "qwen2"),
-                         ("llama-spm", None)):
+                         ("refact", "smollm"), ("starcoder", "smollm"), ("llama-spm", None)):
         path = os.path.join(folder, f"ggml-vocab-{name}.gguf")
         if not os.path.exists(path):
             oracle.skip(f"{path} is not there")

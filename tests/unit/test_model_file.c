@@ -189,9 +189,15 @@ static void add_gate_up(struct gguf_writer *w)
     put_matrix(w, "blk.0.ffn_gate_inp.weight", 8, 32);
     gguf_put_tensor(w, "blk.0.ffn_gate_up_exps.weight", DT_F32, (uint64_t[]){8, 48, 32}, 3);
 }
+static void add_dynamic_rope(struct gguf_writer *w)
+{
+    gguf_put_string(w, "llama.rope.scaling.type", "dynamic");
+}
 static void add_longrope(struct gguf_writer *w)
 {
     gguf_put_string(w, "llama.rope.scaling.type", "longrope");
+    gguf_put_u32(w, "llama.rope.scaling.original_context_length", 64);
+    put_vector(w, "rope_factors_short.weight", 8);
 }
 static void add_yarn_and_factors(struct gguf_writer *w)
 {
@@ -230,6 +236,10 @@ static void add_tensor(struct gguf_writer *w)
 {
     put_vector(w, "blk.0.attn_sinks.weight", 32);
 }
+static void add_matrix_scale(struct gguf_writer *w)
+{
+    put_vector(w, "blk.0.attn_q.scale", 1);
+}
 static void add_third_layer(struct gguf_writer *w)
 {
     struct shape s = SHAPE_LLAMA;
@@ -252,7 +262,9 @@ static void test_unsupported_is_refused_by_name(void **state)
 {
     (void)state;
     assert_addition_refused(add_experts, "llama.expert_count", "mixtures of experts");
-    assert_addition_refused(add_longrope, "llama.rope.scaling.type", "longrope is not supported");
+    assert_addition_refused(add_dynamic_rope, "llama.rope.scaling.type",
+                            "dynamic is not supported");
+    assert_addition_refused(add_longrope, "tensor rope_factors_", "");
     assert_addition_refused(add_yarn_and_factors, "llama.rope.scaling.type",
                             "yarn beside a tensor");
     assert_addition_refused(add_narrow_qkv, "tensor blk.1.attn_qkv.weight", "expected 64 x 32");
@@ -263,6 +275,7 @@ static void test_unsupported_is_refused_by_name(void **state)
     assert_addition_refused(add_rope_base, "llama.rope.freq_base", "-1 is out of range");
     assert_addition_refused(add_rope_nan, "llama.rope.freq_base", "not finite");
     assert_addition_refused(add_tensor, "tensor blk.0.attn_sinks.weight", "not part of");
+    assert_addition_refused(add_matrix_scale, "tensor blk.0.attn_q.scale", "of another type");
     assert_addition_refused(add_third_layer, "tensor blk.2.", "not part of a 2-layer llama");
     assert_addition_refused(add_some_biases, "tensor blk.1.attn_k.bias", "missing");
     assert_addition_refused(add_short_factors, "tensor rope_freqs.weight", "8 elements of f32");
@@ -460,7 +473,7 @@ static void test_sliding_window_and_linear_rope(void **state)
     gguf_put_f32(&w, "llama.rope.scaling.factor", 4);
     gguf_put_f32(&w, "llama.rope.freq_base", 500);
     struct model_file *mf = open_good(save(image_of(&w), "m.gguf"));
-    assert_int_equal(mf->model.n_ctx, 100);
+    assert_int_equal(mf->model.layers[0].window, 100);
     for (int i = 0; i < 8; i++)
         assert_true(mf->model.ropes[0].inv_freq[i] == (float)(pow(500, -i / 8.0) / 4));
     model_file_close(mf);
