@@ -3,6 +3,9 @@
  */
 #include "model/arch.h"
 
+/* Of layers of which some have experts and others a feed-forward for all. */
+#define PARTS_EXPERTS (PARTS_LLAMA & ~PART_BIT(PART_GATED_FFN))
+#define MAY_EXPERTS (PART_BIT(PART_EXPERTS) | PART_BIT(PART_GATED_FFN))
 #define PARTS_GEMMA3 (PARTS_LLAMA | PART_BIT(PART_QK_NORM) | PART_BIT(PART_POST_NORM))
 #define PARTS_OLMO2                                                                      \
     (PART_BIT(PART_ATTENTION) | PART_BIT(PART_GATED_FFN) | PART_BIT(PART_QK_NORM_WIDE) | \
@@ -33,6 +36,19 @@ const struct arch archs[] = {
      .gguf_rope = ROPE_HALVES,
      .hf_head_dim = 128,
      .hf_unwindowed = 28,
+     .hf_window = 4096},
+    {.names = {[NAMES_GGUF] = "qwen2moe", [NAMES_HF] = "qwen2_moe"},
+     .n_kinds = 1,
+     .kinds = {{.needs = PARTS_EXPERTS | PART_BIT(PART_QKV_BIAS),
+                .may = MAY_EXPERTS | PART_BIT(PART_SHARED_EXPERT)}},
+     .gguf_rope = ROPE_HALVES,
+     .hf_window = 4096},
+    {.names = {[NAMES_GGUF] = "qwen3moe", [NAMES_HF] = "qwen3_moe"},
+     .n_kinds = 1,
+     .kinds = {{.needs = PARTS_EXPERTS | PART_BIT(PART_QK_NORM),
+                .may = MAY_EXPERTS | PART_BIT(PART_QKV_BIAS)}},
+     .gguf_rope = ROPE_HALVES,
+     .experts_normed = true,
      .hf_window = 4096},
     {.names = {[NAMES_GGUF] = "smollm3", [NAMES_HF] = "smollm3"},
      .n_kinds = 2,

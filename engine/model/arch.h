@@ -45,6 +45,7 @@ struct arch {
     /* Layers with windows have a table of angles of their own, whose base is this unless the file
      * states another. 0: they have not. */
     double window_rope_base;
+    bool experts_normed; /* in GGUF files that do not tell: weights of experts are normed */
     /* Files state factors of the embedding's rows, of what blocks add to the residual stream, of
      * scores, and what logits are divided by. */
     bool scaled;

@@ -80,6 +80,38 @@ static void read_vocab_size(struct model *m, struct gguf_meta *r)
         m->n_vocab = (uint32_t)e->shape[0];
 }
 
+/* Kinds of routers that files number: softmax over all, logistic function of each, softmax over the
+ * chosen, root of softplus of each. */
+enum gating { GATING_NONE, GATING_SOFTMAX, GATING_SIGMOID, GATING_SOFTMAX_CHOSEN };
+
+static void read_experts(struct model *m, const struct arch *arch, struct gguf_meta *r)
+{
+    static const char scale[] = ".expert_weights_scale", gating[] = ".expert_gating_func";
+    static const char *const groups[] = {".expert_group_count", ".expert_group_used_count"};
+    m->n_experts = meta_u32(r, ".expert_count", REQUIRED, 1, 1, SIZE_EXPERTS_MAX);
+    m->n_experts_used =
+        meta_u32(r, ".expert_used_count", REQUIRED, 1, 1, MIN(m->n_experts, SIZE_EXPERTS_USED_MAX));
+    m->n_ff_expert = meta_u32(r, ".expert_feed_forward_length", OPTIONAL,
+                              MAX(m->n_ff / m->n_experts_used, 1), 1, SIZE_FF_MAX);
+    if (arch_parts(arch) & PART_BIT(PART_SHARED_EXPERT))
+        m->n_ff_shared =
+            meta_u32(r, ".expert_shared_feed_forward_length", OPTIONAL, m->n_ff, 1, SIZE_FF_MAX);
+    m->experts_normed = meta_bool(r, ".expert_weights_norm", arch->experts_normed);
+    uint32_t kind = meta_u32(r, gating, OPTIONAL, GATING_NONE, 0, UINT32_MAX);
+    if (kind == GATING_SOFTMAX_CHOSEN) /* the same as the softmax over all, normed */
+        m->experts_normed = true;
+    else if (kind > GATING_SOFTMAX)
+        meta_bad(r, gating, "%u is not supported (%d, softmax, and %d, softmax of the chosen, are)",
+                 kind, GATING_SOFTMAX, GATING_SOFTMAX_CHOSEN);
+    double by = meta_f64(r, scale, OPTIONAL, 0);
+    if (by != 0 && by != 1)
+        meta_bad(r, scale, "%g is not supported", by);
+    for (size_t i = 0; i < COUNT_OF(groups); i++) {
+        if (meta_u32(r, groups[i], OPTIONAL, 0, 0, UINT32_MAX) > 1)
+            meta_bad(r, groups[i], "groups of experts are not supported");
+    }
+}
+
 static void read_sizes(struct model *m, const struct arch *arch, struct gguf_meta *r)
 {
     m->n_layers = meta_u32(r, ".block_count", REQUIRED, 0, 1, MODEL_LAYERS_MAX);
@@ -95,10 +127,8 @@ static void read_sizes(struct model *m, const struct arch *arch, struct gguf_met
     m->rms_eps = (float)meta_f64(r, ".attention.layer_norm_rms_epsilon", REQUIRED, 0);
     m->rope_dim =
         meta_u32(r, ".rope.dimension_count", OPTIONAL, m->head_dim, 2, MODEL_HEAD_DIM_MAX);
-    if (arch_parts(arch) & PART_BIT(PART_EXPERTS)) {
-        m->n_experts = meta_u32(r, ".expert_count", REQUIRED, 0, 1, SIZE_EXPERTS_MAX);
-        m->n_ff_expert = meta_u32(r, ".expert_feed_forward_length", REQUIRED, 0, 1, SIZE_FF_MAX);
-    }
+    if (arch_parts(arch) & PART_BIT(PART_EXPERTS))
+        read_experts(m, arch, r);
     read_vocab_size(m, r);
 }
 

@@ -113,6 +113,40 @@ static void read_windows(struct hf_config *c, const struct model *m, struct json
         w->positions = 0;
 }
 
+/* A layer has experts unless it is listed, or its number, from 1, is no multiple of the step. */
+static void read_dense_layers(struct hf_config *c, const struct model *m, struct json_reader *r)
+{
+    static const char key[] = "mlp_only_layers";
+    uint32_t step = json_file_u32(r, "decoder_sparse_step", OPTIONAL, 1, 1, UINT32_MAX);
+    const struct json *list = json_file_field(r, key, OPTIONAL);
+    for (uint32_t i = 0; i < m->n_layers; i++)
+        c->dense[i] = (i + 1) % step != 0;
+    if (list && json_type(list) != JSON_ARRAY)
+        json_file_bad(r, key, "expected a list of layers");
+    for (const struct json *item = json_first(list); r->rc == 0 && item; item = json_next(item)) {
+        uint64_t layer;
+        if (!json_file_whole(item, MODEL_LAYERS_MAX, &layer))
+            json_file_bad(r, key, "expected numbers of layers");
+        else if (layer < m->n_layers)
+            c->dense[layer] = true;
+    }
+}
+
+static void read_experts(struct hf_config *c, struct model *m, struct json_reader *r)
+{
+    const char *key =
+        json_file_field(r, "num_local_experts", OPTIONAL) ? "num_local_experts" : "num_experts";
+    m->n_experts = json_file_u32(r, key, REQUIRED, 1, 1, SIZE_EXPERTS_MAX);
+    m->n_experts_used = json_file_u32(r, "num_experts_per_tok", REQUIRED, 1, 1,
+                                      MIN(m->n_experts, SIZE_EXPERTS_USED_MAX));
+    m->n_ff_expert = json_file_u32(r, "moe_intermediate_size", REQUIRED, 1, 1, SIZE_FF_MAX);
+    if (arch_parts(c->arch) & PART_BIT(PART_SHARED_EXPERT))
+        m->n_ff_shared =
+            json_file_u32(r, "shared_expert_intermediate_size", REQUIRED, 1, 1, SIZE_FF_MAX);
+    m->experts_normed = json_file_bool(r, "norm_topk_prob", false);
+    read_dense_layers(c, m, r);
+}
+
 static void read_sizes(struct model *m, const struct arch *arch, struct json_reader *r)
 {
     m->n_layers = json_file_u32(r, "num_hidden_layers", REQUIRED, 0, 1, MODEL_LAYERS_MAX);
@@ -400,6 +434,8 @@ static int read_config(struct hf_config *c, struct model *m, struct json_reader 
     c->wrapped = r->object != whole.object;
     refuse_unsupported(c->arch, r);
     read_sizes(m, c->arch, r);
+    if (arch_parts(c->arch) & PART_BIT(PART_EXPERTS))
+        read_experts(c, m, r);
     c->logits = 1;
     if (c->arch->scaled)
         read_scales(c, m, r);

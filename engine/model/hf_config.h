@@ -23,6 +23,7 @@ struct hf_config {
     int32_t eog[VOCAB_EOG_MAX]; /* eos_token_id of both files, one id or a list */
     int32_t n_eog;
     bool no_rope[MODEL_LAYERS_MAX]; /* by layer, of a family that has such layers */
+    bool dense[MODEL_LAYERS_MAX];   /* by layer, of a family with experts: it has none */
     struct layer_windows windows;   /* of a family that has windows */
 };
 

@@ -13,8 +13,20 @@
 #include <stddef.h>
 
 /* NONE: the tensor has no such dimension. HD and GD are elements of all heads, FE the feed-forward
- * size of one of E experts. */
-enum model_dim { DIM_NONE, DIM_ONE, DIM_C, DIM_F, DIM_D, DIM_HD, DIM_GD, DIM_V, DIM_E, DIM_FE };
+ * size of one of E experts, FS that of a shared one. */
+enum model_dim {
+    DIM_NONE,
+    DIM_ONE,
+    DIM_C,
+    DIM_F,
+    DIM_D,
+    DIM_HD,
+    DIM_GD,
+    DIM_V,
+    DIM_E,
+    DIM_FE,
+    DIM_FS
+};
 
 /* Whose word for a tensor. */
 enum tensor_naming { NAMES_FIELD, NAMES_GGUF, NAMES_HF, TENSOR_NAMINGS };
@@ -54,12 +66,13 @@ struct tensor_name tensor_name_of(enum tensor_naming naming, const char *name, i
 #define SIZE_FF_MAX (1u << 20)
 #define SIZE_HEADS_MAX 1024u
 #define SIZE_EXPERTS_MAX 4096u
+#define SIZE_EXPERTS_USED_MAX 64u
 #define SIZE_SCALE_MAX 1e6
 
 /* The sizes are in range and agree with each other. */
 int model_sizes_check(const struct model *m, char *err, size_t errlen);
 
-/* What a device computes. */
+/* What a device computes. Every layer has one of the two kinds of feed-forward. */
 struct model_blocks {
     const char *device;  /* "the CPU device" */
     uint32_t needs, may; /* bits of parts: of every layer; of some */

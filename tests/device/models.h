@@ -16,6 +16,10 @@ struct model_shape {
     enum gate_kind gate;
     float embd_scale, attn_scale; /* as model's */
     bool post_norms;
+    /* Of layers whose bit of `experts` is set, in place of n_ff; n_ff_shared > 0: one more for all
+     * rows. */
+    uint32_t experts, n_experts, n_experts_used, n_ff_expert, n_ff_shared;
+    bool experts_normed;
     enum rope_kind rope;
     bool biases, qk_norms, untied;
     /* Bits of other parts that layers have, and of PARTS_LLAMA that they lack; bits of the layers

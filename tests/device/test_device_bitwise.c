@@ -220,15 +220,32 @@ static void test_portable(void **state)
     assert_memory_equal(got, plain, sizeof(plain));
 }
 
-static int setup(void **state)
+static int setup_of(void **state, const struct model_shape *of)
 {
     struct fixture *f = xcalloc(1, sizeof(*f));
     uint64_t seed = 3;
-    f->model = model_random(&shape);
+    f->model = model_random(of);
     for (int i = 0; i < LEN + ROWS; i++)
         f->text[i] = (int32_t)(random_next(&seed) % VOCAB);
     *state = f;
     return 0;
+}
+
+static int setup(void **state)
+{
+    return setup_of(state, &shape);
+}
+
+/* Rows meet at experts, as many at each as chance has it. */
+static int setup_experts(void **state)
+{
+    struct model_shape experts = shape;
+    experts.experts = 3;
+    experts.n_experts = 6;
+    experts.n_experts_used = 2;
+    experts.n_ff_expert = 64;
+    experts.n_ff_shared = 32;
+    return setup_of(state, &experts);
 }
 
 static int teardown(void **state)
@@ -246,5 +263,8 @@ int main(void)
         cmocka_unit_test(test_places), cmocka_unit_test(test_threads),
         cmocka_unit_test(test_bf16),   cmocka_unit_test(test_portable),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    int failed = cmocka_run_group_tests(tests, setup, teardown);
+    if (rig_is_cpu())
+        failed += cmocka_run_group_tests(tests, setup_experts, teardown);
+    return failed;
 }

@@ -28,8 +28,14 @@ static void touch_model(const struct model *m)
     touch(&m->out_norm);
     touch(&m->output);
     for (uint32_t i = 0; i < m->n_layers; i++) {
-        for (int t = 0; t < LAYER_TENSORS; t++)
-            touch(&m->layers[i].tensors[t]);
+        for (int t = 0; t < LAYER_TENSORS; t++) {
+            const struct tensor *of = &m->layers[i].tensors[t];
+            for (uint32_t e = 0; e < of->slices; e++) {
+                struct tensor one = tensor_slice(of, e);
+                touch(&one);
+            }
+            touch(of);
+        }
     }
 }
 
@@ -66,6 +72,34 @@ static struct image stretched_model(void)
     gguf_put_string(&w, "tokenizer.chat_template", "{{ messages }}");
     put_vocab(&w);
     put_weights(&w, &s);
+    return image_of(&w);
+}
+
+/* fused: gate and up in one tensor. */
+static struct image experts_model(bool fused)
+{
+    const struct shape s = {"qwen2moe", 1, 4, 2, 1, 2, 8, 4, true, false, true};
+    const uint64_t matrices[] = {3, 4, 4}, pairs[] = {3, 8, 4};
+    struct gguf_writer w;
+    begin_model(&w, &s);
+    put_sized(&w, &s, "expert_count", 3);
+    put_sized(&w, &s, "expert_used_count", 2);
+    put_sized(&w, &s, "expert_feed_forward_length", 4);
+    put_sized(&w, &s, "expert_shared_feed_forward_length", 4);
+    gguf_put_u32(&w, "qwen2moe.expert_gating_func", 1);
+    put_matrix(&w, "blk.0.ffn_gate_inp.weight", 3, 4);
+    if (fused)
+        gguf_put_tensor(&w, "blk.0.ffn_gate_up_exps.weight", DT_F32, pairs, 3);
+    for (int i = fused ? 2 : 0; i < 3; i++) {
+        static const char *const names[] = {"gate", "up", "down"};
+        char name[80];
+        snprintf(name, sizeof name, "blk.0.ffn_%s_exps.weight", names[i]);
+        gguf_put_tensor(&w, name, DT_F32, matrices, 3);
+    }
+    put_vector(&w, "blk.0.ffn_gate_inp_shexp.weight", 4);
+    put_matrix(&w, "blk.0.ffn_gate_shexp.weight", 4, 4);
+    put_matrix(&w, "blk.0.ffn_up_shexp.weight", 4, 4);
+    put_matrix(&w, "blk.0.ffn_down_shexp.weight", 4, 4);
     return image_of(&w);
 }
 
@@ -117,10 +151,12 @@ bool fuzz_seed(int i, struct buf *out)
     };
     static struct image (*const others[])(void) = {stretched_model, multiplied_model,
                                                    longrope_model};
-    int n = (int)COUNT_OF(shapes);
-    if (i >= n + (int)COUNT_OF(others))
+    int n = (int)COUNT_OF(shapes), n_others = (int)COUNT_OF(others);
+    if (i >= n + n_others + 2)
         return false;
-    struct image image = i < n ? make_model(&shapes[i]) : others[i - n]();
+    struct image image = i < n              ? make_model(&shapes[i])
+                         : i < n + n_others ? others[i - n]()
+                                            : experts_model(i > n + n_others);
     buf_add(out, image.data, image.size);
     free(image.data);
     return true;

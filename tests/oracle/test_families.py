@@ -35,6 +35,9 @@ TWO_TABLES = {"full_attention": {"rope_type": "linear", "rope_theta": 1e6, "fact
               "sliding_attention": PLAIN}
 
 
+QWEN2MOE = "qwen2moe, a dense layer between, experts apart"
+QWEN3MOE = "qwen3moe, stacked experts"
+EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 LONGROPE = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0 + i / 8 for i in range(8)],
             "long_factor": [1.5 + i for i in range(8)]}
 GRANITE = {"embedding_multiplier": 12.0, "residual_multiplier": 0.22, "attention_multiplier": 0.4,
@@ -71,6 +74,9 @@ CASES = [
     case("granite, biases", "Granite", attention_bias=True, mlp_bias=True, **GRANITE),
     case("olmo2", "Olmo2", pad_token_id=0),
     case("olmo2, biases", "Olmo2", pad_token_id=0, attention_bias=True),
+    case(QWEN2MOE, "Qwen2Moe", shared_expert_intermediate_size=48,
+         decoder_sparse_step=2, **EXPERTS),
+    case(QWEN3MOE, "Qwen3Moe", norm_topk_prob=True, mlp_only_layers=[1], **EXPERTS),
     case("gemma3", "Gemma3", TWO_TABLES, num_hidden_layers=7, head_dim=32, query_pre_attn_scalar=24,
          sliding_window=8),
 ]
@@ -85,6 +91,8 @@ GGUF_CASES = [
     case("llama, biases, GGUF", "Llama", attention_bias=True, mlp_bias=True),
     case("granite, GGUF", "Granite", attention_bias=True, mlp_bias=True, **GRANITE),
     case("olmo2, GGUF", "Olmo2", pad_token_id=0),
+    case("qwen2moe, GGUF", "Qwen2Moe", shared_expert_intermediate_size=48, **EXPERTS),
+    case("qwen3moe, GGUF", "Qwen3Moe", norm_topk_prob=True, **EXPERTS),
     case("gemma3, GGUF", "Gemma3", TWO_TABLES, num_hidden_layers=7, head_dim=32, query_pre_attn_scalar=32,
          sliding_window=8),
 ]
@@ -104,6 +112,13 @@ GGUF = {
         "attention.key_length": c.head_dim, "attention.value_length": c.head_dim,
         "attention.sliding_window": c.sliding_window, "rope.freq_base": 1e6, "rope.scaling.type": "linear",
         "rope.scaling.factor": 8.0}),
+    "Qwen2Moe": ("qwen2moe", lambda c: {
+        "expert_count": c.num_experts, "expert_used_count": c.num_experts_per_tok,
+        "expert_feed_forward_length": c.moe_intermediate_size,
+        "expert_shared_feed_forward_length": c.shared_expert_intermediate_size}),
+    "Qwen3Moe": ("qwen3moe", lambda c: {
+        "attention.key_length": 16, "attention.value_length": 16, "expert_count": c.num_experts,
+        "expert_used_count": c.num_experts_per_tok, "expert_feed_forward_length": c.moe_intermediate_size}),
 }
 
 
@@ -149,6 +164,26 @@ def other_pattern(config, weights):
 
 def one_base(config, weights):
     config["rope_parameters"]["sliding_attention"] = config["rope_parameters"]["full_attention"]
+
+
+def experts_gate_for_up(config, weights):
+    for name in weights:
+        if "experts.gate_up_proj" in name:
+            weights[name] = weights[name].roll(weights[name].shape[1] // 2, 1)
+
+
+def not_normed(config, weights):
+    config["norm_topk_prob"] = not config["norm_topk_prob"]
+
+
+def one_more_expert(config, weights):
+    config["num_experts_per_tok"] += 1
+
+
+def no_shared_gate(config, weights):
+    for name in weights:
+        if "shared_expert_gate" in name:
+            weights[name] = weights[name] * 0
 
 
 PLANTED = [(named("smollm3"), all_rotate), (named("llama"), other_base), (named(PHI3), gate_for_up),
@@ -200,6 +235,8 @@ PLANTED += [(named("phi3, longrope"), plant) for plant in (other_original, facto
 PLANTED += [(named("granite"), plant) for plant in
             (no_residual, other_logits, other_scores, other_embedding, gate_is_up, other_base)]
 PLANTED += [(named("olmo2"), plant) for plant in (norms_exchanged, gate_is_up, other_base)]
+PLANTED += [(named(QWEN2MOE), plant) for plant in (gate_is_up, not_normed, one_more_expert, no_shared_gate)]
+PLANTED += [(named(QWEN3MOE), plant) for plant in (experts_gate_for_up, not_normed)]
 
 
 def make(family, more):
@@ -220,11 +257,11 @@ def make(family, more):
     model = kind._from_config(config, dtype=torch.float32, attn_implementation="eager").eval()
     with torch.no_grad():
         for name, p in model.named_parameters():
-            if p.dim() == 2:
-                p.normal_(0, 1 if "embed" in name else p.shape[1] ** -0.5)
+            if p.dim() > 1:
+                p.normal_(0, 1 if "embed" in name else p.shape[-1] ** -0.5)
             elif name.endswith("bias"):
                 p.normal_(0, 0.3)
-            elif p.dim() > 2 or "vision" in name:
+            elif "vision" in name:
                 pass
             else:
                 p.normal_(0 if gemma else 1, 0.2)
@@ -259,6 +296,13 @@ def save_gguf(model, family, path):
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
         values = values + 1 if "norm" in name and family == "Gemma3" else values
+        if "gate_up_proj" in name:
+            for part, half in zip(("gate", "up"), values.chunk(2, 1)):
+                layer = name.split(".")[2]
+                writer.add_tensor(f"blk.{layer}.ffn_{part}_exps.weight", half.contiguous().numpy())
+            continue
+        name = name + ".weight" if name.endswith("experts.down_proj") else name
+        values = values[0] if "shared_expert_gate" in name else values
         if arch in PAIRS and ("q_proj" in name or "k_proj" in name):
             heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
             values = values.reshape(heads, 2, -1, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
@@ -273,7 +317,18 @@ def save_gguf(model, family, path):
     writer.close()
 
 
-def save(model, folder, plant, as_published):
+def take_experts_apart(weights):
+    """As folders had them before transformers 5: each expert's matrices by themselves."""
+    for name in [n for n in weights if ".experts." in n]:
+        for e, both in enumerate(weights.pop(name)):
+            prefix = name.rsplit(".", 1)[0] + f".{e}."
+            if "gate_up" in name:
+                weights[prefix + "gate_proj.weight"], weights[prefix + "up_proj.weight"] = both.chunk(2)
+            else:
+                weights[prefix + "down_proj.weight"] = both
+
+
+def save(model, folder, plant, apart, as_published):
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocab = {c: i for i, c in enumerate(letters + [f"<{i}>" for i in range(VOCAB - len(letters))])}
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
@@ -284,6 +339,8 @@ def save(model, folder, plant, as_published):
         model.save_pretrained(folder)
         return
     config, weights = model.config.to_dict(), dict(model.state_dict())
+    if apart:
+        take_experts_apart(weights)
     if plant:
         plant(config, weights)
     with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
@@ -329,7 +386,7 @@ def compare(name, family, more, plant=None):
             path = os.path.join(folder, "model.gguf")
             save_gguf(model, family, path)
         else:
-            save(model, folder, plant, "as published" in name)
+            save(model, folder, plant, "apart" in name, "as published" in name)
         steps = got(path, ids, context or 128)
     tokens, laws = expected(model, ids)
     worst, n = 0.0, 0

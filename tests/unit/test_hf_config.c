@@ -382,6 +382,35 @@ static void test_gemma3(void **state)
                    "use_bidirectional_attention", "not supported");
 }
 
+#define QWEN3MOE \
+    "\"model_type\":\"qwen3_moe\",\"num_experts_per_tok\":2,\"moe_intermediate_size\":48," SIZES
+
+static void test_experts(void **state)
+{
+    (void)state;
+    struct hf_config c;
+    struct model m = good("{" QWEN3MOE ",\"num_local_experts\":8,\"norm_topk_prob\":true}", &c);
+    assert_true(m.n_experts == 8 && m.n_experts_used == 2 && m.n_ff_expert == 48);
+    assert_true(m.experts_normed && m.n_ff_shared == 0 && !c.dense[0] && !c.dense[1]);
+    m = good("{" QWEN3MOE ",\"num_experts\":4,\"decoder_sparse_step\":2}", &c);
+    assert_true(!m.experts_normed && c.dense[0] && !c.dense[1]);
+    good("{" QWEN3MOE ",\"num_experts\":4,\"mlp_only_layers\":[1,99]}", &c);
+    assert_true(!c.dense[0] && c.dense[1]);
+    m = good("{\"model_type\":\"qwen2_moe\",\"num_experts\":60,\"num_experts_per_tok\":4,"
+             "\"moe_intermediate_size\":48,\"shared_expert_intermediate_size\":96," SIZES "}",
+             &c);
+    assert_true(m.n_ff_shared == 96 && !m.experts_normed);
+    assert_refused("{" QWEN3MOE "}", "num_experts", "missing");
+    assert_refused("{" QWEN3MOE ",\"num_experts\":1}", "num_experts_per_tok", "from 1 to 1");
+    assert_refused("{" QWEN3MOE ",\"num_experts\":4097}", "num_experts", "from 1 to 4096");
+    assert_refused("{" QWEN3MOE ",\"num_experts\":4,\"mlp_only_layers\":1}", "mlp_only_layers",
+                   "a list");
+    assert_refused("{" QWEN3MOE ",\"num_experts\":4,\"mlp_only_layers\":[-1]}", "mlp_only_layers",
+                   "numbers of layers");
+    assert_refused("{" QWEN3MOE ",\"num_experts\":4,\"decoder_sparse_step\":0}",
+                   "decoder_sparse_step", "from 1");
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -509,6 +538,7 @@ int main(void)
         cmocka_unit_test(test_yarn),
         cmocka_unit_test(test_layers_without_rope),
         cmocka_unit_test(test_gemma3),
+        cmocka_unit_test(test_experts),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_end_tokens),
     };
