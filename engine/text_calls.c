@@ -41,7 +41,7 @@ int engine_count_prompt(const struct engine *e, const struct request *req, size_
 int engine_apply_template(const struct engine *e, const struct request *req, struct buf *out,
                           char *err, size_t errlen)
 {
-    return prepare_chat(&e->prepare, req, out, err, errlen);
+    return prepare_chat(&e->prepare, req, out, NULL, err, errlen);
 }
 
 const char *engine_chat_template(const struct engine *e)

@@ -341,12 +341,16 @@ static int prepare(struct answer *a, const struct buf *body, struct api_error *e
 {
     const struct engine_info *info = engine_info(answer_engine(a));
     memory_ran_short();
+    const char *required = a->format->required;
     int rc = call_parse(&a->call, a->format->route, info, body->data, body->len, e);
+    if (rc == 0 && required && json_type(json_get(a->call.doc, required)) == JSON_NULL)
+        rc = api_fail(e, SPECD_EINVAL, required, "%s: Field required", required);
     if (rc == 0)
         rc = check_size(a, e);
     if (rc == 0) {
         make_choices(a);
-        write_head(a);
+        if (a->format->object)
+            write_head(a);
     }
     call_drop_document(&a->call);
     return api_memory(rc, e);

@@ -57,6 +57,8 @@ struct api_format {
     enum call_route route;
     const char *id_prefix, *object, *chunk_object;
     bool done; /* a stream ends with [DONE] */
+    const char
+        *required; /* a field that a body must have to be answered, not to be counted; or NULL */
     /* A stream. Those that may be NULL: start, which comes before a choice's first token, when the
      * counts of its prompt are known; echo, the prompt itself, where the route has such a field;
      * stop, behind all choices; ping, of a comment else. */

@@ -45,7 +45,10 @@ static int check_together(struct call *c, struct api_error *e)
         return api_fail(e, SPECD_EINVAL, "best_of", "'best_of' must be 1 or what 'n' is");
     if (c->n_probs > 0)
         c->params.n_logprobs = MAX(c->params.n_logprobs, c->n_probs);
-    if (c->params.max_tokens == 0 && !c->params.echo)
+    c->prompt_only = c->route == CALL_MESSAGES && c->params.max_tokens == 0;
+    if (c->prompt_only)
+        c->params.max_tokens = 1; /* of none the prompt would not be computed either */
+    else if (c->params.max_tokens == 0 && !c->params.echo)
         return bad_zero(c, e);
     off_values(&c->params.law);
     const struct speculative_params *s = &c->params.spec;
@@ -82,6 +85,8 @@ static int read_dialect(struct call *c, struct api_error *e)
     switch (c->route) {
     case CALL_RESPONSES:
         return responses_read(c, e);
+    case CALL_MESSAGES:
+        return messages_read(c, e);
     default:
         return 0;
     }

@@ -72,9 +72,11 @@ struct call {
     const char *tool_name; /* TOOLS_NAMED */
     struct forced_tools forced;
     bool parallel_tools, add_generation, continue_final;
+    bool prompt_only; /* Messages: computed, for the cache; what comes behind it is nobody's */
     struct tool_offer offer; /* the tools that may be called */
     struct buf custom_names; /* Responses: those of free text, each with its NUL */
-    struct buf repeats;      /* Responses: members of the body that its answer has, too, as JSON */
+    struct buf repeats;      /* Responses: members of the body that its answer has, too, as JSON.
+                              * Messages: the model's name in it */
 };
 
 /* The defaults of a route, with nothing read yet. */
@@ -114,6 +116,7 @@ void call_build_schema(const struct call *c, const struct json *schema, struct r
  * rewrites. 0, or the error that names the field as the client wrote it; where memory ran short the
  * tree may be anything. */
 int responses_read(struct call *c, struct api_error *e); /* responses_read.c */
+int messages_read(struct call *c, struct api_error *e);  /* messages_read.c */
 
 /* ---- prompts.c: prompt and messages */
 int prompts_read(struct call *c, struct api_error *e);

@@ -140,10 +140,6 @@ static bool are_objects(const struct json *parameters)
 
 int forced_tools_check(const struct forced_tools *f, struct api_error *e)
 {
-    if (f->n > FORCED_TOOLS_MAX)
-        return api_fail(e, SPECD_EINVAL, "tool_choice",
-                        "'tool_choice': a call of any tool can be forced when there are at most %d",
-                        FORCED_TOOLS_MAX);
     for (size_t i = 0; i < f->n; i++)
         if (!are_objects(parameters_of(f->tools[i])))
             return api_fail(e, SPECD_EINVAL, "tools",
@@ -227,10 +223,8 @@ int forced_tools_schema(const struct forced_tools *f, struct json **schema)
     for (size_t i = 0; i < f->n; i++) {
         buf_puts(&out, i ? "," : "");
         put_call(&out, f->tools[i], "arguments");
-        if (f->n <= FORCED_BOTH_KEYS_MAX) {
-            buf_puts(&out, ",");
-            put_call(&out, f->tools[i], "parameters");
-        }
+        buf_puts(&out, ",");
+        put_call(&out, f->tools[i], "parameters");
     }
     buf_puts(&out, "]}");
     for (size_t i = 0; i < f->n; i++)

@@ -69,7 +69,7 @@ static int render(const char *source, size_t len, const struct input *in, struct
     int rc = jinja_compile(&t, source, len, err, errlen);
     if (rc)
         return rc;
-    rc = jinja_render(t, fill, (void *)in, out, err, errlen);
+    rc = jinja_render(t, fill, (void *)in, out, NULL, err, errlen);
     jinja_free(t);
     return rc;
 }

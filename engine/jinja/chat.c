@@ -54,7 +54,8 @@ static bool says_something(const struct json *v)
 static struct jv message_value(struct jinja_run *r, const struct json *m)
 {
     struct jv dict = jv_dict_new(r);
-    jv_dict_set(r, dict, jv_cstr("role"), jv_json(r, json_get(m, "role")));
+    /* One of a few words, as whoever took the messages has checked: templates make tokens of it. */
+    jv_dict_set(r, dict, jv_cstr("role"), jv_own(jv_json(r, json_get(m, "role"))));
     jv_dict_set(r, dict, jv_cstr("content"), content_value(m));
     for (const struct json *v = json_first(m); v; v = json_next(v))
         if (says_something(v) && strcmp(json_key(v), "role") != 0 &&
@@ -67,7 +68,7 @@ static struct jv message_value(struct jinja_run *r, const struct json *m)
 static void set_token(struct jinja_run *r, const char *name, const char *text)
 {
     if (text && *text)
-        jinja_set(r, name, jv_cstr(text));
+        jinja_set(r, name, jv_own(jv_cstr(text)));
 }
 
 static void fill(struct jinja_run *r, void *arg)
@@ -117,13 +118,13 @@ static int cut_after(const char *content, struct buf *out, size_t from, char *er
 }
 
 int chat_render(const struct chat_template *t, const struct chat_vars *vars, struct buf *out,
-                char *err, size_t errlen)
+                struct text_spans *client, char *err, size_t errlen)
 {
     size_t from = out->len;
     if (vars->options.tools && !t->takes_tools)
         return fail(SPECD_EINVAL, err, errlen,
                     "tools: this model's chat template has no place for them");
-    int rc = jinja_render(t->jinja, fill, (void *)vars, out, err, errlen);
+    int rc = jinja_render(t->jinja, fill, (void *)vars, out, client, err, errlen);
     if (rc < 0 || !vars->options.continue_final)
         return rc;
     const struct json *last = json_first(vars->options.messages);
@@ -132,5 +133,7 @@ int chat_render(const struct chat_template *t, const struct chat_vars *vars, str
     rc = cut_after(json_string(json_get(last, "content")), out, from, err, errlen);
     if (rc < 0)
         out->len = from;
+    if (client)
+        text_spans_cut(client, out->len);
     return rc;
 }

@@ -67,6 +67,7 @@ struct engine_info {
     char draft[256]; /* human-readable: "none", "lookup", "model PATH", ... */
     uint32_t n_vocab, n_ctx, n_ctx_train, n_embd, n_layers;
     uint64_t n_params, file_bytes;
+    int64_t modified; /* the model's file or folder, seconds since 1970 */
     int n_slots;
     int32_t n_blocks, block_tokens;
 };

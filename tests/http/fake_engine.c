@@ -578,6 +578,7 @@ int engine_open(struct engine **out, const struct engine_config *config, char *e
     e->info = (struct engine_info){.arch = "fake",
                                    .device = "none",
                                    .draft = "lookup",
+                                   .modified = 1700000000,
                                    .n_vocab = N_VOCAB,
                                    .n_ctx = config->n_ctx ? (uint32_t)config->n_ctx : N_CTX,
                                    .n_ctx_train = N_CTX,
