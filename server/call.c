@@ -58,13 +58,14 @@ static int check_together(struct call *c, struct api_error *e)
     return 0;
 }
 
-/* By the names that templates use; what chat_template_kwargs says goes before it. */
+/* By the names that templates use; what chat_template_kwargs says goes before it. Messages has a
+ * field of its own for whether to think. */
 static void tell_effort(struct call *c)
 {
     if (!c->effort)
         return;
     struct json *kwargs = c->kwargs ? (struct json *)c->kwargs : json_new_object(c->doc);
-    if (!json_get(kwargs, "enable_thinking"))
+    if (c->route == CALL_RESPONSES && !json_get(kwargs, "enable_thinking"))
         json_set(kwargs, "enable_thinking", json_new_bool(c->doc, strcmp(c->effort, "none") != 0));
     if (!json_get(kwargs, "reasoning_effort"))
         json_set(kwargs, "reasoning_effort", json_new_string(c->doc, c->effort, strlen(c->effort)));

@@ -30,6 +30,7 @@ static const char *lasting(const char *name)
                                         "structured_outputs.json_object",
                                         "response_format",
                                         "text.format",
+                                        "output_config.format",
                                         "format"};
     size_t i = 0;
     while (i + 1 < COUNT_OF(names) && strcmp(names[i], name) != 0)
