@@ -112,12 +112,14 @@ static void render(const struct chat_template *t, const struct request *req)
 {
     struct chat_vars vars = {req->chat, "", ""};
     struct buf prompt = {0};
+    struct text_spans client = {0};
     char err[256];
-    if (chat_render(t, &vars, &prompt, err, sizeof err) < 0) {
+    if (chat_render(t, &vars, &prompt, &client, err, sizeof err) < 0) {
         fprintf(stderr, "bench-parse: %s\n", err);
         exit(1);
     }
     buf_free(&prompt);
+    text_spans_free(&client);
 }
 
 /* t NULL: the prompt is not rendered. */
