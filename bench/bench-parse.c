@@ -1,6 +1,7 @@
 /*
  * bench-parse - what the HTTP thread does with the body of a request before the engine has it:
- * reading the JSON, checking every field, making the request.
+ * reading the JSON, checking every field, making the request. Of chats in other dialects also the
+ * rewriting into one.
  *
  * Prints a row of a Markdown table for each body: the shortest, the median and the longest of many
  * times.
@@ -33,6 +34,32 @@ static void put_ids(struct buf *b, size_t bytes)
     buf_puts(b, "{\"max_tokens\":100,\"prompt\":[1");
     for (unsigned i = 0; b->len + 16 < bytes; i++)
         buf_printf(b, ",%u", i * 7919 % info.n_vocab);
+    buf_puts(b, "]}");
+}
+
+/* What an agent sends after hours: instructions, tools, and turns of reasoning, calls and results.
+ */
+static void put_history(struct buf *b, size_t bytes, const char *content)
+{
+    buf_printf(b, "{\"model\":\"x\",\"instructions\":\"%s\",\"tools\":[", content);
+    for (int i = 0; i < 20; i++)
+        buf_printf(b,
+                   "%s{\"type\":\"function\",\"name\":\"tool_%d\",\"description\":\"%.900s\","
+                   "\"strict\":false,\"parameters\":{\"type\":\"object\",\"properties\":{\"a\":{"
+                   "\"type\":\"string\"},\"b\":{\"type\":\"integer\"}}}}",
+                   i ? "," : "", i, "About this tool.");
+    buf_puts(b, "],\"input\":[{\"role\":\"user\",\"content\":\"Do it.\"}");
+    for (int i = 0; b->len + strlen(content) + 700 < bytes; i++)
+        buf_printf(
+            b,
+            ",{\"type\":\"reasoning\",\"summary\":[],\"content\":null,"
+            "\"encrypted_content\":\"abcdef\"},{\"type\":\"function_call\",\"name\":"
+            "\"tool_%d\",\"call_id\":\"call_%d\",\"arguments\":\"{\\\"a\\\":\\\"ls -la "
+            "%d\\\",\\\"b\\\":%d}\"},{\"type\":\"function_call_output\",\"call_id\":\"call_%d\","
+            "\"output\":\"%s\"},{\"type\":\"message\",\"role\":\"assistant\",\"content\":[{"
+            "\"type\":"
+            "\"output_text\",\"text\":\"Done, next.\",\"annotations\":[]}]}",
+            i % 20, i, i, i, i, content);
     buf_puts(b, "]}");
 }
 
@@ -97,6 +124,17 @@ int main(void)
         buf_puts(&text, accents);
     put_chat(&b, 100000, text.data);
     row("chat, one message, escapes and UTF-8", CALL_CHAT, &b, TIMES_MAX);
+    buf_clear(&text);
+    while (text.len < 1000)
+        buf_puts(&text, words);
+    put_history(&b, 100000, text.data);
+    row("Responses, a history of 100 kB", CALL_RESPONSES, &b, TIMES_MAX);
+    put_history(&b, 1000000, text.data);
+    row("the same of 1 MB", CALL_RESPONSES, &b, 200);
+    put_history(&b, 1000000, "ok");
+    row("the same of 1 MB, results of 2 bytes", CALL_RESPONSES, &b, 100);
+    put_chat(&b, 1000000, text.data);
+    row("chat of 1 MB", CALL_CHAT, &b, 200);
     put_ids(&b, 100000);
     row("prompt of token ids", CALL_COMPLETION, &b, TIMES_MAX);
     put_ids(&b, 4000000);
