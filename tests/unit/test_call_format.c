@@ -127,6 +127,7 @@ static void test_bad_formats(void **state)
     "{type:'object',properties:{name:{const:'" name "'}," key ":{$ref:'#/$defs/tool:" name \
     "'}},required:['name','" key "'],additionalProperties:false}"
 #define CALLS_OF(name) CALL_WITH(name, "arguments") "," CALL_WITH(name, "parameters")
+#define NAME_FIRST "discriminator:{propertyName:'name'}"
 #define ONE "{$ref:'#/$defs/call'}"
 #define ONE_OR_MORE ONE ",{type:'array',minItems:1,maxItems:128,items:" ONE "}"
 
@@ -138,20 +139,21 @@ static void test_bad_formats(void **state)
     "]"
 #define F_PARAMETERS \
     "tool:f:{$id:'tool:f',type:'object',properties:{a:{$ref:'#/$defs/x'}},$defs:{x:{}}}"
-#define ONLY_F "{anyOf:[" ONE "],$defs:{call:{anyOf:[" CALLS_OF("f") "]}," F_PARAMETERS "}}"
+#define ONLY_F \
+    "{anyOf:[" ONE "],$defs:{call:{anyOf:[" CALLS_OF("f") "]," NAME_FIRST "}," F_PARAMETERS "}}"
 
 static void test_required(void **state)
 {
     (void)state;
     expect_format(CALL_CHAT, TOOLS ",'tool_choice':'required'", "tools",
                   "{anyOf:[" ONE_OR_MORE "],$defs:{call:{anyOf:[" CALLS_OF("f") "," CALLS_OF(
-                      "g") "," CALLS_OF("h.1") "]}," F_PARAMETERS
+                      "g") "," CALLS_OF("h.1") "]," NAME_FIRST "}," F_PARAMETERS
                                                ",tool:g:{$id:'tool:g',type:'object'},"
                                                "tool:h.1:{$id:'mine',type:'object'}}}");
     expect_format(
         CALL_CHAT, "'tools':[" F "],'tool_choice':'required','parallel_tool_calls':false", "tools",
         "{anyOf:[" ONE
-        "],$defs:{call:{anyOf:[" CALLS_OF("f") "]},tool:f:{$id:'tool:f',type:'object'}}}");
+        "],$defs:{call:{anyOf:[" CALLS_OF("f") "]," NAME_FIRST "},tool:f:{$id:'tool:f',type:'object'}}}");
 }
 
 static void test_named(void **state)
@@ -165,6 +167,34 @@ static void test_named(void **state)
                   "'response_format':{'type':'json_object'}," TOOLS
                   ",'tool_choice':{'type':'function','name':'f'}",
                   "tools", ONLY_F);
+}
+
+/* Those that are allowed, in either shape, are forced or looked for. */
+static void test_allowed(void **state)
+{
+#define FLAT(mode) "{'type':'allowed_tools','mode':'" mode "','tools':[{'name':'f'}]}"
+#define NESTED(mode)                                              \
+    "{'type':'allowed_tools','allowed_tools':{'mode':'" mode "'," \
+    "'tools':[{'type':'function','function':{'name':'f'}}]}}"
+    static const char *const required[] = {FLAT("required"), NESTED("required")};
+    static const char *const open[] = {FLAT("auto"), NESTED("auto")};
+    struct buf members = {0}, body = {0};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(required); i++) {
+        buf_clear(&members);
+        buf_printf(&members, TOOLS ",'parallel_tool_calls':false,'tool_choice':%s", required[i]);
+        expect_format(CALL_CHAT, members.data, "tools", ONLY_F);
+        buf_clear(&members);
+        buf_printf(&members, TOOLS ",'tool_choice':%s", open[i]);
+        struct call c = parsed(CALL_CHAT, body_of(&body, USER, members.data));
+        assert_true(c.offer.closed);
+        assert_int_equal(c.forced.n, 0);
+        assert_int_equal(c.offer.bytes.len, 6);
+        assert_string_equal(c.offer.bytes.data, "f");
+        call_free(&c);
+    }
+    buf_free(&members);
+    buf_free(&body);
 }
 
 /* The template gets all tools, the parser looks for those that may be called. */
@@ -247,11 +277,18 @@ static void test_many_tools(void **state)
 static void test_bad_choices(void **state)
 {
     static const char *const bad[] = {
-        "'any'",
+        "'Any'",
+        "'any '",
         "1",
         "{}",
         "{'type':'function'}",
-        "{'type':'tool','name':'f'}",
+        "{'type':'custom','name':'f'}",
+        "{'type':'allowed_tools','mode':'auto'}",
+        "{'type':'allowed_tools','mode':'none','tools':[]}",
+        "{'type':'allowed_tools','mode':'required','tools':[]}",
+        "{'type':'allowed_tools','mode':'auto','tools':[{'type':'function'}]}",
+        "{'type':'allowed_tools','mode':'auto','tools':[{'name':'other'}]}",
+        "{'type':'allowed_tools','allowed_tools':{'mode':'auto'}}",
         "{'type':'function','function':{}}",
         "{'type':'function','name':1}",
         "{'type':'function','function':{'name':'other'}}",
@@ -321,9 +358,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_formats),     cmocka_unit_test(test_no_format),
         cmocka_unit_test(test_bad_formats), cmocka_unit_test(test_required),
-        cmocka_unit_test(test_named),       cmocka_unit_test(test_offered),
-        cmocka_unit_test(test_many_tools),  cmocka_unit_test(test_bad_choices),
-        cmocka_unit_test(test_shared),      cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_named),       cmocka_unit_test(test_allowed),
+        cmocka_unit_test(test_offered),     cmocka_unit_test(test_many_tools),
+        cmocka_unit_test(test_bad_choices), cmocka_unit_test(test_shared),
+        cmocka_unit_test(test_ids),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
