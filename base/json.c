@@ -574,18 +574,6 @@ void json_replace(struct json *doc, const struct json *v, struct json *by)
     set_value(item(v), item(by));
 }
 
-bool json_replace_string(struct json *doc, const struct json *v, const char *text)
-{
-    struct memory *m = (struct memory *)item(doc)->prev;
-    size_t size = strlen(text) + 1;
-    char *copy = arena_alloc(&m->arena, size, 1);
-    if (!copy)
-        return false;
-    memcpy(copy, text, size);
-    set_value(item(v), &(cJSON){.type = cJSON_String, .valuestring = copy});
-    return true;
-}
-
 enum json_type json_type(const struct json *v)
 {
     switch (kind(item(v))) {

@@ -75,9 +75,8 @@ void jinja_leave(struct jinja_run *r)
 void *jinja_alloc(struct jinja_run *r, size_t n, size_t size)
 {
     size_t bytes;
-    void *mem = size_mul(n, size, &bytes)
-                    ? arena_alloc(&r->arena, bytes, _Alignof(max_align_t))
-                    : NULL;
+    void *mem =
+        size_mul(n, size, &bytes) ? arena_alloc(&r->arena, bytes, _Alignof(max_align_t)) : NULL;
     if (!mem)
         jinja_raise(r, "needs more than %zu MiB of memory", JINJA_MEMORY_MAX >> 20);
     return mem;

@@ -44,8 +44,6 @@ void json_free(struct json *doc);
 /* v, a value of doc, becomes what `by` is, another document, which is part of doc from now on.
  * json_size of what is around v stays as it was. */
 void json_replace(struct json *doc, const struct json *v, struct json *by);
-/* v becomes a string, of which text is copied. False: no memory, and v is as it was. */
-bool json_replace_string(struct json *doc, const struct json *v, const char *text);
 /* Appends v as JSON without blanks: numbers as they were written. */
 void json_print(const struct json *v, struct buf *out);
 

@@ -1,0 +1,121 @@
+"""Conversations in the form that a chat template takes, and tools on templates that have no place for
+them, over HTTP: templates of several kinds, each with a server of its own. What becomes of which
+conversation at large: tests/unit/test_chat_forms.c, tests/oracle/check_forms.py."""
+
+import json
+import os
+import unittest
+
+from specd_client import SingleCase, roomy_only
+
+CHAT, TEMPLATE = "/v1/chat/completions", "/apply-template"
+TURNS = ("{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
+JOINED = ("{% for m in messages %}<{{ m.role }}>{% if m.tool_calls %}{% for t in m.tool_calls %}{{ '[call ' + "
+          "t['function']['name'] + '\n' + t['function']['arguments'] + ']' }}{% endfor %}{% endif %}"
+          "{% if m.content is not none %}{{ m.content }}{% endif %}{% endfor %}")
+PARTS = ("{% for m in messages %}<{{ m.role }}>{% for p in m.content %}{% if p['type'] == 'text' %}"
+         "{{ p['text'] }}{% endif %}{% endfor %}{% endfor %}")
+STRICT = ("{% set first = messages[0].role == 'system' %}{% if first %}[{{ messages[0].content }}]{% endif %}"
+          "{% set ns = namespace(n=0) %}{% for m in (messages[1:] if first else messages) %}{% if m.tool_calls or m.role == 'tool' %}"
+          "{% for t in m.tool_calls or [] %}{% if t.id | length != 9 %}{{ raise_exception('ids of 9 letters') }}"
+          "{% endif %}[{{ t.function.name }} {{ t.function.arguments | tojson }} {{ t.id }}]{% endfor %}"
+          "{% if m.role == 'tool' %}({{ m.content }} {{ m.tool_call_id }}){% endif %}{% else %}"
+          "{% if (m.role == 'user') != (ns.n % 2 == 0) or m.role not in ['user', 'assistant'] %}"
+          "{{ raise_exception('roles must alternate') }}{% endif %}{% set ns.n = ns.n + 1 %}<{{ m.role }}>"
+          "{{ m.content }}{% endif %}{% endfor %}")
+LAST = "{% for m in messages %}{% if loop.last or messages | length < 6 %}<{{ m.role }}>{{ m.content }}{% endif %}{% endfor %}"
+
+USER = {"role": "user", "content": "Which ticket?"}
+CALL = {"id": "call_x1", "type": "function", "function": {"name": "open_ticket", "arguments": '{"x": 1}'}}
+RESULT = {"role": "tool", "tool_call_id": "call_x1", "content": "open"}
+TOOL = {"type": "function", "function": {"name": "add", "description": "Adds", "parameters": {
+    "type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"], "additionalProperties": False}}}
+
+
+class Forms(SingleCase):
+    def serve(self, template):
+        path = os.path.join(self.dir.name, "t.jinja")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(template)
+        return self.start("--chat-template", path)
+
+    def prompt(self, server, *messages, **more):
+        r = server.post(TEMPLATE, {"messages": list(messages), **more})
+        self.assertEqual(r.status, 200, r.body)
+        return r.json()["prompt"]
+
+    def test_template_without_tools(self):
+        server = self.serve(TURNS)
+        self.assertIn("no place for tools", "".join(server.log))
+        self.assertEqual(self.prompt(server, {"role": "developer", "content": "One word."}, USER),
+                         "<|im_start|>system\nOne word.<|im_end|>\n<|im_start|>user\nWhich ticket?<|im_end|>\n"
+                         "<|im_start|>assistant\n")
+        for caller in ({"content": None}, {"content": ""}, {}):
+            text = self.prompt(server, USER, {"role": "assistant", "tool_calls": [CALL], **caller}, RESULT)
+            self.assertEqual(text.split("<|im_start|>")[2:4], [
+                'assistant\n<tool_call>\n{"name": "open_ticket", "arguments": {"x": 1}}\n</tool_call><|im_end|>\n',
+                "user\n<tool_response>\nopen\n</tool_response><|im_end|>\n"])
+        text = self.prompt(server, USER, tools=[TOOL])
+        self.assertIn(f"<tools>\n{json.dumps(TOOL, separators=(',', ':'))}\n</tools>", text)
+        self.assertTrue(text.startswith("<|im_start|>system\n"))
+        self.assertNotIn("<tools>", self.prompt(server, USER, tools=[TOOL], tool_choice="none"))
+
+    @roomy_only
+    def test_calls_of_a_template_without_tools(self):
+        server = self.serve(TURNS)
+        body = {"messages": [USER], "tools": [TOOL], "temperature": 0, "max_tokens": 200,
+                "parallel_tool_calls": False}
+        for choice in "required", {"type": "function", "function": {"name": "add"}}:
+            r = server.post(CHAT, {**body, "tool_choice": choice})
+            self.assertEqual(r.status, 200, r.body)
+            answer = r.json()["choices"][0]
+            self.assertEqual(answer["finish_reason"], "tool_calls")
+            for call in answer["message"]["tool_calls"]:
+                self.assertEqual(call["function"]["name"], "add")
+                self.assertIsInstance(json.loads(call["function"]["arguments"])["a"], bool)
+        # what the answer holds, told again in the next turn, is what the parser reads
+        back = [{"role": "assistant", **{k: answer["message"][k] for k in ("content", "tool_calls")}}]
+        back += [{"role": "tool", "tool_call_id": c["id"], "content": "7"} for c in back[0]["tool_calls"]]
+        r = server.post(CHAT, {**body, "messages": [USER, *back]})
+        self.assertEqual(r.status, 200, r.body)
+
+    def test_arguments_joined(self):
+        server = self.serve(JOINED)
+        for content in ({"content": None}, {"content": ""}, {}):
+            text = self.prompt(server, USER, {"role": "assistant", "tool_calls": [CALL], **content}, RESULT)
+            self.assertEqual(text, '<user>Which ticket?<assistant>[call open_ticket\n{"x": 1}]<tool>open')
+        bare = {**CALL, "function": {"name": "open_ticket"}}
+        self.assertIn("[call open_ticket\n{}]",
+                      self.prompt(server, USER, {"role": "assistant", "tool_calls": [bare]}, RESULT))
+
+    def test_parts(self):
+        server = self.serve(PARTS)
+        for content in "Is this safe?", [{"type": "text", "text": "Is this safe?"}]:
+            self.assertEqual(self.prompt(server, {"role": "user", "content": content}), "<user>Is this safe?")
+
+    def test_strict(self):
+        server = self.serve(STRICT)
+        calls = [CALL, {**CALL, "id": "toolu_abcDEF123"}]
+        text = self.prompt(
+            server, {"role": "system", "content": "S"}, {"role": "developer", "content": "D"}, USER,
+            {"role": "user", "content": "More"}, {"role": "assistant", "content": None, "tool_calls": calls}, RESULT,
+            {"role": "tool", "tool_call_id": "toolu_abcDEF123", "content": "shut"},
+            {"role": "assistant", "content": "So."}, {"role": "system", "content": "Later"}, USER)
+        self.assertRegex(text, r'^\[S\n\nD\]<user>Which ticket\?\n\nMore'
+                               r'\[open_ticket \{"x": 1\} (\w{9})\]\[open_ticket \{"x": 1\} abcDEF123\]'
+                               r'\(open \1\)\(shut abcDEF123\)<assistant>So\.<user>Later\n\nWhich ticket\?$')
+
+    def test_lost(self):
+        server = self.serve(LAST)
+        turns = [{"role": ("user", "assistant")[i % 2], "content": f"text {i}"} for i in range(7)]
+        self.assertEqual(server.post(TEMPLATE, {"messages": turns[:3]}).status, 200)
+        for path in TEMPLATE, CHAT:
+            r = server.post(path, {"messages": turns, "max_tokens": 1})
+            self.assertEqual(r.status, 400, r.body)
+            self.assertEqual(r.json()["error"]["param"], "messages")
+            self.assertIn("messages[0]", r.json()["error"]["message"])
+
+
+if __name__ == "__main__":
+    unittest.main()
