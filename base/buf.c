@@ -77,6 +77,48 @@ char *buf_take(struct buf *b)
     return data;
 }
 
+void text_spans_add(struct text_spans *s, size_t begin, size_t end)
+{
+    if (begin == end)
+        return;
+    if (s->n > 0 && s->items[s->n - 1].end == begin) {
+        s->items[s->n - 1].end = end;
+        return;
+    }
+    if (s->n == s->cap) {
+        s->cap = s->cap ? s->cap * 2 : 16;
+        s->items = xrealloc(s->items, s->cap * sizeof *s->items);
+    }
+    s->items[s->n++] = (struct text_span){begin, end};
+}
+
+void text_spans_cut(struct text_spans *s, size_t at)
+{
+    while (s->n > 0 && s->items[s->n - 1].begin >= at)
+        s->n--;
+    if (s->n > 0)
+        s->items[s->n - 1].end = MIN(s->items[s->n - 1].end, at);
+}
+
+void text_spans_free(struct text_spans *s)
+{
+    free(s->items);
+    *s = (struct text_spans){0};
+}
+
+size_t text_spans_find(const struct text_span *items, size_t n, size_t at)
+{
+    size_t lo = 0;
+    while (lo < n) {
+        size_t mid = (lo + n) / 2;
+        if (items[mid].end > at)
+            n = mid;
+        else
+            lo = mid + 1;
+    }
+    return lo;
+}
+
 void buf_free(struct buf *b)
 {
     free(b->data);

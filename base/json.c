@@ -553,6 +553,95 @@ void json_free(struct json *doc)
     }
 }
 
+/* ---- builders: prev is as cJSON has it, of a first child the last one */
+
+static struct json *new_value(struct json *doc, int type)
+{
+    struct memory *m = (struct memory *)item(doc)->prev;
+    cJSON *v = arena_alloc(&m->arena, sizeof *v, 8);
+    if (v)
+        *v = (cJSON){.type = type};
+    return (struct json *)v;
+}
+
+struct json *json_new_object(struct json *doc)
+{
+    return new_value(doc, cJSON_Object);
+}
+
+struct json *json_new_array(struct json *doc)
+{
+    return new_value(doc, cJSON_Array);
+}
+
+struct json *json_new_bool(struct json *doc, bool b)
+{
+    return new_value(doc, b ? cJSON_True : cJSON_False);
+}
+
+struct json *json_new_string(struct json *doc, const char *text, size_t len)
+{
+    struct memory *m = (struct memory *)item(doc)->prev;
+    struct json *v = new_value(doc, cJSON_String);
+    char *copy = v ? arena_alloc(&m->arena, len + 1, 1) : NULL;
+    if (!copy)
+        return NULL;
+    memcpy(copy, text, len);
+    copy[len] = '\0';
+    item(v)->valuestring = copy;
+    return v;
+}
+
+static bool put_last(cJSON *into, const char *key, cJSON *v)
+{
+    if (!into || !v)
+        return false;
+    cJSON *first = into->child;
+    v->string = (char *)(uintptr_t)key;
+    v->next = NULL;
+    v->prev = first ? first->prev : v;
+    if (first) {
+        first->prev->next = v;
+        first->prev = v;
+    } else {
+        into->child = v;
+    }
+    into->valueint++;
+    into->valuedouble += (double)json_size((struct json *)v);
+    return true;
+}
+
+bool json_append(struct json *array, struct json *v)
+{
+    return put_last(item(array), NULL, item(v));
+}
+
+bool json_set(struct json *object, const char *key, struct json *v)
+{
+    json_detach(object, json_get(object, key));
+    return put_last(item(object), key, item(v));
+}
+
+struct json *json_detach(struct json *from, const struct json *value)
+{
+    cJSON *into = item(from), *v = item(value);
+    if (!v)
+        return NULL;
+    cJSON *first = into->child, *next = v->next;
+    if (v == first)
+        into->child = next;
+    else
+        v->prev->next = next;
+    if (next)
+        next->prev = v->prev;
+    else if (v != first)
+        first->prev = v->prev;
+    v->next = v->prev = NULL;
+    into->valueint--;
+    into->valuedouble -= (double)json_size(value);
+    return (struct json *)v;
+}
+
 /* What v is, but for its place among others. */
 static void set_value(cJSON *v, const cJSON *from)
 {
@@ -572,6 +661,18 @@ void json_replace(struct json *doc, const struct json *v, struct json *by)
     last->inner = outer->inner;
     outer->inner = first;
     set_value(item(v), item(by));
+}
+
+bool json_replace_string(struct json *doc, const struct json *v, const char *text)
+{
+    struct memory *m = (struct memory *)item(doc)->prev;
+    size_t size = strlen(text) + 1;
+    char *copy = arena_alloc(&m->arena, size, 1);
+    if (!copy)
+        return false;
+    memcpy(copy, text, size);
+    set_value(item(v), &(cJSON){.type = cJSON_String, .valuestring = copy});
+    return true;
 }
 
 enum json_type json_type(const struct json *v)

@@ -31,7 +31,10 @@ static const char *const part_names[LAYER_PARTS] = {
     [PART_ATTENTION] = "attention",
     [PART_GATED_FFN] = "gated feed-forward",
     [PART_QKV_BIAS] = "biases of query, key and value",
+    [PART_O_BIAS] = "bias of attention's output",
+    [PART_FFN_BIAS] = "biases of the feed-forward",
     [PART_QK_NORM] = "norms of query and key",
+    [PART_QK_NORM_WIDE] = "norms of query and key over all heads",
     [PART_EXPERTS] = "mixture of experts",
     [PART_POST_NORM] = "norms behind its blocks",
 };

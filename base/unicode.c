@@ -130,11 +130,13 @@ enum { L_COUNT = 19, V_COUNT = 21, T_COUNT = 28, S_COUNT = L_COUNT * V_COUNT * T
 struct mark {
     uint32_t cp;
     uint8_t ccc;
+    bool in_span; /* it, or what it was composed of */
 };
 
 struct marks {
     struct mark *data;
     size_t n, cap;
+    bool in_span; /* of what is added */
 };
 
 static uint8_t ccc_of(uint32_t cp)
@@ -171,7 +173,7 @@ static void add_mark(struct marks *m, uint32_t cp)
         m->cap = m->cap ? m->cap * 2 : 256;
         m->data = xrealloc(m->data, m->cap * sizeof *m->data);
     }
-    m->data[m->n++] = (struct mark){cp, ccc_of(cp)};
+    m->data[m->n++] = (struct mark){cp, ccc_of(cp), m->in_span};
 }
 
 static void decompose(struct marks *m, uint32_t cp)
@@ -267,6 +269,7 @@ static void recompose(struct marks *m)
         uint32_t joined = starter && last < (int)x.ccc ? compose(starter->cp, x.cp) : 0;
         if (joined) {
             starter->cp = joined;
+            starter->in_span |= x.in_span;
             continue;
         }
         m->data[n] = x;
@@ -286,13 +289,18 @@ bool nfc_is_trivial(const char *text, size_t len)
     return true;
 }
 
-void nfc_append(const char *text, size_t len, struct buf *out)
+void nfc_append(const char *text, size_t len, const struct text_spans *spans, struct buf *out,
+                struct text_spans *moved)
 {
     struct marks m = {0};
+    size_t span = 0;
     for (size_t i = 0; i < len;) {
         uint32_t cp;
         size_t n;
         ASSERT(utf8_read(text + i, len - i, &cp, &n) == UTF8_OK);
+        while (spans && span < spans->n && spans->items[span].end <= i)
+            span++;
+        m.in_span = spans && span < spans->n && spans->items[span].begin < i + n;
         decompose(&m, cp);
         i += n;
     }
@@ -301,7 +309,10 @@ void nfc_append(const char *text, size_t len, struct buf *out)
     buf_reserve(out, len);
     for (size_t i = 0; i < m.n; i++) {
         char utf8[4];
-        buf_add(out, utf8, utf8_write(m.data[i].cp, utf8));
+        size_t n = utf8_write(m.data[i].cp, utf8);
+        if (m.data[i].in_span && moved)
+            text_spans_add(moved, out->len, out->len + n);
+        buf_add(out, utf8, n);
     }
     free(m.data);
 }

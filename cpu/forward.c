@@ -164,6 +164,8 @@ static void row_query(const struct forward *f, int row)
 {
     const struct net *net = f->net;
     float *q = row_of(f->q, f->q_stride, row);
+    if (f->layer->q_norm_wide)
+        f->ops->rms_norm(q, q, f->layer->q_norm_wide, net->n_heads * net->head_dim, net->rms_eps);
     for (int h = 0; h < net->n_heads; h++)
         head_prepare(f, q + h * net->head_dim, f->layer->q_norm, row, net->attn_scale);
 }
@@ -173,6 +175,9 @@ static void row_store(const struct forward *f, int row)
     const struct net *net = f->net;
     const struct forward_row *r = &f->rows[row];
     float *k = row_of(f->k, f->kv_stride, row);
+    if (f->layer->k_norm_wide)
+        f->ops->rms_norm(k, k, f->layer->k_norm_wide, net->n_kv_heads * net->head_dim,
+                         net->rms_eps);
     for (int g = 0; g < net->n_kv_heads; g++)
         head_prepare(f, k + g * net->head_dim, f->layer->k_norm, row, 1.0f);
     const int32_t *blocks = r->blocks + kvmem_entries(f->kv, f->role, f->layer_index);
@@ -221,16 +226,20 @@ static void layer_run(struct forward *f, bool kv_only)
                                      {&l->wv, l->bv, f->v, f->kv_stride, false}};
     bool posts = l->attn_post_norm != NULL; /* blocks give to h, which is free then */
     float *to = posts ? f->h : f->x;
-    const struct matmul_job wo[] = {{&l->wo, NULL, to, C, !posts}};
-    const struct matmul_job gate_up[] = {{&l->w_gate, NULL, f->gate, f->ff_stride, false},
-                                         {&l->w_up, NULL, f->up, f->ff_stride, false}};
-    const struct matmul_job down[] = {{&l->w_down, NULL, to, C, !posts}};
-    struct matmul_input normed = input_of(f, f->h, C, T, net->n_embd, make_attn_norm);
+    const struct matmul_job wo[] = {{&l->wo, l->bo, to, C, !posts}};
+    const struct matmul_job gate_up[] = {{&l->w_gate, l->b_gate, f->gate, f->ff_stride, false},
+                                         {&l->w_up, l->b_up, f->up, f->ff_stride, false}};
+    const struct matmul_job down[] = {{&l->w_down, l->b_down, to, C, !posts}};
+    struct matmul_input whole = input_of(f, f->x, C, T, net->n_embd, NULL);
+    struct matmul_input attn_in =
+        l->attn_norm ? input_of(f, f->h, C, T, net->n_embd, make_attn_norm) : whole;
+    struct matmul_input ffn_in =
+        l->ffn_norm ? input_of(f, f->h, C, T, net->n_embd, make_ffn_norm) : whole;
     struct matmul_input attended =
         input_of(f, f->attn, f->q_stride, T, net->n_heads * net->head_dim, NULL);
     struct matmul_input gated = input_of(f, f->gate, f->ff_stride, T, net->n_ff, make_gated);
 
-    matmul(f->pool, kv_only ? qkv + 1 : qkv, kv_only ? 2 : 3, &normed);
+    matmul(f->pool, kv_only ? qkv + 1 : qkv, kv_only ? 2 : 3, &attn_in);
     for_rows(f, row_store, T, 4 * net->n_kv_heads * net->head_dim);
     if (kv_only)
         return;
@@ -240,8 +249,7 @@ static void layer_run(struct forward *f, bool kv_only)
     if (posts)
         for_rows(f, row_attn_post_norm, T, 3 * net->n_embd);
 
-    normed.make = make_ffn_norm;
-    matmul(f->pool, gate_up, 2, &normed);
+    matmul(f->pool, gate_up, 2, &ffn_in);
     matmul(f->pool, down, 1, &gated);
     if (posts)
         for_rows(f, row_ffn_post_norm, T, 3 * net->n_embd);

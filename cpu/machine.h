@@ -24,7 +24,8 @@ void machine_memory(uint64_t *total, uint64_t *free_bytes);
  * a file that is as long as the process has mappings. */
 bool machine_huge_pages(const void *start, size_t bytes, size_t *huge);
 /* Bytes per second that the pool's threads read together from a buffer beyond the caches, the best
- * of a few passes. 0 if there is no memory for one. Takes about a quarter of a second. */
+ * of a few passes. 0 if there is no memory for one. Takes about a quarter of a second, once in a
+ * process for as many threads. */
 double machine_read_bandwidth(struct pool *pool);
 
 #endif

@@ -12,8 +12,10 @@
 
 const struct model_blocks net_blocks = {
     .device = "the CPU device",
-    .needs = PARTS_LLAMA,
-    .may = PART_BIT(PART_QKV_BIAS) | PART_BIT(PART_QK_NORM) | PART_BIT(PART_POST_NORM),
+    .needs = PART_BIT(PART_ATTENTION) | PART_BIT(PART_GATED_FFN),
+    .may = PART_BIT(PART_PRE_NORM) | PART_BIT(PART_QKV_BIAS) | PART_BIT(PART_O_BIAS) |
+           PART_BIT(PART_FFN_BIAS) | PART_BIT(PART_QK_NORM) | PART_BIT(PART_QK_NORM_WIDE) |
+           PART_BIT(PART_POST_NORM),
     .gates = 1u << GATE_SILU | 1u << GATE_GELU_TANH,
 };
 

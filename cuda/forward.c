@@ -254,20 +254,28 @@ static int norm(struct run *r, const float *w)
 }
 
 /* What a block gives to the residual stream. post_norm: NULL: as it is. */
-static int residual(struct run *r, const struct gpu_matrix *m, const uint16_t *x,
+static int residual(struct run *r, const struct gpu_matrix *m, const uint16_t *x, const float *bias,
                     const float *post_norm)
 {
     r->pending = post_norm;
     return product(r, m, x, post_norm ? PRODUCT_STORE : PRODUCT_ADD, post_norm ? r->f->o : r->f->x,
-                   r->net->n_embd, NULL);
+                   r->net->n_embd, bias);
 }
 
 static int project(struct run *r, const struct gpu_layer *l, int layer)
 {
     const struct gpu_net *net = r->net;
+    bool wide = l->qk_norm_wide != NULL; /* norms that want q and k whole, with their biases */
+    const struct wide_norms norms = {
+        .x = r->f->qkv,
+        .stride = l->qkv.plan.n,
+        .w = l->qk_norm_wide,
+        .eps = net->rms_eps,
+        .widths = {net->n_heads * net->head_dim, net->n_kv_heads * net->head_dim},
+    };
     const struct qkv in = {
         .qkv = r->f->qkv,
-        .bias = l->qkv_bias,
+        .bias = wide ? NULL : l->qkv_bias,
         .q_norm = l->q_norm,
         .k_norm = l->k_norm,
         .eps = net->rms_eps,
@@ -281,7 +289,10 @@ static int project(struct run *r, const struct gpu_layer *l, int layer)
     };
 
     TRY(norm(r, l->attn_norm));
-    TRY(product(r, &l->qkv, r->f->h, PRODUCT_STORE, r->f->qkv, l->qkv.plan.n, NULL));
+    TRY(product(r, &l->qkv, r->f->h, PRODUCT_STORE, r->f->qkv, l->qkv.plan.n,
+                wide ? l->qkv_bias : NULL));
+    if (wide)
+        TRY(launch_wide_norms(&norms, &r->f->pass, r->p->capacity, r->stream));
     return launch_qkv(&in, &r->f->state, &r->f->pass, r->p->capacity, r->stream);
 }
 
@@ -294,10 +305,10 @@ static int layer_run(struct run *r, int i)
     if (i + 1 == r->net->n_layers && r->p->max_logits == 0)
         return 0; /* nobody reads what the last layer would hand on */
     TRY(attention(r, i));
-    TRY(residual(r, &l->wo, f->attn, l->attn_post_norm));
+    TRY(residual(r, &l->wo, f->attn, l->o_bias, l->attn_post_norm));
     TRY(norm(r, l->ffn_norm));
-    TRY(product(r, &l->gate_up, f->h, r->net->gate, f->ff, r->net->n_ff, NULL));
-    return residual(r, &l->down, f->ff, l->ffn_post_norm);
+    TRY(product(r, &l->gate_up, f->h, r->net->gate, f->ff, r->net->n_ff, l->gate_up_bias));
+    return residual(r, &l->down, f->ff, l->down_bias, l->ffn_post_norm);
 }
 
 static int logits(struct run *r)

@@ -208,6 +208,7 @@ static int finish(struct gemm *g, const struct gemm_work *w, cudaStream_t stream
         .row_scales = w->way == LT_FP8 ? g->x_scales : NULL,
         .channel_scales = w->way == LT_FP8 ? channel_scales(w) : NULL,
         .bias = c->bias ? c->bias + w->first : NULL,
+        .up_bias = c->bias ? c->bias + c->plan->n + w->first : NULL,
         .end = w->direct ? PRODUCT_ADD : c->end,
         .out = (char *)c->out + (size_t)w->first * element,
         .out_stride = c->out_stride,
@@ -300,7 +301,7 @@ int gemm_run(struct gemm *g, const struct product_call *call, int32_t rows, cuda
 
     ASSERT(rows >= 0 && rows <= g->max_rows);
     ASSERT((uintptr_t)call->x % 16 == 0 && call->x_stride % 8 == 0 && call->x_stride >= p->k);
-    ASSERT(p->paired == product_end_is_paired(call->end) && !(p->paired && call->bias));
+    ASSERT(p->paired == product_end_is_paired(call->end));
     if (rows == 0)
         return 0;
     way_choose(g, &w);

@@ -38,6 +38,10 @@ static __global__ void __launch_bounds__(THREADS) finish_kernel(const struct gem
         int c = pair_channel(n);
         float gate = sums[0] * channel_scale(f, c) * row_scale;
         float up = sums[f.n] * channel_scale(f, c + 8) * row_scale;
+        if (f.bias) {
+            gate = gate + f.bias[n];
+            up = up + f.up_bias[n];
+        }
         ((uint16_t *)f.out)[at] = bf16_of_float(gate_mul(f.end, gate, up)).bits;
         return;
     }

@@ -25,7 +25,7 @@ struct gemm_finish {
     int32_t rows, n;
     const float *row_scales;     /* (rows) or NULL */
     const float *channel_scales; /* or NULL: (n), paired in the order of the packed matrix */
-    const float *bias;           /* (n) or NULL */
+    const float *bias, *up_bias; /* (n) or NULL; up's only of paired ones */
     enum product_end end;
     void *out;
     int32_t out_stride;

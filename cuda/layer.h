@@ -33,7 +33,7 @@ struct norm {
     float *x;         /* (T, C) f32; written only with o */
     const float *o;   /* (T, C) f32 or NULL */
     const float *o_w; /* (C) or NULL */
-    const float *w;   /* (C) */
+    const float *w;   /* (C) or NULL: y is x as it is */
     float eps;
     int32_t width; /* C */
 };
@@ -41,6 +41,18 @@ int launch_norm(const struct norm *n, const struct pass *pass, int32_t capacity,
                 cudaStream_t stream);
 /* Row i of y is that of the pass's i-th row that wants logits; the others are not written. */
 int launch_logit_norm(const struct norm *n, const struct pass *pass, int32_t capacity,
+                      cudaStream_t stream);
+
+/* norm.cu: in place, the first `widths[0]` elements of every row of x as one norm, and the next
+ * `widths[1]` as another; both are multiples of 4. */
+struct wide_norms {
+    float *x; /* (T, stride) f32 */
+    int64_t stride;
+    const float *w; /* (widths[0] + widths[1]) */
+    float eps;
+    int32_t widths[2];
+};
+int launch_wide_norms(const struct wide_norms *n, const struct pass *pass, int32_t capacity,
                       cudaStream_t stream);
 
 /* qkv.cu: what the products of q, k and v gave -> queries for attention, keys and values in the

@@ -24,8 +24,10 @@ struct stack {
 
 static const struct model_blocks gpu_blocks = {
     .device = "the CUDA device",
-    .needs = PARTS_LLAMA,
-    .may = PART_BIT(PART_QKV_BIAS) | PART_BIT(PART_QK_NORM) | PART_BIT(PART_POST_NORM),
+    .needs = PART_BIT(PART_ATTENTION) | PART_BIT(PART_GATED_FFN),
+    .may = PART_BIT(PART_PRE_NORM) | PART_BIT(PART_QKV_BIAS) | PART_BIT(PART_O_BIAS) |
+           PART_BIT(PART_FFN_BIAS) | PART_BIT(PART_QK_NORM) | PART_BIT(PART_QK_NORM_WIDE) |
+           PART_BIT(PART_POST_NORM),
     .gates = 1u << GATE_SILU | 1u << GATE_GELU_TANH,
 };
 
@@ -51,8 +53,12 @@ static const struct {
     {offsetof(struct gpu_layer, attn_norm), 1, {LAYER_ATTN_NORM}},
     {offsetof(struct gpu_layer, ffn_norm), 1, {LAYER_FFN_NORM}},
     {offsetof(struct gpu_layer, qkv_bias), 3, {LAYER_BQ, LAYER_BK, LAYER_BV}},
+    {offsetof(struct gpu_layer, o_bias), 1, {LAYER_BO}},
+    {offsetof(struct gpu_layer, gate_up_bias), 2, {LAYER_B_GATE, LAYER_B_UP}},
+    {offsetof(struct gpu_layer, down_bias), 1, {LAYER_B_DOWN}},
     {offsetof(struct gpu_layer, q_norm), 1, {LAYER_Q_NORM}},
     {offsetof(struct gpu_layer, k_norm), 1, {LAYER_K_NORM}},
+    {offsetof(struct gpu_layer, qk_norm_wide), 2, {LAYER_Q_NORM_WIDE, LAYER_K_NORM_WIDE}},
     {offsetof(struct gpu_layer, attn_post_norm), 1, {LAYER_ATTN_POST_NORM}},
     {offsetof(struct gpu_layer, ffn_post_norm), 1, {LAYER_FFN_POST_NORM}},
 };

@@ -31,13 +31,16 @@ struct gpu_matrix {
 };
 
 struct gpu_layer {
-    float *attn_norm, *ffn_norm;           /* (C) */
+    float *attn_norm, *ffn_norm;           /* (C), NULL: none */
     struct gpu_matrix qkv;                 /* (H*D + 2*G*D, C): q, k, v one after another */
     struct gpu_matrix wo;                  /* (C, H*D) */
     struct gpu_matrix gate_up;             /* paired, (F, C) */
     struct gpu_matrix down;                /* (C, F) */
     float *qkv_bias;                       /* (H*D + 2*G*D), NULL: none */
+    float *o_bias, *down_bias;             /* (C), NULL: none */
+    float *gate_up_bias;                   /* (2 F): the gate's, then up's; NULL: none */
     float *q_norm, *k_norm;                /* (D), NULL: none */
+    float *qk_norm_wide;                   /* (H*D + G*D): q's, then k's; NULL: none */
     float *attn_post_norm, *ffn_post_norm; /* (C), NULL: none */
     int rope_dim;                          /* elements of a head that rotate; 0: none */
     int rope;                              /* of the net's rotations */

@@ -197,11 +197,13 @@ DEVICE void sums_store(const struct product_args &p, int tile, int row, int live
         for (int r = 0; r < 2; r++) {
             if (p.channel_scales)
                 y[r] = y[r] * p.channel_scales[tile * PRODUCT_CHANNELS + g + 8 * r];
-            if (paired || first + 8 * r >= p.n)
+            if (first + (paired ? 0 : 8 * r) >= p.n)
+                continue;
+            if (p.bias)
+                y[r] = y[r] + p.bias[first + (paired ? p.n : 8) * r];
+            if (paired)
                 continue;
             float *out = (float *)p.out + at + 8 * r;
-            if (p.bias)
-                y[r] = y[r] + p.bias[first + 8 * r];
             *out = p.end == PRODUCT_ADD ? *out + y[r] : y[r];
         }
         if (paired && first < p.n)

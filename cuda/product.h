@@ -131,7 +131,7 @@ struct product_call {
     enum product_end end;
     void *out;          /* (T, N) f32; of a paired matrix bf16 */
     int32_t out_stride; /* elements */
-    const float *bias;  /* (N) device, or NULL; not of a paired matrix */
+    const float *bias;  /* (N) device, of a paired matrix (2, N): gate, up; or NULL */
     /* (tiles) device: outputs of tiles that are 0 are not computed, and not written; whoever writes
      * it may be a kernel ahead. NULL: all are. */
     const uint8_t *wanted;

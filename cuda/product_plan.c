@@ -259,6 +259,6 @@ int launch_product(const struct product_call *call, const struct product_tiling 
     ASSERT(product_tiling_is_valid(t, p));
     ASSERT((uintptr_t)call->x % 16 == 0 && call->x_stride % 8 == 0 && call->x_stride >= p->k);
     ASSERT((uintptr_t)weights % 16 == 0 && call->out_stride >= p->n);
-    ASSERT(p->paired == product_end_is_paired(call->end) && !(p->paired && call->bias));
+    ASSERT(p->paired == product_end_is_paired(call->end));
     return launch[p->type](&a, t, stream);
 }

@@ -45,6 +45,7 @@ static void push_token(struct seq *s, const struct commit *c, size_t n)
     s->pending.len -= n;
     s->released += n;
     s->stats.n_generated++;
+    out->stats.n_cached = s->stats.n_cached; /* a stream that begins with this token says it */
 }
 
 /* Bytes of pending text that token `id` releases; *stop_index as stop_matcher_feed. */

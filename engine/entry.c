@@ -238,9 +238,9 @@ static int check_length(const struct engine *e, const struct request *req, size_
         return check_scores(req, field, n_ids, err, errlen);
     return fail(
         SPECD_ECONTEXT, err, errlen,
-        "%s: prompt is too long: this model's maximum context length is %zu tokens, and %zu "
-        "tokens leave no room for an answer",
-        field, n_ctx, n_ids);
+        "%s: prompt is too long: %zu tokens > %zu maximum: this model's maximum context length is "
+        "%zu tokens, and an answer takes one at least",
+        field, n_ids, n_ctx - 1, n_ctx);
 }
 
 static void set_prompt(struct engine *e, struct seq *s, const int32_t *ids, int32_t n)

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define MIB (1024.0 * 1024.0)
 
@@ -394,6 +395,7 @@ static void fill_info(struct engine *e, int32_t n_blocks)
 {
     const struct model *m = &e->target_file->model;
     struct engine_info *i = &e->info;
+    struct stat file;
     if (e->config.alias)
         snprintf(i->model_id, sizeof i->model_id, "%s", e->config.alias);
     else
@@ -408,6 +410,7 @@ static void fill_info(struct engine *e, int32_t n_blocks)
     i->n_layers = m->n_layers;
     i->n_params = m->n_params;
     i->file_bytes = e->target_file->file_bytes;
+    i->modified = stat(e->config.model_path, &file) == 0 ? (int64_t)file.st_mtime : 0;
     i->n_slots = e->setup.n_slots;
     i->n_blocks = n_blocks;
     i->block_tokens = SPECD_BLOCK_TOKENS;

@@ -28,7 +28,7 @@ static const char *token_text(const struct vocab *v, int32_t id)
 }
 
 int prepare_chat(const struct prepare_tables *t, const struct request *req, struct buf *out,
-                 char *err, size_t errlen)
+                 struct text_spans *client, char *err, size_t errlen)
 {
     if (!t->chat)
         return fail(SPECD_EINVAL, err, errlen,
@@ -40,29 +40,33 @@ int prepare_chat(const struct prepare_tables *t, const struct request *req, stru
         .eos_token = token_text(v, v->eos),
     };
     bool tools = json_first(req->chat.tools) && t->chat_tools;
-    return chat_render(tools ? t->chat_tools : t->chat, &vars, out, err, errlen);
+    return chat_render(tools ? t->chat_tools : t->chat, &vars, out, client, err, errlen);
 }
 
-/* The template has printed its own BOS in most families: no second one then. */
-static unsigned chat_flags(const struct vocab *v, const struct buf *text)
+/* The template has printed its own BOS in most families: no second one then. What a message spells
+ * is none. */
+static unsigned chat_flags(const struct vocab *v, const struct buf *text,
+                           const struct text_spans *client)
 {
     const char *bos = token_text(v, v->bos);
-    size_t n = strlen(bos);
-    bool printed = n > 0 && text->len >= n && memcmp(text->data, bos, n) == 0;
+    size_t n = strlen(bos), own = client->n > 0 ? client->items[0].begin : text->len;
+    bool printed = n > 0 && own >= n && memcmp(text->data, bos, n) == 0;
     return ENCODE_SPECIAL | (printed ? 0 : ENCODE_BOS);
 }
 
 static int encode(const struct prepare_tables *t, const struct request *req, const char *text,
-                  size_t len, unsigned flags, struct prepared *out, char *err, size_t errlen)
+                  size_t len, const struct text_spans *client, unsigned flags, struct prepared *out,
+                  char *err, size_t errlen)
 {
     const struct vocab *v = tokenizer_vocab(t->tokenizer);
-    struct encode_bounds bounds = {&req->cancelled, t->max_ids};
-    int rc = tokenizer_encode(t->tokenizer, text, len, flags, &bounds, &out->ids, &out->n_ids);
+    struct encode_options options = {&req->cancelled, t->max_ids, client};
+    int rc = tokenizer_encode(t->tokenizer, text, len, flags, &options, &out->ids, &out->n_ids);
     if (rc == SPECD_ECONTEXT)
         fail(rc, err, errlen,
-             "%s: prompt is too long: this model's maximum context length is %zu tokens, and more "
-             "leave no room for an answer",
-             req->kind == PROMPT_CHAT ? "messages" : "prompt", t->max_ids);
+             "%s: prompt is too long: %zu tokens > %zu maximum, counted no further: this model's "
+             "maximum context length is %zu tokens, and an answer takes one at least",
+             req->kind == PROMPT_CHAT ? "messages" : "prompt", t->max_ids + 1, t->max_ids - 1,
+             t->max_ids);
     out->bos_added = rc == 0 && flags & ENCODE_BOS && v->add_bos && v->bos >= 0;
     return rc;
 }
@@ -73,13 +77,15 @@ static int prepare_ids(const struct prepare_tables *t, const struct request *req
     if (req->kind == PROMPT_TOKENS)
         return copy_ids(t->tokenizer, req, out, err, errlen);
     if (req->kind == PROMPT_TEXT)
-        return encode(t, req, req->prompt, req->prompt_len, ENCODE_BOS | ENCODE_SPECIAL, out, err,
-                      errlen);
+        return encode(t, req, req->prompt, req->prompt_len, NULL, ENCODE_BOS | ENCODE_SPECIAL, out,
+                      err, errlen);
     struct buf text = {0};
-    int rc = prepare_chat(t, req, &text, err, errlen);
+    struct text_spans client = {0};
+    int rc = prepare_chat(t, req, &text, &client, err, errlen);
     if (rc == 0)
-        rc = encode(t, req, text.data ? text.data : "", text.len,
-                    chat_flags(tokenizer_vocab(t->tokenizer), &text), out, err, errlen);
+        rc = encode(t, req, text.data ? text.data : "", text.len, &client,
+                    chat_flags(tokenizer_vocab(t->tokenizer), &text, &client), out, err, errlen);
+    text_spans_free(&client);
     buf_free(&text);
     return rc;
 }
@@ -97,11 +103,11 @@ static int prepare_grammar(const struct prepare_tables *t, const struct request 
 static int prepare_prediction(const struct prepare_tables *t, const struct request *req,
                               struct prepared *out)
 {
-    struct encode_bounds bounds = {.cancel = &req->cancelled};
+    struct encode_options options = {.cancel = &req->cancelled};
     int32_t *ids = NULL;
     size_t n = 0;
     int rc = tokenizer_encode(t->tokenizer, req->prediction, req->prediction_len, ENCODE_SPECIAL,
-                              &bounds, &ids, &n);
+                              &options, &ids, &n);
     if (rc == 0)
         out->prediction = prediction_create(ids, (int32_t)MIN(n, (size_t)t->n_prediction));
     free(ids);

@@ -37,8 +37,9 @@ void prepared_free(struct prepared *p);
 int prepare_prompt(const struct prepare_tables *t, const struct request *req, struct prepared *out,
                    char *err, size_t errlen);
 
-/* The text of a chat alone. EINVAL as above. */
+/* The text of a chat alone, and which parts of it are a client's; client may be NULL. EINVAL as
+ * above. */
 int prepare_chat(const struct prepare_tables *t, const struct request *req, struct buf *out,
-                 char *err, size_t errlen);
+                 struct text_spans *client, char *err, size_t errlen);
 
 #endif

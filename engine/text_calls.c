@@ -25,10 +25,23 @@ size_t engine_detokenize(const struct engine *e, const int32_t *ids, size_t n_id
     return at;
 }
 
+int engine_count_prompt(const struct engine *e, const struct request *req, size_t *n, char *err,
+                        size_t errlen)
+{
+    struct prepare_tables tables = e->prepare;
+    struct prepared prepared;
+    tables.max_ids = SIZE_MAX;
+    tables.n_prediction = 0;
+    int rc = prepare_prompt(&tables, req, &prepared, err, errlen);
+    *n = prepared.n_ids;
+    prepared_free(&prepared);
+    return rc;
+}
+
 int engine_apply_template(const struct engine *e, const struct request *req, struct buf *out,
                           char *err, size_t errlen)
 {
-    return prepare_chat(&e->prepare, req, out, err, errlen);
+    return prepare_chat(&e->prepare, req, out, NULL, err, errlen);
 }
 
 const char *engine_chat_template(const struct engine *e)

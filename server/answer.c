@@ -14,8 +14,10 @@
 /* Of an answer in memory, which grows by doubling: a token with its text, and a log-probability. */
 #define TOKEN_BYTES 32
 #define ENTRY_BYTES 16
-#define STOP_BYTES 5  /* of a stop string, a byte of it: with four for the search */
-#define SCHEMA_WORK 8 /* a byte of a schema takes as long to prepare as so many of a prompt */
+#define REPEATED 4       /* what an answer repeats: kept, and in so many events at once */
+#define DIALECT_BYTES 64 /* likewise, of what a format keeps of them as JSON */
+#define STOP_BYTES 5     /* of a stop string, a byte of it: with four for the search */
+#define SCHEMA_WORK 8    /* a byte of a schema takes as long to prepare as so many of a prompt */
 
 static void answer_free(void *work)
 {
@@ -25,6 +27,8 @@ static void answer_free(void *work)
         tool_parser_free(a->choices[i].tools);
     }
     free(a->choices);
+    if (a->format->free_dialect)
+        a->format->free_dialect(a->dialect);
     tool_output_free(&a->called);
     call_free(&a->call);
     buf_free(&a->head);
@@ -186,7 +190,8 @@ static bool write_piece(void *arg, struct buf *out)
         if (at->choice < a->n_choices)
             json_lit(out, ",");
     }
-    a->format->end(a, out);
+    if (a->format->end)
+        a->format->end(a, out);
     return true;
 }
 
@@ -199,7 +204,8 @@ static enum MHD_Result respond_whole(struct answer *a)
     }
     a->pieces.next = write_piece;
     a->pieces.arg = a;
-    a->format->begin(a, &a->pieces.out);
+    if (a->format->begin)
+        a->format->begin(a, &a->pieces.out);
     return respond_pieces(a->exchange, &a->pieces);
 }
 
@@ -296,7 +302,7 @@ static void make_choices(struct answer *a)
         c->req = call_request(&a->call, (size_t)(i / n), i % n);
         snprintf(c->req->id, sizeof c->req->id, "%s", a->id);
         if (call_wants_tools(&a->call))
-            c->tools = tool_parser_new(&a->call.tool_names, !a->call.parallel_tools);
+            c->tools = tool_parser_new(&a->call.offer, !a->call.parallel_tools);
         if (c->shares_prompt) {
             c->req->parent = a->choices[i - i % n].req;
             request_ref(c->req->parent);
@@ -335,12 +341,16 @@ static int prepare(struct answer *a, const struct buf *body, struct api_error *e
 {
     const struct engine_info *info = engine_info(answer_engine(a));
     memory_ran_short();
+    const char *required = a->format->required;
     int rc = call_parse(&a->call, a->format->route, info, body->data, body->len, e);
+    if (rc == 0 && required && json_type(json_get(a->call.doc, required)) == JSON_NULL)
+        rc = api_fail(e, SPECD_EINVAL, required, "%s: Field required", required);
     if (rc == 0)
         rc = check_size(a, e);
     if (rc == 0) {
         make_choices(a);
-        write_head(a);
+        if (a->format->object)
+            write_head(a);
     }
     call_drop_document(&a->call);
     return api_memory(rc, e);
@@ -350,6 +360,7 @@ static int prepare(struct answer *a, const struct buf *body, struct api_error *e
 static size_t bytes_at_most(const struct answer *a)
 {
     uint64_t bytes = 0, n_ctx = a->call.info->n_ctx;
+    bytes += REPEATED * a->call.repeats.len;
     for (int i = 0; i < a->n_choices; i++) {
         const struct request *req = a->choices[i].req;
         const struct request_params *p = &req->params;
@@ -358,7 +369,10 @@ static size_t bytes_at_most(const struct answer *a)
             tokens += req->kind == PROMPT_TOKENS ? req->n_prompt_ids : req->prompt_len;
         for (int32_t s = 0; s < p->n_stops; s++)
             bytes += STOP_BYTES * p->stop_lens[s];
-        bytes += MIN(tokens, n_ctx) * (TOKEN_BYTES + ENTRY_BYTES * (uint64_t)(1 + p->n_logprobs));
+        uint64_t n_entries = (uint64_t)(1 + p->n_logprobs);
+        bytes += MIN(tokens, n_ctx) * (TOKEN_BYTES + ENTRY_BYTES * n_entries);
+        if (a->format->free_dialect)
+            bytes += MIN(tokens, n_ctx) * DIALECT_BYTES * (1 + n_entries);
     }
     return (size_t)bytes;
 }

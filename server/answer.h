@@ -25,10 +25,10 @@ struct choice {
     int index;
     bool shares_prompt; /* its prompt is that of the choice before it */
     bool submitted;
-    bool ended;       /* engine thread: the last report has come */
-    int32_t n_sent;   /* token events written */
-    int32_t n_prompt; /* as soon as it is known */
-    bool echo_sent, finish_sent;
+    bool ended;                 /* engine thread: the last report has come */
+    int32_t n_sent;             /* token events written */
+    int32_t n_prompt, n_cached; /* as soon as they are known */
+    bool started, echo_sent, finish_sent;
     size_t n_chars;            /* of text sent */
     uint64_t first_ns;         /* when the first token was written */
     struct tool_parser *tools; /* NULL: its text is not searched for calls */
@@ -52,17 +52,27 @@ struct whole_at {
  * to its end. Called again it goes on, where at says. */
 typedef bool whole_part(const struct choice *c, struct whole_at *at, struct buf *out);
 
-/* How a route words its answers. Those without an end of their own append one JSON object. */
+/* How a route words its answers. What streams append are whole events, any number of them. */
 struct api_format {
     enum call_route route;
     const char *id_prefix, *object, *chunk_object;
     bool done; /* a stream ends with [DONE] */
+    const char
+        *required; /* a field that a body must have to be answered, not to be counted; or NULL */
+    /* A stream. Those that may be NULL: start, which comes before a choice's first token, when the
+     * counts of its prompt are known; echo, the prompt itself, where the route has such a field;
+     * stop, behind all choices; ping, of a comment else. */
+    void (*start)(const struct choice *c, struct buf *out);
+    void (*echo)(const struct choice *c, struct buf *out);
     void (*token)(const struct choice *c, const struct token_view *t, struct buf *out);
-    void (*echo)(const struct choice *c, struct buf *out); /* the prompt, before the first token */
     /* text: what was held back until the end, usually nothing */
     void (*finish)(const struct choice *c, const char *text, size_t len, struct buf *out);
-    void (*usage)(const struct answer *a, struct buf *out); /* or NULL */
-    /* A whole answer: its beginning, each choice's parts (behind the last NULL), its end. */
+    void (*stop)(const struct answer *a, struct buf *out);
+    void (*error)(const struct answer *a, const struct api_error *e, struct buf *out); /* ends it */
+    void (*ping)(const struct answer *a, struct buf *out);
+    void (*free_dialect)(void *dialect); /* or NULL */
+    /* A whole answer: its beginning, or NULL, each choice's parts (behind the last NULL), its end,
+     * or NULL. */
     void (*begin)(const struct answer *a, struct buf *out);
     whole_part *const *parts;
     void (*end)(const struct answer *a, struct buf *out);
@@ -87,6 +97,7 @@ struct answer {
     size_t charged;  /* bytes that count for the client: see clients.h */
     struct buf head; /* what every JSON object of the answer begins with */
 
+    void *dialect;             /* what the format keeps through a stream, its own; NULL at first */
     struct tool_output called; /* scratch */
     struct buf text;           /* scratch */
 

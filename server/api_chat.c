@@ -5,22 +5,70 @@
 
 #include <string.h>
 
-/* "tool_calls":[...]. In a stream each says its index, of which `before` are gone. */
-static void write_calls(const struct tool_output *o, bool indexed, int before, struct buf *out)
+/* One call of those that were found, from its first event on; *at is behind its last then. */
+static void write_call(const struct tool_output *o, int *at, bool indexed, struct buf *out)
 {
-    json_lit(out, "\"tool_calls\":[");
-    for (int i = 0; i < o->n_calls; i++) {
-        const struct tool_call *c = &o->calls[i];
-        buf_puts(out, i > 0 ? ",{" : "{");
-        if (indexed)
-            buf_printf(out, "\"index\":%d,", before + i);
-        buf_printf(out, "\"id\":\"%s\",\"type\":\"function\",\"function\":{\"name\":", c->id);
-        json_cstr(out, c->name);
-        json_lit(out, ",\"arguments\":");
-        json_cstr(out, c->arguments);
-        json_lit(out, "}}");
+    const struct tool_event *e = &o->events[*at];
+    int call = e->call;
+    const char *comma = "";
+    json_lit(out, "{");
+    if (indexed)
+        buf_printf(out, "\"index\":%d,", call);
+    if (e->kind == TOOL_BEGIN)
+        buf_printf(out, "\"id\":\"%s\",\"type\":\"function\",", e->id);
+    json_lit(out, "\"function\":{");
+    if (e->kind == TOOL_BEGIN) {
+        json_lit(out, "\"name\":");
+        json_str(out, o->bytes.data + e->at, e->len);
+        comma = ",";
+        e++;
     }
-    json_lit(out, "]");
+    buf_puts(out, comma);
+    json_lit(out, "\"arguments\":\"");
+    for (; e < o->events + o->n_events && e->kind != TOOL_TEXT && e->call == call; e++)
+        json_escape(out, o->bytes.data + e->at, e->len); /* of END there is nothing */
+    json_lit(out, "\"}}");
+    *at = (int)(e - o->events);
+}
+
+/* "tool_calls":[...], in a stream with what came of each. False, and nothing, where none is. */
+static bool write_calls(const struct tool_output *o, bool indexed, struct buf *out)
+{
+    const char *before = "\"tool_calls\":[";
+    bool any = false;
+    for (int i = 0; i < o->n_events;) {
+        if (o->events[i].kind == TOOL_TEXT || o->events[i].kind == TOOL_END) {
+            i++; /* an END alone says nothing here */
+            continue;
+        }
+        buf_puts(out, any ? "," : before);
+        write_call(o, &i, indexed, out);
+        any = true;
+    }
+    if (any)
+        json_lit(out, "]");
+    return any;
+}
+
+/* "content": the echo, if there is one, and the text that was found. False, and nothing, where
+ * there is none. */
+static bool write_text(const struct tool_output *o, const struct buf *echo, struct buf *out)
+{
+    bool any = echo && echo->len > 0;
+    if (any) {
+        json_lit(out, "\"content\":\"");
+        json_escape(out, echo->data, echo->len);
+    }
+    for (int i = 0; i < o->n_events; i++) {
+        if (o->events[i].kind != TOOL_TEXT)
+            continue;
+        buf_puts(out, any ? "" : "\"content\":\"");
+        json_escape(out, o->bytes.data + o->events[i].at, o->events[i].len);
+        any = true;
+    }
+    if (any)
+        json_lit(out, "\"");
+    return any;
 }
 
 static void write_content(const char *text, size_t len, struct buf *out)
@@ -39,17 +87,12 @@ static void write_delta(const struct choice *c, const char *text, size_t len, bo
         json_lit(out, "\"role\":\"assistant\",");
     if (c && c->tools) {
         struct tool_output *called = &c->answer->called;
-        int before = tool_parser_n_calls(c->tools);
         tool_output_clear(called);
         tool_parser_feed(c->tools, text ? text : "", len, c->finish_sent, called);
-        if (called->content.len > 0) {
-            write_content(called->content.data, called->content.len, out);
+        if (write_text(called, NULL, out))
             json_lit(out, ",");
-        }
-        if (called->n_calls > 0) {
-            write_calls(called, true, before, out);
+        if (write_calls(called, true, out))
             json_lit(out, ",");
-        }
     } else if (text) {
         write_content(text, len, out);
         json_lit(out, ",");
@@ -64,15 +107,13 @@ static void write_called(const struct choice *c, struct buf *out)
     const struct request_output *o = &c->req->output;
     struct tool_output *called = &c->answer->called;
     tool_output_clear(called);
-    buf_add(&called->content, o->echo.text.data, o->echo.text.len);
     tool_parser_feed(c->tools, o->text.data, o->text.len, true, called);
-    if (called->content.len > 0 || called->n_calls == 0)
-        write_content(called->content.data, called->content.len, out);
-    else
-        json_lit(out, "\"content\":null");
-    if (called->n_calls > 0) {
+    bool calls = tool_parser_n_calls(c->tools) > 0;
+    if (!write_text(called, &o->echo.text, out))
+        buf_puts(out, calls ? "\"content\":null" : "\"content\":\"\"");
+    if (calls) {
         json_lit(out, ",");
-        write_calls(called, false, 0, out);
+        write_calls(called, false, out);
     }
 }
 
@@ -101,7 +142,8 @@ static const struct api_format format = {
     .token = openai_token,
     .echo = openai_echo,
     .finish = openai_finish,
-    .usage = openai_usage,
+    .stop = openai_stop,
+    .error = openai_error,
     .begin = openai_begin,
     .parts = openai_parts,
     .end = openai_end,

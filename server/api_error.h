@@ -19,7 +19,10 @@ int api_fail(struct api_error *e, int code, const char *param, const char *fmt, 
 int api_memory(int rc, struct api_error *e);
 /* The engine's messages begin with the field at fault, "prompt: ...": makes it the param. */
 void api_name_field(struct api_error *e);
-/* {"error":{...}} */
+/* {"error":{...}}, OpenAI's */
 void error_json(struct buf *out, const struct api_error *e);
+/* Anthropic's: {"type":"error","error":{...},"request_id":...}, and the status it comes with. */
+void messages_error_json(struct buf *out, const struct api_error *e, const char *request_id);
+int messages_error_status(int code);
 
 #endif

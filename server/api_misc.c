@@ -1,4 +1,4 @@
-/* GET /health, /ready, /v1/models and its one model. */
+/* GET /health, /ready, /v1/models and its one model, with OpenAI's members and Anthropic's. */
 #include "specd/json_write.h"
 #include "http.h"
 
@@ -56,11 +56,17 @@ enum MHD_Result api_ready(struct exchange *ex)
 
 static void write_model(const struct engine_info *info, struct buf *out)
 {
+    char created_at[32];
+    struct tm utc;
+    time_t modified = (time_t)info->modified;
+    strftime(created_at, sizeof created_at, "%FT%TZ", gmtime_r(&modified, &utc));
     json_lit(out, "{\"id\":");
     json_cstr(out, info->model_id);
-    buf_printf(out, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"specd\",\"meta\":{",
-               (long long)time(NULL));
-    json_lit(out, "\"arch\":");
+    buf_printf(out, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"specd\",",
+               (long long)info->modified);
+    json_lit(out, "\"type\":\"model\",\"display_name\":");
+    json_cstr(out, info->model_id);
+    buf_printf(out, ",\"created_at\":\"%s\",\"meta\":{\"arch\":", created_at);
     json_cstr(out, info->arch);
     buf_printf(out,
                ",\"n_vocab\":%u,\"n_ctx\":%u,\"n_ctx_train\":%u,\"n_embd\":%u,\"n_layer\":%u,"
@@ -88,7 +94,12 @@ enum MHD_Result api_models(struct exchange *ex)
     if (!ex->name)
         json_lit(&body, "{\"object\":\"list\",\"data\":[");
     write_model(info, &body);
-    if (!ex->name)
-        json_lit(&body, "]}");
+    if (!ex->name) {
+        json_lit(&body, "],\"has_more\":false,\"first_id\":");
+        json_cstr(&body, info->model_id);
+        json_lit(&body, ",\"last_id\":");
+        json_cstr(&body, info->model_id);
+        json_lit(&body, "}");
+    }
     return respond_json(ex, 200, &body);
 }

@@ -19,6 +19,7 @@ static void write_progress(const struct choice *c, struct buf *out)
 static void write_echo(const struct choice *c, struct buf *out)
 {
     const struct buf *text = &c->req->output.echo.text;
+    sse_begin(out);
     json_lit(out, "{\"index\":");
     json_int(out, c->index);
     json_lit(out, ",\"content\":");
@@ -30,10 +31,12 @@ static void write_echo(const struct choice *c, struct buf *out)
         echo_logprobs(c, out);
     }
     json_lit(out, "}");
+    sse_end(out);
 }
 
 static void write_token(const struct choice *c, const struct token_view *t, struct buf *out)
 {
+    sse_begin(out);
     json_lit(out, "{\"index\":");
     json_int(out, c->index);
     json_lit(out, ",\"content\":");
@@ -48,6 +51,7 @@ static void write_token(const struct choice *c, const struct token_view *t, stru
     }
     token_extras(c, t, false, out);
     json_lit(out, "}");
+    sse_end(out);
 }
 
 static const char *stop_type(const struct request_output *o)
@@ -149,6 +153,7 @@ static bool end_last(const struct choice *c, struct whole_at *at, struct buf *ou
 static void write_finish(const struct choice *c, const char *text, size_t len, struct buf *out)
 {
     struct whole_at at = {0};
+    sse_begin(out);
     begin_last(c, out);
     json_str(out, text, len);
     json_lit(out, ",\"tokens\":[]");
@@ -156,6 +161,7 @@ static void write_finish(const struct choice *c, const char *text, size_t len, s
     while (!prompt_again(c, &at, out))
         continue;
     end_last(c, &at, out);
+    sse_end(out);
 }
 
 static whole_part *const parts[] = {whole_content,
@@ -189,6 +195,7 @@ static const struct api_format format = {
     .echo = write_echo,
     .logprobs = logprobs_native,
     .finish = write_finish,
+    .error = openai_error,
     .begin = write_begin,
     .parts = parts,
     .end = write_end,

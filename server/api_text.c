@@ -1,5 +1,6 @@
 /*
- * api_text.c - POST /tokenize, /detokenize, /apply-template: llama.cpp's, without generation.
+ * api_text.c - what needs no generation: POST /tokenize, /detokenize, /apply-template, which are
+ * llama.cpp's, and the counts of prompts' tokens in other dialects.
  */
 #include "call.h"
 #include "jobs.h"
@@ -17,9 +18,11 @@ struct text_work {
     bool add_special, parse_special, with_pieces;
     int32_t *ids;
     size_t n_ids;
+    size_t n_tokens; /* of a prompt */
     struct buf text; /* of all ids, of the next few, or of the prompt */
     struct call call;
     struct request *req;
+    enum call_route route; /* whose bodies are taken; of calls */
     const struct engine *engine;
     struct pieces pieces;
     size_t at; /* what pieces have come to: the next id, or byte of text */
@@ -50,14 +53,15 @@ static enum MHD_Result answer(struct job *job)
 }
 
 /* Bodies are read by the job, too: one of megabytes takes long. next writes what run has found. */
-static enum MHD_Result start(struct exchange *ex, int (*run)(struct job *job),
-                             bool (*next)(void *work, struct buf *out))
+static enum MHD_Result start(struct exchange *ex, enum call_route route,
+                             int (*run)(struct job *job), bool (*next)(void *work, struct buf *out))
 {
     struct engine *engine = atomic_load(&ex->server->engine);
     if (!engine || !engine_info(engine))
         return respond_code(ex, SPECD_ELOADING);
     struct text_work *w = xcalloc(1, sizeof *w);
     *w = defaults;
+    w->route = route;
     w->engine = engine;
     w->pieces.next = next;
     w->pieces.arg = w;
@@ -197,7 +201,7 @@ static bool write_tokens(void *arg, struct buf *out)
 
 enum MHD_Result api_tokenize(struct exchange *ex)
 {
-    return start(ex, tokenize, write_tokens);
+    return start(ex, 0, tokenize, write_tokens);
 }
 
 /* ---- /detokenize */
@@ -241,29 +245,41 @@ static bool write_text(void *arg, struct buf *out)
 
 enum MHD_Result api_detokenize(struct exchange *ex)
 {
-    return start(ex, detokenize, write_text);
+    return start(ex, 0, detokenize, write_text);
 }
 
 /* ---- /apply-template */
 
-static int apply_template(struct job *job)
+static int read_call(struct job *job)
 {
     struct text_work *w = job->arg;
-    char why[256] = "";
-    int rc = call_parse(&w->call, CALL_CHAT, engine_info(job->engine), job->in.data, job->in.len,
+    int rc = call_parse(&w->call, w->route, engine_info(job->engine), job->in.data, job->in.len,
                         &job->error);
     if (rc == 0)
         w->req = call_request(&w->call, 0, 0);
     call_drop_document(&w->call);
     buf_free(&job->in);
-    if (rc < 0)
-        return rc;
-    rc = engine_apply_template(job->engine, w->req, &w->text, why, sizeof why);
+    return rc;
+}
+
+static int fail_as_told(struct job *job, int rc, const char *why)
+{
     if (rc < 0) {
         api_fail(&job->error, rc, NULL, "%s", why);
         api_name_field(&job->error);
     }
     return rc;
+}
+
+static int apply_template(struct job *job)
+{
+    struct text_work *w = job->arg;
+    char why[256] = "";
+    int rc = read_call(job);
+    if (rc < 0)
+        return rc;
+    rc = engine_apply_template(job->engine, w->req, &w->text, why, sizeof why);
+    return fail_as_told(job, rc, why);
 }
 
 static bool write_prompt(void *arg, struct buf *out)
@@ -280,5 +296,34 @@ static bool write_prompt(void *arg, struct buf *out)
 /* Takes what chat takes, so that a body can be tried here first. */
 enum MHD_Result api_apply_template(struct exchange *ex)
 {
-    return start(ex, apply_template, write_prompt);
+    return start(ex, CALL_CHAT, apply_template, write_prompt);
+}
+
+/* ---- how many tokens a prompt has, by the bodies that the dialects' generating routes take */
+
+static int count(struct job *job)
+{
+    struct text_work *w = job->arg;
+    char why[256] = "";
+    int rc = read_call(job);
+    if (rc < 0)
+        return rc;
+    rc = engine_count_prompt(job->engine, w->req, &w->n_tokens, why, sizeof why);
+    return fail_as_told(job, rc, why);
+}
+
+static bool write_count(void *arg, struct buf *out)
+{
+    const struct text_work *w = arg;
+    if (w->route == CALL_RESPONSES)
+        json_lit(out, "{\"object\":\"response.input_tokens\",");
+    else
+        json_lit(out, "{");
+    buf_printf(out, "\"input_tokens\":%zu}", w->n_tokens);
+    return true;
+}
+
+enum MHD_Result api_input_tokens(struct exchange *ex)
+{
+    return start(ex, CALL_RESPONSES, count, write_count);
 }

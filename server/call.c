@@ -16,7 +16,7 @@ void call_init(struct call *c, enum call_route route, const struct engine_info *
 /* By the name that the client used. */
 static int bad_zero(const struct call *c, struct api_error *e)
 {
-    static const char *const names[] = {"max_completion_tokens", "n_predict"};
+    static const char *const names[] = {"max_completion_tokens", "n_predict", "max_output_tokens"};
     const char *name = "max_tokens";
     for (size_t i = 0; i < COUNT_OF(names) && !json_get(c->doc, name); i++)
         name = names[i];
@@ -36,16 +36,19 @@ static void off_values(struct law_params *law)
 
 static int check_together(struct call *c, struct api_error *e)
 {
-    if (c->route == CALL_CHAT && c->logprobs)
+    if (call_is_chat(c) && c->logprobs)
         c->params.n_logprobs = c->top_logprobs;
-    else if (c->top_logprobs > 0)
+    else if (c->top_logprobs > 0 && c->route != CALL_RESPONSES)
         return api_fail(e, SPECD_EINVAL, "top_logprobs",
                         "'top_logprobs' needs 'logprobs' to be true");
     if (c->best_of > 1 && c->best_of != c->n)
         return api_fail(e, SPECD_EINVAL, "best_of", "'best_of' must be 1 or what 'n' is");
     if (c->n_probs > 0)
         c->params.n_logprobs = MAX(c->params.n_logprobs, c->n_probs);
-    if (c->params.max_tokens == 0 && !c->params.echo)
+    c->prompt_only = c->route == CALL_MESSAGES && c->params.max_tokens == 0;
+    if (c->prompt_only)
+        c->params.max_tokens = 1; /* of none the prompt would not be computed either */
+    else if (c->params.max_tokens == 0 && !c->params.echo)
         return bad_zero(c, e);
     off_values(&c->params.law);
     const struct speculative_params *s = &c->params.spec;
@@ -55,19 +58,38 @@ static int check_together(struct call *c, struct api_error *e)
     return 0;
 }
 
-static void add_name(struct call *c, const struct json *tool)
+/* By the names that templates use; what chat_template_kwargs says goes before it. */
+static void tell_effort(struct call *c)
 {
-    const char *name = tool_name(tool);
-    buf_add(&c->tool_names, name, strlen(name) + 1);
+    if (!c->effort)
+        return;
+    struct json *kwargs = c->kwargs ? (struct json *)c->kwargs : json_new_object(c->doc);
+    if (!json_get(kwargs, "enable_thinking"))
+        json_set(kwargs, "enable_thinking", json_new_bool(c->doc, strcmp(c->effort, "none") != 0));
+    if (!json_get(kwargs, "reasoning_effort"))
+        json_set(kwargs, "reasoning_effort", json_new_string(c->doc, c->effort, strlen(c->effort)));
+    c->kwargs = kwargs;
 }
 
 static void list_tools(struct call *c)
 {
     const struct json *v = c->tools && c->tool_choice == TOOLS_AUTO ? json_first(c->tools) : NULL;
     for (; v; v = json_next(v))
-        add_name(c, v);
+        tool_offer_add(&c->offer, v);
     for (size_t i = 0; i < c->forced.n; i++)
-        add_name(c, c->forced.tools[i]);
+        tool_offer_add(&c->offer, c->forced.tools[i]);
+}
+
+static int read_dialect(struct call *c, struct api_error *e)
+{
+    switch (c->route) {
+    case CALL_RESPONSES:
+        return responses_read(c, e);
+    case CALL_MESSAGES:
+        return messages_read(c, e);
+    default:
+        return 0;
+    }
 }
 
 int call_parse(struct call *c, enum call_route route, const struct engine_info *info,
@@ -80,7 +102,9 @@ int call_parse(struct call *c, enum call_route route, const struct engine_info *
         return api_fail(e, rc, NULL, "%s", why);
     if (json_type(c->doc) != JSON_OBJECT)
         return api_fail(e, SPECD_EINVAL, NULL, "the body must be a JSON object");
-    rc = call_read_fields(c, e);
+    rc = read_dialect(c, e);
+    if (rc == 0)
+        rc = call_read_fields(c, e);
     if (rc == 0)
         rc = check_together(c, e);
     if (rc == 0)
@@ -88,6 +112,7 @@ int call_parse(struct call *c, enum call_route route, const struct engine_info *
     if (rc < 0)
         return rc;
     list_tools(c);
+    tell_effort(c);
     return prompts_read(c, e);
 }
 
@@ -110,7 +135,7 @@ void call_drop_document(struct call *c)
     c->cache_salt = NULL;
     c->prediction = NULL;
     c->tools = c->kwargs = c->format.schema = NULL;
-    c->tool_name = NULL;
+    c->tool_name = c->effort = NULL;
     c->forced.n = 0;
 }
 
@@ -120,7 +145,9 @@ void call_free(struct call *c)
     free(c->params.bias_ids);
     free(c->params.bias);
     free(c->params.allowed_ids);
-    buf_free(&c->tool_names);
+    buf_free(&c->offer.bytes);
+    buf_free(&c->custom_names);
+    buf_free(&c->repeats);
     *c = (struct call){0};
 }
 
@@ -177,7 +204,7 @@ static void make_source(struct call *c)
     const struct json *schema = c->format.schema;
     c->source = xcalloc(1, sizeof *c->source);
     atomic_init(&c->source->refs, 1);
-    if (c->route == CALL_CHAT)
+    if (call_is_chat(c))
         c->chat =
             (struct chat_options){.messages = c->prompts[0].source,
                                   .tools = call_wants_tools(c) ? c->tools : NULL,

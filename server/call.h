@@ -1,5 +1,5 @@
 /*
- * call.h - a parsed body of one of the three generating routes, and the requests made from it.
+ * call.h - a parsed body of one of the generating routes, and the requests made from it.
  *
  * A call belongs to the HTTP thread. Its strings point into its JSON document. The requests keep
  * that, or a copy of what they need of it, until their prompts are prepared; the call's switches
@@ -22,8 +22,17 @@
 #define CALL_BIAS_MAX SPECD_BIAS_MAX
 #define CALL_SALT_BYTES_MAX 256
 
-/* Bits: a field may exist on some of them only. */
-enum call_route { CALL_COMPLETION = 1, CALL_CHAT = 2, CALL_NATIVE = 4 };
+/* Bits: a field may exist on some of them only. Responses and Messages are chats in another
+ * dialect: their bodies are rewritten into that of a chat before fields are read. */
+enum call_route {
+    CALL_COMPLETION = 1,
+    CALL_CHAT = 2,
+    CALL_NATIVE = 4,
+    CALL_RESPONSES = 8,
+    CALL_MESSAGES = 16,
+    CALL_PLAIN = CALL_COMPLETION | CALL_CHAT | CALL_NATIVE,
+    CALL_CHATS = CALL_CHAT | CALL_RESPONSES | CALL_MESSAGES
+};
 
 enum tool_choice { TOOLS_AUTO, TOOLS_NONE, TOOLS_REQUIRED, TOOLS_NAMED };
 
@@ -58,11 +67,16 @@ struct call {
     struct chat_options chat;      /* likewise: of source */
     /* chat: borrowed from the document, NULL when not given */
     const struct json *tools, *kwargs;
+    const char *effort; /* of reasoning, for the template; or NULL */
     enum tool_choice tool_choice;
     const char *tool_name; /* TOOLS_NAMED */
     struct forced_tools forced;
     bool parallel_tools, add_generation, continue_final;
-    struct buf tool_names; /* the tools that may be called, each with its NUL */
+    bool prompt_only; /* Messages: computed, for the cache; what comes behind it is nobody's */
+    struct tool_offer offer; /* the tools that may be called */
+    struct buf custom_names; /* Responses: those of free text, each with its NUL */
+    struct buf repeats;      /* Responses: members of the body that its answer has, too, as JSON.
+                              * Messages: the model's name in it */
 };
 
 /* The defaults of a route, with nothing read yet. */
@@ -76,10 +90,14 @@ void call_free(struct call *c);
 /* A request for prompt i, complete but for id, parent, client_fd and callback. The seed of its
  * choice-th completion is the call's plus that, so each can be asked for alone. */
 struct request *call_request(struct call *c, size_t i, int choice);
+static inline bool call_is_chat(const struct call *c)
+{
+    return (c->route & CALL_CHATS) != 0;
+}
 /* Do answers have to be searched for calls of tools? */
 static inline bool call_wants_tools(const struct call *c)
 {
-    return c->tool_names.len > 0;
+    return c->offer.bytes.len > 0;
 }
 /* The requests are made: the document is theirs, or freed. */
 void call_drop_document(struct call *c);
@@ -93,6 +111,12 @@ const struct field *call_table(size_t *n);
 int call_force_tools(struct call *c, struct api_error *e);
 /* The schema of the answer, if there is one: schema, or that of the calls that are forced. */
 void call_build_schema(const struct call *c, const struct json *schema, struct request_source *s);
+
+/* ---- other dialects: a reader makes of c->doc the body of a chat, in place, and checks what it
+ * rewrites. 0, or the error that names the field as the client wrote it; where memory ran short the
+ * tree may be anything. */
+int responses_read(struct call *c, struct api_error *e); /* responses_read.c */
+int messages_read(struct call *c, struct api_error *e);  /* messages_read.c */
 
 /* ---- prompts.c: prompt and messages */
 int prompts_read(struct call *c, struct api_error *e);

@@ -49,6 +49,21 @@ static const struct field structured_fields[] = {
      .about = "'additionalProperties' of the schema says it"},
 };
 
+static const struct field text_fields[] = {
+    {CUSTOM("format", parse_format), .fallback = "text",
+     .range = "`{\"type\":\"text\"}`, `{\"type\":\"json_object\"}` or "
+              "`{\"type\":\"json_schema\",\"name\",\"schema\"}`",
+     .about = "what the answer must be: any text, or [JSON](#json-output)",
+     .schema = REF_SCHEMA("TextFormat")},
+};
+
+static const struct field reasoning_fields[] = {
+    {CUSTOM("effort", parse_effort), .fallback = "the chat template's", .range = "any string",
+     .about = "the chat template's `reasoning_effort`; its `enable_thinking` is false with `none`, "
+              "else true",
+     .schema = STRING_SCHEMA},
+};
+
 #define DRAFTER_VALUE(id, name) "|" #name /* at the index that enum drafter_type gives it */
 
 static const struct field spec_fields[] = {
@@ -102,8 +117,17 @@ static const struct field call_fields[] = {
      .about = "the conversation, for the model's chat template",
      .schema = "\"type\":\"array\",\"minItems\":1,\"maxItems\":65536,"
                "\"items\":{" REF_SCHEMA("Message") "}"},
-    {CUSTOM("max_tokens", parse_max_tokens), .alias1 = "max_completion_tokens",
-     .alias2 = "n_predict", .write = write_max_tokens,
+    {CUSTOM("input", parse_nothing), .routes = CALL_RESPONSES, .flags = FIELD_REQUIRED,
+     .fallback = "required", .range = "a string, or up to 65536 [items](#responses)",
+     .about = "what the user says, or the conversation",
+     .schema = "\"anyOf\":[{" STRING_SCHEMA "},{\"type\":\"array\",\"maxItems\":65536,"
+               "\"items\":{" REF_SCHEMA("ResponseItem") "}}]"},
+    {CUSTOM("instructions", parse_nothing), .routes = CALL_RESPONSES, .fallback = "none",
+     .range = "any string", .about = "a message of the system before all others",
+     .schema = STRING_SCHEMA},
+    {CUSTOM("max_tokens", parse_max_tokens),
+     .aliases = {"max_completion_tokens", "n_predict", "max_output_tokens"},
+     .write = write_max_tokens,
      .fallback = "16 on `/v1/completions`, else the room left in the context",
      .range = "1 … 2147483647; 0 with `echo`; −1: the room left",
      .about = "tokens to generate at most",
@@ -111,7 +135,8 @@ static const struct field call_fields[] = {
     {INTEGER("min_tokens", params.min_tokens), .max = INT32_MAX,
      .about = "so many tokens come before the end of generation, a stop id or a stop string"},
     {BOOLEAN("stream", stream), .about = "answer token by token"},
-    {OBJECT("stream_options", stream_fields), .fallback = "none", .about = "see below"},
+    {OBJECT("stream_options", stream_fields), .routes = CALL_PLAIN, .fallback = "none",
+     .about = "see below"},
     {REAL("temperature", params.law.temperature), .max = 2, .about = "0 is greedy"},
     {REAL("top_p", params.law.top_p), .max = 1,
      .about = "the shortest list of the likeliest tokens with this much mass; 1 is off, 0 leaves "
@@ -124,8 +149,8 @@ static const struct field call_fields[] = {
      .about = "subtracted once for an id that was generated"},
     {REAL("frequency_penalty", params.law.frequency), .min = -2, .max = 2,
      .about = "subtracted per occurrence of an id that was generated"},
-    {REAL("repetition_penalty", params.law.repetition), .alias1 = "repeat_penalty", .max = INFINITY,
-     .flags = FIELD_MIN_OPEN | FIELD_MAX_OPEN,
+    {REAL("repetition_penalty", params.law.repetition), .aliases = {"repeat_penalty"},
+     .max = INFINITY, .flags = FIELD_MIN_OPEN | FIELD_MAX_OPEN,
      .about = "for ids in the prompt or generated: a positive logit is divided by it, another "
               "multiplied"},
     {CUSTOM("logit_bias", parse_bias), .fallback = "none",
@@ -140,13 +165,13 @@ static const struct field call_fields[] = {
      .about = "modulo 2⁵³; with `n`, number i (from 0) is the one of `seed` + i, and each says its "
               "own",
      .schema = "\"type\":\"integer\",\"format\":\"int64\""},
-    {INTEGER("n", n), .alias1 = "n_cmpl", .min = 1, .max = CALL_N_MAX,
+    {INTEGER("n", n), .aliases = {"n_cmpl"}, .min = 1, .max = CALL_N_MAX, .routes = CALL_PLAIN,
      .about = "completions of each prompt, which is computed once"},
     {INTEGER("best_of", best_of), .min = 1, .max = CALL_N_MAX,
      .routes = CALL_COMPLETION | CALL_CHAT, .fallback = "`n`",
      .about = "1 or `n`: answers are not chosen among"},
-    {CUSTOM("stop", parse_stop), .write = write_stop, .fallback = "none",
-     .range = "a string or up to 64, each of 1 … 1024 bytes",
+    {CUSTOM("stop", parse_stop), .aliases = {"stop_sequences"}, .write = write_stop,
+     .fallback = "none", .range = "a string or up to 64, each of 1 … 1024 bytes",
      .about = "ends the answer, and is no part of it",
      .schema = "\"anyOf\":[{\"type\":\"string\",\"minLength\":1,\"maxLength\":1024},{\"type\":"
                "\"array\",\"maxItems\":64,\"items\":{\"type\":\"string\",\"minLength\":1,"
@@ -163,13 +188,15 @@ static const struct field call_fields[] = {
      .about = "llama.cpp's name for it; 0 is off"},
     {BOOLEAN("logprobs", logprobs), .routes = CALL_CHAT,
      .about = "[log-probabilities](#log-probabilities)"},
-    {INTEGER("top_logprobs", top_logprobs), .max = SPECD_LOGPROBS_MAX, .routes = CALL_CHAT,
-     .about = "alternatives; needs `logprobs`"},
-    {BOOLEAN("echo", params.echo),
+    {INTEGER("top_logprobs", top_logprobs), .max = SPECD_LOGPROBS_MAX,
+     .routes = CALL_CHAT | CALL_RESPONSES, .about = "alternatives; needs `logprobs`"},
+    {BOOLEAN("echo", params.echo), .routes = CALL_PLAIN,
      .about = "the prompt, as the model read it, comes before the answer; with `logprobs` it is "
               "scored, too"},
-    {BOOLEAN("return_tokens", return_tokens), .about = "token ids beside the text, in `tokens`"},
-    {BOOLEAN("timings_per_token", timings_per_token), .about = "`timings` so far in each chunk"},
+    {BOOLEAN("return_tokens", return_tokens), .routes = CALL_PLAIN,
+     .about = "token ids beside the text, in `tokens`"},
+    {BOOLEAN("timings_per_token", timings_per_token), .routes = CALL_PLAIN,
+     .about = "`timings` so far in each chunk"},
     {CUSTOM("cache_salt", parse_salt), .fallback = "none", .range = "1 … 256 bytes",
      .about = "only requests with the same salt share cached prompts",
      .schema = STRING_SCHEMA ",\"minLength\":1,\"maxLength\":256"},
@@ -188,26 +215,44 @@ static const struct field call_fields[] = {
      .schema = STRING_SCHEMA},
     {CUSTOM("user", parse_text), .fallback = "", .range = "any string", .about = "not used",
      .schema = STRING_SCHEMA},
-    {CUSTOM("tools", parse_tools), .routes = CALL_CHAT, .fallback = "none",
+    {CUSTOM("tools", parse_tools), .routes = CALL_CHAT | CALL_MESSAGES, .fallback = "none",
      .range = "up to 128 of `{\"type\":\"function\",\"function\":{\"name\",\"description\","
               "\"parameters\"}}`",
      .about = "[tools](#tools) that the model may call",
      .schema = "\"type\":\"array\",\"maxItems\":128,\"items\":{" REF_SCHEMA("Tool") "}"},
-    {CUSTOM("tool_choice", parse_tool_choice), .routes = CALL_CHAT, .fallback = "auto",
+    {CUSTOM("tool_choice", parse_tool_choice), .routes = CALL_CHAT | CALL_MESSAGES,
+     .fallback = "auto",
      .range = "`auto`, `none`, `required`, or `{\"type\":\"function\",\"function\":{\"name\"}}`",
      .about = "`none`: as if there were no tools; `required`, or a tool by name: the answer is "
               "[a call](#forced-calls)",
      .schema = REF_SCHEMA("ToolChoice")},
-    {BOOLEAN("parallel_tool_calls", parallel_tools), .routes = CALL_CHAT,
+    {CUSTOM("tools", parse_tools), .routes = CALL_RESPONSES, .fallback = "none",
+     .range = "up to 128 of `{\"type\":\"function\",\"name\",\"description\",\"parameters\"}` or "
+              "`{\"type\":\"custom\",\"name\",\"description\"}`",
+     .about = "[tools](#tools) that the model may call; those of other types are left out",
+     .schema = "\"type\":\"array\",\"maxItems\":128,\"items\":{" REF_SCHEMA("ResponseTool") "}"},
+    {CUSTOM("tool_choice", parse_tool_choice), .routes = CALL_RESPONSES, .fallback = "auto",
+     .range = "as chat's, without its second level", .about = "as in chat",
+     .schema = REF_SCHEMA("ResponseToolChoice")},
+    {BOOLEAN("parallel_tool_calls", parallel_tools), .routes = CALL_CHATS,
      .about = "false: only the first call of an answer counts, and `required` forces one alone"},
-    {BOOLEAN("add_generation_prompt", add_generation), .routes = CALL_CHAT,
+    {BOOLEAN("add_generation_prompt", add_generation), .routes = CALL_CHATS,
      .about = "the prompt ends with the beginning of an answer"},
-    {BOOLEAN("continue_final_message", continue_final), .routes = CALL_CHAT,
+    {BOOLEAN("continue_final_message", continue_final), .routes = CALL_CHATS,
      .about = "the prompt ends within the last message, which the answer continues; "
               "`add_generation_prompt` counts as false"},
-    {CUSTOM("chat_template_kwargs", parse_kwargs), .routes = CALL_CHAT, .fallback = "none",
+    {CUSTOM("chat_template_kwargs", parse_kwargs), .routes = CALL_CHATS, .fallback = "none",
      .range = "an object", .about = "more variables for the chat template",
      .schema = OBJECT_SCHEMA},
+    {OBJECT("text", text_fields), .routes = CALL_RESPONSES, .fallback = "none",
+     .about = "see below"},
+    {OBJECT("reasoning", reasoning_fields), .routes = CALL_RESPONSES, .fallback = "none",
+     .about = "see below"},
+    {CUSTOM("include", parse_include), .routes = CALL_RESPONSES, .fallback = "none",
+     .range = "a list of strings",
+     .about = "with `message.output_text.logprobs` the text has "
+              "[log-probabilities](#log-probabilities); others add nothing",
+     .schema = "\"type\":\"array\",\"items\":{" STRING_SCHEMA "}"},
     {CUSTOM("response_format", parse_format), .fallback = "text",
      .range = "`{\"type\":\"text\"}`, `{\"type\":\"json_object\"}` or "
               "`{\"type\":\"json_schema\",\"json_schema\":{\"name\",\"schema\"}}`",
@@ -238,6 +283,13 @@ static const struct field call_fields[] = {
     {REFUSED("functions"), .routes = CALL_CHAT, .about = "'tools' is its new name"},
     {REFUSED("function_call"), .routes = CALL_CHAT, .values = "none|auto",
      .about = "'tools' with 'tool_choice' are its new names"},
+    {REFUSED("previous_response_id"), .routes = CALL_RESPONSES,
+     .about = "answers are not kept; put the whole conversation into 'input'"},
+    {REFUSED("conversation"), .routes = CALL_RESPONSES,
+     .about = "answers are not kept; put the whole conversation into 'input'"},
+    {REFUSED("background"), .routes = CALL_RESPONSES, .about = "answers are not kept"},
+    {REFUSED("prompt"), .routes = CALL_RESPONSES,
+     .about = "there are no stored prompts; put its text into 'instructions'"},
     {REFUSED("bad_words"), .about = "'logit_bias' bans token ids"},
     {REFUSED("logits_processors"),
      .about = "'logit_bias' and 'allowed_token_ids' change what may be drawn"},

@@ -20,6 +20,23 @@ static bool is_string_if_given(const struct json *v)
 
 /* ---- response_format, json_schema */
 
+/* The name for as long as a request lives. */
+static const char *lasting(const char *name)
+{
+    static const char *const names[] = {"guided_json",
+                                        "guided_choice",
+                                        "structured_outputs.json",
+                                        "structured_outputs.choice",
+                                        "structured_outputs.json_object",
+                                        "response_format",
+                                        "text.format",
+                                        "format"};
+    size_t i = 0;
+    while (i + 1 < COUNT_OF(names) && strcmp(names[i], name) != 0)
+        i++;
+    return names[i];
+}
+
 /* field: a static string. v: a schema, a list of texts, or none for any object. */
 static int put_format(struct call *c, const char *field, const struct json *v, struct api_error *e)
 {
@@ -43,21 +60,25 @@ static int set_format(struct call *c, const char *field, const struct json *sche
     return put_format(c, field, schema, e);
 }
 
-/* OpenAI's {"json_schema": {"name", "schema"}}, or llama.cpp's {"schema"}. */
-static int parse_schema_of(struct call *c, const struct json *v, struct api_error *e)
+/* OpenAI's {"json_schema": {"name", "schema"}}, or flat, as in Responses and llama.cpp's. */
+static int parse_schema_of(struct call *c, const char *field, const struct json *v,
+                           struct api_error *e)
 {
     const struct json *inner = json_get(v, "json_schema"), *schema = json_get(v, "schema");
     if (is_given(inner)) {
         if (json_type(inner) != JSON_OBJECT || !is_string_if_given(json_get(inner, "name")))
-            return api_fail(e, SPECD_EINVAL, "response_format",
-                            "'response_format.json_schema' must be an object with a string "
-                            "\"name\" and a \"schema\"");
+            return api_fail(e, SPECD_EINVAL, field,
+                            "'%s.json_schema' must be an object with a string \"name\" and a "
+                            "\"schema\"",
+                            field);
         schema = json_get(inner, "schema");
     } else if (!is_given(schema)) {
-        return api_fail(e, SPECD_EINVAL, "response_format",
-                        "'response_format' of type \"json_schema\" needs \"json_schema\"");
+        return api_fail(e, SPECD_EINVAL, field,
+                        "'%s' of type \"json_schema\" needs a \"schema\", or \"json_schema\" "
+                        "with one in it",
+                        field);
     }
-    return set_format(c, "response_format", schema, e);
+    return set_format(c, field, schema, e);
 }
 
 int parse_format(void *into, const char *name, const struct json *v, struct api_error *e)
@@ -72,8 +93,8 @@ int parse_format(void *into, const char *name, const struct json *v, struct api_
                         name);
     if (i == 0)
         return 0;
-    return i == 1 ? set_format(into, "response_format", json_get(v, "schema"), e)
-                  : parse_schema_of(into, v, e);
+    return i == 1 ? set_format(into, lasting(name), json_get(v, "schema"), e)
+                  : parse_schema_of(into, lasting(name), v, e);
 }
 
 int parse_schema(void *into, const char *name, const struct json *v, struct api_error *e)
@@ -83,21 +104,6 @@ int parse_schema(void *into, const char *name, const struct json *v, struct api_
 }
 
 /* ---- the same by other servers' names */
-
-/* The name for as long as a request lives. */
-static const char *lasting(const char *name)
-{
-    static const char *const names[] = {"guided_json",
-                                        "guided_choice",
-                                        "structured_outputs.json",
-                                        "structured_outputs.choice",
-                                        "structured_outputs.json_object",
-                                        "format"};
-    size_t i = 0;
-    while (i + 1 < COUNT_OF(names) && strcmp(names[i], name) != 0)
-        i++;
-    return names[i];
-}
 
 int parse_format_word(void *into, const char *name, const struct json *v, struct api_error *e)
 {

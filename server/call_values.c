@@ -226,6 +226,29 @@ int parse_nothing(void *into, const char *name, const struct json *v, struct api
     return 0;
 }
 
+/* Responses: what the answer has beside its text. Of other servers' extras there are none. */
+int parse_include(void *into, const char *name, const struct json *v, struct api_error *e)
+{
+    struct call *c = into;
+    if (json_type(v) != JSON_ARRAY)
+        return api_fail(e, SPECD_EINVAL, name, "'%s' must be a list of strings", name);
+    for (const struct json *m = json_first(v); m; m = json_next(m)) {
+        if (json_type(m) != JSON_STRING)
+            return api_fail(e, SPECD_EINVAL, name, "'%s' must be a list of strings", name);
+        c->logprobs |= strcmp(json_string(m), "message.output_text.logprobs") == 0;
+    }
+    return 0;
+}
+
+/* A word that the chat template gets: which there are is its model's to say. */
+int parse_effort(void *into, const char *name, const struct json *v, struct api_error *e)
+{
+    if (json_type(v) != JSON_STRING)
+        return api_fail(e, SPECD_EINVAL, name, "'%s' must be a string", name);
+    ((struct call *)into)->effort = json_string(v);
+    return 0;
+}
+
 /* ---- tools */
 
 int parse_tools(void *into, const char *name, const struct json *v, struct api_error *e)

@@ -10,7 +10,8 @@
 #include "call.h"
 
 field_parse parse_text, parse_max_tokens, parse_seed, parse_stop, parse_stop_ids, parse_allowed,
-    parse_bias, parse_salt, parse_prediction, parse_tools, parse_kwargs;
+    parse_bias, parse_salt, parse_prediction, parse_tools, parse_kwargs, parse_include,
+    parse_effort;
 field_parse parse_nothing; /* read elsewhere */
 
 /* ---- call_format.c */

@@ -128,8 +128,10 @@ static int read_field(const struct field *f, unsigned route, const char *name, c
 
 static bool is_named(const struct field *f, const char *name)
 {
-    return strcmp(f->name, name) == 0 || (f->alias1 && strcmp(f->alias1, name) == 0) ||
-           (f->alias2 && strcmp(f->alias2, name) == 0);
+    bool named = strcmp(f->name, name) == 0;
+    for (int i = 0; i < FIELD_ALIASES && f->aliases[i]; i++)
+        named = named || strcmp(f->aliases[i], name) == 0;
+    return named;
 }
 
 static const struct field *find(const struct field *table, size_t n, unsigned route,
@@ -163,7 +165,7 @@ int fields_read(const struct field *table, size_t n, unsigned route, const char 
             continue;
         char name[64];
         snprintf(name, sizeof name, "%s%s", prefix, json_key(m));
-        if (f->alias1 && !agrees(f, object, m))
+        if (f->aliases[0] && !agrees(f, object, m))
             return api_fail(e, SPECD_EINVAL, name, "'%s' contradicts '%s', its other name", name,
                             f->name);
         int rc = read_field(f, route, name, m, into, e);

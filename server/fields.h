@@ -38,8 +38,10 @@ typedef int field_parse(void *into, const char *name, const struct json *v, stru
 /* FIELD_CUSTOM: appends the value as JSON. */
 typedef void field_write(const void *from, struct buf *out);
 
+#define FIELD_ALIASES 3
+
 struct field {
-    const char *name, *alias1, *alias2;
+    const char *name, *aliases[FIELD_ALIASES];
     enum field_kind kind;
     size_t offset;      /* of a bool, int32_t, float or enum in the struct read into */
     double min, max;    /* INT, FLOAT; REFUSED: numbers that are off, none where min > max */

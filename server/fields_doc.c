@@ -99,8 +99,8 @@ void fields_values(const struct field *table, size_t n, unsigned route, const vo
         if (!write_value(f, route, from, &value))
             buf_puts(&value, "null");
         write_member(f->name, &value, &first, out);
-        write_member(f->alias1, &value, &first, out);
-        write_member(f->alias2, &value, &first, out);
+        for (int i = 0; i < FIELD_ALIASES; i++)
+            write_member(f->aliases[i], &value, &first, out);
     }
     json_lit(out, "}");
     buf_free(&value);
@@ -209,8 +209,8 @@ void fields_schema(const struct field *table, size_t n, unsigned route, const vo
         buf_clear(&value);
         schema_field(f, route, from, &value);
         write_member(f->name, &value, &first, out);
-        write_member(f->alias1, &value, &first, out);
-        write_member(f->alias2, &value, &first, out);
+        for (int i = 0; i < FIELD_ALIASES; i++)
+            write_member(f->aliases[i], &value, &first, out);
         if (f->flags & FIELD_REQUIRED)
             buf_printf(&required, "%s\"%s\"", required.len ? "," : "", f->name);
     }
@@ -243,8 +243,8 @@ void fields_values_schema(const struct field *table, size_t n, unsigned route, s
         if (!is_on(f, route) || !is_told(f))
             continue;
         name_schema(f->name, f, route, &first, out);
-        name_schema(f->alias1, f, route, &first, out);
-        name_schema(f->alias2, f, route, &first, out);
+        for (int i = 0; i < FIELD_ALIASES; i++)
+            name_schema(f->aliases[i], f, route, &first, out);
     }
     json_lit(out, "}");
 }
@@ -301,10 +301,8 @@ static void range(const struct field *f, struct buf *out)
 static void name_cell(const struct field *f, const char *prefix, struct buf *out)
 {
     buf_printf(out, "| `%s%s`", prefix, f->name);
-    if (f->alias1)
-        buf_printf(out, " = `%s`", f->alias1);
-    if (f->alias2)
-        buf_printf(out, " = `%s`", f->alias2);
+    for (int i = 0; i < FIELD_ALIASES && f->aliases[i]; i++)
+        buf_printf(out, " = `%s`", f->aliases[i]);
     buf_puts(out, " | ");
 }
 

@@ -34,7 +34,10 @@ static const struct route routes[] = {
     {"/v1/models/{model}", 0, api_models},
     {"/v1/completions", ROUTE_POST, api_completion},
     {"/v1/chat/completions", ROUTE_POST, api_chat},
+    {"/v1/responses", ROUTE_POST, api_responses},
+    {"/v1/responses/input_tokens", ROUTE_POST, api_input_tokens},
     {"/completion", ROUTE_POST, api_native},
+    {"/v1/messages", ROUTE_POST | ROUTE_MESSAGES, api_messages},
     {"/tokenize", ROUTE_POST, api_tokenize},
     {"/detokenize", ROUTE_POST, api_detokenize},
     {"/apply-template", ROUTE_POST, api_apply_template},
@@ -161,6 +164,15 @@ static const char *trace_parent(const struct exchange *ex)
     return given;
 }
 
+/* Errors of a route of Anthropic's are in its shape, and so are those of a path that is nobody's or
+ * everybody's where the client says which API it speaks. */
+static bool speaks_messages(const struct exchange *ex)
+{
+    if (ex->route && ex->route->flags & ROUTE_POST)
+        return ex->route->flags & ROUTE_MESSAGES;
+    return header(ex, "Anthropic-Version") != NULL;
+}
+
 static const char *allowed(const struct exchange *ex)
 {
     return ex->route && ex->route->flags & ROUTE_POST ? "POST, OPTIONS" : "GET, HEAD, OPTIONS";
@@ -175,10 +187,12 @@ enum MHD_Result respond_queue(struct exchange *ex, int status, struct MHD_Respon
         MHD_add_response_header(response, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         MHD_add_response_header(response, MHD_HTTP_HEADER_VARY, MHD_HTTP_HEADER_ORIGIN);
         MHD_add_response_header(response, "Access-Control-Expose-Headers",
-                                "X-Request-Id, Traceparent, Retry-After");
+                                "X-Request-Id, Request-Id, Traceparent, Retry-After");
     }
     const char *trace = trace_parent(ex);
     MHD_add_response_header(response, "X-Request-Id", ex->request_id);
+    if (speaks_messages(ex))
+        MHD_add_response_header(response, "Request-Id", ex->request_id);
     if (trace)
         MHD_add_response_header(response, "Traceparent", trace);
     if (status == 405)
@@ -187,7 +201,7 @@ enum MHD_Result respond_queue(struct exchange *ex, int status, struct MHD_Respon
         MHD_add_response_header(response, MHD_HTTP_HEADER_ACCEPT_ENCODING, "identity");
     else if (status == 401)
         MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer");
-    else if (status == 429 || status == 503)
+    else if (status == 429 || status == 503 || status == 529)
         MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, RETRY_AFTER_S);
     enum engine_state state = server_state(ex->server);
     if (state == ENGINE_DRAINING || state == ENGINE_STOPPED)
@@ -218,8 +232,12 @@ enum MHD_Result respond_json(struct exchange *ex, int status, struct buf *body)
 enum MHD_Result respond_error(struct exchange *ex, const struct api_error *e)
 {
     struct buf body = {0};
-    error_json(&body, e);
-    return respond_json(ex, specd_error_status(e->code), &body);
+    if (!speaks_messages(ex)) {
+        error_json(&body, e);
+        return respond_json(ex, specd_error_status(e->code), &body);
+    }
+    messages_error_json(&body, e, ex->request_id);
+    return respond_json(ex, messages_error_status(e->code), &body);
 }
 
 enum MHD_Result respond_code(struct exchange *ex, int code)

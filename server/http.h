@@ -9,8 +9,9 @@
 #include "server.h"
 
 enum route_flags {
-    ROUTE_POST = 1, /* else GET and HEAD */
-    ROUTE_OPEN = 2, /* needs no key */
+    ROUTE_POST = 1,     /* else GET and HEAD */
+    ROUTE_OPEN = 2,     /* needs no key */
+    ROUTE_MESSAGES = 4, /* errors are Anthropic's */
 };
 
 struct route {
@@ -27,6 +28,7 @@ struct route {
 enum MHD_Result respond_body(struct exchange *ex, int status, const char *content_type,
                              struct buf *body);
 enum MHD_Result respond_json(struct exchange *ex, int status, struct buf *body);
+/* In the shape that the route's clients read. */
 enum MHD_Result respond_error(struct exchange *ex, const struct api_error *e);
 enum MHD_Result respond_code(struct exchange *ex, int code); /* with the error's own text */
 /* Adds the headers that every answer has, queues and releases the response. */
@@ -58,12 +60,15 @@ enum MHD_Result api_metrics(struct exchange *ex);
 enum MHD_Result api_completion(struct exchange *ex);
 enum MHD_Result api_chat(struct exchange *ex);
 enum MHD_Result api_native(struct exchange *ex);
+enum MHD_Result api_messages(struct exchange *ex);
+enum MHD_Result api_responses(struct exchange *ex);
 enum MHD_Result api_page(struct exchange *ex);
 enum MHD_Result api_tokenize(struct exchange *ex);
 const struct field *tokenize_table(size_t *n); /* and what it reads into, with its defaults */
 const void *tokenize_defaults(void);
 enum MHD_Result api_detokenize(struct exchange *ex);
 enum MHD_Result api_apply_template(struct exchange *ex);
+enum MHD_Result api_input_tokens(struct exchange *ex);
 enum MHD_Result api_props(struct exchange *ex);
 enum MHD_Result api_slots(struct exchange *ex);
 

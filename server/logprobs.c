@@ -232,8 +232,8 @@ static void write_chat(const struct engine *e, const struct logprob_part *p, siz
 }
 
 /* A token that nothing comes before has no entry. */
-static bool write_entries(const struct engine *e, const struct logprob_part *parts, int n_parts,
-                          struct logprob_at *at, struct buf *out)
+bool logprobs_entries(const struct engine *e, const struct logprob_part *parts, int n_parts,
+                      struct logprob_at *at, struct buf *out)
 {
     size_t n_skipped = n_parts > 0 && parts[0].n > 0 && parts[0].headless;
     return write_list(e, parts, n_parts, n_skipped, write_chat, at, out);
@@ -244,7 +244,7 @@ bool logprobs_chat(const struct engine *e, const struct logprob_part *parts, int
 {
     if (at->i == 0)
         json_lit(out, "{\"content\":");
-    if (!write_entries(e, parts, n_parts, at, out))
+    if (!logprobs_entries(e, parts, n_parts, at, out))
         return false;
     json_lit(out, ",\"refusal\":null}");
     return true;
@@ -254,5 +254,5 @@ bool logprobs_native(const struct engine *e, const struct logprob_part *parts, i
                      struct logprob_at *at, struct buf *out)
 {
     at->with_id = true;
-    return write_entries(e, parts, n_parts, at, out);
+    return logprobs_entries(e, parts, n_parts, at, out);
 }

@@ -1,5 +1,5 @@
 /*
- * logprobs.h - log-probabilities as the three routes word them.
+ * logprobs.h - log-probabilities as the routes word them.
  *
  * A part is a run of tokens with what is known of them: the prompt's, or some of the answer's. A
  * whole answer with echo has two. Token texts come from the engine's tables. A token that is no
@@ -37,6 +37,9 @@ bool logprobs_text(const struct engine *e, const struct logprob_part *parts, int
 /* {"content":[{"token","logprob","bytes","top_logprobs"},...],"refusal":null} */
 bool logprobs_chat(const struct engine *e, const struct logprob_part *parts, int n_parts,
                    struct logprob_at *at, struct buf *out);
+/* [{"token","logprob","bytes","top_logprobs"},...], as Responses has them */
+bool logprobs_entries(const struct engine *e, const struct logprob_part *parts, int n_parts,
+                      struct logprob_at *at, struct buf *out);
 /* llama.cpp's [{"id","token","bytes","logprob","top_logprobs"},...] */
 bool logprobs_native(const struct engine *e, const struct logprob_part *parts, int n_parts,
                      struct logprob_at *at, struct buf *out);

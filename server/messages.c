@@ -123,7 +123,7 @@ static bool is_tool_name(const struct json *v)
     return n >= 1 && n <= CALL_TOOL_NAME_MAX && s[n] == '\0';
 }
 
-static bool is_tool(const struct json *v)
+bool is_tool(const struct json *v)
 {
     const struct json *type = json_type(v) == JSON_OBJECT ? json_get(v, "type") : NULL;
     if (!is_a(type, JSON_STRING) || strcmp(json_string(type), "function") != 0)

@@ -16,6 +16,8 @@
 
 /* 0, or the error that names the message and its member. */
 int messages_check(const struct json *messages, struct api_error *e);
+/* Is v {"type":"function","function":{...}} as tools_check wants each? */
+bool is_tool(const struct json *v);
 int tools_check(const char *name, const struct json *tools, struct api_error *e);
 int kwargs_check(const char *name, const struct json *kwargs, struct api_error *e);
 /* SPECD_EINVAL by the field's name if n is more than CALL_VALUES_MAX. */

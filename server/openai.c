@@ -208,9 +208,10 @@ static const char *finish_name(const struct choice *c)
     return c->tools && tool_parser_n_calls(c->tools) > 0 ? "tool_calls" : "stop";
 }
 
-/* {...,"choices":[{"index":0, */
+/* An event: {...,"choices":[{"index":0, */
 static void begin_choice(const struct choice *c, struct buf *out)
 {
+    sse_begin(out);
     buf_add(out, c->answer->head.data, c->answer->head.len);
     json_lit(out, ",\"choices\":[{\"index\":");
     json_int(out, c->index);
@@ -234,6 +235,7 @@ void openai_echo(const struct choice *c, struct buf *out)
     json_lit(out, ",\"finish_reason\":null}]");
     null_usage(c, out);
     json_lit(out, "}");
+    sse_end(out);
 }
 
 void openai_token(const struct choice *c, const struct token_view *t, struct buf *out)
@@ -253,6 +255,7 @@ void openai_token(const struct choice *c, const struct token_view *t, struct buf
         null_usage(c, out);
     token_extras(c, t, call->continuous_usage, out);
     json_lit(out, "}");
+    sse_end(out);
 }
 
 void openai_finish(const struct choice *c, const char *text, size_t len, struct buf *out)
@@ -270,6 +273,7 @@ void openai_finish(const struct choice *c, const char *text, size_t len, struct 
     }
     finish_extras(c, out);
     json_lit(out, "}");
+    sse_end(out);
 }
 
 static void sum_usage(const struct answer *a, struct buf *out)
@@ -290,12 +294,26 @@ static void sum_usage(const struct answer *a, struct buf *out)
     report_usage(out, &sum);
 }
 
-void openai_usage(const struct answer *a, struct buf *out)
+void openai_stop(const struct answer *a, struct buf *out)
 {
-    buf_add(out, a->head.data, a->head.len);
-    json_lit(out, ",\"choices\":[]");
-    sum_usage(a, out);
-    json_lit(out, "}");
+    if (a->call.include_usage) {
+        sse_begin(out);
+        buf_add(out, a->head.data, a->head.len);
+        json_lit(out, ",\"choices\":[]");
+        sum_usage(a, out);
+        json_lit(out, "}");
+        sse_end(out);
+    }
+    sse_done(out);
+}
+
+void openai_error(const struct answer *a, const struct api_error *e, struct buf *out)
+{
+    sse_begin(out);
+    error_json(out, e);
+    sse_end(out);
+    if (a->format->done)
+        sse_done(out);
 }
 
 /* ---- the whole answer. One choice: timings and speculative beside it, as in llama.cpp. Several:

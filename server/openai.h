@@ -11,12 +11,14 @@
 void openai_echo(const struct choice *c, struct buf *out);
 void openai_token(const struct choice *c, const struct token_view *t, struct buf *out);
 void openai_finish(const struct choice *c, const char *text, size_t len, struct buf *out);
-void openai_usage(const struct answer *a, struct buf *out);
+void openai_stop(const struct answer *a, struct buf *out);
 void openai_begin(const struct answer *a, struct buf *out);
 extern whole_part *const openai_parts[];
 void openai_end(const struct answer *a, struct buf *out);
 
 /* ---- also for the native route */
+
+void openai_error(const struct answer *a, const struct api_error *e, struct buf *out);
 
 /* [id,...] of all tokens of a finished request */
 whole_part whole_tokens;

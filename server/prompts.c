@@ -79,9 +79,9 @@ static int read_messages(struct call *c, const struct json *v, struct api_error 
 
 int prompts_read(struct call *c, struct api_error *e)
 {
-    const char *name = c->route == CALL_CHAT ? "messages" : "prompt";
+    const char *name = call_is_chat(c) ? "messages" : "prompt";
     const struct json *v = json_get(c->doc, name);
     if (!v || json_type(v) == JSON_NULL)
         return api_fail(e, SPECD_EINVAL, name, "'%s' is required", name);
-    return c->route == CALL_CHAT ? read_messages(c, v, e) : read_prompts(c, v, e);
+    return call_is_chat(c) ? read_messages(c, v, e) : read_prompts(c, v, e);
 }

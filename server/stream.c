@@ -74,6 +74,11 @@ void sse_begin(struct buf *out)
     buf_add(out, "data: ", 6);
 }
 
+void sse_event(struct buf *out, const char *name)
+{
+    buf_printf(out, "event: %s\ndata: ", name);
+}
+
 void sse_end(struct buf *out)
 {
     buf_add(out, "\n\n", 2);
@@ -121,6 +126,7 @@ static void pull_output(struct choice *c, struct pull *p)
         buf_add(p->text, o->text.data + o->read_text, bytes);
     o->read_text += bytes;
     c->n_prompt = o->stats.n_prompt;
+    c->n_cached = o->stats.n_cached;
     pthread_mutex_unlock(&o->lock);
 }
 
@@ -132,9 +138,7 @@ static void write_tokens(struct choice *c, const struct pull *p, size_t *at, str
                                   p->stride > 0 ? p->logprobs + i * p->stride : NULL};
         if (c->n_sent++ == 0)
             c->first_ns = clock_ns();
-        sse_begin(out);
         c->answer->format->token(c, &view, out);
-        sse_end(out);
         c->n_chars += text_chars(view.text, t->text_len);
         *at += t->text_len;
     }
@@ -144,9 +148,7 @@ static void write_tokens(struct choice *c, const struct pull *p, size_t *at, str
 static void write_echo(struct choice *c, struct buf *out)
 {
     const struct buf *text = &c->req->output.echo.text;
-    sse_begin(out);
     c->answer->format->echo(c, out);
-    sse_end(out);
     c->echo_sent = true;
     c->n_chars += text_chars(text->data, text->len);
 }
@@ -163,7 +165,11 @@ static bool write_choice(struct choice *c)
     buf_reserve(p.text, 0);
     pull_output(c, &p);
     bool failed = p.finished && c->req->output.finish == FINISH_ERROR;
-    if (c->req->params.echo && !c->echo_sent && (p.n_tokens > 0 || (p.finished && !failed)))
+    bool starts = !c->started && (p.n_tokens > 0 || (p.finished && !failed));
+    c->started |= starts;
+    if (starts && a->format->start)
+        a->format->start(c, &a->pieces.out);
+    if (starts && c->req->params.echo)
         write_echo(c, &a->pieces.out);
     write_tokens(c, &p, &at, &a->pieces.out);
     if (!p.finished)
@@ -171,22 +177,8 @@ static bool write_choice(struct choice *c)
     if (failed)
         return false;
     c->finish_sent = true;
-    sse_begin(&a->pieces.out);
     a->format->finish(c, p.text->data + at, p.text->len - at, &a->pieces.out);
-    sse_end(&a->pieces.out);
     return true;
-}
-
-static void write_end(struct answer *a)
-{
-    if (a->call.include_usage && a->format->usage) {
-        sse_begin(&a->pieces.out);
-        a->format->usage(a, &a->pieces.out);
-        sse_end(&a->pieces.out);
-    }
-    if (a->format->done)
-        sse_done(&a->pieces.out);
-    a->pieces.over = true;
 }
 
 static void write_error(struct answer *a, int code)
@@ -194,11 +186,7 @@ static void write_error(struct answer *a, int code)
     struct api_error e = {.code = code};
     answer_error(a, &e);
     answer_cancel(a);
-    sse_begin(&a->pieces.out);
-    error_json(&a->pieces.out, &e);
-    sse_end(&a->pieces.out);
-    if (a->format->done)
-        sse_done(&a->pieces.out);
+    a->format->error(a, &e, &a->pieces.out);
     a->pieces.over = true;
 }
 
@@ -216,10 +204,13 @@ static void write_events(struct answer *a)
     if (memory_ran_short()) { /* what was written may lack something */
         buf_clear(&a->pieces.out);
         write_error(a, SPECD_ENOMEM);
-    } else if (!ok)
+    } else if (!ok) {
         write_error(a, SPECD_EINTERNAL);
-    else if (n_finished == a->n_choices)
-        write_end(a);
+    } else if (n_finished == a->n_choices) {
+        if (a->format->stop)
+            a->format->stop(a, &a->pieces.out);
+        a->pieces.over = true;
+    }
 }
 
 static uint64_t ping_due(const struct answer *a)
@@ -254,7 +245,10 @@ static ssize_t read_stream(void *cls, uint64_t at, char *to, size_t max)
         if (p->out.len > 0)
             continue;
         if (clock_ns() >= ping_due(a)) {
-            sse_ping(&p->out);
+            if (a->format->ping)
+                a->format->ping(a, &p->out);
+            else
+                sse_ping(&p->out);
             continue;
         }
         switch (exchange_wait(a->exchange, ping_due(a), has_events, a)) {

@@ -27,10 +27,12 @@ size_t pieces_take(struct exchange *ex, struct pieces *p, char *to, size_t max);
 enum MHD_Result respond_pieces(struct exchange *ex, struct pieces *p);
 void pieces_free(struct pieces *p);
 
-/* ---- server-sent events (WHATWG HTML, section 9.2) as OpenAI's clients read them: one line
- * "data: JSON" and an empty line. JSON holds no raw line ends, so an event is never more lines. */
+/* ---- server-sent events (WHATWG HTML, section 9.2) as clients read them: one line "data: JSON",
+ * in some dialects one with the event's name before it, and an empty line. JSON holds no raw line
+ * ends, so an event is never more lines. */
 
 void sse_begin(struct buf *out); /* the caller appends one line of JSON, then calls sse_end */
+void sse_event(struct buf *out, const char *name); /* the same for an event with a name */
 void sse_end(struct buf *out);
 void sse_done(struct buf *out); /* OpenAI's last event */
 void sse_ping(struct buf *out); /* a comment: keeps proxies and clients from giving up */

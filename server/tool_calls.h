@@ -1,19 +1,32 @@
 /*
  * tool_calls.h - finds calls of tools in what a model writes, as it writes it.
  *
- * Four shapes are known, which between them most models that were trained on tools print:
+ * These spellings are known, which between them most models that were trained on tools write:
  *   <tool_call>{"name": ..., "arguments": {...}}</tool_call>     Hermes, Qwen
  *   {"name": ..., "parameters": {...}}                           Llama 3, alone or after
  *                                                                <|python_tag|>, several with ;
  *   [TOOL_CALLS][{"name": ..., "arguments": {...}}, ...]         Mistral
- *   [TOOL_CALLS]name{...} and [TOOL_CALLS]name[ARGS]{...}        Mistral, later
- * Tags that are control tokens do not appear in text, so an object or a list at the very beginning
- * is looked at, too; there the names must be ones that the request offered. Text that may become a
- * call is held back until that is decided; what turns out to be none comes out unchanged. A call is
- * given out when it is complete, its arguments letter by letter as the model wrote them. Blanks
- * around calls are dropped.
+ *   [TOOL_CALLS]name{...}, name[ARGS]{...}, name[CALL_ID]id[ARGS]{...}   Mistral, later
+ *   ```json, ```xml, <tools>, <function_call> around the objects of Hermes   Qwen2.5-Coder
+ *   <function=name><parameter=key>value</parameter>...</function>    Qwen3-Coder, Qwen3.5
+ *   <function=name>{...}</function>                              Functionary 3.1
+ * The last two with <tool_call> around them or without. Objects may have their members in any
+ * order, others beside them, or all within "function"; arguments may be the text of an object. Tags
+ * that are control tokens do not appear in text, so an object or a list at the very beginning is
+ * looked at, too. Only <tool_call>, <|python_tag|> and [TOOL_CALLS] mean a call whatever it names;
+ * elsewhere the name must be one that the request offered, and arguments must be there.
  *
- * A parser belongs to one answer and one thread. Work is linear in the text.
+ * Text that may become a call is held back until that is decided, and comes out unchanged if it is
+ * none. It is decided when the name and the beginning of an object of arguments are there: from
+ * then on arguments come byte for byte as the model writes them. Where they stop being JSON the
+ * call ends with them as they are, and what follows is text; so it does where the answer ends.
+ * Arguments that come before their name, or as a text, are held until they are complete. Of
+ * <parameter=...> the object is made here: a value is a string where the tool's parameters (struct
+ * tool_offer) let it be one and no other type fits, which is passed on as it comes; others when
+ * they are complete. Blanks around calls are dropped.
+ *
+ * What comes out depends on the text alone, not on how it is cut into pieces. Work is linear in it.
+ * A parser belongs to one answer and one thread.
  */
 #ifndef SPECD_SERVER_TOOL_CALLS_H
 #define SPECD_SERVER_TOOL_CALLS_H
@@ -23,28 +36,54 @@
 #define TOOL_CALL_ID_SIZE 10 /* 9 letters and digits: Mistral's templates take no other */
 #define TOOL_CALLS_MAX 128   /* of an answer; further ones are dropped */
 
-struct tool_call {
-    char id[TOOL_CALL_ID_SIZE];
-    char *name, *arguments; /* arguments: the text of a JSON object */
+enum tool_event_kind {
+    TOOL_TEXT,
+    TOOL_BEGIN,     /* of a call: its name */
+    TOOL_ARGUMENTS, /* a piece of the text of a JSON object */
+    TOOL_END,       /* its arguments are complete, or broken off */
 };
 
-/* What a piece of text was found to be. Zero-initialise; tool_output_clear between feeds. */
-struct tool_output {
-    struct buf content;
-    struct tool_call *calls;
-    int n_calls, cap_calls;
+struct tool_event {
+    enum tool_event_kind kind;
+    int call;                   /* its number in the answer, from 0; not of TEXT */
+    size_t at, len;             /* in tool_output.bytes: text, name, or piece */
+    char id[TOOL_CALL_ID_SIZE]; /* of BEGIN */
 };
-void tool_output_clear(struct tool_output *out); /* frees the calls, keeps the memory */
+
+/* What a piece of text was found to be, in its order: each call's BEGIN, ARGUMENTS, of which there
+ * may be several or, in this piece, none, and END; no event of another call or TEXT between them.
+ * Adjacent TEXT and ARGUMENTS are one event. Zero-initialise; tool_output_clear between feeds. */
+struct tool_output {
+    struct buf bytes;
+    struct tool_event *events;
+    int n_events, cap_events;
+};
+void tool_output_clear(struct tool_output *out); /* keeps the memory */
 void tool_output_free(struct tool_output *out);
+
+/* The tools that may be called. Of each one after another: its name with the NUL, for each
+ * parameter that is declared a byte of TOOL_TYPE bits and its name with the NUL, and a NUL. */
+struct tool_offer {
+    struct buf bytes;
+};
+enum {
+    TOOL_TYPE_NULL = 1,
+    TOOL_TYPE_BOOL = 2,
+    TOOL_TYPE_NUMBER = 4,
+    TOOL_TYPE_STRING = 8,
+    TOOL_TYPE_ARRAY = 16,
+    TOOL_TYPE_OBJECT = 32,
+    TOOL_TYPE_ANY = 63
+};
 
 struct tool_parser;
 
-/* names: the tools on offer, each with its NUL. Copied. one: only the first call counts. */
-struct tool_parser *tool_parser_new(const struct buf *names, bool one);
+/* offer is borrowed. one: only the first call counts. */
+struct tool_parser *tool_parser_new(const struct tool_offer *offer, bool one);
 void tool_parser_free(struct tool_parser *p);
 /* Appends to out what is decided. end: no text comes after this, so that all is. */
 void tool_parser_feed(struct tool_parser *p, const char *text, size_t len, bool end,
                       struct tool_output *out);
-int tool_parser_n_calls(const struct tool_parser *p); /* given out so far */
+int tool_parser_n_calls(const struct tool_parser *p); /* begun so far */
 
 #endif

@@ -1,7 +1,6 @@
 #include "tool_schema.h"
 
 #include "specd/json_write.h"
-#include "tool_calls.h"
 
 #include <string.h>
 
@@ -17,6 +16,97 @@ static const struct json *parameters_of(const struct json *tool)
 {
     const struct json *p = json_get(json_get(tool, "function"), "parameters");
     return p && json_type(p) == JSON_OBJECT ? p : NULL;
+}
+
+/* ---- what may be called, and the types of parameters */
+
+#define TYPES_SCHEMAS_MAX 100      /* looked at for a parameter: a reference may lead to itself */
+#define TYPES_DEFINITIONS_MAX 1000 /* where there are more, references are not followed */
+
+static int type_of_value(const struct json *v)
+{
+    static const int types[] = {[JSON_NULL] = TOOL_TYPE_NULL,     [JSON_BOOL] = TOOL_TYPE_BOOL,
+                                [JSON_NUMBER] = TOOL_TYPE_NUMBER, [JSON_STRING] = TOOL_TYPE_STRING,
+                                [JSON_ARRAY] = TOOL_TYPE_ARRAY,   [JSON_OBJECT] = TOOL_TYPE_OBJECT};
+    return types[json_type(v)];
+}
+
+/* 0: no name of a type. */
+static int type_by_name(const struct json *v)
+{
+    static const struct {
+        const char *name;
+        int type;
+    } types[] = {{"null", TOOL_TYPE_NULL},     {"boolean", TOOL_TYPE_BOOL},
+                 {"number", TOOL_TYPE_NUMBER}, {"integer", TOOL_TYPE_NUMBER},
+                 {"string", TOOL_TYPE_STRING}, {"array", TOOL_TYPE_ARRAY},
+                 {"object", TOOL_TYPE_OBJECT}};
+    const char *name = json_string(v);
+    for (size_t i = 0; name && i < COUNT_OF(types); i++)
+        if (strcmp(types[i].name, name) == 0)
+            return types[i].type;
+    return 0;
+}
+
+/* "#/$defs/name", as programs write references: what it names in root, or NULL. */
+static const struct json *find_definition(const struct json *root, const char *ref)
+{
+    static const char *const places[] = {"$defs", "definitions"};
+    for (size_t i = 0; ref && i < COUNT_OF(places); i++) {
+        const struct json *definitions = json_get(root, places[i]);
+        size_t n = strlen(places[i]);
+        if (strncmp(ref, "#/", 2) == 0 && strncmp(ref + 2, places[i], n) == 0 &&
+            ref[2 + n] == '/' && json_count(definitions) <= TYPES_DEFINITIONS_MAX)
+            return json_get(definitions, ref + n + 3);
+    }
+    return NULL;
+}
+
+/* The types that a value may have; TOOL_TYPE_ANY where it is not plain. left: schemas that may be
+ * looked at. */
+static int types_of(const struct json *root, const struct json *schema, int *left)
+{
+    static const char *const alternatives[] = {"anyOf", "oneOf"};
+    const struct json *type = json_get(schema, "type"), *value = json_get(schema, "const");
+    const struct json *target = find_definition(root, json_string(json_get(schema, "$ref")));
+    int types = type_by_name(type);
+    if (--*left < 0)
+        return TOOL_TYPE_ANY;
+    if (json_type(type) == JSON_ARRAY)
+        for (const struct json *v = json_first(type); v; v = json_next(v))
+            types |= type_by_name(v);
+    if (types == 0 && value)
+        types = type_of_value(value);
+    if (types == 0)
+        for (const struct json *v = json_first(json_get(schema, "enum")); v; v = json_next(v))
+            types |= type_of_value(v);
+    if (types == 0)
+        for (size_t i = 0; i < COUNT_OF(alternatives); i++)
+            for (const struct json *v = json_first(json_get(schema, alternatives[i]));
+                 v && *left >= 0; v = json_next(v))
+                types |= types_of(root, v, left);
+    if (types == 0 && target)
+        types = types_of(root, target, left);
+    if (types != 0 && json_bool(json_get(schema, "nullable")))
+        types |= TOOL_TYPE_NULL;
+    return types ? types : TOOL_TYPE_ANY;
+}
+
+void tool_offer_add(struct tool_offer *offer, const struct json *tool)
+{
+    struct buf *b = &offer->bytes;
+    const struct json *root = parameters_of(tool), *properties = json_get(root, "properties");
+    const char *name = tool_name(tool);
+    buf_add(b, name, strlen(name) + 1);
+    if (json_type(properties) != JSON_OBJECT)
+        properties = NULL;
+    for (const struct json *v = json_first(properties); v; v = json_next(v)) {
+        int left = TYPES_SCHEMAS_MAX;
+        char types = (char)types_of(root, v, &left);
+        buf_add(b, &types, 1);
+        buf_add(b, json_key(v), strlen(json_key(v)) + 1);
+    }
+    buf_add(b, "", 1);
 }
 
 /* ---- which */
@@ -50,10 +140,6 @@ static bool are_objects(const struct json *parameters)
 
 int forced_tools_check(const struct forced_tools *f, struct api_error *e)
 {
-    if (f->n > FORCED_TOOLS_MAX)
-        return api_fail(e, SPECD_EINVAL, "tool_choice",
-                        "'tool_choice': a call of any tool can be forced when there are at most %d",
-                        FORCED_TOOLS_MAX);
     for (size_t i = 0; i < f->n; i++)
         if (!are_objects(parameters_of(f->tools[i])))
             return api_fail(e, SPECD_EINVAL, "tools",
@@ -137,10 +223,8 @@ int forced_tools_schema(const struct forced_tools *f, struct json **schema)
     for (size_t i = 0; i < f->n; i++) {
         buf_puts(&out, i ? "," : "");
         put_call(&out, f->tools[i], "arguments");
-        if (f->n <= FORCED_BOTH_KEYS_MAX) {
-            buf_puts(&out, ",");
-            put_call(&out, f->tools[i], "parameters");
-        }
+        buf_puts(&out, ",");
+        put_call(&out, f->tools[i], "parameters");
     }
     buf_puts(&out, "]}");
     for (size_t i = 0; i < f->n; i++)

@@ -2,7 +2,8 @@
  * tool_schema.h - calls of tools that an answer must make, and the schema that says so.
  *
  * The calls are the bare objects of tool_calls.h: {"name", "arguments"} or {"name", "parameters"},
- * as families of models differ in the second name and each keeps to its own. The parameters of each
+ * as families of models differ in the second name and each keeps to its own. The name comes first
+ * (grammar.h), so that however many tools there are one stack reads it. The parameters of each
  * tool stand once, in $defs, as a schema of their own with an $id, so that a $ref within resolves
  * within (JSON Schema Core 8.2.1, 9.2.1).
  *
@@ -12,11 +13,7 @@
 #define SPECD_SERVER_TOOL_SCHEMA_H
 
 #include "messages.h"
-
-/* While a model writes the name, all tools are open at once, and a grammar follows so many
- * alternatives only (GRAMMAR_HEADS_MAX). Above the first limit "arguments" alone is offered. */
-#define FORCED_BOTH_KEYS_MAX 16
-#define FORCED_TOOLS_MAX 32
+#include "tool_calls.h"
 
 struct forced_tools {
     const struct json *tools[CALL_TOOLS_MAX]; /* that may be called */
@@ -25,6 +22,8 @@ struct forced_tools {
 };
 
 const char *tool_name(const struct json *tool);
+/* Adds a tool and the types that its parameters may have, as far as their schemas say plainly. */
+void tool_offer_add(struct tool_offer *offer, const struct json *tool);
 
 /* Picks those called only, or all if it is NULL; of several with one name the first counts. */
 void forced_tools_pick(struct forced_tools *f, const struct json *tools, const char *only,

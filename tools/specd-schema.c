@@ -32,6 +32,10 @@ static const struct path {
      "CompletionChunk", HAS_KEY | GENERATES},
     {"/v1/chat/completions", "OpenAI's chat", "ChatRequest", "ChatCompletion",
      "ChatCompletionChunk", HAS_KEY | GENERATES},
+    {"/v1/responses", "OpenAI's Responses, stateless", "ResponseRequest", "Response",
+     "ResponseEvent", HAS_KEY | GENERATES},
+    {"/v1/responses/input_tokens", "Tokens of a prompt of Responses", "ResponseRequest",
+     "InputTokens", NULL, HAS_KEY},
     {"/completion", "llama.cpp's completion", "NativeRequest", "NativeAnswers", "NativeChunk",
      HAS_KEY | GENERATES},
     {"/tokenize", "Text to token ids", "TokenizeRequest", "Tokens", NULL, HAS_KEY},
@@ -51,7 +55,17 @@ static const char *route_names(unsigned routes)
 {
     switch (routes) {
     case CALL_CHAT:
+        return "`/v1/chat/completions`";
+    case CALL_CHATS:
         return "chat";
+    case CALL_CHAT | CALL_MESSAGES:
+        return "chat but for `/v1/responses`";
+    case CALL_RESPONSES:
+        return "`/v1/responses`";
+    case CALL_CHAT | CALL_RESPONSES:
+        return "OpenAI's chats";
+    case CALL_PLAIN:
+        return "not `/v1/responses`, not `/v1/messages`";
     case CALL_NATIVE:
         return "`/completion`";
     case CALL_COMPLETION:
@@ -100,7 +114,10 @@ static void write_fields(const char *what, struct buf *out)
     static const struct {
         const char *name;
         enum call_route route;
-    } routes[] = {{"completion", CALL_COMPLETION}, {"chat", CALL_CHAT}, {"native", CALL_NATIVE}};
+    } routes[] = {{"completion", CALL_COMPLETION},
+                  {"chat", CALL_CHAT},
+                  {"native", CALL_NATIVE},
+                  {"responses", CALL_RESPONSES}};
     struct call call;
     size_t n;
     const struct field *table = call_table(&n);

@@ -73,7 +73,7 @@ static int render(const char *source, size_t len, const struct input *in, struct
     int rc = jinja_compile(&t, source, len, err, errlen);
     if (rc)
         return rc;
-    rc = jinja_render(t, fill, (void *)in, out, err, errlen);
+    rc = jinja_render(t, fill, (void *)in, out, NULL, err, errlen);
     jinja_free(t);
     return rc;
 }
@@ -131,7 +131,7 @@ static int render_chat(const char *source, const struct json *ask, struct buf *o
                     .add_generation_prompt = json_bool(json_get(chat, "add_generation_prompt"))},
         .bos_token = json_string(json_get(chat, "bos_token")),
         .eos_token = json_string(json_get(chat, "eos_token"))};
-    rc = chat_render(t, &vars, out, err, errlen);
+    rc = chat_render(t, &vars, out, NULL, err, errlen);
     chat_template_free(t);
     return rc;
 }

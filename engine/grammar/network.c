@@ -152,10 +152,13 @@ static uint32_t tree(struct network *w, struct word *words, size_t n, size_t off
     while (same < words[0].len && same < words[n - 1].len &&
            words[0].text[same] == words[n - 1].text[same])
         same++;
-    uint32_t whole = NODE_OF_NOTHING; /* words that end here: the same one again and again */
+    uint32_t whole = NODE_OF_NOTHING; /* behind words that end here: equal ones */
     size_t from = 0;
     for (; from < n && words[from].len == same; from++)
-        whole = words[from].next;
+        if (whole == NODE_OF_NOTHING || words[from].next == whole)
+            whole = words[from].next;
+        else
+            whole = network_split(w, whole, words[from].next);
     if (from == n)
         return network_text(w, words[0].text + offset, same - offset, whole);
     struct edge edges[256];

@@ -135,7 +135,8 @@ struct word {
     uint32_t next;
     uint8_t bit; /* in a set */
 };
-/* One of the words, each read from offset on: a tree of their common beginnings. Sorts them. */
+/* One of the words, each read from offset on: a tree of their common beginnings. Of equal ones each
+ * may have its own next. Sorts them. */
 uint32_t network_words(struct network *w, struct word *words, size_t n, size_t offset);
 
 /* A node of a set whose words and nodes are set later; network_set_words gives it n words, each

@@ -32,6 +32,7 @@ struct object {
     struct terms names; /* of propertyNames */
     bool limited;       /* there are some */
     bool closed;        /* only declared properties */
+    bool behind;        /* a member that is none of p stands before them */
     struct name_pattern patterns[PRODUCT_MAX];
     uint32_t n_patterns;
     uint32_t shut, end; /* the bracket; white space before it */
@@ -363,6 +364,10 @@ static uint32_t make_set(struct object *o, uint32_t from, uint32_t to, uint32_t 
     s.word[1] = comma(o, s.word[0]);
     s.close[0] = o->shut;
     s.close[1] = o->end;
+    if (o->behind) {
+        s.word[0] = s.word[1];
+        s.close[0] = s.close[1];
+    }
     s.later = later;
     *network_set_of(w, set) = s;
     return set;
@@ -445,10 +450,9 @@ static uint32_t compile_whole(struct object *o, uint32_t next)
     return network_byte(&c->net, '{', '{', network_space(&c->net, inside));
 }
 
-uint32_t compile_object(struct compiler *c, const struct terms *terms, uint32_t next)
+static struct object *read_object(struct compiler *c, const struct terms *terms)
 {
     struct object *o = xcalloc(1, sizeof *o);
-    uint32_t node = next;
     o->c = c;
     o->terms = terms;
     o->max = NODE_NO_MAX;
@@ -457,11 +461,39 @@ uint32_t compile_object(struct compiler *c, const struct terms *terms, uint32_t 
     for (uint32_t k = 0; k < terms->n; k++)
         read_required(o, terms->t[k].schema);
     read_names(o);
-    if (c->rc == 0)
-        node = compile_whole(o, next);
+    return o;
+}
+
+static void free_object(struct object *o)
+{
     for (uint32_t i = 0; i < o->n; i++)
         buf_free(&o->p[i].text);
     free(o->p);
     free(o);
+}
+
+uint32_t compile_object(struct compiler *c, const struct terms *terms, uint32_t next)
+{
+    struct object *o = read_object(c, terms);
+    uint32_t node = c->rc == 0 ? compile_whole(o, next) : next;
+    free_object(o);
+    return node;
+}
+
+uint32_t compile_later_members(struct compiler *c, const struct terms *terms, uint32_t next)
+{
+    struct object *o = read_object(c, terms);
+    uint32_t node = next;
+    if (c->rc == 0 && read_counts(o)) {
+        buf_free(&o->p[0].text);
+        memmove(o->p, o->p + 1, --o->n * sizeof *o->p);
+        o->closed = o->behind = true;
+        o->words = xmalloc((o->n + 1) * sizeof *o->words);
+        o->shut = network_byte(&c->net, '}', '}', next);
+        o->end = network_space(&c->net, o->shut);
+        node = o->n > 0 ? all_properties(o) : o->end;
+        free(o->words);
+    }
+    free_object(o);
     return node;
 }

@@ -217,6 +217,9 @@ static uint32_t compile_alternatives(struct compiler *c, const struct terms *ter
         compile_error(c, list, "must be a list of 1 to %d schemas", GRAMMAR_ENUM_MAX);
         return next;
     }
+    bool alone = terms->n == 1 && (terms->t[0].keys & ~terms->t[0].expanded) == class;
+    if (alone && is_tagged_union(c, list))
+        return compile_tagged_union(c, list, terms->t[0].resource, next);
     struct edge *edges = xcalloc(c->v[list].n, sizeof *edges);
     for (uint32_t at = value_first(c, list); c->rc == 0 && at != NO_VALUE && !c->net.full;
          at = value_next(c, list, at)) {

@@ -158,7 +158,7 @@ static struct jv turn_value(struct jinja_run *r, const struct chat_forms *f,
 {
     static const char *const roles[] = {CHAT_ROLE_NAMES};
     struct jv dict = jv_dict_new(r);
-    set(r, dict, "role", jv_cstr(roles[t->role]));
+    set(r, dict, "role", jv_own(jv_cstr(roles[t->role]))); /* of which templates make tokens */
     set_content(r, f, t, dict);
     for (const struct json *v = json_first(t->message); v; v = json_next(v))
         if (says_something(v) && !is_made(json_key(v), f))
@@ -235,7 +235,7 @@ struct chat_input {
 static void set_token(struct jinja_run *r, const char *name, const char *text)
 {
     if (text && *text)
-        jinja_set(r, name, jv_cstr(text));
+        jinja_set(r, name, jv_own(jv_cstr(text)));
 }
 
 static void fill(struct jinja_run *r, void *arg)
@@ -265,7 +265,7 @@ int chat_render_as_is(const struct jinja *t, const struct chat_forms *forms,
                       const struct chat_vars *vars, struct buf *out, char *err, size_t errlen)
 {
     struct chat_input in = {.vars = vars, .forms = forms};
-    return jinja_render(t, fill, &in, out, err, errlen);
+    return jinja_render(t, fill, &in, out, NULL, err, errlen);
 }
 
 /* ---- a prompt that ends within the last message */
@@ -434,7 +434,7 @@ static int check_lost(const struct chat_template *t, const struct chat_vars *var
     struct chat_input in = {vars, &t->forms, &marked};
     const struct chat_turn *lost = NULL;
     buf_reserve(&prompt, 1);
-    if (jinja_render(t->jinja, fill, &in, &prompt, why, sizeof why) == 0)
+    if (jinja_render(t->jinja, fill, &in, &prompt, NULL, why, sizeof why) == 0)
         lost = lost_turn(&m, &prompt, &call);
     int rc = !lost ? 0
                    : fail(SPECD_EINVAL, err, errlen,
@@ -448,11 +448,12 @@ static int check_lost(const struct chat_template *t, const struct chat_vars *var
 }
 
 static int render_turns(const struct chat_template *t, const struct chat_vars *vars,
-                        const struct chat_turns *turns, struct buf *out, char *err, size_t errlen)
+                        const struct chat_turns *turns, struct buf *out, struct text_spans *client,
+                        char *err, size_t errlen)
 {
     size_t from = out->len;
     struct chat_input in = {vars, &t->forms, turns};
-    int rc = jinja_render(t->jinja, fill, &in, out, err, errlen);
+    int rc = jinja_render(t->jinja, fill, &in, out, client, err, errlen);
     if (rc == 0 && vars->options.continue_final)
         rc = cut_after(turns->n ? turns->items[turns->n - 1].text : NULL, out, from, err, errlen);
     buf_reserve(out, 0);
@@ -462,18 +463,20 @@ static int render_turns(const struct chat_template *t, const struct chat_vars *v
         out->len = from;
         out->data[from] = '\0';
     }
+    if (client)
+        text_spans_cut(client, out->len);
     return rc;
 }
 
 int chat_render(const struct chat_template *t, const struct chat_vars *vars, struct buf *out,
-                char *err, size_t errlen)
+                struct text_spans *client, char *err, size_t errlen)
 {
     struct chat_turns turns;
     int rc = chat_turns_make(&turns, &t->forms, &vars->options);
     if (rc < 0)
         fail(rc, err, errlen, "%s", specd_error_text(rc));
     else
-        rc = render_turns(t, vars, &turns, out, err, errlen);
+        rc = render_turns(t, vars, &turns, out, client, err, errlen);
     chat_turns_free(&turns);
     return rc;
 }

@@ -25,10 +25,11 @@ struct chat_vars {
     struct chat_options options;
     const char *bos_token, *eos_token; /* "" when the model has none: undefined, as in HF */
 };
-/* Appends the prompt to out: the messages in the form that the template takes (chat_turns.h).
- * SPECD_EINVAL with the template's own words when it raises, and, naming the field, for a text that
- * it would leave out and a last message that it does not end with; SPECD_ENOMEM. */
+/* Appends the prompt to out: the messages in the form that the template takes (chat_turns.h); and
+ * to client, unless it is NULL, what of out is not the template's own text. SPECD_EINVAL with the
+ * template's own words when it raises, and, naming the field, for a text that it would leave out
+ * and a last message that it does not end with; SPECD_ENOMEM. */
 int chat_render(const struct chat_template *t, const struct chat_vars *vars, struct buf *out,
-                char *err, size_t errlen);
+                struct text_spans *client, char *err, size_t errlen);
 
 #endif

@@ -43,10 +43,10 @@ static struct chat_turn *add_turn(struct chat_turns *t, struct chat_turn turn)
     return &t->items[t->n++];
 }
 
-/* The turns so far, which the caller makes others of. */
+/* The turns so far, which the caller makes others of, and frees. */
 static struct chat_turn *take_turns(struct maker *m, size_t *n)
 {
-    struct chat_turn *items = own(m->turns, m->turns->items);
+    struct chat_turn *items = m->turns->items;
     *n = m->turns->n;
     m->turns->items = NULL;
     m->turns->n = m->turns->cap = 0;
@@ -113,9 +113,9 @@ static void read_content(struct maker *m, struct chat_turn *turn)
         return;
     bool plain = true;
     for (const struct json *part = json_first(content); part; part = json_next(part)) {
-        const char *s = string_of(part, "text");
+        const char *s = string_of(part, "text"), *refusal = string_of(part, "refusal");
         plain = plain && s;
-        buf_puts(&text, s ? s : string_of(part, "refusal"));
+        buf_puts(&text, s ? s : refusal ? refusal : "");
         buf_puts(&text, json_next(part) ? "\n" : "");
     }
     turn->text = own_text(m->turns, &text);
@@ -328,30 +328,37 @@ static size_t put_first(struct maker *m, struct chat_turn *turns, size_t n, cons
     return n_first;
 }
 
+static void move_turns(struct chat_turns *from, struct chat_turns *to)
+{
+    for (size_t i = 0; i < from->n; i++)
+        add_turn(to, from->items[i]);
+    from->n = 0;
+}
+
 /* What becomes a user's does not stand between calls and their results, but behind these. */
 static void put_systems(struct maker *m, const char *words)
 {
-    size_t n, n_held = 0;
+    size_t n;
     struct chat_turn *turns = take_turns(m, &n);
-    struct chat_turn *held = own(m->turns, xcalloc(MAX(n, 1), sizeof *held));
+    struct chat_turns held = {0};
     bool calling = false;
     for (size_t i = put_first(m, turns, n, words); i < n; i++) {
         if (is_system(&turns[i])) {
             set_later_role(m, &turns[i]);
             if (calling && turns[i].role == CHAT_USER) {
-                held[n_held++] = turns[i];
+                add_turn(&held, turns[i]);
                 continue;
             }
         } else {
             calling = turns[i].role == CHAT_TOOL || turns[i].n_calls > 0;
         }
-        for (size_t k = 0; k < n_held && turns[i].role != CHAT_TOOL; k++)
-            add_turn(m->turns, held[k]);
-        n_held = turns[i].role == CHAT_TOOL ? n_held : 0;
+        if (turns[i].role != CHAT_TOOL)
+            move_turns(&held, m->turns);
         add_turn(m->turns, turns[i]);
     }
-    for (size_t k = 0; k < n_held; k++)
-        add_turn(m->turns, held[k]);
+    move_turns(&held, m->turns);
+    free(held.items);
+    free(turns);
 }
 
 /* ---- two of one role, one behind the other */
@@ -372,8 +379,11 @@ static void join_assistants(struct maker *m)
         turn.calls = turns[end - 1].calls;
         turn.n_calls = turns[end - 1].n_calls;
         turn.message = turns[end - 1].message;
+        if (!turn.reasoning)
+            turn.reasoning = turns[end - 1].reasoning;
         add_turn(m->turns, turn);
     }
+    free(turns);
 }
 
 static void join_users(struct maker *m)
@@ -392,6 +402,7 @@ static void join_users(struct maker *m)
             end++;
         add_turn(m->turns, joined(m, &turns[i], end - i));
     }
+    free(turns);
 }
 
 /* ---- calls and results */
@@ -495,6 +506,7 @@ static void put_calls(struct maker *m)
             for (size_t k = from; k < end; k++)
                 add_turn(m->turns, turns[k]);
     }
+    free(turns);
 }
 
 int chat_turns_make(struct chat_turns *out, const struct chat_forms *f,

@@ -71,7 +71,7 @@ static struct node *parse_string(struct parser *p)
         char *joined = parse_alloc(p, MAX(a.len + b.len, 1), 1);
         memcpy(joined, a.s, a.len);
         memcpy(joined + a.len, b.s, b.len);
-        n->value = jv_str(joined, a.len + b.len);
+        n->value = jv_own(jv_str(joined, a.len + b.len));
     }
     return n;
 }

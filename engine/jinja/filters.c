@@ -73,7 +73,7 @@ static struct jv filter_title(struct jinja_run *r, const struct call *c)
     for (size_t at = 0, n; at < s.len; at += n) {
         uint32_t cp;
         n = utf8_next(s.s + at, s.len - at, &cp);
-        jv_text_put(&t, jinja_map_case(r, jv_str(s.s + at, n), begins ? MAP_UPPER : MAP_LOWER));
+        jv_text_put(&t, jinja_map_case(r, jv_part(s, at, at + n), begins ? MAP_UPPER : MAP_LOWER));
         begins = cp_is_space(cp) || (cp > 0 && cp < 0x80 && strchr("-({[<", (int)cp));
     }
     return jv_text_done(&t);
@@ -316,7 +316,8 @@ static struct jv filter_last(struct jinja_run *r, const struct call *c)
         jinja_raise(r, "'generator' object is not reversible");
     if (v.kind == JV_STR) {
         size_t n = v.len > 0 ? utf8_prev(v.s, v.len, NULL) : 0;
-        return n > 0 ? jv_str(v.s + v.len - n, n) : jv_hint("no last item, sequence was empty");
+        return n > 0 ? jv_markup(jv_part(v, v.len - n, v.len), false)
+                     : jv_hint("no last item, sequence was empty");
     }
     struct jv_vec items = jv_collect(r, v);
     return items.n > 0 ? items.items[items.n - 1] : jv_hint("no last item, sequence was empty");

@@ -42,7 +42,7 @@ static void put_padded(struct jv_text *t, const struct spec *spec, const char *s
     int64_t before = align == '<' ? 0 : align == '^' ? room / 2 : room;
     if (align != '=')
         put_fill(t, spec, before);
-    jv_text_puts(t, sign);
+    jv_text_put(t, jv_own(jv_cstr(sign)));
     if (align == '=')
         put_fill(t, spec, before);
     jv_text_put(t, body);
@@ -73,7 +73,7 @@ static void put_number(struct jv_text *t, const struct spec *spec, bool negative
     snprintf(sign, sizeof sign, "%s%s", sign_text(spec, negative), prefix);
     if (spec->comma)
         group_thousands(digits, grouped);
-    put_padded(t, spec, sign, jv_cstr(spec->comma ? grouped : digits), '>');
+    put_padded(t, spec, sign, jv_own(jv_cstr(spec->comma ? grouped : digits)), '>');
 }
 
 static void binary_digits(uint64_t v, char *out)
@@ -260,7 +260,7 @@ static size_t read_align(struct jv s, struct spec *spec)
 {
     size_t n = s.len > 0 ? utf8_next(s.s, s.len, NULL) : 0;
     if (is_align(char_at(s, n))) {
-        spec->fill = jv_str(s.s, n);
+        spec->fill = jv_part(s, 0, n);
         spec->align = s.s[n];
         return n + 1;
     }
@@ -332,9 +332,8 @@ static void put_field(struct formatter *f, struct jv field, bool escape)
 {
     size_t colon = part_end(field, 0, ":"), bang = part_end(field, 0, "!");
     size_t end = MIN(colon, bang);
-    struct jv spec =
-        colon < field.len ? jv_str(field.s + colon + 1, field.len - colon - 1) : jv_str(NULL, 0);
-    struct jv v = field_value(f, jv_str(field.s, end));
+    struct jv spec = colon < field.len ? jv_part(field, colon + 1, field.len) : jv_str(NULL, 0);
+    struct jv v = field_value(f, jv_part(field, 0, end));
     if (bang < colon) {
         if (MIN(colon, field.len) != bang + 2)
             bad_field(f->r);
@@ -354,19 +353,19 @@ struct jv jinja_str_format(struct jinja_run *r, const struct call *c)
     struct jv s = c->self;
     for (size_t at = 0; at < s.len;) {
         size_t brace = part_end(s, at, "{}");
-        jv_text_add(&f.text, s.s + at, brace - at);
+        jv_text_put(&f.text, jv_part(s, at, brace));
         at = brace + 1;
         if (brace == s.len)
             break;
         if (char_at(s, at) == s.s[brace]) { /* a doubled brace stands for itself */
-            jv_text_add(&f.text, s.s + at, 1);
+            jv_text_put(&f.text, jv_part(s, at, at + 1));
             at++;
             continue;
         }
         size_t close = part_end(s, at, "{}");
         if (s.s[brace] == '}' || close == s.len || s.s[close] == '{')
             bad_field(r);
-        put_field(&f, jv_str(s.s + at, close - at), s.flag);
+        put_field(&f, jv_part(s, at, close), s.flag);
         at = close + 1;
     }
     return jv_markup(jv_text_done(&f.text), s.flag);
@@ -485,7 +484,7 @@ struct jv jinja_percent(struct jinja_run *r, struct jv format, const struct call
     while (p.at < format.len) {
         const char *hit = memchr(format.s + p.at, '%', format.len - p.at);
         size_t end = hit ? (size_t)(hit - format.s) : format.len;
-        jv_text_add(&p.text, format.s + p.at, end - p.at);
+        jv_text_put(&p.text, jv_part(format, p.at, end));
         p.at = end + 1;
         if (hit)
             percent_one(&p);

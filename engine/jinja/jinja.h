@@ -10,6 +10,10 @@
  * is upper or lower; digits beyond ASCII; and that a name which a body assigns is undefined, not
  * the caller's variable, when a macro or an inner loop reads it earlier than that.
  *
+ * Of every byte of a string it is known whether the template spelled it or a client did, through
+ * slices, sums, replacements, joins, formats and captured output: a text in which a client spells a
+ * control token must not become that token (origin.c).
+ *
  * There is no input or output: a template sees the variables it is given and the clock. Work is
  * bounded: source, steps, recursion, memory and output have the limits below, and passing one ends
  * the rendering with an error. A compiled template is immutable: any thread may render it, and a
@@ -26,6 +30,7 @@
 #define JINJA_STEPS_MAX 20000000             /* nodes evaluated, or 64 bytes of text looked at */
 #define JINJA_DEPTH_MAX 1000                 /* nodes inside one another, macro calls included */
 #define JINJA_MEMORY_MAX ((size_t)128 << 20) /* bytes of values */
+#define JINJA_MARKS_MAX ((size_t)64 << 20)   /* bytes of notes on whose a text is */
 #define JINJA_OUTPUT_MAX ((size_t)64 << 20)  /* bytes of text */
 
 struct jinja;     /* a compiled template */
@@ -41,10 +46,11 @@ void jinja_free(struct jinja *t);
  * return when a limit is hit, so it must hold no resource of its own. */
 typedef void jinja_fill(struct jinja_run *r, void *arg);
 
-/* Appends the text to out; on failure out is as it was. SPECD_EINVAL with line and reason, or with
- * the template's own words when it called raise_exception. */
-int jinja_render(const struct jinja *t, jinja_fill *fill, void *arg, struct buf *out, char *err,
-                 size_t errlen);
+/* Appends the text to out, and to client, unless it is NULL, what of out is a client's text; on
+ * failure both are as they were. SPECD_EINVAL with line and reason, or with the template's own
+ * words when it called raise_exception. */
+int jinja_render(const struct jinja *t, jinja_fill *fill, void *arg, struct buf *out,
+                 struct text_spans *client, char *err, size_t errlen);
 
 void jinja_set(struct jinja_run *r, const char *name, struct jv value);
 void jinja_set_time(struct jinja_run *r, time_t now); /* what strftime_now tells; default: now */
@@ -57,6 +63,7 @@ struct jv {
     uint8_t flag;  /* JV_STR: markup, escapes plain strings it meets; JV_FLOAT: an integer beyond 64
                       bits; JV_UNDEFINED, JV_VIEW: enum */
     uint8_t owner; /* JV_UNDEFINED with UNDEFINED_ATTRIBUTE: kind of the object */
+    uint32_t origin; /* JV_STR: whose bytes they are, in run.h; 0: a client's */
     union {
         size_t len;       /* bytes, items */
         const char *text; /* JV_INT, JV_FLOAT: as JSON wrote it, or NULL */
@@ -89,6 +96,8 @@ struct jv jv_int(int64_t i);
 struct jv jv_float(double d);
 struct jv jv_str(const char *s, size_t len); /* borrows s; NULL with len 0 is the empty string */
 struct jv jv_cstr(const char *s);            /* borrows s */
+struct jv
+jv_own(struct jv s); /* the string as the template's own, which may spell control tokens */
 
 struct jv jv_json(struct jinja_run *r, const struct json *v); /* borrows strings and numbers */
 

@@ -55,7 +55,7 @@ static size_t strip_before(const struct parser *p, const char *s, size_t n, char
 static void push_data(struct parser *p, const char *s, size_t n, uint32_t line)
 {
     if (n > 0)
-        push(p, T_DATA, line, jv_str(s, n));
+        push(p, T_DATA, line, jv_own(jv_str(s, n)));
 }
 
 static char sign_at(const struct parser *p, size_t at)
@@ -238,7 +238,7 @@ static struct jv unescape(struct parser *p, const char *s, size_t n)
 {
     static const char from[] = "\\'\"abfnrtv", to[] = "\\'\"\a\b\f\n\r\t\v";
     if (n == 0 || !memchr(s, '\\', n))
-        return jv_str(s, n);
+        return jv_own(jv_str(s, n));
     char *out = parse_alloc(p, n, 1); /* no escape is shorter than what it stands for */
     size_t len = 0;
     for (size_t i = 0; i < n;) {
@@ -264,7 +264,7 @@ static struct jv unescape(struct parser *p, const char *s, size_t n)
             out[len++] = c;
         }
     }
-    return jv_str(out, len);
+    return jv_own(jv_str(out, len));
 }
 
 static void lex_string(struct parser *p)

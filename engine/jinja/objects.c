@@ -122,7 +122,7 @@ static struct jv global_strftime(struct jinja_run *r, const struct call *c)
     memcpy(format, f.s, f.len);
     format[f.len] = '\0';
     localtime_r(&r->now, &tm);
-    struct jv_text t = {.run = r};
+    struct jv_text t = {.run = r, .origin = origin_at(r, f, 0, &(size_t){0})};
     jv_text_add(&t, text, strftime(text, sizeof text, format, &tm));
     return jv_text_done(&t);
 }

@@ -130,6 +130,7 @@ struct jv jinja_concat(struct jinja_run *r, struct jv a, struct jv b)
     if (arena_extend(&r->arena, a.s + a.len, b.len)) {
         /* a is the newest thing in the arena, as in a chain of sums: no need to copy it again */
         memcpy((char *)a.s + a.len, b.s, b.len);
+        a.origin = origin_extended(r, a, b);
         a.len += b.len;
         return a;
     }
@@ -168,8 +169,10 @@ static struct jv repeat_string(struct jinja_run *r, struct jv v, size_t times)
     size_t len;
     if (!size_mul(v.len, times, &len) || len > JINJA_MEMORY_MAX)
         jinja_raise(r, "needs more than %zu MiB of memory", JINJA_MEMORY_MAX >> 20);
-    if (v.len == 1)
+    if (v.len == 1) {
+        t.origin = origin_at(r, v, 0, &(size_t){0});
         jv_text_fill(&t, v.s[0], len);
+    }
     while (t.len < len)
         jv_text_put(&t, v);
     return jv_markup(jv_text_done(&t), v.flag);
@@ -274,7 +277,7 @@ static struct jv character(struct jv s, size_t index)
 {
     size_t at = utf8_offset(s.s, s.len, index);
     size_t n = utf8_next(s.s + at, s.len - at, NULL);
-    return jv_markup(jv_str(s.s + at, n), s.flag);
+    return jv_part(s, at, at + n);
 }
 
 static bool element(struct jinja_run *r, struct jv object, struct jv key, struct jv *out)
@@ -361,11 +364,11 @@ static struct span make_span(struct jinja_run *r, struct jv lo, struct jv hi, st
 static struct jv slice_string(struct jinja_run *r, struct jv s, const struct span *span)
 {
     if (span->n == 0)
-        return jv_markup(jv_str(s.s, 0), s.flag);
+        return jv_part(s, 0, 0);
     if (span->step == 1) {
         size_t from = utf8_offset(s.s, s.len, (size_t)span->first);
         size_t len = utf8_offset(s.s + from, s.len - from, span->n);
-        return jv_markup(jv_str(s.s + from, len), s.flag);
+        return jv_part(s, from, from + len);
     }
     struct jv_vec chars = {0};
     struct jv_cursor c = jv_iterate(r, s);

@@ -177,29 +177,27 @@ static void assign(struct jinja_run *r, struct scope *s, const struct node *targ
 
 /* ---- output ---------------------------------------------------------------------------------- */
 
-static void emit(struct jinja_run *r, const char *s, size_t len)
-{
-    if (len == 0)
-        return;
-    jinja_charge(r, len);
-    if (r->out->len - r->out_start > JINJA_OUTPUT_MAX - MIN(len, JINJA_OUTPUT_MAX))
-        jinja_raise(r, "prints more than %zu MiB", JINJA_OUTPUT_MAX >> 20);
-    buf_add(r->out, s, len);
-}
-
 static void print_value(struct jinja_run *r, struct jv v)
 {
     struct jv s = jv_to_str(r, v);
-    emit(r, s.s, s.len);
+    if (s.len == 0)
+        return;
+    jinja_charge(r, s.len);
+    if (r->out->len - r->out_start > JINJA_OUTPUT_MAX - MIN(s.len, JINJA_OUTPUT_MAX))
+        jinja_raise(r, "prints more than %zu MiB", JINJA_OUTPUT_MAX >> 20);
+    origin_put(r, &r->client, r->out->len, s);
+    buf_add(r->out, s.s, s.len);
 }
 
 /* What was printed since out had `start` bytes, taken back, as a string. */
 static struct jv cut_output(struct jinja_run *r, size_t start)
 {
     struct buf *out = r->out;
-    struct jv_text t = {.run = r};
+    struct jv_text t = {.run = r, .origin = ORIGIN_TEMPLATE}; /* but for what is copied below */
     if (out->len > start) {
         jv_text_add(&t, out->data + start, out->len - start);
+        origin_copy(r, &t.client, 0, &r->client, start, out->len);
+        origin_cut(&r->client, start);
         out->len = start;
         out->data[start] = '\0';
     }
@@ -371,7 +369,7 @@ static enum flow exec_one(struct jinja_run *r, struct scope *s, const struct nod
 {
     switch (n->kind) {
     case NODE_TEXT:
-        emit(r, n->value.s, n->value.len);
+        print_value(r, n->value);
         return FLOW_ON;
     case NODE_OUTPUT:
         for (const struct node *item = n->items; item; item = item->next)
@@ -445,8 +443,8 @@ static bool run(struct jinja_run *r, jinja_fill *fill, void *arg)
     return true;
 }
 
-int jinja_render(const struct jinja *t, jinja_fill *fill, void *arg, struct buf *out, char *err,
-                 size_t errlen)
+int jinja_render(const struct jinja *t, jinja_fill *fill, void *arg, struct buf *out,
+                 struct text_spans *client, char *err, size_t errlen)
 {
     struct jinja_run *r = xcalloc(1, sizeof *r);
     *r = (struct jinja_run){
@@ -459,11 +457,17 @@ int jinja_render(const struct jinja *t, jinja_fill *fill, void *arg, struct buf 
         .errlen = errlen,
     };
     r->arena.limit = JINJA_MEMORY_MAX;
+    r->marks.limit = JINJA_MARKS_MAX;
     bool ok = run(r, fill, arg);
     if (!ok && out->data) {
         out->len = r->out_start;
         out->data[out->len] = '\0';
     }
+    for (size_t i = 0; ok && client && i < r->client.n; i++)
+        text_spans_add(client, r->client.items[i].begin, r->client.items[i].end);
+    if (ok && client)
+        text_spans_add(client, r->client.last.begin, r->client.last.end);
+    arena_free(&r->marks);
     arena_free(&r->arena);
     free(r);
     return ok ? 0 : SPECD_EINVAL;

@@ -31,12 +31,23 @@ struct scope {
     uint32_t n, cap;
 };
 
+/* Memory in which the client's bytes are marked. Strings of this origin lie in it; it may go on
+ * behind any of them. */
+struct jv_mixed {
+    const char *base;
+    struct origin_marks client; /* counted from base */
+};
+
 struct jinja_run {
     const struct jinja *t;
     struct arena arena;
     struct jv *globals; /* (t->n_names), JV_MISSING where there is none */
     struct buf *out;
-    size_t out_start; /* bytes that were in out before */
+    size_t out_start;           /* bytes that were in out before */
+    struct origin_marks client; /* of out */
+    struct jv_mixed *mixed;     /* the origins of strings of both kinds of bytes */
+    uint32_t n_mixed, mixed_cap;
+    struct arena marks; /* of all these: beside the values, so that text still grows in place */
     uint64_t steps_left;
     int depth;
     uint32_t line; /* of the node being evaluated, for messages */
@@ -58,6 +69,20 @@ void jinja_leave(struct jinja_run *r);
 struct scope *jinja_scope_new(struct jinja_run *r, struct scope *parent);
 void jinja_bind(struct jinja_run *r, struct scope *s, uint32_t name, struct jv value);
 struct jv jinja_lookup(struct jinja_run *r, const struct scope *s, uint32_t name);
+
+/* origin.c */
+/* Marks what is a client's of s, which is put at `at`, behind all that is marked. */
+void origin_put(struct jinja_run *r, struct origin_marks *m, size_t at, struct jv s);
+/* The same for the bytes begin..end that other marks tell of. */
+void origin_copy(struct jinja_run *r, struct origin_marks *m, size_t at,
+                 const struct origin_marks *from, size_t begin, size_t end);
+void origin_cut(struct origin_marks *m, size_t at); /* what is at or behind `at` goes */
+/* The origin of a text of len bytes that m tells of, or of a string that b was put right behind. */
+uint32_t origin_of(struct jinja_run *r, const struct origin_marks *m, const char *base, size_t len);
+uint32_t origin_extended(struct jinja_run *r, struct jv a, struct jv b);
+/* Whose the byte s.s[at] is, client's or template's; *end: of the bytes behind it that are the
+ * same's, in s. */
+enum jv_origin origin_at(struct jinja_run *r, struct jv s, size_t at, size_t *end);
 
 enum flow { FLOW_ON, FLOW_BREAK, FLOW_CONTINUE };
 enum flow jinja_exec(struct jinja_run *r, struct scope *s, const struct node *body);

@@ -8,11 +8,6 @@
 
 #include <string.h>
 
-static struct jv part(struct jv s, size_t from, size_t to)
-{
-    return jv_markup(jv_str(s.s + MIN(from, to), from < to ? to - from : 0), s.flag);
-}
-
 /* First occurrence of sub at or behind `from`, or s.len + 1. */
 static size_t find_from(struct jv s, struct jv sub, size_t from)
 {
@@ -43,7 +38,7 @@ struct jv jinja_strip(struct jinja_run *r, struct jv s, struct jv chars, enum en
         if (ends & RIGHT)
             to = from + space_begin(s.s + from, s.len - from, true);
         jinja_charge(r, s.len - (to - from));
-        return part(s, from, to);
+        return jv_part(s, from, to);
     }
     if (chars.kind != JV_STR)
         jinja_raise(r, "strip arg must be None or str");
@@ -60,7 +55,7 @@ struct jv jinja_strip(struct jinja_run *r, struct jv s, struct jv chars, enum en
         to -= n;
     }
     jinja_charge(r, (s.len - (to - from)) * (1 + chars.len));
-    return part(s, from, to);
+    return jv_part(s, from, to);
 }
 
 static struct jv str_strip(struct jinja_run *r, const struct call *c)
@@ -75,7 +70,7 @@ static struct jv str_removeaffix(struct jinja_run *r, const struct call *c)
     size_t at = prefix ? 0 : s.len - affix.len;
     if (affix.len == 0 || affix.len > s.len || memcmp(s.s + at, affix.s, affix.len) != 0)
         return s;
-    return prefix ? part(s, affix.len, s.len) : part(s, 0, at);
+    return prefix ? jv_part(s, affix.len, s.len) : jv_part(s, 0, at);
 }
 
 /* ---- split and join -------------------------------------------------------------------------- */
@@ -85,7 +80,7 @@ static void split_space(struct jinja_run *r, struct jv s, uint64_t max, struct j
     size_t at = space_end(s.s, s.len, 0, true);
     while (at < s.len) {
         size_t end = max-- == 0 ? s.len : space_end(s.s, s.len, at, false);
-        jv_push(r, out, part(s, at, end));
+        jv_push(r, out, jv_part(s, at, end));
         at = space_end(s.s, s.len, end, true);
     }
 }
@@ -95,7 +90,7 @@ static void rsplit_space(struct jinja_run *r, struct jv s, uint64_t max, struct 
     size_t end = space_begin(s.s, s.len, true);
     while (end > 0) {
         size_t begin = max-- == 0 ? 0 : space_begin(s.s, end, false);
-        jv_push(r, out, part(s, begin, end));
+        jv_push(r, out, jv_part(s, begin, end));
         end = space_begin(s.s, begin, true);
     }
 }
@@ -105,10 +100,10 @@ static void split_by(struct jinja_run *r, struct jv s, struct jv sep, uint64_t m
 {
     size_t at = 0, hit;
     for (; max > 0 && (hit = find_from(s, sep, at)) <= s.len; max--) {
-        jv_push(r, out, part(s, at, hit));
+        jv_push(r, out, jv_part(s, at, hit));
         at = hit + sep.len;
     }
-    jv_push(r, out, part(s, at, s.len));
+    jv_push(r, out, jv_part(s, at, s.len));
 }
 
 static void rsplit_by(struct jinja_run *r, struct jv s, struct jv sep, uint64_t max,
@@ -116,10 +111,10 @@ static void rsplit_by(struct jinja_run *r, struct jv s, struct jv sep, uint64_t 
 {
     size_t end = s.len, hit;
     for (; max > 0 && (hit = find_last(s, sep, end)) <= s.len; max--) {
-        jv_push(r, out, part(s, hit + sep.len, end));
+        jv_push(r, out, jv_part(s, hit + sep.len, end));
         end = hit;
     }
-    jv_push(r, out, part(s, 0, end));
+    jv_push(r, out, jv_part(s, 0, end));
 }
 
 static void reverse(struct jv_vec *v)
@@ -163,11 +158,11 @@ struct jv jinja_split_lines(struct jinja_run *r, struct jv s, bool keep_ends)
             continue;
         if (cp == '\r' && at + 1 < s.len && s.s[at + 1] == '\n')
             n = 2;
-        jv_push(r, &out, part(s, from, keep_ends ? at + n : at));
+        jv_push(r, &out, jv_part(s, from, keep_ends ? at + n : at));
         from = at + n;
     }
     if (from < s.len)
-        jv_push(r, &out, part(s, from, s.len));
+        jv_push(r, &out, jv_part(s, from, s.len));
     return jv_list(&out);
 }
 
@@ -187,9 +182,9 @@ static struct jv str_partition(struct jinja_run *r, const struct call *c)
     size_t hit = last ? find_last(s, sep, s.len) : find_from(s, sep, 0);
     bool found = hit <= s.len;
     size_t first_end = found ? hit : last ? 0 : s.len;
-    jv_push(r, &out, part(s, 0, first_end));
-    jv_push(r, &out, found ? sep : part(s, 0, 0));
-    jv_push(r, &out, part(s, found ? hit + sep.len : last ? 0 : s.len, s.len));
+    jv_push(r, &out, jv_part(s, 0, first_end));
+    jv_push(r, &out, found ? sep : jv_part(s, 0, 0));
+    jv_push(r, &out, jv_part(s, found ? hit + sep.len : last ? 0 : s.len, s.len));
     return jv_tuple(&out);
 }
 
@@ -224,7 +219,7 @@ struct jv jinja_replace(struct jinja_run *r, struct jv s, struct jv from, struct
     jinja_charge(r, s.len);
     for (; left > 0 && (hit = find_from(s, from, at)) <= s.len; left--) {
         found = true;
-        jv_text_add(&t, s.s + at, hit - at);
+        jv_text_put(&t, jv_part(s, at, hit));
         jv_text_put(&t, to);
         at = hit + from.len;
         if (from.len > 0)
@@ -232,12 +227,12 @@ struct jv jinja_replace(struct jinja_run *r, struct jv s, struct jv from, struct
         if (at == s.len)
             break;
         size_t n = utf8_next(s.s + at, s.len - at, NULL); /* '' is before every character */
-        jv_text_add(&t, s.s + at, n);
+        jv_text_put(&t, jv_part(s, at, at + n));
         at += n;
     }
     if (!found)
         return s;
-    jv_text_add(&t, s.s + at, s.len - at);
+    jv_text_put(&t, jv_part(s, at, s.len));
     return jv_markup(jv_text_done(&t), s.flag);
 }
 
@@ -340,15 +335,17 @@ struct jv jinja_map_case(struct jinja_run *r, struct jv s, enum mapping mapping)
 {
     struct jv_text t = {.run = r};
     char chunk[256];
-    size_t filled = 0;
+    size_t filled = 0, same = 0; /* bytes of chunk; where the origin changes */
     bool after_letter = false;
     for (size_t at = 0, n; at < s.len; at += n) {
         uint32_t cp;
         n = utf8_next(s.s + at, s.len - at, &cp);
-        if (filled + 4 > sizeof chunk || cp == UTF8_INVALID) {
+        if (filled + 4 > sizeof chunk || cp == UTF8_INVALID || at >= same) {
             jv_text_add(&t, chunk, filled);
             filled = 0;
         }
+        if (at >= same)
+            t.origin = origin_at(r, s, at, &same);
         if (cp == UTF8_INVALID)
             jv_text_add(&t, s.s + at, n);
         else
@@ -442,9 +439,9 @@ static struct jv str_zfill(struct jinja_run *r, const struct call *c)
     size_t len = 0, sign = s.len > 0 && (s.s[0] == '-' || s.s[0] == '+');
     jv_length(r, s, &len);
     int64_t room = MAX(jinja_arg_int(r, c, 0, 0), 0) - (int64_t)len;
-    jv_text_add(&t, s.s, sign);
+    jv_text_put(&t, jv_part(s, 0, sign));
     jv_text_fill(&t, '0', room > 0 ? (size_t)room : 0);
-    jv_text_add(&t, sign ? s.s + 1 : s.s, s.len - sign);
+    jv_text_put(&t, jv_part(s, sign, s.len));
     return jv_markup(jv_text_done(&t), s.flag);
 }
 

@@ -33,14 +33,26 @@ static void text_reserve(struct jv_text *t, size_t extra)
     t->cap = cap;
 }
 
+void jv_text_put(struct jv_text *t, struct jv s)
+{
+    if (s.len == 0)
+        return;
+    jinja_charge(t->run, s.len);
+    text_reserve(t, s.len);
+    memcpy(t->data + t->len, s.s, s.len);
+    origin_put(t->run, &t->client, t->len, s);
+    t->len += s.len;
+}
+
 void jv_text_add(struct jv_text *t, const char *s, size_t len)
 {
-    if (len == 0)
-        return;
-    jinja_charge(t->run, len);
-    text_reserve(t, len);
-    memcpy(t->data + t->len, s, len);
-    t->len += len;
+    jv_text_put(t, (struct jv){.s = s, .len = len, .origin = t->origin});
+}
+
+void jv_text_for(struct jv_text *t, const char *bytes, size_t len, struct jv s, size_t at)
+{
+    size_t end;
+    jv_text_put(t, (struct jv){.s = bytes, .len = len, .origin = origin_at(t->run, s, at, &end)});
 }
 
 void jv_text_puts(struct jv_text *t, const char *s)
@@ -55,6 +67,7 @@ void jv_text_fill(struct jv_text *t, char c, size_t count)
     jinja_charge(t->run, count);
     text_reserve(t, count);
     memset(t->data + t->len, c, count);
+    origin_put(t->run, &t->client, t->len, (struct jv){.len = count, .origin = t->origin});
     t->len += count;
 }
 
@@ -62,12 +75,9 @@ struct jv jv_text_done(struct jv_text *t)
 {
     if (t->cap > t->len)
         arena_trim(&t->run->arena, t->data + t->cap, t->cap - t->len);
-    return jv_str(t->data, t->len);
-}
-
-void jv_text_put(struct jv_text *t, struct jv s)
-{
-    jv_text_add(t, s.s, s.len);
+    struct jv s = jv_str(t->data, t->len);
+    s.origin = origin_of(t->run, &t->client, s.s, s.len);
+    return s;
 }
 
 void jv_text_printf(struct jv_text *t, const char *fmt, ...)
@@ -103,18 +113,19 @@ static bool repr_plain(uint32_t cp, char quote)
     return cp == UTF8_INVALID || (cp != '\\' && cp != (unsigned char)quote && cp_is_printable(cp));
 }
 
-static void repr_escape(struct jv_text *t, uint32_t cp)
+/* The character cp, at s.s[at]. */
+static void repr_escape(struct jv_text *t, uint32_t cp, struct jv s, size_t at)
 {
     static const char from[] = "\n\r\t\\'", to[] = "nrt\\'"; /* a quoted " never needs it */
     const char *known = cp > 0 && cp < 0x80 ? strchr(from, (int)cp) : NULL;
-    if (known)
-        jv_text_printf(t, "\\%c", to[known - from]);
-    else
-        jv_text_printf(t,
-                       cp < 0x100     ? "\\x%02" PRIx32
-                       : cp < 0x10000 ? "\\u%04" PRIx32
-                                      : "\\U%08" PRIx32,
-                       cp);
+    char escape[16];
+    int n = known ? snprintf(escape, sizeof escape, "\\%c", to[known - from])
+                  : snprintf(escape, sizeof escape,
+                             cp < 0x100     ? "\\x%02" PRIx32
+                             : cp < 0x10000 ? "\\u%04" PRIx32
+                                            : "\\U%08" PRIx32,
+                             cp);
+    jv_text_for(t, escape, (size_t)n, s, at);
 }
 
 static void repr_str(struct jv_text *t, struct jv v)
@@ -129,11 +140,11 @@ static void repr_str(struct jv_text *t, struct jv v)
         n = utf8_next(v.s + at, v.len - at, &cp);
         if (repr_plain(cp, quote))
             continue;
-        jv_text_add(t, v.s + from, at - from);
-        repr_escape(t, cp);
+        jv_text_put(t, jv_part(v, from, at));
+        repr_escape(t, cp, v, at);
         from = at + n;
     }
-    jv_text_add(t, v.s + from, v.len - from);
+    jv_text_put(t, jv_part(v, from, v.len));
     jv_text_add(t, &quote, 1);
     jv_text_puts(t, v.flag ? ")" : "");
 }
@@ -232,10 +243,17 @@ void jv_text_repr(struct jv_text *t, struct jv v)
 
 void jv_text_str(struct jv_text *t, struct jv v)
 {
+    uint32_t origin = t->origin;
     if (v.kind == JV_STR)
         jv_text_put(t, v);
-    else if (v.kind != JV_UNDEFINED)
-        jv_text_repr(t, v);
+    if (v.kind == JV_STR || v.kind == JV_UNDEFINED)
+        return;
+    /* A template may count its tokens: <|image_1|>. A number that came from outside, and what
+     * stands around the values of a list or dict, are no part of a token. */
+    if (v.kind < JV_STR && !(jv_is_number(v) && v.text))
+        t->origin = ORIGIN_TEMPLATE;
+    jv_text_repr(t, v);
+    t->origin = origin;
 }
 
 void jv_text_escape(struct jv_text *t, struct jv s)
@@ -255,11 +273,11 @@ void jv_text_escape(struct jv_text *t, struct jv s)
                                          : NULL;
         if (!entity)
             continue;
-        jv_text_add(t, s.s + from, i - from);
-        jv_text_puts(t, entity);
+        jv_text_put(t, jv_part(s, from, i));
+        jv_text_for(t, entity, strlen(entity), s, i);
         from = i + 1;
     }
-    jv_text_add(t, s.s + from, s.len - from);
+    jv_text_put(t, jv_part(s, from, s.len));
 }
 
 struct jv jv_to_str(struct jinja_run *r, struct jv v)
@@ -317,17 +335,17 @@ static void newline(struct dump *j)
         jv_text_put(&j->text, j->indent);
 }
 
-static void escape_char(struct jv_text *t, uint32_t cp)
+/* The character cp, at s.s[at]. */
+static void escape_char(struct jv_text *t, uint32_t cp, struct jv s, size_t at)
 {
-    char escape[JSON_ESCAPE_MAX];
+    char escape[JSON_ESCAPE_MAX + 16];
     size_t n = cp < 0x80 ? json_escape_byte((unsigned char)cp, escape) : 0;
-    if (n > 0)
-        jv_text_add(t, escape, n);
-    else if (cp < 0x10000)
-        jv_text_printf(t, "\\u%04" PRIx32, cp);
-    else
-        jv_text_printf(t, "\\u%04" PRIx32 "\\u%04" PRIx32, 0xD7C0 + (cp >> 10),
-                       0xDC00 | (cp & 0x3FF));
+    if (n == 0 && cp < 0x10000)
+        n = (size_t)snprintf(escape, sizeof escape, "\\u%04" PRIx32, cp);
+    else if (n == 0)
+        n = (size_t)snprintf(escape, sizeof escape, "\\u%04" PRIx32 "\\u%04" PRIx32,
+                             0xD7C0 + (cp >> 10), 0xDC00 | (cp & 0x3FF));
+    jv_text_for(t, escape, n, s, at);
 }
 
 static void write_string(struct dump *j, struct jv s)
@@ -340,11 +358,11 @@ static void write_string(struct dump *j, struct jv s)
         bool plain = cp >= 0x20 && cp != '"' && cp != '\\' && (!j->ascii || cp < 0x80);
         if (plain || cp == UTF8_INVALID)
             continue;
-        jv_text_add(&j->text, s.s + from, at - from);
-        escape_char(&j->text, cp);
+        jv_text_put(&j->text, jv_part(s, from, at));
+        escape_char(&j->text, cp, s, at);
         from = at + n;
     }
-    jv_text_add(&j->text, s.s + from, s.len - from);
+    jv_text_put(&j->text, jv_part(s, from, s.len));
     jv_text_puts(&j->text, "\"");
 }
 

@@ -42,6 +42,19 @@ struct jv jv_cstr(const char *s)
     return jv_str(s, strlen(s));
 }
 
+struct jv jv_own(struct jv s)
+{
+    s.origin = ORIGIN_TEMPLATE;
+    return s;
+}
+
+struct jv jv_part(struct jv s, size_t from, size_t to)
+{
+    s.s += MIN(from, to);
+    s.len = from < to ? to - from : 0;
+    return s;
+}
+
 static struct jv json_number_value(const struct json *v)
 {
     const char *text = json_number_text(v);
@@ -425,7 +438,7 @@ bool jv_next(struct jinja_run *r, struct jv_cursor *c, struct jv *out)
     jinja_charge(r, 0);
     if (v.kind == JV_STR) {
         size_t n = utf8_next(v.s + c->at, v.len - c->at, NULL);
-        *out = jv_str(v.s + c->at, n);
+        *out = jv_markup(jv_part(v, c->at, c->at + n), false);
         c->at += n;
         return true;
     }

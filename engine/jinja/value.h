@@ -60,6 +60,19 @@ struct jv_cursor {
 #define JV_SHOWN 60                                    /* bytes of a name that a message quotes */
 #define JV_QUOTE(v) (int)MIN((v).len, JV_SHOWN), (v).s /* for "%.*s" */
 
+/* Whose the bytes of a string are. A client's is what zero says, so that what nobody thought of is
+ * never the template's. */
+enum jv_origin { ORIGIN_CLIENT, ORIGIN_TEMPLATE, ORIGIN_MIXED /* and above: jinja_run.mixed */ };
+
+/* The client's parts of a text under construction. Zero-initialise it. */
+struct origin_marks {
+    struct text_span *items; /* but for the last */
+    size_t n, cap;
+    struct text_span last; /* empty: there is none */
+};
+
+struct jv jv_part(struct jv s, size_t from, size_t to); /* bytes of a string; empty if to <= from */
+
 struct jv jv_undefined(enum jv_undefined why, struct jv text);
 struct jv jv_no_attribute(struct jv object, struct jv name);
 struct jv jv_hint(const char *message); /* undefined; borrows message */
@@ -101,10 +114,14 @@ struct jv_text {
     struct jinja_run *run;
     char *data;
     size_t len, cap;
+    struct origin_marks client;
+    uint32_t origin; /* of what is added as bytes: a client's or the template's */
 };
 void jv_text_add(struct jv_text *t, const char *s, size_t len);
 void jv_text_puts(struct jv_text *t, const char *s);
-void jv_text_put(struct jv_text *t, struct jv s);                               /* a string */
+void jv_text_put(struct jv_text *t, struct jv s); /* a string, with its origin */
+/* Bytes that stand for the one at s.s[at], and have its origin. */
+void jv_text_for(struct jv_text *t, const char *bytes, size_t len, struct jv s, size_t at);
 void jv_text_printf(struct jv_text *t, const char *fmt, ...) PRINTF_LIKE(2, 3); /* < 512 bytes */
 void jv_text_fill(struct jv_text *t, char c, size_t count);
 void jv_text_escape(struct jv_text *t, struct jv s); /* for HTML; markup goes in as it is */

@@ -4,15 +4,21 @@
 #include "model/arch.h"
 
 #define PARTS_GEMMA3 (PARTS_LLAMA | PART_BIT(PART_QK_NORM) | PART_BIT(PART_POST_NORM))
+#define PARTS_OLMO2                                                                      \
+    (PART_BIT(PART_ATTENTION) | PART_BIT(PART_GATED_FFN) | PART_BIT(PART_QK_NORM_WIDE) | \
+     PART_BIT(PART_POST_NORM))
+/* attention_bias and mlp_bias: which of them a model has, its tensors say. */
+#define ATTENTION_BIASES (PART_BIT(PART_QKV_BIAS) | PART_BIT(PART_O_BIAS))
+#define BIASES (ATTENTION_BIASES | PART_BIT(PART_FFN_BIAS))
 
 const struct arch archs[] = {
     {.names = {[NAMES_GGUF] = "llama", [NAMES_HF] = "llama"}, /* Mistral's GGUF files, too */
      .n_kinds = 1,
-     .kinds = {{.needs = PARTS_LLAMA, .may = PART_BIT(PART_QKV_BIAS)}},
+     .kinds = {{.needs = PARTS_LLAMA, .may = BIASES}},
      .gguf_rope = ROPE_PAIRS}, /* the writer permutes q and k */
     {.names = {[NAMES_HF] = "mistral"},
      .n_kinds = 1,
-     .kinds = {{.needs = PARTS_LLAMA, .may = PART_BIT(PART_QKV_BIAS)}},
+     .kinds = {{.needs = PARTS_LLAMA, .may = BIASES}},
      .hf_slides = true,
      .hf_window = 4096},
     {.names = {[NAMES_GGUF] = "qwen2", [NAMES_HF] = "qwen2"},
@@ -22,13 +28,14 @@ const struct arch archs[] = {
      .hf_window = 4096},
     {.names = {[NAMES_GGUF] = "qwen3", [NAMES_HF] = "qwen3"},
      .n_kinds = 1,
-     .kinds = {{.needs = PARTS_LLAMA | PART_BIT(PART_QK_NORM), .may = PART_BIT(PART_QKV_BIAS)}},
+     .kinds = {{.needs = PARTS_LLAMA | PART_BIT(PART_QK_NORM), .may = ATTENTION_BIASES}},
      .gguf_rope = ROPE_HALVES,
      .hf_head_dim = 128,
      .hf_window = 4096},
     {.names = {[NAMES_GGUF] = "smollm3", [NAMES_HF] = "smollm3"},
      .n_kinds = 2,
-     .kinds = {{.times = 3, .needs = PARTS_LLAMA}, {.needs = PARTS_LLAMA, .no_rope = true}},
+     .kinds = {{.times = 3, .needs = PARTS_LLAMA, .may = BIASES},
+               {.needs = PARTS_LLAMA, .may = BIASES, .no_rope = true}},
      .gguf_rope = ROPE_PAIRS,
      .hf_tied = true},
     {.names = {[NAMES_GGUF] = "phi3", [NAMES_HF] = "phi3"}, /* Phi-4, too */
@@ -36,9 +43,19 @@ const struct arch archs[] = {
      .kinds = {{.needs = PARTS_LLAMA}},
      .gguf_rope = ROPE_HALVES,
      .hf_slides = true},
+    {.names = {[NAMES_GGUF] = "granite", [NAMES_HF] = "granite"},
+     .n_kinds = 1,
+     .kinds = {{.needs = PARTS_LLAMA, .may = BIASES}},
+     .gguf_rope = ROPE_PAIRS,
+     .scaled = true},
+    {.names = {[NAMES_GGUF] = "olmo2", [NAMES_HF] = "olmo2"},
+     .n_kinds = 1,
+     .kinds = {{.needs = PARTS_OLMO2, .may = ATTENTION_BIASES}},
+     .gguf_rope = ROPE_HALVES},
     {.names = {[NAMES_GGUF] = "gemma3", [NAMES_HF] = "gemma3_text"},
      .n_kinds = 2,
-     .kinds = {{.times = 5, .needs = PARTS_GEMMA3, .windowed = true}, {.needs = PARTS_GEMMA3}},
+     .kinds = {{.times = 5, .needs = PARTS_GEMMA3, .may = ATTENTION_BIASES, .windowed = true},
+               {.needs = PARTS_GEMMA3, .may = ATTENTION_BIASES}},
      .n_renames = 1,
      .renames = {{LAYER_FFN_NORM, NAMES_HF, "pre_feedforward_layernorm.weight"}},
      .gate = GATE_GELU_TANH,

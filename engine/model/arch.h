@@ -42,6 +42,9 @@ struct arch {
     /* Layers with windows have a table of angles of their own, whose base is this unless the file
      * states another. 0: they have not. */
     double window_rope_base;
+    /* Files state factors of the embedding's rows, of what blocks add to the residual stream, of
+     * scores, and what logits are divided by. */
+    bool scaled;
     bool embd_by_width; /* rows of the embedding are multiplied by sqrt(C) */
     /* In GGUF files, of a model of so many layers, scores are multiplied by 1 / sqrt(C / H): no key
      * tells. 0: of none. */

@@ -33,18 +33,28 @@ static const struct arch *read_arch(struct model *m, struct gguf_meta *r)
     return arch;
 }
 
+static const char *const scale_keys[MODEL_SCALES] = {[SCALE_EMBEDDING] = ".embedding_scale",
+                                                     [SCALE_RESIDUAL] = ".residual_scale",
+                                                     [SCALE_SCORES] = ".attention.scale",
+                                                     [SCALE_LOGITS] = ".logit_scale"};
+
+static void refuse_key(struct gguf_meta *r, const char *key)
+{
+    if (meta_f64(r, key, OPTIONAL, 0) != 0)
+        meta_bad(r, key, "is not supported");
+}
+
 /* Keys that other models of the family use to change the computation. */
 static void refuse_unsupported(const struct arch *arch, struct gguf_meta *r)
 {
-    static const char *const scales[] = {
-        ".attention.scale", ".attention.clamp_kqv",     ".attn_logit_softcapping",
-        ".embedding_scale", ".final_logit_softcapping", ".logit_scale",
-        ".residual_scale",
-    };
-    for (size_t i = 0; i < COUNT_OF(scales); i++) {
-        if (meta_f64(r, scales[i], OPTIONAL, 0) != 0)
-            meta_bad(r, scales[i], "is not supported");
-    }
+    refuse_key(r, ".attention.clamp_kqv");
+    refuse_key(r, ".attn_logit_softcapping");
+    refuse_key(r, ".final_logit_softcapping");
+    for (int i = 0; i < MODEL_SCALES && !arch->scaled; i++)
+        refuse_key(r, scale_keys[i]);
+    if (arch->scaled && !meta_bool(r, ".rope.scaling.finetuned", true))
+        meta_bad(r, ".rope.scaling.finetuned",
+                 "a model whose heads do not rotate is not supported");
     bool experts = arch_parts(arch) & PART_BIT(PART_EXPERTS);
     if (!experts && meta_u32(r, ".expert_count", OPTIONAL, 0, 0, UINT32_MAX) > 0)
         meta_bad(r, ".expert_count", "mixtures of experts are not supported");
@@ -89,6 +99,21 @@ static void read_sizes(struct model *m, const struct arch *arch, struct gguf_met
         m->n_ff_expert = meta_u32(r, ".expert_feed_forward_length", REQUIRED, 0, 1, SIZE_FF_MAX);
     }
     read_vocab_size(m, r);
+}
+
+/* 0 means what a missing key does. */
+static void read_scales(struct model *m, double *logits, struct gguf_meta *r)
+{
+    double scales[MODEL_SCALES];
+    for (int i = 0; i < MODEL_SCALES; i++) {
+        scales[i] = meta_f64(r, scale_keys[i], OPTIONAL, 0);
+        if (scales[i] == 0 && i != SCALE_SCORES)
+            scales[i] = 1;
+    }
+    enum model_scale bad = weights_scale(m, scales);
+    if (bad < MODEL_SCALES)
+        meta_bad(r, scale_keys[bad], "%g is out of range", scales[bad]);
+    *logits = scales[SCALE_LOGITS];
 }
 
 /* The period, or for each layer whether it has a window. */
@@ -215,14 +240,18 @@ static void read_rope(struct model *m, struct gguf *g, struct gguf_meta *r)
     free(type);
 }
 
-int gguf_model(struct model *m, struct gguf *g, char *err, size_t errlen)
+int gguf_model(struct model *m, struct gguf *g, float **made, char *err, size_t errlen)
 {
     struct gguf_meta r = {.g = g, .prefix = "", .err = err, .errlen = errlen};
     struct layer_windows windows;
+    struct weights_of of = {
+        .file = g->file, .naming = NAMES_GGUF, .windows = &windows, .logits = 1};
     const struct arch *arch = read_arch(m, &r);
     if (arch) {
         refuse_unsupported(arch, &r);
         read_sizes(m, arch, &r);
+        if (arch->scaled)
+            read_scales(m, &of.logits, &r);
         read_windows(&windows, m, arch, &r);
     }
     if (r.rc)
@@ -237,7 +266,6 @@ int gguf_model(struct model *m, struct gguf *g, char *err, size_t errlen)
     if (m->n_layers == arch->gguf_wide_heads_layers)
         m->attn_scale = 1 / sqrtf((float)m->n_embd / (float)m->n_heads);
     const char *output = model_tensors[MODEL_OUTPUT].names[NAMES_GGUF];
-    bool tied = tensor_dir_find(&g->tensors, output) == NULL;
-    return weights_bind(m, &g->tensors, arch, NAMES_GGUF, tied, &windows, NULL, g->file, err,
-                        errlen);
+    of.tied = tensor_dir_find(&g->tensors, output) == NULL;
+    return weights_bind(m, &g->tensors, arch, &of, made, err, errlen);
 }

@@ -10,7 +10,8 @@
 #include "model/gguf.h"
 #include "specd/model.h"
 
-/* m is zeroed by the caller, who frees m->layers also on error. Marks tensors in g as used. */
-int gguf_model(struct model *m, struct gguf *g, char *err, size_t errlen);
+/* m is zeroed by the caller, who frees m->layers and *made, numbers that differ from the file's,
+ * also on error. Marks tensors in g as used. */
+int gguf_model(struct model *m, struct gguf *g, float **made, char *err, size_t errlen);
 
 #endif

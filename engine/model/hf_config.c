@@ -50,8 +50,6 @@ static void refuse_unsupported(const struct arch *arch, struct json_reader *r)
     }
     if (json_file_bool(r, "use_bidirectional_attention", false))
         json_file_bad(r, "use_bidirectional_attention", "is not supported");
-    if (json_file_bool(r, "mlp_bias", false))
-        json_file_bad(r, "mlp_bias", "biases of the feed-forward part are not supported");
 }
 
 /* How many layers the list says have windows; those that do, in `windowed`. */
@@ -119,6 +117,21 @@ static void read_sizes(struct model *m, const struct arch *arch, struct json_rea
         json_file_bad(r, "query_pre_attn_scalar", "%g is out of range", scalar);
     else if (scalar > 0)
         m->attn_scale = (float)(1 / sqrt(scalar));
+}
+
+static void read_scales(struct hf_config *c, struct model *m, struct json_reader *r)
+{
+    static const char *const keys[MODEL_SCALES] = {[SCALE_EMBEDDING] = "embedding_multiplier",
+                                                   [SCALE_RESIDUAL] = "residual_multiplier",
+                                                   [SCALE_SCORES] = "attention_multiplier",
+                                                   [SCALE_LOGITS] = "logits_scaling"};
+    double scales[MODEL_SCALES];
+    for (int i = 0; i < MODEL_SCALES; i++)
+        scales[i] = json_file_f64(r, keys[i], OPTIONAL, 1);
+    enum model_scale bad = weights_scale(m, scales);
+    if (bad < MODEL_SCALES)
+        json_file_bad(r, keys[bad], "%g is out of range", scales[bad]);
+    c->logits = scales[SCALE_LOGITS];
 }
 
 static void read_llama3(struct json_reader *r, struct rope_llama3 *l)
@@ -311,6 +324,9 @@ static int read_config(struct hf_config *c, struct model *m, struct json_reader 
         return r->rc;
     refuse_unsupported(c->arch, r);
     read_sizes(m, c->arch, r);
+    c->logits = 1;
+    if (c->arch->scaled)
+        read_scales(c, m, r);
     hf_quant_read(&c->quant, r);
     c->tied = json_file_bool(r, "tie_word_embeddings", c->arch->hf_tied);
     if (r->rc == 0)

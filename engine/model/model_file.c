@@ -128,7 +128,7 @@ static int open_gguf(struct model_file *mf, const char *path, char *err, size_t 
         return rc;
     rc = add_splits(mf, &g, err, errlen);
     if (rc == 0)
-        rc = gguf_model(&mf->model, &g, err, errlen);
+        rc = gguf_model(&mf->model, &g, &mf->made, err, errlen);
     if (rc == 0)
         rc = gguf_vocab(&mf->vocab, &g, err, errlen);
     if (rc == 0)
@@ -185,8 +185,10 @@ static int open_folder(struct model_file *mf, const char *folder, char *err, siz
     if (rc == 0)
         rc = hf_quant_bind(&mf->sources, &dir, &config.quant, err, errlen);
     if (rc == 0)
-        rc = weights_bind(&mf->model, &dir, config.arch, NAMES_HF, config.tied, &config.windows,
-                          &mf->made, folder, err, errlen);
+        rc = weights_bind(
+            &mf->model, &dir, config.arch,
+            &(struct weights_of){folder, NAMES_HF, config.tied, &config.windows, config.logits},
+            &mf->made, err, errlen);
     tensor_dir_fini(&dir);
     for (uint32_t i = 0; rc == 0 && i < mf->model.n_layers; i++)
         mf->model.layers[i].no_rope = config.no_rope[i];

@@ -89,6 +89,23 @@ void weights_windows(struct layer_windows *w, const struct model *m, const struc
         w->windowed[i] = period > 0 ? i % period + 1 < period : arch_kind_of(arch, i)->windowed;
 }
 
+/* The residual stream is kept divided by its factor, so that what blocks add needs none: norms, all
+ * that reads the stream, see nothing of it but for their epsilon. */
+enum model_scale weights_scale(struct model *m, const double scales[MODEL_SCALES])
+{
+    static const double least[MODEL_SCALES] = {
+        [SCALE_EMBEDDING] = 1e-6, [SCALE_RESIDUAL] = 1e-2, [SCALE_LOGITS] = 1e-6};
+    for (int i = 0; i < MODEL_SCALES; i++) {
+        if (!(scales[i] >= least[i] && scales[i] <= 1e4))
+            return (enum model_scale)i;
+    }
+    double residual = scales[SCALE_RESIDUAL];
+    m->embd_scale = (float)(scales[SCALE_EMBEDDING] / residual);
+    m->rms_eps = (float)((double)m->rms_eps / (residual * residual));
+    m->attn_scale = (float)scales[SCALE_SCORES];
+    return MODEL_SCALES;
+}
+
 /* ---- tensors --------------------------------------------------------------------------------- */
 
 /* What one run of weights_bind works on. */
@@ -98,7 +115,8 @@ struct bind {
     struct tensor_dir parts; /* of fused tensors; sealed once all are in */
     const struct arch *arch;
     enum tensor_naming naming;
-    float *norms; /* room for those that are still to come, of files that keep them less 1 */
+    float *norms; /* room for those that are still to be made, where they differ from the file's */
+    float logits; /* which are divided by it */
     const char *file;
     char *err;
     size_t errlen;
@@ -137,6 +155,18 @@ static struct tensor_entry *find(const struct bind *b, const char *name)
     return e ? e : tensor_dir_find(b->dir, name);
 }
 
+/* A norm that differs from the file's. What divides logits divides the last norm's weights. */
+static void make_norm(struct bind *b, const struct tensor_entry *e, const struct tensor_spec *spec,
+                      struct tensor *out)
+{
+    bool less_one = b->naming == NAMES_HF && b->arch->hf_norms_less_one;
+    float divisor = spec == &model_tensors[MODEL_OUT_NORM] ? b->logits : 1.0f;
+    quant_decode(e->type, e->data, out->cols, b->norms);
+    *out = (struct tensor){.data = b->norms, .type = DT_F32, .rows = 1, .cols = out->cols};
+    for (uint32_t i = 0; i < out->cols; i++, b->norms++)
+        *b->norms = (*b->norms + (less_one ? 1.0f : 0.0f)) / divisor;
+}
+
 static int take(struct bind *b, const char *name, const struct tensor_spec *spec,
                 struct tensor *out)
 {
@@ -157,13 +187,8 @@ static int take(struct bind *b, const char *name, const struct tensor_spec *spec
                            .slices = (uint32_t)slices,
                            .source = e->source,
                            .first_row = e->first_row};
-    if (b->norms && spec->kind == TENSOR_NORM) {
-        quant_decode(e->type, e->data, (uint32_t)want[2], b->norms);
-        *out =
-            (struct tensor){.data = b->norms, .type = DT_F32, .rows = 1, .cols = (uint32_t)want[2]};
-        for (uint64_t i = 0; i < want[2]; i++)
-            *b->norms++ += 1.0f;
-    }
+    if (b->norms && spec->kind == TENSOR_NORM)
+        make_norm(b, e, spec, out);
     b->m->n_params += want[0] * want[1] * want[2];
     return 0;
 }
@@ -327,17 +352,20 @@ static float width_scale(const struct model *m, enum tensor_naming naming)
 }
 
 int weights_bind(struct model *m, struct tensor_dir *dir, const struct arch *arch,
-                 enum tensor_naming naming, bool tied, const struct layer_windows *windows,
-                 float **made, const char *file, char *err, size_t errlen)
+                 const struct weights_of *of, float **made, char *err, size_t errlen)
 {
+    const struct layer_windows *windows = of->windows;
+    enum tensor_naming naming = of->naming;
+    bool tied = of->tied;
     struct bind b = {.m = m,
                      .dir = dir,
                      .arch = arch,
                      .naming = naming,
-                     .file = file,
+                     .logits = (float)of->logits,
+                     .file = of->file,
                      .err = err,
                      .errlen = errlen};
-    if (naming == NAMES_HF && arch->hf_norms_less_one)
+    if ((naming == NAMES_HF && arch->hf_norms_less_one) || of->logits != 1)
         *made = b.norms = xcalloc(norm_elements(m), sizeof(float));
     int rc = split_all_fused(&b);
     for (int i = 0; rc == 0 && i < MODEL_TENSORS; i++) {

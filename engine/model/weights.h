@@ -27,11 +27,25 @@ struct layer_windows {
 void weights_windows(struct layer_windows *w, const struct model *m, const struct arch *arch,
                      uint32_t period);
 
+/* What files of some families state: factors of the embedding's rows, of what blocks add to the
+ * residual stream, of scores (0: 1 / sqrt(D)), and what logits are divided by. */
+enum model_scale { SCALE_EMBEDDING, SCALE_RESIDUAL, SCALE_SCORES, SCALE_LOGITS, MODEL_SCALES };
+/* Puts the first three into the model, whose epsilon is there. MODEL_SCALES, or which one is out of
+ * range. */
+enum model_scale weights_scale(struct model *m, const double scales[MODEL_SCALES]);
+
+/* What a file says of its tensors as a whole. */
+struct weights_of {
+    const char *file;
+    enum tensor_naming naming;
+    bool tied; /* output is embed, and an output tensor in the file is ignored */
+    const struct layer_windows *windows;
+    double logits; /* which are divided by it */
+};
 /* Fills embed, out_norm, output, layers, n_params and the scale of the embedding of a model whose
- * sizes have been checked. tied: output is embed, and an output tensor in the file is ignored.
- * made: numbers that differ from the file's, to be freed with the layers, or NULL. */
+ * sizes have been checked. made: numbers that differ from the file's, to be freed with the layers,
+ * or NULL. */
 int weights_bind(struct model *m, struct tensor_dir *dir, const struct arch *arch,
-                 enum tensor_naming naming, bool tied, const struct layer_windows *windows,
-                 float **made, const char *file, char *err, size_t errlen);
+                 const struct weights_of *of, float **made, char *err, size_t errlen);
 
 #endif

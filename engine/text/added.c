@@ -81,16 +81,28 @@ static size_t lower_bound(const struct added *a, size_t lo, size_t hi, size_t de
     return lo;
 }
 
+/* Bytes from `at` on of which a control token may be made. */
+static size_t control_room(const struct added_scope *scope, size_t at, size_t len)
+{
+    if (!scope->control || !scope->not )
+        return scope->control ? len - at : 0;
+    const struct text_spans *not = scope->not ;
+    size_t i = text_spans_find(not ->items, not ->n, scope->base + at);
+    if (i == not ->n)
+        return len - at;
+    return not ->items[i].begin > scope->base + at ? not ->items[i].begin - scope->base - at : 0;
+}
+
 /* Narrows the sorted tokens byte by byte; those that end where the walk stands come first. */
 static const struct added_token *longest_at(const struct added *a, const char *text, size_t len,
-                                            bool control)
+                                            size_t room)
 {
     const struct added_token *best = NULL;
     unsigned char c = (unsigned char)text[0];
     size_t lo = a->first[c], hi = a->first[c + 1];
     for (size_t depth = 1; lo < hi; depth++) {
         for (; lo < hi && a->tokens[lo].len == depth; lo++)
-            if ((control || !a->tokens[lo].control) && (!best || best->len < depth))
+            if ((depth <= room || !a->tokens[lo].control) && (!best || best->len < depth))
                 best = &a->tokens[lo];
         if (depth == len)
             break;
@@ -126,13 +138,16 @@ static size_t skip_space_back(const char *text, size_t from, size_t at)
     return at;
 }
 
-bool added_find(const struct added *a, const char *text, size_t len, size_t from, bool control,
-                struct added_match *m)
+bool added_find(const struct added *a, const char *text, size_t len, size_t from,
+                const struct added_scope *scope, struct added_match *m)
 {
     if (a->n == 0)
         return false;
     for (size_t i = from; i < len; i++) {
-        const struct added_token *t = longest_at(a, text + i, len - i, control);
+        unsigned char c = (unsigned char)text[i];
+        if (a->first[c] == a->first[c + 1])
+            continue;
+        const struct added_token *t = longest_at(a, text + i, len - i, control_room(scope, i, len));
         if (!t)
             continue;
         m->token = t;

@@ -13,7 +13,7 @@
 struct added_token {
     size_t at, len; /* its text, in added.texts */
     int32_t id;
-    bool control; /* matched only where the caller allows control tokens */
+    bool control; /* matched only in the scope of control tokens */
     bool lstrip, rstrip;
 };
 
@@ -33,8 +33,15 @@ struct added_match {
 void added_init(struct added *a, const struct vocab *v, bool normalized);
 void added_fini(struct added *a);
 
+/* Where control tokens are matched: nowhere, or where no byte of them is in `not`. */
+struct added_scope {
+    bool control;
+    const struct text_spans * not ; /* may be NULL */
+    size_t base;                    /* where the text begins for `not` */
+};
+
 /* Next match at or after from. false: none. */
-bool added_find(const struct added *a, const char *text, size_t len, size_t from, bool control,
-                struct added_match *m);
+bool added_find(const struct added *a, const char *text, size_t len, size_t from,
+                const struct added_scope *scope, struct added_match *m);
 
 #endif

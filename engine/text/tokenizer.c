@@ -212,9 +212,10 @@ void decoder_finish(struct decoder *d, struct buf *out)
 /* One encode call. */
 struct encoder {
     const struct tokenizer *t;
-    struct encode_bounds bounds;
-    bool control; /* control tokens are matched */
-    bool fresh;   /* nothing since the start or the last control token */
+    struct encode_options options;
+    const char *text;         /* all of it */
+    struct added_scope scope; /* in text */
+    bool fresh;               /* nothing since the start or the last control token */
     struct splitter *splitter;
     struct merger merger;
     struct ids ids;
@@ -223,10 +224,10 @@ struct encoder {
 /* 0, or why the call gives up here. */
 static int check_bounds(const struct encoder *e)
 {
-    const struct encode_bounds *b = &e->bounds;
-    if (b->cancel && atomic_load_explicit(b->cancel, memory_order_relaxed))
+    const struct encode_options *o = &e->options;
+    if (o->cancel && atomic_load_explicit(o->cancel, memory_order_relaxed))
         return SPECD_ECANCELED;
-    return b->max_ids > 0 && e->ids.n > b->max_ids ? SPECD_ECONTEXT : 0;
+    return o->max_ids > 0 && e->ids.n > o->max_ids ? SPECD_ECONTEXT : 0;
 }
 
 /* Valid UTF-8 without added tokens, normalised. */
@@ -239,17 +240,18 @@ static int encode_words(struct encoder *e, const char *text, size_t len)
         if (rc == 0)
             rc = splitter_next(e->splitter, at, &end);
         if (rc == 0)
-            rc = bpe_encode(e->t->bpe, &e->merger, text + at, end - at, e->bounds.cancel, &e->ids);
+            rc = bpe_encode(e->t->bpe, &e->merger, text + at, end - at, e->options.cancel, &e->ids);
     }
     return rc;
 }
 
-static int encode_normalised(struct encoder *e, const char *text, size_t len)
+static int encode_normalised(struct encoder *e, const char *text, size_t len,
+                             const struct added_scope *scope)
 {
     struct added_match m;
     size_t at = 0;
     int rc = 0;
-    while (rc == 0 && added_find(&e->t->late, text, len, at, e->control, &m)) {
+    while (rc == 0 && added_find(&e->t->late, text, len, at, scope, &m)) {
         rc = encode_words(e, text + at, m.start - at);
         ids_add(&e->ids, m.token->id);
         at = m.end;
@@ -259,11 +261,24 @@ static int encode_normalised(struct encoder *e, const char *text, size_t len)
 
 static int encode_valid(struct encoder *e, const char *text, size_t len)
 {
+    struct added_scope scope = e->scope;
+    scope.base = (size_t)(text - e->text);
     if (!e->t->vocab.nfc || nfc_is_trivial(text, len))
-        return encode_normalised(e, text, len);
+        return encode_normalised(e, text, len, &scope);
     struct buf composed = {0};
-    nfc_append(text, len, &composed);
-    int rc = encode_normalised(e, composed.data, composed.len);
+    struct text_spans here = {0}, moved = {0};
+    for (size_t i = 0; e->t->late.n > 0 && scope.not &&i < scope.not ->n; i++) {
+        struct text_span s = scope.not ->items[i];
+        if (s.begin < scope.base + len && s.end > scope.base)
+            text_spans_add(&here, MAX(s.begin, scope.base) - scope.base,
+                           MIN(s.end - scope.base, len));
+    }
+    nfc_append(text, len, &here, &composed, &moved);
+    scope.not = &moved;
+    scope.base = 0;
+    int rc = encode_normalised(e, composed.data, composed.len, &scope);
+    text_spans_free(&here);
+    text_spans_free(&moved);
     buf_free(&composed);
     return rc;
 }
@@ -282,7 +297,7 @@ static int encode_bytes(struct encoder *e, const char *text, size_t len)
         while (bad < len && utf8_read(text + bad, len - bad, &cp, &n) != UTF8_OK)
             bad += n;
         if (rc == 0 && bad > at)
-            rc = bpe_encode(e->t->bpe, &e->merger, text + at, bad - at, e->bounds.cancel, &e->ids);
+            rc = bpe_encode(e->t->bpe, &e->merger, text + at, bad - at, e->options.cancel, &e->ids);
         at = bad;
     }
     return rc;
@@ -320,7 +335,7 @@ static int encode_stretch(struct encoder *e, const char *text, size_t len, bool 
         return encode_bytes(e, text, len);
     bool prefix = wants_prefix(e, text, len, first);
     e->fresh = false;
-    return spm_encode(e->t->spm, &e->merger, text, len, prefix, e->bounds.cancel, &e->ids);
+    return spm_encode(e->t->spm, &e->merger, text, len, prefix, e->options.cancel, &e->ids);
 }
 
 static int add_token(struct encoder *e, const struct added_token *token)
@@ -330,7 +345,7 @@ static int add_token(struct encoder *e, const struct added_token *token)
     /* To sentencepiece a user-defined symbol is part of the sentence: the prefix stands alone. */
     if (e->t->spm && !token->control && e->fresh && v->add_space_prefix &&
         v->space_prefix == PREFIX_SENTENCE)
-        rc = spm_encode(e->t->spm, &e->merger, "", 0, true, e->bounds.cancel, &e->ids);
+        rc = spm_encode(e->t->spm, &e->merger, "", 0, true, e->options.cancel, &e->ids);
     ids_add(&e->ids, token->id);
     e->fresh = token->control;
     return rc;
@@ -341,7 +356,7 @@ static int encode_text(struct encoder *e, const char *text, size_t len)
     struct added_match m;
     size_t at = 0;
     int rc = 0;
-    while (rc == 0 && added_find(&e->t->early, text, len, at, e->control, &m)) {
+    while (rc == 0 && added_find(&e->t->early, text, len, at, &e->scope, &m)) {
         rc = check_bounds(e);
         if (rc == 0)
             rc = encode_stretch(e, text + at, m.start - at, at == 0);
@@ -353,17 +368,18 @@ static int encode_text(struct encoder *e, const char *text, size_t len)
 }
 
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, unsigned flags,
-                     const struct encode_bounds *bounds, int32_t **ids, size_t *n_ids)
+                     const struct encode_options *options, int32_t **ids, size_t *n_ids)
 {
     if (len > TEXT_MAX)
         return SPECD_EINVAL;
-    if (bounds && bounds->max_ids > 0 && t->longest > 0 && len / t->longest > bounds->max_ids)
+    if (options && options->max_ids > 0 && t->longest > 0 && len / t->longest > options->max_ids)
         return SPECD_ECONTEXT;
     const struct vocab *v = &t->vocab;
     struct encoder e = {
         .t = t,
-        .bounds = bounds ? *bounds : (struct encode_bounds){0},
-        .control = flags & ENCODE_SPECIAL,
+        .options = options ? *options : (struct encode_options){0},
+        .text = text,
+        .scope = {.control = flags & ENCODE_SPECIAL, .not = options ? options->client : NULL},
         .fresh = true,
         .splitter = t->pretok ? splitter_create(t->pretok) : NULL,
     };

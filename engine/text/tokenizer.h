@@ -29,16 +29,18 @@ enum encode_flags {
     ENCODE_BOS = 1,     /* the model's own BOS/EOS rules apply (add_bos, add_eos) */
     ENCODE_SPECIAL = 2, /* texts of control tokens in the input become those tokens */
 };
-/* When an encode call gives up. */
-struct encode_bounds {
-    const atomic_bool *cancel; /* it became true; or NULL */
-    size_t max_ids;            /* there are surely more; 0: any number */
+struct encode_options {
+    const atomic_bool *cancel; /* the call gives up when it becomes true; or NULL */
+    size_t max_ids;            /* or when there are surely more; 0: any number */
+    /* Parts in which no control token begins, ends or passes; or NULL. The text is one all the
+     * same: words and merges go across their ends. */
+    const struct text_spans *client;
 };
-/* *ids is malloc'd, the caller frees it. text may hold any bytes; bounds may be NULL. Returns 0,
- * SPECD_ECANCELED and SPECD_ECONTEXT by its bounds, SPECD_EINVAL for a text of 512 MiB or more, or
+/* *ids is malloc'd, the caller frees it. text may hold any bytes; options may be NULL. Returns 0,
+ * SPECD_ECANCELED and SPECD_ECONTEXT by its options, SPECD_EINVAL for a text of 512 MiB or more, or
  * SPECD_EINTERNAL when PCRE2 gives up. A text of n bytes costs O(n log n) whatever its shape. */
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, unsigned flags,
-                     const struct encode_bounds *bounds, int32_t **ids, size_t *n_ids);
+                     const struct encode_options *options, int32_t **ids, size_t *n_ids);
 
 /* The bytes a token stands for; not NUL-terminated, owned by t. Control tokens and the unknown one
  * give length 0 unless `special`. Ids out of range give length 0. */

@@ -67,6 +67,7 @@ struct engine_info {
     char draft[256]; /* human-readable: "none", "lookup", "model PATH", ... */
     uint32_t n_vocab, n_ctx, n_ctx_train, n_embd, n_layers;
     uint64_t n_params, file_bytes;
+    int64_t modified; /* the model's file or folder, seconds since 1970 */
     int n_slots;
     int32_t n_blocks, block_tokens;
 };
@@ -128,6 +129,9 @@ int engine_tokenize(const struct engine *e, const char *text, size_t len, bool b
  * be below n_vocab. */
 size_t engine_detokenize(const struct engine *e, const int32_t *ids, size_t n_ids, size_t at,
                          size_t most, struct buf *out);
+/* How many tokens a request's prompt has, be it longer than the context. Errors as below. */
+int engine_count_prompt(const struct engine *e, const struct request *req, size_t *n, char *err,
+                        size_t errlen);
 /* Appends the prompt of a chat. EINVAL names the field in err. */
 int engine_apply_template(const struct engine *e, const struct request *req, struct buf *out,
                           char *err, size_t errlen);

@@ -6,7 +6,8 @@
  * The text is therefore walked first, and the tree once afterwards; what passes both is safe to
  * read with C strings, and what only passes through is printed as it came.
  *
- * Values are borrowed from their document and immutable, but for json_replace; any thread may read.
+ * Values are borrowed from their document and immutable, but for json_replace and the builders; any
+ * thread may read.
  * Arrays and objects are lists: iterate with json_first and json_next, never by index. A value may
  * be NULL where it is absent: it is of type null and has no members.
  */
@@ -44,6 +45,25 @@ void json_free(struct json *doc);
 /* v, a value of doc, becomes what `by` is, another document, which is part of doc from now on.
  * json_size of what is around v stays as it was. */
 void json_replace(struct json *doc, const struct json *v, struct json *by);
+/* v becomes a string, of which text is copied. False: no memory, and v is as it was. */
+bool json_replace_string(struct json *doc, const struct json *v, const char *text);
+
+/* Builders, for who rewrites a document that is still its own. New values lie in the memory of doc
+ * and belong nowhere until json_append or json_set put them into a list or object of it. NULL:
+ * memory ran short; NULL goes into the others, too, so that it may be asked once, behind them all.
+ * A list or object is filled before it is put elsewhere: json_size of what is around it stays as
+ * it was at that time. */
+struct json *json_new_object(struct json *doc);
+struct json *json_new_array(struct json *doc);
+struct json *json_new_bool(struct json *doc, bool b);
+/* Copies text, which holds no NUL. */
+struct json *json_new_string(struct json *doc, const char *text, size_t len);
+/* v belongs nowhere, and from now on to the array, at its end. */
+bool json_append(struct json *array, struct json *v);
+/* The same under key, in place of what was there; key isn't copied. */
+bool json_set(struct json *object, const char *key, struct json *v);
+/* Takes v, which may be NULL, out of the list or object that it is in: it belongs nowhere. */
+struct json *json_detach(struct json *from, const struct json *v);
 /* Appends v as JSON without blanks: numbers as they were written. */
 void json_print(const struct json *v, struct buf *out);
 

@@ -62,9 +62,12 @@ enum layer_part {
     PART_ATTENTION, /* causal; over which positions, says the layer */
     PART_GATED_FFN, /* down(gate(x) * up(x)) */
     PART_QKV_BIAS,
-    PART_QK_NORM,   /* RMS norm of each head of q and k before RoPE */
-    PART_EXPERTS,   /* of many gated feed-forwards, those that a router picks for the row */
-    PART_POST_NORM, /* RMS norms of what attention and feed-forward add to the residual stream */
+    PART_O_BIAS, /* of attention's output projection */
+    PART_FFN_BIAS,
+    PART_QK_NORM,      /* RMS norm of each head of q and k before RoPE */
+    PART_QK_NORM_WIDE, /* RMS norm of q and of k, all heads in one, before RoPE */
+    PART_EXPERTS,      /* of many gated feed-forwards, those that a router picks for the row */
+    PART_POST_NORM,    /* RMS norms of what attention and feed-forward add to the residual stream */
     LAYER_PARTS
 };
 #define PART_BIT(part) (1u << (part))
@@ -93,6 +96,10 @@ enum layer_part {
       "post_attention_layernorm.weight")                                                           \
     X(Q_NORM, q_norm, QK_NORM, NONE, ONE, D, "attn_q_norm.weight", "self_attn.q_norm.weight")      \
     X(K_NORM, k_norm, QK_NORM, NONE, ONE, D, "attn_k_norm.weight", "self_attn.k_norm.weight")      \
+    X(Q_NORM_WIDE, q_norm_wide, QK_NORM_WIDE, NONE, ONE, HD, "attn_q_norm.weight",                 \
+      "self_attn.q_norm.weight")                                                                   \
+    X(K_NORM_WIDE, k_norm_wide, QK_NORM_WIDE, NONE, ONE, GD, "attn_k_norm.weight",                 \
+      "self_attn.k_norm.weight")                                                                   \
     X(ATTN_POST_NORM, attn_post_norm, POST_NORM, NONE, ONE, C, "post_attention_norm.weight",       \
       "post_attention_layernorm.weight")                                                           \
     X(FFN_POST_NORM, ffn_post_norm, POST_NORM, NONE, ONE, C, "post_ffw_norm.weight",               \
@@ -100,7 +107,11 @@ enum layer_part {
 #define SPECD_LAYER_BIASES(X)                                                                      \
     X(BQ, bq, QKV_BIAS, NONE, ONE, HD, "attn_q.bias", "self_attn.q_proj.bias")                     \
     X(BK, bk, QKV_BIAS, NONE, ONE, GD, "attn_k.bias", "self_attn.k_proj.bias")                     \
-    X(BV, bv, QKV_BIAS, NONE, ONE, GD, "attn_v.bias", "self_attn.v_proj.bias")
+    X(BV, bv, QKV_BIAS, NONE, ONE, GD, "attn_v.bias", "self_attn.v_proj.bias")                     \
+    X(BO, bo, O_BIAS, NONE, ONE, C, "attn_output.bias", "self_attn.o_proj.bias")                   \
+    X(B_GATE, b_gate, FFN_BIAS, NONE, ONE, F, "ffn_gate.bias", "mlp.gate_proj.bias")               \
+    X(B_UP, b_up, FFN_BIAS, NONE, ONE, F, "ffn_up.bias", "mlp.up_proj.bias")                       \
+    X(B_DOWN, b_down, FFN_BIAS, NONE, ONE, C, "ffn_down.bias", "mlp.down_proj.bias")
 #define SPECD_LAYER_VECTORS(X) SPECD_LAYER_NORMS(X) SPECD_LAYER_BIASES(X)
 
 /* What belongs to no layer: X(ID, field, rows, cols, GGUF name, Hugging Face name). */

@@ -27,7 +27,7 @@ enum prompt_kind { PROMPT_TEXT, PROMPT_TOKENS, PROMPT_CHAT };
 enum chat_kind { CHAT_NULL, CHAT_BOOL, CHAT_INT, CHAT_FLOAT, CHAT_STRING, CHAT_LIST, CHAT_DICT };
 struct chat_value {
     enum chat_kind kind;
-    uint32_t n;      /* LIST, DICT: children */
+    uint32_t n;       /* LIST, DICT: children */
     const char *key;  /* as a member of a DICT; else NULL */
     const char *text; /* INT, FLOAT: as it was written, a number of JSON */
     union {
@@ -181,7 +181,8 @@ struct request_output {
     int error;                     /* FINISH_ERROR: a SPECD_E* */
     char message[256];             /* FINISH_ERROR: for the client */
     const char *stop_text;         /* the stop string that ended it, or NULL; points into params */
-    struct request_stats stats;    /* valid once finish is set; n_prompt as soon as it is known */
+    struct request_stats stats;    /* valid once finish is set; n_prompt as soon as it is known, and
+                                    * n_cached with the first token */
 };
 
 struct request {
@@ -199,17 +200,17 @@ struct request {
     struct request_source *source;
     bool stream;
     struct request_params params;
-    struct buf storage; /* owned bytes that stops point into */
-    char *cache_salt;   /* or NULL */
+    struct buf storage;     /* owned bytes that stops point into */
+    char *cache_salt;       /* or NULL */
     const char *prediction; /* what the client expects the answer to be, or NULL */
     size_t prediction_len;
     /* The first of several requests for one prompt (n > 1), submitted before this one, or NULL: the
      * prompt is then prepared and computed once. A reference of its own. */
     struct request *parent;
-    uint64_t client; /* tells clients apart: they take turns, */
-    uint64_t work;   /* by this estimate of what preparing it takes, bytes of prompt */
+    uint64_t client;  /* tells clients apart: they take turns, */
+    uint64_t work;    /* by this estimate of what preparing it takes, bytes of prompt */
     int32_t priority; /* -10..10, as engine/share.h says */
-    int client_fd;   /* a dup of the socket that the engine polls for hang-up and closes; -1 */
+    int client_fd;    /* a dup of the socket that the engine polls for hang-up and closes; -1 */
 
     /* Called on the engine thread after output changed (streaming: at each round; else when it is
      * finished), without the lock held. Must not block. The first call with finish set is the last:

@@ -41,6 +41,8 @@ bool cp_is_title(uint32_t cp);  /* a letter of this case (general category Lt) *
 
 /* true: every character is its own normal form and combines with nothing (all are below U+0300). */
 bool nfc_is_trivial(const char *text, size_t len);
-void nfc_append(const char *text, size_t len, struct buf *out);
+/* spans: of text; what became of them is added to moved, counted in out. Both may be NULL. */
+void nfc_append(const char *text, size_t len, const struct text_spans *spans, struct buf *out,
+                struct text_spans *moved);
 
 #endif

@@ -29,11 +29,12 @@ _Noreturn void specd_assert_fail(const char *cond, const char *file, int line);
  * return NULL: when the machine gives nothing they take from a reserve, and the process ends only
  * when that is used up as well. What grows far beyond what a client sent (a tree of JSON, a
  * template's values) is allocated by the try functions, which return NULL as malloc does. Both mark
- * the thread: whoever works for a request asks memory_ran_short() before the work and behind it, and
- * answers SPECD_ENOMEM if it did. */
-void memory_keep_reserve(void); /* at the start of a process that serves; without it there is none */
-bool memory_ran_short(void);    /* has an allocation of this thread failed since it last asked? */
-bool memory_is_short(void);     /* is the reserve in use, and can't be filled again? */
+ * the thread: whoever works for a request asks memory_ran_short() before the work and behind it,
+ * and answers SPECD_ENOMEM if it did. */
+void memory_keep_reserve(
+    void);                   /* at the start of a process that serves; without it there is none */
+bool memory_ran_short(void); /* has an allocation of this thread failed since it last asked? */
+bool memory_is_short(void);  /* is the reserve in use, and can't be filled again? */
 void *try_malloc(size_t size);
 void *try_realloc(void *ptr, size_t size); /* NULL: ptr is as it was */
 
@@ -67,12 +68,28 @@ struct buf {
 };
 void buf_reserve(struct buf *b, size_t extra);
 void buf_add(struct buf *b, const void *data, size_t len);
-bool buf_try_add(struct buf *b, const void *data, size_t len); /* false: no memory, b is as it was */
+bool buf_try_add(struct buf *b, const void *data,
+                 size_t len); /* false: no memory, b is as it was */
 void buf_puts(struct buf *b, const char *s);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void buf_clear(struct buf *b); /* keeps the memory */
 char *buf_take(struct buf *b); /* hands data to the caller, who frees it; b is empty again */
 void buf_free(struct buf *b);
+
+/* Parts of a text, in order and apart. Zero-initialise it. */
+struct text_span {
+    size_t begin, end;
+};
+struct text_spans {
+    struct text_span *items;
+    size_t n, cap;
+};
+void text_spans_add(struct text_spans *s, size_t begin,
+                    size_t end);                      /* behind or next to the last */
+void text_spans_cut(struct text_spans *s, size_t at); /* what is at or behind `at` goes */
+void text_spans_free(struct text_spans *s);
+/* Index of the first span that ends behind `at`, or n. */
+size_t text_spans_find(const struct text_span *items, size_t n, size_t at);
 
 /* Moves *s and shortens *len past blanks and line ends at both ends. */
 void text_trim(const char **s, size_t *len);

@@ -182,7 +182,7 @@ static struct tensor layer_tensor(const struct model *m, int tensor, const struc
 static void fill_layer(struct model_layer *l, const struct model *m, const struct model_shape *s,
                        uint64_t *state)
 {
-    uint32_t parts = PARTS_LLAMA;
+    uint32_t parts = (PARTS_LLAMA | s->more) & ~s->less;
     if (s->biases)
         parts |= PART_BIT(PART_QKV_BIAS);
     if (s->qk_norms)

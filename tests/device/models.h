@@ -18,6 +18,8 @@ struct model_shape {
     bool post_norms;
     enum rope_kind rope;
     bool biases, qk_norms, untied;
+    uint32_t more,
+        less;        /* bits of other parts that layers have, and of PARTS_LLAMA that they lack */
     enum dtype type; /* of the matrices; vectors are f32 */
     float sharpness; /* 0: 1. Scales the logits: how far from uniform the laws are */
     float depth;     /* 0: 1. Scales what layers add to the embedding: how much context matters */
@@ -30,8 +32,8 @@ struct model *model_random(const struct model_shape *shape);
 void model_random_free(struct model *m);
 
 /* A target and a draft model that often agrees with it: its first layers, and less padding at the
- * end of the vocabulary. Texts vary: context matters and laws are neither flat nor sharp. The layers
- * between have a window that texts soon outgrow. */
+ * end of the vocabulary. Texts vary: context matters and laws are neither flat nor sharp. The
+ * layers between have a window that texts soon outgrow. */
 #define PAIR_VOCAB 61
 #define PAIR_LAYERS 3
 #define PAIR_PROMPTS 4

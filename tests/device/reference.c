@@ -212,8 +212,8 @@ static void rotate(const struct model *m, const struct rope_angles *rope, double
 static void heads_prepare(const struct model *m, const struct model_layer *l, double *x,
                           uint32_t n_heads, const struct tensor *norm, int n)
 {
-    if (norm->data)
-        rms_norm(x, norm, (size_t)n * n_heads, m->rms_eps, x);
+    if (norm->data) /* of each head, or of all in one */
+        rms_norm(x, norm, (size_t)n * n_heads * m->head_dim / norm->cols, m->rms_eps, x);
     for (int t = 0; !l->no_rope && t < n; t++) {
         for (uint32_t h = 0; h < n_heads; h++, x += m->head_dim)
             rotate(m, &m->ropes[l->rope], x, t);
@@ -259,6 +259,15 @@ struct work {
     double *x, *h, *q, *k, *v, *attn, *o, *gate, *up;
 };
 
+/* What a block reads: the residual stream, normed where the model has such norms. */
+static void norm_input(const struct model *m, const struct tensor *norm, struct work *w, size_t n)
+{
+    if (norm->data)
+        rms_norm(w->x, norm, n, m->rms_eps, w->h);
+    else
+        memcpy(w->h, w->x, n * m->n_embd * sizeof(*w->h));
+}
+
 /* norm: of y, where the model has one. y is used up. */
 static void add_rows(const struct model *m, const struct tensor *norm, double *x, double *y,
                      size_t n)
@@ -275,12 +284,12 @@ static void attention_block(const struct model *m, const struct model_layer *l, 
     uint32_t D = m->head_dim, group = m->n_heads / m->n_kv_heads;
     size_t stride = (size_t)m->n_kv_heads * D;
     double scale = m->attn_scale > 0 ? (double)m->attn_scale : 1 / sqrt(D);
-    rms_norm(w->x, &l->attn_norm, (size_t)n, m->rms_eps, w->h);
+    norm_input(m, &l->attn_norm, w, (size_t)n);
     multiply(&l->wq, &l->bq, w->h, n, w->q);
     multiply(&l->wk, &l->bk, w->h, n, w->k);
     multiply(&l->wv, &l->bv, w->h, n, w->v);
-    heads_prepare(m, l, w->q, m->n_heads, &l->q_norm, n);
-    heads_prepare(m, l, w->k, m->n_kv_heads, &l->k_norm, n);
+    heads_prepare(m, l, w->q, m->n_heads, l->q_norm.data ? &l->q_norm : &l->q_norm_wide, n);
+    heads_prepare(m, l, w->k, m->n_kv_heads, l->k_norm.data ? &l->k_norm : &l->k_norm_wide, n);
     if (bf16_kv) {
         bf16_round(w->k, (size_t)n * stride);
         bf16_round(w->v, (size_t)n * stride);
@@ -292,7 +301,7 @@ static void attention_block(const struct model *m, const struct model_layer *l, 
             attend(w->q + at, w->k + kv, w->v + kv, first, t + 1, D, stride, scale, w->attn + at);
         }
     }
-    multiply(&l->wo, NULL, w->attn, n, w->o);
+    multiply(&l->wo, &l->bo, w->attn, n, w->o);
     add_rows(m, &l->attn_post_norm, w->x, w->o, (size_t)n);
 }
 
@@ -305,12 +314,12 @@ static double gated(const struct model *m, double x)
 
 static void ffn_block(const struct model *m, const struct model_layer *l, struct work *w, int n)
 {
-    rms_norm(w->x, &l->ffn_norm, (size_t)n, m->rms_eps, w->h);
-    multiply(&l->w_gate, NULL, w->h, n, w->gate);
-    multiply(&l->w_up, NULL, w->h, n, w->up);
+    norm_input(m, &l->ffn_norm, w, (size_t)n);
+    multiply(&l->w_gate, &l->b_gate, w->h, n, w->gate);
+    multiply(&l->w_up, &l->b_up, w->h, n, w->up);
     for (size_t i = 0; i < (size_t)n * m->n_ff; i++)
         w->gate[i] = gated(m, w->gate[i]) * w->up[i];
-    multiply(&l->w_down, NULL, w->gate, n, w->o);
+    multiply(&l->w_down, &l->b_down, w->gate, n, w->o);
     add_rows(m, &l->ffn_post_norm, w->x, w->o, (size_t)n);
 }
 

@@ -290,6 +290,21 @@ float product_mark(void)
     return mark;
 }
 
+size_t product_bias_floats(const struct product_matrix *m)
+{
+    return (size_t)m->n * (m->plan.paired ? 2 : 1);
+}
+
+float *product_bias(const struct product_matrix *m)
+{
+    size_t n = product_bias_floats(m);
+    float *bias = xcalloc(n, sizeof(float));
+
+    for (size_t i = 0; i < n; i++)
+        bias[i] = (float)(rand() % 100);
+    return bias;
+}
+
 void product_run(const struct product_matrix *m, const struct product_rows *r,
                  const struct product_plan *plan, const struct product_tiling *t,
                  enum product_end end, const float *bias, float *out)
@@ -315,7 +330,7 @@ void product_run_part(const struct product_matrix *m, const struct product_rows 
         .end = end,
         .out = device_copy(host, bytes),
         .out_stride = stride,
-        .bias = bias ? device_copy(bias, (size_t)m->n * sizeof(float)) : NULL,
+        .bias = bias ? device_copy(bias, product_bias_floats(m) * sizeof(float)) : NULL,
         .wanted = wanted ? device_copy(wanted, (size_t)plan->tiles) : NULL,
     };
 

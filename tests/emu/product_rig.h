@@ -51,6 +51,10 @@ struct product_tiling tiling_random(const struct product_plan *p, int capacity);
 /* What stands where nothing is to be written. */
 float product_mark(void);
 
+/* What a call's bias has for the matrix, and random ones. */
+size_t product_bias_floats(const struct product_matrix *m);
+float *product_bias(const struct product_matrix *m);
+
 /* Runs it. out gets (rows, n) f32, or bf16 widened; fails the test if anything else was written.
  * end PRODUCT_ADD finds 1, 2, 3, ... in out. wanted: (tiles) as product_call's, on the host, or
  * NULL. */

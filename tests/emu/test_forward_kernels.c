@@ -158,7 +158,9 @@ static void check_norm_row(const struct norm *n, const float *before, const uint
     }
     for (int32_t i = 0; i < C; i++)
         assert_near((double)bf16_number(y[i]),
-                    (double)n->x[t * C + i] / sqrt(squares / C + (double)n->eps) * (double)n->w[i],
+                    n->w ? (double)n->x[t * C + i] / sqrt(squares / C + (double)n->eps) *
+                               (double)n->w[i]
+                         : (double)n->x[t * C + i],
                     BF16_ERROR, 1e-30);
 }
 
@@ -189,6 +191,8 @@ static void test_norm(void **state)
         struct norm n = norm_make(C, capacity, w % 2);
         float *before = again(n.x, (size_t)(capacity * C) * sizeof(float));
 
+        if (rand() % 3 == 0)
+            n.w = NULL;
         assert_int_equal(launch_norm(&n, &p, capacity, NULL), 0);
         sync();
         for (int32_t t = 0; t < T; t++)
@@ -258,6 +262,46 @@ static void test_logit_norm(void **state)
         assert_untouched(n.y + (int)COUNT_OF(rows) * C,
                          (size_t)(T - (int)COUNT_OF(rows)) * (size_t)C * 2);
         assert_memory_equal(n.x, before, (size_t)C * sizeof(float)); /* row 0 wants none */
+        device_free_all();
+    }
+}
+
+/* Two norms in a row, each over its own elements; what is behind them stays. */
+static void test_wide_norms(void **state)
+{
+    static const int32_t widths[][2] = {{8, 8}, {40, 16}, {1024, 256}, {4096, 1032}};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(widths); i++) {
+        int32_t q = widths[i][0], k = widths[i][1], stride = q + 2 * k, T = 3, capacity = 5;
+        struct device_state s = slots_make(T);
+        struct pass p = pass_of(&s, T, capacity);
+        size_t all = (size_t)(stride * capacity);
+        struct wide_norms n = {
+            .x = floats_make(all, 3.0f),
+            .stride = stride,
+            .w = floats_make((size_t)(q + k), 1.5f),
+            .eps = 1e-5f,
+            .widths = {q, k},
+        };
+        float *before = again(n.x, all * sizeof(float));
+
+        assert_int_equal(launch_wide_norms(&n, &p, capacity, NULL), 0);
+        sync();
+        for (int32_t t = 0; t < T; t++) {
+            const float *row = before + t * stride;
+            double squares[2] = {0.0, 0.0};
+            for (int32_t j = 0; j < q + k; j++)
+                squares[j >= q] += (double)row[j] * (double)row[j];
+            for (int32_t j = 0; j < q + k; j++)
+                assert_near((double)n.x[t * stride + j],
+                            (double)row[j] * (double)n.w[j] /
+                                sqrt(squares[j >= q] / (j < q ? q : k) + (double)n.eps),
+                            1e-6, 1e-30);
+            assert_memory_equal(n.x + t * stride + q + k, row + q + k, (size_t)k * sizeof(float));
+        }
+        assert_memory_equal(n.x + T * stride, before + T * stride,
+                            (size_t)((capacity - T) * stride) * sizeof(float));
         device_free_all();
     }
 }
@@ -479,10 +523,10 @@ static void test_rope_table(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_embed),     cmocka_unit_test(test_norm),
-        cmocka_unit_test(test_norm_bits), cmocka_unit_test(test_logit_norm),
-        cmocka_unit_test(test_qkv),       cmocka_unit_test(test_rope_table),
-        cmocka_unit_test(test_fp8_codes),
+        cmocka_unit_test(test_embed),      cmocka_unit_test(test_norm),
+        cmocka_unit_test(test_norm_bits),  cmocka_unit_test(test_logit_norm),
+        cmocka_unit_test(test_wide_norms), cmocka_unit_test(test_qkv),
+        cmocka_unit_test(test_rope_table), cmocka_unit_test(test_fp8_codes),
     };
     return seeded_run(tests);
 }

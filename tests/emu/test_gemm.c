@@ -94,6 +94,10 @@ static struct sum expected(const struct gemm_case *c, int32_t row, int32_t n)
 
     if (product_end_is_paired(c->end)) {
         struct sum up = sum_of(c->m, c->r, c->e4m3, row, c->m->n + n);
+        s.value += c->bias ? (double)c->bias[n] : 0;
+        up.value += c->bias ? (double)c->bias[c->m->n + n] : 0;
+        s.error += fabs(s.value) * 0x1p-21;
+        up.error += fabs(up.value) * 0x1p-21;
         double gate = product_gated(c->end, s.value);
         double error = 1.1 * s.error * fabs(up.value) + up.error * (fabs(gate) + 1.1 * s.error);
         return (struct sum){gate * up.value, error + 0x1p-8 * fabs(gate * up.value)};
@@ -139,7 +143,7 @@ static void case_run(struct gemm_rig *rig, const struct gemm_case *c)
         .end = c->end,
         .out = out,
         .out_stride = c->stride,
-        .bias = c->bias ? device_copy(c->bias, (size_t)c->m->n * sizeof(float)) : NULL,
+        .bias = c->bias ? device_copy(c->bias, product_bias_floats(c->m) * sizeof(float)) : NULL,
     };
     cudaStream_t stream;
 
@@ -162,12 +166,8 @@ static void check(struct gemm_rig *rig, size_t kind, int32_t n, int32_t k, int32
 
     c.stride += rand() % 2 ? 4 * (rand() % 3) : rand() % 3;
     c.e4m3 = e4m3 && kinds[kind].type == PRODUCT_FP8 && n % 16 == 0;
-    if (!product_end_is_paired(end) && rand() % 2) {
-        c.bias = xcalloc((size_t)n, sizeof(float));
-        for (int32_t i = 0; i < n; i++)
-            c.bias[i] = (float)(rand() % 100);
-    }
     matrix_make(&m, kinds[kind].type, kinds[kind].file, product_end_is_paired(end), n, k);
+    c.bias = rand() % 2 ? product_bias(&m) : NULL;
     rows_make(&r, rows, rows, k);
     case_run(rig, &c);
     free(c.bias);

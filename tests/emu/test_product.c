@@ -64,6 +64,10 @@ static struct sum expected(const struct product_matrix *m, const struct product_
 
     if (product_end_is_paired(end)) {
         struct sum up = sum_of(m, r, row, m->n + n);
+        s.value += bias ? (double)bias[n] : 0;
+        up.value += bias ? (double)bias[m->n + n] : 0;
+        s.error += fabs(s.value) * 0x1p-22;
+        up.error += fabs(up.value) * 0x1p-22;
         double gate = product_gated(end, s.value);
         double error = 1.1 * s.error * fabs(up.value) + up.error * (fabs(gate) + s.error);
         return (struct sum){gate * up.value, error + 0x1p-8 * fabs(gate * up.value) + 1e-30};
@@ -80,11 +84,8 @@ static void check(const struct product_matrix *m, const struct product_rows *r,
                   const struct product_tiling *t, enum product_end end)
 {
     float *out = xcalloc((size_t)(r->n * m->n) + 1, sizeof(float));
-    float *bias =
-        !product_end_is_paired(end) && rand() % 2 ? xcalloc((size_t)m->n, sizeof(float)) : NULL;
+    float *bias = rand() % 2 ? product_bias(m) : NULL;
 
-    for (int32_t i = 0; bias && i < m->n; i++)
-        bias[i] = (float)(rand() % 100);
     product_run(m, r, &m->plan, t, end, bias, out);
     for (int32_t i = 0; i < r->n * m->n; i++) {
         struct sum want = expected(m, r, end, bias, i / m->n, i % m->n);

@@ -5,9 +5,11 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* One lock and one condition for all requests of a test program. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -77,12 +79,42 @@ struct engine_config test_config(const char *model)
     return c;
 }
 
+static char cache[] = "/tmp/specd-test-XXXXXX";
+static pid_t cache_owner;
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)st;
+    (void)type;
+    (void)at;
+    return remove(path);
+}
+
+static void remove_cache(void)
+{
+    if (getpid() == cache_owner)
+        nftw(cache, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+/* Measured costs are kept while the program runs, so that only its first start of each kind takes
+ * time for them, and never between programs. */
+static void make_cache(void)
+{
+    if (cache_owner != 0)
+        return;
+    if (!mkdtemp(cache))
+        fail_msg("no folder in /tmp");
+    cache_owner = getpid();
+    setenv("XDG_CACHE_HOME", cache, 1);
+    atexit(remove_cache);
+}
+
 struct engine *engine_start(const struct engine_config *config)
 {
     struct engine *e;
     char err[512] = "";
     int exit_code;
-    setenv("XDG_CACHE_HOME", "/nonexistent", 1); /* measured costs are not kept between tests */
+    make_cache();
     log_set(LOG_WARN, false);
     if (engine_open(&e, config, err, sizeof err) != 0)
         fail_msg("engine_open: %s", err);

@@ -33,7 +33,7 @@ static void render(const struct chat_template *t, const char *content)
     struct buf out = {0};
     char err[512] = "";
     buf_puts(&out, "before");
-    int rc = chat_render(t, &vars, &out, err, sizeof err);
+    int rc = chat_render(t, &vars, &out, NULL, err, sizeof err);
     ASSERT(rc == 0 || rc == SPECD_EINVAL);
     ASSERT(memcmp(out.data, "before", 6) == 0 && (rc == 0 || out.len == 6));
     buf_free(&out);

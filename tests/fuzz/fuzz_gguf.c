@@ -28,9 +28,8 @@ static void touch_model(const struct model *m)
     touch(&m->out_norm);
     touch(&m->output);
     for (uint32_t i = 0; i < m->n_layers; i++) {
-        touch(&m->layers[i].wq);
-        touch(&m->layers[i].bq);
-        touch(&m->layers[i].w_down);
+        for (int t = 0; t < LAYER_TENSORS; t++)
+            touch(&m->layers[i].tensors[t]);
     }
 }
 
@@ -39,14 +38,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct gguf g;
     struct model m = {0};
     struct vocab v = {0};
+    float *made = NULL;
     char err[300];
     log_set(LOG_ERROR, false);
     if (gguf_parse(&g, data, size, "fuzz.gguf", err, sizeof err) != 0)
         return 0;
-    if (gguf_model(&m, &g, err, sizeof err) == 0)
+    if (gguf_model(&m, &g, &made, err, sizeof err) == 0)
         touch_model(&m);
     gguf_vocab(&v, &g, err, sizeof err);
     free(m.layers);
+    free(made);
     vocab_free(&v);
     gguf_fini(&g);
     return 0;

@@ -12,27 +12,33 @@
 
 static void feed(struct tool_output *out, const char *text, size_t len, size_t piece, bool one)
 {
-    static const char offered[] = "get\0add";
-    struct buf names = {0};
-    buf_add(&names, offered, sizeof offered);
-    struct tool_parser *p = tool_parser_new(&names, one);
+    static const char bytes[] = "get\0\x08x\0\x3fy\0\0add\0"; /* and the NUL of the array */
+    struct tool_offer offer = {0};
+    buf_add(&offer.bytes, bytes, sizeof bytes);
+    struct tool_parser *p = tool_parser_new(&offer, one);
     for (size_t at = 0; at < len; at += piece)
         tool_parser_feed(p, text + at, MIN(piece, len - at), false, out);
     tool_parser_feed(p, "", 0, true, out);
-    ASSERT(tool_parser_n_calls(p) == out->n_calls && out->n_calls <= TOOL_CALLS_MAX);
+    ASSERT(tool_parser_n_calls(p) <= TOOL_CALLS_MAX);
     tool_parser_free(p);
-    buf_free(&names);
+    buf_free(&offer.bytes);
 }
 
+/* Of output that was not cleared between feeds, so that pieces have joined. */
 static void compare(const struct tool_output *a, const struct tool_output *b)
 {
-    ASSERT(a->content.len == b->content.len && a->n_calls == b->n_calls);
-    ASSERT(a->content.len == 0 || memcmp(a->content.data, b->content.data, a->content.len) == 0);
-    for (int i = 0; i < a->n_calls; i++) {
-        ASSERT(strcmp(a->calls[i].name, b->calls[i].name) == 0);
-        ASSERT(strcmp(a->calls[i].arguments, b->calls[i].arguments) == 0);
-        ASSERT(a->calls[i].arguments[0] == '{');
+    int open = -1, n_calls = 0;
+    ASSERT(a->bytes.len == b->bytes.len && a->n_events == b->n_events);
+    ASSERT(a->bytes.len == 0 || memcmp(a->bytes.data, b->bytes.data, a->bytes.len) == 0);
+    for (int i = 0; i < a->n_events; i++) {
+        const struct tool_event *e = &a->events[i], *f = &b->events[i];
+        ASSERT(e->kind == f->kind && e->call == f->call && e->at == f->at && e->len == f->len);
+        ASSERT((open >= 0) == (e->kind == TOOL_ARGUMENTS || e->kind == TOOL_END));
+        ASSERT(e->kind != TOOL_ARGUMENTS || a->bytes.data[e->at] == '{');
+        ASSERT(e->kind == TOOL_TEXT || e->call == (e->kind == TOOL_BEGIN ? n_calls : open));
+        open = e->kind == TOOL_BEGIN ? n_calls++ : e->kind == TOOL_END ? -1 : open;
     }
+    ASSERT(open < 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -61,6 +67,15 @@ bool fuzz_seed(int i, struct buf *out)
         "\"arguments\": {\"b\": true}}]",
         "8[TOOL_CALLS]get{\"a\": 1}[TOOL_CALLS]add[ARGS]{\"b\": \"[TOOL_CALLS]\"}",
         "1[{\"name\": \"other\", \"arguments\": {}}] is no call",
+        "2Well:\n```json\n{\"name\": \"get\", \"arguments\": {}}\n``` and "
+        "```xml\n<tools>[{\"function\""
+        ": {\"arguments\": \"{}\", \"name\": \"add\"}}]</tools>\n```",
+        "4<tool_call>\n<function=get>\n<parameter=x>\na "
+        "\"b\"\n</parameter>\n<parameter=y>1</parameter>"
+        "\n</function></tool_call><function=add>{\"a\": 1}</function>",
+        "6[TOOL_CALLS]get[CALL_ID]abc[ARGS]{\"x\": -1.5e+3} <tool_call>{\"arguments\": {\"name\": "
+        "[\"\""
+        "]}, \"name\": \"add\"}",
     };
     if (i >= (int)COUNT_OF(seeds))
         return false;

@@ -142,6 +142,16 @@ int engine_apply_template(const struct engine *e, const struct request *req, str
     return out->len < 1000000 ? 0 : fail(SPECD_EINVAL, err, errlen, "messages: too long");
 }
 
+int engine_count_prompt(const struct engine *e, const struct request *req, size_t *n, char *err,
+                        size_t errlen)
+{
+    struct buf text = {0};
+    int rc = engine_apply_template(e, req, &text, err, errlen);
+    *n = text.len;
+    buf_free(&text);
+    return rc;
+}
+
 const char *engine_chat_template(const struct engine *e)
 {
     (void)e;
@@ -571,6 +581,7 @@ int engine_open(struct engine **out, const struct engine_config *config, char *e
     e->info = (struct engine_info){.arch = "fake",
                                    .device = "none",
                                    .draft = "lookup",
+                                   .modified = 1700000000,
                                    .n_vocab = N_VOCAB,
                                    .n_ctx = config->n_ctx ? (uint32_t)config->n_ctx : N_CTX,
                                    .n_ctx_train = N_CTX,

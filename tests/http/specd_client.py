@@ -178,14 +178,16 @@ class Reply:
 
 
 def parse_events(body):
-    """The events of a stream: parsed JSON, or the string [DONE]. Comments are left out."""
+    """The events of a stream: parsed JSON, or the string [DONE]. Comments are left out. Where events
+    have names, these are their types."""
     events = []
     for block in body.decode().split("\n\n"):
         if not block or block.startswith(":"):
             continue
-        assert block.startswith("data: ") and "\n" not in block, block
-        data = block[6:]
-        events.append(data if data == "[DONE]" else json.loads(data))
+        name, line, data = block.rpartition("\n") if block.startswith("event: ") else ("", "", block)
+        assert data.startswith("data: ") and "\n" not in name, block
+        events.append(data[6:] if data == "data: [DONE]" else json.loads(data[6:]))
+        assert not name or name == "event: " + events[-1]["type"], block
     return events
 
 

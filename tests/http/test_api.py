@@ -1,8 +1,10 @@
 """Shapes of requests and answers: OpenAI's two routes, llama.cpp's, errors by field."""
 
 import base64
+import datetime
 import hashlib
 import re
+import time
 import unittest
 
 from specd_client import FAKE, Connection, ServerCase, SingleCase, fake_only
@@ -372,6 +374,13 @@ class Routes(ServerCase):
 
     def test_models(self):
         models = self.server.get("/v1/models").json()
+        model, first = models["data"][0], models["first_id"]
+        self.assertEqual((models["has_more"], first, models["last_id"]), (False, model["id"], model["id"]))
+        self.assertEqual((model["type"], model["display_name"]), ("model", model["id"]))
+        made = datetime.datetime.fromisoformat(model["created_at"])  # of the file: always the same
+        self.assertEqual(made.timestamp(), model["created"])
+        self.assertLess(model["created"], time.time())
+        self.assertGreater(model["created"], 1600000000)
         self.assertEqual(models["object"], "list")
         self.assertEqual(models["data"][0]["id"], "my-model")
         for key in ("n_vocab", "n_ctx", "n_params", "draft"):

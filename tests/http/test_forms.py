@@ -4,6 +4,8 @@ conversation at large: tests/unit/test_chat_forms.c, tests/oracle/check_forms.py
 
 import json
 import os
+import random
+import struct
 import unittest
 
 from specd_client import SingleCase, roomy_only
@@ -31,6 +33,45 @@ CALL = {"id": "call_x1", "type": "function", "function": {"name": "open_ticket",
 RESULT = {"role": "tool", "tool_call_id": "call_x1", "content": "open"}
 TOOL = {"type": "function", "function": {"name": "add", "description": "Adds", "parameters": {
     "type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"], "additionalProperties": False}}}
+
+
+def letters():
+    """The letters by which byte-level BPE spells bytes."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    rest = [b for b in range(256) if b not in plain]
+    return {**{chr(b): b for b in plain}, **{chr(256 + i): b for i, b in enumerate(rest)}}
+
+
+def make_folder(path, tokenizer_config, files):
+    """A Hugging Face folder of the smallest kind: one layer, a token a byte."""
+    hidden, vocab = 32, 257
+    tokenizer = {"added_tokens": [{"id": 256, "content": "<|end|>", "special": True}], "normalizer": None,
+                 "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
+                 "model": {"type": "BPE", "vocab": letters(), "merges": []}}
+    config = {"model_type": "llama", "hidden_size": hidden, "intermediate_size": hidden, "num_hidden_layers": 1,
+              "num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": vocab, "eos_token_id": 256,
+              "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "hidden_act": "silu"}
+    layer = "model.layers.0."
+    sizes = {"model.embed_tokens.weight": [vocab, hidden], "lm_head.weight": [vocab, hidden],
+             "model.norm.weight": [hidden], layer + "input_layernorm.weight": [hidden],
+             layer + "post_attention_layernorm.weight": [hidden]}
+    for name in "self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o", "mlp.gate", "mlp.up", "mlp.down":
+        sizes[f"{layer}{name}_proj.weight"] = [hidden, hidden]
+    head, at, r = {}, 0, random.Random(1)
+    for name, size in sizes.items():
+        n = 4 * size[0] * size[-1] ** (len(size) - 1)
+        head[name] = {"dtype": "F32", "shape": size, "data_offsets": [at, at + n]}
+        at += n
+    weights = struct.pack(f"<{at // 4}f", *(r.uniform(-.2, .2) for _ in range(at // 4)))
+    head = json.dumps(head).encode()
+    files = {"tokenizer.json": json.dumps(tokenizer), "config.json": json.dumps(config), **files,
+             "tokenizer_config.json": json.dumps({"eos_token": "<|end|>", **tokenizer_config})}
+    for name, text in files.items():
+        os.makedirs(os.path.dirname(os.path.join(path, name)), exist_ok=True)
+        with open(os.path.join(path, name), "w", encoding="utf-8") as f:
+            f.write(text)
+    with open(os.path.join(path, "model.safetensors"), "wb") as f:
+        f.write(struct.pack("<Q", len(head)) + head + weights)
 
 
 class Forms(SingleCase):
@@ -105,6 +146,26 @@ class Forms(SingleCase):
         self.assertRegex(text, r'^\[S\n\nD\]<user>Which ticket\?\n\nMore'
                                r'\[open_ticket \{"x": 1\} (\w{9})\]\[open_ticket \{"x": 1\} abcDEF123\]'
                                r'\(open \1\)\(shut abcDEF123\)<assistant>So\.<user>Later\n\nWhich ticket\?$')
+
+    def test_where_templates_are(self):
+        plain = "plain {% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+        tools = "tools {{ tools | tojson }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+        named = [{"name": "tool_use", "template": tools}, {"name": "default", "template": plain}]
+        cases = {"json": ({}, {"chat_template.json": json.dumps({"chat_template": plain})}),
+                 "named": ({"chat_template": named}, {}),
+                 "extra": ({"chat_template": "not this"}, {"chat_template.jinja": plain,
+                                                           "additional_chat_templates/tool_use.jinja": tools})}
+        for name, (config, files) in cases.items():
+            with self.subTest(name):
+                folder = os.path.join(self.dir.name, name)
+                make_folder(folder, config, files)
+                server = self.start("-m", folder)
+                self.assertEqual(self.prompt(server, USER), "plain <user>Which ticket?")
+                got = self.prompt(server, USER, tools=[TOOL])
+                if name == "json":
+                    self.assertTrue(got.startswith("plain <system>You can call tools."), got)
+                else:
+                    self.assertEqual(got, f"tools {json.dumps([TOOL])}<user>Which ticket?")
 
     def test_lost(self):
         server = self.serve(LAST)

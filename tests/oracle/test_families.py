@@ -34,10 +34,15 @@ TWO_TABLES = {"full_attention": {"rope_type": "linear", "rope_theta": 1e6, "fact
               "sliding_attention": PLAIN}
 
 
+GRANITE = {"embedding_multiplier": 12.0, "residual_multiplier": 0.22, "attention_multiplier": 0.4,
+           "logits_scaling": 1.6}
+
+
 def case(name, family, rope=PLAIN, **more):
     return name, family, {"rope_parameters": rope, **more}
 
 
+PHI3 = "phi3, fused tensors, three quarters of a head rotate"
 CASES = [
     case("llama", "Llama"),
     case("llama, yarn", "Llama", YARN),
@@ -47,23 +52,43 @@ CASES = [
     case("qwen2, yarn", "Qwen2", YARN),
     case("qwen3, yarn", "Qwen3", YARN, head_dim=24),
     case("smollm3", "SmolLM3", no_rope_layers=[1, 1, 0], pad_token_id=0),
-    case("phi3, fused tensors, three quarters of a head rotate", "Phi3",
+    case(PHI3, "Phi3",
          {**PLAIN, "partial_rotary_factor": 0.75}, pad_token_id=0),
+    case("llama, biases", "Llama", attention_bias=True, mlp_bias=True),
+    case("granite", "Granite", **GRANITE),
+    case("granite, biases", "Granite", attention_bias=True, mlp_bias=True, **GRANITE),
+    case("olmo2", "Olmo2", pad_token_id=0),
+    case("olmo2, biases", "Olmo2", pad_token_id=0, attention_bias=True),
     case("gemma3", "Gemma3", TWO_TABLES, num_hidden_layers=7, head_dim=32, query_pre_attn_scalar=24,
          sliding_window=8),
 ]
 # As GGUF files, which cannot say everything that folders can.
 GGUF_CASES = [
+    case("llama, biases, GGUF", "Llama", attention_bias=True, mlp_bias=True),
+    case("granite, GGUF", "Granite", attention_bias=True, mlp_bias=True, **GRANITE),
+    case("olmo2, GGUF", "Olmo2", pad_token_id=0),
     case("gemma3, GGUF", "Gemma3", TWO_TABLES, num_hidden_layers=7, head_dim=32, query_pre_attn_scalar=32,
          sliding_window=8),
 ]
 # Of a family, the architecture; and of a configuration, what the file says beside sizes.
 GGUF = {
+    "Llama": ("llama", lambda c: {}),
+    "Granite": ("granite", lambda c: {
+        "embedding_scale": c.embedding_multiplier, "residual_scale": c.residual_multiplier,
+        "attention.scale": c.attention_multiplier, "logit_scale": c.logits_scaling}),
+    "Olmo2": ("olmo2", lambda c: {}),
     "Gemma3": ("gemma3", lambda c: {
         "attention.key_length": c.head_dim, "attention.value_length": c.head_dim,
         "attention.sliding_window": c.sliding_window, "rope.freq_base": 1e6, "rope.scaling.type": "linear",
         "rope.scaling.factor": 8.0}),
 }
+
+
+PAIRS = ("llama", "granite")  # whose files have the elements that rotate together side by side
+
+
+def named(name):
+    return next(c for c in CASES if c[0] == name)
 
 
 def other_base(config, weights):
@@ -103,8 +128,37 @@ def one_base(config, weights):
     config["rope_parameters"]["sliding_attention"] = config["rope_parameters"]["full_attention"]
 
 
-PLANTED = [(CASES[-3], all_rotate), (CASES[0], other_base), (CASES[-2], gate_for_up), (CASES[1], other_factor)]
-PLANTED += [(CASES[-1], plant) for plant in (gate_is_up, other_window, other_pattern, one_base)]
+PLANTED = [(named("smollm3"), all_rotate), (named("llama"), other_base), (named(PHI3), gate_for_up),
+           (named("llama, yarn"), other_factor)]
+PLANTED += [(named("gemma3"), plant) for plant in (gate_is_up, other_window, other_pattern, one_base)]
+
+
+def no_residual(config, weights):
+    config["residual_multiplier"] = 1.0
+
+
+def other_logits(config, weights):
+    config["logits_scaling"] *= 1.1
+
+
+def other_scores(config, weights):
+    config["attention_multiplier"] *= 1.1
+
+
+def other_embedding(config, weights):
+    config["embedding_multiplier"] *= 1.1
+
+
+def norms_exchanged(config, weights):
+    for name in weights:
+        if "post_attention_layernorm" in name:
+            other = name.replace("attention", "feedforward")
+            weights[name], weights[other] = weights[other], weights[name]
+
+
+PLANTED += [(named("granite"), plant) for plant in
+            (no_residual, other_logits, other_scores, other_embedding, gate_is_up, other_base)]
+PLANTED += [(named("olmo2"), plant) for plant in (norms_exchanged, gate_is_up, other_base)]
 
 
 def make(family, more):
@@ -155,7 +209,10 @@ def save_gguf(model, family, path):
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
         values = values + 1 if "norm" in name and family == "Gemma3" else values
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), values.numpy())
+        if arch in PAIRS and ("q_proj" in name or "k_proj" in name):
+            heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
+            values = values.reshape(heads, 2, -1, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), values.contiguous().numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

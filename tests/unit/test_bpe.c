@@ -414,8 +414,8 @@ static void test_cancel(void **state)
     atomic_bool cancel = true;
     int32_t *ids = NULL;
     size_t n;
-    struct encode_bounds bounds = {.cancel = &cancel};
-    assert_int_equal(tokenizer_encode(t, text, BIG, 0, &bounds, &ids, &n), SPECD_ECANCELED);
+    struct encode_options options = {.cancel = &cancel};
+    assert_int_equal(tokenizer_encode(t, text, BIG, 0, &options, &ids, &n), SPECD_ECANCELED);
     assert_null(ids);
     free(text);
     tokenizer_free(t);

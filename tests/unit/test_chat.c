@@ -67,7 +67,7 @@ static int render_vars(const char *source, const struct chat_vars *vars, struct 
     int rc = chat_template_create(&t, source, false, err, errlen);
     if (rc != 0)
         return rc;
-    rc = chat_render(t, vars, out, err, errlen);
+    rc = chat_render(t, vars, out, NULL, err, errlen);
     chat_template_free(t);
     return rc;
 }
@@ -240,7 +240,7 @@ static void test_appends(void **state)
     struct chat_vars vars = {.bos_token = "<s>"};
     assert_int_equal(chat_template_create(&t, "{{ bos_token }}x", false, err, sizeof err), 0);
     for (int i = 0; i < 3; i++)
-        assert_int_equal(chat_render(t, &vars, &out, err, sizeof err), 0);
+        assert_int_equal(chat_render(t, &vars, &out, NULL, err, sizeof err), 0);
     assert_string_equal(out.data, "<s>x<s>x<s>x");
     chat_template_free(t);
     chat_template_free(NULL);
@@ -282,7 +282,7 @@ static void test_values(void **state)
     struct buf out = {0};
     char err[200];
     assert_int_equal(jinja_compile(&t, source, strlen(source), err, sizeof err), 0);
-    assert_int_equal(jinja_render(t, fill_values, NULL, &out, err, sizeof err), 0);
+    assert_int_equal(jinja_render(t, fill_values, NULL, &out, NULL, err, sizeof err), 0);
     assert_string_equal(out.data, "f True 0.5 3000 8994002 2 False [0, 1, 2] "
                                   "[{\"name\": \"f\", \"strict\": true}, 0.5] 1 [2] 2024-08");
     buf_free(&out);

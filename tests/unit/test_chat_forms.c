@@ -38,7 +38,7 @@ static int render(const char *source, const char *messages, const char *tools, s
     struct chat_vars vars = {.options = {.messages = m, .tools = list}, .bos_token = "<s>"};
     int rc = chat_template_create(&t, source, false, err, errlen);
     assert_int_equal(rc, 0);
-    rc = chat_render(t, &vars, out, err, errlen);
+    rc = chat_render(t, &vars, out, NULL, err, errlen);
     chat_template_free(t);
     json_free(m);
     json_free(list);

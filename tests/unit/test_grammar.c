@@ -90,6 +90,48 @@ static void test_texts(void **state)
     expect_refused("[\"a\", [\"b\"]]", "schema /1: must be a text, and not empty");
 }
 
+/* Alternatives that the first property tells apart. */
+static void test_tagged_unions(void **state)
+{
+#define TAGGED(tag, members, required)                                  \
+    "{'type':'object','properties':{'kind':{'const':'" tag "'}" members \
+    "},'required':['kind'" required "],'additionalProperties':false}"
+    static const char schema[] =
+        "{'anyOf':[" TAGGED("a", ",'x':{'type':'integer'}", ",'x'") "," TAGGED(
+            "ab", ",'x':{'type':'null'},'y':{'type':'null'}", "") "," TAGGED("a", "", "") "]}";
+    struct buf text = {0}, many = {0};
+    (void)state;
+    buf_puts(&text, schema);
+    for (size_t i = 0; i < text.len; i++)
+        text.data[i] = text.data[i] == '\'' ? '"' : text.data[i];
+    expect(text.data, "{\"kind\": \"a\", \"x\": 1}", 2);
+    expect(text.data, "\n{\n \"kind\":\"a\",\n \"x\":1\n}", 2);
+    expect(text.data, "{\"kind\":\"a\"}", 2);
+    expect(text.data, "{\"kind\":\"ab\"}", 2);
+    expect(text.data, "{\"kind\":\"ab\" }", 2);
+    expect(text.data, "{\"kind\":\"ab\", \"y\":null,\"x\":null}", 2);
+    expect(text.data, "{\"kind\":\"ab\", \"x\":1", -1);
+    expect(text.data, "{\"kind\":\"a\", \"y\"", -1);
+    expect(text.data, "{\"kind\":\"a\",}", -1);
+    expect(text.data, "{\"kind\":\"a\",\"kind\"", -1);
+    expect(text.data, "{\"x\"", -1);
+    expect(text.data, "{}", -1);
+    expect(text.data, "{\"kind\":\"b", -1);
+    buf_puts(&many, "{\"oneOf\":[");
+    for (int i = 0; i < 1000; i++)
+        buf_printf(&many,
+                   "%s{\"type\":\"object\",\"properties\":{\"kind\":{\"type\":\"string\",\"const\":"
+                   "\"k%d\"},\"v\":{\"const\":%d}},\"required\":[\"v\",\"kind\"],"
+                   "\"additionalProperties\":false}",
+                   i ? "," : "", i, i);
+    buf_puts(&many, "]}");
+    expect(many.data, "{\"kind\":\"k0\",\"v\":0}", 2);
+    expect(many.data, "{\"kind\":\"k999\",\"v\":999}", 2);
+    expect(many.data, "{\"kind\":\"k99\",\"v\":999", -1);
+    buf_free(&text);
+    buf_free(&many);
+}
+
 static void test_space(void **state)
 {
     (void)state;
@@ -819,17 +861,18 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_space),          cmocka_unit_test(test_texts),
-        cmocka_unit_test(test_strings),        cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_integer_limits), cmocka_unit_test(test_properties),
-        cmocka_unit_test(test_depth),          cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_way_out),        cmocka_unit_test(test_enum),
-        cmocka_unit_test(test_limits),         cmocka_unit_test(test_states),
-        cmocka_unit_test(test_masks),          cmocka_unit_test(test_resources),
-        cmocka_unit_test(test_forced),         cmocka_unit_test(test_longest_tokens),
-        cmocka_unit_test(test_cache),          cmocka_unit_test(test_work),
-        cmocka_unit_test(test_long_walk),      cmocka_unit_test(test_any_order),
-        cmocka_unit_test(test_many_names),     cmocka_unit_test(test_exact_numbers),
-        cmocka_unit_test(test_decimal_limits), cmocka_unit_test(test_keywords),
+        cmocka_unit_test(test_tagged_unions),  cmocka_unit_test(test_strings),
+        cmocka_unit_test(test_numbers),        cmocka_unit_test(test_integer_limits),
+        cmocka_unit_test(test_properties),     cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_refused),        cmocka_unit_test(test_way_out),
+        cmocka_unit_test(test_enum),           cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_states),         cmocka_unit_test(test_masks),
+        cmocka_unit_test(test_resources),      cmocka_unit_test(test_forced),
+        cmocka_unit_test(test_longest_tokens), cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_work),           cmocka_unit_test(test_long_walk),
+        cmocka_unit_test(test_any_order),      cmocka_unit_test(test_many_names),
+        cmocka_unit_test(test_exact_numbers),  cmocka_unit_test(test_decimal_limits),
+        cmocka_unit_test(test_keywords),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,6 +35,7 @@ static void save(const char *name, const char *text)
     "\"num_hidden_layers\":2,\"hidden_size\":64,\"intermediate_size\":128,\"vocab_size\":100," \
     "\"num_attention_heads\":4,\"max_position_embeddings\":4096"
 #define LLAMA "\"model_type\":\"llama\"," SIZES
+#define GRANITE "\"model_type\":\"granite\"," SIZES
 
 static int load(struct hf_config *c, struct model *m, const char *text, char err[400])
 {
@@ -331,7 +332,9 @@ static void test_refusals(void **state)
         {QUANT("gptq", ",\"bits\":4,\"group_size\":128,\"checkpoint_format\":\"marlin\""),
          "checkpoint_format", "marlin"},
         {QUANT("awq", ",\"bits\":4,\"group_size\":128,\"version\":\"gemv\""), "version", "gemv"},
-        {"{" LLAMA ",\"mlp_bias\":true}", "mlp_bias", "not supported"},
+        {"{" GRANITE ",\"residual_multiplier\":0}", "residual_multiplier", "0 is out of range"},
+        {"{" GRANITE ",\"logits_scaling\":-8}", "logits_scaling", "-8 is out of range"},
+        {"{" GRANITE ",\"attention_multiplier\":\"1\"}", "attention_multiplier", "number"},
         {"{" LLAMA ",\"rope_scaling\":{\"type\":\"longrope\",\"factor\":4}}",
          "rope_scaling.rope_type", "longrope is not supported"},
         {"{" LLAMA ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":0}}", "rope_scaling.rope_type",

@@ -6,12 +6,15 @@
 #include "specd/json.h"
 #include "specd/json_write.h"
 
+#include "rnd.h"
 #include "specd/error.h"
 
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -397,6 +400,84 @@ static void test_write_numbers(void **state)
     buf_free(&b);
 }
 
+/* ---- builders */
+
+static void expect_printed(const struct json *v, const char *text)
+{
+    struct buf b = {0};
+    json_print(v, &b);
+    assert_string_equal(b.data, text);
+    buf_free(&b);
+}
+
+static void test_builders(void **state)
+{
+    (void)state;
+    struct json *doc = parse("{\"a\":[1,{\"b\":[2,3]},\"x\"],\"c\":null}");
+    struct json *list = json_new_array(doc), *object = json_new_object(doc);
+    struct json *a = json_detach(doc, json_get(doc, "a"));
+    expect_printed(doc, "{\"c\":null}");
+    assert_int_equal(json_size(doc), 2);
+    struct json *inner = json_detach(a, json_next(json_first(a)));
+    expect_printed(a, "[1,\"x\"]");
+    assert_true(json_append(list, json_new_string(doc, "textual", 4)));
+    assert_true(json_append(list, json_detach(a, json_next(json_first(a)))));
+    assert_true(json_append(list, json_new_bool(doc, true)));
+    assert_true(json_append(a, json_new_bool(doc, false)));
+    expect_printed(a, "[1,false]");
+    assert_true(json_set(object, "list", list));
+    assert_true(json_set(object, "inner", inner));
+    assert_true(json_set(object, "list", a)); /* in place of the former, behind the others */
+    assert_int_equal(json_size(object), 1 + 4 + 3);
+    assert_true(json_set(doc, "o", object));
+    assert_true(json_set(doc, "l", list));
+    expect_printed(doc, "{\"c\":null,\"o\":{\"inner\":{\"b\":[2,3]},\"list\":[1,false]},"
+                        "\"l\":[\"text\",\"x\",true]}");
+    assert_int_equal(json_size(doc), 1 + 1 + 8 + 4);
+    assert_int_equal(json_count(doc), 3);
+    json_detach(doc, json_get(doc, "c"));
+    json_detach(doc, json_get(doc, "l"));
+    expect_printed(doc, "{\"o\":{\"inner\":{\"b\":[2,3]},\"list\":[1,false]}}");
+    assert_null(json_detach(doc, json_get(doc, "none")));
+    assert_false(json_append(NULL, list));
+    assert_false(json_set(object, "x", NULL));
+    json_free(doc);
+}
+
+/* Members taken out and put back at random: order and sizes as a list of numbers has them. */
+static void test_builders_random(void **state)
+{
+    (void)state;
+    int model[64], n = 0;
+    uint64_t seed = (uint64_t)time(NULL);
+    struct buf want = {0};
+    struct json *doc = parse("[]");
+    for (int step = 0; step < 2000; step++) {
+        if (n < 64 && rnd(&seed, 2)) {
+            char text[8];
+            model[n++] = step % 1000;
+            snprintf(text, sizeof text, "%d", step % 1000);
+            assert_true(json_append(doc, json_new_string(doc, text, strlen(text))));
+        } else if (n > 0) {
+            int at = (int)rnd(&seed, (uint32_t)n--);
+            const struct json *v = json_first(doc);
+            for (int i = 0; i < at; i++)
+                v = json_next(v);
+            assert_ptr_equal(json_detach(doc, v), v);
+            memmove(model + at, model + at + 1, (size_t)(n - at) * sizeof *model);
+        }
+        buf_clear(&want);
+        buf_puts(&want, "[");
+        for (int i = 0; i < n; i++)
+            buf_printf(&want, "%s\"%d\"", i ? "," : "", model[i]);
+        buf_puts(&want, "]");
+        expect_printed(doc, want.data);
+        assert_int_equal(json_size(doc), 1 + n);
+    }
+    buf_free(&want);
+    json_free(doc);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -407,6 +488,7 @@ int main(void)
         cmocka_unit_test(test_number_texts),  cmocka_unit_test(test_decimals),
         cmocka_unit_test(test_integers),      cmocka_unit_test(test_write_strings),
         cmocka_unit_test(test_write_numbers), cmocka_unit_test(test_write_invalid),
+        cmocka_unit_test(test_builders),      cmocka_unit_test(test_builders_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -197,7 +197,7 @@ static void add_rope_nan(struct gguf_writer *w)
 }
 static void add_tensor(struct gguf_writer *w)
 {
-    put_vector(w, "blk.0.attn_output.bias", 32);
+    put_vector(w, "blk.0.attn_sinks.weight", 32);
 }
 static void add_third_layer(struct gguf_writer *w)
 {
@@ -231,7 +231,7 @@ static void test_unsupported_is_refused_by_name(void **state)
     assert_addition_refused(add_wide_rope, "rope dimension count 32", "head size 16");
     assert_addition_refused(add_rope_base, "llama.rope.freq_base", "-1 is out of range");
     assert_addition_refused(add_rope_nan, "llama.rope.freq_base", "not finite");
-    assert_addition_refused(add_tensor, "tensor blk.0.attn_output.bias", "not part of");
+    assert_addition_refused(add_tensor, "tensor blk.0.attn_sinks.weight", "not part of");
     assert_addition_refused(add_third_layer, "tensor blk.2.", "not part of a 2-layer llama");
     assert_addition_refused(add_some_biases, "tensor blk.1.attn_k.bias", "missing");
     assert_addition_refused(add_short_factors, "tensor rope_freqs.weight", "8 elements of f32");

@@ -151,7 +151,7 @@ static void test_nfc(void **state)
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct buf out = {0};
         assert_false(nfc_is_trivial(cases[i].in, strlen(cases[i].in)));
-        nfc_append(cases[i].in, strlen(cases[i].in), &out);
+        nfc_append(cases[i].in, strlen(cases[i].in), NULL, &out, NULL);
         assert_string_equal(out.data, cases[i].out);
         buf_free(&out);
     }

@@ -159,8 +159,8 @@ static void test_normal_form(void **state)
             char c[4];
             buf_add(&in, c, utf8_write(pool[rnd(&seed, COUNT_OF(pool))], c));
         }
-        nfc_append(in.data, in.len, &once);
-        nfc_append(once.data, once.len, &twice);
+        nfc_append(in.data, in.len, NULL, &once, NULL);
+        nfc_append(once.data, once.len, NULL, &twice, NULL);
         assert_string_equal(once.data, twice.data);
         buf_free(&in);
         buf_free(&once);
