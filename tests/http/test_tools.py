@@ -253,9 +253,11 @@ class Templates(ServerCase):
         call[0]["function"]["arguments"] = {"a": 1, "b": [True, None, 0.5]}
         self.assertEqual(self.prompt(USER, CALLED, RESULT),
                          f"<user>Hello\n<assistant>{json.dumps(call)}\n<tool>3\n<assistant>")
-        for arguments in ("not JSON", "[1]", ""):
+        for arguments in ("not JSON", "[1]", "", None):
             call[0]["function"]["arguments"] = arguments
-            self.assertEqual(self.prompt(USER, {**CALLED, "tool_calls": call}),
+            given = json.loads(json.dumps(call))
+            call[0]["function"]["arguments"] = arguments or {}
+            self.assertEqual(self.prompt(USER, {**CALLED, "tool_calls": given}),
                              f"<user>Hello\n<assistant>{json.dumps(call)}\n<assistant>")
 
     def test_variables(self):
