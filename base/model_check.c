@@ -4,6 +4,7 @@
 #include "specd/limits.h"
 #include "specd/util.h"
 
+#include <math.h>
 #include <stdio.h>
 
 /* clang-format off */
@@ -83,6 +84,12 @@ uint32_t model_window(const struct model *m)
     for (uint32_t i = 0; m->layers && i < m->n_layers; i++)
         widest = MAX(widest, m->layers[i].window);
     return widest;
+}
+
+double tensor_part_read(const struct model *m, const struct tensor *t, int rows)
+{
+    double missed = 1.0 - (double)m->n_experts_used / MAX(m->n_experts, 1);
+    return t->slices > 0 ? 1.0 - pow(missed, rows) : 1.0;
 }
 
 uint32_t layer_parts(const struct model_layer *l)

@@ -47,6 +47,9 @@ uint64_t model_dim(const struct model *m, enum model_dim d);
 bool model_is_tied(const struct model *m); /* output and embed are one tensor */
 /* The widest window of its layers; 0: none has one. */
 uint32_t model_window(const struct model *m);
+/* Which part of its matrices a pass of so many rows reads, of experts that rows choose by chance: 1
+ * of all other tensors. */
+double tensor_part_read(const struct model *m, const struct tensor *t, int rows);
 /* Bits of the parts of which the layer has a tensor. */
 uint32_t layer_parts(const struct model_layer *l);
 
