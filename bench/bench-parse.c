@@ -176,7 +176,7 @@ static struct chat_template *read_template(const char *path)
     if (path)
         buf_clear(&source);
     if ((path && file_read(path, 1 << 20, &source, err, sizeof err) < 0) ||
-        chat_template_create(&t, source.data, err, sizeof err) < 0) {
+        chat_template_create(&t, source.data, false, err, sizeof err) < 0) {
         fprintf(stderr, "bench-parse: %s\n", err);
         exit(1);
     }
