@@ -4,6 +4,7 @@
 #include "specd/limits.h"
 #include "specd/util.h"
 
+#include <math.h>
 #include <stdio.h>
 
 /* clang-format off */
@@ -91,6 +92,12 @@ bool model_set_context(struct model *m, uint32_t n_ctx)
     if (stretched)
         m->ropes[0] = m->long_rope;
     return stretched;
+}
+
+double tensor_part_read(const struct model *m, const struct tensor *t, int rows)
+{
+    double missed = 1.0 - (double)m->n_experts_used / MAX(m->n_experts, 1);
+    return t->slices > 0 ? 1.0 - pow(missed, rows) : 1.0;
 }
 
 uint32_t layer_parts(const struct model_layer *l)

@@ -6,10 +6,11 @@
  * WEIGHTS: native, f32, bf16 or q8_0. Without -m, models of SmolLM2-135M's shape with random
  * weights of each TYPE (bf16 q8_0 q4_1). A pass of up to 17 rows is a verify pass of one slot,
  * logits included; a longer one is a prompt chunk, which has none. Times are medians. GB/s counts
- * the weights that the pass reads; "x read" is the time in units of merely reading these weights at
- * the measured bandwidth. The second table has passes beside another thread that takes one core for
- * 5 of every 10 ms. Then come whole rounds with a draft of every third layer of the target itself,
- * the work on a row of logits alone, on one core, and attention alone, on all threads.
+ * the weights that the pass reads, of experts as many as rows choose by chance; "x read" is the
+ * time in units of merely reading these weights at the measured bandwidth. The second table has
+ * passes beside another thread that takes one core for 5 of every 10 ms. Then come whole rounds
+ * with a draft of every third layer of the target itself, the work on a row of logits alone, on one
+ * core, and attention alone, on all threads.
  */
 #include "device/attention_bench.h"
 #include "device/laws.h"
@@ -18,6 +19,7 @@
 #include "machine.h"
 #include "model/model_file.h"
 #include "specd/device.h"
+#include "specd/model_check.h"
 #include "specd/util.h"
 
 #include <pthread.h>
@@ -215,22 +217,24 @@ static int pass_times(struct bench *b, int rows, uint64_t ns[REPEATS_MAX])
     return n;
 }
 
-static size_t bytes_of(const struct bench *b, const struct tensor *t)
+static double bytes_of(const struct bench *b, const struct tensor *t, int rows)
 {
+    const struct model *m = b->setup.models[MODEL_TARGET];
     enum dtype kept = t->type == DT_F16 ? DT_F32 : t->type;
     const enum dtype wanted[] = {kept, DT_F32, DT_BF16, DT_Q8_0};
-    return t->rows * dtype_row_bytes(wanted[b->options.weights], t->cols);
+    double bytes = (double)t->rows * (double)dtype_row_bytes(wanted[b->options.weights], t->cols);
+    return bytes * MAX(t->slices, 1) * tensor_part_read(m, t, rows);
 }
 
 /* Weights that a pass streams: an untied embedding is only looked up in, and a prompt needs no
  * logits. */
-static size_t pass_bytes(const struct bench *b, bool logits)
+static double pass_bytes(const struct bench *b, int rows)
 {
     const struct model *m = b->setup.models[MODEL_TARGET];
-    size_t sum = logits ? bytes_of(b, &m->output) : 0;
+    double sum = rows <= SPECD_K_MAX + 1 ? bytes_of(b, &m->output, rows) : 0;
     for (uint32_t i = 0; i < m->n_layers; i++) {
         for (int j = 0; j < LAYER_MATRICES; j++)
-            sum += bytes_of(b, &m->layers[i].tensors[j]);
+            sum += bytes_of(b, &m->layers[i].tensors[j], rows);
     }
     return sum;
 }
@@ -242,7 +246,7 @@ static void print_passes(struct bench *b, const char *name)
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         uint64_t ns[REPEATS_MAX];
         double seconds = (double)median(ns, pass_times(b, rows[i], ns)) * 1e-9;
-        double bytes = (double)pass_bytes(b, rows[i] <= SPECD_K_MAX + 1);
+        double bytes = pass_bytes(b, rows[i]);
         double read = bytes / b->info.read_bandwidth;
         if (i == 0)
             first = seconds;

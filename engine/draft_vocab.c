@@ -110,6 +110,12 @@ static double output_share(const struct draft_vocab_source *from)
     const struct model *m = from->draft;
     double output = (double)m->n_vocab * m->n_embd;
     double layers = (double)m->n_params - output * (model_is_tied(m) ? 1 : 2);
+    for (uint32_t i = 0; m->n_experts > 0 && i < m->n_layers; i++) { /* a row is for few of them */
+        for (int j = 0; j < LAYER_TENSORS; j++) {
+            const struct tensor *t = &m->layers[i].tensors[j];
+            layers -= (double)t->slices * t->rows * t->cols * (1.0 - tensor_part_read(m, t, 1));
+        }
+    }
     return output / (output + layers / m->n_layers * from->n_draft_layers);
 }
 

@@ -56,7 +56,7 @@ struct engine {
     /* loaded once, immutable afterwards */
     struct model_file *target_file, *draft_file;
     struct tokenizer *tokenizer;
-    struct chat_template *chat;
+    struct chat_template *chat, *chat_tools;
     struct prepare_tables prepare;
     struct constraint_tables constraints; /* the engine thread's */
     struct draft_vocab draft_vocab;       /* likewise */

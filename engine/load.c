@@ -43,23 +43,52 @@ static int open_draft(struct engine *e, char *err, size_t errlen)
     return 0;
 }
 
-static int open_text(struct engine *e, char *err, size_t errlen)
+/* Says on the log what the template lacks, and what is done about it. */
+static int open_template(struct chat_template **out, const char *source, bool for_tools,
+                         const char *what, char *err, size_t errlen)
+{
+    struct buf about = {0};
+    int rc = chat_template_create(out, source, for_tools, err, errlen);
+    if (rc == 0)
+        chat_template_describe(*out, &about);
+    if (about.len > 0)
+        log_info("%s: %s", what, about.data);
+    buf_free(&about);
+    return rc;
+}
+
+static int open_templates(struct engine *e, char *err, size_t errlen)
 {
     const struct vocab *v = &e->target_file->vocab;
-    int rc = tokenizer_create(&e->tokenizer, v, err, errlen);
+    char why[256];
+    if (e->config.chat_template) {
+        int rc = open_template(&e->chat, e->config.chat_template, false, "chat template", why,
+                               sizeof why);
+        return rc == 0 ? 0 : fail(rc, err, errlen, "chat template: %s", why);
+    }
+    if (v->chat_template &&
+        open_template(&e->chat, v->chat_template, false, "chat template", why, sizeof why) != 0)
+        /* the model still completes text */
+        log_warn("the model's chat template is unusable, chat is off: %s", why);
+    if (e->chat && v->tools_template &&
+        open_template(&e->chat_tools, v->tools_template, true, "chat template for tools", why,
+                      sizeof why) != 0)
+        log_warn("the model's chat template for tools is unusable, the other one serves: %s", why);
+    return 0;
+}
+
+static int open_text(struct engine *e, char *err, size_t errlen)
+{
+    int rc = tokenizer_create(&e->tokenizer, &e->target_file->vocab, err, errlen);
     if (rc != 0)
         return rc;
-    const char *source = e->config.chat_template ? e->config.chat_template : v->chat_template;
-    if (source) {
-        char why[256];
-        rc = chat_template_create(&e->chat, source, why, sizeof why);
-        if (rc != 0 && e->config.chat_template)
-            return fail(rc, err, errlen, "chat template: %s", why);
-        if (rc != 0) /* the model still completes text */
-            log_warn("the model's chat template is unusable, chat is off: %s", why);
-    }
-    e->prepare = (struct prepare_tables){
-        .tokenizer = e->tokenizer, .chat = e->chat, .grammars = grammar_cache_create()};
+    rc = open_templates(e, err, errlen);
+    if (rc != 0)
+        return rc;
+    e->prepare = (struct prepare_tables){.tokenizer = e->tokenizer,
+                                         .chat = e->chat,
+                                         .chat_tools = e->chat_tools,
+                                         .grammars = grammar_cache_create()};
     constraint_tables_init(&e->constraints, e->tokenizer, e->target_file->model.n_vocab);
     return 0;
 }
@@ -444,6 +473,7 @@ void engine_unload(struct engine *e)
     draft_vocab_free(&e->draft_vocab);
     grammar_cache_free(e->prepare.grammars);
     chat_template_free(e->chat);
+    chat_template_free(e->chat_tools);
     tokenizer_free(e->tokenizer);
     model_file_close(e->draft_file);
     model_file_close(e->target_file);

@@ -1,5 +1,7 @@
 #include "prepare.h"
 
+#include "specd/json.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,7 +39,8 @@ int prepare_chat(const struct prepare_tables *t, const struct request *req, stru
         .bos_token = token_text(v, v->bos),
         .eos_token = token_text(v, v->eos),
     };
-    return chat_render(t->chat, &vars, out, client, err, errlen);
+    bool tools = json_first(req->chat.tools) && t->chat_tools;
+    return chat_render(tools ? t->chat_tools : t->chat, &vars, out, client, err, errlen);
 }
 
 /* The template has printed its own BOS in most families: no second one then. What a message spells

@@ -17,7 +17,8 @@
 
 struct prepare_tables {
     const struct tokenizer *tokenizer;
-    const struct chat_template *chat; /* NULL: the model has none */
+    const struct chat_template *chat;       /* NULL: the model has none */
+    const struct chat_template *chat_tools; /* for requests with tools; NULL: the same */
     struct grammar_cache *grammars;
     size_t max_ids;       /* a prompt that has more can't be used, and is not prepared to its end */
     int32_t n_prediction; /* tokens of a prediction that are of use; 0: none, as nothing drafts */

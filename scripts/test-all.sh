@@ -11,7 +11,7 @@ cd "$ROOT"
 "$ROOT/scripts/test-exact.sh" --full --out "$ROOT/build-test/exactness.md"
 SPECD_LONG=1 run release -L engine -LE exact -- # every prompt
 run release -L emu --
-SPECD_SCHEMAS=600 run release -R "oracle/grammar|http/model_structured" --
+SPECD_SCHEMAS=600 SPECD_TOOL_SETS=300 run release -R "oracle/grammar|http/model_(structured|tool_sets)" --
 run sanitize -R smollm2 -LE oracle -- "-DSPECD_SANITIZE=address;undefined"
 # What scripts/test.sh left out; the engine's own threads it has had.
 run thread -L "device|http" -LE "oracle|thread" -- -DSPECD_SANITIZE=thread

@@ -237,8 +237,7 @@ static const struct field call_fields[] = {
               "\"parameters\"}}`",
      .about = "[tools](#tools) that the model may call",
      .schema = "\"type\":\"array\",\"maxItems\":128,\"items\":{" REF_SCHEMA("Tool") "}"},
-    {CUSTOM("tool_choice", parse_tool_choice), .routes = CALL_CHAT,
-     .fallback = "auto",
+    {CUSTOM("tool_choice", parse_tool_choice), .routes = CALL_CHAT, .fallback = "auto",
      .range =
          "`auto`, `none`, `required`, `any`, `{\"type\":\"function\",\"function\":{\"name\"}}`, or "
          "[tools that alone may be called](#which-tools)",
@@ -252,8 +251,9 @@ static const struct field call_fields[] = {
      .about = "[tools](#tools) that the model may call; those of other types are left out",
      .schema = "\"type\":\"array\",\"maxItems\":128,\"items\":{" REF_SCHEMA("ResponseTool") "}"},
     {CUSTOM("tool_choice", parse_tool_choice), .routes = CALL_RESPONSES, .fallback = "auto",
-     .range = "as chat's, without its second level", .about = "as in chat",
-     .schema = REF_SCHEMA("ResponseToolChoice")},
+     .range = "`auto`, `none`, `required`, `{\"type\":\"function\",\"name\"}`, or "
+              "`{\"type\":\"allowed_tools\",\"mode\",\"tools\"}`",
+     .about = "as in chat, flat", .schema = REF_SCHEMA("ResponseToolChoice")},
     {CUSTOM("tools", parse_tools), .routes = CALL_MESSAGES, .fallback = "none",
      .range = "up to 128 of `{\"name\",\"description\",\"input_schema\"}`",
      .about = "[tools](#tools) that the model may call; those of another `type` than `custom` and "

@@ -251,9 +251,17 @@ int parse_effort(void *into, const char *name, const struct json *v, struct api_
 
 /* ---- tools */
 
+/* Tools of other types, which agents send to whatever server they have, are left out. */
 int parse_tools(void *into, const char *name, const struct json *v, struct api_error *e)
 {
-    ((struct call *)into)->tools = v;
+    struct call *c = into;
+    for (const struct json *t = json_first(v), *next; t; t = next) {
+        const char *type = json_string(json_get(t, "type"));
+        next = json_next(t);
+        if (json_type(v) == JSON_ARRAY && type && strcmp(type, "function") != 0)
+            json_detach((struct json *)v, t);
+    }
+    c->tools = v;
     return tools_check(name, v, e);
 }
 

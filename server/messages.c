@@ -26,45 +26,34 @@ int values_check(const char *name, size_t n, struct api_error *e)
 
 /* ---- messages */
 
-static int check_part(const struct json *part, size_t at, struct api_error *e)
+static int check_part(const struct json *part, size_t at, bool assistant, struct api_error *e)
 {
-    const struct json *type = NULL, *text = NULL;
-    if (json_type(part) == JSON_OBJECT) {
-        type = json_get(part, "type");
-        text = json_get(part, "text");
-    }
-    if (is_a(type, JSON_STRING) && strcmp(json_string(type), "text") != 0)
+    static const char refusal[] = "refusal";
+    const struct json *type = json_get(part, "type");
+    const char *kind = json_string(type);
+    if (assistant && kind && strcmp(kind, refusal) == 0 && json_string(json_get(part, refusal)))
+        return 0;
+    if (kind && strcmp(kind, "text") != 0)
         return api_fail(e, SPECD_EINVAL, "messages",
                         "'messages[%zu].content': only parts of type \"text\" are supported", at);
-    if (!is_a(type, JSON_STRING) || !is_a(text, JSON_STRING))
+    if (!kind || !json_string(json_get(part, "text")))
         return api_fail(e, SPECD_EINVAL, "messages",
                         "'messages[%zu].content': a part must be {\"type\":\"text\",\"text\":...}",
                         at);
     return 0;
 }
 
-/* Parts become one text, joined by line ends, as templates want it. */
-static int check_content(struct json *doc, const struct json *content, size_t at, bool may_be_null,
-                         struct api_error *e)
+static int check_content(const struct json *content, size_t at, bool assistant, struct api_error *e)
 {
-    struct buf joined = {0};
-    if (is_a(content, JSON_STRING) || (!is_given(content) && may_be_null))
+    int rc = 0;
+    if (is_a(content, JSON_STRING) || (!is_given(content) && assistant))
         return 0;
     if (!is_a(content, JSON_ARRAY))
         return api_fail(e, SPECD_EINVAL, "messages",
                         "'messages[%zu].content' must be a string or a list of text parts", at);
-    for (const struct json *part = json_first(content); part; part = json_next(part)) {
-        int rc = check_part(part, at, e);
-        if (rc < 0) {
-            buf_free(&joined);
-            return rc;
-        }
-        buf_puts(&joined, json_string(json_get(part, "text")));
-        buf_puts(&joined, json_next(part) ? "\n" : "");
-    }
-    bool good = json_replace_string(doc, content, joined.data ? joined.data : "");
-    buf_free(&joined);
-    return good ? 0 : api_fail(e, SPECD_ENOMEM, NULL, "%s", specd_error_text(SPECD_ENOMEM));
+    for (const struct json *part = json_first(content); part && rc == 0; part = json_next(part))
+        rc = check_part(part, at, assistant, e);
+    return rc;
 }
 
 /* {"id", "type", "function": {"name", "arguments"}}, arguments as text or as an object. */
@@ -77,32 +66,11 @@ static bool is_call(const struct json *v)
     return !is_given(arguments) || is_a(arguments, JSON_STRING) || is_a(arguments, JSON_OBJECT);
 }
 
-/* Arguments come as text, and templates want what it says. It stays text where that is no object,
- * or a huge one. */
-static void read_arguments(struct json *doc, const struct json *call, size_t *n_values)
-{
-    struct json *arguments;
-    char why[8];
-    const struct json *v = json_get(json_get(call, "function"), "arguments");
-    const char *text = json_string(v);
-    if (!text || json_loads(&arguments, text, strlen(text), why, sizeof why) < 0)
-        return;
-    *n_values += json_size(arguments);
-    if (json_type(arguments) == JSON_OBJECT && *n_values <= 2 * CALL_VALUES_MAX)
-        json_replace(doc, v, arguments);
-    else
-        json_free(arguments);
-}
-
-static int check_calls(struct json *doc, const struct json *calls, size_t at, size_t *n_values,
-                       struct api_error *e)
+static int check_calls(const struct json *calls, size_t at, struct api_error *e)
 {
     bool good = json_type(calls) == JSON_ARRAY;
-    for (const struct json *v = good ? json_first(calls) : NULL; v && good; v = json_next(v)) {
+    for (const struct json *v = good ? json_first(calls) : NULL; v && good; v = json_next(v))
         good = is_call(v);
-        if (good)
-            read_arguments(doc, v, n_values);
-    }
     if (good)
         return 0;
     return api_fail(e, SPECD_EINVAL, "messages",
@@ -111,8 +79,7 @@ static int check_calls(struct json *doc, const struct json *calls, size_t at, si
                     at);
 }
 
-static int check_message(struct json *doc, const struct json *m, size_t at, size_t *n_values,
-                         struct api_error *e)
+static int check_message(const struct json *m, size_t at, struct api_error *e)
 {
     if (json_type(m) != JSON_OBJECT)
         return api_fail(e, SPECD_EINVAL, "messages", "'messages[%zu]' must be an object", at);
@@ -124,13 +91,13 @@ static int check_message(struct json *doc, const struct json *m, size_t at, size
     if (is_given(id) && !is_a(id, JSON_STRING))
         return api_fail(e, SPECD_EINVAL, "messages",
                         "'messages[%zu].tool_call_id' must be a string", at);
-    if (is_given(calls) && check_calls(doc, calls, at, n_values, e) < 0)
+    if (is_given(calls) && check_calls(calls, at, e) < 0)
         return e->code;
     bool assistant = strcmp(json_string(role), "assistant") == 0;
-    return check_content(doc, json_get(m, "content"), at, assistant, e);
+    return check_content(json_get(m, "content"), at, assistant, e);
 }
 
-int messages_check(struct json *doc, const struct json *messages, struct api_error *e)
+int messages_check(const struct json *messages, struct api_error *e)
 {
     size_t n = json_type(messages) == JSON_ARRAY ? json_count(messages) : 0, at = 0, n_values = 0;
     if (n < 1 || n > CALL_MESSAGES_MAX)
@@ -143,7 +110,7 @@ int messages_check(struct json *doc, const struct json *messages, struct api_err
                 n_values += json_size(v);
     int rc = values_check("messages", n_values, e);
     for (const struct json *m = json_first(messages); m && rc == 0; m = json_next(m))
-        rc = check_message(doc, m, at++, &n_values, e);
+        rc = check_message(m, at++, e);
     return rc;
 }
 

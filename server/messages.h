@@ -1,8 +1,8 @@
 /*
  * messages.h - what a chat template is rendered from: messages, tools, chat_template_kwargs.
  *
- * The checks also make of messages what templates want: the parts of a content are joined to one
- * text, the arguments of calls, which come as text, are read. HTTP thread.
+ * What becomes of messages for a template that wants another form is engine/jinja/chat_turns.h's to
+ * say. HTTP thread.
  */
 #ifndef SPECD_SERVER_MESSAGES_H
 #define SPECD_SERVER_MESSAGES_H
@@ -14,8 +14,8 @@
 #define CALL_TOOL_NAME_MAX 64
 #define CALL_VALUES_MAX 50000 /* of each field that holds any JSON */
 
-/* 0, or the error that names the message and its member. messages is a value of doc. */
-int messages_check(struct json *doc, const struct json *messages, struct api_error *e);
+/* 0, or the error that names the message and its member. */
+int messages_check(const struct json *messages, struct api_error *e);
 /* Is v {"type":"function","function":{...}} as tools_check wants each? */
 bool is_tool(const struct json *v);
 int tools_check(const char *name, const struct json *tools, struct api_error *e);

@@ -19,6 +19,9 @@ struct reader {
     bool ok; /* false: memory ran short */
 };
 
+/* Reads a part of the body: 0, or the error. */
+typedef int read_part(struct reader *r);
+
 /* The way to a value, as the client's own library writes it: messages.2.content.0 */
 struct place {
     const struct place *outer; /* NULL: the body */
@@ -454,10 +457,22 @@ static int read_thinking(struct reader *r)
     return 0;
 }
 
+/* Where clients of 2025 put output_config's format. */
+static int read_output_format(struct reader *r)
+{
+    const struct json *format = json_get(r->doc, "output_format");
+    if (!is_given(format) || is_given(json_get(r->doc, "output_config")))
+        return 0;
+    struct json *config = json_new_object(r->doc);
+    move(r, r->doc, "output_format", config, "format");
+    set(r, r->doc, "output_config", config);
+    return 0;
+}
+
 int messages_read(struct call *c, struct api_error *e)
 {
-    static int (*const parts[])(struct reader * r) = {read_system, read_messages, read_tools,
-                                                      read_tool_choice, read_thinking};
+    static read_part *const parts[] = {read_system,      read_messages, read_tools,
+                                       read_tool_choice, read_thinking, read_output_format};
     struct reader r = {.doc = c->doc, .messages = json_new_array(c->doc), .e = e, .ok = true};
     const char *model = text_of(c->doc, "model");
     json_cstr(&c->repeats, model ? model : c->info->model_id);

@@ -68,7 +68,7 @@ static int read_prompts(struct call *c, const struct json *v, struct api_error *
 
 static int read_messages(struct call *c, const struct json *v, struct api_error *e)
 {
-    int rc = messages_check(c->doc, v, e);
+    int rc = messages_check(v, e);
     if (rc < 0)
         return rc;
     c->prompts = xcalloc(1, sizeof *c->prompts);

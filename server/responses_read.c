@@ -1,6 +1,6 @@
 /*
  * responses_read.c - the body of OpenAI's Responses, rewritten into that of a chat: input items
- * become messages, tools and tool_choice take chat's shapes. Scalars are left to the table of
+ * become messages, tools take chat's shape. Scalars are left to the table of
  * fields.
  *
  * Nothing of the input is left out without a word: what can't be read is an error that names it.
@@ -379,55 +379,22 @@ static int read_tools(struct call *c, struct api_error *e)
     return 0;
 }
 
-/* {"type","name"} into {"type":"function","function":{"name"}}; NULL: it is no such thing. */
-static struct json *nest_name(struct call *c, const struct json *v)
+/* A custom tool is a function here, and one of another type cannot be among those allowed. */
+static void read_tool_choice(struct call *c)
 {
-    const char *type = json_string(json_get(v, "type")), *name = json_string(json_get(v, "name"));
-    if (!type || !name || enum_index("function|custom", type) < 0)
-        return NULL;
-    struct json *outer = json_new_object(c->doc), *function = json_new_object(c->doc);
-    json_set(function, "name", new_string(c->doc, name));
-    json_set(outer, "type", new_string(c->doc, "function"));
-    json_set(outer, "function", function);
-    return outer;
-}
-
-/* {"type":"allowed_tools","mode","tools"} into {"type","allowed_tools":{"mode","tools"}}: of its
- * tools those that the server has. */
-static struct json *nest_allowed(struct call *c, const struct json *v)
-{
-    const struct json *tools = json_get(v, "tools"), *mode = json_get(v, "mode");
-    struct json *outer = json_new_object(c->doc), *allowed = json_new_object(c->doc);
-    struct json *names = json_new_array(c->doc);
-    if (json_type(tools) != JSON_ARRAY || json_type(mode) != JSON_STRING)
-        return NULL;
-    for (const struct json *m = json_first(tools); m; m = json_next(m)) {
-        struct json *named = nest_name(c, m);
-        if (named)
-            json_append(names, named);
-    }
-    json_set(allowed, "mode", new_string(c->doc, json_string(mode)));
-    json_set(allowed, "tools", names);
-    json_set(outer, "type", new_string(c->doc, "allowed_tools"));
-    json_set(outer, "allowed_tools", allowed);
-    return outer;
-}
-
-static int read_tool_choice(struct call *c, struct api_error *e)
-{
-    const struct json *choice = json_get(c->doc, "tool_choice");
+    const struct json *choice = json_get(c->doc, "tool_choice"), *next;
+    struct json *allowed = (struct json *)json_get(choice, "tools");
     const char *type = json_string(json_get(choice, "type"));
-    if (json_type(choice) != JSON_OBJECT)
-        return 0;
-    struct json *nested =
-        type && strcmp(type, "allowed_tools") == 0 ? nest_allowed(c, choice) : nest_name(c, choice);
-    if (!nested)
-        return api_fail(e, SPECD_EINVAL, "tool_choice",
-                        "'tool_choice' must be \"auto\", \"none\", \"required\", "
-                        "{\"type\":\"function\",\"name\":...} or {\"type\":\"allowed_tools\","
-                        "\"mode\":...,\"tools\":[...]}");
-    json_set(c->doc, "tool_choice", nested);
-    return 0;
+    if (type && strcmp(type, "custom") == 0)
+        json_replace_string(c->doc, json_get(choice, "type"), "function");
+    for (const struct json *v = json_first(allowed); v; v = next) {
+        next = json_next(v);
+        type = json_string(json_get(v, "type"));
+        if (type && strcmp(type, "custom") == 0)
+            json_replace_string(c->doc, json_get(v, "type"), "function");
+        else if (type && strcmp(type, "function") != 0)
+            json_detach(allowed, v);
+    }
 }
 
 int responses_read(struct call *c, struct api_error *e)
@@ -438,7 +405,7 @@ int responses_read(struct call *c, struct api_error *e)
     if (rc == 0)
         rc = read_tools(c, e);
     if (rc == 0)
-        rc = read_tool_choice(c, e);
+        read_tool_choice(c);
     json_set(c->doc, "messages", r.messages);
     buf_free(&r.reasoning);
     return rc;

@@ -206,7 +206,7 @@ int forced_tools_schema(const struct forced_tools *f, struct json **schema)
         buf_puts(&out, ",");
         put_call(&out, f->tools[i], "parameters");
     }
-    buf_puts(&out, "]}");
+    buf_puts(&out, "],\"discriminator\":{\"propertyName\":\"name\"}}");
     for (size_t i = 0; i < f->n; i++)
         put_parameters(&out, f->tools[i]);
     buf_puts(&out, "}}");

@@ -2,10 +2,10 @@
  * tool_schema.h - calls of tools that an answer must make, and the schema that says so.
  *
  * The calls are the bare objects of tool_calls.h: {"name", "arguments"} or {"name", "parameters"},
- * as families of models differ in the second name and each keeps to its own. Of many
- * calls the grammar has the name come first (grammar.h), so that there may be any number of tools.
- * The parameters of each tool stand once, in $defs, as a schema of their own with an $id, so that a
- * $ref within resolves within (JSON Schema Core 8.2.1, 9.2.1).
+ * as families of models differ in the second name and each keeps to its own. The name comes first
+ * (a discriminator: grammar.h), so that arguments can be told as they come, and however many tools
+ * there are one stack reads it. The parameters of each tool stand once, in $defs, as a schema of
+ * their own with an $id, so that a $ref within resolves within (JSON Schema Core 8.2.1, 9.2.1).
  *
  * The tools are borrowed from a document of JSON that tools_check has passed.
  */

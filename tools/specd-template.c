@@ -8,8 +8,12 @@
  * array, which is taken for the messages. Prints the prompt and nothing else; on failure one line
  * on stderr and exit 1. --now sets the time that strftime_now tells, in seconds since 1970.
  * With --batch each line of the standard input is {"template": text, "variables": object} and is
- * answered by a line {"text": prompt} or {"error": reason}.
+ * answered by a line {"text": prompt} or {"error": reason}. {"template", "chat": object} asks for
+ * the prompt of a conversation in the form that the template takes, as the server makes it: the
+ * object has messages, tools, chat_template_kwargs, add_generation_prompt, bos_token and eos_token;
+ * with "for_tools" the template is one for requests with tools.
  */
+#include "jinja/chat.h"
 #include "jinja/jinja.h"
 #include "specd/json.h"
 #include "specd/json_write.h"
@@ -112,6 +116,26 @@ done:
     return rc ? 1 : 0;
 }
 
+static int render_chat(const char *source, const struct json *ask, struct buf *out, char *err,
+                       size_t errlen)
+{
+    struct chat_template *t;
+    const struct json *chat = json_get(ask, "chat"), *tools = json_get(chat, "tools");
+    int rc = chat_template_create(&t, source, json_bool(json_get(ask, "for_tools")), err, errlen);
+    if (rc)
+        return rc;
+    struct chat_vars vars = {
+        .options = {.messages = json_get(chat, "messages"),
+                    .tools = json_type(tools) == JSON_NULL ? NULL : tools,
+                    .kwargs = json_get(chat, "chat_template_kwargs"),
+                    .add_generation_prompt = json_bool(json_get(chat, "add_generation_prompt"))},
+        .bos_token = json_string(json_get(chat, "bos_token")),
+        .eos_token = json_string(json_get(chat, "eos_token"))};
+    rc = chat_render(t, &vars, out, NULL, err, errlen);
+    chat_template_free(t);
+    return rc;
+}
+
 static void answer(const char *line, time_t now)
 {
     struct buf out = {0}, reply = {0};
@@ -120,7 +144,9 @@ static void answer(const char *line, time_t now)
     struct json *ask = read_json(line, strlen(line), why, sizeof why);
     const char *source = json_string(json_get(ask, "template"));
     struct input in = {json_get(ask, "variables"), now};
-    if (source && usable(in.vars))
+    if (source && json_type(json_get(ask, "chat")) == JSON_OBJECT)
+        rc = render_chat(source, ask, &out, err, sizeof err);
+    else if (source && usable(in.vars))
         rc = render(source, strlen(source), &in, &out, err, sizeof err);
     json_lit(&reply, "{");
     json_cstr(&reply, rc ? "error" : "text");

@@ -218,7 +218,7 @@ static uint32_t compile_alternatives(struct compiler *c, const struct terms *ter
         return next;
     }
     bool alone = terms->n == 1 && (terms->t[0].keys & ~terms->t[0].expanded) == class;
-    if (alone && is_tagged_union(c, list))
+    if (alone && is_tagged_union(c, terms->t[0].schema, list))
         return compile_tagged_union(c, list, terms->t[0].resource, next);
     struct edge *edges = xcalloc(c->v[list].n, sizeof *edges);
     for (uint32_t at = value_first(c, list); c->rc == 0 && at != NO_VALUE && !c->net.full;

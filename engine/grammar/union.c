@@ -65,10 +65,13 @@ static uint32_t find_tag(const struct compiler *c, uint32_t s)
     return tag;
 }
 
-bool is_tagged_union(const struct compiler *c, uint32_t list)
+bool is_tagged_union(const struct compiler *c, uint32_t schema, uint32_t list)
 {
     const char *name = NULL;
-    if (c->v[list].n <= GRAMMAR_UNORDERED_MAX)
+    uint32_t said = value_get(c, schema, "discriminator");
+    if (said != NO_VALUE && c->v[said].kind == CHAT_DICT)
+        said = value_get(c, said, "propertyName");
+    if (said == NO_VALUE && c->v[list].n <= GRAMMAR_UNORDERED_MAX)
         return false;
     for (uint32_t i = value_first(c, list); i != NO_VALUE; i = value_next(c, list, i)) {
         uint32_t tag = find_tag(c, i);
@@ -76,7 +79,7 @@ bool is_tagged_union(const struct compiler *c, uint32_t list)
             return false;
         name = c->v[tag].key;
     }
-    return name != NULL;
+    return name && (said == NO_VALUE || is_text(c, said, name));
 }
 
 /* "name":"text" and a word for each text, which leads on to the object's other members. */

@@ -13,17 +13,22 @@
 
 struct chat_template;
 
-/* Copies source. SPECD_EINVAL with line and reason. */
-int chat_template_create(struct chat_template **out, const char *source, char *err, size_t errlen);
+/* Copies source, and finds out in which form it takes messages (chat_forms.h). for_tools: it is
+ * only rendered when there are tools. SPECD_EINVAL with line and reason. */
+int chat_template_create(struct chat_template **out, const char *source, bool for_tools, char *err,
+                         size_t errlen);
 void chat_template_free(struct chat_template *t);
+/* Appends what it has no place for and what becomes of that, for the log; or nothing. */
+void chat_template_describe(const struct chat_template *t, struct buf *out);
 
 struct chat_vars {
     struct chat_options options;
     const char *bos_token, *eos_token; /* "" when the model has none: undefined, as in HF */
 };
-/* Appends the prompt to out, and to client, unless it is NULL, what of out is not the template's
- * own text. SPECD_EINVAL with the template's own words when it raises, and, naming the field, for
- * tools that the template would leave out and a last message that it does not end with. */
+/* Appends the prompt to out: the messages in the form that the template takes (chat_turns.h); and
+ * to client, unless it is NULL, what of out is not the template's own text. SPECD_EINVAL with the
+ * template's own words when it raises, and, naming the field, for a text that it would leave out
+ * and a last message that it does not end with; SPECD_ENOMEM. */
 int chat_render(const struct chat_template *t, const struct chat_vars *vars, struct buf *out,
                 struct text_spans *client, char *err, size_t errlen);
 

@@ -192,5 +192,6 @@ int gguf_vocab(struct vocab *v, const struct gguf *g, char *err, size_t errlen)
         meta_bad(&r, "tokenizer.ggml.remove_extra_whitespaces", "is not supported");
     read_specials(v, &r);
     v->chat_template = meta_string(&r, "tokenizer.chat_template", OPTIONAL);
+    v->tools_template = meta_string(&r, "tokenizer.chat_template.tool_use", OPTIONAL);
     return r.rc;
 }

@@ -92,7 +92,7 @@ static uint32_t read_layer_types(bool *windowed, const struct model *m, struct j
 }
 
 /* Left out, sliding_window is the family's default; null says none. */
-static void read_windows(struct hf_config *c, const struct model *m, struct json_reader *r)
+static void read_windows(struct hf_config *c, struct model *m, struct json_reader *r)
 {
     const struct arch *a = c->arch;
     struct layer_windows *w = &c->windows;
@@ -111,6 +111,9 @@ static void read_windows(struct hf_config *c, const struct model *m, struct json
     }
     if (read_layer_types(w->windowed, m, r) == 0 && !slides)
         w->positions = 0;
+    bool told = arch_has_windows(a) || a->hf_unwindowed > 0 || json_get(r->object, "layer_types");
+    if (w->positions > 0 && !told) /* of which layers; within one it is full attention */
+        m->n_ctx = MIN(m->n_ctx, w->positions);
 }
 
 /* A layer has experts unless it is listed, or its number, from 1, is no multiple of the step. */

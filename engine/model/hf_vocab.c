@@ -275,18 +275,25 @@ static void set_rule(const struct json *root, const char *name, bool *rule)
         *rule = json_bool(node);
 }
 
-/* One template, or a list of named ones of which "default" is meant. */
-static const char *template_of(const struct json *root)
+/* One template, or a list of named ones: "default", without one the first, and "tool_use". Files of
+ * their own win over it. */
+static void read_templates(struct folder *f, const struct json *root)
 {
     const struct json *node = json_get(root, "chat_template"), *named;
-    const char *first = json_string(node);
+    const char *plain = json_string(node), *tools = NULL;
+    if (f->v->chat_template)
+        return;
     for (named = json_first(node); named; named = json_next(named)) {
         const char *name = json_string(json_get(named, "name"));
         const char *text = json_string(json_get(named, "template"));
-        if (text && (!first || (name && strcmp(name, "default") == 0)))
-            first = text;
+        if (text && (!plain || (name && strcmp(name, "default") == 0)))
+            plain = text;
+        if (text && name && strcmp(name, "tool_use") == 0)
+            tools = text;
     }
-    return first;
+    f->v->chat_template = plain ? xstrdup(plain) : NULL;
+    if (tools && !f->v->tools_template)
+        f->v->tools_template = xstrdup(tools);
 }
 
 static void read_config(struct folder *f, const struct json *root)
@@ -295,9 +302,7 @@ static void read_config(struct folder *f, const struct json *root)
     set_specials(v, root);
     set_rule(root, "add_bos_token", &v->add_bos);
     set_rule(root, "add_eos_token", &v->add_eos);
-    const char *text = template_of(root);
-    if (text && !v->chat_template)
-        v->chat_template = xstrdup(text);
+    read_templates(f, root);
 }
 
 static void read_special_map(struct folder *f, const struct json *root)
@@ -322,11 +327,10 @@ static int read_beside(struct folder *f, const char *name,
     return 0;
 }
 
-/* A template in a file of its own wins over the one in tokenizer_config.json. */
-static int read_template_file(struct folder *f)
+static int read_template_file(struct folder *f, const char *name, char **out)
 {
     char path[4096];
-    snprintf(path, sizeof path, "%s/chat_template.jinja", f->dir);
+    snprintf(path, sizeof path, "%s/%s", f->dir, name);
     struct mapping map;
     if (access(path, F_OK) != 0)
         return 0;
@@ -336,7 +340,7 @@ static int read_template_file(struct folder *f)
     if (map.size > CONFIG_BYTES_MAX || memchr(map.data, 0, map.size))
         rc = fail(SPECD_EFILE, f->err, f->errlen, "%s: not a text file", path);
     else
-        f->v->chat_template = xstrndup((const char *)map.data, map.size);
+        *out = xstrndup((const char *)map.data, map.size);
     mapping_close(&map);
     return rc;
 }
@@ -354,9 +358,13 @@ int hf_vocab_load(struct vocab *v, const char *dir, char *err, size_t errlen)
     rc = read_tokenizer(&f, root, path);
     json_free(root);
     if (rc == 0)
-        rc = read_template_file(&f);
+        rc = read_template_file(&f, "chat_template.jinja", &v->chat_template);
+    if (rc == 0)
+        rc = read_template_file(&f, "additional_chat_templates/tool_use.jinja", &v->tools_template);
     if (rc == 0)
         rc = read_beside(&f, "tokenizer_config.json", read_config);
+    if (rc == 0) /* where older folders of processors have it */
+        rc = read_beside(&f, "chat_template.json", read_templates);
     if (rc == 0)
         rc = read_beside(&f, "special_tokens_map.json", read_special_map);
     if (rc)

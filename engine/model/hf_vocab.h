@@ -1,7 +1,7 @@
 /*
  * hf_vocab.h - reads the vocabulary of a Hugging Face folder.
  *
- * Fills v from tokenizer.json and tokenizer_config.json (and the chat template beside them): token
+ * Fills v from tokenizer.json and tokenizer_config.json (and the chat templates beside them): token
  * texts, types, merges, bos/eos/unk/pad, the add_* rules, the template. Token ids need not be dense
  * in the file; gaps become unused tokens. End-of-generation ids of generation_config.json are not
  * its business (hf_config.h). Any thread; blocking.

@@ -83,5 +83,6 @@ void vocab_free(struct vocab *v)
     free(v->tokens);
     free(v->merges);
     free(v->chat_template);
+    free(v->tools_template);
     *v = (struct vocab){0};
 }

@@ -66,7 +66,8 @@ struct vocab {
     bool unk_bytes;     /* BPE: a byte without a token becomes unk; else it is left out */
     int32_t eog[VOCAB_EOG_MAX]; /* every id that ends a generation: eos, eot, eom, ... */
     int32_t n_eog;
-    char *chat_template; /* Jinja source or NULL */
+    char *chat_template;  /* Jinja source or NULL */
+    char *tools_template; /* the one for requests with tools, named tool_use; or NULL */
 };
 
 /* Adds id once; ignores -1 and a full list. */

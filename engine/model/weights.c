@@ -249,8 +249,7 @@ static const char *layer_name(const struct bind *b, uint32_t i, int tensor,
     return name->text;
 }
 
-/* ---- a text model in another -------------------------------------------------------------------
- */
+/* ---- a text model in another ----------------------------------------------------------------- */
 
 /* What follows a prefix; NULL: the name has another. */
 static const char *behind(const char *name, const char *prefix)

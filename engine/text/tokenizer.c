@@ -67,6 +67,8 @@ static void copy_vocab(struct vocab *to, const struct vocab *from)
     }
     if (from->chat_template)
         to->chat_template = xstrdup(from->chat_template);
+    if (from->tools_template)
+        to->tools_template = xstrdup(from->tools_template);
 }
 
 static void build_pieces(struct tokenizer *t)

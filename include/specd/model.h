@@ -54,6 +54,7 @@ static inline struct tensor tensor_slice(const struct tensor *t, uint32_t expert
     if (t->apart)
         return t->apart[expert];
     one.slices = 0;
+    one.first_row += expert * t->rows;
     one.data = (const char *)t->data + (size_t)expert * t->rows * dtype_row_bytes(t->type, t->cols);
     return one;
 }

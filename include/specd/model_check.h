@@ -50,6 +50,9 @@ uint32_t model_window(const struct model *m);
 /* Texts of up to n_ctx positions are to be served: chosen once, since keys that are kept would be
  * wrong in a text that grows past where the angles change. Whether they did. */
 bool model_set_context(struct model *m, uint32_t n_ctx);
+/* Which part of its matrices a pass of so many rows reads, of experts that rows choose by chance: 1
+ * of all other tensors. */
+double tensor_part_read(const struct model *m, const struct tensor *t, int rows);
 /* Bits of the parts of which the layer has a tensor. */
 uint32_t layer_parts(const struct model_layer *l);
 

@@ -40,7 +40,7 @@ struct chat_value {
 
 /* What a chat template gets: values of a body (specd/json.h). */
 struct chat_options {
-    const struct json *messages; /* a list of objects; "content" is a string, null or absent */
+    const struct json *messages; /* a list of objects, in OpenAI's shape (server/messages.h) */
     const struct json *tools;    /* a list, or NULL */
     const struct json *kwargs;   /* an object of more variables, or NULL */
     bool add_generation_prompt;

@@ -32,6 +32,11 @@ SAID = {
               '{"name": "add", "parameters": {"a": 1, "b": 2}}'),
     "mistral": ('[TOOL_CALLS] [{"name": "get_weather", "arguments": {"city": "Bern"}}, '
                 '{"name": "add", "arguments": {"a": 1, "b": 2}}]'),
+    "coder": ('```json\n{"name": "get_weather", "arguments": {"city": "Bern"}}\n```\n'
+              '```xml\n<tools>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tools>\n```'),
+    "parameters": ('<tool_call>\n<function=get_weather>\n<parameter=city>\nBern\n</parameter>\n'
+                   '</function>\n</tool_call>\n<function=add><parameter=a>1</parameter>'
+                   '<parameter=b>2</parameter></function>'),
 }
 CALLS = [("get_weather", {"city": "Bern"}), ("add", {"a": 1, "b": 2})]
 
@@ -89,6 +94,30 @@ class Tools(unittest.TestCase):
         self.assertEqual(final.finish_reason, "tool_calls")
         self.assertEqual([c.function.name for c in final.message.tool_calls],
                          [name for name, _ in CALLS])
+
+    def test_deltas(self):
+        """The name once and first, then arguments as they are written: the helper tells each piece."""
+        for family in "hermes", "parameters":
+            messages = [{"role": "user", "content": "say=" + SAID[family]}]
+            pieces = []
+            with self.client.chat.completions.stream(model="fake", messages=messages,
+                                                     tools=TOOLS) as stream:
+                for event in stream:
+                    if event.type == "tool_calls.function.arguments.delta":
+                        pieces.append((event.index, event.arguments_delta))
+                final = stream.get_final_completion().choices[0].message
+            for i, call in enumerate(final.tool_calls):
+                heard = [piece for index, piece in pieces if index == i]
+                self.assertGreater(len(heard), 3)
+                self.assertEqual("".join(heard), call.function.arguments)
+
+    def test_allowed(self):
+        """Some of the tools, in the client's own shape."""
+        allowed = {"mode": "auto", "tools": [{"type": "function", "function": {"name": "add"}}]}
+        choice = {"type": "allowed_tools", "allowed_tools": allowed}
+        message = self.create(SAID["hermes"], tool_choice=choice).choices[0].message
+        self.assertEqual([c.function.name for c in message.tool_calls], ["add"])
+        self.assertIn("get_weather", message.content)
 
     def test_round_trip(self):
         """The message as the client holds it, and a result for each call, go back."""

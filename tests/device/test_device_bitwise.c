@@ -263,8 +263,11 @@ int main(void)
         cmocka_unit_test(test_places), cmocka_unit_test(test_threads),
         cmocka_unit_test(test_bf16),   cmocka_unit_test(test_portable),
     };
-    int failed = cmocka_run_group_tests(tests, setup, teardown);
-    if (rig_is_cpu())
-        failed += cmocka_run_group_tests(tests, setup_experts, teardown);
-    return failed;
+    const struct CMUnitTest experts[] = {
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_portable),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown) +
+           cmocka_run_group_tests(experts, setup_experts, teardown);
 }

@@ -218,25 +218,21 @@ static void test_architectures(void **state)
          .shape = SHAPE(4, 2, 16, .rope = ROPE_HALVES, .qk_norms = true, EXPERTS(3, 8, 2, 40),
                         .experts_normed = true, .seed = 116),
          .n = 60,
-         .kv = KV_F32,
-         .only = ON_CPU},
+         .kv = KV_F32},
         {.name = "qwen2moe",
          .shape = SHAPE(4, 2, 16, .rope = ROPE_HALVES, .biases = true, EXPERTS(3, 5, 3, 24),
                         .n_ff_shared = 48, .seed = 117),
          .n = 60,
-         .kv = KV_F32,
-         .only = ON_CPU},
+         .kv = KV_F32},
         {.name = "experts in one layer, norms behind",
          .shape = SHAPE(4, 2, 16, EXPERTS(1, 33, 7, 8), .post_norms = true, .gate = GATE_GELU_TANH,
                         .seed = 118),
          .n = 40,
-         .kv = KV_F32,
-         .only = ON_CPU},
+         .kv = KV_F32},
         {.name = "all experts, one of them",
          .shape = SHAPE(4, 2, 16, EXPERTS(3, 1, 1, 64), .untied = true, .seed = 119),
          .n = 20,
-         .kv = KV_F32,
-         .only = ON_CPU},
+         .kv = KV_F32},
         {.name = "one token", .shape = SHAPE(2, 1, 16, .seed = 5), .n = 6, .kv = KV_F32},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++)
@@ -268,10 +264,9 @@ static void test_ties(void **state)
         memcpy((float *)(uintptr_t)other->w_router.data, router,
                2 * l->w_router.cols * sizeof(*router));
     }
-    if (rig_is_cpu()) {
-        assert_true(worst_difference(&c, m, m) <= tolerance(c.kv));
-        assert_true(worst_difference(&c, m, last) > 10 * tolerance(c.kv));
-    }
+    double first = worst_difference(&c, m, m), other = worst_difference(&c, m, last);
+    print_message("ties: %.1e, to the last %.1e\n", first, other);
+    assert_true(first <= tolerance(c.kv) && other > 3 * tolerance(c.kv));
     model_random_free(m);
     model_random_free(last);
 }
@@ -335,16 +330,15 @@ static void test_weight_types(void **state)
         c.shape.n_embd = c.shape.n_ff = 256;
         c.activations = rig_is_cpu() ? ACTIVATIONS_F32 : ACTIVATIONS_INT8;
         check_case(&c);
-        if (!rig_is_cpu())
-            continue;
         struct forward_case experts = c; /* who is chosen may hang on a bit: no activations of 8 */
         experts.name = "  experts";
         experts.shape.experts = 3;
         experts.shape.n_experts = 6;
         experts.shape.n_experts_used = 2;
         experts.shape.n_ff_expert = experts.shape.n_ff_shared = 256;
-        check_case(&experts);
-        if (dtype_block((enum dtype)t) == 1)
+        if (rig_is_cpu() || t == DT_Q8_0 || t == DT_F8_ROW)
+            check_case(&experts);
+        if (!rig_is_cpu() || dtype_block((enum dtype)t) == 1)
             continue;
         c.name = "  activations of 8 bits";
         c.activations = ACTIVATIONS_INT8;

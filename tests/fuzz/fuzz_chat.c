@@ -76,7 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct chat_template *t;
     char err[512] = "";
     char *source = xstrndup((const char *)data, size);
-    int rc = chat_template_create(&t, source, err, sizeof err);
+    int rc = chat_template_create(&t, source, size & 1, err, sizeof err);
     ASSERT(rc == 0 || (rc == SPECD_EINVAL && err[0]));
     if (rc == 0) {
         size_t n = strlen(source);

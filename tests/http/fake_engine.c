@@ -123,10 +123,13 @@ size_t engine_detokenize(const struct engine *e, const int32_t *ids, size_t n_id
     return at;
 }
 
-/* Of a message; "" where it has none. */
+/* Of a message, or of its first part; "" where it has none. */
 static const char *content_of(const struct json *m)
 {
-    const char *text = json_string(json_get(m, "content"));
+    const struct json *content = json_get(m, "content");
+    const char *text = json_string(content);
+    if (json_type(content) == JSON_ARRAY)
+        text = json_string(json_get(json_first(content), "text"));
     return text ? text : "";
 }
 

@@ -172,6 +172,7 @@ class Answers(MessagesCase):
         self.check_error(error, "api_error", "device")
         self.assertEqual(error["request_id"], reply.headers["request-id"])
 
+    @roomy_only
     @unittest.skipIf(FAKE, "needs a model")
     def test_counts(self):
         """What the same request is charged for its prompt."""
@@ -188,6 +189,7 @@ class Answers(MessagesCase):
             self.assertEqual(counted.json(),
                              {"input_tokens": usage["input_tokens"] + usage["cache_read_input_tokens"]})
 
+    @roomy_only
     @unittest.skipIf(FAKE, "needs a model")
     def test_structured_output(self):
         schema = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 0, "maximum": 9}},
@@ -235,6 +237,7 @@ class Cache(MessagesCase):
                              "content": [{"type": "text", "text": "line of the file " * 3}]},
                             {"type": "text", "text": "Go on.", "cache_control": {"type": "ephemeral"}}]}]
 
+    @roomy_only
     def test_nothing_generated_fills_it(self):
         system = "A rather long text of the system, for it to be found again. " * 2
         for fields in {"max_tokens": 0}, {"max_tokens": 1}:

@@ -120,6 +120,19 @@ class Tools(ServerCase):
             self.assertEqual((len(message["tool_calls"]), reason), (1, "tool_calls"))
 
     @fake_only
+    def test_other_tools(self):
+        """Tools of types that the server does not know are left out, wherever they stand."""
+        call = '<tool_call>{"name": "add", "arguments": {}}</tool_call>'
+        custom, hosted = {"type": "custom", "custom": {"name": "patch"}}, {"type": "web_search"}
+        for tools in ([custom, *TOOLS, hosted], [hosted, TOOLS[1], custom, custom]):
+            message, _ = self.say(call, tools=tools)
+            self.assertEqual(len(message["tool_calls"]), 1)
+        message, _ = self.say(call, tools=[custom, hosted])
+        self.assertEqual(message["content"], call)
+        r = self.server.post(CHAT, chat(tools=[custom], tool_choice="required"))
+        self.assert_error(r, 400, "tool_choice")
+
+    @fake_only
     def test_text(self):
         for text in ("Just words.", '{"answer": 42}', "a < b <tool", "[1, 2]",
                      '<tool_call>{"name": "add"'):
@@ -171,7 +184,7 @@ class Tools(ServerCase):
 
     def test_refused(self):
         for field, values in {
-                "tools": (1, "x", {}, [1], [{}], [{"type": "x", "function": {"name": "f"}}],
+                "tools": (1, "x", {}, [1], [{}], [{"type": 1, "function": {"name": "f"}}],
                           [{"type": "function"}], [{"type": "function", "function": {}}],
                           [tool("")], [tool("x" * 65)], [tool("a b")], [tool("f")] * 129,
                           [{"type": "function", "function": {"name": "f", "parameters": []}}]),
@@ -240,9 +253,11 @@ class Templates(ServerCase):
         call[0]["function"]["arguments"] = {"a": 1, "b": [True, None, 0.5]}
         self.assertEqual(self.prompt(USER, CALLED, RESULT),
                          f"<user>Hello\n<assistant>{json.dumps(call)}\n<tool>3\n<assistant>")
-        for arguments in ("not JSON", "[1]", ""):
+        for arguments in ("not JSON", "[1]", "", None):
             call[0]["function"]["arguments"] = arguments
-            self.assertEqual(self.prompt(USER, {**CALLED, "tool_calls": call}),
+            given = json.loads(json.dumps(call))
+            call[0]["function"]["arguments"] = arguments or {}
+            self.assertEqual(self.prompt(USER, {**CALLED, "tool_calls": given}),
                              f"<user>Hello\n<assistant>{json.dumps(call)}\n<assistant>")
 
     def test_variables(self):

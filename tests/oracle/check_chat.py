@@ -114,7 +114,10 @@ class Specd:
 
     def render(self, source, variables):
         """(text, None) or (None, why not)."""
-        line = json.dumps({"template": source, "variables": variables}).encode() + b"\n"
+        return self.ask({"template": source, "variables": variables})
+
+    def ask(self, question):
+        line = json.dumps(question).encode() + b"\n"
         try:
             self.process.stdin.write(line)
             self.process.stdin.flush()

@@ -296,7 +296,7 @@ def save_gguf(model, family, path):
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
         values = values + 1 if "norm" in name and family == "Gemma3" else values
-        if "gate_up_proj" in name:
+        if "experts.gate_up_proj" in name:
             for part, half in zip(("gate", "up"), values.chunk(2, 1)):
                 layer = name.split(".")[2]
                 writer.add_tensor(f"blk.{layer}.ffn_{part}_exps.weight", half.contiguous().numpy())

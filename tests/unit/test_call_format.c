@@ -127,6 +127,7 @@ static void test_bad_formats(void **state)
     "{type:'object',properties:{name:{const:'" name "'}," key ":{$ref:'#/$defs/tool:" name \
     "'}},required:['name','" key "'],additionalProperties:false}"
 #define CALLS_OF(name) CALL_WITH(name, "arguments") "," CALL_WITH(name, "parameters")
+#define NAME_FIRST "discriminator:{propertyName:'name'}"
 #define ONE "{$ref:'#/$defs/call'}"
 #define ONE_OR_MORE ONE ",{type:'array',minItems:1,maxItems:128,items:" ONE "}"
 
@@ -138,20 +139,21 @@ static void test_bad_formats(void **state)
     "]"
 #define F_PARAMETERS \
     "tool:f:{$id:'tool:f',type:'object',properties:{a:{$ref:'#/$defs/x'}},$defs:{x:{}}}"
-#define ONLY_F "{anyOf:[" ONE "],$defs:{call:{anyOf:[" CALLS_OF("f") "]}," F_PARAMETERS "}}"
+#define ONLY_F \
+    "{anyOf:[" ONE "],$defs:{call:{anyOf:[" CALLS_OF("f") "]," NAME_FIRST "}," F_PARAMETERS "}}"
 
 static void test_required(void **state)
 {
     (void)state;
     expect_format(CALL_CHAT, TOOLS ",'tool_choice':'required'", "tools",
                   "{anyOf:[" ONE_OR_MORE "],$defs:{call:{anyOf:[" CALLS_OF("f") "," CALLS_OF(
-                      "g") "," CALLS_OF("h.1") "]}," F_PARAMETERS
+                      "g") "," CALLS_OF("h.1") "]," NAME_FIRST "}," F_PARAMETERS
                                                ",tool:g:{$id:'tool:g',type:'object'},"
                                                "tool:h.1:{$id:'mine',type:'object'}}}");
     expect_format(
         CALL_CHAT, "'tools':[" F "],'tool_choice':'required','parallel_tool_calls':false", "tools",
         "{anyOf:[" ONE
-        "],$defs:{call:{anyOf:[" CALLS_OF("f") "]},tool:f:{$id:'tool:f',type:'object'}}}");
+        "],$defs:{call:{anyOf:[" CALLS_OF("f") "]," NAME_FIRST "},tool:f:{$id:'tool:f',type:'object'}}}");
 }
 
 static void test_named(void **state)

@@ -114,7 +114,7 @@ static void test_tagged_unions(void **state)
         "{'kind':'ab', 'x':1", "{'kind':'a', 'y'",    "{'kind':'a',}", "{'kind':'a','kind'", "{}",
         "{'kind':'b",          "{'kind':'k13','v':12"};
     (void)state;
-    for (int n = 14; n <= 1000; n += 986) {
+    for (int said = 0, n = 14; n <= 1000; n += said ? 986 : 0, said++) {
         struct buf text = {0};
         buf_puts(&text, schema);
         for (int i = 0; i < n - 1; i++)
@@ -122,7 +122,7 @@ static void test_tagged_unions(void **state)
                        ",{'type':'object','properties':{'kind':{'type':'string','const':'k%d'},'v':"
                        "{'const':%d}},'required':['v','kind'],'additionalProperties':false}",
                        i + 1, i + 1);
-        buf_puts(&text, "]}");
+        buf_puts(&text, said == 1 ? "],'discriminator':{'propertyName':'kind'}}" : "]}");
         for (size_t i = 0; i < COUNT_OF(good) + COUNT_OF(bad); i++) {
             struct buf quoted = {0}, value = {0};
             bool is_good = i < COUNT_OF(good);
@@ -134,7 +134,7 @@ static void test_tagged_unions(void **state)
             buf_clear(&value);
             buf_puts(&value, "{'x'");
             swap_quotes(&value);
-            expect(quoted.data, value.data, n == 14 ? 0 : -1);
+            expect(quoted.data, value.data, said == 0 ? 0 : -1);
             buf_free(&quoted);
             buf_free(&value);
         }

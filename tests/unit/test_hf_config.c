@@ -399,7 +399,15 @@ static void test_experts(void **state)
     m = good("{\"model_type\":\"qwen2_moe\",\"num_experts\":60,\"num_experts_per_tok\":4,"
              "\"moe_intermediate_size\":48,\"shared_expert_intermediate_size\":96," SIZES "}",
              &c);
-    assert_true(m.n_ff_shared == 96 && !m.experts_normed);
+    assert_true(m.n_ff_shared == 96 && !m.experts_normed && m.n_ctx == 4096);
+    /* Which layers of qwen2_moe have windows is not said without layer_types. */
+    m = good("{\"model_type\":\"qwen2_moe\",\"num_experts\":60,\"num_experts_per_tok\":4,"
+             "\"moe_intermediate_size\":48,\"shared_expert_intermediate_size\":96,"
+             "\"use_sliding_window\":true,\"sliding_window\":1000," SIZES "}",
+             &c);
+    assert_int_equal(m.n_ctx, 1000);
+    m = good("{" QWEN3MOE ",\"num_experts\":4,\"use_sliding_window\":true}", &c);
+    assert_true(m.n_ctx == 4096 && c.windows.positions == 4096 && c.windows.windowed[1]);
     assert_refused("{" QWEN3MOE "}", "num_experts", "missing");
     assert_refused("{" QWEN3MOE ",\"num_experts\":1}", "num_experts_per_tok", "from 1 to 1");
     assert_refused("{" QWEN3MOE ",\"num_experts\":4097}", "num_experts", "from 1 to 4096");

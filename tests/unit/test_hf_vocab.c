@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -93,13 +94,16 @@ static int folder_load(struct folder *f)
 
 static void folder_remove(struct folder *f)
 {
-    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json",
-                                        "special_tokens_map.json", "chat_template.jinja"};
+    static const char *const names[] = {
+        "tokenizer.json",      "tokenizer_config.json", "special_tokens_map.json",
+        "chat_template.jinja", "chat_template.json",    "additional_chat_templates/tool_use.jinja"};
+    char path[128];
     for (size_t i = 0; i < COUNT_OF(names); i++) {
-        char path[128];
         snprintf(path, sizeof path, "%s/%s", f->path, names[i]);
         unlink(path);
     }
+    snprintf(path, sizeof path, "%s/additional_chat_templates", f->path);
+    rmdir(path);
     rmdir(f->path);
     vocab_free(&f->v);
 }
@@ -246,9 +250,28 @@ static void test_config(void **state)
          "{\"name\":\"default\",\"template\":\"D\"}]}");
     assert_int_equal(folder_load(&f), 0);
     assert_string_equal(f.v.chat_template, "D");
+    assert_null(f.v.tools_template);
+    save(&f, "chat_template.json", "{\"chat_template\":\"P\"}");
+    assert_int_equal(folder_load(&f), 0);
+    assert_string_equal(f.v.chat_template, "D");
+    save(&f, "tokenizer_config.json",
+         "{\"chat_template\":[{\"name\":\"tool_use\",\"template\":\"T\"},"
+         "{\"name\":\"default\",\"template\":\"D\"}]}");
+    assert_int_equal(folder_load(&f), 0);
+    assert_string_equal(f.v.chat_template, "D");
+    assert_string_equal(f.v.tools_template, "T");
+    save(&f, "tokenizer_config.json", "{}");
+    assert_int_equal(folder_load(&f), 0);
+    assert_string_equal(f.v.chat_template, "P");
+    assert_null(f.v.tools_template);
     save(&f, "chat_template.jinja", "J");
+    char more[128];
+    snprintf(more, sizeof more, "%s/additional_chat_templates", f.path);
+    assert_int_equal(mkdir(more, 0700), 0);
+    save(&f, "additional_chat_templates/tool_use.jinja", "U");
     assert_int_equal(folder_load(&f), 0);
     assert_string_equal(f.v.chat_template, "J");
+    assert_string_equal(f.v.tools_template, "U");
     folder_remove(&f);
 }
 

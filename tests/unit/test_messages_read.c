@@ -189,6 +189,25 @@ static void test_fields(void **state)
     call_free(&c);
 }
 
+static void test_formats(void **state)
+{
+    static const char *const forms[] = {
+        "'output_config':{'effort':'low','format':{'type':'json_schema','schema':{'type':'null'}}}"
+        "}",
+        "'output_format':{'type':'json_schema','schema':{'type':'null'}}}"};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(forms); i++) {
+        struct buf body = {0};
+        buf_printf(&body, "{'messages':[" USER "],%s", forms[i]);
+        struct call c = read(body.data);
+        assert_true(c.format.json);
+        assert_string_equal(c.format.field, "output_config.format");
+        expect_json(c.format.schema, "{'type':'null'}");
+        call_free(&c);
+        buf_free(&body);
+    }
+}
+
 /* A last message of the assistant's is the beginning of the answer. */
 static void test_beginnings(void **state)
 {
@@ -259,8 +278,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_contents),     cmocka_unit_test(test_calls_and_results),
         cmocka_unit_test(test_billing_line), cmocka_unit_test(test_tools),
-        cmocka_unit_test(test_fields),       cmocka_unit_test(test_beginnings),
-        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_formats),      cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_beginnings),   cmocka_unit_test(test_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -34,7 +34,7 @@ static struct buf marked(const char *source, const struct chat_vars *vars)
     struct text_spans client = {0};
     char err[600];
     buf_puts(&text, "before");
-    if (chat_template_create(&t, source, err, sizeof err) != 0 ||
+    if (chat_template_create(&t, source, false, err, sizeof err) != 0 ||
         chat_render(t, vars, &text, &client, err, sizeof err) != 0)
         fail_msg("%s\n%s", source, err);
     size_t at = 6;
@@ -62,7 +62,7 @@ static void expect(const char *source, const struct chat_vars *vars, const char 
     buf_free(&got);
 }
 
-#define CONTENT "messages[0].content" /* one<|end|>two */
+#define CONTENT "c" /* one<|end|>two */
 #define MIXED "('<' ~ " CONTENT " ~ '>')"
 
 static const char *const cases[][2] = {
@@ -138,9 +138,10 @@ static const char *const cases[][2] = {
 
 static void test_cases(void **state)
 {
-    static const char messages[] = "[{\"role\":\"user\",\"content\":\"one<|end|>two\"}]";
+    static const char messages[] = "[{\"role\":\"user\",\"content\":\"\"}]";
     static const char kwargs[] =
-        "{\"s\":\"Ab\",\"blank\":\" x \",\"lines\":\"l1\\nl2\",\"quote\":\"\\\"\",\"loop_n\":7,"
+        "{\"c\":\"one<|end|>two\",\"s\":\"Ab\",\"blank\":\" x "
+        "\",\"lines\":\"l1\\nl2\",\"quote\":\"\\\"\",\"loop_n\":7,"
         "\"accent\":\"\xc3\xa9<|\",\"tool\":{\"name\":\"<|x|>\",\"n\":5,\"t\":true}}";
     struct json *m = read_json(messages, strlen(messages)), *k = read_json(kwargs, strlen(kwargs));
     struct chat_vars vars = {
@@ -166,7 +167,7 @@ static void test_continued(void **state)
     struct buf out = {0};
     struct text_spans client = {0};
     char err[200];
-    assert_int_equal(chat_template_create(&t, "{{ s }}", err, sizeof err), 0);
+    assert_int_equal(chat_template_create(&t, "{{ s }}", false, err, sizeof err), 0);
     text_spans_add(&client, 1, 2);
     buf_puts(&out, "before");
     assert_int_equal(chat_render(t, &vars, &out, &client, err, sizeof err), SPECD_EINVAL);
@@ -264,7 +265,7 @@ static void test_random(void **state)
         buf_puts(&source, " }}" OURS "{% endset %}{{ v }}{% set w = ");
         put_expression(&source, &seed, 3);
         buf_puts(&source, " %}{{ w + v + w }}{{ w + d }}{{ m(w) }}");
-        if (chat_template_create(&t, source.data, err, sizeof err) != 0)
+        if (chat_template_create(&t, source.data, false, err, sizeof err) != 0)
             fail_msg("%s\n%s", source.data, err);
         int rc = chat_render(t, &vars, &text, &client, err, sizeof err);
         if (rc == 0)
