@@ -3,6 +3,7 @@
 import base64
 import datetime
 import hashlib
+import os
 import re
 import time
 import unittest
@@ -426,6 +427,27 @@ class Routes(ServerCase):
                      "spec_decode_num_drafts_total", "time_to_first_token_seconds_count"):
             self.assertIn("specd_" + name, text)
             self.assertIn("vllm:" + name, text)
+
+    def test_model_server_protocol(self):
+        """What the protocol of the inference extension asks for (TotalQueuedRequests,
+        TotalRunningRequests, KVCacheUtilization as gauges, the cache's shape as labels), under vLLM's
+        names and under those that docs/deploy.md tells a router of."""
+        text = self.server.get("/metrics").text()
+        with open(os.path.join(os.path.dirname(__file__), "../../docs/deploy.md"), encoding="utf-8") as f:
+            told = dict(re.findall(r"^ +(\w+)Spec: \"(\w+)\"$", f.read(), re.M))
+        vllm = {"queuedRequests": "vllm:num_requests_waiting", "runningRequests": "vllm:num_requests_running",
+                "kvUsage": "vllm:kv_cache_usage_perc", "cacheInfo": "vllm:cache_config_info"}
+        self.assertEqual(set(told), set(vllm))
+        for names in (told, vllm):
+            for what, name in names.items():
+                self.assertIn(f"# TYPE {name} gauge\n", text)
+                labels, value = re.search(f"^{name}(\\{{.*\\}})? (\\S+)$", text, re.M).groups()
+                if what == "cacheInfo":
+                    for label in ("block_size", "num_gpu_blocks"):
+                        self.assertGreaterEqual(int(re.search(f'{label}="(\\d+)"', labels)[1]), 0 if FAKE else 1)
+                    continue
+                self.assertGreaterEqual(float(value), 0)
+                self.assertLessEqual(float(value), 1)  # the server is idle
 
     def test_preflight(self):
         r = self.server.request("OPTIONS", CHAT)
