@@ -35,8 +35,9 @@ static const char *const part_names[LAYER_PARTS] = {
     [PART_FFN_BIAS] = "biases of the feed-forward",
     [PART_QK_NORM] = "norms of query and key",
     [PART_QK_NORM_WIDE] = "norms of query and key over all heads",
-    [PART_EXPERTS] = "mixture of experts",
     [PART_POST_NORM] = "norms behind its blocks",
+    [PART_EXPERTS] = "mixture of experts",
+    [PART_SHARED_EXPERT] = "shared expert",
 };
 
 static const char *const gate_names[GATE_KINDS] = {
@@ -65,6 +66,8 @@ uint64_t model_dim(const struct model *m, enum model_dim d)
         return m->n_experts;
     case DIM_FE:
         return m->n_ff_expert;
+    case DIM_FS:
+        return m->n_ff_shared;
     }
     return 0;
 }
@@ -80,6 +83,14 @@ uint32_t model_window(const struct model *m)
     for (uint32_t i = 0; m->layers && i < m->n_layers; i++)
         widest = MAX(widest, m->layers[i].window);
     return widest;
+}
+
+bool model_set_context(struct model *m, uint32_t n_ctx)
+{
+    bool stretched = m->long_after > 0 && n_ctx > m->long_after;
+    if (stretched)
+        m->ropes[0] = m->long_rope;
+    return stretched;
 }
 
 uint32_t layer_parts(const struct model_layer *l)
@@ -119,7 +130,10 @@ int model_sizes_check(const struct model *m, char *err, size_t errlen)
         {"vocabulary size", m->n_vocab, 1, SPECD_VOCAB_MAX},
         {"context length", m->n_ctx, 1, SIZE_CTX_MAX},
         {"expert count", m->n_experts, 0, SIZE_EXPERTS_MAX},
-        {"experts' feed-forward size", m->n_ff_expert, 0, SIZE_FF_MAX},
+        {"experts' feed-forward size", m->n_ff_expert, m->n_experts > 0, SIZE_FF_MAX},
+        {"count of experts used", m->n_experts_used, m->n_experts > 0,
+         MIN(m->n_experts, SIZE_EXPERTS_USED_MAX)},
+        {"shared expert's feed-forward size", m->n_ff_shared, 0, SIZE_FF_MAX},
     };
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         if (sizes[i].value < sizes[i].min || sizes[i].value > sizes[i].max)
@@ -153,9 +167,12 @@ static int tensor_check(const struct model *m, const struct tensor *t,
     if (t->rows != rows || t->cols != cols)
         return fail(SPECD_EINVAL, err, errlen, "%s is %u x %u, expected %llu x %llu", name.text,
                     t->rows, t->cols, (unsigned long long)rows, (unsigned long long)cols);
-    if ((unsigned)t->type >= DT_COUNT || t->cols % (unsigned)dtype_block(t->type) != 0)
-        return fail(SPECD_EINVAL, err, errlen, "%s has a type that does not fit its %u columns",
-                    name.text, t->cols);
+    for (uint32_t i = 0; i < (t->apart ? t->slices : 1); i++) {
+        enum dtype type = t->apart ? t->apart[i].type : t->type;
+        if ((unsigned)type >= DT_COUNT || t->cols % (unsigned)dtype_block(type) != 0)
+            return fail(SPECD_EINVAL, err, errlen, "%s has a type that does not fit its %u columns",
+                        name.text, t->cols);
+    }
     return 0;
 }
 
@@ -179,6 +196,10 @@ static int layer_check(const struct model *m, int layer, const struct model_bloc
                         tensor_name_of(NAMES_FIELD, spec->names[NAMES_FIELD], layer).text,
                         blocks->device, part_names[spec->part]);
     }
+    bool gated = parts & PART_BIT(PART_GATED_FFN), experts = parts & PART_BIT(PART_EXPERTS);
+    if (gated == experts || (parts & PART_BIT(PART_SHARED_EXPERT) && !experts))
+        return fail(SPECD_EINVAL, err, errlen,
+                    "layer %d: expected either a gated feed-forward or experts", layer);
     for (int i = 0; rc == 0 && i < LAYER_TENSORS; i++) {
         if ((blocks->needs | parts) & PART_BIT(layer_tensors[i].part))
             rc = tensor_check(m, &l->tensors[i], &layer_tensors[i], layer, err, errlen);

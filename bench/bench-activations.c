@@ -3,11 +3,12 @@
  *
  *   bench-activations -m MODEL [-c TOKENS] [-t THREADS] FILE...
  *
- * Reads the first TOKENS (512) of each text through two devices with the same weights and bf16 KV,
- * one with float activations (p), one with those of 8 bits (q), and compares the logits of every
- * position: KL(p || q), the RMS of the logits' differences over the deviation of p's logits, greedy
- * tokens that differ, and the perplexity of the text under both. Each device's own keys and values
- * feed its later rows, as they do when it serves. Prints one row of markdown.
+ * Reads the first TOKENS (512) of each text, as the server reads a prompt, through two devices with
+ * the same weights and bf16 KV, one with float activations (p), one with those of 8 bits (q), and
+ * compares the logits of every position: KL(p || q), the RMS of the logits' differences over the
+ * deviation of p's logits, greedy tokens that differ, and the perplexity of the text under both.
+ * Each device's own keys and values feed its later rows, as they do when it serves. Prints one row
+ * of markdown.
  */
 #include "device_impl.h"
 #include "model/model_file.h"
@@ -171,7 +172,8 @@ static int32_t *read_text(const struct tokenizer *t, const char *path, int windo
     while ((got = fread(part, 1, sizeof(part), f)) > 0)
         buf_add(&text, part, got);
     fclose(f);
-    if (tokenizer_encode(t, text.data, text.len, 0, NULL, &ids, &n) != 0 || n <= (size_t)window)
+    if (tokenizer_encode(t, text.data, text.len, ENCODE_BOS, NULL, &ids, &n) != 0 ||
+        n <= (size_t)window)
         die("a text is too short");
     buf_free(&text);
     return ids;

@@ -9,6 +9,19 @@
 /* Floats below which a stage is not worth waking the other threads. */
 #define INLINE_FLOATS 16384
 
+/* Of the feed-forwards that all rows go through. */
+static int ff_width(const struct net *net)
+{
+    int width = 0;
+    for (int i = 0; i < net->n_layers; i++) {
+        if (net->layers[i].w_gate.rows > 0)
+            width = MAX(width, net->n_ff);
+        if (net->layers[i].w_gate_shared.rows > 0)
+            width = MAX(width, net->n_ff_shared);
+    }
+    return width;
+}
+
 void forward_layout(struct forward *f, const struct net *const nets[MODEL_ROLES],
                     const struct device_setup *setup, int threads, struct arena *a)
 {
@@ -21,7 +34,7 @@ void forward_layout(struct forward *f, const struct net *const nets[MODEL_ROLES]
         f->embd_stride = MAX(f->embd_stride, (int)row_stride(n->n_embd));
         f->q_stride = MAX(f->q_stride, (int)row_stride(n->n_heads * n->head_dim));
         f->kv_stride = MAX(f->kv_stride, (int)row_stride(n->n_kv_heads * n->head_dim));
-        f->ff_stride = MAX(f->ff_stride, (int)row_stride(n->n_ff));
+        f->ff_stride = MAX(f->ff_stride, (int)row_stride(ff_width(n)));
         f->rope_stride = MAX(f->rope_stride, (int)row_stride(2 * n->rope_dim * n->n_ropes));
     }
     size_t T = (size_t)f->max_rows, f4 = sizeof(float);
@@ -41,6 +54,7 @@ void forward_layout(struct forward *f, const struct net *const nets[MODEL_ROLES]
     f->rows = arena_take(a, T, sizeof(*f->rows));
     f->logit_rows = arena_take(a, T, sizeof(*f->logit_rows));
     attention_layout(&f->attention, nets, setup, threads, a);
+    experts_layout(&f->experts, nets, f->max_rows, f->activations == ACTIVATIONS_INT8, a);
 }
 
 /* ---- stages that treat rows one by one ------------------------------------------------------- */
@@ -125,6 +139,12 @@ static void make_ffn_norm(const void *arg, int row, float *to)
     norm_row(f, row, f->layer->ffn_norm, to);
 }
 
+static void copy_row(const void *arg, int row, float *to)
+{
+    const struct forward *f = arg;
+    memcpy(to, row_of(f->x, f->embd_stride, row), (size_t)f->net->n_embd * sizeof(*to));
+}
+
 /* Row i is the i-th that wants logits. */
 static void make_out_norm(const void *arg, int i, float *to)
 {
@@ -136,10 +156,12 @@ static void make_gated(const void *arg, int row, float *to)
 {
     const struct forward *f = arg;
     const float *gate = row_of(f->gate, f->ff_stride, row), *up = row_of(f->up, f->ff_stride, row);
+    const struct net_layer *l = f->layer;
+    int width = l->w_gate.rows > 0 ? l->w_gate.rows : l->w_gate_shared.rows;
     if (f->net->gate == GATE_GELU_TANH)
-        f->ops->gelu_mul(to, gate, up, f->net->n_ff);
+        f->ops->gelu_mul(to, gate, up, width);
     else
-        f->ops->silu_mul(to, gate, up, f->net->n_ff);
+        f->ops->silu_mul(to, gate, up, width);
 }
 
 /* ---- queries, keys, values ------------------------------------------------------------------- */
@@ -215,6 +237,46 @@ static struct matmul_input input_of(struct forward *f, float *x, int x_stride, i
     return (struct matmul_input){x, x_stride, n_rows, cols, make, f, q, false};
 }
 
+static void row_add(const struct forward *f, int row)
+{
+    f->ops->blend(row_of(f->x, f->embd_stride, row), 1.0f, row_of(f->h, f->embd_stride, row), 1.0f,
+                  f->net->n_embd);
+}
+
+/* Of a layer with experts, into h. */
+static void experts_layer(struct forward *f, const struct matmul_input *in)
+{
+    const struct net_layer *l = f->layer;
+    const struct net *net = f->net;
+    struct experts *x = &f->experts;
+    int T = f->n_rows, C = f->embd_stride, shared = l->w_shared.rows > 0;
+    const struct matmul_job first[] = {
+        {&l->w_router, NULL, x->logits, x->logits_stride, false},
+        {&l->w_shared, NULL, x->gates, 1, false},
+        {&l->w_gate_shared, NULL, f->gate, f->ff_stride, false},
+        {&l->w_up_shared, NULL, f->up, f->ff_stride, false},
+    };
+    const struct matmul_job down = {&l->w_down_shared, NULL, f->h, C, false};
+    struct matmul_input gated =
+        input_of(f, f->gate, f->ff_stride, T, l->w_gate_shared.rows, make_gated);
+
+    matmul(f->pool, first, shared ? 4 : 1, in);
+    if (shared)
+        matmul(f->pool, &down, 1, &gated);
+    experts_run(x, &(struct experts_run){
+                       .pool = f->pool,
+                       .ops = f->ops,
+                       .net = net,
+                       .layer = l,
+                       .n_rows = T,
+                       .make = l->ffn_norm ? make_ffn_norm : copy_row,
+                       .arg = f,
+                       .integers = f->activations == ACTIVATIONS_INT8,
+                       .y = f->h,
+                       .y_stride = C,
+                   });
+}
+
 /* kv_only: nobody reads what the layer would hand on. */
 static void layer_run(struct forward *f, bool kv_only)
 {
@@ -249,10 +311,16 @@ static void layer_run(struct forward *f, bool kv_only)
     if (posts)
         for_rows(f, row_attn_post_norm, T, 3 * net->n_embd);
 
-    matmul(f->pool, gate_up, 2, &ffn_in);
-    matmul(f->pool, down, 1, &gated);
+    if (l->w_router.rows > 0) {
+        experts_layer(f, &ffn_in);
+    } else {
+        matmul(f->pool, gate_up, 2, &ffn_in);
+        matmul(f->pool, down, 1, &gated);
+    }
     if (posts)
         for_rows(f, row_ffn_post_norm, T, 3 * net->n_embd);
+    else if (l->w_router.rows > 0)
+        for_rows(f, row_add, T, 2 * net->n_embd);
 }
 
 static void batch_run(struct forward *f, const struct pass_logits *out)

@@ -9,6 +9,7 @@
 #define SPECD_CPU_FORWARD_H
 
 #include "attention.h"
+#include "experts.h"
 #include "kvmem.h"
 #include "net.h"
 
@@ -23,6 +24,7 @@ struct forward {
     const struct kvmem *kv;
     const struct ops *ops;
     struct attention attention;
+    struct experts experts;
     int max_rows;
 
     /* Activations, (max_rows, width) each; strides are the widths rounded up to whole cache lines,

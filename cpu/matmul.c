@@ -33,14 +33,13 @@ const struct kernels *kernels_get(void)
 }
 
 struct stage {
-    const struct matmul_job *jobs;
-    const struct matmul_input *in;
+    const struct matmul_group *groups;
+    int n_groups;
     const struct kernels *kernels;
-    bool few, integers;    /* each thread makes its own rows; some weights multiply integers */
-    int n_tiles, n_blocks; /* of rows; a block is a few whole tiles */
-    int n_panels;          /* of all jobs */
-    int unit;              /* panels that are claimed at once, at least */
-    _Alignas(64) atomic_int next; /* panel, blocks being counted through */
+    bool few;                     /* each thread makes the rows of the only group for itself */
+    int end;                      /* panels of all jobs, blocks and groups being counted through */
+    int unit;                     /* panels that are claimed at once, at least */
+    _Alignas(64) atomic_int next; /* panel */
 };
 
 /* What a thread multiplies. */
@@ -62,14 +61,15 @@ struct scratch {
 
 /* Neighbouring panels of one job against the rows of a block. */
 struct task {
+    const struct matmul_group *group;
     const struct matmul_job *job;
     int panel, n_panels;
     int tile, end_tile;
 };
 
-static int first_row(const struct stage *s, int tile)
+static int first_row(const struct matmul_group *g, int tile)
 {
-    return part_first(s->in->n_rows, s->n_tiles, tile);
+    return part_first(g->in.n_rows, g->n_tiles, tile);
 }
 
 static const char *panel_at(const struct weight *w, int panel)
@@ -106,7 +106,7 @@ static void multiply_integers(const struct stage *s, struct task t, struct scrat
     const struct qrows *q = &scratch->rows.q;
     for (int p = t.panel; p < t.panel + t.n_panels; p++)
         for (int tile = t.tile; tile < t.end_tile; tile++) {
-            int row = first_row(s, tile), n = first_row(s, tile + 1) - row;
+            int row = first_row(t.group, tile), n = first_row(t.group, tile + 1) - row;
             struct dots_args a = {
                 .w = (const uint8_t *)panel_at(t.job->w, p),
                 .tile = qrows_tile(q, tile),
@@ -123,7 +123,7 @@ static void multiply_integers(const struct stage *s, struct task t, struct scrat
 static void multiply_block(const struct stage *s, struct task t, enum dtype type,
                            struct floats_args a)
 {
-    int row = first_row(s, t.tile), n_rows = first_row(s, t.end_tile) - row;
+    int row = first_row(t.group, t.tile), n_rows = first_row(t.group, t.end_tile) - row;
     int n_tiles = (n_rows + s->kernels->floats->rows - 1) / s->kernels->floats->rows;
     const float *x = a.x + (size_t)row * a.x_stride;
     float *acc = a.acc;
@@ -138,7 +138,7 @@ static void multiply_block(const struct stage *s, struct task t, enum dtype type
 static void multiply_floats(const struct stage *s, struct task t, struct scratch *scratch)
 {
     const struct weight *w = t.job->w;
-    int row = first_row(s, t.tile), n_rows = first_row(s, t.end_tile) - row;
+    int row = first_row(t.group, t.tile), n_rows = first_row(t.group, t.end_tile) - row;
     struct floats_args a = {
         .w = panel_at(w, t.panel),
         .w_stride = panel_bytes(w->type, w->cols),
@@ -171,7 +171,7 @@ static void multiply_floats(const struct stage *s, struct task t, struct scratch
 
 /* ---- a thread's share ------------------------------------------------------------------------ */
 
-/* Panels first .. end, all jobs' panels and all blocks being counted through. */
+/* Panels first .. end of the stage's. */
 struct range {
     int first, end;
 };
@@ -185,8 +185,7 @@ static int panels_of(const struct weight *w)
  * takes a core for a while. */
 static struct range claim(struct stage *s, int n_parts)
 {
-    int next = atomic_load_explicit(&s->next, memory_order_relaxed),
-        all = s->n_panels * s->n_blocks, n;
+    int next = atomic_load_explicit(&s->next, memory_order_relaxed), all = s->end, n;
     do {
         n = (all - next) / (2 * n_parts) / s->unit * s->unit;
         n = MIN(MAX(n, s->unit), all - next);
@@ -195,19 +194,23 @@ static struct range claim(struct stage *s, int n_parts)
     return (struct range){next, next + n};
 }
 
-/* What a range begins with. */
-static struct task task_at(const struct stage *s, struct range r)
+/* What a range begins with. from: a group where or before which it does. */
+static struct task task_at(const struct stage *s, struct range r, const struct matmul_group *from)
 {
-    const struct matmul_job *job = s->jobs;
-    int block = r.first / s->n_panels, panel = r.first % s->n_panels;
+    const struct matmul_group *g = from, *last = s->groups + s->n_groups - 1;
+    while (g < last && g[1].first <= r.first)
+        g++;
+    const struct matmul_job *job = g->jobs;
+    int block = (r.first - g->first) / g->n_panels, panel = (r.first - g->first) % g->n_panels;
     for (; panel >= panels_of(job->w); job++)
         panel -= panels_of(job->w);
     struct task t = {
+        .group = g,
         .job = job,
         .panel = panel,
         .n_panels = MIN(r.end - r.first, panels_of(job->w) - panel),
-        .tile = part_first(s->n_tiles, s->n_blocks, block),
-        .end_tile = part_first(s->n_tiles, s->n_blocks, block + 1),
+        .tile = part_first(g->n_tiles, g->n_blocks, block),
+        .end_tile = part_first(g->n_tiles, g->n_blocks, block + 1),
     };
     if (job->w->panels) { /* those that lie side by side */
         const int32_t *p = job->w->panels + panel;
@@ -233,23 +236,23 @@ static void make_rows(const struct matmul_input *in, float *x, size_t x_stride,
     }
 }
 
-/* Fills scratch->rows. */
-static void take_rows(const struct stage *s, struct scratch *scratch)
+/* Fills scratch->rows with those of a group. */
+static void take_rows(const struct stage *s, const struct matmul_group *g, struct scratch *scratch)
 {
-    const struct matmul_input *in = s->in;
+    const struct matmul_input *in = &g->in;
     struct rows *rows = &scratch->rows;
     float *x = s->few && in->make ? scratch->x : in->x;
     rows->x = x;
     rows->x_stride = (size_t)(x == in->x ? in->x_stride : in->cols);
-    if (s->integers && s->few) {
+    if (g->integers && s->few) {
         rows->q = (struct qrows){.tiles = scratch->tiles, .low = scratch->low};
         rows->q.max_records = FEW_FLOATS / RUN;
         qrows_begin(&rows->q, in->n_rows, in->cols);
-    } else if (s->integers) {
+    } else if (g->integers) {
         rows->q = *in->q;
     }
     if (s->few)
-        make_rows(in, x, rows->x_stride, s->integers ? &rows->q : NULL, 0, in->n_rows);
+        make_rows(in, x, rows->x_stride, g->integers ? &rows->q : NULL, 0, in->n_rows);
 }
 
 static void run_part(void *arg, int part, int n_parts)
@@ -258,15 +261,16 @@ static void run_part(void *arg, int part, int n_parts)
     struct stage *s = arg;
     struct range r = claim(s, n_parts);
     struct scratch scratch; /* not cleared: large, and filled where it is used */
-    if (r.first < r.end)
-        take_rows(s, &scratch);
+    const struct matmul_group *taken = NULL;
     for (; r.first < r.end; r = claim(s, n_parts))
         while (r.first < r.end) {
-            struct task t = task_at(s, r);
-            if (s->integers && dtype_is_integer(t.job->w->type)) {
+            struct task t = task_at(s, r, taken ? taken : s->groups);
+            if (t.group != taken)
+                take_rows(s, taken = t.group, &scratch);
+            if (t.group->integers && dtype_is_integer(t.job->w->type)) {
                 multiply_integers(s, t, &scratch);
             } else {
-                int group = floats_panels(s->kernels->floats, s->in->n_rows);
+                int group = floats_panels(s->kernels->floats, t.group->in.n_rows);
                 t.n_panels = t.n_panels < group ? 1 : group;
                 multiply_floats(s, t, &scratch);
             }
@@ -283,35 +287,53 @@ static int claim_unit(int n_panels, int n_parts)
     return unit;
 }
 
-void matmul(struct pool *p, const struct matmul_job *jobs, int n_jobs,
-            const struct matmul_input *in)
+/* Panels and blocks, which depend on the group alone. */
+static void group_cut(struct matmul_group *g, int tile_rows)
 {
-    struct stage s = {.jobs = jobs, .in = in, .kernels = kernels_get()};
-    struct matmul_input made = *in;
     bool floats = false;
-    for (int i = 0; i < n_jobs; i++) {
-        ASSERT(jobs[i].w->cols == in->cols);
-        s.n_panels += panels_of(jobs[i].w);
-        if (in->q && dtype_is_integer(jobs[i].w->type))
-            s.integers = true;
+    g->integers = false;
+    g->n_panels = 0;
+    for (int i = 0; i < g->n_jobs; i++) {
+        ASSERT(g->jobs[i].w->cols == g->in.cols);
+        g->n_panels += panels_of(g->jobs[i].w);
+        if (g->in.q && dtype_is_integer(g->jobs[i].w->type))
+            g->integers = true;
         else
             floats = true;
     }
-    s.few = !in->ready && in->n_rows * (int64_t)in->cols <= FEW_FLOATS;
-    if (!s.integers)
-        made.q = NULL;
-    if (!s.few && !in->ready && (in->make || s.integers)) {
-        matmul_rows(p, &made);
-        s.in = &made;
+    size_t row_bytes = (size_t)g->in.cols * (floats ? sizeof(float) : sizeof(struct qrow) / RUN);
+    int tiles = (int)MIN(BLOCK_BYTES / row_bytes, BLOCK_ROWS) / tile_rows;
+    g->n_tiles = (g->in.n_rows + tile_rows - 1) / tile_rows;
+    g->n_blocks = (g->n_tiles + MAX(tiles, 1) - 1) / MAX(tiles, 1);
+}
+
+void matmul_groups(struct pool *p, struct matmul_group *groups, int n_groups)
+{
+    struct stage s = {.groups = groups, .n_groups = n_groups, .kernels = kernels_get()};
+    int n_panels = 0;
+    for (int i = 0; i < n_groups; i++) {
+        struct matmul_group *g = &groups[i];
+        group_cut(g, s.kernels->rows);
+        g->first = s.end;
+        s.end += g->n_panels * g->n_blocks;
+        n_panels += g->n_panels;
     }
-    size_t row_bytes = (size_t)in->cols * (floats ? sizeof(float) : sizeof(struct qrow) / RUN);
-    int tile_rows = s.kernels->rows,
-        tiles = (int)MIN(BLOCK_BYTES / row_bytes, BLOCK_ROWS) / tile_rows;
-    s.n_tiles = (in->n_rows + tile_rows - 1) / tile_rows;
-    s.n_blocks = (s.n_tiles + MAX(tiles, 1) - 1) / MAX(tiles, 1);
-    s.unit = claim_unit(s.n_panels, pool_size(p));
+    struct matmul_input *in = &groups->in;
+    s.few = !in->ready && in->n_rows * (int64_t)in->cols <= FEW_FLOATS;
+    if (!groups->integers)
+        in->q = NULL;
+    if (!s.few && !in->ready && (in->make || groups->integers))
+        matmul_rows(p, in);
+    s.unit = claim_unit(n_panels, pool_size(p));
     atomic_store_explicit(&s.next, 0, memory_order_relaxed);
     pool_run(p, run_part, &s);
+}
+
+void matmul(struct pool *p, const struct matmul_job *jobs, int n_jobs,
+            const struct matmul_input *in)
+{
+    struct matmul_group g = {.jobs = jobs, .n_jobs = n_jobs, .in = *in};
+    matmul_groups(p, &g, 1);
 }
 
 /* ---- many rows ------------------------------------------------------------------------------- */

@@ -65,6 +65,19 @@ struct matmul_input {
 };
 void matmul(struct pool *p, const struct matmul_job *jobs, int n_jobs,
             const struct matmul_input *in);
+
+/* Several inputs, each with jobs of its own, in one pool stage. */
+struct matmul_group {
+    const struct matmul_job *jobs;
+    int n_jobs;
+    struct matmul_input in; /* ready, unless it is the only one */
+    /* matmul.c's: some weights multiply integers; tiles and blocks of rows; panels of all jobs;
+     * where its share of the stage begins */
+    bool integers;
+    int n_tiles, n_blocks, n_panels, first;
+};
+/* Groups with `ready` inputs; n_groups >= 1. Their own members are filled. */
+void matmul_groups(struct pool *p, struct matmul_group *groups, int n_groups);
 /* Makes the rows, in q too unless it is NULL, for several calls of matmul. */
 void matmul_rows(struct pool *p, struct matmul_input *in);
 

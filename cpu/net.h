@@ -15,7 +15,8 @@
 #include "specd/model_check.h"
 
 /* The twins of the tensors in struct model_layer, by name or by number: wq ..., attn_norm ...
- * Vectors that the layer does not have are NULL. */
+ * Vectors that the layer does not have are NULL. A tensor of experts is no matrix but so many
+ * slices. */
 /* clang-format off */
 #define NET_MATRIX(id, field, ...) struct weight field;
 #define NET_VECTOR(id, field, ...) float *field;
@@ -28,6 +29,7 @@ struct net_layer {
         struct { SPECD_LAYER_VECTORS(NET_VECTOR) };
         float *vectors[LAYER_VECTORS];
     };
+    struct weight *slices[LAYER_MATRICES]; /* (n_experts) each, of net.slices; NULL: of no experts */
     int rope_dim; /* elements of a head that rotate; 0: none */
     int rope;     /* of net.ropes */
     int window;   /* positions that a row attends to; 0: all */
@@ -47,9 +49,12 @@ struct net {
     struct rope_angles ropes[MODEL_ROPES];
     float embd_scale, attn_scale;
     enum gate_kind gate;
-    struct weight embed;  /* (V, C) */
-    struct weight output; /* (V, C); shares embed's data when tied */
-    float *out_norm;      /* (C) */
+    int n_experts, n_experts_used, n_ff_expert, n_ff_shared; /* as model's */
+    bool experts_normed;
+    struct weight *slices; /* of all layers; NULL: there are none, or another net's */
+    struct weight embed;   /* (V, C) */
+    struct weight output;  /* (V, C); shares embed's data when tied */
+    float *out_norm;       /* (C) */
     struct net_layer *layers;
 };
 

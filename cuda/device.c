@@ -174,6 +174,8 @@ static struct gemm_sizes gemm_sizes(const struct device_setup *s,
             gemm_add(&g, &l->wo);
             gemm_add(&g, &l->gate_up);
             gemm_add(&g, &l->down);
+            gemm_add(&g, &l->gate_up_shared);
+            gemm_add(&g, &l->down_shared);
         }
     }
     return g;

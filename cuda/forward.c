@@ -83,8 +83,10 @@ static void widths_add(struct widths *w, const struct gpu_net *n)
     w->embd = MAX(w->embd, (size_t)n->n_embd);
     w->q = MAX(w->q, q);
     w->qkv = MAX(w->qkv, q + 2 * kv);
-    w->o = MAX(w->o, n->has_post_norms ? (size_t)n->n_embd : 0);
-    w->ff = MAX(w->ff, (size_t)n->n_ff);
+    w->o = MAX(w->o, n->has_post_norms || n->n_experts > 0 ? (size_t)n->n_embd : 0);
+    for (int i = 0; i < n->n_layers; i++)
+        w->ff = MAX(w->ff,
+                    (size_t)MAX(n->layers[i].gate_up.plan.n, n->layers[i].gate_up_shared.plan.n));
     w->partial = MAX(w->partial, attention_partial_floats(1, n->n_heads, n->head_dim));
 }
 
@@ -125,6 +127,36 @@ static void pass_layout(struct pass *p, const struct device_setup *setup,
     };
 }
 
+static void experts_layout(struct experts *e, const struct gpu_net *const nets[MODEL_ROLES],
+                           size_t T, struct gpu_arena *a)
+{
+    size_t used = 0, experts = 0, embd = 0, ff = 0, pairs;
+
+    *e = (struct experts){0};
+    for (int i = 0; i < MODEL_ROLES; i++) {
+        if (!nets[i] || nets[i]->n_experts == 0)
+            continue;
+        used = MAX(used, (size_t)nets[i]->n_experts_used);
+        experts = MAX(experts, (size_t)nets[i]->n_experts);
+        embd = MAX(embd, (size_t)nets[i]->n_embd);
+        ff = MAX(ff, (size_t)nets[i]->n_ff_expert);
+    }
+    if (used == 0)
+        return;
+    pairs = T * used; /* T is at most 2^20, k 64 */
+    e->max_pairs = (int32_t)pairs;
+    e->logits = gpu_take(a, T, (experts + 1) * sizeof(*e->logits));
+    e->chosen = gpu_take(a, pairs, sizeof(*e->chosen));
+    e->weights = gpu_take(a, pairs + T, sizeof(*e->weights));
+    e->pair_of = gpu_take(a, pairs, sizeof(*e->pair_of));
+    e->row_of = gpu_take(a, pairs, sizeof(*e->row_of));
+    e->groups = gpu_take(a, MIN(pairs, experts), sizeof(*e->groups));
+    e->n_groups = gpu_take(a, 1, sizeof(*e->n_groups));
+    e->inputs = gpu_take(a, pairs, embd * sizeof(*e->inputs));
+    e->gated = gpu_take(a, pairs, ff * sizeof(*e->gated));
+    e->outputs = gpu_take(a, pairs, embd * sizeof(*e->outputs));
+}
+
 void gpu_forward_layout(struct gpu_forward *f, const struct gpu_net *const nets[MODEL_ROLES],
                         const struct device_setup *setup, const struct gpu_forward_sizes *sizes,
                         struct gpu_arena *a)
@@ -148,6 +180,7 @@ void gpu_forward_layout(struct gpu_forward *f, const struct gpu_net *const nets[
     f->attn = gpu_take(a, T, w.q * sizeof(*f->attn));
     f->ff = gpu_take(a, T, w.ff * sizeof(*f->ff));
     f->partials = gpu_take(a, (size_t)partials, w.partial * sizeof(*f->partials));
+    experts_layout(&f->experts, nets, T, a);
     pass_layout(&f->pass, setup, sizes, items_max(nets, sizes->max_rows, setup->n_slots, partials),
                 partials, a);
 }
@@ -296,6 +329,64 @@ static int project(struct run *r, const struct gpu_layer *l, int layer)
     return launch_qkv(&in, &r->f->state, &r->f->pass, r->p->capacity, r->stream);
 }
 
+/* Rows of every expert's pairs by its matrix. */
+static int expert_products(const struct run *r, const struct gpu_matrix *m, const uint16_t *x,
+                           enum product_end end, void *out)
+{
+    const struct gpu_net *net = r->net;
+    const struct experts *e = &r->f->experts;
+    const struct product_plan *plan = &m->plan;
+    int32_t capacity = r->p->capacity;
+    const struct product_call call = {
+        .plan = plan,
+        .weights = m->data,
+        .x = x,
+        .x_stride = plan->k,
+        .end = end,
+        .out = out,
+        .out_stride = plan->n,
+        .groups = e->groups,
+        .n_groups = e->n_groups,
+        .max_groups = MIN(capacity * net->n_experts_used, net->n_experts),
+    };
+    /* For twice the rows that an expert gets on average; who gets more takes more blocks. */
+    int32_t rows = 2 * capacity * net->n_experts_used / net->n_experts;
+    struct product_tiling t = product_tiling_of(plan, MAX(1, MIN(rows, capacity)), &r->f->machine);
+
+    t.row_blocks = (capacity + 8 * t.row_tiles - 1) / (8 * t.row_tiles);
+    return launch_product(&call, &t, r->stream);
+}
+
+static int experts_run(struct run *r, const struct gpu_layer *l)
+{
+    const struct gpu_net *net = r->net;
+    struct gpu_forward *f = r->f;
+    const struct experts *e = &f->experts;
+    const struct experts_layer layer = {
+        .router = l->router,
+        .norm = l->ffn_norm,
+        .eps = net->rms_eps,
+        .n_embd = net->n_embd,
+        .n_experts = net->n_experts,
+        .n_used = net->n_experts_used,
+        .has_shared = l->gate_up_shared.data != NULL,
+        .normed = net->experts_normed,
+    };
+    float *post = l->ffn_post_norm;
+
+    TRY(launch_router(e, &layer, f->x, &f->pass, r->p->capacity, r->stream));
+    TRY(launch_choice(e, &layer, f->h, &f->pass, r->p->capacity, r->stream));
+    if (layer.has_shared) {
+        TRY(product(r, &l->gate_up_shared, f->h, net->gate, f->ff, net->n_ff_shared, NULL));
+        TRY(product(r, &l->down_shared, f->ff, PRODUCT_STORE, f->o, net->n_embd, NULL));
+    }
+    TRY(expert_products(r, &l->gate_up_experts, e->inputs, net->gate, e->gated));
+    TRY(expert_products(r, &l->down_experts, e->gated, PRODUCT_STORE, e->outputs));
+    r->pending = post;
+    return launch_experts_sum(e, &layer, layer.has_shared ? f->o : NULL, post ? f->o : NULL, f->x,
+                              &f->pass, r->p->capacity, r->stream);
+}
+
 static int layer_run(struct run *r, int i)
 {
     const struct gpu_layer *l = &r->net->layers[i];
@@ -307,6 +398,8 @@ static int layer_run(struct run *r, int i)
     TRY(attention(r, i));
     TRY(residual(r, &l->wo, f->attn, l->o_bias, l->attn_post_norm));
     TRY(norm(r, l->ffn_norm));
+    if (l->router)
+        return experts_run(r, l);
     TRY(product(r, &l->gate_up, f->h, r->net->gate, f->ff, r->net->n_ff, l->gate_up_bias));
     return residual(r, &l->down, f->ff, l->down_bias, l->ffn_post_norm);
 }

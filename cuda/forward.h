@@ -5,6 +5,7 @@
  *                                norm, gate and up, down (+ residual) } -> norm -> logits
  *
  * Where a model norms what a block gives, the norm behind does that and adds it to the residual.
+ * Where a layer has experts, norm, router, choice, gate and up, down, their sum (experts.h).
  *
  * Nothing here looks at the device's memory: launches are sized by a capacity, kernels read how
  * many rows are live. Products of prompt rows may go through gemm.h; then the host has to know
@@ -14,6 +15,7 @@
 #define SPECD_CUDA_FORWARD_H
 
 #include "attention.h"
+#include "experts.h"
 #include "gemm.h"
 #include "machine.h"
 #include "memory.h"
@@ -47,11 +49,12 @@ struct gpu_forward {
     float *x;        /* C: the residual stream */
     uint16_t *h;     /* C: normed */
     float *qkv;      /* (H + 2 G) D */
-    float *o;        /* C: what a block gave, of models that norm it; else NULL */
+    float *o;        /* C: what a block gave, of models that norm it or have experts; else NULL */
     uint16_t *q;     /* H D; after attention its result is in attn */
     uint16_t *attn;  /* H D */
     uint16_t *ff;    /* F */
     float *partials; /* of attention */
+    struct experts experts;
 };
 
 /* Rows and logits that any pass may have. */

@@ -24,8 +24,9 @@ struct stack {
 
 static const struct model_blocks gpu_blocks = {
     .device = "the CUDA device",
-    .needs = PART_BIT(PART_ATTENTION) | PART_BIT(PART_GATED_FFN),
-    .may = PART_BIT(PART_PRE_NORM) | PART_BIT(PART_QKV_BIAS) | PART_BIT(PART_O_BIAS) |
+    .needs = PART_BIT(PART_ATTENTION),
+    .may = PART_BIT(PART_GATED_FFN) | PART_BIT(PART_EXPERTS) | PART_BIT(PART_SHARED_EXPERT) |
+           PART_BIT(PART_PRE_NORM) | PART_BIT(PART_QKV_BIAS) | PART_BIT(PART_O_BIAS) |
            PART_BIT(PART_FFN_BIAS) | PART_BIT(PART_QK_NORM) | PART_BIT(PART_QK_NORM_WIDE) |
            PART_BIT(PART_POST_NORM),
     .gates = 1u << GATE_SILU | 1u << GATE_GELU_TANH,
@@ -43,6 +44,13 @@ static const struct {
     {offsetof(struct gpu_layer, wo), false, 1, {LAYER_WO}},
     {offsetof(struct gpu_layer, gate_up), true, 2, {LAYER_W_GATE, LAYER_W_UP}},
     {offsetof(struct gpu_layer, down), false, 1, {LAYER_W_DOWN}},
+    {offsetof(struct gpu_layer, gate_up_experts),
+     true,
+     2,
+     {LAYER_W_GATE_EXPERTS, LAYER_W_UP_EXPERTS}},
+    {offsetof(struct gpu_layer, down_experts), false, 1, {LAYER_W_DOWN_EXPERTS}},
+    {offsetof(struct gpu_layer, gate_up_shared), true, 2, {LAYER_W_GATE_SHARED, LAYER_W_UP_SHARED}},
+    {offsetof(struct gpu_layer, down_shared), false, 1, {LAYER_W_DOWN_SHARED}},
 };
 
 static const struct {
@@ -118,9 +126,12 @@ static enum product_type native_type(const struct stack *p)
 {
     enum product_type type = product_type_of(p->tensors[0]->type);
 
-    for (int i = 1; i < p->n; i++) {
-        if (product_type_of(p->tensors[i]->type) != type)
-            return PRODUCT_BF16;
+    for (int i = 0; i < p->n; i++) {
+        const struct tensor *t = p->tensors[i];
+        for (uint32_t j = 0; j < (t->apart ? t->slices : 1); j++) {
+            if (product_type_of(t->apart ? t->apart[j].type : t->type) != type)
+                return PRODUCT_BF16;
+        }
     }
     return type;
 }
@@ -197,7 +208,7 @@ static int matrix_layout(struct gpu_matrix *w, const struct stack *p, int layer,
     int rc = matrix_plan(&w->plan, p, layer, want, err, errlen);
 
     if (rc == 0)
-        w->data = gpu_take(a, w->plan.bytes, 1);
+        w->data = gpu_take(a, MAX(p->tensors[0]->slices, 1), w->plan.bytes);
     return rc;
 }
 
@@ -213,6 +224,8 @@ static int layer_layout(struct gpu_layer *l, const struct model_layer *from, int
 {
     for (size_t i = 0; i < COUNT_OF(matrices); i++) {
         struct stack p = stack_of_matrix(i, from);
+        if (!p.tensors[0]->data)
+            continue;
         int rc = matrix_layout(matrix_place(l, i), &p, layer, want, a, err, errlen);
         if (rc != 0)
             return rc;
@@ -221,6 +234,9 @@ static int layer_layout(struct gpu_layer *l, const struct model_layer *from, int
         struct stack p = stack_of_vector(i, from);
         *vector_place(l, i) = vector_layout(&p, a);
     }
+    if (from->w_router.data)
+        l->router = gpu_take(a, from->w_router.rows + (size_t)(from->w_shared.data != NULL),
+                             from->w_router.cols * sizeof(float));
     return 0;
 }
 
@@ -260,6 +276,11 @@ int gpu_net_layout(struct gpu_net *net, const struct model *m, enum weight_type 
         .embd_scale = m->embd_scale > 0 ? m->embd_scale : 1.0f,
         .attn_scale = m->attn_scale > 0 ? m->attn_scale : 1.0f / sqrtf((float)m->head_dim),
         .gate = m->gate == GATE_GELU_TANH ? PRODUCT_GELU_MUL : PRODUCT_SILU_MUL,
+        .n_experts = (int)m->n_experts,
+        .n_experts_used = (int)m->n_experts_used,
+        .n_ff_expert = (int)m->n_ff_expert,
+        .n_ff_shared = (int)m->n_ff_shared,
+        .experts_normed = m->experts_normed,
         .n_ctx = n_ctx,
         .n_ropes = (int)MAX(m->n_ropes, 1),
         .layers = xcalloc(m->n_layers, sizeof(struct gpu_layer)),
@@ -290,6 +311,8 @@ static int widths_check(const struct model *m, char *err, size_t errlen)
         uint32_t n;
     } widths[] = {{"the embedding", m->n_embd},
                   {"the feed-forward width", m->n_ff},
+                  {"the experts' feed-forward width", m->n_ff_expert},
+                  {"the shared expert's feed-forward width", m->n_ff_shared},
                   {"the head size", m->head_dim}};
 
     for (size_t i = 0; i < COUNT_OF(widths); i++) {
@@ -321,7 +344,8 @@ int gpu_net_check(const struct model *m, enum weight_type want, char *err, size_
 struct source {
     const struct product_plan *plan; /* of a matrix */
     struct stack stack;
-    const struct rope_angles *rope; /* of a table of rotations */
+    struct tensor slices[STACK_MAX]; /* of an expert: what the stack has */
+    const struct rope_angles *rope;  /* of a table of rotations */
     int32_t rope_dim;
 };
 
@@ -356,6 +380,25 @@ static void tiles_make(const void *what, size_t first, size_t n, void *out)
     }
 }
 
+/* Of matrices of floats, one after another. */
+static void rows_make(const void *what, size_t first, size_t n, void *out)
+{
+    const struct stack *p = &((const struct source *)what)->stack;
+    size_t at = 0;
+    float *to = out;
+
+    for (int i = 0; i < p->n && p->tensors[i]->data; i++) {
+        const struct tensor *t = p->tensors[i];
+        void *room = t->source ? xmalloc(dtype_row_bytes(t->type, t->cols)) : NULL;
+        for (size_t row = MAX(at, first); row < MIN(at + t->rows, first + n); row++) {
+            quant_decode(t->type, tensor_rows(t, (uint32_t)(row - at), 1, room), t->cols, to);
+            to += t->cols;
+        }
+        free(room);
+        at += t->rows;
+    }
+}
+
 /* Vectors one after another. */
 static void vector_make(const void *what, size_t first, size_t n, void *out)
 {
@@ -376,19 +419,37 @@ static void rotation_make(const void *what, size_t first, size_t n, void *out)
     rope_table(out, s->rope->inv_freq, s->rope->magnitude, s->rope_dim, (int32_t)first, (int32_t)n);
 }
 
-static void load_matrix(struct load *l, const struct gpu_matrix *w, struct stack stack)
+/* at: where the matrix is among w's. */
+static struct source *load_packed(struct load *l, const struct gpu_matrix *w, size_t at,
+                                  struct stack stack)
 {
     const struct product_plan *p = &w->plan;
+    char *to = (char *)w->data + at * p->bytes;
 
     l->sources[l->n] = (struct source){.plan = p, .stack = stack};
     l->items[l->n] = (struct upload_item){
-        .to = {w->data, (char *)w->data + p->scales_at},
+        .to = {to, to + p->scales_at},
         .step = {product_tile_bytes(p), (p->bytes - p->scales_at) / (size_t)p->tiles},
         .count = (size_t)p->tiles,
         .make = tiles_make,
         .what = &l->sources[l->n],
     };
-    l->n++;
+    return &l->sources[l->n++];
+}
+
+static void load_matrix(struct load *l, const struct gpu_matrix *w, struct stack stack)
+{
+    if (!stack.tensors[0]->data)
+        return;
+    if (stack.tensors[0]->slices == 0)
+        load_packed(l, w, 0, stack);
+    for (uint32_t e = 0; e < stack.tensors[0]->slices; e++) {
+        struct source *s = load_packed(l, w, e, stack);
+        for (int i = 0; i < stack.n; i++) {
+            s->slices[i] = tensor_slice(stack.tensors[i], e);
+            s->stack.tensors[i] = &s->slices[i];
+        }
+    }
 }
 
 static void load_vector(struct load *l, float *to, struct stack stack)
@@ -406,12 +467,34 @@ static void load_vector(struct load *l, float *to, struct stack stack)
     l->n++;
 }
 
+/* The router's, and the gate's of a shared expert. */
+static void load_router(struct load *l, float *to, const struct model_layer *from)
+{
+    const struct tensor *router = &from->w_router;
+    struct stack stack = {0};
+
+    if (!to)
+        return;
+    stack_add(&stack, from, LAYER_W_ROUTER);
+    stack_add(&stack, from, LAYER_W_SHARED);
+    l->sources[l->n] = (struct source){.stack = stack};
+    l->items[l->n] = (struct upload_item){
+        .to = {to},
+        .step = {router->cols * sizeof(float)},
+        .count = router->rows + (from->w_shared.data != NULL),
+        .make = rows_make,
+        .what = &l->sources[l->n],
+    };
+    l->n++;
+}
+
 static void load_layer(struct load *l, struct gpu_layer *to, const struct model_layer *from)
 {
     for (size_t i = 0; i < COUNT_OF(matrices); i++)
         load_matrix(l, matrix_place(to, i), stack_of_matrix(i, from));
     for (size_t i = 0; i < COUNT_OF(vectors); i++)
         load_vector(l, *vector_place(to, i), stack_of_vector(i, from));
+    load_router(l, to->router, from);
 }
 
 static void load_ends(struct load *l, const struct gpu_net *net, const struct model *m)
@@ -436,7 +519,8 @@ static void load_ends(struct load *l, const struct gpu_net *net, const struct mo
 int gpu_net_load(struct gpu_net *net, const struct model *m, int threads, enum model_role role,
                  device_progress *progress, void *arg, uint64_t total, char *err, size_t errlen)
 {
-    const size_t ends = 3 + MODEL_ROPES, of_layer = COUNT_OF(matrices) + COUNT_OF(vectors);
+    const size_t ends = 3 + MODEL_ROPES,
+                 of_layer = COUNT_OF(matrices) + COUNT_OF(vectors) + 1 + 2 * m->n_experts;
     size_t most = ends + of_layer * (size_t)net->n_layers;
     struct upload_listener listener = {progress, arg, role, total};
     struct load l = {.items = xcalloc(most, sizeof(*l.items)),

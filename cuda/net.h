@@ -42,9 +42,15 @@ struct gpu_layer {
     float *q_norm, *k_norm;                /* (D), NULL: none */
     float *qk_norm_wide;                   /* (H*D + G*D): q's, then k's; NULL: none */
     float *attn_post_norm, *ffn_post_norm; /* (C), NULL: none */
-    int rope_dim;                          /* elements of a head that rotate; 0: none */
-    int rope;                              /* of the net's rotations */
-    int32_t window;                        /* positions that a row attends to; 0: all */
+    /* Of layers with experts, in place of gate_up and down: (n_experts) matrices behind one
+     * another.
+     */
+    struct gpu_matrix gate_up_experts, down_experts;
+    struct gpu_matrix gate_up_shared, down_shared;
+    float *router;  /* (n_experts, C), then one row for the shared expert */
+    int rope_dim;   /* elements of a head that rotate; 0: none */
+    int rope;       /* of the net's rotations */
+    int32_t window; /* positions that a row attends to; 0: all */
 };
 
 struct gpu_net {
@@ -54,8 +60,10 @@ struct gpu_net {
     enum rope_kind rope;
     int rope_dim;
     float embd_scale, attn_scale;
-    enum product_end gate; /* of a feed-forward */
-    bool has_post_norms;   /* some layer has */
+    enum product_end gate;                                   /* of a feed-forward */
+    bool has_post_norms;                                     /* some layer has */
+    int n_experts, n_experts_used, n_ff_expert, n_ff_shared; /* as model's */
+    bool experts_normed;
     int32_t n_ctx;
     int n_ropes;
     float *rotations[MODEL_ROPES]; /* (n_ctx, rope_dim / 2, 2), layer.h's rope_table */

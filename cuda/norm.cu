@@ -108,7 +108,8 @@ static __global__ void __launch_bounds__(THREADS)
 {
     grid_release();
     grid_wait();
-    int first = blockIdx.y == 0 ? 0 : n.widths[0], width = n.widths[blockIdx.y];
+    int first = blockIdx.y == 0 ? 0 : n.widths[0];
+    int width = blockIdx.y == 0 ? n.widths[0] : n.widths[1];
     float *x = n.x + (int64_t)blockIdx.x * n.stride + first;
 
     if (p.rows[blockIdx.x].slot < 0)

@@ -239,14 +239,36 @@ DEVICE void team_barrier(const struct product_args &p)
         __syncthreads();
 }
 
-/* grid: (row blocks x team, channel blocks), teams along x   block: 8 warps
+/* Makes the operands those of the block's group; false: there is none. */
+DEVICE bool group_take(struct product_args &p)
+{
+    const struct product_group *g = p.groups + blockIdx.z;
+    bool paired = p.end == PRODUCT_SILU_MUL || p.end == PRODUCT_GELU_MUL;
+
+    grid_wait();
+    if ((int)blockIdx.z >= *p.n_groups)
+        return false;
+    p.weights += (size_t)g->matrix * p.matrix_bytes;
+    if (p.channel_scales)
+        p.channel_scales += (size_t)g->matrix * (p.matrix_bytes / sizeof(float));
+    p.x += (size_t)g->first * (size_t)p.x_stride;
+    p.out = (char *)p.out + (size_t)g->first * (size_t)p.out_stride * (paired ? 2 : 4);
+    p.n_rows = &g->n;
+    return true;
+}
+
+/* grid: (row blocks x team, channel blocks, groups), teams along x   block: 8 warps
  * dynamic smem: a ring of `stages`, and 16 bytes a lane for each of the warps' MT x NT sums */
 template <enum product_type TYPE, int MT, int NT>
 static __global__ void __launch_bounds__(PRODUCT_WARPS *WARP, NT == 1 ? 2 : 1)
-    product_kernel(const struct product_args p)
+    product_kernel(const struct product_args args)
 {
     typedef product_ring<TYPE, MT, NT> ring;
     DYNAMIC_SHARED(unsigned char, memory);
+    struct product_args p = args;
+
+    if (args.groups && !group_take(p))
+        return;
     struct product_part part = part_of<MT, NT>(p);
     const int stage_bytes = ring::WEIGHTS + p.slice_warps * ring::X;
     const int n_steps = is_sliced(p) ? (p.units + p.slices - 1) / p.slices : p.units;
@@ -326,7 +348,8 @@ template <enum product_type TYPE>
 static int product_launch_type(const struct product_args *a, const struct product_tiling *t,
                                cudaStream_t stream)
 {
-    dim3 grid((unsigned)(t->row_blocks * t->team), (unsigned)t->channel_blocks);
+    dim3 grid((unsigned)(t->row_blocks * t->team), (unsigned)t->channel_blocks,
+              (unsigned)MAX(a->max_groups, 1));
 
 #define X(mt, nt)                                                                        \
     if (t->weight_tiles == mt && t->row_tiles == nt)                                     \

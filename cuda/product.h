@@ -122,6 +122,11 @@ void product_pack(const struct product_plan *p, void *packed, enum product_half 
 
 /* ---- the launch ------------------------------------------------------------------------------ */
 
+/* Rows first .. first + n of x and of out, for one of several matrices. */
+struct product_group {
+    int32_t matrix, first, n;
+};
+
 struct product_call {
     const struct product_plan *plan;
     const void *weights;   /* packed, in device memory, 16-byte aligned */
@@ -135,6 +140,12 @@ struct product_call {
     /* (tiles) device: outputs of tiles that are 0 are not computed, and not written; whoever writes
      * it may be a kernel ahead. NULL: all are. */
     const uint8_t *wanted;
+    /* Matrices of one plan behind one another, and *n_groups groups, at most max_groups, in device
+     * memory, of at most as many rows each as the tiling is for; n_rows, bias and wanted are not
+     * read. NULL: one matrix for all rows. */
+    const struct product_group *groups;
+    const int32_t *n_groups;
+    int32_t max_groups;
 };
 
 /* What tilings depend on. */

@@ -60,6 +60,10 @@ struct product_args {
     void *out;
     const float *bias;
     const uint8_t *wanted;
+    const struct product_group *groups; /* or NULL */
+    const int32_t *n_groups;
+    size_t matrix_bytes;
+    int32_t max_groups;
     int32_t x_stride, out_stride;
     int32_t n, k, tiles, units, slices;
     int32_t channel_warps, slice_warps, team, stages, prefetch;

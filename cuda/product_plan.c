@@ -241,6 +241,10 @@ int launch_product(const struct product_call *call, const struct product_tiling 
         .out = call->out,
         .bias = call->bias,
         .wanted = call->wanted,
+        .groups = call->groups,
+        .n_groups = call->n_groups,
+        .matrix_bytes = p->bytes,
+        .max_groups = call->max_groups,
         .x_stride = call->x_stride,
         .out_stride = call->out_stride,
         .n = p->n,
@@ -257,6 +261,7 @@ int launch_product(const struct product_call *call, const struct product_tiling 
     };
 
     ASSERT(product_tiling_is_valid(t, p));
+    ASSERT(!call->groups || (call->max_groups >= 1 && call->max_groups <= 65535 && !call->bias));
     ASSERT((uintptr_t)call->x % 16 == 0 && call->x_stride % 8 == 0 && call->x_stride >= p->k);
     ASSERT((uintptr_t)weights % 16 == 0 && call->out_stride >= p->n);
     ASSERT(p->paired == product_end_is_paired(call->end));

@@ -15,13 +15,14 @@
 
 #define DIGITS_MAX 2048
 #define LAST_DIGITS_MAX 1024
-#define ID_BITS 18
-#define ID_DIGIT_BITS 9
+#define ID_BITS 20
+#define ID_DIGIT_BITS 10
 #define ID_MAX ((1 << ID_BITS) - 1)
 #define LEVELS 5 /* three digits of the key, two of the id */
 #define NEED_ALL UINT64_MAX
 
-static_assert(SPECD_VOCAB_MAX <= ID_MAX + 1, "an id has two digits");
+static_assert(SPECD_VOCAB_MAX <= ID_MAX + 1 && 1 << ID_DIGIT_BITS <= DIGITS_MAX,
+              "an id has two digits");
 
 /* How a key falls into digits: below `bits`, `top` and `mid`. */
 struct digits {

@@ -332,6 +332,13 @@ static int choose_device(struct engine *e, char *err, size_t errlen)
     return e->ops->open(&e->dev, -1, err, errlen);
 }
 
+static void set_context(struct model *m, int32_t n_ctx)
+{
+    if (model_set_context(m, (uint32_t)n_ctx))
+        log_info("%s: heads rotate as for texts of more than %u tokens, since the context is %d",
+                 m->file, m->long_after, n_ctx);
+}
+
 static int open_device(struct engine *e, struct pool_size *size, char *err, size_t errlen)
 {
     struct device_plan plan;
@@ -350,6 +357,9 @@ static int open_device(struct engine *e, struct pool_size *size, char *err, size
     rc = check_total(e, &plan, size, err, errlen);
     if (rc != 0)
         return rc;
+    set_context(&e->target_file->model, e->setup.n_ctx);
+    if (e->draft_file)
+        set_context(&e->draft_file->model, e->setup.n_ctx);
     int last_tenth = -1;
     rc = e->ops->model_load(e->dev, &e->setup, on_load_progress, &last_tenth, err, errlen);
     model_file_rest(e->target_file);

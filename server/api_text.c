@@ -327,3 +327,8 @@ enum MHD_Result api_input_tokens(struct exchange *ex)
 {
     return start(ex, CALL_RESPONSES, count, write_count);
 }
+
+enum MHD_Result api_count_tokens(struct exchange *ex)
+{
+    return start(ex, CALL_MESSAGES, count, write_count);
+}

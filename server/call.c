@@ -58,26 +58,18 @@ static int check_together(struct call *c, struct api_error *e)
     return 0;
 }
 
-/* By the names that templates use; what chat_template_kwargs says goes before it. */
+/* By the names that templates use; what chat_template_kwargs says goes before it. Messages has a
+ * field of its own for whether to think. */
 static void tell_effort(struct call *c)
 {
     if (!c->effort)
         return;
     struct json *kwargs = c->kwargs ? (struct json *)c->kwargs : json_new_object(c->doc);
-    if (!json_get(kwargs, "enable_thinking"))
+    if (c->route == CALL_RESPONSES && !json_get(kwargs, "enable_thinking"))
         json_set(kwargs, "enable_thinking", json_new_bool(c->doc, strcmp(c->effort, "none") != 0));
     if (!json_get(kwargs, "reasoning_effort"))
         json_set(kwargs, "reasoning_effort", json_new_string(c->doc, c->effort, strlen(c->effort)));
     c->kwargs = kwargs;
-}
-
-static void list_tools(struct call *c)
-{
-    const struct json *v = c->tools && c->tool_choice == TOOLS_AUTO ? json_first(c->tools) : NULL;
-    for (; v; v = json_next(v))
-        tool_offer_add(&c->offer, v);
-    for (size_t i = 0; i < c->forced.n; i++)
-        tool_offer_add(&c->offer, c->forced.tools[i]);
 }
 
 static int read_dialect(struct call *c, struct api_error *e)
@@ -108,10 +100,9 @@ int call_parse(struct call *c, enum call_route route, const struct engine_info *
     if (rc == 0)
         rc = check_together(c, e);
     if (rc == 0)
-        rc = call_force_tools(c, e);
+        rc = call_choose_tools(c, e);
     if (rc < 0)
         return rc;
-    list_tools(c);
     tell_effort(c);
     return prompts_read(c, e);
 }
@@ -136,6 +127,7 @@ void call_drop_document(struct call *c)
     c->prediction = NULL;
     c->tools = c->kwargs = c->format.schema = NULL;
     c->tool_name = c->effort = NULL;
+    c->allowed_tools = NULL;
     c->forced.n = 0;
 }
 

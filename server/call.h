@@ -69,7 +69,8 @@ struct call {
     const struct json *tools, *kwargs;
     const char *effort; /* of reasoning, for the template; or NULL */
     enum tool_choice tool_choice;
-    const char *tool_name; /* TOOLS_NAMED */
+    const char *tool_name;            /* TOOLS_NAMED */
+    const struct json *allowed_tools; /* that alone may be called; NULL: all */
     struct forced_tools forced;
     bool parallel_tools, add_generation, continue_final;
     bool prompt_only; /* Messages: computed, for the cache; what comes behind it is nobody's */
@@ -107,8 +108,8 @@ int call_read_fields(struct call *c, struct api_error *e);
 const struct field *call_table(size_t *n);
 
 /* ---- call_format.c: what the answer must be */
-/* Which calls tool_choice forces, once all fields are read. */
-int call_force_tools(struct call *c, struct api_error *e);
+/* Which tools may be called and which calls tool_choice forces, once all fields are read. */
+int call_choose_tools(struct call *c, struct api_error *e);
 /* The schema of the answer, if there is one: schema, or that of the calls that are forced. */
 void call_build_schema(const struct call *c, const struct json *schema, struct request_source *s);
 

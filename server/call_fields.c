@@ -64,6 +64,15 @@ static const struct field reasoning_fields[] = {
      .schema = STRING_SCHEMA},
 };
 
+static const struct field output_fields[] = {
+    {CUSTOM("format", parse_format), .fallback = "text",
+     .range = "`{\"type\":\"json_schema\",\"schema\"}`",
+     .about = "what the answer must be: any text, or [JSON](#json-output)",
+     .schema = REF_SCHEMA("TextFormat")},
+    {CUSTOM("effort", parse_effort), .fallback = "the chat template's", .range = "any string",
+     .about = "the chat template's `reasoning_effort`", .schema = STRING_SCHEMA},
+};
+
 #define DRAFTER_VALUE(id, name) "|" #name /* at the index that enum drafter_type gives it */
 
 static const struct field spec_fields[] = {
@@ -117,6 +126,14 @@ static const struct field call_fields[] = {
      .about = "the conversation, for the model's chat template",
      .schema = "\"type\":\"array\",\"minItems\":1,\"maxItems\":65536,"
                "\"items\":{" REF_SCHEMA("Message") "}"},
+    {CUSTOM("messages", parse_nothing), .routes = CALL_MESSAGES, .flags = FIELD_REQUIRED,
+     .fallback = "required", .range = "1 … 65536 [messages](#messages-api)",
+     .about = "the conversation; a last one of the assistant's is the beginning of the answer",
+     .schema = "\"type\":\"array\",\"minItems\":1,\"maxItems\":65536,"
+               "\"items\":{" REF_SCHEMA("BlockMessage") "}"},
+    {CUSTOM("system", parse_nothing), .routes = CALL_MESSAGES, .fallback = "none",
+     .range = "a string, or a list of text blocks",
+     .about = "a message of the system before all others", .schema = REF_SCHEMA("TextBlocks")},
     {CUSTOM("input", parse_nothing), .routes = CALL_RESPONSES, .flags = FIELD_REQUIRED,
      .fallback = "required", .range = "a string, or up to 65536 [items](#responses)",
      .about = "what the user says, or the conversation",
@@ -215,16 +232,19 @@ static const struct field call_fields[] = {
      .schema = STRING_SCHEMA},
     {CUSTOM("user", parse_text), .fallback = "", .range = "any string", .about = "not used",
      .schema = STRING_SCHEMA},
-    {CUSTOM("tools", parse_tools), .routes = CALL_CHAT | CALL_MESSAGES, .fallback = "none",
+    {CUSTOM("tools", parse_tools), .routes = CALL_CHAT, .fallback = "none",
      .range = "up to 128 of `{\"type\":\"function\",\"function\":{\"name\",\"description\","
               "\"parameters\"}}`",
      .about = "[tools](#tools) that the model may call",
      .schema = "\"type\":\"array\",\"maxItems\":128,\"items\":{" REF_SCHEMA("Tool") "}"},
-    {CUSTOM("tool_choice", parse_tool_choice), .routes = CALL_CHAT | CALL_MESSAGES,
+    {CUSTOM("tool_choice", parse_tool_choice), .routes = CALL_CHAT,
      .fallback = "auto",
-     .range = "`auto`, `none`, `required`, or `{\"type\":\"function\",\"function\":{\"name\"}}`",
-     .about = "`none`: as if there were no tools; `required`, or a tool by name: the answer is "
-              "[a call](#forced-calls)",
+     .range =
+         "`auto`, `none`, `required`, `any`, `{\"type\":\"function\",\"function\":{\"name\"}}`, or "
+         "[tools that alone may be called](#which-tools)",
+     .about =
+         "`none`: as if there were no tools; `required`, `any`, or a tool by name: the answer is "
+         "[a call](#forced-calls)",
      .schema = REF_SCHEMA("ToolChoice")},
     {CUSTOM("tools", parse_tools), .routes = CALL_RESPONSES, .fallback = "none",
      .range = "up to 128 of `{\"type\":\"function\",\"name\",\"description\",\"parameters\"}` or "
@@ -234,6 +254,23 @@ static const struct field call_fields[] = {
     {CUSTOM("tool_choice", parse_tool_choice), .routes = CALL_RESPONSES, .fallback = "auto",
      .range = "as chat's, without its second level", .about = "as in chat",
      .schema = REF_SCHEMA("ResponseToolChoice")},
+    {CUSTOM("tools", parse_tools), .routes = CALL_MESSAGES, .fallback = "none",
+     .range = "up to 128 of `{\"name\",\"description\",\"input_schema\"}`",
+     .about = "[tools](#tools) that the model may call; those of another `type` than `custom` and "
+              "without a schema are left out",
+     .schema = "\"type\":\"array\",\"maxItems\":128,\"items\":{" REF_SCHEMA("BlockTool") "}"},
+    {CUSTOM("tool_choice", parse_tool_choice), .routes = CALL_MESSAGES, .fallback = "auto",
+     .range = "`{\"type\"}` with `auto`, `any`, `none`, or `tool` and a `name`; with "
+              "`disable_parallel_tool_use`",
+     .about = "`any` is chat's `required`", .schema = REF_SCHEMA("BlockToolChoice")},
+    {CUSTOM("thinking", parse_nothing), .routes = CALL_MESSAGES, .fallback = "the chat template's",
+     .range = "`{\"type\"}`",
+     .about = "the chat template's `enable_thinking`: false with `disabled`, "
+              "else true",
+     .schema =
+         OBJECT_SCHEMA ",\"properties\":{\"type\":{" STRING_SCHEMA "}},\"required\":[\"type\"]"},
+    {OBJECT("output_config", output_fields), .routes = CALL_MESSAGES, .fallback = "none",
+     .about = "see below"},
     {BOOLEAN("parallel_tool_calls", parallel_tools), .routes = CALL_CHATS,
      .about = "false: only the first call of an answer counts, and `required` forces one alone"},
     {BOOLEAN("add_generation_prompt", add_generation), .routes = CALL_CHATS,

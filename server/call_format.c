@@ -30,6 +30,7 @@ static const char *lasting(const char *name)
                                         "structured_outputs.json_object",
                                         "response_format",
                                         "text.format",
+                                        "output_config.format",
                                         "format"};
     size_t i = 0;
     while (i + 1 < COUNT_OF(names) && strcmp(names[i], name) != 0)
@@ -158,43 +159,108 @@ int parse_choice(void *into, const char *name, const struct json *v, struct api_
 
 /* ---- tool_choice */
 
-/* {"type": "function", "function": {"name": ...}}, or the name beside the type. */
-static const char *named_function(const struct json *v)
+#define CHOICE_WORDS "auto|none|required|any" /* any: Mistral's word for required */
+
+static enum tool_choice choice_of(int word)
 {
-    const struct json *type = json_type(v) == JSON_OBJECT ? json_get(v, "type") : NULL;
-    if (!type || json_type(type) != JSON_STRING || strcmp(json_string(type), "function") != 0)
+    return word == TOOLS_REQUIRED + 1 ? TOOLS_REQUIRED : (enum tool_choice)word;
+}
+
+static int word_of(const struct json *v, const char *words)
+{
+    return v && json_type(v) == JSON_STRING ? enum_index(words, json_string(v)) : -1;
+}
+
+/* {"type": "function", "function": {"name": ...}}, or the name beside the type, if there is one. */
+static const char *named_tool(const struct json *v)
+{
+    const struct json *type = json_get(v, "type"), *f = json_get(v, "function");
+    if (json_type(v) != JSON_OBJECT || (is_given(type) && word_of(type, "function|tool") < 0))
         return NULL;
-    const struct json *f = json_get(v, "function");
     const struct json *name = json_get(f && json_type(f) == JSON_OBJECT ? f : v, "name");
     return name && json_type(name) == JSON_STRING ? json_string(name) : NULL;
+}
+
+/* {"type": "allowed_tools", "mode": ..., "tools": [...]}, or these within "allowed_tools". */
+static int parse_allowed_tools(struct call *c, const struct json *v, struct api_error *e)
+{
+    const struct json *inner = json_get(v, "allowed_tools");
+    v = is_given(inner) ? inner : v;
+    const struct json *tools = json_get(v, "tools");
+    int mode = word_of(json_get(v, "mode"), "auto|required");
+    bool good =
+        mode >= 0 && tools && json_type(tools) == JSON_ARRAY && json_count(tools) <= CALL_TOOLS_MAX;
+    for (const struct json *t = good ? json_first(tools) : NULL; t; t = json_next(t))
+        good = good && named_tool(t);
+    if (!good)
+        return api_fail(e, SPECD_EINVAL, "tool_choice",
+                        "'tool_choice' of type \"allowed_tools\" needs a \"mode\", \"auto\" or "
+                        "\"required\", and \"tools\", a list of up to %d of {\"type\":\"function\","
+                        "\"function\":{\"name\":...}}",
+                        CALL_TOOLS_MAX);
+    c->allowed_tools = tools;
+    c->tool_choice = mode == 0 ? TOOLS_AUTO : TOOLS_REQUIRED;
+    return 0;
 }
 
 int parse_tool_choice(void *into, const char *name, const struct json *v, struct api_error *e)
 {
     struct call *c = into;
-    int i = json_type(v) == JSON_STRING ? enum_index("auto|none|required", json_string(v)) : -1;
-    c->tool_name = i < 0 ? named_function(v) : NULL;
-    if (i < 0 && !c->tool_name)
-        return api_fail(e, SPECD_EINVAL, name,
-                        "'%s' must be \"auto\", \"none\", \"required\" or "
-                        "{\"type\":\"function\",\"function\":{\"name\":...}}",
-                        name);
-    c->tool_choice = c->tool_name ? TOOLS_NAMED : (enum tool_choice)i;
+    const struct json *type = json_type(v) == JSON_OBJECT ? json_get(v, "type") : NULL;
+    int word = word_of(type ? type : v, CHOICE_WORDS);
+    if (word_of(type, "allowed_tools") == 0)
+        return parse_allowed_tools(c, v, e);
+    c->tool_name = word < 0 ? named_tool(v) : NULL;
+    if (word < 0 && !c->tool_name)
+        return api_fail(
+            e, SPECD_EINVAL, name,
+            "'%s' must be \"auto\", \"none\", \"required\", "
+            "{\"type\":\"function\",\"function\":{\"name\":...}} or "
+            "{\"type\":\"allowed_tools\",\"allowed_tools\":{\"mode\":...,\"tools\":[...]}}",
+            name);
+    c->tool_choice = c->tool_name ? TOOLS_NAMED : choice_of(word);
     return 0;
 }
 
-int call_force_tools(struct call *c, struct api_error *e)
+static const struct json *find_tool(const struct json *tools, const char *name)
 {
-    if (c->tool_choice != TOOLS_REQUIRED && c->tool_choice != TOOLS_NAMED)
-        return 0;
-    if (!c->tools || !json_first(c->tools))
+    for (const struct json *v = json_first(tools); v; v = json_next(v))
+        if (strcmp(tool_name(v), name) == 0)
+            return v;
+    return NULL;
+}
+
+/* May it be called, as far as tool_choice says? */
+static bool is_chosen(const struct call *c, const struct json *tool)
+{
+    bool chosen = !c->allowed_tools;
+    for (const struct json *v = json_first(c->allowed_tools); v && !chosen; v = json_next(v))
+        chosen = strcmp(named_tool(v), tool_name(tool)) == 0;
+    return c->tool_name ? strcmp(c->tool_name, tool_name(tool)) == 0 : chosen;
+}
+
+int call_choose_tools(struct call *c, struct api_error *e)
+{
+    bool forced = c->tool_choice == TOOLS_REQUIRED || c->tool_choice == TOOLS_NAMED;
+    const struct json *first = c->tool_choice == TOOLS_NONE ? NULL : json_first(c->tools);
+    bool there = !c->tool_name || find_tool(c->tools, c->tool_name);
+    for (const struct json *v = json_first(c->allowed_tools); v; v = json_next(v))
+        there = there && find_tool(c->tools, named_tool(v));
+    if (forced && (!first || (c->allowed_tools && !json_first(c->allowed_tools))))
         return api_fail(e, SPECD_EINVAL, "tool_choice",
                         "'tool_choice' asks for a call: there must be 'tools'");
-    forced_tools_pick(&c->forced, c->tools, c->tool_name,
-                      c->tool_choice == TOOLS_REQUIRED && c->parallel_tools);
-    if (c->forced.n == 0)
+    if (!there)
         return api_fail(e, SPECD_EINVAL, "tool_choice",
                         "'tool_choice' names a function that is not among the 'tools'");
+    c->forced.many = c->tool_choice == TOOLS_REQUIRED && c->parallel_tools;
+    c->offer.closed = c->tool_name || c->allowed_tools;
+    for (const struct json *v = first; v; v = json_next(v)) {
+        if (!is_chosen(c, v) || find_tool(c->tools, tool_name(v)) != v)
+            continue;
+        tool_offer_add(&c->offer, v);
+        if (forced)
+            c->forced.tools[c->forced.n++] = v;
+    }
     return forced_tools_check(&c->forced, e);
 }
 

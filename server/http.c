@@ -38,6 +38,7 @@ static const struct route routes[] = {
     {"/v1/responses/input_tokens", ROUTE_POST, api_input_tokens},
     {"/completion", ROUTE_POST, api_native},
     {"/v1/messages", ROUTE_POST | ROUTE_MESSAGES, api_messages},
+    {"/v1/messages/count_tokens", ROUTE_POST | ROUTE_MESSAGES, api_count_tokens},
     {"/tokenize", ROUTE_POST, api_tokenize},
     {"/detokenize", ROUTE_POST, api_detokenize},
     {"/apply-template", ROUTE_POST, api_apply_template},

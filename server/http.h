@@ -69,6 +69,7 @@ const void *tokenize_defaults(void);
 enum MHD_Result api_detokenize(struct exchange *ex);
 enum MHD_Result api_apply_template(struct exchange *ex);
 enum MHD_Result api_input_tokens(struct exchange *ex);
+enum MHD_Result api_count_tokens(struct exchange *ex);
 enum MHD_Result api_props(struct exchange *ex);
 enum MHD_Result api_slots(struct exchange *ex);
 

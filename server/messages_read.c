@@ -259,9 +259,11 @@ static int read_message(struct reader *r, const struct json *m, const struct pla
 
 static bool has_text(const struct json *parts)
 {
-    for (const struct json *part = json_first(parts); part; part = json_next(part))
-        if (json_string(json_get(part, "text"))[0] != '\0')
+    for (const struct json *part = json_first(parts); part; part = json_next(part)) {
+        const char *text = json_string(json_get(part, "text"));
+        if (text[strspn(text, " \t\r\n")] != '\0')
             return true;
+    }
     return false;
 }
 

@@ -247,8 +247,8 @@ static int find_types(const char *parameters, const char *name, size_t len)
 
 static bool is_callable(const struct tool_parser *p)
 {
-    return p->name.len > 0 &&
-           (p->any_name || find_tool(p->offer, p->name.data, p->name.len) != NULL);
+    return p->name.len > 0 && ((p->any_name && !p->offer->closed) ||
+                               find_tool(p->offer, p->name.data, p->name.len) != NULL);
 }
 
 /* ---- events of a call */

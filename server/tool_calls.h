@@ -65,6 +65,7 @@ void tool_output_free(struct tool_output *out);
  * parameter that is declared a byte of TOOL_TYPE bits and its name with the NUL, and a NUL. */
 struct tool_offer {
     struct buf bytes;
+    bool closed; /* no other name means a call, in whatever spelling */
 };
 enum {
     TOOL_TYPE_NULL = 1,

@@ -109,27 +109,7 @@ void tool_offer_add(struct tool_offer *offer, const struct json *tool)
     buf_add(b, "", 1);
 }
 
-/* ---- which */
-
-static bool has(const struct forced_tools *f, const char *name)
-{
-    for (size_t i = 0; i < f->n; i++)
-        if (strcmp(tool_name(f->tools[i]), name) == 0)
-            return true;
-    return false;
-}
-
-void forced_tools_pick(struct forced_tools *f, const struct json *tools, const char *only,
-                       bool many)
-{
-    f->n = 0;
-    f->many = many;
-    for (const struct json *v = json_first(tools); v; v = json_next(v)) {
-        const char *name = tool_name(v);
-        if ((!only || strcmp(only, name) == 0) && !has(f, name))
-            f->tools[f->n++] = v;
-    }
-}
+/* ---- forced calls */
 
 /* Arguments are an object, whatever else a schema would let them be. */
 static bool are_objects(const struct json *parameters)

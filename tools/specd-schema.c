@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HAS_KEY = 1, GENERATES = 2, IS_PAGE = 4 };
+enum { HAS_KEY = 1, GENERATES = 2, IS_PAGE = 4, ITS_ERRORS = 8 }; /* ITS_ERRORS: Anthropic's */
 
 static const struct path {
     const char *path, *summary, *request, *answer, *chunk; /* schemas; NULL: none */
@@ -36,6 +36,10 @@ static const struct path {
      "ResponseEvent", HAS_KEY | GENERATES},
     {"/v1/responses/input_tokens", "Tokens of a prompt of Responses", "ResponseRequest",
      "InputTokens", NULL, HAS_KEY},
+    {"/v1/messages", "Anthropic's Messages", "BlockRequest", "BlockAnswer", "BlockEvent",
+     HAS_KEY | GENERATES | ITS_ERRORS},
+    {"/v1/messages/count_tokens", "Tokens of a prompt of Messages", "BlockRequest", "TokenCount",
+     NULL, HAS_KEY | ITS_ERRORS},
     {"/completion", "llama.cpp's completion", "NativeRequest", "NativeAnswers", "NativeChunk",
      HAS_KEY | GENERATES},
     {"/tokenize", "Text to token ids", "TokenizeRequest", "Tokens", NULL, HAS_KEY},
@@ -58,8 +62,8 @@ static const char *route_names(unsigned routes)
         return "`/v1/chat/completions`";
     case CALL_CHATS:
         return "chat";
-    case CALL_CHAT | CALL_MESSAGES:
-        return "chat but for `/v1/responses`";
+    case CALL_MESSAGES:
+        return "`/v1/messages`";
     case CALL_RESPONSES:
         return "`/v1/responses`";
     case CALL_CHAT | CALL_RESPONSES:
@@ -117,7 +121,8 @@ static void write_fields(const char *what, struct buf *out)
     } routes[] = {{"completion", CALL_COMPLETION},
                   {"chat", CALL_CHAT},
                   {"native", CALL_NATIVE},
-                  {"responses", CALL_RESPONSES}};
+                  {"responses", CALL_RESPONSES},
+                  {"messages", CALL_MESSAGES}};
     struct call call;
     size_t n;
     const struct field *table = call_table(&n);
@@ -215,12 +220,15 @@ static void write_answer(const struct path *p, struct buf *out)
 /* The statuses of a path, with one description each. */
 static void write_errors(const struct path *p, struct buf *out)
 {
+    bool its = p->flags & ITS_ERRORS;
     const struct {
         int status;
         bool applies;
         const char *about;
     } rows[] = {
-        {400, true, "a malformed header or body, or a field out of range, which `param` names"},
+        {400, true,
+         its ? "a malformed header or body, or a field out of range, which the message names"
+             : "a malformed header or body, or a field out of range, which `param` names"},
         {401, p->flags & HAS_KEY, "no key, or a wrong one"},
         {404, strchr(p->path, '{') != NULL, "no such model"},
         {413, p->request != NULL, "the body is beyond `--max-body`"},
@@ -228,20 +236,20 @@ static void write_errors(const struct path *p, struct buf *out)
          "the body is not `application/json`, or it has a `Content-Encoding`"},
         {429, p->request != NULL, "the queue is full; try again after `Retry-After`"},
         {500, !(p->flags & IS_PAGE), "the device failed, or the model made no numbers"},
-        {503, !(p->flags & IS_PAGE),
+        {its ? 529 : 503, !(p->flags & IS_PAGE),
          "loading, draining, or short of memory or descriptors; try again after `Retry-After`"},
         {504, p->flags & GENERATES, "`--request-timeout`"},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         if (!rows[i].applies)
             continue;
-        bool again = rows[i].status == 429 || rows[i].status == 503;
+        bool again = rows[i].status == 429 || rows[i].status == 503 || rows[i].status == 529;
         buf_printf(out,
                    ",\"%d\":{\"description\":\"%s\",\"headers\":{%s\"X-Request-Id\":{\"$ref\":"
                    "\"#/components/headers/RequestId\"}},\"content\":{",
                    rows[i].status, rows[i].about,
                    again ? "\"Retry-After\":{\"schema\":{\"type\":\"integer\"}}," : "");
-        write_content("application/json", "Error", out);
+        write_content("application/json", its ? "BlockError" : "Error", out);
         buf_puts(out, "}}");
     }
 }

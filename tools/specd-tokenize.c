@@ -16,16 +16,17 @@
 #include <sys/stat.h>
 
 static const char usage[] =
-    "usage: specd-tokenize [--bos] [--plain] [--hex] [--decode] MODEL\n"
+    "usage: specd-tokenize [--bos] [--plain] [--client] [--hex] [--decode] MODEL\n"
     "  MODEL     a GGUF file or a Hugging Face folder\n"
     "  --bos     apply the model's rules for BOS and EOS\n"
     "  --plain   texts of control tokens are ordinary text\n"
+    "  --client  bytes 2 and 3 begin and end parts in which no control token is, and are left out\n"
     "  --hex     lines are hexadecimal bytes\n"
     "  --decode  print a tab and the decoded text after the ids, as the input is written\n";
 
 struct options {
     unsigned flags;
-    bool hex, decode;
+    bool client, hex, decode;
     const char *model;
 };
 
@@ -72,6 +73,26 @@ static bool unhex(char *line, size_t *len)
     return true;
 }
 
+/* In place. A part without an end goes to the line's. */
+static void take_marks(char *line, size_t *len, struct text_spans *client)
+{
+    size_t n = 0, begin = 0;
+    bool in = false;
+    for (size_t i = 0; i < *len; i++) {
+        if (line[i] != 2 && line[i] != 3) {
+            line[n++] = line[i];
+            continue;
+        }
+        if (in)
+            text_spans_add(client, begin, n);
+        in = line[i] == 2;
+        begin = n;
+    }
+    if (in)
+        text_spans_add(client, begin, n);
+    *len = n;
+}
+
 static void print_decoded(const struct tokenizer *t, const int32_t *ids, size_t n, bool hex)
 {
     struct decoder d = {0};
@@ -93,7 +114,13 @@ static int encode_line(const struct tokenizer *t, const struct options *o, char 
         fprintf(stderr, "specd-tokenize: not hexadecimal: %s\n", line);
         return 1;
     }
-    int rc = tokenizer_encode(t, line, len, o->flags, NULL, &ids, &n);
+    struct text_spans client = {0};
+    if (o->client)
+        take_marks(line, &len, &client);
+    int rc =
+        tokenizer_encode(t, line, len, o->flags,
+                         &(struct encode_options){.client = o->client ? &client : NULL}, &ids, &n);
+    text_spans_free(&client);
     if (rc) {
         fprintf(stderr, "specd-tokenize: error %d on a line of %zu bytes\n", rc, len);
         return 1;
@@ -109,17 +136,18 @@ static int encode_line(const struct tokenizer *t, const struct options *o, char 
 
 static int parse_options(struct options *o, int argc, char **argv)
 {
-    static const struct option names[] = {{"bos", no_argument, NULL, 'b'},
-                                          {"plain", no_argument, NULL, 'p'},
-                                          {"hex", no_argument, NULL, 'x'},
-                                          {"decode", no_argument, NULL, 'd'},
-                                          {0}};
+    static const struct option names[] = {
+        {"bos", no_argument, NULL, 'b'},    {"plain", no_argument, NULL, 'p'},
+        {"client", no_argument, NULL, 'c'}, {"hex", no_argument, NULL, 'x'},
+        {"decode", no_argument, NULL, 'd'}, {0}};
     *o = (struct options){.flags = ENCODE_SPECIAL};
     for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         if (c == 'b')
             o->flags |= ENCODE_BOS;
         else if (c == 'p')
             o->flags &= ~(unsigned)ENCODE_SPECIAL;
+        else if (c == 'c')
+            o->client = true;
         else if (c == 'x')
             o->hex = true;
         else if (c == 'd')

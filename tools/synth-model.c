@@ -35,6 +35,9 @@ static const char usage[] =
     "  --logit-scale S (4)        standard deviation of the logits\n"
     "  --tokenizer bytes-bpe|spm  (bytes-bpe); a --vocab of 2 to 256 has single characters only\n"
     "  --eos ID (none)            the one of them that ends a text\n"
+    "  --experts N (8)  --experts-used N (2)  --expert-ff N (ff / experts-used)  --shared-ff N "
+    "(ff)\n"
+    "                             of an architecture that has them\n"
     "  --window N  --window-period N (the architecture's)\n"
     "  --rope-base B (10000)  --rope-linear F (1)  --rope-llama3 F (1)\n";
 
@@ -73,6 +76,10 @@ static const struct option {
     {"--kv-heads", SIZE, offsetof(struct synth_spec, kv_heads), 1, SIZE_HEADS_MAX},
     {"--head-dim", SIZE, offsetof(struct synth_spec, head_dim), 2, MODEL_HEAD_DIM_MAX},
     {"--ff", SIZE, offsetof(struct synth_spec, ff), 1, SIZE_FF_MAX},
+    {"--experts", SIZE, offsetof(struct synth_spec, experts), 1, SIZE_EXPERTS_MAX},
+    {"--experts-used", SIZE, offsetof(struct synth_spec, experts_used), 1, SIZE_EXPERTS_USED_MAX},
+    {"--expert-ff", SIZE, offsetof(struct synth_spec, expert_ff), 1, SIZE_FF_MAX},
+    {"--shared-ff", SIZE, offsetof(struct synth_spec, shared_ff), 1, SIZE_FF_MAX},
     {"--vocab", SIZE, offsetof(struct synth_spec, vocab), 2, SPECD_VOCAB_MAX},
     {"--ctx", SIZE, offsetof(struct synth_spec, ctx), 1, SIZE_CTX_MAX},
     {"--type", TYPE, offsetof(struct synth_spec, type), 0, 0},
@@ -195,6 +202,20 @@ static void fill_defaults(struct synth_spec *s)
         s->ff = 2 * s->embd;
     if (s->embd_type == DT_COUNT)
         s->embd_type = s->type;
+    uint32_t parts = synth_parts(s, 0);
+    if (!(parts & PART_BIT(PART_EXPERTS))) {
+        if (s->experts > 0)
+            die("--experts: %s has none", s->arch->names[NAMES_GGUF]);
+        return;
+    }
+    if (s->experts == 0)
+        s->experts = 8;
+    if (s->experts_used == 0)
+        s->experts_used = MIN(2, s->experts);
+    if (s->expert_ff == 0)
+        s->expert_ff = MAX(s->ff / s->experts_used, 1);
+    if (parts & PART_BIT(PART_SHARED_EXPERT) && s->shared_ff == 0)
+        s->shared_ff = s->ff;
 }
 
 static void check_rows(enum dtype type, const char *what, uint32_t cols)
@@ -214,6 +235,10 @@ struct model synth_model(const struct synth_spec *s)
                           .n_ff = s->ff,
                           .n_vocab = s->vocab,
                           .n_ctx = s->ctx,
+                          .n_experts = s->experts,
+                          .n_experts_used = s->experts_used,
+                          .n_ff_expert = s->expert_ff,
+                          .n_ff_shared = s->shared_ff,
                           .rms_eps = RMS_EPS,
                           .rope_dim = s->head_dim};
 }
@@ -230,6 +255,8 @@ static void check_spec(const struct synth_spec *s)
     check_rows(s->embd_type, "--embd", s->embd);
     check_rows(s->type, "--embd", s->embd);
     check_rows(s->type, "--ff", s->ff);
+    check_rows(s->type, "--expert-ff", s->expert_ff);
+    check_rows(s->type, "--shared-ff", s->shared_ff);
     check_rows(s->type, "heads times --head-dim", s->heads * s->head_dim);
     if (s->vocab < vocab_min && (s->tokenizer == SYNTH_SPM || s->vocab > SYNTH_SMALL_VOCAB))
         die("--vocab: this tokenizer needs at least %u%s", vocab_min,
@@ -255,9 +282,15 @@ static void put_sizes(struct gguf_writer *w, const struct synth_spec *s)
         {"attention.key_length", s->head_dim},
         {"attention.value_length", s->head_dim},
         {"rope.dimension_count", s->head_dim},
+        {"expert_count", s->experts},
+        {"expert_used_count", s->experts_used},
+        {"expert_feed_forward_length", s->expert_ff},
+        {"expert_shared_feed_forward_length", s->shared_ff},
     };
     char key[64];
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        if (sizes[i].value == 0)
+            continue;
         snprintf(key, sizeof key, "%s.%s", arch, sizes[i].key);
         gguf_put_u32(w, key, sizes[i].value);
     }

@@ -165,7 +165,7 @@ static void parse_option(struct options *o, int letter, const char *arg)
         o->prompt_tokens = parse_int("--prompt-tokens", arg, 1, 1 << 20);
         break;
     case 'v':
-        o->vocab = parse_int("--vocab", arg, 1, 1 << 18);
+        o->vocab = parse_int("--vocab", arg, 1, 3 << 17);
         break;
     case 't':
         o->words = true;

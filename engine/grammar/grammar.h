@@ -39,9 +39,9 @@
  * that name means it. A key that is not declared begins as no declared one does with an escape, so
  * that none is spelled in two ways; where several are needed for minProperties it has none, nor a
  * hash that another has.
- * - Where all alternatives of an anyOf or oneOf are objects without additional properties whose first
- *   declared one is required and a constant text, that one comes first, and tells them apart: there
- *   may be any number of them.
+ * - Where an anyOf or oneOf has more than GRAMMAR_UNORDERED_MAX alternatives, all of them objects
+ *   without additional properties whose first declared one is required and a constant text, that
+ * one comes first, and tells them apart: there may be any number of them.
  * - White space: one space or line feed, or none, before the value; one space or none behind a
  *   colon; behind an opening bracket or a comma and before a closing bracket nothing, one space, or
  *   a line feed and up to GRAMMAR_INDENT_MAX spaces or GRAMMAR_TABS_MAX tabs. None elsewhere.
@@ -70,6 +70,7 @@
 #define GRAMMAR_STACK_MAX 64
 #define GRAMMAR_HEADS_MAX 64
 #define GRAMMAR_FRAMES_MAX 256
+#define GRAMMAR_UNORDERED_MAX 16
 #define GRAMMAR_INDENT_MAX 40
 #define GRAMMAR_TABS_MAX 16
 

@@ -138,7 +138,7 @@ uint32_t compile_object(struct compiler *c, const struct terms *terms,
                         uint32_t next);                                               /* object.c */
 /* object.c: behind the first declared property of a closed object, which has come. */
 uint32_t compile_later_members(struct compiler *c, const struct terms *terms, uint32_t next);
-/* union.c: a list of alternatives that their first property tells apart. */
+/* union.c: a list of many alternatives that their first property tells apart. */
 bool is_tagged_union(const struct compiler *c, uint32_t list);
 uint32_t compile_tagged_union(struct compiler *c, uint32_t list, uint32_t resource, uint32_t next);
 uint32_t compile_array(struct compiler *c, const struct terms *terms, uint32_t next); /* array.c */

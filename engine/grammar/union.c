@@ -68,6 +68,8 @@ static uint32_t find_tag(const struct compiler *c, uint32_t s)
 bool is_tagged_union(const struct compiler *c, uint32_t list)
 {
     const char *name = NULL;
+    if (c->v[list].n <= GRAMMAR_UNORDERED_MAX)
+        return false;
     for (uint32_t i = value_first(c, list); i != NO_VALUE; i = value_next(c, list, i)) {
         uint32_t tag = find_tag(c, i);
         if (tag == NO_VALUE || (name && strcmp(name, c->v[tag].key) != 0))

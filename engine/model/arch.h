@@ -26,6 +26,9 @@ struct arch {
     /* By naming: general.architecture, which begins the keys of a GGUF file, too; model_type of
      * config.json. NULL: there are no such files. */
     const char *names[TENSOR_NAMINGS];
+    /* model_type of a folder whose text_config is such a configuration: a model that sees pictures
+     * as well, of which the text is served. NULL: there are none. */
+    const char *hf_wrapper;
     /* Layers go through the kinds, over and over; files may say which ones have windows and RoPE.
      */
     int n_kinds;
@@ -42,6 +45,7 @@ struct arch {
     /* Layers with windows have a table of angles of their own, whose base is this unless the file
      * states another. 0: they have not. */
     double window_rope_base;
+    bool experts_normed; /* in GGUF files that do not tell: weights of experts are normed */
     /* Files state factors of the embedding's rows, of what blocks add to the residual stream, of
      * scores, and what logits are divided by. */
     bool scaled;
@@ -51,10 +55,16 @@ struct arch {
     uint32_t gguf_wide_heads_layers;
     bool hf_norms_less_one; /* folders keep the weights of norms less 1 */
     /* What config.json means when it leaves out: */
+    /* num_attention_heads, num_key_value_heads, vocab_size, max_position_embeddings; 0: it may not,
+     * of key/value heads: as many as heads. */
+    uint32_t hf_heads, hf_kv_heads, hf_vocab, hf_ctx;
+    double hf_rope_base;  /* rope_theta; 0: 10000 */
     uint32_t hf_head_dim; /* head_dim; 0: hidden_size / num_attention_heads */
     bool hf_slides;       /* use_sliding_window */
-    uint32_t hf_window;   /* sliding_window; 0: none */
-    bool hf_tied;         /* tie_word_embeddings */
+    uint32_t
+        hf_unwindowed;  /* max_window_layers: the first so many have no window; 0: no such key */
+    uint32_t hf_window; /* sliding_window; 0: none */
+    bool hf_tied;       /* tie_word_embeddings */
     /* query_pre_attn_scalar: scores are multiplied by one by its root. 0: by 1 / sqrt(D). */
     uint32_t hf_query_scalar;
 };

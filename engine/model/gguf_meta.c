@@ -91,7 +91,7 @@ static bool read_integer(struct gguf_meta *m, const char *key, const struct gguf
         meta_bad(m, key, "is %s%s, expected an integer", array ? "an array of " : "",
                  gguf_type_name(type));
     else if (array && !all_equal(kv))
-        meta_bad(m, key, "differs from layer to layer, which specd does not support");
+        meta_bad(m, key, "differs from layer to layer: layers of one size are needed");
     return m->rc == 0;
 }
 

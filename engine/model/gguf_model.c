@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define ROPE_FACTORS "rope_freqs.weight"
+#define ROPE_SHORT "rope_factors_short.weight"
 
 static const struct arch *read_arch(struct model *m, struct gguf_meta *r)
 {
@@ -79,6 +80,38 @@ static void read_vocab_size(struct model *m, struct gguf_meta *r)
         m->n_vocab = (uint32_t)e->shape[0];
 }
 
+/* Kinds of routers that files number: softmax over all, logistic function of each, softmax over the
+ * chosen, root of softplus of each. */
+enum gating { GATING_NONE, GATING_SOFTMAX, GATING_SIGMOID, GATING_SOFTMAX_CHOSEN };
+
+static void read_experts(struct model *m, const struct arch *arch, struct gguf_meta *r)
+{
+    static const char scale[] = ".expert_weights_scale", gating[] = ".expert_gating_func";
+    static const char *const groups[] = {".expert_group_count", ".expert_group_used_count"};
+    m->n_experts = meta_u32(r, ".expert_count", REQUIRED, 1, 1, SIZE_EXPERTS_MAX);
+    m->n_experts_used =
+        meta_u32(r, ".expert_used_count", REQUIRED, 1, 1, MIN(m->n_experts, SIZE_EXPERTS_USED_MAX));
+    m->n_ff_expert = meta_u32(r, ".expert_feed_forward_length", OPTIONAL,
+                              MAX(m->n_ff / m->n_experts_used, 1), 1, SIZE_FF_MAX);
+    if (arch_parts(arch) & PART_BIT(PART_SHARED_EXPERT))
+        m->n_ff_shared =
+            meta_u32(r, ".expert_shared_feed_forward_length", OPTIONAL, m->n_ff, 1, SIZE_FF_MAX);
+    m->experts_normed = meta_bool(r, ".expert_weights_norm", arch->experts_normed);
+    uint32_t kind = meta_u32(r, gating, OPTIONAL, GATING_NONE, 0, UINT32_MAX);
+    if (kind == GATING_SOFTMAX_CHOSEN) /* the same as the softmax over all, normed */
+        m->experts_normed = true;
+    else if (kind > GATING_SOFTMAX)
+        meta_bad(r, gating, "%u is not supported (%d, softmax, and %d, softmax of the chosen, are)",
+                 kind, GATING_SOFTMAX, GATING_SOFTMAX_CHOSEN);
+    double by = meta_f64(r, scale, OPTIONAL, 0);
+    if (by != 0 && by != 1)
+        meta_bad(r, scale, "%g is not supported", by);
+    for (size_t i = 0; i < COUNT_OF(groups); i++) {
+        if (meta_u32(r, groups[i], OPTIONAL, 0, 0, UINT32_MAX) > 1)
+            meta_bad(r, groups[i], "groups of experts are not supported");
+    }
+}
+
 static void read_sizes(struct model *m, const struct arch *arch, struct gguf_meta *r)
 {
     m->n_layers = meta_u32(r, ".block_count", REQUIRED, 0, 1, MODEL_LAYERS_MAX);
@@ -94,10 +127,8 @@ static void read_sizes(struct model *m, const struct arch *arch, struct gguf_met
     m->rms_eps = (float)meta_f64(r, ".attention.layer_norm_rms_epsilon", REQUIRED, 0);
     m->rope_dim =
         meta_u32(r, ".rope.dimension_count", OPTIONAL, m->head_dim, 2, MODEL_HEAD_DIM_MAX);
-    if (arch_parts(arch) & PART_BIT(PART_EXPERTS)) {
-        m->n_experts = meta_u32(r, ".expert_count", REQUIRED, 0, 1, SIZE_EXPERTS_MAX);
-        m->n_ff_expert = meta_u32(r, ".expert_feed_forward_length", REQUIRED, 0, 1, SIZE_FF_MAX);
-    }
+    if (arch_parts(arch) & PART_BIT(PART_EXPERTS))
+        read_experts(m, arch, r);
     read_vocab_size(m, r);
 }
 
@@ -118,9 +149,8 @@ static void read_scales(struct model *m, double *logits, struct gguf_meta *r)
 
 /* The period, or for each layer whether it has a window. */
 static void read_pattern(struct layer_windows *w, const struct model *m, const struct arch *arch,
-                         struct gguf_meta *r)
+                         const char *key, struct gguf_meta *r)
 {
-    static const char key[] = ".attention.sliding_window_pattern";
     const struct gguf_kv *kv = meta_find(r, key, OPTIONAL);
     if (!kv || kv->type != GGUF_ARRAY) {
         weights_windows(w, m, arch, meta_u32(r, key, OPTIONAL, 0, 1, MODEL_LAYERS_MAX));
@@ -137,19 +167,20 @@ static void read_pattern(struct layer_windows *w, const struct model *m, const s
 static void read_windows(struct layer_windows *w, struct model *m, const struct arch *arch,
                          struct gguf_meta *r)
 {
+    static const char pattern[] = ".attention.sliding_window_pattern";
     uint32_t window = meta_u32(r, ".attention.sliding_window", OPTIONAL, 0, 0, UINT32_MAX);
     *w = (struct layer_windows){.positions = window};
-    if (window > 0 && arch_has_windows(arch))
-        read_pattern(w, m, arch, r);
-    else if (window > 0) /* within one window, sliding attention is full attention */
+    if (window > 0 && (arch_has_windows(arch) || meta_find(r, pattern, OPTIONAL)))
+        read_pattern(w, m, arch, pattern, r);
+    else if (window > 0) /* of which layers is not said; within one it is full attention */
         m->n_ctx = MIN(m->n_ctx, window);
 }
 
-/* The file's table of divisors, one per pair (Llama 3.1 files carry one). */
-static int read_rope_factors(struct model *m, struct gguf *g, float *factors, bool *found,
-                             char *err, size_t errlen)
+/* A table of divisors, one per pair (Llama 3.1 files carry one). */
+static int read_rope_factors(struct model *m, struct gguf *g, const char *name, float *factors,
+                             bool *found, char *err, size_t errlen)
 {
-    struct tensor_entry *e = tensor_dir_find(&g->tensors, ROPE_FACTORS);
+    struct tensor_entry *e = tensor_dir_find(&g->tensors, name);
     *found = e != NULL;
     if (!e)
         return 0;
@@ -200,6 +231,29 @@ static void read_yarn(struct model *m, struct gguf_meta *r, double base)
         rope_fill_yarn(&m->ropes[0], m->rope_dim, base, &y);
 }
 
+/* A table for texts within the original context, and one for longer ones. */
+static void read_longrope(struct model *m, struct gguf *g, struct gguf_meta *r, double base)
+{
+    static const char *const names[2] = {ROPE_SHORT, "rope_factors_long.weight"};
+    struct rope_angles *const tables[2] = {&m->ropes[0], &m->long_rope};
+    double magnitude = meta_f64(r, ".rope.scaling.attn_factor", OPTIONAL, 1);
+    m->long_after =
+        meta_u32(r, ".rope.scaling.original_context_length", REQUIRED, 0, 1, SIZE_CTX_MAX);
+    if (!(magnitude > 0 && magnitude <= 100))
+        meta_bad(r, ".rope.scaling.attn_factor", "%g is out of range", magnitude);
+    for (int i = 0; r->rc == 0 && i < 2; i++) {
+        float factors[MODEL_HEAD_DIM_MAX / 2];
+        bool found;
+        r->rc = read_rope_factors(m, g, names[i], factors, &found, r->err, r->errlen);
+        if (r->rc == 0 && !found)
+            r->rc =
+                fail(SPECD_EFILE, r->err, r->errlen, "%s: tensor %s is missing", g->file, names[i]);
+        if (r->rc == 0)
+            rope_fill(tables[i], m->rope_dim, base, 1, factors);
+        tables[i]->magnitude = (float)magnitude;
+    }
+}
+
 /* Of layers with windows: never stretched. */
 static void read_window_rope(struct model *m, const struct arch *arch, struct gguf_meta *r)
 {
@@ -224,17 +278,19 @@ static void read_rope(struct model *m, struct gguf *g, struct gguf_meta *r)
         meta_bad(r, ".rope.freq_base", "%g is out of range", base);
     char *type = meta_string(r, key, OPTIONAL);
     bool none = type && strcmp(type, "none") == 0;
-    if (type && strcmp(type, "yarn") == 0) {
+    if (type ? strcmp(type, "longrope") == 0 : tensor_dir_find(&g->tensors, ROPE_SHORT) != NULL) {
+        read_longrope(m, g, r, base);
+    } else if (type && strcmp(type, "yarn") == 0) {
         read_yarn(m, r, base);
     } else if (!type || none || strcmp(type, "linear") == 0) {
         double scale = none ? 1 : read_rope_scale(r);
         if (r->rc == 0)
-            r->rc = read_rope_factors(m, g, factors, &found, r->err, r->errlen);
+            r->rc = read_rope_factors(m, g, ROPE_FACTORS, factors, &found, r->err, r->errlen);
         if (r->rc == 0)
             rope_fill(&m->ropes[0], m->rope_dim, base, scale, found ? factors : NULL);
     } else {
         char text[40];
-        meta_bad(r, key, "%s is not supported (none, linear and yarn are)",
+        meta_bad(r, key, "%s is not supported (none, linear, yarn and longrope are)",
                  printable(text, sizeof text, type, strlen(type)));
     }
     free(type);

@@ -14,10 +14,30 @@
 
 #define CONFIG_BYTES_MAX ((size_t)1 << 20)
 
+/* r is of text_config then. */
+static const struct arch *find_wrapper(struct json_reader *r, const char *type)
+{
+    for (int i = 0; i < n_archs; i++) {
+        if (!archs[i].hf_wrapper || strcmp(archs[i].hf_wrapper, type) != 0)
+            continue;
+        const struct json *text = json_file_field(r, "text_config", REQUIRED);
+        if (text && json_type(text) != JSON_OBJECT)
+            json_file_bad(r, "text_config", "expected an object");
+        r->object = text;
+        r->path = "text_config.";
+        return r->rc ? NULL : &archs[i];
+    }
+    return NULL;
+}
+
 static const struct arch *read_arch(struct model *m, struct json_reader *r)
 {
     const char *type = json_file_string(r, "model_type", REQUIRED);
     const struct arch *arch = type ? arch_find(NAMES_HF, type) : NULL;
+    if (type && !arch)
+        arch = find_wrapper(r, type);
+    if (r->rc)
+        return NULL;
     char text[80], known[200];
     if (type && !arch)
         json_file_bad(r, "model_type", "%s is not supported (these are: %s)",
@@ -71,30 +91,60 @@ static uint32_t read_layer_types(bool *windowed, const struct model *m, struct j
     return n;
 }
 
-/* Of a family with windows by layer. */
+/* Left out, sliding_window is the family's default; null says none. */
 static void read_windows(struct hf_config *c, const struct model *m, struct json_reader *r)
 {
+    const struct arch *a = c->arch;
+    struct layer_windows *w = &c->windows;
     bool stated = json_get(r->object, "sliding_window") != NULL;
+    bool slides = json_file_bool(r, "use_sliding_window", a->hf_slides);
     uint32_t period = json_file_u32(r, "_sliding_window_pattern", OPTIONAL, 0, 1, UINT32_MAX);
     period = json_file_u32(r, "sliding_window_pattern", OPTIONAL, period, 1, UINT32_MAX);
-    c->windows.positions = json_file_u32(r, "sliding_window", OPTIONAL,
-                                         stated ? 0 : c->arch->hf_window, 0, UINT32_MAX);
-    weights_windows(&c->windows, m, c->arch, period);
-    read_layer_types(c->windows.windowed, m, r);
+    w->positions =
+        json_file_u32(r, "sliding_window", OPTIONAL, stated ? 0 : a->hf_window, 0, UINT32_MAX);
+    weights_windows(w, m, a, period);
+    if (a->hf_unwindowed > 0) {
+        uint32_t first =
+            json_file_u32(r, "max_window_layers", OPTIONAL, a->hf_unwindowed, 0, UINT32_MAX);
+        for (uint32_t i = 0; i < m->n_layers; i++)
+            w->windowed[i] = i >= first;
+    }
+    if (read_layer_types(w->windowed, m, r) == 0 && !slides)
+        w->positions = 0;
 }
 
-/* Of any other: sliding attention over a window equals full attention while the context fits one
- * window. */
-static uint32_t read_window(const struct arch *arch, const struct model *m, struct json_reader *r)
+/* A layer has experts unless it is listed, or its number, from 1, is no multiple of the step. */
+static void read_dense_layers(struct hf_config *c, const struct model *m, struct json_reader *r)
 {
-    bool slides = json_file_bool(r, "use_sliding_window", arch->hf_slides);
-    bool windowed[MODEL_LAYERS_MAX];
-    slides = read_layer_types(windowed, m, r) > 0 || slides;
-    /* Left out, it is the family's default; null says none. */
-    bool stated = json_get(r->object, "sliding_window") != NULL;
-    uint32_t window =
-        json_file_u32(r, "sliding_window", OPTIONAL, stated ? 0 : arch->hf_window, 0, UINT32_MAX);
-    return slides && window > 0 ? window : UINT32_MAX;
+    static const char key[] = "mlp_only_layers";
+    uint32_t step = json_file_u32(r, "decoder_sparse_step", OPTIONAL, 1, 1, UINT32_MAX);
+    const struct json *list = json_file_field(r, key, OPTIONAL);
+    for (uint32_t i = 0; i < m->n_layers; i++)
+        c->dense[i] = (i + 1) % step != 0;
+    if (list && json_type(list) != JSON_ARRAY)
+        json_file_bad(r, key, "expected a list of layers");
+    for (const struct json *item = json_first(list); r->rc == 0 && item; item = json_next(item)) {
+        uint64_t layer;
+        if (!json_file_whole(item, MODEL_LAYERS_MAX, &layer))
+            json_file_bad(r, key, "expected numbers of layers");
+        else if (layer < m->n_layers)
+            c->dense[layer] = true;
+    }
+}
+
+static void read_experts(struct hf_config *c, struct model *m, struct json_reader *r)
+{
+    const char *key =
+        json_file_field(r, "num_local_experts", OPTIONAL) ? "num_local_experts" : "num_experts";
+    m->n_experts = json_file_u32(r, key, REQUIRED, 1, 1, SIZE_EXPERTS_MAX);
+    m->n_experts_used = json_file_u32(r, "num_experts_per_tok", REQUIRED, 1, 1,
+                                      MIN(m->n_experts, SIZE_EXPERTS_USED_MAX));
+    m->n_ff_expert = json_file_u32(r, "moe_intermediate_size", REQUIRED, 1, 1, SIZE_FF_MAX);
+    if (arch_parts(c->arch) & PART_BIT(PART_SHARED_EXPERT))
+        m->n_ff_shared =
+            json_file_u32(r, "shared_expert_intermediate_size", REQUIRED, 1, 1, SIZE_FF_MAX);
+    m->experts_normed = json_file_bool(r, "norm_topk_prob", false);
+    read_dense_layers(c, m, r);
 }
 
 static void read_sizes(struct model *m, const struct arch *arch, struct json_reader *r)
@@ -102,13 +152,17 @@ static void read_sizes(struct model *m, const struct arch *arch, struct json_rea
     m->n_layers = json_file_u32(r, "num_hidden_layers", REQUIRED, 0, 1, MODEL_LAYERS_MAX);
     m->n_embd = json_file_u32(r, "hidden_size", REQUIRED, 0, 1, SIZE_EMBD_MAX);
     m->n_ff = json_file_u32(r, "intermediate_size", REQUIRED, 0, 1, SIZE_FF_MAX);
-    m->n_vocab = json_file_u32(r, "vocab_size", REQUIRED, 0, 1, SPECD_VOCAB_MAX);
-    m->n_heads = json_file_u32(r, "num_attention_heads", REQUIRED, 1, 1, SIZE_HEADS_MAX);
+    m->n_vocab = json_file_u32(r, "vocab_size", arch->hf_vocab ? OPTIONAL : REQUIRED,
+                               arch->hf_vocab, 1, SPECD_VOCAB_MAX);
+    m->n_heads = json_file_u32(r, "num_attention_heads", arch->hf_heads ? OPTIONAL : REQUIRED,
+                               MAX(arch->hf_heads, 1), 1, SIZE_HEADS_MAX);
     m->n_kv_heads =
-        json_file_u32(r, "num_key_value_heads", OPTIONAL, m->n_heads, 1, SIZE_HEADS_MAX);
+        json_file_u32(r, "num_key_value_heads", OPTIONAL,
+                      arch->hf_kv_heads ? arch->hf_kv_heads : m->n_heads, 1, SIZE_HEADS_MAX);
     uint32_t head_dim = arch->hf_head_dim > 0 ? arch->hf_head_dim : m->n_embd / m->n_heads;
     m->head_dim = json_file_u32(r, "head_dim", OPTIONAL, head_dim, 1, MODEL_HEAD_DIM_MAX);
-    m->n_ctx = json_file_u32(r, "max_position_embeddings", REQUIRED, 0, 1, SIZE_CTX_MAX);
+    m->n_ctx = json_file_u32(r, "max_position_embeddings", arch->hf_ctx ? OPTIONAL : REQUIRED,
+                             arch->hf_ctx, 1, SIZE_CTX_MAX);
     m->rms_eps = (float)json_file_f64(r, "rms_norm_eps", OPTIONAL, 1e-6);
     double scalar = arch->hf_query_scalar;
     if (scalar > 0)
@@ -174,14 +228,62 @@ static void read_yarn(struct model *m, struct rope_angles *to, struct json_reade
     m->n_ctx = MAX(m->n_ctx, (uint32_t)fmin(y.factor * y.original_ctx, SIZE_CTX_MAX));
 }
 
+/* One number for each pair that rotates. */
+static void read_factors(struct json_reader *r, const char *key, uint32_t n, float *factors)
+{
+    const struct json *list = json_file_field(r, key, REQUIRED), *item = json_first(list);
+    if (json_type(list) != JSON_ARRAY || json_count(list) != n) {
+        json_file_bad(r, key, "expected a list of %u numbers", n);
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++, item = json_next(item)) {
+        double factor = json_type(item) == JSON_NUMBER ? json_number(item) : 0;
+        if (!rope_scale_ok(factor))
+            json_file_bad(r, key, "element %u is not a number in range", i);
+        factors[i] = (float)factor;
+    }
+}
+
+/* original: what stands beside the rope's object, which counts for more than what is in it; 0:
+ * nothing does. */
+static void read_longrope(struct model *m, struct rope_angles *to, struct json_reader *r,
+                          double base, double original)
+{
+    static const char key[] = "original_max_position_embeddings";
+    float factors[2][MODEL_HEAD_DIM_MAX / 2];
+    if (original == 0)
+        original = json_file_f64(r, key, OPTIONAL, m->n_ctx);
+    if (!(original >= 2 && original <= SIZE_CTX_MAX)) {
+        json_file_bad(r, key, "%g is out of range", original);
+        return;
+    }
+    double factor = json_file_f64(r, "factor", OPTIONAL, m->n_ctx / original);
+    double magnitude = factor > 1 ? sqrt(1 + log(factor) / log(original)) : 1;
+    magnitude = json_file_f64(r, "attention_factor", OPTIONAL, magnitude);
+    if (!(magnitude > 0 && magnitude <= 100))
+        json_file_bad(r, "attention_factor", "%g is out of range", magnitude);
+    read_factors(r, "short_factor", m->rope_dim / 2, factors[0]);
+    read_factors(r, "long_factor", m->rope_dim / 2, factors[1]);
+    if (r->rc)
+        return;
+    rope_fill(to, m->rope_dim, base, 1, factors[0]);
+    rope_fill(&m->long_rope, m->rope_dim, base, 1, factors[1]);
+    to->magnitude = m->long_rope.magnitude = (float)magnitude;
+    m->long_after = (uint32_t)original;
+}
+
+/* original: as read_longrope has it. */
 static void read_rope_kind(struct model *m, struct rope_angles *to, struct json_reader *s,
-                           double base)
+                           double base, double original)
 {
     struct rope_llama3 l;
     const char *old_name = json_file_string(s, "type", OPTIONAL);
     const char *type = json_file_string(s, "rope_type", OPTIONAL);
     if (!type)
         type = old_name;
+    bool factors = json_get(s->object, "short_factor") != NULL; /* first called yarn, and su */
+    if (type && factors && (strcmp(type, "yarn") == 0 || strcmp(type, "su") == 0))
+        type = "longrope";
     if (!type || strcmp(type, "default") == 0) {
         rope_fill(to, m->rope_dim, base, 1, NULL);
     } else if (strcmp(type, "linear") == 0) {
@@ -196,9 +298,12 @@ static void read_rope_kind(struct model *m, struct rope_angles *to, struct json_
             rope_fill_llama3(to, m->rope_dim, base, &l);
     } else if (strcmp(type, "yarn") == 0) {
         read_yarn(m, to, s, base);
+    } else if (strcmp(type, "longrope") == 0 && to == &m->ropes[0]) {
+        read_longrope(m, to, s, base, original);
     } else {
         char text[40];
-        json_file_bad(s, "rope_type", "%s is not supported (default, linear, llama3 and yarn are)",
+        json_file_bad(s, "rope_type",
+                      "%s is not supported (default, linear, llama3, yarn and longrope are)",
                       printable(text, sizeof text, type, strlen(type)));
     }
 }
@@ -216,7 +321,7 @@ static void read_window_rope(const struct arch *arch, struct model *m, struct js
     if (!rope_base_ok(base))
         json_file_bad(&s, "rope_theta", "%g is out of range", base);
     else
-        read_rope_kind(m, &m->ropes[1], &s, base);
+        read_rope_kind(m, &m->ropes[1], &s, base, 0);
     m->n_ropes = 2;
     r->rc = s.rc;
 }
@@ -242,11 +347,14 @@ static void read_rope(const struct arch *arch, struct model *m, struct json_read
         return;
     }
     bool top = json_file_field(r, "rope_theta", OPTIONAL) != NULL;
-    double base = json_file_f64(r, "rope_theta", OPTIONAL, ROPE_BASE_DEFAULT);
+    double base = json_file_f64(r, "rope_theta", OPTIONAL,
+                                arch->hf_rope_base > 0 ? arch->hf_rope_base : ROPE_BASE_DEFAULT);
     double partial = json_file_f64(r, "partial_rotary_factor", OPTIONAL, 1);
+    double original = json_file_f64(r, "original_max_position_embeddings", OPTIONAL, 0);
     s.rc = r->rc;
     if (parameters) {
-        base = json_file_f64(&s, "rope_theta", top ? OPTIONAL : REQUIRED, base);
+        bool known = top || arch->hf_rope_base > 0;
+        base = json_file_f64(&s, "rope_theta", known ? OPTIONAL : REQUIRED, base);
         partial = json_file_f64(&s, "partial_rotary_factor", OPTIONAL, partial);
     }
     if (!rope_base_ok(base))
@@ -257,7 +365,7 @@ static void read_rope(const struct arch *arch, struct model *m, struct json_read
     if (s.rc == 0)
         s.rc = weights_check_sizes(m, r->file, r->err, r->errlen);
     if (s.rc == 0)
-        read_rope_kind(m, &m->ropes[0], &s, base);
+        read_rope_kind(m, &m->ropes[0], &s, base, original);
     r->rc = s.rc;
     if (r->rc == 0 && arch->window_rope_base > 0)
         read_window_rope(arch, m, r, sliding);
@@ -319,26 +427,33 @@ static void read_eog(struct hf_config *c, const struct model *m, struct json_rea
 
 static int read_config(struct hf_config *c, struct model *m, struct json_reader *r)
 {
+    struct json_reader whole = *r;
     c->arch = read_arch(m, r);
     if (!c->arch)
         return r->rc;
+    c->wrapped = r->object != whole.object;
     refuse_unsupported(c->arch, r);
     read_sizes(m, c->arch, r);
+    if (arch_parts(c->arch) & PART_BIT(PART_EXPERTS))
+        read_experts(c, m, r);
     c->logits = 1;
     if (c->arch->scaled)
         read_scales(c, m, r);
-    hf_quant_read(&c->quant, r);
+    whole.rc = r->rc;
+    hf_quant_read(&c->quant, &whole);
+    r->rc = whole.rc;
     c->tied = json_file_bool(r, "tie_word_embeddings", c->arch->hf_tied);
     if (r->rc == 0)
         read_rope(c->arch, m, r);
-    if (r->rc == 0 && arch_has_windows(c->arch))
+    if (r->rc == 0)
         read_windows(c, m, r);
-    else if (r->rc == 0)
-        m->n_ctx = MIN(m->n_ctx, read_window(c->arch, m, r));
     if (r->rc == 0)
         read_no_rope(c, m, r);
     read_eog(c, m, r);
-    return r->rc;
+    whole.rc = r->rc;
+    if (c->wrapped)
+        read_eog(c, m, &whole);
+    return whole.rc;
 }
 
 /* What generate() stops at, which instruct models often extend. The file is optional. */

@@ -1,8 +1,8 @@
 /*
  * hf_config.h - config.json and generation_config.json of a Hugging Face folder.
  *
- * Of the architectures in arch.c. What would change the computation but is not supported (longrope,
- * other quantisations, other activations, ...) is refused by name.
+ * Of the architectures in arch.c. What would change the computation but is not supported (other
+ * quantisations, other activations, ...) is refused by name.
  * Any thread; blocking.
  */
 #ifndef SPECD_MODEL_HF_CONFIG_H
@@ -16,12 +16,14 @@
 
 struct hf_config {
     const struct arch *arch;
+    bool wrapped; /* of a model that sees pictures, the text: weights_unwrap */
     struct hf_quant quant;
     bool tied;                  /* the output matrix is the embedding */
     double logits;              /* which are divided by it */
     int32_t eog[VOCAB_EOG_MAX]; /* eos_token_id of both files, one id or a list */
     int32_t n_eog;
     bool no_rope[MODEL_LAYERS_MAX]; /* by layer, of a family that has such layers */
+    bool dense[MODEL_LAYERS_MAX];   /* by layer, of a family with experts: it has none */
     struct layer_windows windows;   /* of a family that has windows */
 };
 

@@ -140,8 +140,8 @@ static int open_gguf(struct model_file *mf, const char *path, char *err, size_t 
     return rc;
 }
 
-static int open_shards(struct model_file *mf, struct tensor_dir *dir, const char *folder, char *err,
-                       size_t errlen)
+static int open_shards(struct model_file *mf, struct tensor_dir *dir, const char *folder,
+                       bool wrapped, char *err, size_t errlen)
 {
     struct shards shards;
     int rc = shards_find(&shards, folder, err, errlen);
@@ -161,14 +161,17 @@ static int open_shards(struct model_file *mf, struct tensor_dir *dir, const char
         }
     }
     shards_fini(&shards);
+    if (wrapped)
+        weights_unwrap(dir);
     return rc ? rc : tensor_dir_seal(dir, err, errlen);
 }
 
 /* config.json says what the headers don't: how many heads the same matrices make. */
 static uint64_t hash_sizes(const struct model *m)
 {
-    const uint32_t sizes[] = {m->n_layers, m->n_heads, m->n_kv_heads, m->head_dim, m->n_embd,
-                              m->n_ff,     m->n_vocab, m->n_ctx,      m->rope_dim};
+    const uint32_t sizes[] = {m->n_layers, m->n_heads,        m->n_kv_heads,    m->head_dim,
+                              m->n_embd,   m->n_ff,           m->n_vocab,       m->n_ctx,
+                              m->rope_dim, m->n_experts_used, m->experts_normed};
     uint64_t h = hash_bytes(0, (const uint8_t *)sizes, sizeof sizes);
     return hash_bytes(h, (const uint8_t *)m->ropes, sizeof m->ropes);
 }
@@ -181,7 +184,7 @@ static int open_folder(struct model_file *mf, const char *folder, char *err, siz
     if (rc)
         return rc;
     mf->fingerprint = hash_sizes(&mf->model);
-    rc = open_shards(mf, &dir, folder, err, errlen);
+    rc = open_shards(mf, &dir, folder, config.wrapped, err, errlen);
     if (rc == 0)
         rc = hf_quant_bind(&mf->sources, &dir, &config.quant, err, errlen);
     if (rc == 0)
@@ -190,8 +193,14 @@ static int open_folder(struct model_file *mf, const char *folder, char *err, siz
             &(struct weights_of){folder, NAMES_HF, config.tied, &config.windows, config.logits},
             &mf->made, err, errlen);
     tensor_dir_fini(&dir);
-    for (uint32_t i = 0; rc == 0 && i < mf->model.n_layers; i++)
+    for (uint32_t i = 0; rc == 0 && i < mf->model.n_layers; i++) {
+        const struct model_layer *l = &mf->model.layers[i];
         mf->model.layers[i].no_rope = config.no_rope[i];
+        if (mf->model.n_experts > 0 && config.dense[i] != !l->w_router.data)
+            rc = fail(SPECD_EFILE, err, errlen,
+                      "%s/config.json: decoder_sparse_step, mlp_only_layers: layer %u has %s",
+                      folder, i, l->w_router.data ? "experts" : "none");
+    }
     if (rc == 0)
         rc = hf_vocab_load(&mf->vocab, folder, err, errlen);
     if (rc)

@@ -39,7 +39,7 @@
 const struct pre_family pre_families[PRE_COUNT] = {
     [PRE_GPT2] = {.name = "gpt2", .gguf = {{"gpt-2", false}}, BOTH(GPT2)},
     [PRE_SMOLLM] = {.name = "smollm",
-                    .gguf = {{"smollm", false}},
+                    .gguf = {{"smollm", false}, {"refact", false}, {"starcoder", false}},
                     .hf_regex = AS_PUBLISHED(GPT2),
                     .hf_digits = true,
                     .pattern = SMOLLM},
@@ -48,6 +48,8 @@ const struct pre_family pre_families[PRE_COUNT] = {
                     BOTH(LLAMA3),
                     .add_bos = true,
                     .ignore_merges = true},
+    /* In folders it is as llama3, of which a tokenizer.json says the rest. */
+    [PRE_DBRX] = {.name = "dbrx", .gguf = {{"dbrx", false}}, .pattern = FOR_PCRE2(LLAMA3)},
     [PRE_QWEN2] = {.name = "qwen2",
                    .gguf = {{"qwen2", true}, {"deepseek-r1-qwen", false}},
                    BOTH(QWEN2)},

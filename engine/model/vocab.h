@@ -14,7 +14,7 @@
 
 enum vocab_kind { VOCAB_BPE, VOCAB_SPM };
 /* The pre-tokenizer of a BPE: a row of model/pre.h. */
-enum vocab_pre { PRE_GPT2, PRE_SMOLLM, PRE_LLAMA3, PRE_QWEN2, PRE_DEFAULT, PRE_COUNT };
+enum vocab_pre { PRE_GPT2, PRE_SMOLLM, PRE_LLAMA3, PRE_DBRX, PRE_QWEN2, PRE_DEFAULT, PRE_COUNT };
 
 /* GGUF's numbers. */
 enum token_type {

@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- the table of architectures -------------------------------------------------------------- */
@@ -115,6 +116,7 @@ struct bind {
     struct tensor_dir parts; /* of fused tensors; sealed once all are in */
     const struct arch *arch;
     enum tensor_naming naming;
+    struct tensor *slices; /* room for those that are still to come, of experts that lie apart */
     float *norms; /* room for those that are still to be made, where they differ from the file's */
     float logits; /* which are divided by it */
     const char *file;
@@ -156,24 +158,22 @@ static struct tensor_entry *find(const struct bind *b, const char *name)
 }
 
 /* A norm that differs from the file's. What divides logits divides the last norm's weights. */
-static void make_norm(struct bind *b, const struct tensor_entry *e, const struct tensor_spec *spec,
-                      struct tensor *out)
+static void make_norm(struct bind *b, const struct tensor_spec *spec, struct tensor *t)
 {
     bool less_one = b->naming == NAMES_HF && b->arch->hf_norms_less_one;
     float divisor = spec == &model_tensors[MODEL_OUT_NORM] ? b->logits : 1.0f;
-    quant_decode(e->type, e->data, out->cols, b->norms);
-    *out = (struct tensor){.data = b->norms, .type = DT_F32, .rows = 1, .cols = out->cols};
-    for (uint32_t i = 0; i < out->cols; i++, b->norms++)
+    quant_decode(t->type, t->data, t->cols, b->norms);
+    *t = (struct tensor){.data = b->norms, .type = DT_F32, .rows = 1, .cols = t->cols};
+    for (uint32_t i = 0; i < t->cols; i++, b->norms++)
         *b->norms = (*b->norms + (less_one ? 1.0f : 0.0f)) / divisor;
 }
 
-static int take(struct bind *b, const char *name, const struct tensor_spec *spec,
-                struct tensor *out)
+/* `slices` matrices in one piece, or one (0). */
+static int take_piece(struct bind *b, const char *name, const struct tensor_spec *spec,
+                      uint32_t slices, struct tensor *out)
 {
     const struct model *m = b->m;
-    uint64_t slices = model_dim(m, spec->slices);
-    const uint64_t want[3] = {spec->slices == DIM_NONE ? 1 : slices, model_dim(m, spec->rows),
-                              model_dim(m, spec->cols)};
+    const uint64_t want[3] = {MAX(slices, 1), model_dim(m, spec->rows), model_dim(m, spec->cols)};
     struct tensor_entry *e = find(b, name);
     if (!e)
         return fail(SPECD_EFILE, b->err, b->errlen, "%s: tensor %s is missing", b->file, name);
@@ -184,13 +184,58 @@ static int take(struct bind *b, const char *name, const struct tensor_spec *spec
                            .type = e->type,
                            .rows = (uint32_t)want[1],
                            .cols = (uint32_t)want[2],
-                           .slices = (uint32_t)slices,
+                           .slices = slices,
                            .source = e->source,
                            .first_row = e->first_row};
-    if (b->norms && spec->kind == TENSOR_NORM)
-        make_norm(b, e, spec, out);
     b->m->n_params += want[0] * want[1] * want[2];
     return 0;
+}
+
+/* The name of one expert's matrix: its number in place of the star, or behind a name that has none.
+ */
+static struct tensor_name slice_name(const char *name, uint32_t expert)
+{
+    const char *star = strchr(name, '*'), *end = star ? star + 1 : name + strlen(name);
+    struct tensor_name out;
+    snprintf(out.text, sizeof out.text, "%.*s%s%u%s", (int)(star ? star - name : end - name), name,
+             star ? "" : ".", expert, end);
+    return out;
+}
+
+/* What stands for all in a message and in a search. */
+static struct tensor_entry *find_slices(const struct bind *b, const char *name)
+{
+    struct tensor_entry *e = find(b, name);
+    return e ? e : find(b, slice_name(name, 0).text);
+}
+
+static int take_slices(struct bind *b, const char *name, const struct tensor_spec *spec,
+                       struct tensor *out)
+{
+    uint32_t n = (uint32_t)model_dim(b->m, spec->slices);
+    if (!strchr(name, '*') && !find(b, slice_name(name, 0).text))
+        return take_piece(b, name, spec, n, out);
+    struct tensor *slices = b->slices;
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < n; i++)
+        rc = take_piece(b, slice_name(name, i).text, spec, 0, b->slices++);
+    if (rc)
+        return rc;
+    *out = slices[0];
+    out->slices = n;
+    out->apart = slices;
+    return 0;
+}
+
+static int take(struct bind *b, const char *name, const struct tensor_spec *spec,
+                struct tensor *out)
+{
+    if (spec->slices != DIM_NONE)
+        return take_slices(b, name, spec, out);
+    int rc = take_piece(b, name, spec, 0, out);
+    if (rc == 0 && b->norms && spec->kind == TENSOR_NORM)
+        make_norm(b, spec, out);
+    return rc;
 }
 
 /* The name of a tensor of layer i, or NULL. */
@@ -204,10 +249,43 @@ static const char *layer_name(const struct bind *b, uint32_t i, int tensor,
     return name->text;
 }
 
+/* ---- a text model in another -------------------------------------------------------------------
+ */
+
+/* What follows a prefix; NULL: the name has another. */
+static const char *behind(const char *name, const char *prefix)
+{
+    size_t n = strlen(prefix);
+    return strncmp(name, prefix, n) == 0 ? name + n : NULL;
+}
+
+/* language_model.model.norm and, since the fifth version of transformers, model.language_model.norm
+ * for model.norm. */
+void weights_unwrap(struct tensor_dir *dir)
+{
+    static const char *const others[] = {"vision_tower.", "multi_modal_projector."};
+    for (size_t i = 0; i < dir->n; i++) {
+        struct tensor_entry *e = &dir->entries[i];
+        const char *inner = behind(e->name, "model.");
+        const char *text = behind(e->name, "language_model.");
+        const char *late = inner ? behind(inner, "language_model.") : NULL;
+        for (size_t j = 0; j < COUNT_OF(others); j++)
+            e->used = e->used || behind(inner ? inner : e->name, others[j]);
+        if (!text && !late)
+            continue;
+        struct tensor_name name = {{0}};
+        if ((size_t)snprintf(name.text, sizeof name.text, "%s%s", late ? "model." : "",
+                             late ? late : text) >= sizeof name.text)
+            continue; /* none that a model has */
+        free(e->name);
+        e->name = xstrdup(name.text);
+    }
+}
+
 /* ---- several tensors in one ------------------------------------------------------------------ */
 
-/* Files of some families have several tensors of a layer in one, their rows one after another. The
- * last may have the same name by itself. */
+/* Files of some families have several tensors of a layer in one, their rows one after another; of
+ * experts, expert by expert. The last may have the same name by itself. */
 static const struct {
     const char *names[TENSOR_NAMINGS];
     int n;
@@ -222,6 +300,10 @@ static const struct {
     {{[NAMES_GGUF] = "ffn_up.weight", [NAMES_HF] = "mlp.gate_up_proj.weight"},
      2,
      {LAYER_W_GATE, LAYER_W_UP}},
+    {{[NAMES_GGUF] = "ffn_gate_up_exps.weight", [NAMES_HF] = "mlp.experts.gate_up_proj"},
+     2,
+     {LAYER_W_GATE_EXPERTS, LAYER_W_UP_EXPERTS}},
+    {{[NAMES_HF] = "mlp.experts.down_proj"}, 1, {LAYER_W_DOWN_EXPERTS}},
 };
 
 /* Rows of a matrix, elements of a vector. */
@@ -233,16 +315,20 @@ static uint64_t extent(const struct model *m, int tensor)
 
 static int split_fused(struct bind *b, uint32_t layer, size_t f)
 {
+    if (!fused[f].names[b->naming])
+        return 0;
     struct tensor_name name = tensor_name_of(b->naming, fused[f].names[b->naming], (int)layer);
     struct tensor_entry *e = tensor_dir_find(b->dir, name.text);
-    if (!e)
-        return 0;
     int last = fused[f].tensors[fused[f].n - 1];
+    bool experts = layer_tensors[last].slices != DIM_NONE;
+    if (!e || !(arch_parts(b->arch) & PART_BIT(layer_tensors[last].part)))
+        return 0;
+    uint32_t slices = experts ? b->m->n_experts : 1;
     bool vector = layer_tensors[last].rows == DIM_ONE;
     uint64_t all = 0, cols = model_dim(b->m, layer_tensors[last].cols);
     for (int i = 0; i < fused[f].n; i++)
         all += extent(b->m, fused[f].tensors[i]);
-    const uint64_t want[3] = {1, vector ? 1 : all, vector ? all : cols};
+    const uint64_t want[3] = {slices, vector ? 1 : all, vector ? all : cols};
     if (!has_shape(e, want)) {
         const char *own = arch_tensor_name(b->arch, b->naming, last);
         bool alone = own && strcmp(own, fused[f].names[b->naming]) == 0;
@@ -250,13 +336,18 @@ static int split_fused(struct bind *b, uint32_t layer, size_t f)
     }
     e->used = true;
     struct tensor_entry part = *e;
-    for (int i = 0; i < fused[f].n; i++) {
+    part.n_dims = vector ? 1 : 2;
+    part.shape[1] = cols;
+    for (uint32_t i = 0; i < slices * (uint32_t)fused[f].n; i++) {
+        int tensor = fused[f].tensors[i % (uint32_t)fused[f].n];
         struct tensor_name own;
-        if (!layer_name(b, layer, fused[f].tensors[i], &own))
+        if (!layer_name(b, layer, tensor, &own))
             continue;
+        if (experts)
+            own = slice_name(own.text, i / (uint32_t)fused[f].n);
         part.name = xstrdup(own.text);
-        part.shape[0] = extent(b->m, fused[f].tensors[i]);
-        part.bytes = e->bytes / all * part.shape[0];
+        part.shape[0] = extent(b->m, tensor);
+        part.bytes = e->bytes / slices / all * part.shape[0];
         tensor_dir_add(&b->parts, &part);
         part.data += part.bytes;
         part.first_row += (uint32_t)part.shape[0];
@@ -282,7 +373,7 @@ static uint32_t parts_found(const struct bind *b, uint32_t i)
     uint32_t parts = 0;
     for (int t = 0; t < LAYER_TENSORS; t++) {
         struct tensor_name name;
-        if (layer_name(b, i, t, &name) && find(b, name.text))
+        if (layer_name(b, i, t, &name) && find_slices(b, name.text))
             parts |= PART_BIT(layer_tensors[t].part);
     }
     return parts;
@@ -293,15 +384,16 @@ static int bind_layer(struct bind *b, uint32_t i)
     const struct arch_kind *kind = arch_kind_of(b->arch, i);
     uint32_t parts = kind->needs | (kind->may & parts_found(b, i));
     int rc = 0;
+    if (kind->may & PART_BIT(PART_EXPERTS) && !(parts & PART_BIT(PART_GATED_FFN)))
+        parts |= PART_BIT(PART_EXPERTS); /* missing, then */
+    if (parts & PART_BIT(PART_EXPERTS) && b->m->n_ff_shared > 0)
+        parts |= PART_BIT(PART_SHARED_EXPERT);
     b->m->layers[i].no_rope = kind->no_rope;
     for (int t = 0; rc == 0 && t < LAYER_TENSORS; t++) {
         struct tensor_name name;
         if (!(parts & PART_BIT(layer_tensors[t].part)))
             continue;
-        if (!layer_name(b, i, t, &name))
-            return fail(SPECD_EFILE, b->err, b->errlen,
-                        "%s: layer %u: %s: specd reads it from GGUF files alone", b->file, i,
-                        layer_tensors[t].names[NAMES_FIELD]);
+        layer_name(b, i, t, &name);
         rc = take(b, name.text, &layer_tensors[t], &b->m->layers[i].tensors[t]);
     }
     return rc;
@@ -322,6 +414,13 @@ static int refuse_leftovers(const struct bind *b, bool tied)
     for (size_t i = 0; i < b->dir->n; i++) {
         const struct tensor_entry *e = &b->dir->entries[i];
         char name[100];
+        size_t n = strlen(e->name);
+        if (!e->used && b->naming == NAMES_GGUF && n > 6 && strcmp(e->name + n - 6, ".scale") == 0)
+            return fail(
+                SPECD_EFILE, b->err, b->errlen,
+                "%s: tensor %s: factors of whole matrices, as files of NVFP4 have them, are "
+                "not supported; a file of another type is needed",
+                e->file, printable(name, sizeof name, e->name, n));
         if (!e->used && !ignorable(b, e->name, tied))
             return fail(SPECD_EFILE, b->err, b->errlen,
                         "%s: tensor %s is not part of a %u-layer %s model as specd knows it",
@@ -338,6 +437,15 @@ static size_t norm_elements(const struct model *m)
     for (int i = 0; i < LAYER_TENSORS; i++)
         n += layer_tensors[i].kind == TENSOR_NORM ? model_dim(m, layer_tensors[i].cols) : 0;
     return n * m->n_layers + m->n_embd;
+}
+
+/* Matrices of experts that a model may have in pieces of their own. */
+static size_t slices_apart(const struct model *m, const struct arch *arch)
+{
+    size_t n = 0;
+    for (int i = 0; i < LAYER_TENSORS; i++)
+        n += layer_tensors[i].slices != DIM_NONE;
+    return arch_parts(arch) & PART_BIT(PART_EXPERTS) ? n * m->n_layers * m->n_experts : 0;
 }
 
 /* Folders of bf16 or f16 were trained with the root as such a number. */
@@ -367,6 +475,7 @@ int weights_bind(struct model *m, struct tensor_dir *dir, const struct arch *arc
                      .errlen = errlen};
     if ((naming == NAMES_HF && arch->hf_norms_less_one) || of->logits != 1)
         *made = b.norms = xcalloc(norm_elements(m), sizeof(float));
+    size_t slices = slices_apart(m, arch);
     int rc = split_all_fused(&b);
     for (int i = 0; rc == 0 && i < MODEL_TENSORS; i++) {
         if (i != MODEL_OUTPUT || !tied)
@@ -374,7 +483,8 @@ int weights_bind(struct model *m, struct tensor_dir *dir, const struct arch *arc
     }
     if (tied)
         m->output = m->embed;
-    m->layers = xcalloc(m->n_layers, sizeof *m->layers);
+    m->layers = xcalloc(1, m->n_layers * sizeof *m->layers + slices * sizeof *b.slices);
+    b.slices = (struct tensor *)(void *)(m->layers + m->n_layers);
     for (uint32_t i = 0; rc == 0 && i < m->n_layers; i++) {
         rc = bind_layer(&b, i);
         m->layers[i].window = windows->windowed[i] ? windows->positions : 0;

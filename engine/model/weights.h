@@ -34,6 +34,10 @@ enum model_scale { SCALE_EMBEDDING, SCALE_RESIDUAL, SCALE_SCORES, SCALE_LOGITS, 
  * range. */
 enum model_scale weights_scale(struct model *m, const double scales[MODEL_SCALES]);
 
+/* Of a folder that holds a text model in one that sees pictures, not sealed yet: names become those
+ * of the text model by itself, and all else counts as used. */
+void weights_unwrap(struct tensor_dir *dir);
+
 /* What a file says of its tensors as a whole. */
 struct weights_of {
     const char *file;
@@ -42,9 +46,9 @@ struct weights_of {
     const struct layer_windows *windows;
     double logits; /* which are divided by it */
 };
-/* Fills embed, out_norm, output, layers, n_params and the scale of the embedding of a model whose
- * sizes have been checked. made: numbers that differ from the file's, to be freed with the layers,
- * or NULL. */
+/* Fills embed, out_norm, output, layers (and behind them, in the same piece, matrices of experts
+ * that lie apart), n_params and the scale of the embedding of a model whose sizes have been
+ * checked. made: numbers that differ from the file's, to be freed with the layers, or NULL. */
 int weights_bind(struct model *m, struct tensor_dir *dir, const struct arch *arch,
                  const struct weights_of *of, float **made, char *err, size_t errlen);
 

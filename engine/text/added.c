@@ -82,15 +82,17 @@ static size_t lower_bound(const struct added *a, size_t lo, size_t hi, size_t de
 }
 
 /* Bytes from `at` on of which a control token may be made. */
-static size_t control_room(const struct added_scope *scope, size_t at, size_t len)
+static size_t control_room(struct added_scope *scope, size_t at, size_t len)
 {
-    if (!scope->control || !scope->not )
+    const struct text_spans *spans = scope->spans;
+    if (!scope->control || !spans)
         return scope->control ? len - at : 0;
-    const struct text_spans *not = scope->not ;
-    size_t i = text_spans_find(not ->items, not ->n, scope->base + at);
-    if (i == not ->n)
+    while (scope->next < spans->n && spans->items[scope->next].end <= scope->base + at)
+        scope->next++;
+    if (scope->next == spans->n)
         return len - at;
-    return not ->items[i].begin > scope->base + at ? not ->items[i].begin - scope->base - at : 0;
+    size_t begin = spans->items[scope->next].begin;
+    return begin > scope->base + at ? MIN(begin - scope->base, len) - at : 0;
 }
 
 /* Narrows the sorted tokens byte by byte; those that end where the walk stands come first. */
@@ -139,7 +141,7 @@ static size_t skip_space_back(const char *text, size_t from, size_t at)
 }
 
 bool added_find(const struct added *a, const char *text, size_t len, size_t from,
-                const struct added_scope *scope, struct added_match *m)
+                struct added_scope *scope, struct added_match *m)
 {
     if (a->n == 0)
         return false;

@@ -33,15 +33,16 @@ struct added_match {
 void added_init(struct added *a, const struct vocab *v, bool normalized);
 void added_fini(struct added *a);
 
-/* Where control tokens are matched: nowhere, or where no byte of them is in `not`. */
+/* Where control tokens are matched: nowhere, or where no byte of them is in one of the spans. */
 struct added_scope {
     bool control;
-    const struct text_spans * not ; /* may be NULL */
-    size_t base;                    /* where the text begins for `not` */
+    const struct text_spans *spans; /* may be NULL */
+    size_t base;                    /* where the text begins for them */
+    size_t next; /* of them, the first that may end behind the search: it only advances */
 };
 
 /* Next match at or after from. false: none. */
 bool added_find(const struct added *a, const char *text, size_t len, size_t from,
-                const struct added_scope *scope, struct added_match *m);
+                struct added_scope *scope, struct added_match *m);
 
 #endif

@@ -246,7 +246,7 @@ static int encode_words(struct encoder *e, const char *text, size_t len)
 }
 
 static int encode_normalised(struct encoder *e, const char *text, size_t len,
-                             const struct added_scope *scope)
+                             struct added_scope *scope)
 {
     struct added_match m;
     size_t at = 0;
@@ -259,25 +259,37 @@ static int encode_normalised(struct encoder *e, const char *text, size_t len,
     return rc ? rc : encode_words(e, text + at, len - at);
 }
 
+/* The spans of text, which begins at scope->base, as they are in its composed form. */
+static void compose(const struct added_scope *scope, const char *text, size_t len,
+                    struct buf *composed, struct text_spans *moved)
+{
+    struct text_spans here = {0};
+    for (size_t i = scope->next; scope->spans && i < scope->spans->n; i++) {
+        struct text_span s = scope->spans->items[i];
+        if (s.begin >= scope->base + len)
+            break;
+        text_spans_add(&here, MAX(s.begin, scope->base) - scope->base,
+                       MIN(s.end - scope->base, len));
+    }
+    nfc_append(text, len, &here, composed, moved);
+    text_spans_free(&here);
+}
+
 static int encode_valid(struct encoder *e, const char *text, size_t len)
 {
     struct added_scope scope = e->scope;
+    if (e->t->late.n == 0) /* nothing to find */
+        scope.spans = NULL;
     scope.base = (size_t)(text - e->text);
+    if (scope.spans)
+        scope.next = text_spans_find(scope.spans->items, scope.spans->n, scope.base);
     if (!e->t->vocab.nfc || nfc_is_trivial(text, len))
         return encode_normalised(e, text, len, &scope);
     struct buf composed = {0};
-    struct text_spans here = {0}, moved = {0};
-    for (size_t i = 0; e->t->late.n > 0 && scope.not &&i < scope.not ->n; i++) {
-        struct text_span s = scope.not ->items[i];
-        if (s.begin < scope.base + len && s.end > scope.base)
-            text_spans_add(&here, MAX(s.begin, scope.base) - scope.base,
-                           MIN(s.end - scope.base, len));
-    }
-    nfc_append(text, len, &here, &composed, &moved);
-    scope.not = &moved;
-    scope.base = 0;
+    struct text_spans moved = {0};
+    compose(&scope, text, len, &composed, &moved);
+    scope = (struct added_scope){.control = scope.control, .spans = &moved};
     int rc = encode_normalised(e, composed.data, composed.len, &scope);
-    text_spans_free(&here);
     text_spans_free(&moved);
     buf_free(&composed);
     return rc;
@@ -379,7 +391,7 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, un
         .t = t,
         .options = options ? *options : (struct encode_options){0},
         .text = text,
-        .scope = {.control = flags & ENCODE_SPECIAL, .not = options ? options->client : NULL},
+        .scope = {.control = flags & ENCODE_SPECIAL, .spans = options ? options->client : NULL},
         .fresh = true,
         .splitter = t->pretok ? splitter_create(t->pretok) : NULL,
     };

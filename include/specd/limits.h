@@ -20,7 +20,7 @@
 #define SPECD_SLOTS_MAX 256       /* sequences on the device at once */
 #define SPECD_ENDS_MAX 80         /* end tokens of a sequence: a model's own and a request's */
 #define SPECD_BIAS_MAX 1024       /* entries of logit_bias */
-#define SPECD_VOCAB_MAX (1 << 18) /* S = sum of W must fit 64 bits: 2^18 * 2^44 < 2^63 */
+#define SPECD_VOCAB_MAX (3 << 17) /* S = sum of W must fit 64 bits: 3 * 2^17 * 2^44 < 2^63 */
 #define SPECD_DRAFT_LAG_MAX 2     /* rows a draft step may feed for one slot */
 
 #endif

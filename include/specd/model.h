@@ -14,9 +14,9 @@
  * parts. Which parts an architecture has is a row of engine/model/arch.c, which ones a device
  * computes is its struct model_blocks; a model with another part is refused when it is planned.
  *
- * Beyond two dimensions: a tensor of experts is `slices` matrices (rows, cols) in one piece, as
- * GGUF has it, expert by expert. What is not here yet: sizes that differ by layer (heads, F) become
- * members of struct model_layer, and model_dim asks the layer.
+ * Beyond two dimensions: a tensor of experts is `slices` matrices (rows, cols), expert by expert,
+ * in one piece as GGUF has it or each by itself. What is not here yet: sizes that differ by layer
+ * (heads, F) become members of struct model_layer, and model_dim asks the layer.
  */
 #ifndef SPECD_MODEL_H
 #define SPECD_MODEL_H
@@ -41,10 +41,23 @@ struct tensor {
     const void *data; /* read by tensor_rows: where there is a source, it is in another form */
     enum dtype type;
     uint32_t rows, cols;
-    uint32_t slices; /* of experts: matrices, one after another; 0: a matrix or vector */
+    uint32_t slices;            /* of experts: matrices, one after another; 0: a matrix or vector */
+    const struct tensor *apart; /* (slices): matrices that lie apart, else NULL */
     const struct tensor_source *source; /* NULL: data are the rows */
     uint32_t first_row;                 /* of this tensor among those of its source */
 };
+
+/* The matrix of one expert. */
+static inline struct tensor tensor_slice(const struct tensor *t, uint32_t expert)
+{
+    struct tensor one = *t;
+    if (t->apart)
+        return t->apart[expert];
+    one.slices = 0;
+    one.first_row += expert * t->rows;
+    one.data = (const char *)t->data + (size_t)expert * t->rows * dtype_row_bytes(t->type, t->cols);
+    return one;
+}
 
 /* Rows first .. first + n: where they lie, or made in room, which has space for them. */
 static inline const void *tensor_rows(const struct tensor *t, uint32_t first, uint32_t n,
@@ -66,8 +79,13 @@ enum layer_part {
     PART_FFN_BIAS,
     PART_QK_NORM,      /* RMS norm of each head of q and k before RoPE */
     PART_QK_NORM_WIDE, /* RMS norm of q and of k, all heads in one, before RoPE */
-    PART_EXPERTS,      /* of many gated feed-forwards, those that a router picks for the row */
     PART_POST_NORM,    /* RMS norms of what attention and feed-forward add to the residual stream */
+    /* In place of the gated feed-forward: of many, the sum of those that a router picks for the row
+     * (Shazeer et al. 2017, arXiv 1701.06538). A layer has one or the other. */
+    PART_EXPERTS,
+    /* Beside them: one that all rows go through, times the logistic function of a gate of one
+     * number a row. */
+    PART_SHARED_EXPERT,
     LAYER_PARTS
 };
 #define PART_BIT(part) (1u << (part))
@@ -75,8 +93,8 @@ enum layer_part {
 #define PARTS_LLAMA (PART_BIT(PART_PRE_NORM) | PART_BIT(PART_ATTENTION) | PART_BIT(PART_GATED_FFN))
 
 /* X(ID, field, part, slices, rows, cols, GGUF name, Hugging Face name), dimensions as in enum
- * model_dim. Files put "blk.3." or "model.layers.3." before the name. NULL: folders keep it in
- * other forms (each expert by itself, or gate and up in one), none of which is read yet. */
+ * model_dim. Files put "blk.3." or "model.layers.3." before the name. Folders keep each expert by
+ * itself, its number in place of the star, or in forms that weights.c cuts. */
 /* clang-format off */
 #define SPECD_LAYER_MATRICES(X)                                                                    \
     X(WQ, wq, ATTENTION, NONE, HD, C, "attn_q.weight", "self_attn.q_proj.weight")                  \
@@ -86,10 +104,21 @@ enum layer_part {
     X(W_GATE, w_gate, GATED_FFN, NONE, F, C, "ffn_gate.weight", "mlp.gate_proj.weight")            \
     X(W_UP, w_up, GATED_FFN, NONE, F, C, "ffn_up.weight", "mlp.up_proj.weight")                    \
     X(W_DOWN, w_down, GATED_FFN, NONE, C, F, "ffn_down.weight", "mlp.down_proj.weight")            \
-    X(W_ROUTER, w_router, EXPERTS, NONE, E, C, "ffn_gate_inp.weight", NULL)                        \
-    X(W_GATE_EXPERTS, w_gate_experts, EXPERTS, E, FE, C, "ffn_gate_exps.weight", NULL)             \
-    X(W_UP_EXPERTS, w_up_experts, EXPERTS, E, FE, C, "ffn_up_exps.weight", NULL)                   \
-    X(W_DOWN_EXPERTS, w_down_experts, EXPERTS, E, C, FE, "ffn_down_exps.weight", NULL)
+    X(W_ROUTER, w_router, EXPERTS, NONE, E, C, "ffn_gate_inp.weight", "mlp.gate.weight")           \
+    X(W_GATE_EXPERTS, w_gate_experts, EXPERTS, E, FE, C, "ffn_gate_exps.weight",                   \
+      "mlp.experts.*.gate_proj.weight")                                                            \
+    X(W_UP_EXPERTS, w_up_experts, EXPERTS, E, FE, C, "ffn_up_exps.weight",                         \
+      "mlp.experts.*.up_proj.weight")                                                              \
+    X(W_DOWN_EXPERTS, w_down_experts, EXPERTS, E, C, FE, "ffn_down_exps.weight",                   \
+      "mlp.experts.*.down_proj.weight")                                                            \
+    X(W_SHARED, w_shared, SHARED_EXPERT, NONE, ONE, C, "ffn_gate_inp_shexp.weight",                \
+      "mlp.shared_expert_gate.weight")                                                             \
+    X(W_GATE_SHARED, w_gate_shared, SHARED_EXPERT, NONE, FS, C, "ffn_gate_shexp.weight",           \
+      "mlp.shared_expert.gate_proj.weight")                                                        \
+    X(W_UP_SHARED, w_up_shared, SHARED_EXPERT, NONE, FS, C, "ffn_up_shexp.weight",                 \
+      "mlp.shared_expert.up_proj.weight")                                                          \
+    X(W_DOWN_SHARED, w_down_shared, SHARED_EXPERT, NONE, C, FS, "ffn_down_shexp.weight",           \
+      "mlp.shared_expert.down_proj.weight")
 #define SPECD_LAYER_NORMS(X)                                                                       \
     X(ATTN_NORM, attn_norm, PRE_NORM, NONE, ONE, C, "attn_norm.weight", "input_layernorm.weight")  \
     X(FFN_NORM, ffn_norm, PRE_NORM, NONE, ONE, C, "ffn_norm.weight",                               \
@@ -169,6 +198,10 @@ struct model {
     uint32_t n_layers, n_heads, n_kv_heads, head_dim;
     uint32_t n_embd, n_ff, n_vocab;
     uint32_t n_experts, n_ff_expert; /* 0: none */
+    uint32_t n_experts_used;         /* of a row: those with the largest logits of the router, ties
+                                        to the lower id */
+    uint32_t n_ff_shared;            /* of the expert that all rows go through; 0: none */
+    bool experts_normed; /* weights are the softmax over the chosen logits; else over all of them */
     uint32_t n_ctx; /* positions the model was trained for, or the window of a family whose layers
                        have none here, if that is smaller */
     float rms_eps;
@@ -179,6 +212,10 @@ struct model {
     uint32_t rope_dim; /* rotated elements of a head, even, <= head_dim */
     uint32_t n_ropes;  /* 0: the first table alone */
     struct rope_angles ropes[MODEL_ROPES];
+    /* longrope (Ding et al. 2024, arXiv 2402.13753): what the first table becomes where texts of
+     * more than so many positions are served (model_set_context); 0: stays. */
+    uint32_t long_after;
+    struct rope_angles long_rope;
     union {
         struct {
             SPECD_MODEL_TENSORS(TENSOR_FIELD)

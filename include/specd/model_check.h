@@ -13,8 +13,20 @@
 #include <stddef.h>
 
 /* NONE: the tensor has no such dimension. HD and GD are elements of all heads, FE the feed-forward
- * size of one of E experts. */
-enum model_dim { DIM_NONE, DIM_ONE, DIM_C, DIM_F, DIM_D, DIM_HD, DIM_GD, DIM_V, DIM_E, DIM_FE };
+ * size of one of E experts, FS that of a shared one. */
+enum model_dim {
+    DIM_NONE,
+    DIM_ONE,
+    DIM_C,
+    DIM_F,
+    DIM_D,
+    DIM_HD,
+    DIM_GD,
+    DIM_V,
+    DIM_E,
+    DIM_FE,
+    DIM_FS
+};
 
 /* Whose word for a tensor. */
 enum tensor_naming { NAMES_FIELD, NAMES_GGUF, NAMES_HF, TENSOR_NAMINGS };
@@ -35,6 +47,9 @@ uint64_t model_dim(const struct model *m, enum model_dim d);
 bool model_is_tied(const struct model *m); /* output and embed are one tensor */
 /* The widest window of its layers; 0: none has one. */
 uint32_t model_window(const struct model *m);
+/* Texts of up to n_ctx positions are to be served: chosen once, since keys that are kept would be
+ * wrong in a text that grows past where the angles change. Whether they did. */
+bool model_set_context(struct model *m, uint32_t n_ctx);
 /* Bits of the parts of which the layer has a tensor. */
 uint32_t layer_parts(const struct model_layer *l);
 
@@ -51,12 +66,13 @@ struct tensor_name tensor_name_of(enum tensor_naming naming, const char *name, i
 #define SIZE_FF_MAX (1u << 20)
 #define SIZE_HEADS_MAX 1024u
 #define SIZE_EXPERTS_MAX 4096u
+#define SIZE_EXPERTS_USED_MAX 64u
 #define SIZE_SCALE_MAX 1e6
 
 /* The sizes are in range and agree with each other. */
 int model_sizes_check(const struct model *m, char *err, size_t errlen);
 
-/* What a device computes. */
+/* What a device computes. Every layer has one of the two kinds of feed-forward. */
 struct model_blocks {
     const char *device;  /* "the CPU device" */
     uint32_t needs, may; /* bits of parts: of every layer; of some */

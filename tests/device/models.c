@@ -159,6 +159,7 @@ static double gain(int tensor, const struct model_shape *s)
     double depth = layer_tensors[tensor].rows == DIM_C ? (s->depth > 0.0f ? s->depth : 1.0) : 1.0;
     return tensor == LAYER_WQ || tensor == LAYER_WK ? 1.5
            : tensor == LAYER_W_DOWN                 ? 2 * depth
+           : tensor == LAYER_W_ROUTER               ? 2
                                                     : depth;
 }
 
@@ -171,8 +172,9 @@ static struct tensor layer_tensor(const struct model *m, int tensor, const struc
         return spec->kind == TENSOR_NORM ? vector(cols, 1.0f, 0.3f, state)
                                          : vector(cols, 0.0f, 0.5f, state);
     uint32_t slices = (uint32_t)model_dim(m, spec->slices);
+    enum dtype type = tensor == LAYER_W_ROUTER || tensor == LAYER_W_SHARED ? DT_F32 : s->type;
     struct tensor t =
-        matrix(MAX(slices, 1) * rows, cols, s->type, gain(tensor, s) / sqrt(cols), state);
+        matrix(MAX(slices, 1) * rows, cols, type, gain(tensor, s) / sqrt(cols), state);
     t.rows = rows;
     t.slices = slices;
     return t;
@@ -180,9 +182,14 @@ static struct tensor layer_tensor(const struct model *m, int tensor, const struc
 
 /* Part by part. */
 static void fill_layer(struct model_layer *l, const struct model *m, const struct model_shape *s,
-                       uint64_t *state)
+                       uint32_t layer, uint64_t *state)
 {
-    uint32_t parts = (PARTS_LLAMA | s->more) & ~s->less;
+    bool experts = s->experts >> layer & 1, changed = s->changed == 0 || s->changed >> layer & 1;
+    uint32_t parts = changed ? (PARTS_LLAMA | s->more) & ~s->less : PARTS_LLAMA;
+    if (experts)
+        parts ^= PART_BIT(PART_GATED_FFN) | PART_BIT(PART_EXPERTS);
+    if (experts && s->n_ff_shared > 0)
+        parts |= PART_BIT(PART_SHARED_EXPERT);
     if (s->biases)
         parts |= PART_BIT(PART_QKV_BIAS);
     if (s->qk_norms)
@@ -212,6 +219,11 @@ struct model *model_random(const struct model_shape *s)
         .n_ff = s->n_ff,
         .n_vocab = s->n_vocab,
         .n_ctx = 1 << 20,
+        .n_experts = s->n_experts,
+        .n_experts_used = s->n_experts_used,
+        .n_ff_expert = s->n_ff_expert,
+        .n_ff_shared = s->n_ff_shared,
+        .experts_normed = s->experts_normed,
         .rms_eps = 1e-5f,
         .gate = s->gate,
         .embd_scale = s->embd_scale,
@@ -236,7 +248,7 @@ struct model *model_random(const struct model_shape *s)
         m->output = matrix(s->n_vocab, s->n_embd, s->type, sharpness / sqrt(s->n_embd), &state);
     m->layers = xcalloc(s->n_layers, sizeof(*m->layers));
     for (uint32_t i = 0; i < s->n_layers; i++) {
-        fill_layer(&m->layers[i], m, s, &state);
+        fill_layer(&m->layers[i], m, s, i, &state);
         m->layers[i].no_rope = s->no_rope >> i & 1;
         m->layers[i].rope = s->windowed >> i & 1;
         m->layers[i].window = s->windowed >> i & 1 ? s->window : 0;

@@ -16,10 +16,15 @@ struct model_shape {
     enum gate_kind gate;
     float embd_scale, attn_scale; /* as model's */
     bool post_norms;
+    /* Of layers whose bit of `experts` is set, in place of n_ff; n_ff_shared > 0: one more for all
+     * rows. */
+    uint32_t experts, n_experts, n_experts_used, n_ff_expert, n_ff_shared;
+    bool experts_normed;
     enum rope_kind rope;
     bool biases, qk_norms, untied;
-    uint32_t more,
-        less;        /* bits of other parts that layers have, and of PARTS_LLAMA that they lack */
+    /* Bits of other parts that layers have, and of PARTS_LLAMA that they lack; bits of the layers
+     * that this is about, 0: all. */
+    uint32_t more, less, changed;
     enum dtype type; /* of the matrices; vectors are f32 */
     float sharpness; /* 0: 1. Scales the logits: how far from uniform the laws are */
     float depth;     /* 0: 1. Scales what layers add to the embedding: how much context matters */

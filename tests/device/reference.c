@@ -323,6 +323,66 @@ static void ffn_block(const struct model *m, const struct model_layer *l, struct
     add_rows(m, &l->ffn_post_norm, w->x, w->o, (size_t)n);
 }
 
+/* down(gated(gate(x)) * up(x)) of one row. x: (gate->cols), y: (down->rows) */
+static void gated_row(const struct model *m, const struct tensor *gate, const struct tensor *up,
+                      const struct tensor *down, const double *x, double *y)
+{
+    double *g = xcalloc(2 * (size_t)gate->rows, sizeof(*g)), *u = g + gate->rows;
+    multiply(gate, NULL, x, 1, g);
+    multiply(up, NULL, x, 1, u);
+    for (uint32_t i = 0; i < gate->rows; i++)
+        g[i] = gated(m, g[i]) * u[i];
+    multiply(down, NULL, g, 1, y);
+    free(g);
+}
+
+/* Sums over the experts of a row, those with the k largest probabilities. h, y: (C) */
+static void experts_row(const struct model *m, const struct model_layer *l, const double *h,
+                        double *y)
+{
+    uint32_t E = m->n_experts, C = m->n_embd;
+    double *p = xcalloc(E + (size_t)C, sizeof(*p)), *of_one = p + E, all = 0.0, chosen = 0.0, gate;
+    bool *used = xcalloc(E, sizeof(*used));
+    multiply(&l->w_router, NULL, h, 1, p);
+    for (uint32_t e = 0; e < E; e++)
+        all += p[e] = exp(p[e]);
+    for (uint32_t i = 0; i < m->n_experts_used; i++) {
+        uint32_t best = E;
+        for (uint32_t e = 0; e < E; e++) {
+            if (!used[e] && (best == E || p[e] > p[best]))
+                best = e;
+        }
+        used[best] = true;
+        chosen += p[best];
+    }
+    memset(y, 0, C * sizeof(*y));
+    for (uint32_t e = 0; e < E; e++) {
+        struct tensor w[] = {tensor_slice(&l->w_gate_experts, e), tensor_slice(&l->w_up_experts, e),
+                             tensor_slice(&l->w_down_experts, e)};
+        if (!used[e])
+            continue;
+        gated_row(m, &w[0], &w[1], &w[2], h, of_one);
+        for (uint32_t i = 0; i < C; i++)
+            y[i] += p[e] / (m->experts_normed ? chosen : all) * of_one[i];
+    }
+    if (l->w_shared.data) {
+        multiply(&l->w_shared, NULL, h, 1, &gate);
+        gated_row(m, &l->w_gate_shared, &l->w_up_shared, &l->w_down_shared, h, of_one);
+        for (uint32_t i = 0; i < C; i++)
+            y[i] += of_one[i] / (1 + exp(-gate));
+    }
+    free(used);
+    free(p);
+}
+
+static void experts_block(const struct model *m, const struct model_layer *l, struct work *w, int n)
+{
+    norm_input(m, &l->ffn_norm, w, (size_t)n);
+    for (size_t t = 0; t < (size_t)n; t++)
+        experts_row(m, l, w->h + t * m->n_embd, w->o + t * m->n_embd);
+    add_rows(m, &l->ffn_post_norm, w->x, w->o, (size_t)n);
+}
+
 void reference_forward(const struct model *m, const uint32_t *layers, uint32_t n_layers,
                        const int32_t *tokens, int n, bool bf16_kv, double *logits)
 {
@@ -340,7 +400,10 @@ void reference_forward(const struct model *m, const uint32_t *layers, uint32_t n
     for (uint32_t i = 0; i < (layers ? n_layers : m->n_layers); i++) {
         const struct model_layer *l = &m->layers[layers ? layers[i] : i];
         attention_block(m, l, &w, n, bf16_kv);
-        ffn_block(m, l, &w, n);
+        if (l->w_router.data)
+            experts_block(m, l, &w, n);
+        else
+            ffn_block(m, l, &w, n);
     }
     rms_norm(w.x, &m->out_norm, T, m->rms_eps, w.h);
     multiply(&m->output, NULL, w.h, n, logits);

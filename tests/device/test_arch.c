@@ -1,7 +1,8 @@
 /*
  * A made-up architecture of known blocks, brought by a row of this program's own table (arch.h)
  * alone: from a GGUF file and from a folder, its logits are the reference's. The gate is the row's.
- * Rows of blocks that no device has are read, and refused by the device with file and tensor.
+ * The same with experts in some layers, in every form that files have them. Blocks that a device
+ * does not have are refused with file and tensor.
  *
  * links: device_tests specd_cpu specd_model specd_write
  */
@@ -20,7 +21,8 @@
 #include <cmocka.h>
 
 #define MADEUP_PARTS (PARTS_LLAMA | PART_BIT(PART_QKV_BIAS) | PART_BIT(PART_QK_NORM))
-#define EXPERT_PARTS (PART_BIT(PART_PRE_NORM) | PART_BIT(PART_ATTENTION) | PART_BIT(PART_EXPERTS))
+#define PARTS_MIXED (PARTS_LLAMA & ~PART_BIT(PART_GATED_FFN))
+#define MAY_MIXED (PART_BIT(PART_GATED_FFN) | PART_BIT(PART_EXPERTS) | PART_BIT(PART_SHARED_EXPERT))
 
 /* In place of the product's. */
 const struct arch archs[] = {
@@ -35,8 +37,10 @@ const struct arch archs[] = {
      .hf_head_dim = 24,
      .hf_tied = true},
     {.names = {[NAMES_GGUF] = "mixed", [NAMES_HF] = "mixed"},
-     .n_kinds = 2,
-     .kinds = {{.needs = PARTS_LLAMA}, {.needs = EXPERT_PARTS}}},
+     .n_kinds = 1,
+     .kinds = {{.needs = PARTS_MIXED, .may = MAY_MIXED}},
+     .gguf_rope = ROPE_HALVES,
+     .hf_tied = true},
     {.names = {[NAMES_GGUF] = "gelu"},
      .n_kinds = 1,
      .kinds = {{.needs = PARTS_LLAMA | PART_BIT(PART_POST_NORM)}},
@@ -51,6 +55,42 @@ static char path[100];
 
 typedef void each_tensor(void *to, const char *name, const struct tensor *t);
 
+/* How a folder has experts. */
+static enum { APART, STACKED } experts_form;
+
+static void each_expert(const char *name, const struct tensor *t, each_tensor *each, void *to)
+{
+    const char *star = strchr(name, '*');
+    for (uint32_t e = 0; e < t->slices; e++) {
+        struct tensor one = tensor_slice(t, e);
+        char own[120];
+        snprintf(own, sizeof own, "%.*s%u%s", (int)(star - name), name, e, star + 1);
+        each(to, own, &one);
+    }
+}
+
+/* Gate and up of an expert one after another, and all experts in one. */
+static void each_stack(const struct model_layer *l, int layer, int tensor, each_tensor *each,
+                       void *to)
+{
+    const struct tensor *t = &l->tensors[tensor];
+    struct tensor stack = *t;
+    if (tensor == LAYER_W_DOWN_EXPERTS)
+        each(to, tensor_name_of(NAMES_HF, "mlp.experts.down_proj", layer).text, t);
+    if (tensor != LAYER_W_GATE_EXPERTS)
+        return;
+    size_t n = (size_t)t->rows * t->cols;
+    float *data = xmalloc(2 * n * t->slices * sizeof *data);
+    for (size_t e = 0; e < t->slices; e++) {
+        memcpy(data + 2 * n * e, (const float *)t->data + n * e, n * sizeof *data);
+        memcpy(data + 2 * n * e + n, (const float *)l->w_up_experts.data + n * e, n * sizeof *data);
+    }
+    stack.data = data;
+    stack.rows *= 2;
+    each(to, tensor_name_of(NAMES_HF, "mlp.experts.gate_up_proj", layer).text, &stack);
+    free(data);
+}
+
 static void for_tensors(const struct model *m, const struct arch *a, enum tensor_naming naming,
                         each_tensor *each, void *to)
 {
@@ -62,8 +102,14 @@ static void for_tensors(const struct model *m, const struct arch *a, enum tensor
         for (int i = 0; i < LAYER_TENSORS; i++) {
             const struct tensor *t = &m->layers[l].tensors[i];
             const char *name = arch_tensor_name(a, naming, i);
-            if (t->data && name)
+            if (!t->data || !name)
+                continue;
+            if (naming == NAMES_GGUF || t->slices == 0)
                 each(to, tensor_name_of(naming, name, (int)l).text, t);
+            else if (experts_form == APART)
+                each_expert(tensor_name_of(naming, name, (int)l).text, t, each, to);
+            else
+                each_stack(&m->layers[l], (int)l, i, each, to);
         }
     }
 }
@@ -117,8 +163,13 @@ static void save_gguf(const struct model *m, const struct arch *a)
     gguf_writer_init(&w, fopen(path, "wb"));
     put_shape(&w, &s);
     if (m->n_experts > 0) {
+        char key[80];
+        snprintf(key, sizeof key, "%s.expert_weights_norm", s.arch);
         put_sized(&w, &s, "expert_count", m->n_experts);
+        put_sized(&w, &s, "expert_used_count", m->n_experts_used);
         put_sized(&w, &s, "expert_feed_forward_length", m->n_ff_expert);
+        put_sized(&w, &s, "expert_shared_feed_forward_length", m->n_ff_shared);
+        gguf_put_bool(&w, key, m->experts_normed);
     }
     put_vocab(&w);
     for_tensors(m, a, NAMES_GGUF, gguf_describe, &w);
@@ -147,6 +198,8 @@ static void safetensors_add(void *to, const char *name, const struct tensor *t)
     buf_printf(&s->header, "%zu]}", s->data.len);
 }
 
+static int sparse_step = 2; /* that a folder states: layer 1 of two has experts */
+
 static void save_folder(const struct model *m, const struct arch *a)
 {
     struct safetensors s = {{0}, {0}};
@@ -161,6 +214,13 @@ static void save_folder(const struct model *m, const struct arch *a)
                m->n_kv_heads);
     if (a->hf_head_dim == 0)
         buf_printf(&config, ",\"head_dim\":%u", m->head_dim);
+    if (m->n_experts > 0)
+        buf_printf(&config,
+                   ",\"num_experts\":%u,\"num_experts_per_tok\":%u,\"moe_intermediate_size\":%u,"
+                   "\"shared_expert_intermediate_size\":%u,\"norm_topk_prob\":%s,"
+                   "\"decoder_sparse_step\":%d",
+                   m->n_experts, m->n_experts_used, m->n_ff_expert, m->n_ff_shared,
+                   m->experts_normed ? "true" : "false", sparse_step);
     buf_puts(&config, "}");
     for_tensors(m, a, NAMES_HF, safetensors_add, &s);
     buf_puts(&s.header, "}");
@@ -358,92 +418,154 @@ static void test_what_the_row_needs(void **state)
     model_random_free(m);
 }
 
-static void assert_plan_refused(const char *words)
-{
-    struct model_file *mf;
-    struct device_plan plan;
-    struct device *dev;
-    char err[400] = "";
-    if (model_file_open(&mf, path, err, sizeof err) != 0)
-        fail_msg("%s", err);
-    struct device_setup setup = rig_setup(&mf->model, NULL);
-    assert_int_equal(rig_ops()->open(&dev, -1, err, sizeof err), 0);
-    assert_int_equal(rig_ops()->plan(dev, &setup, &plan, err, sizeof err), SPECD_EINVAL);
-    if (!strstr(err, path) || !strstr(err, words))
-        fail_msg("message \"%s\" lacks \"%s\" or \"%s\"", err, path, words);
-    rig_ops()->close(dev);
-    model_file_close(mf);
-}
-
-/* Layer 1 has experts in place of the feed-forward; all share some zeros. */
-static void make_mixed(struct model *m, struct model_layer layers[2], const float *zeros)
-{
-    memcpy(layers, m->layers, 2 * sizeof *layers);
-    m->layers = layers;
-    m->n_experts = 3;
-    m->n_ff_expert = 40;
-    for (int i = 0; i < LAYER_TENSORS; i++) {
-        const struct tensor_spec *spec = &layer_tensors[i];
-        struct tensor *t = &layers[1].tensors[i];
-        if (!(PART_BIT(spec->part) & EXPERT_PARTS))
-            *t = (struct tensor){0};
-        if (spec->part == PART_EXPERTS)
-            *t = (struct tensor){.data = zeros,
-                                 .type = DT_F32,
-                                 .rows = (uint32_t)model_dim(m, spec->rows),
-                                 .cols = (uint32_t)model_dim(m, spec->cols),
-                                 .slices = (uint32_t)model_dim(m, spec->slices)};
-    }
-}
-
-static void test_blocks_of_no_device(void **state)
+/* Layer 1 has experts, one of them shared. */
+static struct model *mixed_random(void)
 {
     struct model_shape shape = pair_shape;
     shape.n_layers = 2;
     shape.windowed = 0;
-    struct model *random = model_random(&shape), m = *random;
-    struct model_layer layers[2];
-    float *zeros = xcalloc(3 * 40 * 64, sizeof *zeros);
-    (void)state;
-    make_mixed(&m, layers, zeros);
-    save_gguf(&m, &archs[1]);
-    assert_plan_refused("layer 1: w_router: the CPU device has no mixture of experts yet");
+    shape.untied = false;
+    shape.rope = ROPE_HALVES;
+    shape.n_experts = 5;
+    shape.n_experts_used = 2;
+    shape.n_ff_expert = 40;
+    shape.n_ff_shared = 24;
+    shape.experts = 2;
+    shape.experts_normed = true;
+    shape.seed = clock_ns() % 1000000;
+    print_message("seed %llu\n", (unsigned long long)shape.seed);
+    return model_random(&shape);
+}
+
+/* The file at `path` is m, and what it says of experts matters. */
+static void check_experts(const struct model *m)
+{
     struct model_file *mf;
     char err[400] = "";
-    assert_int_equal(model_file_open(&mf, path, err, sizeof err), 0);
+    if (model_file_open(&mf, path, err, sizeof err) != 0)
+        fail_msg("%s", err);
     assert_int_equal(layer_parts(&mf->model.layers[0]), PARTS_LLAMA);
-    assert_int_equal(layer_parts(&mf->model.layers[1]), EXPERT_PARTS);
+    assert_int_equal(layer_parts(&mf->model.layers[1]),
+                     PARTS_MIXED | PART_BIT(PART_EXPERTS) | PART_BIT(PART_SHARED_EXPERT));
     const struct tensor *down = &mf->model.layers[1].w_down_experts;
-    assert_true(down->slices == 3 && down->rows == 64 && down->cols == 40);
+    assert_true(down->slices == 5 && down->rows == 64 && down->cols == 40);
     uint64_t params = 0;
     for (uint32_t l = 0; l < 2; l++) {
         for (int i = 0; i < LAYER_TENSORS; i++)
-            params += bytes_of(&layers[l].tensors[i]) / sizeof(float);
+            params += bytes_of(&m->layers[l].tensors[i]) / sizeof(float);
     }
     for (int i = 0; i < MODEL_TENSORS; i++)
-        params += bytes_of(&m.tensors[i]) / sizeof(float);
+        params += i == MODEL_OUTPUT ? 0 : bytes_of(&m->tensors[i]) / sizeof(float);
     assert_int_equal(mf->model.n_params, params);
-    model_file_close(mf);
+    double same = difference(&mf->model, m);
+    print_message("experts %.1e\n", same);
+    assert_true(same <= TOLERANCE);
 
+    struct model other = *m;
+    struct model_layer layers[2];
+    other.experts_normed = false;
+    assert_true(difference(&mf->model, &other) > 10 * TOLERANCE);
+    other = *m;
+    other.n_experts_used++;
+    assert_true(difference(&mf->model, &other) > 10 * TOLERANCE);
+    other = *m;
+    other.layers = layers;
+    memcpy(layers, m->layers, sizeof layers);
+    layers[1].w_gate_experts.data = m->layers[1].w_up_experts.data;
+    layers[1].w_up_experts.data = m->layers[1].w_gate_experts.data;
+    assert_true(difference(&mf->model, &other) > 10 * TOLERANCE);
+    memcpy(layers, m->layers, sizeof layers);
+    layers[1].w_shared.data = NULL;
+    assert_true(difference(&mf->model, &other) > 10 * TOLERANCE);
+    model_file_close(mf);
+}
+
+static void test_experts(void **state)
+{
+    struct model *m = mixed_random();
+    (void)state;
+    save_gguf(m, &archs[1]);
+    check_experts(m);
+    experts_form = APART;
+    save_folder(m, &archs[1]);
+    check_experts(m);
+    experts_form = STACKED;
+    save_folder(m, &archs[1]);
+    check_experts(m);
+    model_random_free(m);
+}
+
+static void test_experts_refused(void **state)
+{
+    struct model *random = mixed_random(), m = *random;
+    struct model_layer layers[2];
+    (void)state;
+    memcpy(layers, m.layers, sizeof layers);
+    m.layers = layers;
     layers[1].w_up_experts.slices = 2;
     save_gguf(&m, &archs[1]);
-    assert_refused("tensor blk.1.ffn_up_exps.weight", "shape is 2 x 40 x 64, expected 3 x 40 x 64");
-    layers[1].w_up_experts =
-        (struct tensor){.data = zeros, .type = DT_F32, .rows = 120, .cols = 64};
+    assert_refused("tensor blk.1.ffn_up_exps.weight", "shape is 2 x 40 x 64, expected 5 x 40 x 64");
+    experts_form = APART;
+    save_folder(&m, &archs[1]);
+    assert_refused("tensor model.layers.1.mlp.experts.2.up_proj.weight", "missing");
+    layers[1].w_up_experts.slices = 0;
+    layers[1].w_up_experts.rows = 200;
     save_gguf(&m, &archs[1]);
-    assert_refused("tensor blk.1.ffn_up_exps.weight", "shape is 120 x 64, expected 3 x 40 x 64");
-    make_mixed(&m, layers, zeros);
-    layers[0].w_router = layers[1].w_router; /* a layer of the other kind */
+    assert_refused("tensor blk.1.ffn_up_exps.weight", "shape is 200 x 64, expected 5 x 40 x 64");
+    memcpy(layers, random->layers, sizeof layers);
+    layers[1].w_down_shared.data = NULL;
     save_gguf(&m, &archs[1]);
-    assert_refused("tensor blk.0.ffn_gate_inp.weight", "not part of a 2-layer mixed");
-    layers[0].w_router.data = NULL;
+    assert_refused("tensor blk.1.ffn_down_shexp.weight", "missing");
+    memcpy(layers, random->layers, sizeof layers);
+    layers[0].w_down.data = layers[0].w_up.data = layers[0].w_gate.data = NULL;
+    save_gguf(&m, &archs[1]); /* neither */
+    assert_refused("tensor blk.0.ffn_gate_inp.weight", "missing");
+    memcpy(layers, random->layers, sizeof layers);
+    sparse_step = 1;
+    save_folder(&m, &archs[1]);
+    assert_refused("config.json", "layer 0 has none");
+    sparse_step = 3;
+    save_folder(&m, &archs[1]);
+    assert_refused("config.json", "layer 1 has experts");
+    sparse_step = 2;
     m.n_experts = SIZE_EXPERTS_MAX + 1;
     save_gguf(&m, &archs[1]);
     assert_refused("mixed.expert_count", "outside 1 to 4096");
-    save_folder(&m, &archs[1]);
-    assert_refused("layer 1: w_router", "from GGUF files alone");
-    free(zeros);
+    m.n_experts = 5;
+    m.n_experts_used = 6;
+    save_gguf(&m, &archs[1]);
+    assert_refused("mixed.expert_used_count", "outside 1 to 5");
     model_random_free(random);
+}
+
+/* Of a device that lacks a part. */
+static void test_blocks_of_no_device(void **state)
+{
+    struct model *m = mixed_random();
+    const struct model_blocks few = {.device = "a device", .needs = PARTS_MIXED, .gates = 1};
+    const struct model_blocks some = {
+        .device = "a device", .needs = PARTS_MIXED, .may = PART_BIT(PART_GATED_FFN), .gates = 1};
+    char err[400] = "";
+    (void)state;
+    assert_int_equal(model_check(m, &few, err, sizeof err), SPECD_EINVAL);
+    assert_string_equal(err, "layer 0: w_gate: a device has no gated feed-forward yet");
+    assert_int_equal(model_check(m, &some, err, sizeof err), SPECD_EINVAL);
+    assert_string_equal(err, "layer 1: w_router: a device has no mixture of experts yet");
+    m->layers[0].w_router = m->layers[1].w_router; /* both kinds */
+    assert_int_equal(model_check(m, &some, err, sizeof err), SPECD_EINVAL);
+    m->layers[0].w_router.data = NULL;
+
+    m->gate = GATE_KINDS;
+    struct device_setup setup = rig_setup(m, NULL);
+    struct device_plan plan;
+    struct device *dev;
+    m->file = "some/file";
+    assert_int_equal(rig_ops()->open(&dev, -1, err, sizeof err), 0);
+    assert_int_equal(rig_ops()->plan(dev, &setup, &plan, err, sizeof err), SPECD_EINVAL);
+    if (!strstr(err, "some/file") || !strstr(err, "no feed-forward with a gate"))
+        fail_msg("%s", err);
+    rig_ops()->close(dev);
+    model_random_free(m);
 }
 
 static int make_temp(void **state)
@@ -467,6 +589,8 @@ int main(void)
         cmocka_unit_test(test_folder),
         cmocka_unit_test(test_gate),
         cmocka_unit_test(test_what_the_row_needs),
+        cmocka_unit_test(test_experts),
+        cmocka_unit_test(test_experts_refused),
         cmocka_unit_test(test_blocks_of_no_device),
     };
     return cmocka_run_group_tests(tests, make_temp, remove_temp);

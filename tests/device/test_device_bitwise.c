@@ -22,15 +22,23 @@
 #define LEN 290 /* crosses a tile of attention */
 #define ROWS 3  /* decoded positions: LEN - 1 and on; ROWS - 1 <= the smallest K limit */
 
-static const struct model_shape shape = {.n_layers = 2,
-                                         .n_heads = 6,
-                                         .n_kv_heads = 2,
-                                         .head_dim = 16,
-                                         .n_embd = 64,
-                                         .n_ff = 96,
-                                         .n_vocab = VOCAB,
-                                         .type = DT_Q8_0,
-                                         .seed = 11};
+/* A layer of llama's blocks, and one of as many others as a layer can have. */
+static const struct model_shape shape = {
+    .n_layers = 2,
+    .n_heads = 6,
+    .n_kv_heads = 2,
+    .head_dim = 16,
+    .n_embd = 64,
+    .n_ff = 96,
+    .n_vocab = VOCAB,
+    .window = 100,
+    .windowed = 2,
+    .changed = 2,
+    .more = PART_BIT(PART_QKV_BIAS) | PART_BIT(PART_O_BIAS) | PART_BIT(PART_FFN_BIAS) |
+            PART_BIT(PART_QK_NORM_WIDE) | PART_BIT(PART_POST_NORM),
+    .less = PART_BIT(PART_PRE_NORM),
+    .type = DT_Q8_0,
+    .seed = 11};
 
 struct fixture {
     struct model *model;
@@ -212,15 +220,32 @@ static void test_portable(void **state)
     assert_memory_equal(got, plain, sizeof(plain));
 }
 
-static int setup(void **state)
+static int setup_of(void **state, const struct model_shape *of)
 {
     struct fixture *f = xcalloc(1, sizeof(*f));
     uint64_t seed = 3;
-    f->model = model_random(&shape);
+    f->model = model_random(of);
     for (int i = 0; i < LEN + ROWS; i++)
         f->text[i] = (int32_t)(random_next(&seed) % VOCAB);
     *state = f;
     return 0;
+}
+
+static int setup(void **state)
+{
+    return setup_of(state, &shape);
+}
+
+/* Rows meet at experts, as many at each as chance has it. */
+static int setup_experts(void **state)
+{
+    struct model_shape experts = shape;
+    experts.experts = 3;
+    experts.n_experts = 6;
+    experts.n_experts_used = 2;
+    experts.n_ff_expert = 64;
+    experts.n_ff_shared = 32;
+    return setup_of(state, &experts);
 }
 
 static int teardown(void **state)
@@ -238,5 +263,11 @@ int main(void)
         cmocka_unit_test(test_places), cmocka_unit_test(test_threads),
         cmocka_unit_test(test_bf16),   cmocka_unit_test(test_portable),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    const struct CMUnitTest experts[] = {
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_portable),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown) +
+           cmocka_run_group_tests(experts, setup_experts, teardown);
 }

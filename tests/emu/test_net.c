@@ -387,6 +387,54 @@ static void test_mixed(void **state)
     model_random_free(m);
 }
 
+/* Each expert's matrices, from one piece and from pieces of which one has another type; the
+ * router's rows as floats. */
+static void test_experts(void **state)
+{
+    struct model_shape shape = by_32;
+    struct tensor apart[3];
+    struct loaded loaded;
+    char err[256];
+
+    (void)state;
+    shape.type = DT_Q8_0;
+    shape.n_ff_expert = shape.n_ff_shared = 64;
+    shape.experts = 2;
+    shape.n_experts = 3;
+    shape.n_experts_used = 2;
+    struct model *m = model_random(&shape);
+    struct model_layer *l = &m->layers[1];
+    shape.type = DT_F32;
+    struct model *other = model_random(&shape);
+    for (int pieces = 0; pieces < 2; pieces++) {
+        enum product_type down = pieces ? PRODUCT_BF16 : PRODUCT_INT8;
+        assert_int_equal(load(&loaded, m, WEIGHT_NATIVE, 2, err, sizeof(err)), 0);
+        const struct gpu_layer *gpu = &loaded.net.layers[1];
+        struct gpu_matrix gate_up = gpu->gate_up_experts, one_down = gpu->down_experts;
+        assert_null(gpu->gate_up.data);
+        for (uint32_t e = 0; e < 3; e++) {
+            struct tensor w[] = {tensor_slice(&l->w_gate_experts, e),
+                                 tensor_slice(&l->w_up_experts, e),
+                                 tensor_slice(&l->w_down_experts, e)};
+            check_matrix(&gate_up, PRODUCT_INT8, true, 2, TENSORS(&w[0], &w[1]));
+            check_matrix(&one_down, down, false, 1, TENSORS(&w[2]));
+            gate_up.data = (char *)gate_up.data + gate_up.plan.bytes;
+            one_down.data = (char *)one_down.data + one_down.plan.bytes;
+        }
+        check_matrix(&gpu->gate_up_shared, PRODUCT_INT8, true, 2,
+                     TENSORS(&l->w_gate_shared, &l->w_up_shared));
+        check_matrix(&gpu->down_shared, PRODUCT_INT8, false, 1, TENSORS(&l->w_down_shared));
+        assert_device_equal(gpu->router, l->w_router.data, 3 * 96 * sizeof(float));
+        assert_device_equal(gpu->router + 3 * 96, l->w_shared.data, 96 * sizeof(float));
+        unload(&loaded);
+        for (uint32_t e = 0; e < 3; e++)
+            apart[e] = tensor_slice(&(e == 1 ? other : m)->layers[1].w_down_experts, e);
+        l->w_down_experts.apart = apart;
+    }
+    model_random_free(other);
+    model_random_free(m);
+}
+
 /* Biases, and a norm that the file has in bf16. */
 static void test_vectors(void **state)
 {
@@ -470,7 +518,7 @@ static void test_refusals(void **state)
     WITH(m->out_norm.cols, 41, WEIGHT_NATIVE, "out_norm is 1 x 41");
     WITH(m->layers[1].bq, bias, WEIGHT_NATIVE, "layer 1: bk is missing");
     WITH(m->layers[1].w_router, m->layers[1].wq, WEIGHT_NATIVE,
-         "layer 1: w_router: the CUDA device has no mixture of experts");
+         "layer 1: expected either a gated feed-forward or experts");
     WITH(m->gate, GATE_KINDS, WEIGHT_NATIVE, "gate of that kind");
     WITH(m->n_kv_heads, 2, WEIGHT_NATIVE, "head count 9");
     WITH(m->rope_dim, 10, WEIGHT_NATIVE, "rope dimension count 10");
@@ -556,11 +604,12 @@ static void test_fault(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_types),         cmocka_unit_test(test_odd_sides),
-        cmocka_unit_test(test_mixed),         cmocka_unit_test(test_vectors),
-        cmocka_unit_test(test_sources),       cmocka_unit_test(test_self_layers),
-        cmocka_unit_test(test_refusals),      cmocka_unit_test(test_widths),
-        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_fault),
+        cmocka_unit_test(test_types),       cmocka_unit_test(test_odd_sides),
+        cmocka_unit_test(test_mixed),       cmocka_unit_test(test_experts),
+        cmocka_unit_test(test_vectors),     cmocka_unit_test(test_sources),
+        cmocka_unit_test(test_self_layers), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_widths),      cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_fault),
     };
 
     return seeded_run(tests);

@@ -128,13 +128,13 @@ static void test_largest(void **state)
     device_free_all();
 }
 
-/* Entries that tie at the cut, more of them than one digit of ids: the search goes down to ids. */
+/* Entries that tie at the cut, more of them than one digit of ids: the search goes down to ids, in
+ * the end to those of the largest vocabulary. */
 static void test_ties_at_the_cut(void **state)
 {
-    const int32_t n = 3000;
-
     (void)state;
-    for (int t = 0; t < 24; t++) {
+    for (int t = 0; t < 26; t++) {
+        const int32_t n = t < 24 ? 3000 : SPECD_VOCAB_MAX;
         struct rig_slot slot;
         struct rig_row row;
         struct device_law law, *on_device;
@@ -145,9 +145,9 @@ static void test_ties_at_the_cut(void **state)
             logits[i] = (float)(rand() % 2);
         slot.params.target = (struct law_params){.temperature = 1, .repetition = 1, .top_p = 1};
         if (t % 2)
-            slot.params.target.top_k = 1 + rand() % n;
+            slot.params.target.top_k = t < 24 ? 1 + rand() % n : n / 2 - 1000;
         else
-            slot.params.target.top_p = (float)random_unit();
+            slot.params.target.top_p = t < 24 ? (float)random_unit() : 0.999f;
         slot.params.n_bias = slot.params.n_ends = 0;
         slot.device->target = slot.params.target; /* device memory is the host's here */
         slot.device->n_bias = slot.device->n_ends = 0;

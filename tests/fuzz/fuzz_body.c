@@ -1,6 +1,6 @@
 /*
- * The body of a generating request: JSON reader, field table, prompts, and the requests made of
- * them. The first byte picks the route.
+ * The body of a generating request: JSON reader, dialects, field table, prompts, and the requests
+ * made of them. The first byte picks the route.
  *
  * links: specd_server specd_fake specd_base
  */
@@ -10,7 +10,8 @@
 
 #include <string.h>
 
-static const enum call_route routes[] = {CALL_COMPLETION, CALL_CHAT, CALL_NATIVE};
+static const enum call_route routes[] = {CALL_COMPLETION, CALL_CHAT, CALL_NATIVE, CALL_RESPONSES,
+                                         CALL_MESSAGES};
 
 /* Returns what is behind it. */
 static const struct chat_value *touch_value(const struct chat_value *v, volatile size_t *sink)
@@ -63,7 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 1)
         return 0;
     buf_add(&body, data + 1, size - 1);
-    enum call_route route = routes[data[0] % COUNT_OF(routes)];
+    enum call_route route = routes[(uint8_t)(data[0] - '0') % COUNT_OF(routes)];
     int rc = call_parse(&c, route, &info, body.data, body.len, &e);
     ASSERT(rc == 0 || (e.message[0] && specd_error_status(e.code) == 400));
     for (size_t i = 0; rc == 0 && i < c.n_prompts; i++) {
@@ -99,9 +100,37 @@ bool fuzz_seed(int i, struct buf *out)
         "\"name\":\"f\",\"arguments\":\"{}\"}}]}],\"tools\":[{\"type\":\"function\",\"function\":{"
         "\"name\":\"f\"}}],\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}},"
         "\"parallel_tool_calls\":false}",
+        "3{\"instructions\":\"i\",\"input\":[{\"type\":\"message\",\"role\":\"user\",\"content\":[{"
+        "\"type\":\"input_text\",\"text\":\"a\"}]},{\"type\":\"reasoning\",\"summary\":[],"
+        "\"content\":"
+        "null},{\"type\":\"function_call\",\"call_id\":\"c\",\"name\":\"f\",\"arguments\":\"{\"},{"
+        "\"type\":\"function_call_output\",\"call_id\":\"c\",\"output\":\"o\"},{\"role\":"
+        "\"assistant\","
+        "\"content\":\"t\"}],\"max_output_tokens\":9,\"reasoning\":{\"effort\":\"low\"}}",
+        "3{\"input\":\"x\",\"tools\":[{\"type\":\"function\",\"name\":\"f\"},{\"type\":\"custom\","
+        "\"name\":"
+        "\"p\"},{\"type\":\"web_search\"}],\"tool_choice\":{\"type\":\"function\",\"name\":\"f\"},"
+        "\"text\":{\"format\":{\"type\":\"json_schema\",\"schema\":{}}},\"include\":[\"x\"]}",
         "1{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"n\":2,\"prediction\":{\"type\":"
         "\"content\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":"
         "\"\"}]}}",
+        "3{\"instructions\":\"i\",\"input\":[{\"role\":\"user\",\"content\":[{\"type\":"
+        "\"input_text\",\"text\":\"x\"}]},{\"type\":\"function_call\",\"call_id\":\"c\",\"name\":"
+        "\"f\",\"arguments\":\"{}\"},{\"type\":\"function_call_output\",\"call_id\":\"c\","
+        "\"output\":\"o\"}],\"tools\":[{\"type\":\"function\",\"name\":\"f\",\"parameters\":{}}]}",
+        "4{\"system\":[{\"type\":\"text\",\"text\":\"x-anthropic-billing-header: cch=a1b2c;\"}],"
+        "\"max_tokens\":9,\"stop_sequences\":[\"a\"],\"thinking\":{\"type\":\"disabled\"},"
+        "\"messages\":[{\"role\":\"user\",\"content\":\"x\"},{\"role\":\"assistant\",\"content\":["
+        "{\"type\":\"thinking\",\"thinking\":\"t\"},{\"type\":\"text\",\"text\":\"y\"},"
+        "{\"type\":\"tool_use\",\"id\":\"i\",\"name\":\"f\",\"input\":{\"a\":[1]}}]},"
+        "{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"i\","
+        "\"is_error\":true,\"content\":[{\"type\":\"text\",\"text\":\"z\"}]},{\"type\":\"text\","
+        "\"text\":\"w\"}]}],\"tools\":[{\"name\":\"f\",\"input_schema\":{}},{\"type\":\"w_1\"}],"
+        "\"tool_choice\":{\"type\":\"tool\",\"name\":\"f\"}}",
+        "4{\"max_tokens\":0,\"output_config\":{\"format\":{\"type\":\"json_schema\",\"schema\":{}}}"
+        ","
+        "\"messages\":[{\"role\":\"user\",\"content\":\"x\"},{\"role\":\"assistant\",\"content\":"
+        "\"b\"}]}",
     };
     if (i >= (int)COUNT_OF(seeds))
         return false;

@@ -1,5 +1,6 @@
 /*
  * A chat template: compiled and rendered. What stands behind the first NUL is a message's content.
+ * Characters of the template that no message holds stay its own, and the other way round.
  *
  * links: specd_jinja specd_json specd_base
  */
@@ -9,17 +10,36 @@
 #include "specd/error.h"
 #include "specd/json.h"
 #include "specd/json_write.h"
+#include "specd/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static void render(const struct chat_template *t, const char *content)
+#define OURS "\xee\x80\x80"   /* U+E000: nothing maps to it, and no escape stands for it */
+#define THEIRS "\xef\xa3\xbf" /* U+F8FF */
+
+/* Wherever c stands in the text, it is a client's, or never is. */
+static void check_origin(const struct buf *text, const struct text_spans *client, const char *c,
+                         bool theirs)
+{
+    const char *at = text->data + 6, *end = text->data + text->len;
+    while ((at = memmem(at, (size_t)(end - at), c, 3))) {
+        size_t begin = (size_t)(at - text->data);
+        size_t k = text_spans_find(client->items, client->n, begin);
+        bool in = k < client->n && client->items[k].begin < begin + 3;
+        ASSERT(in == theirs &&
+               (!in || (client->items[k].begin <= begin && client->items[k].end >= begin + 3)));
+        at += 3;
+    }
+}
+
+static void render(const struct chat_template *t, const char *source, const char *content)
 {
     struct json *messages;
     struct buf text = {0};
     char why[64];
     buf_puts(&text, "[{\"role\":\"system\",\"content\":\" Sp\xc3\xa9"
-                    "ak\\n\"},{\"role\":\"user\",\"content\":");
+                    "ak\\n" THEIRS "\"},{\"role\":\"user\",\"content\":");
     json_cstr(&text, content);
     buf_puts(&text, "},{\"role\":\"assistant\",\"n\":[1.10,98765432109876543210]},"
                     "{\"role\":\"user\",\"content\":\"1,2\"}]");
@@ -31,11 +51,22 @@ static void render(const struct chat_template *t, const char *content)
         .eos_token = "",
     };
     struct buf out = {0};
+    struct text_spans client = {0};
     char err[512] = "";
     buf_puts(&out, "before");
-    int rc = chat_render(t, &vars, &out, NULL, err, sizeof err);
+    int rc = chat_render(t, &vars, &out, &client, err, sizeof err);
     ASSERT(rc == 0 || rc == SPECD_EINVAL);
-    ASSERT(memcmp(out.data, "before", 6) == 0 && (rc == 0 || out.len == 6));
+    ASSERT(memcmp(out.data, "before", 6) == 0 && (rc == 0 || (out.len == 6 && client.n == 0)));
+    for (size_t i = 0; i < client.n; i++)
+        ASSERT(client.items[i].begin < client.items[i].end && client.items[i].end <= out.len &&
+               client.items[i].begin >= (i > 0 ? client.items[i - 1].end + 1 : 6));
+    /* A template may spell either in escapes, and pick bytes of a broken character. */
+    bool whole = !strchr(source, '\\') && utf8_valid_run(source, strlen(source)) == strlen(source);
+    if (rc == 0 && whole && !strstr(content, OURS))
+        check_origin(&out, &client, OURS, false);
+    if (rc == 0 && whole && !strstr(source, THEIRS))
+        check_origin(&out, &client, THEIRS, true);
+    text_spans_free(&client);
     buf_free(&out);
     json_free(messages);
 }
@@ -49,7 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ASSERT(rc == 0 || (rc == SPECD_EINVAL && err[0]));
     if (rc == 0) {
         size_t n = strlen(source);
-        render(t, n < size ? source + n + 1 : "Hi <b>");
+        render(t, source, n < size ? source + n + 1 : "Hi <b>");
         chat_template_free(t);
     }
     free(source);
@@ -83,6 +114,10 @@ static const char *const seeds[] = {
     "{% filter indent(2, true) %}a\n\nb{% endfilter %}{% with q = x %}{{ q }}{% endwith %}",
     "{% raw %}{{ x }}{% endraw %}{{ range(2, 9, 3)|list }}{{ dict(a=1).items() }}"
     "{{ strftime_now('%Y')|length }}{{ raise_exception('no ' ~ messages[1].role) }}",
+    "{% set x = '" OURS "' + messages[0].content + ' " OURS
+    "' %}{{ x|trim|upper }}{{ x[1:]|indent }}"
+    "{% macro m(a) %}" OURS "{{ a }}{% endmacro %}{{ m(x)|replace(' ', '" OURS "') ~ x|tojson }}"
+    "{{ '%s" OURS "{}'|format(x) }}{{ x.split('" OURS "')|join('" OURS "') }}{{ x * 2 }}",
     "{% generation %}{{ '<b>'|safe + '<' }}{{ '\\u00e9\\x41\\n'|e }}{% endgeneration %}"
     "{{ messages[1].content|title|capitalize|reverse|batch(2)|list }}",
 };

@@ -28,8 +28,14 @@ static void touch_model(const struct model *m)
     touch(&m->out_norm);
     touch(&m->output);
     for (uint32_t i = 0; i < m->n_layers; i++) {
-        for (int t = 0; t < LAYER_TENSORS; t++)
-            touch(&m->layers[i].tensors[t]);
+        for (int t = 0; t < LAYER_TENSORS; t++) {
+            const struct tensor *of = &m->layers[i].tensors[t];
+            for (uint32_t e = 0; e < of->slices; e++) {
+                struct tensor one = tensor_slice(of, e);
+                touch(&one);
+            }
+            touch(of);
+        }
     }
 }
 
@@ -53,7 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     return 0;
 }
 
-static struct image scaled_model(void)
+static struct image stretched_model(void)
 {
     const struct shape s = {"llama", 1, 4, 2, 1, 2, 8, 4, false, false, false};
     struct gguf_writer w;
@@ -61,11 +67,78 @@ static struct image scaled_model(void)
     put_shape(&w, &s);
     gguf_put_string(&w, "llama.rope.scaling.type", "linear");
     gguf_put_f32(&w, "llama.rope.scaling.factor", 2);
+    put_sized(&w, &s, "attention.sliding_window", 9);
     gguf_put_u32(&w, "general.alignment", 32);
     gguf_put_string(&w, "tokenizer.chat_template", "{{ messages }}");
     put_vocab(&w);
     put_weights(&w, &s);
     return image_of(&w);
+}
+
+/* fused: gate and up in one tensor. */
+static struct image experts_model(bool fused)
+{
+    const struct shape s = {"qwen2moe", 1, 4, 2, 1, 2, 8, 4, true, false, true};
+    const uint64_t matrices[] = {3, 4, 4}, pairs[] = {3, 8, 4};
+    struct gguf_writer w;
+    begin_model(&w, &s);
+    put_sized(&w, &s, "expert_count", 3);
+    put_sized(&w, &s, "expert_used_count", 2);
+    put_sized(&w, &s, "expert_feed_forward_length", 4);
+    put_sized(&w, &s, "expert_shared_feed_forward_length", 4);
+    gguf_put_u32(&w, "qwen2moe.expert_gating_func", 1);
+    put_matrix(&w, "blk.0.ffn_gate_inp.weight", 3, 4);
+    if (fused)
+        gguf_put_tensor(&w, "blk.0.ffn_gate_up_exps.weight", DT_F32, pairs, 3);
+    for (int i = fused ? 2 : 0; i < 3; i++) {
+        static const char *const names[] = {"gate", "up", "down"};
+        char name[80];
+        snprintf(name, sizeof name, "blk.0.ffn_%s_exps.weight", names[i]);
+        gguf_put_tensor(&w, name, DT_F32, matrices, 3);
+    }
+    put_vector(&w, "blk.0.ffn_gate_inp_shexp.weight", 4);
+    put_matrix(&w, "blk.0.ffn_gate_shexp.weight", 4, 4);
+    put_matrix(&w, "blk.0.ffn_up_shexp.weight", 4, 4);
+    put_matrix(&w, "blk.0.ffn_down_shexp.weight", 4, 4);
+    return image_of(&w);
+}
+
+/* granite: factors of all kinds, and biases of all projections. */
+static struct image multiplied_model(void)
+{
+    const struct shape s = {"granite", 1, 4, 2, 1, 2, 8, 4, true, false, true};
+    struct gguf_writer w;
+    begin_model(&w, &s);
+    gguf_put_f32(&w, "granite.embedding_scale", 12);
+    gguf_put_f32(&w, "granite.residual_scale", 0.22f);
+    gguf_put_f32(&w, "granite.attention.scale", 0.5f);
+    gguf_put_f32(&w, "granite.logit_scale", 8);
+    put_vector(&w, "blk.0.attn_output.bias", 4);
+    put_vector(&w, "blk.0.ffn_gate.bias", 8);
+    put_vector(&w, "blk.0.ffn_up.bias", 8);
+    put_vector(&w, "blk.0.ffn_down.bias", 4);
+    return image_of(&w);
+}
+
+/* Two tables of angles, and for each layer whether it has a window. */
+static struct image longrope_model(void)
+{
+    const struct shape s = {"qwen2", 2, 4, 1, 1, 4, 4, 4, true, false, true};
+    static const uint8_t windowed[] = {0, 1};
+    struct gguf_writer w;
+    begin_model(&w, &s);
+    gguf_put_string(&w, "qwen2.rope.scaling.type", "longrope");
+    gguf_put_f32(&w, "qwen2.rope.scaling.attn_factor", 1.25f);
+    put_sized(&w, &s, "rope.scaling.original_context_length", 64);
+    put_sized(&w, &s, "attention.sliding_window", 5);
+    gguf_put_array(&w, "qwen2.attention.sliding_window_pattern", GGUF_BOOL, windowed, 2);
+    put_vector(&w, "rope_factors_short.weight", 2);
+    put_vector(&w, "rope_factors_long.weight", 2);
+    struct image image = image_of(&w);
+    for (size_t at = image.size - 64; at < image.size;
+         at += sizeof(float)) /* both lie at the end */
+        memcpy(image.data + at, &(float){1.5f}, sizeof(float));
+    return image;
 }
 
 /* Little data, so that changes hit the header. */
@@ -76,9 +149,14 @@ bool fuzz_seed(int i, struct buf *out)
         {"qwen2", 1, 4, 2, 1, 2, 8, 4, true, false, true},
         {"qwen3", 1, 4, 1, 1, 4, 4, 4, false, true, false},
     };
-    if (i > (int)COUNT_OF(shapes))
+    static struct image (*const others[])(void) = {stretched_model, multiplied_model,
+                                                   longrope_model};
+    int n = (int)COUNT_OF(shapes), n_others = (int)COUNT_OF(others);
+    if (i >= n + n_others + 2)
         return false;
-    struct image image = i < (int)COUNT_OF(shapes) ? make_model(&shapes[i]) : scaled_model();
+    struct image image = i < n              ? make_model(&shapes[i])
+                         : i < n + n_others ? others[i - n]()
+                                            : experts_model(i > n + n_others);
     buf_add(out, image.data, image.size);
     free(image.data);
     return true;

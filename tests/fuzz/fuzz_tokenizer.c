@@ -86,15 +86,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     unsigned kind = data[0] % KINDS, flags = data[0] / KINDS % 2 ? ENCODE_SPECIAL : 0;
     const struct tokenizer *t = tokenizer_of(kind);
     const char *text = (const char *)data + 1;
-    size_t len = size - 1, n;
+    size_t len = size - 1, n, part = data[0] / KINDS / 2;
+    struct text_spans client = {0}; /* every other part of so many bytes */
+    for (size_t at = part; part > 0 && at < len; at += 2 * part)
+        text_spans_add(&client, at, MIN(at + part, len));
+    struct encode_options options = {.client = &client};
     int32_t *ids;
-    ASSERT(tokenizer_encode(t, text, len, flags, NULL, &ids, &n) == 0);
+    ASSERT(tokenizer_encode(t, text, len, flags, &options, &ids, &n) == 0);
     struct buf bytes = {0}, decoded = {0};
     struct decoder d = {0};
     for (size_t i = 0; i < n; i++) {
         size_t piece_len;
         const char *piece = tokenizer_piece(t, ids[i], true, &piece_len);
         ASSERT(piece_len > 0 || ids[i] == tokenizer_vocab(t)->bos);
+        if (round_trips(kind, text, len) &&
+            tokenizer_vocab(t)->tokens[ids[i]].type == TOKEN_CONTROL) {
+            size_t k = text_spans_find(client.items, client.n, bytes.len);
+            ASSERT(k == client.n || client.items[k].begin >= bytes.len + piece_len);
+        }
         buf_add(&bytes, piece, piece_len);
         decoder_feed(&d, t, ids[i], true, &decoded);
     }
@@ -103,6 +112,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         ASSERT(bytes.len == len && (len == 0 || memcmp(bytes.data, text, len) == 0));
     if (decoded.data)
         ASSERT(utf8_valid_run(decoded.data, decoded.len) == decoded.len);
+    text_spans_free(&client);
     buf_free(&bytes);
     buf_free(&decoded);
     free(ids);

@@ -105,9 +105,12 @@ FIELDS = {  # name: values that are refused; (name, routes) where they differ
     ("best_of", (COMPLETION, CHAT)): numbers(1, 16, whole=True),
     ("tools", (CHAT,)): [*NOT_A_LIST, [1], [None], [[]], [{}], [{"type": "function"}],
                          [{"type": "function", "function": {"name": "a b"}}]],
-    ("tool_choice", (CHAT,)): [0, 1.5, True, "", "any", "Required", [], {}, {"type": "function"},
-                               {"type": "tool", "name": "f"}, {"type": "function", "name": 1},
-                               {"type": "function", "function": {}}, {"name": "f"}],
+    ("tool_choice", (CHAT,)): [0, 1.5, True, "", "Any", "Required", [], {}, {"type": "function"},
+                               {"type": "custom", "name": "f"}, {"type": "function", "name": 1},
+                               {"type": "function", "function": {}}, {"type": "allowed_tools"},
+                               {"type": "allowed_tools", "mode": "none", "tools": []},
+                               {"type": "allowed_tools", "allowed_tools": {
+                                   "mode": "auto", "tools": [{"type": "web_search"}]}}],
     ("chat_template_kwargs", (CHAT,)): [*NOT_AN_OBJECT, {"messages": 1}, {"bos_token": "x"}],
     **{(name, (CHAT,)): NOT_A_BOOL for name in (
         "parallel_tool_calls", "add_generation_prompt", "continue_final_message")},

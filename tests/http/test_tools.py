@@ -1,5 +1,6 @@
 """Tools: what reaches the chat template, and what comes back of what a model writes."""
 
+import itertools
 import json
 import unittest
 
@@ -94,6 +95,31 @@ class Tools(ServerCase):
             self.assertEqual((message["content"], reason), (other, "stop"))
 
     @fake_only
+    def test_choices(self):
+        """Every way to say which tools may be called, and what is a call then."""
+        call = '{"name": "%s", "arguments": {}}'
+        add, weather = (f"<tool_call>{call % name}</tool_call>" for name in ("add", "get_weather"))
+        other = f"<tool_call>{call % 'other'}</tool_call>"
+        flat, nested = {"type": "function", "name": "add"}, {"type": "function",
+                                                            "function": {"name": "add"}}
+        for choice in ("auto", {"type": "auto"}, None):
+            message, _ = self.say(add + other, tool_choice=choice)
+            self.assertEqual(len(message["tool_calls"]), 2)
+        for choice in ("none", {"type": "none"}):
+            message, _ = self.say(add, tool_choice=choice)
+            self.assertEqual(message["content"], add)
+        for mode, one in itertools.product(("auto", "required"), (flat, nested, {"name": "add"})):
+            allowed = {"mode": mode, "tools": [one]}
+            for choice in ({"type": "allowed_tools", **allowed},
+                           {"type": "allowed_tools", "allowed_tools": allowed}):
+                message, _ = self.say(add + weather + other, tool_choice=choice)
+                self.assertEqual(message["content"], weather + other)
+                self.assertEqual([c["function"]["name"] for c in message["tool_calls"]], ["add"])
+        for choice in ({"type": "tool", "name": "add"}, {"name": "add"}, "any", {"type": "any"}):
+            message, reason = self.say(call % "add", tool_choice=choice)
+            self.assertEqual((len(message["tool_calls"]), reason), (1, "tool_calls"))
+
+    @fake_only
     def test_text(self):
         for text in ("Just words.", '{"answer": 42}', "a < b <tool", "[1, 2]",
                      '<tool_call>{"name": "add"'):
@@ -149,7 +175,12 @@ class Tools(ServerCase):
                           [{"type": "function"}], [{"type": "function", "function": {}}],
                           [tool("")], [tool("x" * 65)], [tool("a b")], [tool("f")] * 129,
                           [{"type": "function", "function": {"name": "f", "parameters": []}}]),
-                "tool_choice": ("any", 1, [], True, {"type": "function"},
+                "tool_choice": ("Any", 1, [], True, {"type": "function"},
+                                {"type": "custom", "custom": {"name": "add"}},
+                                {"type": "allowed_tools", "mode": "auto"},
+                                {"type": "allowed_tools", "mode": "required", "tools": []},
+                                {"type": "allowed_tools", "mode": "auto", "tools": [
+                                    {"type": "function", "name": "nobody"}]},
                                 {"type": "function", "function": {"name": "nobody"}},
                                 {"type": "function", "name": "nobody"}),
                 "parallel_tool_calls": (1, "x"),

@@ -7,6 +7,8 @@ needs is not there.
 import json
 import os
 import random
+import re
+import struct
 import subprocess
 import sys
 
@@ -20,6 +22,10 @@ PATTERNS = {
     "qwen2": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 }
+
+PLAIN = [*range(33, 127), *range(161, 173), *range(174, 256)]
+BYTE_LEVEL = {chr(b): b for b in PLAIN}  # GPT-2's letters for bytes
+BYTE_LEVEL.update((chr(256 + i), b) for i, b in enumerate(b for b in range(256) if b not in PLAIN))
 
 
 def skip(reason):
@@ -141,6 +147,39 @@ def compare(what, model, texts, encode, flags=(), decode=None):
     print(f"{what}: {len(texts)} texts, {n_ids} ids, {failures - before} differences")
 
 
+def compare_parts(what, model, texts, control, encode, encode_plain, seed=2):
+    """Texts of which random parts are a client's. A text that spells no control token is encoded as
+    if it had no parts; in others, a control token is one only where no byte of it is a client's."""
+    before, spelled = failures, 0
+    rng = random.Random(seed)
+    names = re.compile("|".join(map(re.escape, sorted(control, key=len, reverse=True))) or "(?!)")
+    texts = [(n, t) for n, t in texts if "\2" not in t and "\3" not in t]
+    cut = []
+    for _, text in texts:
+        ends = [0, *sorted(rng.sample(range(len(text) + 1), min(rng.randint(1, 6), len(text) + 1))),
+                len(text)]
+        cut.append([(text[a:b], rng.random() < 0.5) for a, b in zip(ends, ends[1:])])
+    lines = ["".join(f"\2{t}\3" if theirs else t for t, theirs in parts) for parts in cut]
+    answers = run_tool(model, [x.encode() for x in lines], "--client")
+    for (name, text), parts, line, (ids, _) in zip(texts, cut, lines, answers):
+        if not names.search(text):
+            expected = encode(text)
+        else:
+            spelled += 1
+            own = "".join("\0" * len(t) if theirs else t for t, theirs in parts)
+            expected, at = [], 0
+            for m in [*names.finditer(own), None]:
+                end = m.start() if m else len(text)
+                expected += encode_plain(text[at:end]) if end > at else []
+                if m:
+                    expected.append(control[m.group()])
+                    at = m.end()
+        if ids != expected:
+            fail(what, name, line, ids, expected)
+    print(f"{what}: {len(texts)} texts in parts, {spelled} with control tokens, "
+          f"{failures - before} differences")
+
+
 def compare_invalid(what, model):
     """What is no UTF-8 keeps its bytes: decoded, they are what Python's errors="replace" gives."""
     before = failures
@@ -154,6 +193,21 @@ def compare_invalid(what, model):
 def finish():
     print(f"{failures} differences in all")
     sys.exit(1 if failures else 0)
+
+
+def save_tensors(path, tensors):
+    """A safetensors file; tensors: name to (dtype, array of numpy)."""
+    import numpy as np
+    header, data = {}, b""
+    for name, (dtype, values) in tensors.items():
+        raw = np.ascontiguousarray(values).tobytes()
+        header[name] = {"dtype": dtype, "shape": list(values.shape),
+                        "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + data)
 
 
 def specd_server(program):

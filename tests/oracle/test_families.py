@@ -6,6 +6,7 @@ longer than what rope scaling calls the original context, than windows, and than
 usage: test_families.py SPECD      ($SPECD_FAMILIES_PYTHON has torch and transformers)
 """
 import json
+import math
 import os
 import sys
 import tempfile
@@ -34,6 +35,11 @@ TWO_TABLES = {"full_attention": {"rope_type": "linear", "rope_theta": 1e6, "fact
               "sliding_attention": PLAIN}
 
 
+QWEN2MOE = "qwen2moe, a dense layer between, experts apart"
+QWEN3MOE = "qwen3moe, stacked experts"
+EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+LONGROPE = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0 + i / 8 for i in range(8)],
+            "long_factor": [1.5 + i for i in range(8)]}
 GRANITE = {"embedding_multiplier": 12.0, "residual_multiplier": 0.22, "attention_multiplier": 0.4,
            "logits_scaling": 1.6}
 
@@ -49,30 +55,55 @@ CASES = [
     case("llama, yarn with a magnitude and ends between pairs", "Llama",
          {**YARN, "attention_factor": 1.4, "beta_fast": 8, "beta_slow": 2, "truncate": False}),
     case("mistral", "Mistral", sliding_window=None),
+    case("mistral, windows", "Mistral", sliding_window=8),
     case("qwen2, yarn", "Qwen2", YARN),
+    case("qwen2, windows from a layer on", "Qwen2", use_sliding_window=True, sliding_window=24,
+         max_window_layers=1),
+    case("qwen3, windows from a layer on", "Qwen3", head_dim=24, use_sliding_window=True, sliding_window=9,
+         max_window_layers=2),
     case("qwen3, yarn", "Qwen3", YARN, head_dim=24),
     case("smollm3", "SmolLM3", no_rope_layers=[1, 1, 0], pad_token_id=0),
     case(PHI3, "Phi3",
          {**PLAIN, "partial_rotary_factor": 0.75}, pad_token_id=0),
+    case("phi3, windows", "Phi3", pad_token_id=0, sliding_window=11),
+    case("phi3, longrope", "Phi3", LONGROPE, pad_token_id=0, original_max_position_embeddings=32),
+    case("phi3, longrope of short texts", "Phi3", LONGROPE, pad_token_id=0, context=104,
+         original_max_position_embeddings=104),
     case("llama, biases", "Llama", attention_bias=True, mlp_bias=True),
     case("granite", "Granite", **GRANITE),
     case("granite, biases", "Granite", attention_bias=True, mlp_bias=True, **GRANITE),
     case("olmo2", "Olmo2", pad_token_id=0),
     case("olmo2, biases", "Olmo2", pad_token_id=0, attention_bias=True),
+    case(QWEN2MOE, "Qwen2Moe", shared_expert_intermediate_size=48,
+         decoder_sparse_step=2, **EXPERTS),
+    case(QWEN3MOE, "Qwen3Moe", norm_topk_prob=True, mlp_only_layers=[1], **EXPERTS),
     case("gemma3", "Gemma3", TWO_TABLES, num_hidden_layers=7, head_dim=32, query_pre_attn_scalar=24,
          sliding_window=8),
 ]
+# From 4B on: the text model lies in one that sees pictures. As the hub has it, and as it is in memory.
+CASES += [case(f"gemma3 with pictures, {names}", "Gemma3Pictures", TWO_TABLES, num_hidden_layers=7, head_dim=32,
+               query_pre_attn_scalar=24, sliding_window=8) for names in ("as published", "later names")]
 # As GGUF files, which cannot say everything that folders can.
 GGUF_CASES = [
+    case("mistral, windows, GGUF", "Mistral", sliding_window=8),
+    case("phi3, windows, longrope, GGUF", "Phi3", {**LONGROPE, "partial_rotary_factor": 0.5, "short_factor": [1.0, 1.1, 1.3, 1.9], "long_factor": [1.5, 2.5, 4.0, 9.0]}, pad_token_id=0,
+         sliding_window=40, original_max_position_embeddings=32),
     case("llama, biases, GGUF", "Llama", attention_bias=True, mlp_bias=True),
     case("granite, GGUF", "Granite", attention_bias=True, mlp_bias=True, **GRANITE),
     case("olmo2, GGUF", "Olmo2", pad_token_id=0),
+    case("qwen2moe, GGUF", "Qwen2Moe", shared_expert_intermediate_size=48, **EXPERTS),
+    case("qwen3moe, GGUF", "Qwen3Moe", norm_topk_prob=True, **EXPERTS),
     case("gemma3, GGUF", "Gemma3", TWO_TABLES, num_hidden_layers=7, head_dim=32, query_pre_attn_scalar=32,
          sliding_window=8),
 ]
 # Of a family, the architecture; and of a configuration, what the file says beside sizes.
 GGUF = {
     "Llama": ("llama", lambda c: {}),
+    "Mistral": ("llama", lambda c: {"attention.sliding_window": c.sliding_window}),
+    "Phi3": ("phi3", lambda c: {
+        "attention.sliding_window": c.sliding_window, "rope.dimension_count": 8,
+        "rope.scaling.original_context_length": 32,
+        "rope.scaling.attn_factor": (1 + math.log(4) / math.log(32)) ** 0.5}),
     "Granite": ("granite", lambda c: {
         "embedding_scale": c.embedding_multiplier, "residual_scale": c.residual_multiplier,
         "attention.scale": c.attention_multiplier, "logit_scale": c.logits_scaling}),
@@ -81,6 +112,13 @@ GGUF = {
         "attention.key_length": c.head_dim, "attention.value_length": c.head_dim,
         "attention.sliding_window": c.sliding_window, "rope.freq_base": 1e6, "rope.scaling.type": "linear",
         "rope.scaling.factor": 8.0}),
+    "Qwen2Moe": ("qwen2moe", lambda c: {
+        "expert_count": c.num_experts, "expert_used_count": c.num_experts_per_tok,
+        "expert_feed_forward_length": c.moe_intermediate_size,
+        "expert_shared_feed_forward_length": c.shared_expert_intermediate_size}),
+    "Qwen3Moe": ("qwen3moe", lambda c: {
+        "attention.key_length": 16, "attention.value_length": 16, "expert_count": c.num_experts,
+        "expert_used_count": c.num_experts_per_tok, "expert_feed_forward_length": c.moe_intermediate_size}),
 }
 
 
@@ -128,9 +166,43 @@ def one_base(config, weights):
     config["rope_parameters"]["sliding_attention"] = config["rope_parameters"]["full_attention"]
 
 
+def experts_gate_for_up(config, weights):
+    for name in weights:
+        if "experts.gate_up_proj" in name:
+            weights[name] = weights[name].roll(weights[name].shape[1] // 2, 1)
+
+
+def not_normed(config, weights):
+    config["norm_topk_prob"] = not config["norm_topk_prob"]
+
+
+def one_more_expert(config, weights):
+    config["num_experts_per_tok"] += 1
+
+
+def no_shared_gate(config, weights):
+    for name in weights:
+        if "shared_expert_gate" in name:
+            weights[name] = weights[name] * 0
+
+
 PLANTED = [(named("smollm3"), all_rotate), (named("llama"), other_base), (named(PHI3), gate_for_up),
            (named("llama, yarn"), other_factor)]
 PLANTED += [(named("gemma3"), plant) for plant in (gate_is_up, other_window, other_pattern, one_base)]
+
+
+def other_first(config, weights):
+    config["max_window_layers"] += 1
+    del config["layer_types"]
+
+
+def other_original(config, weights):
+    config["original_max_position_embeddings"] *= 2
+
+
+def factors_exchanged(config, weights):
+    rope = config["rope_parameters"]
+    rope["short_factor"], rope["long_factor"] = rope["long_factor"], rope["short_factor"]
 
 
 def no_residual(config, weights):
@@ -156,30 +228,45 @@ def norms_exchanged(config, weights):
             weights[name], weights[other] = weights[other], weights[name]
 
 
+PLANTED += [(named("mistral, windows"), plant) for plant in (other_window, other_base, gate_is_up)]
+PLANTED += [(named("qwen2, windows from a layer on"), plant) for plant in (other_window, other_first)]
+PLANTED += [(named("phi3, windows"), plant) for plant in (other_window, other_base, gate_for_up)]
+PLANTED += [(named("phi3, longrope"), plant) for plant in (other_original, factors_exchanged)]
 PLANTED += [(named("granite"), plant) for plant in
             (no_residual, other_logits, other_scores, other_embedding, gate_is_up, other_base)]
 PLANTED += [(named("olmo2"), plant) for plant in (norms_exchanged, gate_is_up, other_base)]
+PLANTED += [(named(QWEN2MOE), plant) for plant in (gate_is_up, not_normed, one_more_expert, no_shared_gate)]
+PLANTED += [(named(QWEN3MOE), plant) for plant in (experts_gate_for_up, not_normed)]
 
 
 def make(family, more):
-    gemma = family == "Gemma3"
+    gemma = family in ("Gemma3", "Gemma3Pictures")
     sizes = dict(
         vocab_size=VOCAB, hidden_size=64, intermediate_size=96, num_hidden_layers=3,
         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=128,
         tie_word_embeddings=gemma, bos_token_id=None, eos_token_id=VOCAB - 1)
-    config = getattr(transformers, family + ("TextConfig" if gemma else "Config"))(**{**sizes, **more})
-    model = getattr(transformers, family + "ForCausalLM")._from_config(
-        config, dtype=torch.float32, attn_implementation="eager").eval()
+    if family == "Gemma3Pictures":
+        vision = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+                      image_size=28, patch_size=14)
+        config = transformers.Gemma3Config(text_config={**sizes, **more}, vision_config=vision,
+                                           mm_tokens_per_image=4, eos_token_id=VOCAB - 1)
+        kind = transformers.Gemma3ForConditionalGeneration
+    else:
+        config = getattr(transformers, family + ("TextConfig" if gemma else "Config"))(**{**sizes, **more})
+        kind = getattr(transformers, family + "ForCausalLM")
+    model = kind._from_config(config, dtype=torch.float32, attn_implementation="eager").eval()
     with torch.no_grad():
         for name, p in model.named_parameters():
-            if p.dim() == 2:
-                p.normal_(0, 1 if "embed" in name else p.shape[1] ** -0.5)
+            if p.dim() > 1:
+                p.normal_(0, 1 if "embed" in name else p.shape[-1] ** -0.5)
             elif name.endswith("bias"):
                 p.normal_(0, 0.3)
+            elif "vision" in name:
+                pass
             else:
                 p.normal_(0 if gemma else 1, 0.2)
         if gemma:
-            model.model.norm.weight.sub_(0.6)  # of a tied output: laws that are not sharp
+            getattr(model.model, "language_model", model.model).norm.weight.sub_(0.6)  # of a tied output: laws that are not sharp
         else:
             model.lm_head.weight.mul_(3)
     return model
@@ -209,24 +296,51 @@ def save_gguf(model, family, path):
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
         values = values + 1 if "norm" in name and family == "Gemma3" else values
+        if "experts.gate_up_proj" in name:
+            for part, half in zip(("gate", "up"), values.chunk(2, 1)):
+                layer = name.split(".")[2]
+                writer.add_tensor(f"blk.{layer}.ffn_{part}_exps.weight", half.contiguous().numpy())
+            continue
+        name = name + ".weight" if name.endswith("experts.down_proj") else name
+        values = values[0] if "shared_expert_gate" in name else values
         if arch in PAIRS and ("q_proj" in name or "k_proj" in name):
             heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
             values = values.reshape(heads, 2, -1, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
         writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), values.contiguous().numpy())
+    for kind in ("long", "short"):
+        if config.rope_parameters.get(f"{kind}_factor"):
+            factors = torch.tensor(config.rope_parameters[f"{kind}_factor"])
+            writer.add_tensor(f"rope_factors_{kind}.weight", factors.numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
 
 
-def save(model, folder, plant):
+def take_experts_apart(weights):
+    """As folders had them before transformers 5: each expert's matrices by themselves."""
+    for name in [n for n in weights if ".experts." in n]:
+        for e, both in enumerate(weights.pop(name)):
+            prefix = name.rsplit(".", 1)[0] + f".{e}."
+            if "gate_up" in name:
+                weights[prefix + "gate_proj.weight"], weights[prefix + "up_proj.weight"] = both.chunk(2)
+            else:
+                weights[prefix + "down_proj.weight"] = both
+
+
+def save(model, folder, plant, apart, as_published):
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocab = {c: i for i, c in enumerate(letters + [f"<{i}>" for i in range(VOCAB - len(letters))])}
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.save(os.path.join(folder, "tokenizer.json"))
+    if as_published:
+        model.save_pretrained(folder)
+        return
     config, weights = model.config.to_dict(), dict(model.state_dict())
+    if apart:
+        take_experts_apart(weights)
     if plant:
         plant(config, weights)
     with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
@@ -247,9 +361,9 @@ def expected(model, ids):
     return ids[-ANSWER:], steps
 
 
-def got(folder, ids):
+def got(folder, ids, context):
     server = Server("-m", folder, "-t", "2", "--activations", "f32", "--kv-type", "f32",
-                    "-np", "1", "-b", "32")
+                    "-np", "1", "-b", "32", "-c", str(context))
     try:
         reply = server.post("/completion", {"prompt": ids, "n_predict": ANSWER, "temperature": 0,
                                             "n_probs": TOP, "ignore_eos": True})
@@ -261,6 +375,8 @@ def got(folder, ids):
 
 
 def compare(name, family, more, plant=None):
+    more = dict(more)
+    context = more.pop("context", None)
     torch.manual_seed(sum(name.encode()))
     model = make(family, more)
     ids = torch.randint(0, VOCAB - 1, (PROMPT,)).tolist()
@@ -270,8 +386,8 @@ def compare(name, family, more, plant=None):
             path = os.path.join(folder, "model.gguf")
             save_gguf(model, family, path)
         else:
-            save(model, folder, plant)
-        steps = got(path, ids)
+            save(model, folder, plant, "apart" in name, "as published" in name)
+        steps = got(path, ids, context or 128)
     tokens, laws = expected(model, ids)
     worst, n = 0.0, 0
     for step, token, law in zip(steps, tokens, laws):

@@ -7,7 +7,6 @@ usage: test_quant_folders.py SPECD
 """
 import json
 import os
-import struct
 import sys
 import tempfile
 
@@ -123,23 +122,8 @@ PLANTED = [(CASES[4], {"checkpoint_format": "gptq_v2"}), (CASES[0], {"weight_blo
 # ---- folders -------------------------------------------------------------------------------------
 
 
-def save_tensors(path, tensors):
-    header, data = {}, b""
-    for name, (dtype, values) in tensors.items():
-        raw = np.ascontiguousarray(values).tobytes()
-        header[name] = {"dtype": dtype, "shape": list(values.shape),
-                        "data_offsets": [len(data), len(data) + len(raw)]}
-        data += raw
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text + data)
-
-
 def save_tokenizer(folder):
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    letters = [chr(b) for b in plain] + [chr(256 + i) for i in range(256 - len(plain))]
-    letters += [f"<{i}>" for i in range(VOCAB - 256)]
+    letters = [*oracle.BYTE_LEVEL] + [f"<{i}>" for i in range(VOCAB - 256)]
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True,
                   "use_regex": True}
     with open(os.path.join(folder, "tokenizer.json"), "w", encoding="utf-8") as f:
@@ -153,7 +137,7 @@ def save(folder, config, tensors):
     os.mkdir(folder)
     with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
         json.dump(config, f)
-    save_tensors(os.path.join(folder, "model.safetensors"), tensors)
+    oracle.save_tensors(os.path.join(folder, "model.safetensors"), tensors)
     save_tokenizer(folder)
 
 

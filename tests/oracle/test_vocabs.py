@@ -51,6 +51,17 @@ def bpe(v, family):
     return t
 
 
+def check_parts(name, path, v, t):
+    """t: Hugging Face's tokenizer, which is left with special tokens as plain text."""
+    control = {x: i for i, (x, k) in enumerate(zip(v["tokens"], v["token_type"]))
+               if k in (CONTROL, UNKNOWN)}
+    t.encode_special_tokens = False
+    tries = texts_for(v)
+    whole = {text: t.encode(text).ids for _, text in tries}
+    t.encode_special_tokens = True
+    oracle.compare_parts(name + ", parts", path, tries, control, whole.get, lambda x: t.encode(x).ids)
+
+
 def texts_for(v):
     names = [x.content for x in added(v)]
     texts = list(oracle.valid_texts())
@@ -74,6 +85,7 @@ def check_bpe(name, path, family):
     oracle.compare(name, path, texts, lambda x: t.encode(x).ids, [], decoded)
     t.encode_special_tokens = True
     oracle.compare(name + ", plain", path, texts, lambda x: t.encode(x).ids, ["--plain"], decoded)
+    check_parts(name, path, v, t)
     if whole:
         oracle.compare_invalid(name, path)
 
@@ -93,13 +105,14 @@ def sentencepiece_of(v, prefix=True):
     return sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
 
 
-def spm(v):
+def spm(v, prefix=True):
     own = [x if k == NORMAL else "" for x, k in zip(v["tokens"], v["token_type"])]
     merges = gguf_vocab.merges_of([x for x in own if x],
                                   [s for x, s in zip(own, v["scores"]) if x])
     t = Tokenizer(BPE(vocab={x: i for i, x in enumerate(v["tokens"])}, merges=merges,
                       unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    t.normalizer = normalizers.Sequence([normalizers.Prepend(MARK), normalizers.Replace(" ", MARK)])
+    marks = normalizers.Replace(" ", MARK)
+    t.normalizer = normalizers.Sequence([normalizers.Prepend(MARK), marks]) if prefix else marks
     t.decoder = decoders.Sequence([decoders.Replace(MARK, " "), decoders.ByteFallback(),
                                    decoders.Fuse(), decoders.Strip(" ", 1, 0)])
     t.add_tokens(added(v))
@@ -114,6 +127,7 @@ def check_spm(name, path):
                    lambda text, ids: text.replace(MARK, " "))
     oracle.compare(name + ", Hugging Face", path, texts, lambda x: t.encode(x).ids, [],
                    lambda text, ids: t.decode(ids, skip_special_tokens=False))
+    check_parts(name, path, v, t)
     oracle.compare_invalid(name, path)
 
 
@@ -143,7 +157,7 @@ def smollm2():
 def others():
     folder = os.environ.get("SPECD_VOCABS") or oracle.skip("SPECD_VOCABS names no folder")
     for name, family in (("gpt-2", "gpt2"), ("llama-bpe", "llama3"), ("qwen2", "qwen2"),
-                         ("llama-spm", None)):
+                         ("refact", "smollm"), ("starcoder", "smollm"), ("llama-spm", None)):
         path = os.path.join(folder, f"ggml-vocab-{name}.gguf")
         if not os.path.exists(path):
             oracle.skip(f"{path} is not there")
@@ -153,5 +167,6 @@ def others():
             check_spm(name, path)
 
 
-{"smollm2": smollm2, "gemma3": gemma3, "others": others}[sys.argv[1]]()
-oracle.finish()
+if __name__ == "__main__":
+    {"smollm2": smollm2, "gemma3": gemma3, "others": others}[sys.argv[1]]()
+    oracle.finish()

@@ -167,6 +167,34 @@ static void test_named(void **state)
                   "tools", ONLY_F);
 }
 
+/* Those that are allowed, in either shape, are forced or looked for. */
+static void test_allowed(void **state)
+{
+#define FLAT(mode) "{'type':'allowed_tools','mode':'" mode "','tools':[{'name':'f'}]}"
+#define NESTED(mode)                                              \
+    "{'type':'allowed_tools','allowed_tools':{'mode':'" mode "'," \
+    "'tools':[{'type':'function','function':{'name':'f'}}]}}"
+    static const char *const required[] = {FLAT("required"), NESTED("required")};
+    static const char *const open[] = {FLAT("auto"), NESTED("auto")};
+    struct buf members = {0}, body = {0};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(required); i++) {
+        buf_clear(&members);
+        buf_printf(&members, TOOLS ",'parallel_tool_calls':false,'tool_choice':%s", required[i]);
+        expect_format(CALL_CHAT, members.data, "tools", ONLY_F);
+        buf_clear(&members);
+        buf_printf(&members, TOOLS ",'tool_choice':%s", open[i]);
+        struct call c = parsed(CALL_CHAT, body_of(&body, USER, members.data));
+        assert_true(c.offer.closed);
+        assert_int_equal(c.forced.n, 0);
+        assert_int_equal(c.offer.bytes.len, 6);
+        assert_string_equal(c.offer.bytes.data, "f");
+        call_free(&c);
+    }
+    buf_free(&members);
+    buf_free(&body);
+}
+
 /* The template gets all tools, the parser looks for those that may be called. */
 static void test_offered(void **state)
 {
@@ -247,11 +275,18 @@ static void test_many_tools(void **state)
 static void test_bad_choices(void **state)
 {
     static const char *const bad[] = {
-        "'any'",
+        "'Any'",
+        "'any '",
         "1",
         "{}",
         "{'type':'function'}",
-        "{'type':'tool','name':'f'}",
+        "{'type':'custom','name':'f'}",
+        "{'type':'allowed_tools','mode':'auto'}",
+        "{'type':'allowed_tools','mode':'none','tools':[]}",
+        "{'type':'allowed_tools','mode':'required','tools':[]}",
+        "{'type':'allowed_tools','mode':'auto','tools':[{'type':'function'}]}",
+        "{'type':'allowed_tools','mode':'auto','tools':[{'name':'other'}]}",
+        "{'type':'allowed_tools','allowed_tools':{'mode':'auto'}}",
         "{'type':'function','function':{}}",
         "{'type':'function','name':1}",
         "{'type':'function','function':{'name':'other'}}",
@@ -321,9 +356,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_formats),     cmocka_unit_test(test_no_format),
         cmocka_unit_test(test_bad_formats), cmocka_unit_test(test_required),
-        cmocka_unit_test(test_named),       cmocka_unit_test(test_offered),
-        cmocka_unit_test(test_many_tools),  cmocka_unit_test(test_bad_choices),
-        cmocka_unit_test(test_shared),      cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_named),       cmocka_unit_test(test_allowed),
+        cmocka_unit_test(test_offered),     cmocka_unit_test(test_many_tools),
+        cmocka_unit_test(test_bad_choices), cmocka_unit_test(test_shared),
+        cmocka_unit_test(test_ids),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -194,8 +194,8 @@ static void test_draft_vocab(void **state)
     assert_int_equal(load(&c, "", environment, err, sizeof err), 0);
     assert_int_equal(c.engine.draft_vocab, DRAFT_VOCAB_ALL);
     config_free(&c);
-    bad("--draft-vocab 0", "auto, all or an integer in 1..262144");
-    bad("--draft-vocab 262145", "auto, all or");
+    bad("--draft-vocab 0", "auto, all or an integer in 1..393216");
+    bad("--draft-vocab 393217", "auto, all or");
     bad("--draft-vocab -1", "auto, all or");
     bad("--draft-vocab 3x", "auto, all or");
     bad("--draft-vocab some", "auto, all or");

@@ -90,7 +90,14 @@ static void test_texts(void **state)
     expect_refused("[\"a\", [\"b\"]]", "schema /1: must be a text, and not empty");
 }
 
-/* Alternatives that the first property tells apart. */
+static void swap_quotes(struct buf *b)
+{
+    for (size_t i = 0; i < b->len; i++)
+        b->data[i] = b->data[i] == '\'' ? '"' : b->data[i];
+}
+
+/* Alternatives that the first property tells apart: of many it comes first, of a few it need not.
+ */
 static void test_tagged_unions(void **state)
 {
 #define TAGGED(tag, members, required)                                  \
@@ -98,38 +105,41 @@ static void test_tagged_unions(void **state)
     "},'required':['kind'" required "],'additionalProperties':false}"
     static const char schema[] =
         "{'anyOf':[" TAGGED("a", ",'x':{'type':'integer'}", ",'x'") "," TAGGED(
-            "ab", ",'x':{'type':'null'},'y':{'type':'null'}", "") "," TAGGED("a", "", "") "]}";
-    struct buf text = {0}, many = {0};
+            "ab", ",'x':{'type':'null'},'y':{'type':'null'}", "") "," TAGGED("a", "", "");
+    static const char *const good[] = {"{'kind': 'a', 'x': 1}", "\n{\n 'kind':'a',\n 'x':1\n}",
+                                       "{'kind':'a'}",          "{'kind':'ab'}",
+                                       "{'kind':'ab' }",        "{'kind':'ab', 'y':null,'x':null}",
+                                       "{'kind':'k13','v':13}"};
+    static const char *const bad[] = {
+        "{'kind':'ab', 'x':1", "{'kind':'a', 'y'",    "{'kind':'a',}", "{'kind':'a','kind'", "{}",
+        "{'kind':'b",          "{'kind':'k13','v':12"};
     (void)state;
-    buf_puts(&text, schema);
-    for (size_t i = 0; i < text.len; i++)
-        text.data[i] = text.data[i] == '\'' ? '"' : text.data[i];
-    expect(text.data, "{\"kind\": \"a\", \"x\": 1}", 2);
-    expect(text.data, "\n{\n \"kind\":\"a\",\n \"x\":1\n}", 2);
-    expect(text.data, "{\"kind\":\"a\"}", 2);
-    expect(text.data, "{\"kind\":\"ab\"}", 2);
-    expect(text.data, "{\"kind\":\"ab\" }", 2);
-    expect(text.data, "{\"kind\":\"ab\", \"y\":null,\"x\":null}", 2);
-    expect(text.data, "{\"kind\":\"ab\", \"x\":1", -1);
-    expect(text.data, "{\"kind\":\"a\", \"y\"", -1);
-    expect(text.data, "{\"kind\":\"a\",}", -1);
-    expect(text.data, "{\"kind\":\"a\",\"kind\"", -1);
-    expect(text.data, "{\"x\"", -1);
-    expect(text.data, "{}", -1);
-    expect(text.data, "{\"kind\":\"b", -1);
-    buf_puts(&many, "{\"oneOf\":[");
-    for (int i = 0; i < 1000; i++)
-        buf_printf(&many,
-                   "%s{\"type\":\"object\",\"properties\":{\"kind\":{\"type\":\"string\",\"const\":"
-                   "\"k%d\"},\"v\":{\"const\":%d}},\"required\":[\"v\",\"kind\"],"
-                   "\"additionalProperties\":false}",
-                   i ? "," : "", i, i);
-    buf_puts(&many, "]}");
-    expect(many.data, "{\"kind\":\"k0\",\"v\":0}", 2);
-    expect(many.data, "{\"kind\":\"k999\",\"v\":999}", 2);
-    expect(many.data, "{\"kind\":\"k99\",\"v\":999", -1);
-    buf_free(&text);
-    buf_free(&many);
+    for (int n = 14; n <= 1000; n += 986) {
+        struct buf text = {0};
+        buf_puts(&text, schema);
+        for (int i = 0; i < n - 1; i++)
+            buf_printf(&text,
+                       ",{'type':'object','properties':{'kind':{'type':'string','const':'k%d'},'v':"
+                       "{'const':%d}},'required':['v','kind'],'additionalProperties':false}",
+                       i + 1, i + 1);
+        buf_puts(&text, "]}");
+        for (size_t i = 0; i < COUNT_OF(good) + COUNT_OF(bad); i++) {
+            struct buf quoted = {0}, value = {0};
+            bool is_good = i < COUNT_OF(good);
+            buf_puts(&quoted, text.data);
+            buf_puts(&value, is_good ? good[i] : bad[i - COUNT_OF(good)]);
+            swap_quotes(&quoted);
+            swap_quotes(&value);
+            expect(quoted.data, value.data, is_good ? 2 : -1);
+            buf_clear(&value);
+            buf_puts(&value, "{'x'");
+            swap_quotes(&value);
+            expect(quoted.data, value.data, n == 14 ? 0 : -1);
+            buf_free(&quoted);
+            buf_free(&value);
+        }
+        buf_free(&text);
+    }
 }
 
 static void test_space(void **state)

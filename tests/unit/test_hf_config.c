@@ -100,28 +100,48 @@ static void test_sizes_and_defaults(void **state)
     assert_int_equal(m.rope_dim, 8);
 }
 
+#define FOUR_LAYERS                                                                            \
+    "\"num_hidden_layers\":4,\"hidden_size\":64,\"intermediate_size\":128,\"vocab_size\":100," \
+    "\"num_attention_heads\":4,\"max_position_embeddings\":4096"
+
 static void test_windows(void **state)
 {
     (void)state;
     static const struct {
-        const char *text;
-        uint32_t n_ctx;
-    } windows[] = {
-        {"{\"model_type\":\"mistral\",\"sliding_window\":1000," SIZES "}", 1000},
-        {"{\"model_type\":\"mistral\",\"sliding_window\":9000," SIZES "}", 4096},
-        {"{\"model_type\":\"mistral\",\"sliding_window\":null," SIZES "}", 4096},
-        {"{\"model_type\":\"qwen2\",\"sliding_window\":1000," SIZES "}", 4096},
-        {"{\"model_type\":\"qwen2\",\"sliding_window\":1000,\"use_sliding_window\":false," SIZES
-         "}",
-         4096},
-        {"{\"model_type\":\"qwen2\",\"sliding_window\":1000,\"use_sliding_window\":true," SIZES "}",
-         1000},
-        {"{\"model_type\":\"qwen3\",\"sliding_window\":1000,\"layer_types\":[\"full_attention\","
-         "\"sliding_attention\"]," SIZES "}",
-         1000},
+        const char *model_type, *text;
+        uint32_t positions;
+        const char *windowed; /* by layer; NULL: whichever */
+    } cases[] = {
+        {"mistral", "\"sliding_window\":1000", 1000, "1111"},
+        {"mistral", "\"sliding_window\":9000", 9000, "1111"},
+        {"mistral", "\"rope_theta\":1e6", 4096, "1111"},
+        {"mistral", "\"sliding_window\":null", 0, NULL},
+        {"phi3", "\"sliding_window\":2047", 2047, "1111"},
+        {"phi3", "\"rope_theta\":1e4", 0, NULL},
+        {"llama", "\"sliding_window\":1000", 0, NULL},
+        {"qwen2", "\"sliding_window\":1000", 0, NULL},
+        {"qwen2", "\"sliding_window\":1000,\"use_sliding_window\":false", 0, NULL},
+        {"qwen2", "\"sliding_window\":1000,\"use_sliding_window\":true", 1000, "0000"},
+        {"qwen2", "\"use_sliding_window\":true,\"max_window_layers\":1", 4096, "0111"},
+        {"qwen3", "\"use_sliding_window\":true,\"max_window_layers\":0", 4096, "1111"},
+        {"qwen3",
+         "\"sliding_window\":1000,\"layer_types\":[\"full_attention\",\"sliding_attention\","
+         "\"sliding_attention\",\"full_attention\"]",
+         1000, "0110"},
+        {"smollm3", "\"use_sliding_window\":true,\"sliding_window\":7", 7, "0001"},
+        {"smollm3", "\"sliding_window\":7", 0, NULL},
     };
-    for (size_t i = 0; i < COUNT_OF(windows); i++)
-        assert_int_equal(good(windows[i].text, NULL).n_ctx, windows[i].n_ctx);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        char text[600];
+        struct hf_config c;
+        snprintf(text, sizeof text, "{\"model_type\":\"%s\",%s," FOUR_LAYERS "}",
+                 cases[i].model_type, cases[i].text);
+        struct model m = good(text, &c);
+        assert_int_equal(m.n_ctx, 4096);
+        assert_int_equal(c.windows.positions, cases[i].positions);
+        for (int l = 0; cases[i].windowed && l < 4; l++)
+            assert_int_equal(c.windows.windowed[l], cases[i].windowed[l] == '1');
+    }
     assert_refused("{" LLAMA ",\"layer_types\":[\"linear_attention\"]}", "layer_types", "kind");
 }
 
@@ -221,11 +241,69 @@ static void test_yarn(void **state)
                 fail_msg("case %zu, pair %d: %.9g, expected %.9g", c, pairs[i], got, want);
         }
     }
-    /* A window bounds the context all the same. */
-    struct model m = good("{" YARN_SIZES "\"factor\":4.0},\"sliding_window\":5000,"
-                          "\"use_sliding_window\":true}",
-                          NULL);
-    assert_int_equal(m.n_ctx, 5000);
+}
+
+#define LONGROPE(original)                                                                    \
+    "{\"model_type\":\"phi3\",\"num_hidden_layers\":2,\"hidden_size\":16,"                    \
+    "\"intermediate_size\":128,\"vocab_size\":100,\"num_attention_heads\":2,"                 \
+    "\"max_position_embeddings\":131072," original "\"rope_scaling\":{\"type\":\"longrope\"," \
+    "\"long_factor\":[2,3,4,5],"
+
+/* Two tables, one of which is chosen by what is served. */
+static void test_longrope(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        LONGROPE("\"original_max_position_embeddings\":4096,") "\"short_factor\":[1,1,1,1.5]}}",
+        LONGROPE("") "\"original_max_position_embeddings\":4096,\"short_factor\":[1,1,1,1.5]}}"};
+    for (size_t i = 0; i < COUNT_OF(texts); i++) {
+        struct model m = good(texts[i], NULL);
+        double magnitude = sqrt(1 + log(32) / log(4096));
+        assert_int_equal(m.long_after, 4096);
+        assert_int_equal(m.n_ctx, 131072);
+        assert_true(!model_set_context(&m, 4096));
+        assert_true(m.ropes[0].inv_freq[3] == (float)(pow(10000, -6 / 8.0) / 1.5));
+        assert_true(model_set_context(&m, 4097));
+        assert_true(m.ropes[0].inv_freq[3] == (float)(pow(10000, -6 / 8.0) / 5));
+        assert_true(fabs((double)m.ropes[0].magnitude - magnitude) < 1e-6);
+    }
+    assert_refused(LONGROPE("") "\"short_factor\":[1,1,1]}}", "rope_scaling.short_factor",
+                   "a list of 4 numbers");
+    assert_refused(LONGROPE("") "\"short_factor\":[1,1,1,0]}}", "rope_scaling.short_factor",
+                   "element 3");
+    assert_refused(
+        LONGROPE("\"original_max_position_embeddings\":1,") "\"short_factor\":[1,1,1,1]}}",
+        "original_max_position_embeddings", "1 is out of range");
+    assert_refused(LONGROPE("") "\"attention_factor\":-1,\"short_factor\":[1,1,1,1]}}",
+                   "attention_factor", "-1 is out of range");
+}
+
+/* As the 4B's folder has it, which leaves out what is the family's default. */
+static void test_gemma3_with_pictures(void **state)
+{
+    (void)state;
+    struct hf_config c;
+    struct model m = good("{\"model_type\":\"gemma3\",\"eos_token_id\":[1,106],\"vision_config\":{"
+                          "\"hidden_size\":1152},\"text_config\":{\"hidden_size\":2560,"
+                          "\"intermediate_size\":10240,\"model_type\":\"gemma3_text\","
+                          "\"num_hidden_layers\":34,\"rope_scaling\":{\"factor\":8.0,"
+                          "\"rope_type\":\"linear\"},\"sliding_window\":1024}}",
+                          &c);
+    assert_true(c.wrapped && c.tied);
+    assert_int_equal(m.n_vocab, 262208);
+    assert_int_equal(m.n_heads, 8);
+    assert_int_equal(m.n_kv_heads, 4);
+    assert_int_equal(m.head_dim, 256);
+    assert_int_equal(m.n_ctx, 131072);
+    assert_int_equal(c.n_eog, 2);
+    assert_int_equal(c.windows.positions, 1024);
+    assert_true(c.windows.windowed[4] && !c.windows.windowed[5]);
+    assert_true(m.ropes[0].inv_freq[1] == (float)(pow(1e6, -2 / 256.0) / 8));
+    assert_true(m.ropes[1].inv_freq[1] == (float)pow(1e4, -2 / 256.0));
+    assert_refused("{\"model_type\":\"gemma3\"}", "text_config", "missing");
+    assert_refused("{\"model_type\":\"gemma3\",\"text_config\":[]}", "text_config", "an object");
+    assert_refused("{\"model_type\":\"gemma3\",\"text_config\":{}}",
+                   "text_config.num_hidden_layers", "missing");
 }
 
 #define SMOLLM3                                                                                 \
@@ -304,6 +382,35 @@ static void test_gemma3(void **state)
                    "use_bidirectional_attention", "not supported");
 }
 
+#define QWEN3MOE \
+    "\"model_type\":\"qwen3_moe\",\"num_experts_per_tok\":2,\"moe_intermediate_size\":48," SIZES
+
+static void test_experts(void **state)
+{
+    (void)state;
+    struct hf_config c;
+    struct model m = good("{" QWEN3MOE ",\"num_local_experts\":8,\"norm_topk_prob\":true}", &c);
+    assert_true(m.n_experts == 8 && m.n_experts_used == 2 && m.n_ff_expert == 48);
+    assert_true(m.experts_normed && m.n_ff_shared == 0 && !c.dense[0] && !c.dense[1]);
+    m = good("{" QWEN3MOE ",\"num_experts\":4,\"decoder_sparse_step\":2}", &c);
+    assert_true(!m.experts_normed && c.dense[0] && !c.dense[1]);
+    good("{" QWEN3MOE ",\"num_experts\":4,\"mlp_only_layers\":[1,99]}", &c);
+    assert_true(!c.dense[0] && c.dense[1]);
+    m = good("{\"model_type\":\"qwen2_moe\",\"num_experts\":60,\"num_experts_per_tok\":4,"
+             "\"moe_intermediate_size\":48,\"shared_expert_intermediate_size\":96," SIZES "}",
+             &c);
+    assert_true(m.n_ff_shared == 96 && !m.experts_normed);
+    assert_refused("{" QWEN3MOE "}", "num_experts", "missing");
+    assert_refused("{" QWEN3MOE ",\"num_experts\":1}", "num_experts_per_tok", "from 1 to 1");
+    assert_refused("{" QWEN3MOE ",\"num_experts\":4097}", "num_experts", "from 1 to 4096");
+    assert_refused("{" QWEN3MOE ",\"num_experts\":4,\"mlp_only_layers\":1}", "mlp_only_layers",
+                   "a list");
+    assert_refused("{" QWEN3MOE ",\"num_experts\":4,\"mlp_only_layers\":[-1]}", "mlp_only_layers",
+                   "numbers of layers");
+    assert_refused("{" QWEN3MOE ",\"num_experts\":4,\"decoder_sparse_step\":0}",
+                   "decoder_sparse_step", "from 1");
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -326,7 +433,8 @@ static void test_refusals(void **state)
         {QUANT("compressed-tensors", ",\"format\":\"pack-quantized\""), "format",
          "pack-quantized is not supported (float-quantized is)"},
         {QUANT("modelopt", ",\"quant_algo\":\"NVFP4\""), "quant_algo", "NVFP4 is not supported"},
-        {QUANT("gptq", ",\"bits\":8,\"group_size\":128"), "quantization_config.bits", "from 4 to 4"},
+        {QUANT("gptq", ",\"bits\":8,\"group_size\":128"), "quantization_config.bits",
+         "from 4 to 4"},
         {QUANT("gptq", ",\"bits\":4"), "group_size", "missing"},
         {QUANT("gptq", ",\"bits\":4,\"group_size\":48"), "group_size", "no multiple of 32"},
         {QUANT("gptq", ",\"bits\":4,\"group_size\":128,\"checkpoint_format\":\"marlin\""),
@@ -336,7 +444,9 @@ static void test_refusals(void **state)
         {"{" GRANITE ",\"logits_scaling\":-8}", "logits_scaling", "-8 is out of range"},
         {"{" GRANITE ",\"attention_multiplier\":\"1\"}", "attention_multiplier", "number"},
         {"{" LLAMA ",\"rope_scaling\":{\"type\":\"longrope\",\"factor\":4}}",
-         "rope_scaling.rope_type", "longrope is not supported"},
+         "rope_scaling.short_factor", "missing"},
+        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":4}}",
+         "rope_scaling.rope_type", "dynamic is not supported"},
         {"{" LLAMA ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":0}}", "rope_scaling.rope_type",
          "its factor is out of range"},
         {"{" LLAMA ",\"rope_theta\":1,\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4}}",
@@ -422,10 +532,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes_and_defaults),
         cmocka_unit_test(test_windows),
+        cmocka_unit_test(test_longrope),
+        cmocka_unit_test(test_gemma3_with_pictures),
         cmocka_unit_test(test_rope_scaling),
         cmocka_unit_test(test_yarn),
         cmocka_unit_test(test_layers_without_rope),
         cmocka_unit_test(test_gemma3),
+        cmocka_unit_test(test_experts),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_end_tokens),
     };

@@ -6,6 +6,7 @@
  */
 #include "model/hf_vocab.h"
 #include "specd/error.h"
+#include "specd/limits.h"
 #include "text/tokenizer.h"
 
 #include <setjmp.h>
@@ -370,7 +371,7 @@ static void test_a_large_vocabulary(void **state)
     uint32_t n = 1;
     for (const char *c = "bcdefghijklmnop"; *c; c++)
         buf_printf(&vocab, ",\"%c\":%u", *c, n++);
-    for (uint32_t i = 0; n < 1u << 18; i++, n++) {
+    for (uint32_t i = 0; n < SPECD_VOCAB_MAX; i++, n++) {
         char left[12] = "";
         for (uint32_t k = 0, rest = i / 16 + 1; rest > 0; k++, rest /= 16)
             left[k] = (char)('a' + rest % 16);
@@ -389,7 +390,7 @@ static void test_a_large_vocabulary(void **state)
                   (double)(clock_ns() - start) / 1e6);
     assert_string_equal(f.err, "");
     assert_int_equal(rc, 0);
-    assert_int_equal(f.v.n_tokens, 1u << 18);
+    assert_int_equal(f.v.n_tokens, SPECD_VOCAB_MAX);
     folder_remove(&f);
     buf_free(&vocab);
     buf_free(&merges);

@@ -197,7 +197,7 @@ static void test_beginnings(void **state)
     assert_true(c.continue_final);
     call_free(&c);
     expect_messages("{'messages':[" USER ",{'role':'assistant','content':[{'type':'text','text':"
-                    "''}]}]}",
+                    "' '}]}]}",
                     "[{'role':'user','content':'x'}]");
     c = read("{'messages':[" USER ",{'role':'assistant','content':[{'type':'text','text':'a'},"
              "{'type':'tool_use','id':'i','name':'f','input':{}}]}]}");

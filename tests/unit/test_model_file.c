@@ -158,9 +158,46 @@ static void add_experts(struct gguf_writer *w)
 {
     gguf_put_u32(w, "llama.expert_count", 8);
 }
+static void put_experts(struct gguf_writer *w)
+{
+    gguf_put_u32(w, "qwen2moe.expert_count", 8);
+    gguf_put_u32(w, "qwen2moe.expert_used_count", 2);
+}
+static void add_sigmoid(struct gguf_writer *w)
+{
+    put_experts(w);
+    gguf_put_u32(w, "qwen2moe.expert_gating_func", 2);
+}
+static void add_weights_scale(struct gguf_writer *w)
+{
+    put_experts(w);
+    gguf_put_f32(w, "qwen2moe.expert_weights_scale", 2.5f);
+}
+static void add_groups(struct gguf_writer *w)
+{
+    put_experts(w);
+    gguf_put_u32(w, "qwen2moe.expert_group_count", 4);
+}
+static void add_too_many_used(struct gguf_writer *w)
+{
+    gguf_put_u32(w, "qwen2moe.expert_count", 8);
+    gguf_put_u32(w, "qwen2moe.expert_used_count", 9);
+}
+static void add_gate_up(struct gguf_writer *w)
+{
+    put_experts(w);
+    put_matrix(w, "blk.0.ffn_gate_inp.weight", 8, 32);
+    gguf_put_tensor(w, "blk.0.ffn_gate_up_exps.weight", DT_F32, (uint64_t[]){8, 48, 32}, 3);
+}
+static void add_dynamic_rope(struct gguf_writer *w)
+{
+    gguf_put_string(w, "llama.rope.scaling.type", "dynamic");
+}
 static void add_longrope(struct gguf_writer *w)
 {
     gguf_put_string(w, "llama.rope.scaling.type", "longrope");
+    gguf_put_u32(w, "llama.rope.scaling.original_context_length", 64);
+    put_vector(w, "rope_factors_short.weight", 8);
 }
 static void add_yarn_and_factors(struct gguf_writer *w)
 {
@@ -199,6 +236,10 @@ static void add_tensor(struct gguf_writer *w)
 {
     put_vector(w, "blk.0.attn_sinks.weight", 32);
 }
+static void add_matrix_scale(struct gguf_writer *w)
+{
+    put_vector(w, "blk.0.attn_q.scale", 1);
+}
 static void add_third_layer(struct gguf_writer *w)
 {
     struct shape s = SHAPE_LLAMA;
@@ -221,7 +262,9 @@ static void test_unsupported_is_refused_by_name(void **state)
 {
     (void)state;
     assert_addition_refused(add_experts, "llama.expert_count", "mixtures of experts");
-    assert_addition_refused(add_longrope, "llama.rope.scaling.type", "longrope is not supported");
+    assert_addition_refused(add_dynamic_rope, "llama.rope.scaling.type",
+                            "dynamic is not supported");
+    assert_addition_refused(add_longrope, "tensor rope_factors_", "");
     assert_addition_refused(add_yarn_and_factors, "llama.rope.scaling.type",
                             "yarn beside a tensor");
     assert_addition_refused(add_narrow_qkv, "tensor blk.1.attn_qkv.weight", "expected 64 x 32");
@@ -232,10 +275,73 @@ static void test_unsupported_is_refused_by_name(void **state)
     assert_addition_refused(add_rope_base, "llama.rope.freq_base", "-1 is out of range");
     assert_addition_refused(add_rope_nan, "llama.rope.freq_base", "not finite");
     assert_addition_refused(add_tensor, "tensor blk.0.attn_sinks.weight", "not part of");
+    assert_addition_refused(add_matrix_scale, "tensor blk.0.attn_q.scale", "of another type");
     assert_addition_refused(add_third_layer, "tensor blk.2.", "not part of a 2-layer llama");
     assert_addition_refused(add_some_biases, "tensor blk.1.attn_k.bias", "missing");
     assert_addition_refused(add_short_factors, "tensor rope_freqs.weight", "8 elements of f32");
     assert_addition_refused(add_zero_factors, "tensor rope_freqs.weight", "element 0");
+}
+
+static void begin_experts(struct gguf_writer *w, void (*add)(struct gguf_writer *w))
+{
+    static const struct shape s = {
+        "qwen2moe", 1, 32, 2, 1, 16, 64, 4, true, false, false,
+    };
+    begin_model(w, &s);
+    add(w);
+}
+
+static void test_experts(void **state)
+{
+    (void)state;
+    static const struct {
+        void (*add)(struct gguf_writer *w);
+        const char *field, *reason;
+    } refused[] = {
+        {add_sigmoid, "qwen2moe.expert_gating_func", "2 is not supported (1, softmax,"},
+        {add_weights_scale, "qwen2moe.expert_weights_scale", "2.5 is not supported"},
+        {add_groups, "qwen2moe.expert_group_count", "groups of experts are not supported"},
+        {add_too_many_used, "qwen2moe.expert_used_count", "9 is outside 1 to 8"},
+        {add_gate_up, "tensor blk.0.ffn_gate_up_exps.weight",
+         "shape is 8 x 48 x 32, expected 8 x 64 x 32"},
+    };
+    for (size_t i = 0; i < COUNT_OF(refused); i++) {
+        struct gguf_writer w;
+        begin_experts(&w, refused[i].add);
+        assert_refused(save(image_of(&w), "m.gguf"), refused[i].field, refused[i].reason);
+    }
+}
+
+/* Gate and up of an expert in one tensor; sizes that follow from others. */
+static void test_fused_experts(void **state)
+{
+    (void)state;
+    struct gguf_writer w;
+    begin_experts(&w, put_experts);
+    put_matrix(&w, "blk.0.ffn_gate_inp.weight", 8, 32);
+    gguf_put_tensor(&w, "blk.0.ffn_gate_up_exps.weight", DT_F32, (uint64_t[]){8, 64, 32}, 3);
+    gguf_put_tensor(&w, "blk.0.ffn_down_exps.weight", DT_F32, (uint64_t[]){8, 32, 32}, 3);
+    put_vector(&w, "blk.0.ffn_gate_inp_shexp.weight", 32);
+    put_matrix(&w, "blk.0.ffn_gate_shexp.weight", 64, 32);
+    put_matrix(&w, "blk.0.ffn_up_shexp.weight", 64, 32);
+    put_matrix(&w, "blk.0.ffn_down_shexp.weight", 32, 64);
+    struct model_file *mf = open_good(save(image_of(&w), "experts.gguf"));
+    const struct model *m = &mf->model;
+    const struct model_layer *l = m->layers;
+    assert_true(m->n_experts == 8 && m->n_experts_used == 2 && !m->experts_normed);
+    assert_true(m->n_ff_expert == 32 && m->n_ff_shared == 64);
+    assert_null(l->w_down_experts.apart);
+    for (uint32_t e = 0; e < 8; e++) {
+        struct tensor gate = tensor_slice(&l->w_gate_experts, e),
+                      up = tensor_slice(&l->w_up_experts, e),
+                      down = tensor_slice(&l->w_down_experts, e);
+        const float *first = l->w_gate_experts.data;
+        assert_ptr_equal(gate.data, first + 2048 * e);
+        assert_ptr_equal(up.data, first + 2048 * e + 1024);
+        assert_ptr_equal(down.data, (const float *)l->w_down_experts.data + 1024 * e);
+        assert_true(up.rows == 32 && up.cols == 32 && up.slices == 0 && down.slices == 0);
+    }
+    model_file_close(mf);
 }
 
 static void test_shapes_are_checked(void **state)
@@ -367,7 +473,7 @@ static void test_sliding_window_and_linear_rope(void **state)
     gguf_put_f32(&w, "llama.rope.scaling.factor", 4);
     gguf_put_f32(&w, "llama.rope.freq_base", 500);
     struct model_file *mf = open_good(save(image_of(&w), "m.gguf"));
-    assert_int_equal(mf->model.n_ctx, 100);
+    assert_int_equal(mf->model.layers[0].window, 100);
     for (int i = 0; i < 8; i++)
         assert_true(mf->model.ropes[0].inv_freq[i] == (float)(pow(500, -i / 8.0) / 4));
     model_file_close(mf);
@@ -656,6 +762,8 @@ int main(void)
         cmocka_unit_test(test_qwen),
         cmocka_unit_test(test_names_and_fingerprints),
         cmocka_unit_test(test_unsupported_is_refused_by_name),
+        cmocka_unit_test(test_experts),
+        cmocka_unit_test(test_fused_experts),
         cmocka_unit_test(test_shapes_are_checked),
         cmocka_unit_test(test_vocabulary_is_checked),
         cmocka_unit_test(test_ids_that_are_none),

@@ -65,6 +65,7 @@ static void test_llama3(void **state)
     check(PRE_LLAMA3, "a|.\n\n|b|\n\n|\t|\tc");
     check(PRE_LLAMA3, "x|  \n  \n|  | y");
     check(PRE_LLAMA3, "(foo|)| [|bar|]");
+    check(PRE_DBRX, "Hello| world|'S| |123|456|7|x|'LL|ama");
 }
 
 static void test_qwen2(void **state)

@@ -30,12 +30,13 @@ static struct tokenizer *make(struct vocab *v)
 }
 
 /* The tokens' texts as the vocabulary spells them, with '|' between. */
-static char *spelled(const struct tokenizer *t, const char *text, size_t len, unsigned flags)
+static char *spelled(const struct tokenizer *t, const char *text, size_t len, unsigned flags,
+                     const struct encode_options *options)
 {
     int32_t *ids;
     size_t n;
     struct buf out = {0};
-    assert_int_equal(tokenizer_encode(t, text, len, flags, NULL, &ids, &n), 0);
+    assert_int_equal(tokenizer_encode(t, text, len, flags, options, &ids, &n), 0);
     buf_puts(&out, "");
     for (size_t i = 0; i < n; i++) {
         const struct vocab_token *token = &tokenizer_vocab(t)->tokens[ids[i]];
@@ -48,9 +49,31 @@ static char *spelled(const struct tokenizer *t, const char *text, size_t len, un
 
 static void check(const struct tokenizer *t, const char *text, unsigned flags, const char *expected)
 {
-    char *got = spelled(t, text, strlen(text), flags);
+    char *got = spelled(t, text, strlen(text), flags, NULL);
     assert_string_equal(got, expected);
     free(got);
+}
+
+/* Braces in marked stand around a client's parts of the text, which has none. */
+static void check_parts(const struct tokenizer *t, const char *marked, const char *expected)
+{
+    struct buf text = {0};
+    struct text_spans client = {0};
+    size_t begin = 0;
+    for (const char *c = marked; *c; c++) {
+        if (*c == '{')
+            begin = text.len;
+        else if (*c == '}')
+            text_spans_add(&client, begin, text.len);
+        else
+            buf_add(&text, c, 1);
+    }
+    struct encode_options options = {.client = &client};
+    char *got = spelled(t, text.data, text.len, ENCODE_SPECIAL, &options);
+    assert_string_equal(got, expected);
+    free(got);
+    text_spans_free(&client);
+    buf_free(&text);
 }
 
 static struct vocab bpe_vocab(void)
@@ -79,6 +102,36 @@ static void test_added_tokens(void **state)
     check(t, "<u>x<u>", 0, "<u>|x|<u>"); /* the longest of those allowed */
     check(t, "<u", ENCODE_SPECIAL, "<|u");
     check(t, "", ENCODE_SPECIAL, "");
+    tokenizer_free(t);
+}
+
+static void test_client_parts(void **state)
+{
+    (void)state;
+    struct vocab v = bpe_vocab();
+    vocab_put(&v, "<s>", TOKEN_CONTROL);
+    vocab_put(&v, "<s>x", TOKEN_CONTROL);
+    vocab_put(&v, "<u>", TOKEN_USER_DEFINED);
+    struct tokenizer *t = make(&v);
+    check_parts(t, "<s>{<s>}<s>", "<s>|<|s|>|<s>");
+    check_parts(t, "{<s}>|<{s}>|<s{>}|{a}<s>{b}", "<|s|>|||<|s|>|||<|s|>|||a|<s>|b");
+    check_parts(t, "<s>x<s>{x}{<s>}x", "<s>x|<s>|x|<|s|>|x");  /* the longest that is all its own */
+    check_parts(t, "a{b}c{a}b{c<u>}<{u}>", "abc|abc|<u>|<u>"); /* merges go across, as do others */
+    check_parts(t, "{<s>", "<s>");                             /* a part without an end is none */
+    tokenizer_free(t);
+
+    v = bpe_vocab();
+    v.nfc = true;
+    int32_t late = vocab_put(&v, "<\xC3\xA9>", TOKEN_CONTROL); /* found in composed text */
+    v.tokens[late].normalized = true;
+    t = make(&v);
+    check_parts(t, "<e\xCC\x81>", "<\xC3\xA9>");
+    check_parts(t, "<e\xCC\x81>{<e\xCC\x81>}<e\xCC\x81>",
+                "<\xC3\xA9>|<|\xC3\x83|\xC2\xA9|>|<\xC3\xA9>");
+    check_parts(t, "<e{\xCC\x81}>", "<|\xC3\x83|\xC2\xA9|>"); /* half of a letter */
+    check_parts(t, "{e\xCC\x81}<\xC3\xA9>", "\xC3\x83|\xC2\xA9|<\xC3\xA9>");
+    check_parts(t, "{\xC3\xA9}<\xC3\xA9>{\xC3\xA9}<{\xC3\xA9}>", /* nothing to compose */
+                "\xC3\x83|\xC2\xA9|<\xC3\xA9>|\xC3\x83|\xC2\xA9|<|\xC3\x83|\xC2\xA9|>");
     tokenizer_free(t);
 }
 
@@ -318,7 +371,7 @@ static void *encode_often(void *arg)
 {
     struct job *job = arg;
     for (int i = 0; i < 200; i++) {
-        char *got = spelled(job->t, SHARED_TEXT, strlen(SHARED_TEXT), ENCODE_SPECIAL);
+        char *got = spelled(job->t, SHARED_TEXT, strlen(SHARED_TEXT), ENCODE_SPECIAL, NULL);
         assert_string_equal(got, job->expected);
         free(got);
     }
@@ -332,7 +385,7 @@ static void test_threads_share_it(void **state)
     v.pre = PRE_LLAMA3;
     vocab_put(&v, "<s>", TOKEN_CONTROL);
     struct job job = {.t = make(&v)};
-    job.expected = spelled(job.t, SHARED_TEXT, strlen(SHARED_TEXT), ENCODE_SPECIAL);
+    job.expected = spelled(job.t, SHARED_TEXT, strlen(SHARED_TEXT), ENCODE_SPECIAL, NULL);
     pthread_t threads[4];
     for (size_t i = 0; i < COUNT_OF(threads); i++)
         assert_int_equal(pthread_create(&threads[i], NULL, encode_often, &job), 0);
@@ -346,6 +399,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_added_tokens),
+        cmocka_unit_test(test_client_parts),
         cmocka_unit_test(test_added_tokens_take_space),
         cmocka_unit_test(test_bos_and_eos),
         cmocka_unit_test(test_normalisation),

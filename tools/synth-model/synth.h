@@ -21,6 +21,7 @@ struct synth_spec {
     enum dtype embd_type; /* of the embedding and the output matrix */
     enum synth_tokenizer tokenizer;
     uint32_t layers, embd, heads, kv_heads, head_dim, ff, vocab, ctx;
+    uint32_t experts, experts_used, expert_ff, shared_ff; /* of an architecture that has experts */
     uint32_t window, period; /* of layers with windows, the last of each `period` without; 0: the
                                 architecture's, none without `window` */
     uint32_t keep;
@@ -34,6 +35,8 @@ struct synth_spec {
     double rope_llama3; /* 1: not stretched; else llama3's factor, as a table of divisors */
 };
 
+/* Parts of layer i. */
+uint32_t synth_parts(const struct synth_spec *s, uint32_t i);
 /* Its sizes, without tensors. */
 struct model synth_model(const struct synth_spec *s);
 

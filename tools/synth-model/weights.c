@@ -17,6 +17,7 @@
 struct item {
     char name[64];
     enum dtype type;
+    uint32_t slices;   /* of experts; 0: of none */
     uint64_t shape[2]; /* rows, cols; vectors have one row and one dimension */
     double mean, deviation;
 };
@@ -31,10 +32,11 @@ static void vector(each_item *each, void *arg, const char *name, uint32_t n, dou
     each(arg, &item);
 }
 
-static void matrix(each_item *each, void *arg, const char *name, enum dtype type, uint32_t rows,
-                   uint32_t cols, double scale)
+static void matrix(each_item *each, void *arg, const char *name, enum dtype type, uint32_t slices,
+                   uint32_t rows, uint32_t cols, double scale)
 {
-    struct item item = {.type = type, .shape = {rows, cols}, .deviation = scale / sqrt(cols)};
+    struct item item = {
+        .type = type, .slices = slices, .shape = {rows, cols}, .deviation = scale / sqrt(cols)};
     snprintf(item.name, sizeof item.name, "%s", name);
     each(arg, &item);
 }
@@ -45,18 +47,33 @@ static double residual_scale(const struct synth_spec *s)
     return s->tied ? s->logit_scale / sqrt(s->embd) : 1;
 }
 
+/* What decides is kept in floats. */
+static bool is_router(const struct tensor_spec *spec)
+{
+    return spec == &layer_tensors[LAYER_W_ROUTER] || spec == &layer_tensors[LAYER_W_SHARED];
+}
+
 /* Norms lie around 1, biases around 0. What writes to the residual stream is scaled with it. */
 static void tensor_item(const struct synth_spec *s, const struct tensor_spec *spec,
                         const char *name, double scale, each_item *each, void *arg)
 {
     struct model m = synth_model(s);
     uint32_t rows = (uint32_t)model_dim(&m, spec->rows), cols = (uint32_t)model_dim(&m, spec->cols);
+    enum dtype type = spec->part == LAYER_PARTS ? s->embd_type : s->type;
+    if (is_router(spec))
+        type = DT_F32;
     if (spec->kind == TENSOR_MATRIX)
-        matrix(each, arg, name, spec->part == LAYER_PARTS ? s->embd_type : s->type, rows, cols,
-               scale);
+        matrix(each, arg, name, type, (uint32_t)model_dim(&m, spec->slices), rows, cols, scale);
     else
         vector(each, arg, name, cols, spec->kind == TENSOR_NORM ? 1 : 0,
                spec->kind == TENSOR_NORM ? 0.1 : 0.5);
+}
+
+/* A layer may have experts: then it has. */
+uint32_t synth_parts(const struct synth_spec *s, uint32_t i)
+{
+    const struct arch_kind *kind = arch_kind_of(s->arch, i);
+    return kind->needs | (kind->may & (PART_BIT(PART_EXPERTS) | PART_BIT(PART_SHARED_EXPERT)));
 }
 
 static void layer_items(const struct synth_spec *s, uint32_t i, each_item *each, void *arg)
@@ -64,7 +81,7 @@ static void layer_items(const struct synth_spec *s, uint32_t i, each_item *each,
     double out = residual_scale(s) * (i >= s->keep ? s->eps : 1);
     for (int t = 0; t < LAYER_TENSORS; t++) {
         const struct tensor_spec *spec = &layer_tensors[t];
-        if (!(arch_kind_of(s->arch, i)->needs & PART_BIT(spec->part)))
+        if (!(synth_parts(s, i) & PART_BIT(spec->part)))
             continue;
         const char *name = arch_tensor_name(s->arch, NAMES_GGUF, t);
         tensor_item(s, spec, tensor_name_of(NAMES_GGUF, name, (int)i).text,
@@ -87,8 +104,9 @@ static void all_items(const struct synth_spec *s, each_item *each, void *arg)
 
 static void describe(void *arg, const struct item *item)
 {
-    bool is_vector = item->shape[0] == 1;
-    gguf_put_tensor(arg, item->name, item->type, item->shape + is_vector, is_vector ? 1 : 2);
+    const uint64_t shape[] = {item->slices, item->shape[0], item->shape[1]};
+    uint32_t missing = item->slices > 0 ? 0 : item->shape[0] > 1 ? 1 : 2;
+    gguf_put_tensor(arg, item->name, item->type, shape + missing, 3 - missing);
 }
 
 static const char rope_name[] = "rope_freqs.weight";
@@ -137,7 +155,7 @@ static void write_item(void *arg, const struct item *item)
     size_t bytes = dtype_row_bytes(item->type, cols);
     float *row = xmalloc(cols * sizeof *row);
     uint8_t *packed = xmalloc(bytes);
-    for (uint64_t r = 0; r < item->shape[0]; r++) {
+    for (uint64_t r = 0; r < item->shape[0] * MAX(item->slices, 1); r++) {
         for (uint64_t i = 0; i < cols; i++)
             row[i] = mean + deviation * sample(stream, r * cols + i);
         quantize(item->type, row, cols, packed);
