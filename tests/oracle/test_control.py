@@ -49,9 +49,10 @@ def shown(text):
 
 class Family:
     def __init__(self, name, vocab, pre, template, bos, eos, add_bos=False, tools=False, own=None,
-                 prefix=True):
+                 prefix=True, apart=False):
         self.name, self.bos, self.eos, self.add_bos, self.tools = name, bos, eos, add_bos, tools
         self.own = own  # text of a turn's end
+        self.apart = apart  # no place for a text beside calls
         self.byte_level = pre is not None
         self.vocab = gguf_vocab.read(vocab)
         self.tokenizer = test_vocabs.bpe(self.vocab, pre) if pre else \
@@ -138,9 +139,15 @@ def conversations(f):
            {"role": "tool", "tool_call_id": "abcdefghi", "content": evil}, user], {"tools": tools}
 
 
-def as_templates_want(messages):
-    """What the server makes of messages: texts, and arguments as objects."""
-    out = json.loads(json.dumps(messages))
+def as_templates_want(f, messages):
+    """What the server makes of messages: texts, arguments as objects, and a text beside calls apart
+    where the template would drop it."""
+    out = []
+    for m in json.loads(json.dumps(messages)):
+        if f.apart and m.get("tool_calls") and m["content"]:
+            out.append({"role": "assistant", "content": m["content"]})
+            m["content"] = None
+        out.append(m)
     for m in out:
         if isinstance(m["content"], list):
             m["content"] = "\n".join(p["text"] for p in m["content"])
@@ -150,7 +157,7 @@ def as_templates_want(messages):
 
 
 def reference(f, env, messages, fields):
-    variables = {"messages": [{**hidden(m), "role": m["role"]} for m in as_templates_want(messages)],
+    variables = {"messages": [{**hidden(m), "role": m["role"]} for m in as_templates_want(f, messages)],
                  "tools": hidden(fields.get("tools")), "documents": None,
                  "add_generation_prompt": fields.get("add_generation_prompt", True),
                  **hidden(fields.get("chat_template_kwargs", {}))}
@@ -193,7 +200,7 @@ def main():
             ("Qwen2.5", "qwen2", "qwen2", "Qwen-Qwen2.5-7B-Instruct", None, "<|im_end|>",
              {"tools": True, "own": "<|im_end|>"}),
             ("Llama-3.1", "llama-bpe", "llama3", "meta-llama-Llama-3.1-8B-Instruct",
-             "<|begin_of_text|>", "<|eot_id|>", {"tools": True, "own": "<|eot_id|>", "add_bos": True}),
+             "<|begin_of_text|>", "<|eot_id|>", {"tools": True, "own": "<|eot_id|>", "add_bos": True, "apart": True}),
             ("Llama-2's vocabulary", "llama-spm", None, "llama-2", "<s>", "</s>",
              {"own": "</s>", "add_bos": True}),
             ("Gemma", os.environ.get("SPECD_GEMMA3"), None, "google-gemma-2-2b-it", "<bos>",

@@ -219,6 +219,30 @@ static void test_arguments(void **state)
     }
 }
 
+/* What json.loads makes of a text, and what stays one. */
+static void test_what_arguments_say(void **state)
+{
+    static const char *const rows[][2] = {
+        {"{\\'id\\':12345678901234567890123,\\'x\\':1.10e+05}",
+         "{\"id\": 12345678901234567890123, \"x\": 1.10e+05}"},
+        {"{\\'a\\':NaN,\\'b\\':[-Infinity]}", "{\"a\": NaN, \"b\": [-Infinity]}"},
+        {"{\\'a\\':1,\\'a\\':2}", "{\"a\": 2}"},
+        {"{\\'a\\':\\'\\\\u0000\\\\ud800\\'}", "{\"a\": \"\xef\xbf\xbd\xef\xbf\xbd\"}"},
+        {"[1]", "\"[1]\""},
+        {"{a:1}", "\"{a:1}\""},
+    };
+    char messages[400], prompt[200];
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        snprintf(messages, sizeof messages,
+                 "[" USER("a") "," CALLER("", CALL("1", "f", ",'arguments':'%s'")) "," RESULT(
+                     "1", "r") "]",
+                 rows[i][0]);
+        snprintf(prompt, sizeof prompt, "<user>a<assistant>[f %s]<tool>r", rows[i][1]);
+        expect(EACH(OR_NOT CALLS("{{ t.function.arguments | tojson }}")), messages, NULL, prompt);
+    }
+}
+
 #define TWO_CALLS                                                                 \
     "[" USER("a") "," CALLER(                                                     \
         ",'content':'t'",                                                         \
@@ -373,17 +397,12 @@ static void test_lost(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_developer),
-        cmocka_unit_test(test_systems),
-        cmocka_unit_test(test_parts),
-        cmocka_unit_test(test_empty_contents),
-        cmocka_unit_test(test_arguments),
-        cmocka_unit_test(test_several_calls),
-        cmocka_unit_test(test_text_beside_calls),
-        cmocka_unit_test(test_ids),
-        cmocka_unit_test(test_reasoning),
-        cmocka_unit_test(test_told),
-        cmocka_unit_test(test_lost),
+        cmocka_unit_test(test_developer),     cmocka_unit_test(test_systems),
+        cmocka_unit_test(test_parts),         cmocka_unit_test(test_empty_contents),
+        cmocka_unit_test(test_arguments),     cmocka_unit_test(test_what_arguments_say),
+        cmocka_unit_test(test_several_calls), cmocka_unit_test(test_text_beside_calls),
+        cmocka_unit_test(test_ids),           cmocka_unit_test(test_reasoning),
+        cmocka_unit_test(test_told),          cmocka_unit_test(test_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
