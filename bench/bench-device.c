@@ -379,7 +379,7 @@ static void with_models(const struct options *o, const char *const *types, int n
         struct model_file *file;
         if (model_file_open(&file, o->path, err, sizeof(err)) != 0)
             die(o->path, err);
-        with_device(o, &file->model, dtype_name(file->model.layers[0].w_up.type), print);
+        with_device(o, &file->model, dtype_name(file->model.layers[0].wq.type), print);
         model_file_close(file);
         return;
     }
