@@ -95,7 +95,7 @@ PEERS = [
 FIELDS = {  # name: values that are refused; (name, routes) where they differ
     "model": NOT_A_STRING, "user": NOT_A_STRING,
     "temperature": numbers(0, 2), "top_p": numbers(0, 1),
-    "top_k": numbers(-1, 2**18, whole=True), "min_p": numbers(0, 1, high_open=True),
+    "top_k": numbers(-1, 3 * 2**17, whole=True), "min_p": numbers(0, 1, high_open=True),
     "presence_penalty": numbers(-2, 2), "frequency_penalty": numbers(-2, 2),
     "repetition_penalty": [*numbers(0, math.inf, low_open=True), 1e39, 1e308],
     "min_tokens": numbers(0, 2**31 - 1, whole=True),
@@ -146,7 +146,7 @@ FIELDS = {  # name: values that are refused; (name, routes) where they differ
     "speculative.max": SPEC_K, "speculative.min": SPEC_K, "speculative.fixed": SPEC_K,
     "speculative.temperature": numbers(0, 2),
     "speculative.top_p": numbers(0, 1, low_open=True),
-    "speculative.top_k": numbers(0, 2**18, whole=True),
+    "speculative.top_k": numbers(0, 3 * 2**17, whole=True),
     "speculative.min_p": numbers(0, 1, high_open=True),
     ("prompt", TEXT): [0, 1.5, True, {}, [], [[]], [None], [True], [{}], [["x"]], [1, "x"],
                        ["x", 1], ["x"] * 65, [["x"] * 3], [[1], [-1]], [[[1]]],
