@@ -96,8 +96,7 @@ struct jv jv_int(int64_t i);
 struct jv jv_float(double d);
 struct jv jv_str(const char *s, size_t len); /* borrows s; NULL with len 0 is the empty string */
 struct jv jv_cstr(const char *s);            /* borrows s */
-struct jv
-jv_own(struct jv s); /* the string as the template's own, which may spell control tokens */
+struct jv jv_own(struct jv s); /* as text of the template, which may spell control tokens */
 
 struct jv jv_json(struct jinja_run *r, const struct json *v); /* borrows strings and numbers */
 
