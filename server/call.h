@@ -120,6 +120,8 @@ int responses_read(struct call *c, struct api_error *e); /* responses_read.c */
 int messages_read(struct call *c, struct api_error *e);  /* messages_read.c */
 
 /* ---- prompts.c: prompt and messages */
+/* What the client calls them; static. */
+const char *call_prompt_field(const struct call *c);
 int prompts_read(struct call *c, struct api_error *e);
 
 /* Reads an array of token ids below n_vocab into a malloc'd array. */

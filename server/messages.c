@@ -97,18 +97,18 @@ static int check_message(const struct json *m, size_t at, struct api_error *e)
     return check_content(json_get(m, "content"), at, assistant, e);
 }
 
-int messages_check(const struct json *messages, struct api_error *e)
+int messages_check(const char *field, const struct json *messages, struct api_error *e)
 {
     size_t n = json_type(messages) == JSON_ARRAY ? json_count(messages) : 0, at = 0, n_values = 0;
     if (n < 1 || n > CALL_MESSAGES_MAX)
-        return api_fail(e, SPECD_EINVAL, "messages", "'messages' must be a list of 1..%d messages",
+        return api_fail(e, SPECD_EINVAL, field, "'%s' must be a list of 1..%d messages", field,
                         CALL_MESSAGES_MAX);
     for (const struct json *m = json_first(messages); m; m = json_next(m))
         for (const struct json *v = json_first(m); v; v = json_next(v))
             if (json_key(v) && strcmp(json_key(v), "role") != 0 &&
                 strcmp(json_key(v), "content") != 0)
                 n_values += json_size(v);
-    int rc = values_check("messages", n_values, e);
+    int rc = values_check(field, n_values, e);
     for (const struct json *m = json_first(messages); m && rc == 0; m = json_next(m))
         rc = check_message(m, at++, e);
     return rc;

@@ -15,7 +15,7 @@
 #define CALL_VALUES_MAX 50000 /* of each field that holds any JSON */
 
 /* 0, or the error that names the message and its member. */
-int messages_check(const struct json *messages, struct api_error *e);
+int messages_check(const char *field, const struct json *messages, struct api_error *e);
 /* Is v {"type":"function","function":{...}} as tools_check wants each? */
 bool is_tool(const struct json *v);
 int tools_check(const char *name, const struct json *tools, struct api_error *e);

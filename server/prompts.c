@@ -68,13 +68,18 @@ static int read_prompts(struct call *c, const struct json *v, struct api_error *
 
 static int read_messages(struct call *c, const struct json *v, struct api_error *e)
 {
-    int rc = messages_check(v, e);
+    int rc = messages_check(call_prompt_field(c), v, e);
     if (rc < 0)
         return rc;
     c->prompts = xcalloc(1, sizeof *c->prompts);
     c->prompts[0] = (struct prompt){.kind = PROMPT_CHAT, .source = v};
     c->n_prompts = 1;
     return 0;
+}
+
+const char *call_prompt_field(const struct call *c)
+{
+    return !call_is_chat(c) ? "prompt" : c->route == CALL_RESPONSES ? "input" : "messages";
 }
 
 int prompts_read(struct call *c, struct api_error *e)

@@ -316,7 +316,11 @@ static int read_input(struct reader *r)
         json_append(r->messages, new_message(r, "user", input));
     else if (json_count(input) == 0) /* some clients ask so whether anybody is there */
         json_append(r->messages, new_message(r, "user", new_string(r->doc, "")));
-    return read_items(r, input);
+    int rc = read_items(r, input);
+    if (rc == 0 && json_count(r->messages) == 0)
+        return api_fail(r->e, SPECD_EINVAL, "input",
+                        "'input' has nothing that a prompt is made of");
+    return rc;
 }
 
 /* ---- tools */

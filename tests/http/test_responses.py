@@ -221,6 +221,14 @@ class Responses(ResponsesCase):
         self.assertEqual((last["response"]["status"], last["response"]["error"]["code"]),
                          ("failed", "server_error"))
 
+    @unittest.skipIf(FAKE, "needs a context")
+    def test_overflow(self):
+        """By the name that the field has here."""
+        for stream in False, True:
+            reply = self.server.post(PATH, {"input": "word " * 5000, "stream": stream})
+            self.assert_error(reply, 400, "input", "context_length_exceeded")
+            self.assertRegex(reply.json()["error"]["message"], r"^input: prompt is too long: \d+ tokens > \d+ maximum")
+
     def test_probe(self):
         r = self.whole({"input": [], "max_output_tokens": 1, "ignore_eos": True})
         self.assertEqual(r["usage"]["output_tokens"], 1)
@@ -244,6 +252,9 @@ class Responses(ResponsesCase):
         for param, body in (
                 ("input", {"input": None}), ("input", {"input": 1}),
                 ("input", {"input": {}}), ("input[1]", {"input": [message, "x"]}),
+                ("input", {"input": [{"type": "item_reference", "id": "x"}]}),
+                ("input", {"input": [{"type": "function_call", "call_id": "c", "name": "f",
+                                      "arguments": "{}"}] * 20000}),
                 ("input[0].role", {"input": [{"content": "x"}]}),
                 ("input[0].role", {"input": [{"role": "tool", "content": "x"}]}),
                 ("input[1].type", {"input": [message, {"type": "new_thing"}]}),
