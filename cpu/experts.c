@@ -114,7 +114,8 @@ static void add_group(const struct work *w, const struct matmul_job *jobs, int n
         size_t at = (size_t)first * (size_t)(cols / RUN);
         *q = (struct qrows){.tiles = x->room.tiles + at,
                             .low = x->room.low + at,
-                            .max_records = x->room.max_records - at};
+                            .max_records = x->room.max_records - at,
+                            .hot = w->run->net->hot};
         qrows_begin(q, n, cols);
     }
     for (int i = 0; i < n; i++) {

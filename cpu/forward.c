@@ -234,6 +234,7 @@ static struct matmul_input input_of(struct forward *f, float *x, int x_stride, i
                                     matmul_row_fn *make)
 {
     struct qrows *q = f->activations == ACTIVATIONS_INT8 ? &f->quantised : NULL;
+    f->quantised.hot = f->net->hot;
     return (struct matmul_input){x, x_stride, n_rows, cols, make, f, q, false};
 }
 

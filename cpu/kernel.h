@@ -67,7 +67,8 @@ struct kernels {
     int rows; /* of a tile, at most */
     void (*dots)(enum dtype t, int R, const struct dots_args *a);
     /* A row's runs into to[0], to[stride] .. and low[0], low[1] .., see qrows.h. */
-    void (*quantise)(const float *x, int n_cols, struct qrow *to, int stride, struct qrow *low);
+    void (*quantise)(const float *x, int n_cols, float hot, struct qrow *to, int stride,
+                     struct qrow *low);
     const struct float_kernels *floats;
 };
 

@@ -245,7 +245,7 @@ static void take_rows(const struct stage *s, const struct matmul_group *g, struc
     rows->x = x;
     rows->x_stride = (size_t)(x == in->x ? in->x_stride : in->cols);
     if (g->integers && s->few) {
-        rows->q = (struct qrows){.tiles = scratch->tiles, .low = scratch->low};
+        rows->q = (struct qrows){.tiles = scratch->tiles, .low = scratch->low, .hot = in->q->hot};
         rows->q.max_records = FEW_FLOATS / RUN;
         qrows_begin(&rows->q, in->n_rows, in->cols);
     } else if (g->integers) {

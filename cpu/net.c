@@ -1,6 +1,7 @@
 #include "net.h"
 
 #include "panel.h"
+#include "qrows.h"
 #include "specd/util.h"
 
 #include <math.h>
@@ -104,6 +105,7 @@ int net_layout(struct net *net, const struct model *m, enum weight_type want, st
         .embd_scale = m->embd_scale > 0 ? m->embd_scale : 1.0f,
         .attn_scale = m->attn_scale > 0 ? m->attn_scale : 1.0f / sqrtf((float)m->head_dim),
         .gate = m->gate,
+        .hot = m->fine_activations ? QROWS_HOT_FINE : QROWS_HOT,
         .n_experts = (int)m->n_experts,
         .n_experts_used = (int)m->n_experts_used,
         .n_ff_expert = (int)m->n_ff_expert,

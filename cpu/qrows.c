@@ -6,7 +6,7 @@
 void qrows_layout(struct qrows *q, int max_rows, int max_cols, struct arena *a)
 {
     size_t runs = ((size_t)max_cols + RUN - 1) / RUN, rows = (size_t)max_rows;
-    *q = (struct qrows){.max_records = runs * rows};
+    *q = (struct qrows){.max_records = runs * rows, .hot = QROWS_HOT};
     q->tiles = arena_take(a, runs, rows * sizeof(*q->tiles));
     q->low = arena_take(a, runs, rows * sizeof(*q->low));
 }
@@ -29,5 +29,6 @@ void qrows_put(const struct qrows *q, int row, const float *x)
     while (qrows_first(q, tile) > row)
         tile--;
     int first = qrows_first(q, tile), R = qrows_first(q, tile + 1) - first;
-    q->kernels->quantise(x, q->cols, qrows_tile(q, tile) + row - first, R, qrows_low(q, row));
+    q->kernels->quantise(x, q->cols, q->hot, qrows_tile(q, tile) + row - first, R,
+                         qrows_low(q, row));
 }

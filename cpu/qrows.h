@@ -5,7 +5,7 @@
  * do not depend on the instruction set:
  *   a    the largest |x| of the run, found among bit patterns, so that NaN and infinity win
  *   q    nearest-even(x * (127 / a)), -127 .. 127, with a scale of a / 127
- *   hot, where a > QROWS_HOT times the row's root mean square: 7 more bits.
+ *   hot, where a is more than so many times the row's root mean square: 7 more bits.
  *        X = nearest-even(x * (16129 / a)) = 128 * high + low, with a scale of a / 16129;
  *        high is -126 .. 126, low -64 .. 63
  *   a < 2^-100           scale 0 and q 0 (127 / a could overflow)
@@ -28,7 +28,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A run is hot above so many times the root mean square; in models that 8 bits are too few for, of
+ * which more runs are. */
 #define QROWS_HOT 6.0f
+#define QROWS_HOT_FINE 3.0f
 
 struct kernels;
 
@@ -51,6 +54,7 @@ struct qrows {
     struct qrow *tiles; /* (tiles, runs, rows of the tile) */
     struct qrow *low;   /* (rows, runs) written where hot */
     size_t max_records;
+    float hot; /* QROWS_HOT, unless it is set between two products */
     int n_rows, cols, n_tiles; /* from qrows_begin on */
     const struct kernels *kernels;
 };

@@ -191,15 +191,15 @@ LANES_FN void put_run(const float *x, float hot_above, bool in_pairs, struct qro
     to->hot = hot;
 }
 
-LANES_TARGET static void quantise(const float *x, int n_cols, struct qrow *to, int stride,
-                                  struct qrow *low)
+LANES_TARGET static void quantise(const float *x, int n_cols, float hot, struct qrow *to,
+                                  int stride, struct qrow *low)
 {
     v8 squares = v8_set(0.0f);
     for (int i = 0; i < n_cols; i += LANES) {
         v8 a = v8_load(x + i);
         squares = v8_fma(a, a, squares);
     }
-    float hot_above = QROWS_HOT * sqrtf(v8_sum(squares) / (float)n_cols);
+    float hot_above = hot * sqrtf(v8_sum(squares) / (float)n_cols);
     for (int c = 0; c < n_cols; c += RUN, to += stride, low++)
         put_run(x + c, hot_above, QROWS_IN_PAIRS, to, low);
 }

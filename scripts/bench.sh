@@ -5,6 +5,7 @@
 # usage: scripts/bench.sh NAME [PART...]     NAME: a short name for the machine: "epyc-2core"
 #   matmul      matrix work alone, in units of merely reading the weights
 #   device      whole passes, draw and verify
+#   experts     whole passes of Qwen3-30B-A3B's widths, with 6 layers and a vocabulary of 32768
 #   activations what rows of 8 bits change in the default model's answers, and in those of the model
 #               that SPECD_BENCH_MODEL names
 #   http        the server over an engine that answers at once
@@ -19,7 +20,7 @@
 cd "$ROOT"
 NAME=${1:?usage: scripts/bench.sh NAME [PART...]}
 shift
-PARTS=(matmul device activations http tiny serve json acceptance load)
+PARTS=(matmul device experts activations http tiny serve json acceptance load)
 [ $# -eq 0 ] || PARTS=("$@")
 PORT=${SPECD_PORT:-8123}
 
@@ -69,6 +70,14 @@ part_matmul() {
 part_device() {
     title device "Whole passes, draw and verify"
     "$B/bench-device"
+}
+
+part_experts() {
+    title experts "Whole passes with experts: Qwen3-30B-A3B's widths, 6 layers, a vocabulary of 32768"
+    "$B/synth-model" --arch qwen3moe --embd 2048 --heads 32 --kv-heads 4 --head-dim 128 --ff 6144 \
+        --experts 128 --experts-used 8 --expert-ff 768 --vocab 32768 --ctx 4096 --layers 6 \
+        --type q4_k "$work/experts.gguf"
+    "$B/bench-device" -m "$work/experts.gguf" -n 30
 }
 
 part_activations() {

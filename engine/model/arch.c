@@ -79,6 +79,7 @@ const struct arch archs[] = {
      .n_renames = 1,
      .renames = {{LAYER_FFN_NORM, NAMES_HF, "pre_feedforward_layernorm.weight"}},
      .gate = GATE_GELU_TANH,
+     .fine_activations = true,
      .gguf_rope = ROPE_HALVES,
      .window_rope_base = 1e4,
      .embd_by_width = true,

@@ -30,6 +30,7 @@ static const struct arch *read_arch(struct model *m, struct gguf_meta *r)
         return NULL;
     m->arch = r->prefix = arch->names[NAMES_GGUF];
     m->gate = arch->gate;
+    m->fine_activations = arch->fine_activations;
     m->rope = arch->gguf_rope;
     return arch;
 }

@@ -47,6 +47,7 @@ static const struct arch *read_arch(struct model *m, struct json_reader *r)
         return NULL;
     m->arch = arch->names[NAMES_HF];
     m->gate = arch->gate;
+    m->fine_activations = arch->fine_activations;
     m->rope = ROPE_HALVES;
     return arch;
 }

@@ -206,8 +206,10 @@ struct model {
                        have none here, if that is smaller */
     float rms_eps;
     enum gate_kind gate;
-    float embd_scale; /* of the embedding's rows; 0: as they are */
-    float attn_scale; /* of scores; 0: 1 / sqrt(D) */
+    bool fine_activations; /* rounding rows to 8 bits changes its laws too much: where they stand
+                              out, devices that round give them more */
+    float embd_scale;      /* of the embedding's rows; 0: as they are */
+    float attn_scale;      /* of scores; 0: 1 / sqrt(D) */
     enum rope_kind rope;
     uint32_t rope_dim; /* rotated elements of a head, even, <= head_dim */
     uint32_t n_ropes;  /* 0: the first table alone */

@@ -168,7 +168,8 @@ class Anthropic(unittest.TestCase):
         before = self.server.metric("client_disconnects_total")
         for _ in range(50):  # on a busy machine an answer may be complete before its stream is closed
             stream = self.client.messages.create(stream=True, **self.fields(
-                max_tokens=900, extra_body={"ignore_eos": True}))
+                messages=[{"role": "user", "content": "burst=1 token_ms=10"}], max_tokens=900,
+                extra_body={"ignore_eos": True}))
             next(iter(stream))
             stream.close()
             self.server.wait_metric("num_requests_running", 0)

@@ -111,6 +111,7 @@ class Responses:
 
 class Messages:
     path = "/v1/messages"
+    CUT = "max_tokens", "model_context_window_exceeded"
 
     @staticmethod
     def body(tools, choice, parallel, ask):
@@ -126,7 +127,7 @@ class Messages:
         """The arguments as the object that they are: their text is in streams alone."""
         calls = [(b["name"], b["input"]) for b in answer["content"] if b["type"] == "tool_use"]
         text = "".join(b["text"] for b in answer["content"] if b["type"] == "text")
-        return calls, text, answer["stop_reason"] == "max_tokens"
+        return calls, text, answer["stop_reason"] in Messages.CUT
 
     @staticmethod
     def streamed(events):
@@ -139,7 +140,7 @@ class Messages:
             elif e["type"] == "content_block_delta":
                 text += e["delta"]["text"]
             elif e["type"] == "message_delta":
-                cut = e["delta"]["stop_reason"] == "max_tokens"
+                cut = e["delta"]["stop_reason"] in Messages.CUT
         return [tuple(c) for c in calls], text, cut
 
 

@@ -19,6 +19,9 @@ static struct call read(const char *text)
     return c;
 }
 
+/* A content's part, as chat has it. */
+#define PART(text) "{'type':'text','text':'" text "'}"
+
 static void expect_messages(const char *text, const char *expected)
 {
     struct call c = read(text);
@@ -50,12 +53,17 @@ static void test_contents(void **state)
                     "{'type':'text','text':'c','citations':null}]},"
                     "{'role':'system','content':[{'type':'text','text':'d'}]},"
                     "{'role':'user','content':[]}]}",
-                    "[{'role':'system','content':'S'},{'role':'user','content':'a'},"
-                    "{'role':'assistant','content':'b\\nc'},{'role':'system','content':'d'},"
-                    "{'role':'user','content':''}]");
+                    "[{'role':'system','content':[" PART("S") "]},{'role':'user','content':[" PART(
+                        "a") "]},"
+                             "{'role':'assistant','content':[" PART(
+                                 "b") ",{'type':'text','text':'c','citations':null}]},"
+                                      "{'role':'system','content':[" PART(
+                                          "d") "]},{'role':'user','content':[]}]");
     expect_messages("{'system':[{'type':'text','text':'S','cache_control':{'type':'ephemeral'}},"
                     "{'type':'text','text':'T'}],'messages':[{'role':'user','content':'a'}]}",
-                    "[{'role':'system','content':'S\\nT'},{'role':'user','content':'a'}]");
+                    "[{'role':'system','content':[{'type':'text','text':'S','cache_control':{'type'"
+                    ":'ephemeral'}}," PART("T") "]},"
+                                                "{'role':'user','content':[" PART("a") "]}]");
 }
 
 static void test_calls_and_results(void **state)
@@ -75,15 +83,27 @@ static void test_calls_and_results(void **state)
         "{'type':'text','text':'then'}]},"
         "{'role':'user','content':[{'type':'tool_result','tool_use_id':'b'},"
         "{'type':'tool_result','tool_use_id':'b','is_error':true,'content':'no file'}]}]}",
-        "[{'role':'user','content':'x'},{'role':'assistant','content':'I look.','tool_calls':["
-        "{'id':'toolu_1','type':'function','function':{'name':'f','arguments':{'a':[1,2.50]}}},"
-        "{'id':'b','type':'function','function':{'name':'g','arguments':{}}}],"
-        "'reasoning_content':'hm\\nso'},"
-        "{'role':'tool','content':'one','tool_call_id':'toolu_1'},"
-        "{'role':'tool','content':'two\\nthree','tool_call_id':'b'},"
-        "{'role':'user','content':'and\\nthen'},"
-        "{'role':'tool','content':'','tool_call_id':'b'},"
-        "{'role':'tool','content':'Error:\\nno file','tool_call_id':'b'}]");
+        "[{'role':'user','content':[" PART("x") "]},{'role':'assistant','content':[" PART(
+            "I look.") "],'tool_calls':["
+                       "{'id':'toolu_1','type':'function','function':{'name':'f','arguments':{'a':["
+                       "1,2.50]}}},"
+                       "{'id':'b','type':'function','function':{'name':'g','arguments':{}}}],"
+                       "'reasoning_content':'hm\\nso'},"
+                       "{'role':'tool','content':[" PART(
+                           "one") "],'tool_call_id':'toolu_1'},"
+                                  "{'role':'tool','content':[" PART("two") "," PART(
+                                      "three") "],'tool_call_id':'b'},"
+                                               "{'role':'user','content':[" PART("and") "," PART(
+                                                   "then") "]},"
+                                                           "{'role':'tool','content':[],'tool_call_"
+                                                           "id':'b'},"
+                                                           "{'role':'tool','content':[" PART(
+                                                               "Error:") "," PART("no file") "],'"
+                                                                                             "tool_"
+                                                                                             "call_"
+                                                                                             "id':'"
+                                                                                             "b'}"
+                                                                                             "]");
 }
 
 static void expect_system(const char *block, const char *expected)
@@ -96,8 +116,8 @@ static void expect_system(const char *block, const char *expected)
         buf_printf(&body, "{'system':%s'%s'%s,'messages':[" USER "]}", forms[i].before, block,
                    forms[i].behind);
         if (*expected)
-            buf_printf(&messages, "[{'role':'system','content':'%s'},", expected);
-        buf_printf(&messages, "%s{'role':'user','content':'x'}]", *expected ? "" : "[");
+            buf_printf(&messages, "[{'role':'system','content':[" PART("%s") "]},", expected);
+        buf_printf(&messages, "%s{'role':'user','content':[" PART("x") "]}]", *expected ? "" : "[");
         expect_messages(body.data, messages.data);
         buf_free(&body);
         buf_free(&messages);
@@ -121,15 +141,19 @@ static void test_billing_line(void **state)
     };
     for (size_t i = 0; i < COUNT_OF(kept); i++)
         expect_system(kept[i], kept[i]);
-    expect_messages("{'system':[{'type':'text','text':'x-anthropic-billing-header: cch=12345;'},"
-                    "{'type':'text','text':'A'},{'type':'text','text':"
-                    "'x-anthropic-billing-header: cch=12345;'}],'messages':[" USER "]}",
-                    "[{'role':'system','content':'A\\nx-anthropic-billing-header: cch=12345;'},"
-                    "{'role':'user','content':'x'}]");
-    expect_messages("{'messages':[{'role':'system','content':"
-                    "'x-anthropic-billing-header: cch=12345;'}," USER "]}",
-                    "[{'role':'system','content':'x-anthropic-billing-header: cch=12345;'},"
-                    "{'role':'user','content':'x'}]");
+    expect_messages(
+        "{'system':[{'type':'text','text':'x-anthropic-billing-header: cch=12345;'},"
+        "{'type':'text','text':'A'},{'type':'text','text':"
+        "'x-anthropic-billing-header: cch=12345;'}],'messages':[" USER "]}",
+        "[{'role':'system','content':[" PART("A") "," PART(
+            "x-anthropic-billing-header: cch=12345;") "]},"
+                                                      "{'role':'user','content':[" PART("x") "]}]");
+    expect_messages(
+        "{'messages':[{'role':'system','content':"
+        "'x-anthropic-billing-header: cch=12345;'}," USER "]}",
+        "[{'role':'system','content':[" PART(
+            "x-anthropic-billing-header: cch=12345;") "]},"
+                                                      "{'role':'user','content':[" PART("x") "]}]");
     buf_free(&text);
 }
 
@@ -217,7 +241,7 @@ static void test_beginnings(void **state)
     call_free(&c);
     expect_messages("{'messages':[" USER ",{'role':'assistant','content':[{'type':'text','text':"
                     "' '}]}]}",
-                    "[{'role':'user','content':'x'}]");
+                    "[{'role':'user','content':[" PART("x") "]}]");
     c = read("{'messages':[" USER ",{'role':'assistant','content':[{'type':'text','text':'a'},"
              "{'type':'tool_use','id':'i','name':'f','input':{}}]}]}");
     assert_false(c.continue_final);

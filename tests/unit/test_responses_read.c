@@ -58,7 +58,9 @@ static void test_messages(void **state)
         ":'input_text'}]},{'role':'assistant','content':[{'type':'output_text','text':"
         "'c','annotations':[],'logprobs':[]},{'type':'refusal','refusal':'d'}]},"
         "{'role':'assistant','content':'e'}," USER ",{'role':'assistant'}]",
-        "[{'role':'user','content':'a\\nb'},{'role':'assistant','content':'c\\nd\\ne'}," USER "]");
+        "[{'role':'user','content':[{'text':'a','type':'text'},{'text':'b','type':'text'}]},"
+        "{'role':'assistant','content':[{'annotations':[],'logprobs':[],'text':'c','type':'text'},"
+        "{'text':'d','type':'text'},{'type':'text','text':'e'}]}," USER "]");
 }
 
 #define CALL_1 "{'type':'function_call','id':'fc','call_id':'1','name':'f','arguments':'{}'}"
@@ -71,7 +73,7 @@ static void test_calls(void **state)
 {
     (void)state;
     expect_messages("[" USER "," CALL_1 "," CALL_2 "," USER "]",
-                    "[" USER "," SAYS("''") ",'tool_calls':[" MADE("1", "f", "{}") "," MADE(
+                    "[" USER "," SAYS("''") ",'tool_calls':[" MADE("1", "f", "'{}'") "," MADE(
                         "2", "g", "'{no'") "]}," USER "]");
     expect_messages(
         "[{'type':'reasoning','id':'rs','summary':[],'content':null,'encrypted_content':'z'},"
@@ -82,10 +84,11 @@ static void test_calls(void **state)
         "{'type':'function_call_output','call_id':'2','output':[{'type':'input_text','text':'a'},"
         "{'type':'input_text','text':'b'}]},"
         "{'type':'reasoning','summary':[],'content':[{'type':'reasoning_text','text':'x'}]}]",
-        "[" SAYS("'t'") ",'reasoning_content':'r','tool_calls':[" MADE(
-            "1", "f", "{}") "]},"
-                            "{'role':'tool','content':'o','tool_call_id':'1'},"
-                            "{'role':'tool','content':'a\\nb','tool_call_id':'2'}]");
+        "[" SAYS("[{'type':'text','text':'t'}]") ",'reasoning_content':'r','tool_calls':[" MADE(
+            "1", "f", "'{}'") "]},"
+                              "{'role':'tool','content':'o','tool_call_id':'1'},"
+                              "{'role':'tool','content':[{'text':'a','type':'text'},{'text':'b','"
+                              "type':'text'}],'tool_call_id':'2'}]");
     expect_messages(
         "[{'type':'custom_tool_call','call_id':'1','name':'p','input':'i'},"
         "{'type':'custom_tool_call_output','call_id':'1','output':'o'},"
@@ -96,8 +99,8 @@ static void test_calls(void **state)
             "{'input':'i'}") "]},"
                              "{'role':'tool','content':'o','tool_call_id':'1'}," SAYS(
                                  "''") ",'tool_calls':[" MADE("2", "f",
-                                                              "{}") "," MADE("3", "f",
-                                                                             "{'a':[1]}") "]}]");
+                                                              "'{}'") "," MADE("3", "f",
+                                                                               "{'a':[1]}") "]}]");
 }
 
 static void test_tools(void **state)
