@@ -1,5 +1,5 @@
-/* Dot products of bytes as AVX-VNNI has them: compiled, but not yet run on such a machine. Its loops
- * are those of matmul_vnni_256.c, which are tested. */
+/* Dot products of bytes as AVX-VNNI has them: compiled, but not yet run on such a machine. Its
+ * loops are those of matmul_vnni_256.c, which are tested. */
 #if defined(__x86_64__)
 #define LANES_ISA 1
 #define QROWS_IN_PAIRS false

@@ -1,4 +1,5 @@
-/* The loops of matmul_avx_vnni.c in AVX-512VL's encoding, for tests on machines without AVX-VNNI. */
+/* The loops of matmul_avx_vnni.c in AVX-512VL's encoding, for tests on machines without AVX-VNNI.
+ */
 #if defined(__x86_64__)
 #define LANES_ISA 1
 #define QROWS_IN_PAIRS false

@@ -49,7 +49,7 @@ struct net {
     struct rope_angles ropes[MODEL_ROPES];
     float embd_scale, attn_scale;
     enum gate_kind gate;
-    float hot; /* of qrows.h */
+    float hot;                                               /* of qrows.h */
     int n_experts, n_experts_used, n_ff_expert, n_ff_shared; /* as model's */
     bool experts_normed;
     struct weight *slices; /* of all layers; NULL: there are none, or another net's */

@@ -54,7 +54,7 @@ struct qrows {
     struct qrow *tiles; /* (tiles, runs, rows of the tile) */
     struct qrow *low;   /* (rows, runs) written where hot */
     size_t max_records;
-    float hot; /* QROWS_HOT, unless it is set between two products */
+    float hot;                 /* QROWS_HOT, unless it is set between two products */
     int n_rows, cols, n_tiles; /* from qrows_begin on */
     const struct kernels *kernels;
 };

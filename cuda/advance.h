@@ -27,8 +27,8 @@ struct advance {
     int32_t *drawn;            /* (n_slots) by index of turn */
     struct device_turn *turns; /* (n_slots) */
     struct seq_result *results; /* (n_slots) */
-    /* (k_draft, n_slots, draft_stride) and (n_slots * (k_max + 1), target_stride): a pass's logits in
-     * the order of its rows that want some. Strides in floats, multiples of 4. */
+    /* (k_draft, n_slots, draft_stride) and (n_slots * (k_max + 1), target_stride): a pass's logits
+     * in the order of its rows that want some. Strides in floats, multiples of 4. */
     const float *draft_logits, *target_logits;
     int64_t draft_stride, target_stride;
 };

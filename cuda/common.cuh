@@ -26,8 +26,8 @@ extern "C" {
 
 /* ---- shared memory and launches -------------------------------------------------------------- */
 
-/* SHARED(type, name) and SHARED_ARRAY(type, name, n): `name` is a reference, or a pointer; aligned as
- * the type is. DYNAMIC_SHARED(type, name): what the launch asked for, 16-byte aligned. The twins
+/* SHARED(type, name) and SHARED_ARRAY(type, name, n): `name` is a reference, or a pointer; aligned
+ * as the type is. DYNAMIC_SHARED(type, name): what the launch asked for, 16-byte aligned. The twins
  * follow the CUDA C++ Programming Guide: __shared__, Thread Block Clusters, Programmatic Dependent
  * Launch and Synchronization, and for limits Technical Specifications per Compute Capability. */
 #ifdef SPECD_EMU

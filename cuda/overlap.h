@@ -27,8 +27,8 @@ void launch_overlap_allow(bool allowed);
  * stream and as a graph, the first time in a process. Wrong numbers, or an error, are logged, and
  * nothing overlaps in this process any more. A few milliseconds; waits for the device. */
 void launch_overlap_test(void);
-/* The chain of that test: each launch changes all of its numbers, and lets the next one start before
- * it has waited itself. captured: out of a graph that is launched again and again. Whether
+/* The chain of that test: each launch changes all of its numbers, and lets the next one start
+ * before it has waited itself. captured: out of a graph that is launched again and again. Whether
  * every number is right at the end; false, logged, when a call failed. */
 bool overlap_chain_is_right(int launches, bool captured);
 

@@ -6,7 +6,8 @@
  * "ISA" names the section of the PTX ISA (8.x and 9.x) that a function and its twin follow. A twin
  * does what the text says and ends the process where the text says nothing, or that it is
  * undefined. An intrinsic of CUDA C++ is no substitute for an instruction: __byte_perm takes three
- * bits of a digit where prmt takes four. scripts/check-kernels.py reads what nvcc makes of this file.
+ * bits of a digit where prmt takes four. scripts/check-kernels.py reads what nvcc makes of this
+ * file.
  */
 #ifndef SPECD_CUDA_PTX_CUH
 #define SPECD_CUDA_PTX_CUH
@@ -272,7 +273,8 @@ DEVICE uint2 bf16_of_fp8(uint32_t four)
     return r;
 }
 
-/* ---- loads that pass by L1 -------------------------------------------------------------------- */
+/* ---- loads that pass by L1 --------------------------------------------------------------------
+ */
 
 /* ISA: Data Movement and Conversion Instructions: ld (.cg), cp.async.bulk.prefetch.
  * load_l2: of what other processors write while this kernel waits for them. l2_prefetch: a hint, of
@@ -370,7 +372,8 @@ DEVICE void copy_wait_but(int groups)
 
 #endif
 
-/* ---- the clock --------------------------------------------------------------------------------- */
+/* ---- the clock ---------------------------------------------------------------------------------
+ */
 
 /* Nanoseconds that all kernels of the device agree on; its step is 32 ns to 1 us. ISA: Special
  * Registers: %globaltimer. */

@@ -2,8 +2,8 @@
  * prediction.h - a text that the client expects the answer to be, or most of it.
  *
  * Made on the thread pool with the prompt; choices of one prompt share it. All else is the engine
- * thread's: references, and the suffix automaton, which the first that drafts from it makes. Nothing
- * fails.
+ * thread's: references, and the suffix automaton, which the first that drafts from it makes.
+ * Nothing fails.
  */
 #ifndef SPECD_PREDICTION_H
 #define SPECD_PREDICTION_H

@@ -135,7 +135,7 @@ unsigned terms_types(struct compiler *c, const struct terms *terms);
 /* ---- parts ----------------------------------------------------------------------------------- */
 
 uint32_t compile_object(struct compiler *c, const struct terms *terms,
-                        uint32_t next);                                               /* object.c */
+                        uint32_t next); /* object.c */
 /* object.c: behind the first declared property of a closed object, which has come. */
 uint32_t compile_later_members(struct compiler *c, const struct terms *terms, uint32_t next);
 /* union.c: the alternatives of a schema, many or with a discriminator, that their first property

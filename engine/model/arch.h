@@ -41,7 +41,7 @@ struct arch {
         const char *name;
     } renames[ARCH_RENAMES_MAX];
     enum gate_kind gate;
-    bool fine_activations; /* as in model.h */
+    bool fine_activations;    /* as in model.h */
     enum rope_kind gguf_rope; /* in folders always halves */
     /* Layers with windows have a table of angles of their own, whose base is this unless the file
      * states another. 0: they have not. */

@@ -33,7 +33,7 @@ struct fair_queue {
 
 /* client: any number that tells clients apart. cost is at least 1 and at most 2^32. */
 void fair_put(struct fair_queue *q, struct fair_item *item, uint64_t client, uint64_t cost);
-struct fair_item *fair_take(struct fair_queue *q); /* NULL when it is empty */
+struct fair_item *fair_take(struct fair_queue *q);                 /* NULL when it is empty */
 int32_t fair_waiting(const struct fair_queue *q, uint64_t client); /* items of that client */
 /* Frees what the queue holds for clients; items are the caller's. It is empty then. */
 void fair_clear(struct fair_queue *q);

@@ -1,7 +1,7 @@
 /*
  * ptx_kernels.h - kernels that show the functions of cuda/ptx.cuh by themselves: on the emulator,
- * on a GPU, and to scripts/check-kernels.py, which reads what nvcc makes of them. Pointers are device
- * memory; all run on the default stream.
+ * on a GPU, and to scripts/check-kernels.py, which reads what nvcc makes of them. Pointers are
+ * device memory; all run on the default stream.
  */
 #ifndef SPECD_EMU_PTX_KERNELS_H
 #define SPECD_EMU_PTX_KERNELS_H

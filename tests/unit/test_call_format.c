@@ -150,10 +150,11 @@ static void test_required(void **state)
                       "g") "," CALLS_OF("h.1") "]," NAME_FIRST "}," F_PARAMETERS
                                                ",tool:g:{$id:'tool:g',type:'object'},"
                                                "tool:h.1:{$id:'mine',type:'object'}}}");
-    expect_format(
-        CALL_CHAT, "'tools':[" F "],'tool_choice':'required','parallel_tool_calls':false", "tools",
-        "{anyOf:[" ONE
-        "],$defs:{call:{anyOf:[" CALLS_OF("f") "]," NAME_FIRST "},tool:f:{$id:'tool:f',type:'object'}}}");
+    expect_format(CALL_CHAT, "'tools':[" F "],'tool_choice':'required','parallel_tool_calls':false",
+                  "tools",
+                  "{anyOf:[" ONE
+                  "],$defs:{call:{anyOf:[" CALLS_OF("f") "]," NAME_FIRST
+                                                         "},tool:f:{$id:'tool:f',type:'object'}}}");
 }
 
 static void test_named(void **state)
