@@ -36,7 +36,11 @@ static void touch(const struct request *req)
     for (const struct json *m = json_first(req->chat.messages); m; m = json_next(m)) {
         const struct json *content = json_get(m, "content");
         sink += strlen(json_string(json_get(m, "role")));
-        ASSERT(json_type(content) == JSON_STRING || json_type(content) == JSON_NULL);
+        bool parts = json_type(content) == JSON_ARRAY;
+        ASSERT(parts || json_type(content) == JSON_STRING || json_type(content) == JSON_NULL);
+        for (const struct json *part = parts ? json_first(content) : NULL; part;
+             part = json_next(part))
+            ASSERT(json_string(json_get(part, "text")) || json_string(json_get(part, "refusal")));
     }
     sink += printed.len;
     buf_free(&printed);
