@@ -173,21 +173,29 @@ static cJSON *errors_object(const char *what)
     return object;
 }
 
-/* Puts what the placeholders stand for in their place. */
+/* Puts what the placeholders stand for in their place, and large numbers as they are: cJSON writes
+ * 15 digits of them. */
 static void expand(cJSON *value)
 {
     for (cJSON *v = value->child, *next; v; v = next) {
         next = v->next;
         const cJSON *fields = cJSON_GetObjectItem(v, "$fields");
         const cJSON *errors = cJSON_GetObjectItem(v, "$errors");
-        if (!fields && !errors) {
+        cJSON *made;
+        if (fields) {
+            made = fields_object(fields->valuestring);
+        } else if (errors) {
+            made = errors_object(errors->valuestring);
+        } else if (cJSON_IsNumber(v) && v->valuedouble >= 1e15) {
+            char digits[32];
+            snprintf(digits, sizeof digits, "%.0f", v->valuedouble);
+            made = cJSON_CreateRaw(digits);
+        } else {
             expand(v);
             continue;
         }
         char *name = xstrdup(v->string); /* v goes, with its name */
-        cJSON_ReplaceItemInObjectCaseSensitive(value, name,
-                                               fields ? fields_object(fields->valuestring)
-                                                      : errors_object(errors->valuestring));
+        cJSON_ReplaceItemInObjectCaseSensitive(value, name, made);
         free(name);
     }
 }
