@@ -112,7 +112,7 @@ static __global__ void choose_kernel(struct experts e, struct experts_layer l, s
     for (int i = 0; i < l.n_used; i++) { /* the best of those behind the last one */
         uint64_t best = 0;
         for (int j = lane; j < E; j += WARP) {
-            uint64_t key = key_of_entry(z[j], j);
+            uint64_t key = key_of_entry(z[j] == z[j] ? z[j] : -INFINITY, j); /* keys have no NaN */
             best = key < last && key > best ? key : best;
         }
         for (int d = WARP / 2; d > 0; d /= 2) {
