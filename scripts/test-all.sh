@@ -24,6 +24,9 @@ SPECD_GEMMA3=$("$ROOT/scripts/get-model.sh" gemma3) || skip "gemma3: the registr
 export SPECD_GEMMA3
 run release -R oracle/vocab-gemma3 --
 SPECD_PYTHON=$("$ROOT/scripts/venv.sh" bench/spec-bench/requirements.txt) run release -L families --
+SPECD_CODER=$("$ROOT/scripts/get-pair.sh" | head -n 1) || skip "the pair of models: the registry is out of reach"
+export SPECD_CODER
+run release -L names --
 (install_packages chromium) || skip "the page: chromium cannot be installed"
 (install_packages prometheus systemd) || skip "prometheus and systemd-analyze cannot be installed"
 SPECD_DEPLOY_TOOLS=$("$ROOT/scripts/deploy-tools.sh") || skip "helm and the schemas of Kubernetes"
