@@ -4,31 +4,11 @@
  *
  * links: specd_model specd_base
  */
-#include "fuzz.h"
+#include "fuzz_folder.h"
 
 #include "model/hf_config.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-static char folder[64], path[96];
-
-static void remove_folder(void)
-{
-    unlink(path);
-    rmdir(folder);
-}
-
-static void make_folder(void)
-{
-    strcpy(folder, "/tmp/specd-fuzz-XXXXXX");
-    ASSERT(mkdtemp(folder));
-    snprintf(path, sizeof path, "%s/config.json", folder);
-    atexit(remove_folder);
-}
 
 static void check_rope(const struct rope_angles *rope, uint32_t rope_dim)
 {
@@ -56,11 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct hf_config c;
     struct model m = {0};
     char err[400] = "";
-    if (!folder[0])
-        make_folder();
-    unlink(path); /* file systems write one back at once when it was emptied and filled */
-    FILE *f = fopen(path, "wb");
-    ASSERT(f && fwrite(data, 1, size, f) == size && fclose(f) == 0);
+    const char *folder = fuzz_folder_save("config.json", data, size);
     int rc = hf_config_load(&c, &m, folder, err, sizeof err);
     ASSERT((rc == 0) == (err[0] == '\0'));
     if (rc == 0)

@@ -3,39 +3,10 @@
  *
  * links: specd_text specd_model specd_base
  */
-#include "fuzz.h"
+#include "fuzz_folder.h"
 
 #include "model/hf_vocab.h"
 #include "text/tokenizer.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-static char folder[64], path[96];
-
-static void remove_folder(void)
-{
-    unlink(path);
-    rmdir(folder);
-}
-
-static void make_folder(void)
-{
-    strcpy(folder, "/tmp/specd-fuzz-XXXXXX");
-    ASSERT(mkdtemp(folder));
-    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
-    atexit(remove_folder);
-}
-
-/* A new file each time: file systems write one back at once when it was emptied and filled. */
-static void save(const uint8_t *data, size_t size)
-{
-    unlink(path);
-    FILE *f = fopen(path, "wb");
-    ASSERT(f && fwrite(data, 1, size, f) == size && fclose(f) == 0);
-}
 
 static void encode(const struct tokenizer *t)
 {
@@ -51,9 +22,7 @@ static void encode(const struct tokenizer *t)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (!folder[0])
-        make_folder();
-    save(data, size);
+    const char *folder = fuzz_folder_save("tokenizer.json", data, size);
     struct vocab v = {0};
     struct tokenizer *t = NULL;
     char err[256] = "";
