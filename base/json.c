@@ -579,15 +579,15 @@ struct json *json_new_bool(struct json *doc, bool b)
     return new_value(doc, b ? cJSON_True : cJSON_False);
 }
 
-struct json *json_new_string(struct json *doc, const char *text, size_t len)
+struct json *json_new_string(struct json *doc, const char *text)
 {
     struct memory *m = (struct memory *)item(doc)->prev;
     struct json *v = new_value(doc, cJSON_String);
-    char *copy = v ? arena_alloc(&m->arena, len + 1, 1) : NULL;
+    size_t size = strlen(text) + 1;
+    char *copy = v ? arena_alloc(&m->arena, size, 1) : NULL;
     if (!copy)
         return NULL;
-    memcpy(copy, text, len);
-    copy[len] = '\0';
+    memcpy(copy, text, size);
     item(v)->valuestring = copy;
     return v;
 }

@@ -28,7 +28,7 @@ struct choice {
     bool ended;                 /* engine thread: the last report has come */
     int32_t n_sent;             /* token events written */
     int32_t n_prompt, n_cached; /* as soon as they are known */
-    bool started, echo_sent, finish_sent;
+    bool started, finish_sent;
     size_t n_chars;            /* of text sent */
     uint64_t first_ns;         /* when the first token was written */
     struct tool_parser *tools; /* NULL: its text is not searched for calls */

@@ -68,7 +68,7 @@ static void tell_effort(struct call *c)
     if (c->route == CALL_RESPONSES && !json_get(kwargs, "enable_thinking"))
         json_set(kwargs, "enable_thinking", json_new_bool(c->doc, strcmp(c->effort, "none") != 0));
     if (!json_get(kwargs, "reasoning_effort"))
-        json_set(kwargs, "reasoning_effort", json_new_string(c->doc, c->effort, strlen(c->effort)));
+        json_set(kwargs, "reasoning_effort", json_new_string(c->doc, c->effort));
     c->kwargs = kwargs;
 }
 

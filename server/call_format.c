@@ -8,11 +8,6 @@
 
 #include <string.h>
 
-static bool is_given(const struct json *v)
-{
-    return v && json_type(v) != JSON_NULL;
-}
-
 static bool is_string_if_given(const struct json *v)
 {
     return !is_given(v) || json_type(v) == JSON_STRING;

@@ -63,6 +63,12 @@ struct field {
 int fields_read(const struct field *table, size_t n, unsigned route, const char *prefix,
                 const struct json *object, void *into, struct api_error *e);
 
+/* null is as good as nothing. */
+static inline bool is_given(const struct json *v)
+{
+    return json_type(v) != JSON_NULL;
+}
+
 /* Index of word in "a|b|c", or -1. */
 int enum_index(const char *values, const char *word);
 

@@ -11,11 +11,6 @@ static bool is_a(const struct json *v, enum json_type type)
     return v && json_type(v) == type;
 }
 
-static bool is_given(const struct json *v)
-{
-    return v && json_type(v) != JSON_NULL;
-}
-
 int values_check(const char *name, size_t n, struct api_error *e)
 {
     if (n <= CALL_VALUES_MAX)

@@ -55,11 +55,6 @@ static int refuse(const struct reader *r, const struct place *p, const char *fmt
     return SPECD_EINVAL;
 }
 
-static bool is_given(const struct json *v)
-{
-    return json_type(v) != JSON_NULL;
-}
-
 static const struct json *member(const struct json *v, const char *key)
 {
     return json_type(v) == JSON_OBJECT ? json_get(v, key) : NULL;
@@ -69,11 +64,6 @@ static const struct json *member(const struct json *v, const char *key)
 static const char *text_of(const struct json *v, const char *key)
 {
     return json_string(member(v, key));
-}
-
-static struct json *new_text(struct reader *r, const char *text)
-{
-    return json_new_string(r->doc, text, strlen(text));
 }
 
 static void set(struct reader *r, struct json *object, const char *key, struct json *v)
@@ -96,7 +86,7 @@ static void append(struct reader *r, struct json *list, struct json *v)
 static struct json *new_message(struct reader *r, const char *role, struct json *content)
 {
     struct json *m = json_new_object(r->doc);
-    set(r, m, "role", new_text(r, role));
+    set(r, m, "role", json_new_string(r->doc, role));
     set(r, m, "content", content);
     return m;
 }
@@ -141,7 +131,7 @@ static int take_call(struct reader *r, struct json *block, const struct place *p
         return refuse(r, p, ".input: must be an object");
     struct json *call = json_new_object(r->doc), *function = json_new_object(r->doc);
     move(r, block, "id", call, "id");
-    set(r, call, "type", new_text(r, "function"));
+    set(r, call, "type", json_new_string(r->doc, "function"));
     move(r, block, "name", function, "name");
     set(r, function, "arguments",
         is_given(input) ? json_detach(block, input) : json_new_object(r->doc));
@@ -155,7 +145,7 @@ static int take_call(struct reader *r, struct json *block, const struct place *p
 static struct json *text_part(struct reader *r, struct json *text)
 {
     struct json *part = json_new_object(r->doc);
-    set(r, part, "type", new_text(r, "text"));
+    set(r, part, "type", json_new_string(r->doc, "text"));
     set(r, part, "text", text);
     return part;
 }
@@ -176,7 +166,7 @@ static int take_result(struct reader *r, struct json *block, const struct place 
         return refuse(r, p, ".is_error: must be true or false");
     inner.texts = json_new_array(r->doc);
     if (json_bool(failed))
-        append(r, inner.texts, text_part(r, new_text(r, "Error:")));
+        append(r, inner.texts, text_part(r, json_new_string(r->doc, "Error:")));
     struct json *content = json_detach(block, json_get(block, "content"));
     const struct place list = {p, "content", -1};
     int rc = is_given(content) ? read_content(r, content, 0, list, &inner) : 0;
@@ -253,7 +243,7 @@ static int read_message(struct reader *r, const struct json *m, const struct pla
         if (t.calls)
             set(r, message, "tool_calls", t.calls);
         if (t.thinking.len > 0)
-            set(r, message, "reasoning_content", new_text(r, t.thinking.data));
+            set(r, message, "reasoning_content", json_new_string(r->doc, t.thinking.data));
         append(r, r->messages, message);
     }
     buf_free(&t.thinking);
@@ -373,7 +363,7 @@ static int read_tool(struct reader *r, struct json *tool, const struct place *p,
         if (is_given(json_get(tool, same[i])))
             move(r, tool, same[i], function, same[i]);
     move(r, tool, "input_schema", function, "parameters");
-    set(r, to, "type", new_text(r, "function"));
+    set(r, to, "type", json_new_string(r->doc, "function"));
     set(r, to, "function", function);
     append(r, list, to);
     return !r->ok || is_tool(to)
@@ -424,12 +414,12 @@ static int read_tool_choice(struct reader *r)
     if (is_given(one))
         set(r, r->doc, "parallel_tool_calls", json_new_bool(r->doc, !json_bool(one)));
     if (i < (int)COUNT_OF(words)) {
-        set(r, r->doc, "tool_choice", new_text(r, words[i]));
+        set(r, r->doc, "tool_choice", json_new_string(r->doc, words[i]));
         return 0;
     }
     if (!text_of(choice, "name"))
         return refuse(r, &p, ".name: must be a string");
-    set(r, choice, "type", new_text(r, "function"));
+    set(r, choice, "type", json_new_string(r->doc, "function"));
     set(r, r->doc, "tool_choice", choice);
     return 0;
 }

@@ -242,7 +242,8 @@ void openai_token(const struct choice *c, const struct token_view *t, struct buf
 {
     const struct call *call = &c->answer->call;
     begin_choice(c, out);
-    c->answer->format->delta(c, t->text, t->token->text_len, c->n_sent == 1 && !c->echo_sent, out);
+    c->answer->format->delta(c, t->text, t->token->text_len, c->n_sent == 1 && !c->req->params.echo,
+                             out);
     if (call->return_tokens) {
         json_lit(out, ",\"tokens\":[");
         json_int(out, t->token->id);
@@ -261,7 +262,8 @@ void openai_token(const struct choice *c, const struct token_view *t, struct buf
 void openai_finish(const struct choice *c, const char *text, size_t len, struct buf *out)
 {
     begin_choice(c, out);
-    c->answer->format->delta(c, len > 0 ? text : NULL, len, c->n_sent == 0 && !c->echo_sent, out);
+    c->answer->format->delta(c, len > 0 ? text : NULL, len, c->n_sent == 0 && !c->req->params.echo,
+                             out);
     json_lit(out, ",\"logprobs\":null,\"finish_reason\":\"");
     buf_puts(out, finish_name(c));
     json_lit(out, "\"}]");

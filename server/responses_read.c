@@ -33,11 +33,6 @@ struct reader {
     struct api_error *e;
 };
 
-static struct json *new_string(struct json *doc, const char *text)
-{
-    return json_new_string(doc, text, strlen(text));
-}
-
 /* ---- what the answer repeats of the body, as it came */
 
 static void repeat(struct call *c, const char *key, enum json_type type, const char *otherwise)
@@ -79,7 +74,7 @@ static int fail_at(struct reader *r, const char *member, const char *why)
 static struct json *new_message(struct reader *r, const char *role, struct json *content)
 {
     struct json *m = json_new_object(r->doc);
-    json_set(m, "role", new_string(r->doc, role));
+    json_set(m, "role", json_new_string(r->doc, role));
     json_set(m, "content", content);
     return m;
 }
@@ -88,10 +83,10 @@ static struct json *new_message(struct reader *r, const char *role, struct json 
 static void end_said(struct reader *r)
 {
     if (r->content || r->calls) {
-        struct json *content = r->content ? r->content : new_string(r->doc, "");
+        struct json *content = r->content ? r->content : json_new_string(r->doc, "");
         struct json *m = new_message(r, "assistant", content);
         if (r->reasoning.len > 0)
-            json_set(m, "reasoning_content", new_string(r->doc, r->reasoning.data));
+            json_set(m, "reasoning_content", json_new_string(r->doc, r->reasoning.data));
         if (r->calls)
             json_set(m, "tool_calls", r->calls);
         json_append(r->messages, m);
@@ -119,7 +114,7 @@ static int read_part(struct reader *r, const char *member, size_t at, struct jso
         return fail_at(r, where, "must be a string");
     }
     json_set(part, "text", json_detach(part, json_get(part, key)));
-    json_set(part, "type", new_string(r->doc, "text"));
+    json_set(part, "type", json_new_string(r->doc, "text"));
     return 0;
 }
 
@@ -150,7 +145,7 @@ static void say(struct reader *r, struct json *content)
         r->content = json_new_array(r->doc);
     if (json_type(content) == JSON_STRING) {
         struct json *part = json_new_object(r->doc);
-        json_set(part, "type", new_string(r->doc, "text"));
+        json_set(part, "type", json_new_string(r->doc, "text"));
         json_set(part, "text", content);
         json_append(r->content, part);
         return;
@@ -212,9 +207,9 @@ static int read_call(struct reader *r, struct json *item, bool custom)
     else if (json_type(arguments) != JSON_NULL)
         json_set(function, "arguments", json_detach(item, arguments));
     else
-        json_set(function, "arguments", new_string(r->doc, "{}"));
+        json_set(function, "arguments", json_new_string(r->doc, "{}"));
     json_set(call, "id", json_detach(item, id));
-    json_set(call, "type", new_string(r->doc, "function"));
+    json_set(call, "type", json_new_string(r->doc, "function"));
     json_set(call, "function", function);
     if (!r->calls)
         r->calls = json_new_array(r->doc);
@@ -315,7 +310,7 @@ static int read_input(struct reader *r)
     if (json_type(input) == JSON_STRING)
         json_append(r->messages, new_message(r, "user", input));
     else if (json_count(input) == 0) /* some clients ask so whether anybody is there */
-        json_append(r->messages, new_message(r, "user", new_string(r->doc, "")));
+        json_append(r->messages, new_message(r, "user", json_new_string(r->doc, "")));
     int rc = read_items(r, input);
     if (rc == 0 && json_count(r->messages) == 0)
         return api_fail(r->e, SPECD_EINVAL, "input",
@@ -331,7 +326,7 @@ static void custom_to_function(struct call *c, struct json *tool)
     static const char parameters[] =
         "{\"type\":\"object\",\"properties\":{\"input\":{\"type\":\"string\"}},\"required\":["
         "\"input\"],\"additionalProperties\":false}";
-    struct json *text = new_string(c->doc, ""), *made;
+    struct json *text = json_new_string(c->doc, ""), *made;
     char why[8];
     const char *name = json_string(json_get(tool, "name"));
     if (name)
@@ -368,7 +363,7 @@ static int read_tools(struct call *c, struct api_error *e)
         json_detach(tool, json_get(tool, "type"));
         if (kind == 1)
             custom_to_function(c, tool);
-        json_set(outer, "type", new_string(c->doc, "function"));
+        json_set(outer, "type", json_new_string(c->doc, "function"));
         json_set(outer, "function", tool);
         if (outer && !is_tool(outer))
             return api_fail(e, SPECD_EINVAL, "tools",

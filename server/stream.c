@@ -149,7 +149,6 @@ static void write_echo(struct choice *c, struct buf *out)
 {
     const struct buf *text = &c->req->output.echo.text;
     c->answer->format->echo(c, out);
-    c->echo_sent = true;
     c->n_chars += text_chars(text->data, text->len);
 }
 

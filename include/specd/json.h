@@ -56,8 +56,7 @@ bool json_replace_string(struct json *doc, const struct json *v, const char *tex
 struct json *json_new_object(struct json *doc);
 struct json *json_new_array(struct json *doc);
 struct json *json_new_bool(struct json *doc, bool b);
-/* Copies text, which holds no NUL. */
-struct json *json_new_string(struct json *doc, const char *text, size_t len);
+struct json *json_new_string(struct json *doc, const char *text); /* copies text */
 /* v belongs nowhere, and from now on to the array, at its end. */
 bool json_append(struct json *array, struct json *v);
 /* The same under key, in place of what was there; key isn't copied. */

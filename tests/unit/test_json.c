@@ -420,7 +420,7 @@ static void test_builders(void **state)
     assert_int_equal(json_size(doc), 2);
     struct json *inner = json_detach(a, json_next(json_first(a)));
     expect_printed(a, "[1,\"x\"]");
-    assert_true(json_append(list, json_new_string(doc, "textual", 4)));
+    assert_true(json_append(list, json_new_string(doc, "text")));
     assert_true(json_append(list, json_detach(a, json_next(json_first(a)))));
     assert_true(json_append(list, json_new_bool(doc, true)));
     assert_true(json_append(a, json_new_bool(doc, false)));
@@ -457,7 +457,7 @@ static void test_builders_random(void **state)
             char text[8];
             model[n++] = step % 1000;
             snprintf(text, sizeof text, "%d", step % 1000);
-            assert_true(json_append(doc, json_new_string(doc, text, strlen(text))));
+            assert_true(json_append(doc, json_new_string(doc, text)));
         } else if (n > 0) {
             int at = (int)rnd(&seed, (uint32_t)n--);
             const struct json *v = json_first(doc);
