@@ -255,10 +255,11 @@ int parse_effort(void *into, const char *name, const struct json *v, struct api_
 int parse_tools(void *into, const char *name, const struct json *v, struct api_error *e)
 {
     struct call *c = into;
-    for (const struct json *t = json_first(v), *next; t; t = next) {
+    const struct json *t = json_type(v) == JSON_ARRAY ? json_first(v) : NULL, *next;
+    for (; t; t = next) {
         const char *type = json_string(json_get(t, "type"));
         next = json_next(t);
-        if (json_type(v) == JSON_ARRAY && type && strcmp(type, "function") != 0)
+        if (type && strcmp(type, "function") != 0)
             json_detach((struct json *)v, t);
     }
     c->tools = v;
