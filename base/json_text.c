@@ -108,7 +108,7 @@ static bool number(struct json_scan *s)
     }
     s->p = p;
     if (!good)
-        return bad(s, "malformed number");
+        return bad(s, p == from ? "unexpected character" : "malformed number");
     size_t n = (size_t)(p - from);
     if (n > JSON_NUMBER_MAX) /* cJSON cuts a longer one */
         return bad(s, "number too long");
