@@ -312,3 +312,15 @@ void pair_free(struct model_pair *p)
     model_random_free(p->draft);
     free(p);
 }
+
+int pair_setup(void **state)
+{
+    *state = pair_new();
+    return 0;
+}
+
+int pair_teardown(void **state)
+{
+    pair_free(*state);
+    return 0;
+}

@@ -57,6 +57,9 @@ struct model_pair {
 
 struct model_pair *pair_new(void);
 void pair_free(struct model_pair *p);
+/* cmocka's group fixture: *state is a pair. */
+int pair_setup(void **state);
+int pair_teardown(void **state);
 
 /* The generator behind all this, for tests that need numbers of their own: uniform in [0, 2^64). */
 uint64_t random_next(uint64_t *state);

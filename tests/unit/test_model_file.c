@@ -18,14 +18,7 @@
 
 #include <cmocka.h>
 
-static char folder[] = "/tmp/specd-model-XXXXXX";
-
-static const char *path_of(const char *name)
-{
-    static char path[300];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
+#include "temp_folder.h"
 
 static const char *save(struct image image, const char *name)
 {
@@ -779,20 +772,6 @@ static void test_folder(void **state)
     assert_refused(dir, "b.safetensors", "No such file");
 }
 
-static int make_temp(void **state)
-{
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_temp(void **state)
-{
-    (void)state;
-    char command[100];
-    snprintf(command, sizeof command, "rm -r %s", folder);
-    return system(command);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -818,5 +797,5 @@ int main(void)
         cmocka_unit_test(test_truncated_model),
         cmocka_unit_test(test_folder),
     };
-    return cmocka_run_group_tests(tests, make_temp, remove_temp);
+    return cmocka_run_group_tests(tests, folder_make, folder_remove);
 }
