@@ -30,6 +30,7 @@ struct model_shape {
      * that this is about, 0: all. */
     uint32_t more, less, changed;
     enum dtype type; /* of the matrices; vectors are f32 */
+    bool scaled;     /* matrices have scales, each its own, and numbers so much larger */
     float sharpness; /* 0: 1. Scales the logits: how far from uniform the laws are */
     float depth;     /* 0: 1. Scales what layers add to the embedding: how much context matters */
     uint64_t seed;
