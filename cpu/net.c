@@ -96,7 +96,6 @@ int net_layout(struct net *net, const struct model *m, enum weight_type want, st
         .n_kv_heads = (int)m->n_kv_heads,
         .head_dim = (int)m->head_dim,
         .n_embd = (int)m->n_embd,
-        .n_ff = (int)m->n_ff,
         .n_vocab = (int)m->n_vocab,
         .rms_eps = m->rms_eps,
         .rope = m->rope,

@@ -268,7 +268,6 @@ int gpu_net_layout(struct gpu_net *net, const struct model *m, enum weight_type 
         .n_kv_heads = (int)m->n_kv_heads,
         .head_dim = (int)m->head_dim,
         .n_embd = (int)m->n_embd,
-        .n_ff = (int)m->n_ff,
         .n_vocab = (int)m->n_vocab,
         .rms_eps = m->rms_eps,
         .rope = m->rope,
@@ -310,7 +309,6 @@ static int widths_check(const struct model *m, char *err, size_t errlen)
         const char *name;
         uint32_t n;
     } widths[] = {{"the embedding", m->n_embd},
-                  {"the feed-forward width", m->n_ff},
                   {"the experts' feed-forward width", m->n_ff_expert},
                   {"the shared expert's feed-forward width", m->n_ff_shared},
                   {"the head size", m->head_dim}};
@@ -320,6 +318,13 @@ static int widths_check(const struct model *m, char *err, size_t errlen)
             return fail(SPECD_EINVAL, err, errlen,
                         "%s is %u: the CUDA device takes multiples of %d", widths[i].name,
                         widths[i].n, WIDTH_STEP);
+    }
+    for (uint32_t i = 0; i < m->n_layers; i++) {
+        if (m->layers[i].n_ff % WIDTH_STEP != 0)
+            return fail(SPECD_EINVAL, err, errlen,
+                        "layer %u: the feed-forward width is %u: the CUDA device takes multiples "
+                        "of %d",
+                        i, m->layers[i].n_ff, WIDTH_STEP);
     }
     return 0;
 }

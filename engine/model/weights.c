@@ -112,6 +112,7 @@ enum model_scale weights_scale(struct model *m, const double scales[MODEL_SCALES
 /* What one run of weights_bind works on. */
 struct bind {
     struct model *m;
+    const struct model_layer *layer; /* whose tensors are taken; NULL: of none */
     struct tensor_dir *dir;
     struct tensor_dir parts; /* of fused tensors; sealed once all are in */
     const struct arch *arch;
@@ -172,8 +173,8 @@ static void make_norm(struct bind *b, const struct tensor_spec *spec, struct ten
 static int take_piece(struct bind *b, const char *name, const struct tensor_spec *spec,
                       uint32_t slices, struct tensor *out)
 {
-    const struct model *m = b->m;
-    const uint64_t want[3] = {MAX(slices, 1), model_dim(m, spec->rows), model_dim(m, spec->cols)};
+    const uint64_t want[3] = {MAX(slices, 1), model_dim(b->m, b->layer, spec->rows),
+                              model_dim(b->m, b->layer, spec->cols)};
     struct tensor_entry *e = find(b, name);
     if (!e)
         return fail(SPECD_EFILE, b->err, b->errlen, "%s: tensor %s is missing", b->file, name);
@@ -212,7 +213,7 @@ static struct tensor_entry *find_slices(const struct bind *b, const char *name)
 static int take_slices(struct bind *b, const char *name, const struct tensor_spec *spec,
                        struct tensor *out)
 {
-    uint32_t n = (uint32_t)model_dim(b->m, spec->slices);
+    uint32_t n = (uint32_t)model_dim(b->m, b->layer, spec->slices);
     if (!strchr(name, '*') && !find(b, slice_name(name, 0).text))
         return take_piece(b, name, spec, n, out);
     struct tensor *slices = b->slices;
@@ -306,10 +307,10 @@ static const struct {
 };
 
 /* Rows of a matrix, elements of a vector. */
-static uint64_t extent(const struct model *m, int tensor)
+static uint64_t extent(const struct model *m, const struct model_layer *l, int tensor)
 {
     const struct tensor_spec *spec = &layer_tensors[tensor];
-    return model_dim(m, spec->rows == DIM_ONE ? spec->cols : spec->rows);
+    return model_dim(m, l, spec->rows == DIM_ONE ? spec->cols : spec->rows);
 }
 
 static int split_fused(struct bind *b, uint32_t layer, size_t f)
@@ -324,9 +325,10 @@ static int split_fused(struct bind *b, uint32_t layer, size_t f)
         return 0;
     uint32_t slices = experts ? b->m->n_experts : 1;
     bool vector = layer_tensors[last].rows == DIM_ONE;
-    uint64_t all = 0, cols = model_dim(b->m, layer_tensors[last].cols);
+    const struct model_layer *l = &b->m->layers[layer];
+    uint64_t all = 0, cols = model_dim(b->m, l, layer_tensors[last].cols);
     for (int i = 0; i < fused[f].n; i++)
-        all += extent(b->m, fused[f].tensors[i]);
+        all += extent(b->m, l, fused[f].tensors[i]);
     const uint64_t want[3] = {slices, vector ? 1 : all, vector ? all : cols};
     if (!has_shape(e, want)) {
         const char *own = arch_tensor_name(b->arch, b->naming, last);
@@ -345,7 +347,7 @@ static int split_fused(struct bind *b, uint32_t layer, size_t f)
         if (experts)
             own = slice_name(own.text, i / (uint32_t)fused[f].n);
         part.name = xstrdup(own.text);
-        part.shape[0] = extent(b->m, tensor);
+        part.shape[0] = extent(b->m, l, tensor);
         part.bytes = e->bytes / slices / all * part.shape[0];
         tensor_dir_add(&b->parts, &part);
         part.data += part.bytes;
@@ -387,6 +389,7 @@ static int bind_layer(struct bind *b, uint32_t i)
         parts |= PART_BIT(PART_EXPERTS); /* missing, then */
     if (parts & PART_BIT(PART_EXPERTS) && b->m->n_ff_shared > 0)
         parts |= PART_BIT(PART_SHARED_EXPERT);
+    b->layer = &b->m->layers[i];
     b->m->layers[i].no_rope = kind->no_rope;
     for (int t = 0; rc == 0 && t < LAYER_TENSORS; t++) {
         struct tensor_name name;
@@ -432,10 +435,14 @@ static int refuse_leftovers(const struct bind *b, bool tied)
 /* Elements of all norms that a model may have. */
 static size_t norm_elements(const struct model *m)
 {
-    size_t n = 0;
-    for (int i = 0; i < LAYER_TENSORS; i++)
-        n += layer_tensors[i].kind == TENSOR_NORM ? model_dim(m, layer_tensors[i].cols) : 0;
-    return n * m->n_layers + m->n_embd;
+    size_t n = m->n_embd;
+    for (uint32_t l = 0; l < m->n_layers; l++) {
+        for (int i = 0; i < LAYER_TENSORS; i++) {
+            if (layer_tensors[i].kind == TENSOR_NORM)
+                n += model_dim(m, &m->layers[l], layer_tensors[i].cols);
+        }
+    }
+    return n;
 }
 
 /* Matrices of experts that a model may have in pieces of their own. */
@@ -475,6 +482,8 @@ int weights_bind(struct model *m, struct tensor_dir *dir, const struct arch *arc
     if ((naming == NAMES_HF && arch->hf_norms_less_one) || of->logits != 1)
         *made = b.norms = xcalloc(norm_elements(m), sizeof(float));
     size_t slices = slices_apart(m, arch);
+    m->layers = xrealloc(m->layers, m->n_layers * sizeof *m->layers + slices * sizeof *b.slices);
+    b.slices = (struct tensor *)(void *)(m->layers + m->n_layers);
     int rc = split_all_fused(&b);
     for (int i = 0; rc == 0 && i < MODEL_TENSORS; i++) {
         if (i != MODEL_OUTPUT || !tied)
@@ -482,8 +491,6 @@ int weights_bind(struct model *m, struct tensor_dir *dir, const struct arch *arc
     }
     if (tied)
         m->output = m->embed;
-    m->layers = xcalloc(1, m->n_layers * sizeof *m->layers + slices * sizeof *b.slices);
-    b.slices = (struct tensor *)(void *)(m->layers + m->n_layers);
     for (uint32_t i = 0; rc == 0 && i < m->n_layers; i++) {
         rc = bind_layer(&b, i);
         m->layers[i].window = windows->windowed[i] ? windows->positions : 0;

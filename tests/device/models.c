@@ -163,15 +163,16 @@ static double gain(int tensor, const struct model_shape *s)
                                                     : depth;
 }
 
-static struct tensor layer_tensor(const struct model *m, int tensor, const struct model_shape *s,
-                                  uint64_t *state)
+static struct tensor layer_tensor(const struct model *m, const struct model_layer *l, int tensor,
+                                  const struct model_shape *s, uint64_t *state)
 {
     const struct tensor_spec *spec = &layer_tensors[tensor];
-    uint32_t rows = (uint32_t)model_dim(m, spec->rows), cols = (uint32_t)model_dim(m, spec->cols);
+    uint32_t rows = (uint32_t)model_dim(m, l, spec->rows);
+    uint32_t cols = (uint32_t)model_dim(m, l, spec->cols);
     if (spec->kind != TENSOR_MATRIX)
         return spec->kind == TENSOR_NORM ? vector(cols, 1.0f, 0.3f, state)
                                          : vector(cols, 0.0f, 0.5f, state);
-    uint32_t slices = (uint32_t)model_dim(m, spec->slices);
+    uint32_t slices = (uint32_t)model_dim(m, l, spec->slices);
     enum dtype type = tensor == LAYER_W_ROUTER || tensor == LAYER_W_SHARED ? DT_F32 : s->type;
     struct tensor t =
         matrix(MAX(slices, 1) * rows, cols, type, gain(tensor, s) / sqrt(cols), state);
@@ -199,7 +200,7 @@ static void fill_layer(struct model_layer *l, const struct model *m, const struc
     for (int part = 0; part < LAYER_PARTS; part++) {
         for (int i = 0; i < LAYER_TENSORS; i++) {
             if ((int)layer_tensors[i].part == part && parts & PART_BIT(part))
-                l->tensors[i] = layer_tensor(m, i, s, state);
+                l->tensors[i] = layer_tensor(m, l, i, s, state);
         }
     }
 }
@@ -216,7 +217,6 @@ struct model *model_random(const struct model_shape *s)
         .n_kv_heads = s->n_kv_heads,
         .head_dim = s->head_dim,
         .n_embd = s->n_embd,
-        .n_ff = s->n_ff,
         .n_vocab = s->n_vocab,
         .n_ctx = 1 << 20,
         .n_experts = s->n_experts,
@@ -248,6 +248,8 @@ struct model *model_random(const struct model_shape *s)
         m->output = matrix(s->n_vocab, s->n_embd, s->type, sharpness / sqrt(s->n_embd), &state);
     m->layers = xcalloc(s->n_layers, sizeof(*m->layers));
     for (uint32_t i = 0; i < s->n_layers; i++) {
+        uint32_t ff = i < SHAPE_LAYERS_MAX ? s->layer_ff[i] : 0;
+        m->layers[i].n_ff = ff > 0 ? ff : s->n_ff;
         fill_layer(&m->layers[i], m, s, i, &state);
         m->layers[i].no_rope = s->no_rope >> i & 1;
         m->layers[i].rope = s->windowed >> i & 1;

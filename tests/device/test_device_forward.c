@@ -233,6 +233,15 @@ static void test_architectures(void **state)
          .shape = SHAPE(4, 2, 16, EXPERTS(3, 1, 1, 64), .untied = true, .seed = 119),
          .n = 20,
          .kv = KV_F32},
+        {.name = "feed-forwards of other widths",
+         .shape = SHAPE(4, 2, 16, .untied = true, .layer_ff = {168, 40}, .seed = 120),
+         .n = 40,
+         .kv = KV_F32},
+        {.name = "a narrow one, then experts",
+         .shape = SHAPE(4, 2, 16, EXPERTS(2, 5, 2, 24), .layer_ff = {8, 120}, .biases = true,
+                        .more = PART_BIT(PART_FFN_BIAS), .changed = 1, .seed = 121),
+         .n = 40,
+         .kv = KV_F32},
         {.name = "one token", .shape = SHAPE(2, 1, 16, .seed = 5), .n = 6, .kv = KV_F32},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++)

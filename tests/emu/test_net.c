@@ -253,9 +253,9 @@ static void check_ends(const struct loaded *l, const struct model *m, enum produ
 
     assert_true(net->n_layers == (int)m->n_layers && net->n_heads == (int)m->n_heads &&
                 net->n_kv_heads == (int)m->n_kv_heads && net->head_dim == (int)m->head_dim &&
-                net->n_embd == (int)m->n_embd && net->n_ff == (int)m->n_ff &&
-                net->n_vocab == (int)m->n_vocab && net->rope_dim == (int)m->rope_dim &&
-                net->rope == m->rope && net->rms_eps == m->rms_eps && net->n_ctx == CTX);
+                net->n_embd == (int)m->n_embd && net->n_vocab == (int)m->n_vocab &&
+                net->rope_dim == (int)m->rope_dim && net->rope == m->rope &&
+                net->rms_eps == m->rms_eps && net->n_ctx == CTX);
     check_matrix(&net->embed, type, false, 1, TENSORS(&m->embed));
     check_matrix(&net->output, type, false, 1, TENSORS(&m->output));
     assert_int_equal(net->embed.data == net->output.data, m->embed.data == m->output.data);
@@ -546,7 +546,10 @@ static void test_widths(void **state)
     check_width(shape, "the embedding is 36");
     shape = odd;
     shape.n_ff = 57;
-    check_width(shape, "the feed-forward width is 57");
+    check_width(shape, "layer 0: the feed-forward width is 57");
+    shape = odd;
+    shape.layer_ff[1] = 60;
+    check_width(shape, "layer 1: the feed-forward width is 60");
     shape = odd;
     shape.head_dim = 12;
     check_width(shape, "the head size is 12");

@@ -85,7 +85,7 @@ static void test_llama(void **state)
     assert_int_equal(m->n_kv_heads, 1);
     assert_int_equal(m->head_dim, 16);
     assert_int_equal(m->n_embd, 32);
-    assert_int_equal(m->n_ff, 64);
+    assert_int_equal(m->layers[1].n_ff, 64);
     assert_int_equal(m->n_vocab, 4);
     assert_int_equal(m->n_ctx, 128);
     assert_int_equal(m->rope, ROPE_PAIRS);
@@ -117,7 +117,7 @@ static void test_llama(void **state)
 static void test_qwen(void **state)
 {
     (void)state;
-    struct shape qwen2 = {"qwen2", 1, 32, 2, 1, 16, 64, 4, true, false, true};
+    struct shape qwen2 = {"qwen2", 1, 32, 2, 1, 16, 64, 4, true, false, true, NULL};
     struct model_file *mf = open_good(save(make_model(&qwen2), "q.gguf"));
     assert_int_equal(mf->model.rope, ROPE_HALVES);
     assert_ptr_equal(mf->model.output.data, mf->model.embed.data);
@@ -125,7 +125,7 @@ static void test_qwen(void **state)
     assert_int_equal(mf->model.layers[0].bv.cols, 16);
     model_file_close(mf);
 
-    struct shape qwen3 = {"qwen3", 1, 32, 2, 2, 16, 64, 4, false, true, false};
+    struct shape qwen3 = {"qwen3", 1, 32, 2, 2, 16, 64, 4, false, true, false, NULL};
     mf = open_good(save(make_model(&qwen3), "q.gguf"));
     assert_int_equal(mf->model.layers[0].k_norm.cols, 16);
     model_file_close(mf);
@@ -285,7 +285,7 @@ static void test_unsupported_is_refused_by_name(void **state)
 static void begin_experts(struct gguf_writer *w, void (*add)(struct gguf_writer *w))
 {
     static const struct shape s = {
-        "qwen2moe", 1, 32, 2, 1, 16, 64, 4, true, false, false,
+        "qwen2moe", 1, 32, 2, 1, 16, 64, 4, true, false, false, NULL,
     };
     begin_model(w, &s);
     add(w);
@@ -449,6 +449,44 @@ static void test_ids_that_are_none(void **state)
     }
 }
 
+/* Sizes by layer, as files of pruned models have them. */
+static void test_sizes_by_layer(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *key, *at;
+        size_t skip; /* behind it: type, elements' type, their number (8 bytes), elements */
+        uint32_t value;
+        const char *reason;
+    } refused[] = {
+        {"feed_forward_length", "block_count", 4, 1, "has 2 elements, the model 1 layers"},
+        {"feed_forward_length", "block_count", 4, 3, "has 2 elements, the model 3 layers"},
+        {"feed_forward_length", "feed_forward_length", 20, 0,
+         "is 0 in layer 1: layers without a feed-forward are not supported"},
+        {"feed_forward_length", "feed_forward_length", 16, 1 << 21,
+         "2097152 in layer 0 is outside 1 to 1048576"},
+        {"feed_forward_length", "feed_forward_length", 4, GGUF_F32,
+         "is an array of f32, expected an integer"},
+    };
+    static const uint32_t ff[] = {96, 32};
+    struct shape s = SHAPE_LLAMA;
+    s.layer_ff = ff;
+    struct model_file *mf = open_good(save(make_model(&s), "m.gguf"));
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(mf->model.layers[i].n_ff, ff[i]);
+        assert_int_equal(mf->model.layers[i].w_down.cols, ff[i]);
+    }
+    model_file_close(mf);
+    for (size_t i = 0; i < COUNT_OF(refused); i++) {
+        struct image image = make_model(&s);
+        char key[80];
+        snprintf(key, sizeof key, "llama.%s", refused[i].at);
+        poke(&image, key, refused[i].skip, &refused[i].value, sizeof refused[i].value);
+        snprintf(key, sizeof key, "llama.%s", refused[i].key);
+        assert_refused(save(image, "m.gguf"), key, refused[i].reason);
+    }
+}
+
 static void test_padded_vocabulary(void **state)
 {
     (void)state;
@@ -501,7 +539,7 @@ static void test_yarn(void **state)
 static void test_fused(void **state)
 {
     (void)state;
-    struct shape s = {"phi3", 1, 32, 2, 1, 16, 64, 4, false, false, false};
+    struct shape s = {"phi3", 1, 32, 2, 1, 16, 64, 4, false, false, false, NULL};
     struct gguf_writer w;
     gguf_writer_init(&w, NULL);
     put_shape(&w, &s);
@@ -767,6 +805,7 @@ int main(void)
         cmocka_unit_test(test_shapes_are_checked),
         cmocka_unit_test(test_vocabulary_is_checked),
         cmocka_unit_test(test_ids_that_are_none),
+        cmocka_unit_test(test_sizes_by_layer),
         cmocka_unit_test(test_padded_vocabulary),
         cmocka_unit_test(test_sliding_window_and_linear_rope),
         cmocka_unit_test(test_yarn),
