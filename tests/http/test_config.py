@@ -299,6 +299,15 @@ class Hosts(SingleCase):
         server = self.start(env={"SPECD_API_KEY": "k"})
         self.assertEqual(server.get("/v1/models", headers={"Host": "evil.test", "X-Api-Key": "k"}).status, 200)
 
+    def test_open_to_the_network(self):
+        """A server that other machines reach without a key says so; no other does."""
+        for args, kw, warns in ((("--host", "0.0.0.0"), {}, True), ((), {}, False),
+                                (("--host", "0.0.0.0"), {"env": {"SPECD_API_KEY": "k"}}, False),
+                                ((), {"unix": self.dir.name + "/s"}, False)):
+            server = self.start(*args, **kw)
+            log = "".join(server.log)  # up to "ready", which comes later
+            self.assertEqual("there are no API keys" in log, warns, log)
+
 
 class SlowLogs(SingleCase):
     """Nobody waits for who reads a log."""
