@@ -427,6 +427,18 @@ class Starts(SingleCase):
         self.assertNotEqual(os.stat(path).st_ino, first)
 
 
+class Log(SingleCase):
+    def test_json_lines_are_json(self):
+        """Also where a file's name is no UTF-8, or a line is cut in the middle of a character."""
+        for name in (b"/nonexistent/\xff\xc3(\xe2\x82", b"/" + "\u00e9".encode() * 1500):
+            got = subprocess.run([BIN, "--log-format", "json", "--access-log", name, "--port", "0", *ARGS],
+                                 capture_output=True)
+            lines = got.stderr.decode().splitlines()
+            self.assertGreaterEqual(len(lines), 1)
+            for line in lines:
+                self.assertIn(json.loads(line)["level"], ("error", "warn", "info"))
+
+
 class UnixSocket(SingleCase):
     def test_only_ours_is_removed(self):
         path = self.dir.name + "/s"
