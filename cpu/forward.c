@@ -9,16 +9,12 @@
 /* Floats below which a stage is not worth waking the other threads. */
 #define INLINE_FLOATS 16384
 
-/* Of the feed-forwards that all rows go through. */
+/* The widest of the feed-forwards that all rows go through. */
 static int ff_width(const struct net *net)
 {
     int width = 0;
-    for (int i = 0; i < net->n_layers; i++) {
-        if (net->layers[i].w_gate.rows > 0)
-            width = MAX(width, net->n_ff);
-        if (net->layers[i].w_gate_shared.rows > 0)
-            width = MAX(width, net->n_ff_shared);
-    }
+    for (int i = 0; i < net->n_layers; i++)
+        width = MAX(width, MAX(net->layers[i].w_gate.rows, net->layers[i].w_gate_shared.rows));
     return width;
 }
 
@@ -300,7 +296,7 @@ static void layer_run(struct forward *f, bool kv_only)
         l->ffn_norm ? input_of(f, f->h, C, T, net->n_embd, make_ffn_norm) : whole;
     struct matmul_input attended =
         input_of(f, f->attn, f->q_stride, T, net->n_heads * net->head_dim, NULL);
-    struct matmul_input gated = input_of(f, f->gate, f->ff_stride, T, net->n_ff, make_gated);
+    struct matmul_input gated = input_of(f, f->gate, f->ff_stride, T, l->w_gate.rows, make_gated);
 
     matmul(f->pool, kv_only ? qkv + 1 : qkv, kv_only ? 2 : 3, &attn_in);
     for_rows(f, row_store, T, 4 * net->n_kv_heads * net->head_dim);

@@ -33,6 +33,7 @@ static int matrix_layout(struct weight *w, const struct tensor *t, const struct 
                     tensor_name_of(NAMES_FIELD, spec->names[NAMES_FIELD], layer).text, why);
     w->rows = (int)t->rows;
     w->cols = (int)t->cols;
+    w->scale = tensor_scale(t);
     w->data = arena_take(a, bytes, 1);
     return 0;
 }
@@ -96,7 +97,6 @@ int net_layout(struct net *net, const struct model *m, enum weight_type want, st
         .n_kv_heads = (int)m->n_kv_heads,
         .head_dim = (int)m->head_dim,
         .n_embd = (int)m->n_embd,
-        .n_ff = (int)m->n_ff,
         .n_vocab = (int)m->n_vocab,
         .rms_eps = m->rms_eps,
         .rope = m->rope,

@@ -42,7 +42,7 @@ extern const struct model_blocks net_blocks; /* what forward.c computes */
 
 struct net {
     int n_layers, n_heads, n_kv_heads, head_dim;
-    int n_embd, n_ff, n_vocab;
+    int n_embd, n_vocab;
     float rms_eps;
     enum rope_kind rope;
     int rope_dim, n_ropes;

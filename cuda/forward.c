@@ -400,7 +400,7 @@ static int layer_run(struct run *r, int i)
     TRY(norm(r, l->ffn_norm));
     if (l->router)
         return experts_run(r, l);
-    TRY(product(r, &l->gate_up, f->h, r->net->gate, f->ff, r->net->n_ff, l->gate_up_bias));
+    TRY(product(r, &l->gate_up, f->h, r->net->gate, f->ff, l->gate_up.plan.n, l->gate_up_bias));
     return residual(r, &l->down, f->ff, l->down_bias, l->ffn_post_norm);
 }
 

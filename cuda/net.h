@@ -55,7 +55,7 @@ struct gpu_layer {
 
 struct gpu_net {
     int n_layers, n_heads, n_kv_heads, head_dim;
-    int n_embd, n_ff, n_vocab;
+    int n_embd, n_vocab;
     float rms_eps;
     enum rope_kind rope;
     int rope_dim;

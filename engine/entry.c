@@ -243,16 +243,17 @@ static int check_length(const struct engine *e, const struct request *req, size_
         field, n_ids, n_ctx - 1, n_ctx);
 }
 
-static void set_prompt(struct engine *e, struct seq *s, const int32_t *ids, int32_t n)
+static void set_prompt(struct engine *e, struct seq *s, const struct prepared *prompt)
 {
     const struct request_params *r = &s->req->params;
-    int32_t room = e->setup.n_ctx - n;
-    seq_set_prompt(s, ids, n);
+    int32_t n = (int32_t)prompt->n_ids, room = e->setup.n_ctx - n;
+    seq_set_prompt(s, prompt->ids, n);
     s->limit = n + (r->max_tokens >= 0 ? MIN(r->max_tokens, room) : room);
     s->score = r->echo && r->n_logprobs >= 0 && n > 1;
     set_ends(e, s);
     pthread_mutex_lock(&s->req->output.lock); /* usage in the stream needs it from the start */
     s->req->output.stats.n_prompt = s->n_prompt;
+    s->req->output.thinking = prompt->thinking;
     pthread_mutex_unlock(&s->req->output.lock);
 }
 
@@ -263,7 +264,7 @@ static void enter_prompt(struct engine *e, struct seq *s, const struct prepared 
     memory_ran_short(); /* what it says below is about this sequence */
     int rc = check_length(e, s->req, prompt->n_ids, err, sizeof err);
     if (rc == 0) {
-        set_prompt(e, s, prompt->ids, (int32_t)prompt->n_ids);
+        set_prompt(e, s, prompt);
         if (prompt->grammar)
             s->constraint = constraint_create(&e->constraints, prompt->grammar, &s->params,
                                               MAX(s->k_max, s->k_fixed));

@@ -27,6 +27,12 @@ static const char *token_text(const struct vocab *v, int32_t id)
     return id >= 0 && (uint32_t)id < v->n_tokens ? v->tokens[id].text : "";
 }
 
+static const struct chat_template *template_of(const struct prepare_tables *t,
+                                               const struct request *req)
+{
+    return json_first(req->chat.tools) && t->chat_tools ? t->chat_tools : t->chat;
+}
+
 int prepare_chat(const struct prepare_tables *t, const struct request *req, struct buf *out,
                  struct text_spans *client, char *err, size_t errlen)
 {
@@ -39,8 +45,7 @@ int prepare_chat(const struct prepare_tables *t, const struct request *req, stru
         .bos_token = token_text(v, v->bos),
         .eos_token = token_text(v, v->eos),
     };
-    bool tools = json_first(req->chat.tools) && t->chat_tools;
-    return chat_render(tools ? t->chat_tools : t->chat, &vars, out, client, err, errlen);
+    return chat_render(template_of(t, req), &vars, out, client, err, errlen);
 }
 
 /* The template has printed its own BOS in most families: no second one then. What a message spells
@@ -85,6 +90,8 @@ static int prepare_ids(const struct prepare_tables *t, const struct request *req
     if (rc == 0)
         rc = encode(t, req, text.data ? text.data : "", text.len, &client,
                     chat_flags(tokenizer_vocab(t->tokenizer), &text, &client), out, err, errlen);
+    if (rc == 0 && !req->format.json) /* which holds from the answer's first byte on */
+        out->thinking = chat_thinking(template_of(t, req), &req->chat, &text, &client);
     text_spans_free(&client);
     buf_free(&text);
     return rc;

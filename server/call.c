@@ -65,7 +65,7 @@ static void tell_effort(struct call *c)
     if (!c->effort)
         return;
     struct json *kwargs = c->kwargs ? (struct json *)c->kwargs : json_new_object(c->doc);
-    if (c->route == CALL_RESPONSES && !json_get(kwargs, "enable_thinking"))
+    if (c->route != CALL_MESSAGES && !json_get(kwargs, "enable_thinking"))
         json_set(kwargs, "enable_thinking", json_new_bool(c->doc, strcmp(c->effort, "none") != 0));
     if (!json_get(kwargs, "reasoning_effort"))
         json_set(kwargs, "reasoning_effort", json_new_string(c->doc, c->effort));

@@ -32,4 +32,9 @@ struct chat_vars {
 int chat_render(const struct chat_template *t, const struct chat_vars *vars, struct buf *out,
                 struct text_spans *client, char *err, size_t errlen);
 
+/* Does an answer to a prompt that chat_render made begin with a thought, as far as the template and
+ * the prompt tell? client as it was rendered. */
+struct thinking chat_thinking(const struct chat_template *t, const struct chat_options *o,
+                              const struct buf *prompt, const struct text_spans *client);
+
 #endif

@@ -85,7 +85,9 @@ static void read_vocab_size(struct model *m, struct gguf_meta *r)
  * chosen, root of softplus of each. */
 enum gating { GATING_NONE, GATING_SOFTMAX, GATING_SIGMOID, GATING_SOFTMAX_CHOSEN };
 
-static void read_experts(struct model *m, const struct arch *arch, struct gguf_meta *r)
+/* n_ff: the first layer's, by which lengths go that a file leaves out. */
+static void read_experts(struct model *m, const struct arch *arch, uint32_t n_ff,
+                         struct gguf_meta *r)
 {
     static const char scale[] = ".expert_weights_scale", gating[] = ".expert_gating_func";
     static const char *const groups[] = {".expert_group_count", ".expert_group_used_count"};
@@ -93,10 +95,10 @@ static void read_experts(struct model *m, const struct arch *arch, struct gguf_m
     m->n_experts_used =
         meta_u32(r, ".expert_used_count", REQUIRED, 1, 1, MIN(m->n_experts, SIZE_EXPERTS_USED_MAX));
     m->n_ff_expert = meta_u32(r, ".expert_feed_forward_length", OPTIONAL,
-                              MAX(m->n_ff / m->n_experts_used, 1), 1, SIZE_FF_MAX);
+                              MAX(n_ff / m->n_experts_used, 1), 1, SIZE_FF_MAX);
     if (arch_parts(arch) & PART_BIT(PART_SHARED_EXPERT))
         m->n_ff_shared =
-            meta_u32(r, ".expert_shared_feed_forward_length", OPTIONAL, m->n_ff, 1, SIZE_FF_MAX);
+            meta_u32(r, ".expert_shared_feed_forward_length", OPTIONAL, n_ff, 1, SIZE_FF_MAX);
     m->experts_normed = meta_bool(r, ".expert_weights_norm", arch->experts_normed);
     uint32_t kind = meta_u32(r, gating, OPTIONAL, GATING_NONE, 0, UINT32_MAX);
     if (kind == GATING_SOFTMAX_CHOSEN) /* the same as the softmax over all, normed */
@@ -113,14 +115,25 @@ static void read_experts(struct model *m, const struct arch *arch, struct gguf_m
     }
 }
 
+/* What may differ by layer. */
+static void read_layer_sizes(struct model *m, struct gguf_meta *r)
+{
+    uint32_t n_ff[MODEL_LAYERS_MAX] = {0};
+    meta_layers(r, ".feed_forward_length", REQUIRED, n_ff, m->n_layers, SIZE_FF_MAX,
+                "a feed-forward");
+    m->layers = xcalloc(m->n_layers, sizeof *m->layers);
+    for (uint32_t i = 0; i < m->n_layers; i++)
+        m->layers[i].n_ff = n_ff[i];
+}
+
 static void read_sizes(struct model *m, const struct arch *arch, struct gguf_meta *r)
 {
     m->n_layers = meta_u32(r, ".block_count", REQUIRED, 0, 1, MODEL_LAYERS_MAX);
     m->n_embd = meta_u32(r, ".embedding_length", REQUIRED, 0, 1, SIZE_EMBD_MAX);
-    m->n_ff = meta_u32(r, ".feed_forward_length", REQUIRED, 0, 1, SIZE_FF_MAX);
     m->n_heads = meta_u32(r, ".attention.head_count", REQUIRED, 1, 1, SIZE_HEADS_MAX);
     m->n_kv_heads =
         meta_u32(r, ".attention.head_count_kv", OPTIONAL, m->n_heads, 1, SIZE_HEADS_MAX);
+    read_layer_sizes(m, r);
     m->head_dim = meta_u32(r, ".attention.key_length", OPTIONAL, m->n_embd / m->n_heads, 1,
                            MODEL_HEAD_DIM_MAX);
     meta_u32(r, ".attention.value_length", OPTIONAL, m->head_dim, m->head_dim, m->head_dim);
@@ -129,7 +142,7 @@ static void read_sizes(struct model *m, const struct arch *arch, struct gguf_met
     m->rope_dim =
         meta_u32(r, ".rope.dimension_count", OPTIONAL, m->head_dim, 2, MODEL_HEAD_DIM_MAX);
     if (arch_parts(arch) & PART_BIT(PART_EXPERTS))
-        read_experts(m, arch, r);
+        read_experts(m, arch, r->rc ? 0 : m->layers[0].n_ff, r);
     read_vocab_size(m, r);
 }
 

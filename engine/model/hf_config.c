@@ -155,7 +155,7 @@ static void read_sizes(struct model *m, const struct arch *arch, struct json_rea
 {
     m->n_layers = json_file_u32(r, "num_hidden_layers", REQUIRED, 0, 1, MODEL_LAYERS_MAX);
     m->n_embd = json_file_u32(r, "hidden_size", REQUIRED, 0, 1, SIZE_EMBD_MAX);
-    m->n_ff = json_file_u32(r, "intermediate_size", REQUIRED, 0, 1, SIZE_FF_MAX);
+    uint32_t n_ff = json_file_u32(r, "intermediate_size", REQUIRED, 0, 1, SIZE_FF_MAX);
     m->n_vocab = json_file_u32(r, "vocab_size", arch->hf_vocab ? OPTIONAL : REQUIRED,
                                arch->hf_vocab, 1, SPECD_VOCAB_MAX);
     m->n_heads = json_file_u32(r, "num_attention_heads", arch->hf_heads ? OPTIONAL : REQUIRED,
@@ -175,6 +175,9 @@ static void read_sizes(struct model *m, const struct arch *arch, struct json_rea
         json_file_bad(r, "query_pre_attn_scalar", "%g is out of range", scalar);
     else if (scalar > 0)
         m->attn_scale = (float)(1 / sqrt(scalar));
+    m->layers = xcalloc(m->n_layers, sizeof *m->layers);
+    for (uint32_t i = 0; i < m->n_layers; i++)
+        m->layers[i].n_ff = n_ff;
 }
 
 static void read_scales(struct hf_config *c, struct model *m, struct json_reader *r)

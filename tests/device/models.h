@@ -6,8 +6,12 @@
 
 #include "specd/model.h"
 
+#define SHAPE_LAYERS_MAX 8 /* of layers whose sizes differ */
+
 struct model_shape {
     uint32_t n_layers, n_heads, n_kv_heads, head_dim, n_embd, n_ff, n_vocab;
+    /* By layer, in place of n_ff; 0: n_ff. */
+    uint32_t layer_ff[SHAPE_LAYERS_MAX];
     uint32_t rope_dim;    /* 0: head_dim */
     float rope_magnitude; /* 0: 1 */
     uint32_t no_rope;     /* bits of layers in which nothing rotates */
@@ -26,6 +30,7 @@ struct model_shape {
      * that this is about, 0: all. */
     uint32_t more, less, changed;
     enum dtype type; /* of the matrices; vectors are f32 */
+    bool scaled;     /* matrices have scales, each its own, and numbers so much larger */
     float sharpness; /* 0: 1. Scales the logits: how far from uniform the laws are */
     float depth;     /* 0: 1. Scales what layers add to the embedding: how much context matters */
     uint64_t seed;

@@ -161,7 +161,8 @@ void reference_row(const struct tensor *t, uint32_t row, double *out)
     const uint8_t *bytes = (const uint8_t *)t->data + row * dtype_row_bytes(t->type, t->cols);
     uint32_t block = (uint32_t)dtype_block(t->type), step = (uint32_t)dtype_bytes(t->type);
     for (uint32_t i = 0; i < t->cols; i++)
-        out[i] = value_of(t->type, bytes + i / block * step, (int)(i % block));
+        out[i] = value_of(t->type, bytes + i / block * step, (int)(i % block)) *
+                 (t->scale ? (double)*t->scale : 1.0);
 }
 
 /* ---- the model: n positions side by side ----------------------------------------------------- */
@@ -317,7 +318,7 @@ static void ffn_block(const struct model *m, const struct model_layer *l, struct
     norm_input(m, &l->ffn_norm, w, (size_t)n);
     multiply(&l->w_gate, &l->b_gate, w->h, n, w->gate);
     multiply(&l->w_up, &l->b_up, w->h, n, w->up);
-    for (size_t i = 0; i < (size_t)n * m->n_ff; i++)
+    for (size_t i = 0; i < (size_t)n * l->n_ff; i++)
         w->gate[i] = gated(m, w->gate[i]) * w->up[i];
     multiply(&l->w_down, &l->b_down, w->gate, n, w->o);
     add_rows(m, &l->ffn_post_norm, w->x, w->o, (size_t)n);
@@ -387,7 +388,9 @@ void reference_forward(const struct model *m, const uint32_t *layers, uint32_t n
                        const int32_t *tokens, int n, bool bf16_kv, double *logits)
 {
     size_t T = (size_t)n, C = m->n_embd, Q = (size_t)m->n_heads * m->head_dim;
-    size_t KV = (size_t)m->n_kv_heads * m->head_dim, F = m->n_ff;
+    size_t KV = (size_t)m->n_kv_heads * m->head_dim, F = 0;
+    for (uint32_t i = 0; i < m->n_layers; i++)
+        F = MAX(F, m->layers[i].n_ff);
     struct work w;
     double **all[] = {&w.x, &w.h, &w.o, &w.q, &w.attn, &w.k, &w.v, &w.gate, &w.up};
     size_t widths[] = {C, C, C, Q, Q, KV, KV, F, F};

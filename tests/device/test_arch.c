@@ -147,17 +147,21 @@ static void gguf_data(void *to, const char *name, const struct tensor *t)
 
 static void save_gguf(const struct model *m, const struct arch *a)
 {
+    uint32_t ff[SHAPE_LAYERS_MAX];
+    for (uint32_t i = 0; i < m->n_layers; i++)
+        ff[i] = m->layers[i].n_ff;
     const struct shape s = {a->names[NAMES_GGUF],
                             m->n_layers,
                             m->n_embd,
                             m->n_heads,
                             m->n_kv_heads,
                             m->head_dim,
-                            m->n_ff,
+                            0,
                             m->n_vocab,
                             false,
                             false,
-                            false};
+                            false,
+                            ff};
     struct gguf_writer w;
     char err[100];
     snprintf(path, sizeof path, "%s/model.gguf", folder);
@@ -211,8 +215,8 @@ static void save_folder(const struct model *m, const struct arch *a)
                "{\"model_type\":\"%s\",\"num_hidden_layers\":%u,\"hidden_size\":%u,"
                "\"intermediate_size\":%u,\"vocab_size\":%u,\"num_attention_heads\":%u,"
                "\"num_key_value_heads\":%u,\"max_position_embeddings\":128,\"rms_norm_eps\":1e-5",
-               a->names[NAMES_HF], m->n_layers, m->n_embd, m->n_ff, m->n_vocab, m->n_heads,
-               m->n_kv_heads);
+               a->names[NAMES_HF], m->n_layers, m->n_embd, m->layers[0].n_ff, m->n_vocab,
+               m->n_heads, m->n_kv_heads);
     if (a->hf_head_dim == 0)
         buf_printf(&config, ",\"head_dim\":%u", m->head_dim);
     if (m->n_experts > 0)

@@ -163,11 +163,14 @@ static void test_models_that_cannot_work(void **state)
     refused_model(f, &m, "head count 6");
     m = *f->model, m.rope_dim = 22;
     refused_model(f, &m, "rope dimension count 22");
-    m = *f->model, m.n_ff = 1u << 30;
-    refused_model(f, &m, "feed-forward size");
     m = *f->model, m.output.rows--;
     refused_model(f, &m, "output");
     m = *f->model, m.layers = bad;
+    bad[1].n_ff = 1u << 30;
+    refused_model(f, &m, "layer 1: feed-forward size 1073741824");
+    bad[1].n_ff = 88;
+    refused_model(f, &m, "layer 1: w_gate is 96 x 64, expected 88 x 64");
+    bad[1].n_ff = 96;
     bad[2].wv.cols++;
     refused_model(f, &m, "layer 2: wv");
     bad[2].wv.cols--;

@@ -197,6 +197,7 @@ def check_synth(info, synth):
         make("qwen2", "--arch qwen2 --type q8_0")
         make("qwen3", "--arch qwen3 --tied --type q4_0 --embd-type q6_k")
         make("spm", "--tokenizer spm --rope-llama3 8")
+        make("layers", "--layers 4 --ff 256,768,256")
         make("small", "--vocab 16 --rope-linear 2")
 
 

@@ -23,10 +23,11 @@ struct shape {
     const char *arch;
     uint32_t layers, embd, heads, kv_heads, head_dim, ff, vocab;
     bool biases, qk_norms, tied;
+    const uint32_t *layer_ff; /* by layer, in place of ff; NULL: ff */
 };
-#define SHAPE_LLAMA                                          \
-    {                                                        \
-        "llama", 2, 32, 2, 1, 16, 64, 4, false, false, false \
+#define SHAPE_LLAMA                                                \
+    {                                                              \
+        "llama", 2, 32, 2, 1, 16, 64, 4, false, false, false, NULL \
     }
 
 static inline void put_sized(struct gguf_writer *w, const struct shape *s, const char *name,
@@ -37,6 +38,17 @@ static inline void put_sized(struct gguf_writer *w, const struct shape *s, const
     gguf_put_u32(w, key, value);
 }
 
+static inline void put_by_layer(struct gguf_writer *w, const struct shape *s, const char *name,
+                                uint32_t value, const uint32_t *by_layer)
+{
+    char key[80];
+    snprintf(key, sizeof key, "%s.%s", s->arch, name);
+    if (by_layer)
+        gguf_put_array(w, key, GGUF_U32, by_layer, s->layers);
+    else
+        gguf_put_u32(w, key, value);
+}
+
 static inline void put_shape(struct gguf_writer *w, const struct shape *s)
 {
     char key[80];
@@ -45,7 +57,7 @@ static inline void put_shape(struct gguf_writer *w, const struct shape *s)
     put_sized(w, s, "block_count", s->layers);
     put_sized(w, s, "context_length", 128);
     put_sized(w, s, "embedding_length", s->embd);
-    put_sized(w, s, "feed_forward_length", s->ff);
+    put_by_layer(w, s, "feed_forward_length", s->ff, s->layer_ff);
     put_sized(w, s, "attention.head_count", s->heads);
     put_sized(w, s, "attention.head_count_kv", s->kv_heads);
     put_sized(w, s, "attention.key_length", s->head_dim);
@@ -80,6 +92,7 @@ static inline void put_layer(struct gguf_writer *w, const struct shape *s, uint3
 {
     char name[80];
     uint32_t q = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
+    uint32_t ff = s->layer_ff ? s->layer_ff[i] : s->ff;
 #define LAYER(suffix) (snprintf(name, sizeof name, "blk.%u." suffix, i), name)
     put_vector(w, LAYER("attn_norm.weight"), s->embd);
     put_matrix(w, LAYER("attn_q.weight"), q, s->embd);
@@ -96,9 +109,9 @@ static inline void put_layer(struct gguf_writer *w, const struct shape *s, uint3
         put_vector(w, LAYER("attn_k_norm.weight"), s->head_dim);
     }
     put_vector(w, LAYER("ffn_norm.weight"), s->embd);
-    put_matrix(w, LAYER("ffn_gate.weight"), s->ff, s->embd);
-    put_matrix(w, LAYER("ffn_up.weight"), s->ff, s->embd);
-    put_matrix(w, LAYER("ffn_down.weight"), s->embd, s->ff);
+    put_matrix(w, LAYER("ffn_gate.weight"), ff, s->embd);
+    put_matrix(w, LAYER("ffn_up.weight"), ff, s->embd);
+    put_matrix(w, LAYER("ffn_down.weight"), s->embd, ff);
 #undef LAYER
 }
 

@@ -27,12 +27,17 @@
 #define LLAMA "\"model_type\":\"llama\"," SIZES
 #define GRANITE "\"model_type\":\"granite\"," SIZES
 
+static struct model_layer *layers; /* of the model loaded last */
+
 static int load(struct hf_config *c, struct model *m, const char *text, char err[400])
 {
     *m = (struct model){0};
     snprintf(err, 400, "no message");
     save_text("config.json", text);
-    return hf_config_load(c, m, folder, err, 400);
+    int rc = hf_config_load(c, m, folder, err, 400);
+    free(layers);
+    layers = m->layers;
+    return rc;
 }
 
 static struct model good(const char *text, struct hf_config *c)
@@ -64,7 +69,7 @@ static void test_sizes_and_defaults(void **state)
     assert_string_equal(m.arch, "llama");
     assert_int_equal(m.n_layers, 2);
     assert_int_equal(m.n_embd, 64);
-    assert_int_equal(m.n_ff, 128);
+    assert_int_equal(m.layers[1].n_ff, 128);
     assert_int_equal(m.n_vocab, 100);
     assert_int_equal(m.n_heads, 4);
     assert_int_equal(m.n_kv_heads, 4);
