@@ -35,7 +35,8 @@ static int render(const char *source, const char *messages, const char *tools, s
 {
     struct chat_template *t;
     struct json *m = json_of(messages), *list = tools ? json_of(tools) : NULL;
-    struct chat_vars vars = {.options = {.messages = m, .tools = list}, .bos_token = "<s>"};
+    struct chat_vars vars = {
+        .options = {.messages = m, .tools = list}, .bos_token = "<s>", .field = "messages"};
     int rc = chat_template_create(&t, source, false, err, errlen);
     assert_int_equal(rc, 0);
     rc = chat_render(t, &vars, out, NULL, err, errlen);
