@@ -33,6 +33,7 @@ static int matrix_layout(struct weight *w, const struct tensor *t, const struct 
                     tensor_name_of(NAMES_FIELD, spec->names[NAMES_FIELD], layer).text, why);
     w->rows = (int)t->rows;
     w->cols = (int)t->cols;
+    w->scale = tensor_scale(t);
     w->data = arena_take(a, bytes, 1);
     return 0;
 }

@@ -136,6 +136,18 @@ static enum product_type native_type(const struct stack *p)
     return type;
 }
 
+static bool has_scale(const struct stack *p)
+{
+    bool has = false;
+
+    for (int i = 0; i < p->n; i++) {
+        const struct tensor *t = p->tensors[i];
+        for (uint32_t j = 0; j < (t->apart ? t->slices : 1); j++)
+            has = has || (t->apart ? t->apart[j].scale : t->scale);
+    }
+    return has;
+}
+
 /* in_layer: not the embedding or the output. */
 static int type_choose(enum product_type *out, enum weight_type want, const struct stack *p,
                        bool in_layer, char *err, size_t errlen)
@@ -207,6 +219,8 @@ static int matrix_layout(struct gpu_matrix *w, const struct stack *p, int layer,
 {
     int rc = matrix_plan(&w->plan, p, layer, want, err, errlen);
 
+    if (rc == 0 && has_scale(p))
+        product_plan_scale(&w->plan);
     if (rc == 0)
         w->data = gpu_take(a, MAX(p->tensors[0]->slices, 1), w->plan.bytes);
     return rc;
@@ -378,7 +392,8 @@ static void tiles_make(const void *what, size_t first, size_t n, void *out)
             char *room = t->source ? xmalloc((to - from) * row_bytes) : NULL;
             product_pack(&piece, out, p->paired && i == 1 ? PRODUCT_UP : PRODUCT_GATE,
                          tensor_rows(t, (uint32_t)(from - at), (uint32_t)(to - from), room),
-                         t->type, row_bytes, (int32_t)(from - start), (int32_t)(to - from));
+                         t->type, row_bytes, tensor_scale(t), (int32_t)(from - start),
+                         (int32_t)(to - from));
             free(room);
         }
         at += p->paired ? 0 : t->rows;
@@ -397,7 +412,8 @@ static void rows_make(const void *what, size_t first, size_t n, void *out)
         void *room = t->source ? xmalloc(dtype_row_bytes(t->type, t->cols)) : NULL;
         for (size_t row = MAX(at, first); row < MIN(at + t->rows, first + n); row++) {
             quant_decode(t->type, tensor_rows(t, (uint32_t)(row - at), 1, room), t->cols, to);
-            to += t->cols;
+            for (uint32_t c = 0; c < t->cols; c++, to++)
+                *to *= tensor_scale(t);
         }
         free(room);
         at += t->rows;

@@ -118,8 +118,9 @@ struct bind {
     const struct arch *arch;
     enum tensor_naming naming;
     struct tensor *slices; /* room for those that are still to come, of experts that lie apart */
-    float *norms; /* room for those that are still to be made, where they differ from the file's */
-    float logits; /* which are divided by it */
+    float *norms;  /* room for those that are still to be made, where they differ from the file's */
+    float *scales; /* room for those of matrices that are still to come */
+    float logits;  /* which are divided by it */
     const char *file;
     char *err;
     size_t errlen;
@@ -169,6 +170,43 @@ static void make_norm(struct bind *b, const struct tensor_spec *spec, struct ten
         *b->norms = (*b->norms + (less_one ? 1.0f : 0.0f)) / divisor;
 }
 
+static bool is_scale(const struct bind *b, const struct tensor_entry *e)
+{
+    static const char scale[] = ".scale";
+    size_t n = strlen(e->name), k = sizeof scale - 1;
+    return b->naming == NAMES_GGUF && e->type == DT_F32 && n > k &&
+           strcmp(e->name + n - k, scale) == 0;
+}
+
+/* What GGUF files have in NAME.scale for the matrix NAME.weight, or for each of its slices. */
+static int take_scale(struct bind *b, struct tensor_entry *e, uint32_t slices)
+{
+    static const char weight[] = ".weight";
+    const uint64_t want[3] = {1, 1, MAX(slices, 1)};
+    const char *end = strstr(e->name, weight);
+    char name[TENSOR_NAME_MAX + 1];
+    if (b->naming != NAMES_GGUF || e->scale || !end || end[sizeof weight - 1] != '\0')
+        return 0;
+    snprintf(name, sizeof name, "%.*s.scale", (int)(end - e->name), e->name);
+    struct tensor_entry *s = find(b, name);
+    if (!s)
+        return 0;
+    if (!is_scale(b, s))
+        return tensor_bad(b->err, b->errlen, s->file, s->name, "is %s, expected f32",
+                          dtype_name(s->type));
+    if (!has_shape(s, want))
+        return wrong_shape(b, s, want);
+    quant_decode(DT_F32, s->data, want[2], b->scales);
+    for (uint32_t i = 0; i < want[2]; i++) {
+        if (!isfinite(b->scales[i]))
+            return tensor_bad(b->err, b->errlen, s->file, s->name, "element %u is not finite", i);
+    }
+    e->scale = b->scales;
+    b->scales += want[2];
+    s->used = true;
+    return 0;
+}
+
 /* `slices` matrices in one piece, or one (0). */
 static int take_piece(struct bind *b, const char *name, const struct tensor_spec *spec,
                       uint32_t slices, struct tensor *out)
@@ -180,6 +218,9 @@ static int take_piece(struct bind *b, const char *name, const struct tensor_spec
         return fail(SPECD_EFILE, b->err, b->errlen, "%s: tensor %s is missing", b->file, name);
     if (!has_shape(e, want))
         return wrong_shape(b, e, want);
+    int rc = spec->kind == TENSOR_MATRIX ? take_scale(b, e, slices) : 0;
+    if (rc)
+        return rc;
     e->used = true;
     *out = (struct tensor){.data = e->data,
                            .type = e->type,
@@ -187,7 +228,8 @@ static int take_piece(struct bind *b, const char *name, const struct tensor_spec
                            .cols = (uint32_t)want[2],
                            .slices = slices,
                            .source = e->source,
-                           .first_row = e->first_row};
+                           .first_row = e->first_row,
+                           .scale = e->scale};
     b->m->n_params += want[0] * want[1] * want[2];
     return 0;
 }
@@ -335,6 +377,9 @@ static int split_fused(struct bind *b, uint32_t layer, size_t f)
         bool alone = own && strcmp(own, fused[f].names[b->naming]) == 0;
         return alone ? 0 : wrong_shape(b, e, want);
     }
+    int rc = take_scale(b, e, experts ? slices : 0);
+    if (rc)
+        return rc;
     e->used = true;
     struct tensor_entry part = *e;
     part.n_dims = vector ? 1 : 2;
@@ -344,8 +389,10 @@ static int split_fused(struct bind *b, uint32_t layer, size_t f)
         struct tensor_name own;
         if (!layer_name(b, layer, tensor, &own))
             continue;
-        if (experts)
+        if (experts) {
             own = slice_name(own.text, i / (uint32_t)fused[f].n);
+            part.scale = e->scale ? e->scale + i / (uint32_t)fused[f].n : NULL;
+        }
         part.name = xstrdup(own.text);
         part.shape[0] = extent(b->m, l, tensor);
         part.bytes = e->bytes / slices / all * part.shape[0];
@@ -401,12 +448,15 @@ static int bind_layer(struct bind *b, uint32_t i)
     return rc;
 }
 
-/* Tensors that carry nothing specd needs: tables it computes itself, and a tied output's copy. */
+/* Tensors that carry nothing specd needs: tables it computes itself, scales of activations, which
+ * it rounds in ways of its own, and a tied output's copy. */
 static bool ignorable(const struct bind *b, const char *name, bool tied)
 {
-    static const char inv_freq[] = ".rotary_emb.inv_freq";
-    size_t n = strlen(name), k = sizeof inv_freq - 1;
-    if (b->naming == NAMES_HF && n > k && strcmp(name + n - k, inv_freq) == 0)
+    static const char *const endings[TENSOR_NAMINGS] = {
+        [NAMES_GGUF] = ".input_scale", [NAMES_HF] = ".rotary_emb.inv_freq"};
+    const char *ending = endings[b->naming];
+    size_t n = strlen(name), k = strlen(ending);
+    if (n > k && strcmp(name + n - k, ending) == 0)
         return true;
     return tied && strcmp(name, model_tensors[MODEL_OUTPUT].names[b->naming]) == 0;
 }
@@ -416,13 +466,6 @@ static int refuse_leftovers(const struct bind *b, bool tied)
     for (size_t i = 0; i < b->dir->n; i++) {
         const struct tensor_entry *e = &b->dir->entries[i];
         char name[100];
-        size_t n = strlen(e->name);
-        if (!e->used && b->naming == NAMES_GGUF && n > 6 && strcmp(e->name + n - 6, ".scale") == 0)
-            return fail(
-                SPECD_EFILE, b->err, b->errlen,
-                "%s: tensor %s: factors of whole matrices, as files of NVFP4 have them, are "
-                "not supported; a file of another type is needed",
-                e->file, printable(name, sizeof name, e->name, n));
         if (!e->used && !ignorable(b, e->name, tied))
             return fail(SPECD_EFILE, b->err, b->errlen,
                         "%s: tensor %s is not part of a %u-layer %s model as specd knows it",
@@ -442,6 +485,15 @@ static size_t norm_elements(const struct model *m)
                 n += model_dim(m, &m->layers[l], layer_tensors[i].cols);
         }
     }
+    return n;
+}
+
+/* Numbers in the files that may be scales of matrices. */
+static size_t scale_elements(const struct bind *b)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < b->dir->n; i++)
+        n += is_scale(b, &b->dir->entries[i]) ? b->dir->entries[i].bytes / sizeof(float) : 0;
     return n;
 }
 
@@ -479,8 +531,11 @@ int weights_bind(struct model *m, struct tensor_dir *dir, const struct arch *arc
                      .file = of->file,
                      .err = err,
                      .errlen = errlen};
-    if ((naming == NAMES_HF && arch->hf_norms_less_one) || of->logits != 1)
-        *made = b.norms = xcalloc(norm_elements(m), sizeof(float));
+    bool other_norms = (naming == NAMES_HF && arch->hf_norms_less_one) || of->logits != 1;
+    size_t n_norms = other_norms ? norm_elements(m) : 0, n_made = n_norms + scale_elements(&b);
+    *made = n_made > 0 ? xcalloc(n_made, sizeof(float)) : NULL;
+    b.norms = other_norms ? *made : NULL;
+    b.scales = *made ? *made + n_norms : NULL;
     size_t slices = slices_apart(m, arch);
     m->layers = xrealloc(m->layers, m->n_layers * sizeof *m->layers + slices * sizeof *b.slices);
     b.slices = (struct tensor *)(void *)(m->layers + m->n_layers);

@@ -45,7 +45,16 @@ struct tensor {
     const struct tensor *apart; /* (slices): matrices that lie apart, else NULL */
     const struct tensor_source *source; /* NULL: data are the rows */
     uint32_t first_row;                 /* of this tensor among those of its source */
+    /* What its numbers are times, of each slice or of all; NULL: 1. Products are multiplied by it,
+     * before a bias. */
+    const float *scale;
 };
+
+/* Of a matrix. */
+static inline float tensor_scale(const struct tensor *t)
+{
+    return t->scale ? *t->scale : 1.0f;
+}
 
 /* The matrix of one expert. */
 static inline struct tensor tensor_slice(const struct tensor *t, uint32_t expert)
@@ -55,6 +64,8 @@ static inline struct tensor tensor_slice(const struct tensor *t, uint32_t expert
         return t->apart[expert];
     one.slices = 0;
     one.first_row += expert * t->rows;
+    if (t->scale)
+        one.scale += expert;
     one.data = (const char *)t->data + (size_t)expert * t->rows * dtype_row_bytes(t->type, t->cols);
     return one;
 }

@@ -144,6 +144,18 @@ static struct tensor matrix(uint32_t rows, uint32_t cols, enum dtype type, doubl
     return (struct tensor){.data = data, .type = type, .rows = rows, .cols = cols};
 }
 
+#define SCALE 0.03 /* of matrices, about */
+
+/* Of a matrix, or of each of its slices: from half of SCALE to twice it. */
+static void scale_matrix(struct tensor *t, uint64_t *state)
+{
+    uint32_t n = MAX(t->slices, 1);
+    float *scale = xcalloc(n, sizeof(*scale));
+    for (uint32_t i = 0; i < n; i++)
+        scale[i] = (float)(SCALE * exp2(uniform(state)));
+    t->scale = scale;
+}
+
 /* Around `middle`. */
 static struct tensor vector(uint32_t cols, float middle, float size, uint64_t *state)
 {
@@ -174,10 +186,12 @@ static struct tensor layer_tensor(const struct model *m, const struct model_laye
                                          : vector(cols, 0.0f, 0.5f, state);
     uint32_t slices = (uint32_t)model_dim(m, l, spec->slices);
     enum dtype type = tensor == LAYER_W_ROUTER || tensor == LAYER_W_SHARED ? DT_F32 : s->type;
-    struct tensor t =
-        matrix(MAX(slices, 1) * rows, cols, type, gain(tensor, s) / sqrt(cols), state);
+    double size = gain(tensor, s) / sqrt(cols) / (s->scaled ? SCALE : 1);
+    struct tensor t = matrix(MAX(slices, 1) * rows, cols, type, size, state);
     t.rows = rows;
     t.slices = slices;
+    if (s->scaled)
+        scale_matrix(&t, state);
     return t;
 }
 
@@ -240,12 +254,19 @@ struct model *model_random(const struct model_shape *s)
         for (uint32_t i = 0; i < m->rope_dim / 2; i++)
             m->ropes[1].inv_freq[i] = (float)pow(300.0, -2.0 * i / m->rope_dim);
     }
-    m->embed = matrix(s->n_vocab, s->n_embd, s->type, s->untied ? 1.0 : sharpness, &state);
+    double size = s->scaled ? 1 / SCALE : 1;
+    m->embed = matrix(s->n_vocab, s->n_embd, s->type, size * (s->untied ? 1 : sharpness), &state);
+    if (s->scaled)
+        scale_matrix(&m->embed, &state);
     m->out_norm = vector(s->n_embd, (float)(s->untied ? 1.0 : 1.0 / sqrt(s->n_embd)),
                          0.2f / sqrtf((float)s->n_embd), &state);
     m->output = m->embed;
-    if (s->untied)
-        m->output = matrix(s->n_vocab, s->n_embd, s->type, sharpness / sqrt(s->n_embd), &state);
+    if (s->untied) {
+        size *= sharpness / sqrt(s->n_embd);
+        m->output = matrix(s->n_vocab, s->n_embd, s->type, size, &state);
+        if (s->scaled)
+            scale_matrix(&m->output, &state);
+    }
     m->layers = xcalloc(s->n_layers, sizeof(*m->layers));
     for (uint32_t i = 0; i < s->n_layers; i++) {
         uint32_t ff = i < SHAPE_LAYERS_MAX ? s->layer_ff[i] : 0;
@@ -258,15 +279,21 @@ struct model *model_random(const struct model_shape *s)
     return m;
 }
 
+static void tensor_release(struct tensor *t)
+{
+    free((void *)t->data);
+    free((float *)(uintptr_t)t->scale);
+}
+
 void model_random_free(struct model *m)
 {
     if (m->output.data != m->embed.data)
-        free((void *)m->output.data);
-    free((void *)m->embed.data);
-    free((void *)m->out_norm.data);
+        tensor_release(&m->output);
+    tensor_release(&m->embed);
+    tensor_release(&m->out_norm);
     for (uint32_t i = 0; i < m->n_layers; i++) {
         for (int j = 0; j < LAYER_TENSORS; j++)
-            free((void *)m->layers[i].tensors[j].data);
+            tensor_release(&m->layers[i].tensors[j]);
     }
     free(m->layers);
     free(m);
@@ -311,4 +338,16 @@ void pair_free(struct model_pair *p)
     model_random_free(p->target);
     model_random_free(p->draft);
     free(p);
+}
+
+int pair_setup(void **state)
+{
+    *state = pair_new();
+    return 0;
+}
+
+int pair_teardown(void **state)
+{
+    pair_free(*state);
+    return 0;
 }

@@ -30,6 +30,7 @@ struct model_shape {
      * that this is about, 0: all. */
     uint32_t more, less, changed;
     enum dtype type; /* of the matrices; vectors are f32 */
+    bool scaled;     /* matrices have scales, each its own, and numbers so much larger */
     float sharpness; /* 0: 1. Scales the logits: how far from uniform the laws are */
     float depth;     /* 0: 1. Scales what layers add to the embedding: how much context matters */
     uint64_t seed;
@@ -57,6 +58,9 @@ struct model_pair {
 
 struct model_pair *pair_new(void);
 void pair_free(struct model_pair *p);
+/* cmocka's group fixture: *state is a pair. */
+int pair_setup(void **state);
+int pair_teardown(void **state);
 
 /* The generator behind all this, for tests that need numbers of their own: uniform in [0, 2^64). */
 uint64_t random_next(uint64_t *state);

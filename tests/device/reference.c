@@ -161,7 +161,8 @@ void reference_row(const struct tensor *t, uint32_t row, double *out)
     const uint8_t *bytes = (const uint8_t *)t->data + row * dtype_row_bytes(t->type, t->cols);
     uint32_t block = (uint32_t)dtype_block(t->type), step = (uint32_t)dtype_bytes(t->type);
     for (uint32_t i = 0; i < t->cols; i++)
-        out[i] = value_of(t->type, bytes + i / block * step, (int)(i % block));
+        out[i] = value_of(t->type, bytes + i / block * step, (int)(i % block)) *
+                 (t->scale ? (double)*t->scale : 1.0);
 }
 
 /* ---- the model: n positions side by side ----------------------------------------------------- */

@@ -20,6 +20,8 @@
 
 #include <cmocka.h>
 
+#include "temp_folder.h"
+
 #define MADEUP_PARTS (PARTS_LLAMA | PART_BIT(PART_QKV_BIAS) | PART_BIT(PART_QK_NORM))
 #define PARTS_MIXED (PARTS_LLAMA & ~PART_BIT(PART_GATED_FFN))
 #define MAY_MIXED (PART_BIT(PART_GATED_FFN) | PART_BIT(PART_EXPERTS) | PART_BIT(PART_SHARED_EXPERT))
@@ -48,7 +50,6 @@ const struct arch archs[] = {
 };
 const int n_archs = COUNT_OF(archs);
 
-static char folder[] = "/tmp/specd-arch-XXXXXX";
 static char path[100];
 
 /* ---- files of a model in memory -------------------------------------------------------------- */
@@ -572,20 +573,6 @@ static void test_blocks_of_no_device(void **state)
     model_random_free(m);
 }
 
-static int make_temp(void **state)
-{
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_temp(void **state)
-{
-    char command[100];
-    (void)state;
-    snprintf(command, sizeof command, "rm -r %s", folder);
-    return system(command);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -597,5 +584,5 @@ int main(void)
         cmocka_unit_test(test_experts_refused),
         cmocka_unit_test(test_blocks_of_no_device),
     };
-    return cmocka_run_group_tests(tests, make_temp, remove_temp);
+    return cmocka_run_group_tests(tests, folder_make, folder_remove);
 }

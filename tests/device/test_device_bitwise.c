@@ -38,6 +38,7 @@ static const struct model_shape shape = {
             PART_BIT(PART_QK_NORM_WIDE) | PART_BIT(PART_POST_NORM),
     .less = PART_BIT(PART_PRE_NORM),
     .type = DT_Q8_0,
+    .scaled = true,
     .seed = 11};
 
 struct fixture {

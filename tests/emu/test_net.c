@@ -161,13 +161,13 @@ static void pack_whole(const struct product_plan *p, void *packed, enum product_
     float *values;
 
     if (keeps_blocks(p->type, t->type)) {
-        product_pack(p, packed, half, t->data, t->type, dtype_row_bytes(t->type, t->cols), first,
-                     (int32_t)t->rows);
+        product_pack(p, packed, half, t->data, t->type, dtype_row_bytes(t->type, t->cols),
+                     tensor_scale(t), first, (int32_t)t->rows);
         return;
     }
     values = xmalloc(n * sizeof(*values));
     quant_decode(t->type, t->data, n, values);
-    product_pack(p, packed, half, values, DT_F32, t->cols * sizeof(*values), first,
+    product_pack(p, packed, half, values, DT_F32, t->cols * sizeof(*values), tensor_scale(t), first,
                  (int32_t)t->rows);
     free(values);
 }
@@ -193,6 +193,8 @@ static void check_matrix(const struct gpu_matrix *w, enum product_type type, boo
         channels += tensors[i]->rows;
     assert_int_equal(
         product_plan_of(&p, type, paired, paired ? channels / 2 : channels, tensors[0]->cols), 0);
+    if (tensors[0]->scale)
+        product_plan_scale(&p);
     assert_int_equal(w->plan.type, type);
     assert_int_equal(w->plan.bytes, p.bytes);
     assert_true(w->plan.n == p.n && w->plan.k == p.k && w->plan.slices == p.slices &&
@@ -223,6 +225,18 @@ static void check_vector(const float *device, int n, const struct tensor *const 
         at += lengths[i];
     }
     assert_device_equal(device, want, at * sizeof(float));
+}
+
+/* A matrix of floats, times its scale. */
+static void check_rows(const float *device, const struct tensor *t)
+{
+    size_t n = (size_t)t->rows * t->cols;
+    float *want = xmalloc(n * sizeof(*want));
+
+    for (size_t i = 0; i < n; i++)
+        want[i] = ((const float *)t->data)[i] * tensor_scale(t);
+    assert_device_equal(device, want, n * sizeof(*want));
+    free(want);
 }
 
 #define TENSORS(...) ((const struct tensor *const[]){__VA_ARGS__})
@@ -276,6 +290,7 @@ static void check_model(const struct model_shape *of, enum dtype file, enum weig
     char err[256] = "";
 
     shape.type = file;
+    shape.scaled = rand() % 2;
     shape.biases = rand() % 2;
     shape.qk_norms = rand() % 2;
     shape.untied = rand() % 2;
@@ -398,6 +413,7 @@ static void test_experts(void **state)
 
     (void)state;
     shape.type = DT_Q8_0;
+    shape.scaled = rand() % 2;
     shape.n_ff_expert = shape.n_ff_shared = 64;
     shape.experts = 2;
     shape.n_experts = 3;
@@ -424,8 +440,8 @@ static void test_experts(void **state)
         check_matrix(&gpu->gate_up_shared, PRODUCT_INT8, true, 2,
                      TENSORS(&l->w_gate_shared, &l->w_up_shared));
         check_matrix(&gpu->down_shared, PRODUCT_INT8, false, 1, TENSORS(&l->w_down_shared));
-        assert_device_equal(gpu->router, l->w_router.data, 3 * 96 * sizeof(float));
-        assert_device_equal(gpu->router + 3 * 96, l->w_shared.data, 96 * sizeof(float));
+        check_rows(gpu->router, &l->w_router);
+        check_rows(gpu->router + 3 * 96, &l->w_shared);
         unload(&loaded);
         for (uint32_t e = 0; e < 3; e++)
             apart[e] = tensor_slice(&(e == 1 ? other : m)->layers[1].w_down_experts, e);

@@ -90,6 +90,8 @@ static struct image experts_model(bool fused)
     put_matrix(&w, "blk.0.ffn_gate_inp.weight", 3, 4);
     if (fused)
         gguf_put_tensor(&w, "blk.0.ffn_gate_up_exps.weight", DT_F32, pairs, 3);
+    put_vector(&w, fused ? "blk.0.ffn_gate_up_exps.scale" : "blk.0.ffn_down_exps.scale", 3);
+    put_vector(&w, "blk.0.attn_output.scale", 1);
     for (int i = fused ? 2 : 0; i < 3; i++) {
         static const char *const names[] = {"gate", "up", "down"};
         char name[80];

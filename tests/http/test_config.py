@@ -405,6 +405,18 @@ class Starts(SingleCase):
         os.mkfifo(costs[0])
         self.assertEqual(self.start(env=env).get("/ready").status, 200)
 
+    def test_costs_are_kept(self):
+        """What passes took is written anew at the end, behind the filter on system calls, too."""
+        server = self.start("--device", "cpu", env={"XDG_CACHE_HOME": self.dir.name})
+        (path,) = glob.glob(self.dir.name + "/specd/cost-*")
+        first = os.stat(path).st_ino
+        for _ in range(8):
+            r = server.post(COMPLETION, {"prompt": "a", "max_tokens": 30, "ignore_eos": True,
+                                         "speculative": {"enabled": False}})
+            self.assertEqual(r.status, 200)
+        self.assertIsNone(server.stop())
+        self.assertNotEqual(os.stat(path).st_ino, first)
+
 
 class UnixSocket(SingleCase):
     def test_only_ours_is_removed(self):

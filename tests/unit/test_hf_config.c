@@ -19,17 +19,7 @@
 
 #include <cmocka.h>
 
-static char folder[] = "/tmp/specd-config-XXXXXX";
-
-static void save(const char *name, const char *text)
-{
-    char path[300];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-}
+#include "temp_folder.h"
 
 #define SIZES                                                                                  \
     "\"num_hidden_layers\":2,\"hidden_size\":64,\"intermediate_size\":128,\"vocab_size\":100," \
@@ -43,7 +33,7 @@ static int load(struct hf_config *c, struct model *m, const char *text, char err
 {
     *m = (struct model){0};
     snprintf(err, 400, "no message");
-    save("config.json", text);
+    save_text("config.json", text);
     int rc = hf_config_load(c, m, folder, err, 400);
     free(layers);
     layers = m->layers;
@@ -507,37 +497,23 @@ static void test_end_tokens(void **state)
     good("{" LLAMA ",\"eos_token_id\":2}", &c);
     assert_int_equal(c.n_eog, 1);
     assert_int_equal(c.eog[0], 2);
-    save("generation_config.json", "{\"eos_token_id\":[5,2,7]}");
+    save_text("generation_config.json", "{\"eos_token_id\":[5,2,7]}");
     good("{" LLAMA ",\"eos_token_id\":2}", &c);
     assert_int_equal(c.n_eog, 3);
     assert_int_equal(c.eog[0], 2);
     assert_int_equal(c.eog[1], 5);
     assert_int_equal(c.eog[2], 7);
-    save("generation_config.json", "{\"eos_token_id\":[-1,5]}");
+    save_text("generation_config.json", "{\"eos_token_id\":[-1,5]}");
     good("{" LLAMA ",\"eos_token_id\":[2,-1],\"pad_token_id\":-1,\"bos_token_id\":-1}", &c);
     assert_int_equal(c.n_eog, 2);
     assert_int_equal(c.eog[0], 2);
     assert_int_equal(c.eog[1], 5);
-    save("generation_config.json", "{\"eos_token_id\":-1}");
+    save_text("generation_config.json", "{\"eos_token_id\":-1}");
     good("{" LLAMA ",\"eos_token_id\":-1.0}", &c);
     assert_int_equal(c.n_eog, 0);
-    save("generation_config.json", "{\"eos_token_id\":null}");
+    save_text("generation_config.json", "{\"eos_token_id\":null}");
     good("{" LLAMA "}", &c);
     assert_int_equal(c.n_eog, 0);
-}
-
-static int make_temp(void **state)
-{
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_temp(void **state)
-{
-    (void)state;
-    char command[100];
-    snprintf(command, sizeof command, "rm -r %s", folder);
-    return system(command);
 }
 
 int main(void)
@@ -555,5 +531,5 @@ int main(void)
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_end_tokens),
     };
-    return cmocka_run_group_tests(tests, make_temp, remove_temp);
+    return cmocka_run_group_tests(tests, folder_make, folder_remove);
 }

@@ -18,14 +18,7 @@
 
 #include <cmocka.h>
 
-static char folder[] = "/tmp/specd-model-XXXXXX";
-
-static const char *path_of(const char *name)
-{
-    static char path[300];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
+#include "temp_folder.h"
 
 static const char *save(struct image image, const char *name)
 {
@@ -236,9 +229,21 @@ static void add_tensor(struct gguf_writer *w)
 {
     put_vector(w, "blk.0.attn_sinks.weight", 32);
 }
-static void add_matrix_scale(struct gguf_writer *w)
+static void add_two_scales(struct gguf_writer *w)
 {
-    put_vector(w, "blk.0.attn_q.scale", 1);
+    put_vector(w, "blk.0.attn_q.scale", 2);
+}
+static void add_half_scale(struct gguf_writer *w)
+{
+    gguf_put_tensor(w, "blk.1.ffn_up.scale", DT_F16, (uint64_t[]){1}, 1);
+}
+static void add_norm_scale(struct gguf_writer *w)
+{
+    put_vector(w, "blk.0.attn_norm.scale", 1);
+}
+static void add_lone_scale(struct gguf_writer *w)
+{
+    put_vector(w, "blk.0.ffn_down_exps.scale", 1);
 }
 static void add_third_layer(struct gguf_writer *w)
 {
@@ -275,11 +280,57 @@ static void test_unsupported_is_refused_by_name(void **state)
     assert_addition_refused(add_rope_base, "llama.rope.freq_base", "-1 is out of range");
     assert_addition_refused(add_rope_nan, "llama.rope.freq_base", "not finite");
     assert_addition_refused(add_tensor, "tensor blk.0.attn_sinks.weight", "not part of");
-    assert_addition_refused(add_matrix_scale, "tensor blk.0.attn_q.scale", "of another type");
+    assert_addition_refused(add_two_scales, "tensor blk.0.attn_q.scale", "expected 1");
+    assert_addition_refused(add_half_scale, "tensor blk.1.ffn_up.scale", "is f16, expected f32");
+    assert_addition_refused(add_norm_scale, "tensor blk.0.attn_norm.scale", "not part of");
+    assert_addition_refused(add_lone_scale, "tensor blk.0.ffn_down_exps.scale", "not part of");
     assert_addition_refused(add_third_layer, "tensor blk.2.", "not part of a 2-layer llama");
     assert_addition_refused(add_some_biases, "tensor blk.1.attn_k.bias", "missing");
     assert_addition_refused(add_short_factors, "tensor rope_freqs.weight", "8 elements of f32");
     assert_addition_refused(add_zero_factors, "tensor rope_freqs.weight", "element 0");
+}
+
+/* What tensor number `at` of a made file has as its numbers. */
+static float number_of(int at)
+{
+    float f;
+    memset(&f, at, sizeof f);
+    return f;
+}
+
+/* 21 tensors come first. Scales of activations do not matter. */
+static void test_scales(void **state)
+{
+    static const char *const names[] = {"blk.0.attn_q", "blk.1.ffn_down", "token_embd", "output"};
+    struct shape s = SHAPE_LLAMA;
+    (void)state;
+    for (int nan = 0; nan < 2; nan++) {
+        struct gguf_writer w;
+        char name[80];
+        begin_model(&w, &s);
+        for (size_t i = 0; i < COUNT_OF(names); i++) {
+            snprintf(name, sizeof name, "%s.scale", names[i]);
+            put_vector(&w, name, 1);
+        }
+        put_vector(&w, "blk.0.attn_q.input_scale", 1);
+        struct image image = image_of(&w);
+        uint8_t *at = image.data + image.size; /* of the last scale */
+        while (at[-1] != 24)
+            at--;
+        if (nan) {
+            memset(at - sizeof(float), 0xff, sizeof(float));
+            assert_refused(save(image, "m.gguf"), "tensor output.scale", "element 0 is not finite");
+            continue;
+        }
+        struct model_file *mf = open_good(save(image, "m.gguf"));
+        const struct model *m = &mf->model;
+        assert_true(*m->layers[0].wq.scale == number_of(21));
+        assert_true(*m->layers[1].w_down.scale == number_of(22));
+        assert_true(*m->embed.scale == number_of(23) && *m->output.scale == number_of(24));
+        assert_null(m->layers[1].wq.scale);
+        assert_null(m->layers[0].attn_norm.scale);
+        model_file_close(mf);
+    }
 }
 
 static void begin_experts(struct gguf_writer *w, void (*add)(struct gguf_writer *w))
@@ -325,6 +376,9 @@ static void test_fused_experts(void **state)
     put_matrix(&w, "blk.0.ffn_gate_shexp.weight", 64, 32);
     put_matrix(&w, "blk.0.ffn_up_shexp.weight", 64, 32);
     put_matrix(&w, "blk.0.ffn_down_shexp.weight", 32, 64);
+    int scales = (int)w.n_tensors;
+    put_vector(&w, "blk.0.ffn_gate_up_exps.scale", 8);
+    put_vector(&w, "blk.0.ffn_down_exps.scale", 8);
     struct model_file *mf = open_good(save(image_of(&w), "experts.gguf"));
     const struct model *m = &mf->model;
     const struct model_layer *l = m->layers;
@@ -340,7 +394,12 @@ static void test_fused_experts(void **state)
         assert_ptr_equal(up.data, first + 2048 * e + 1024);
         assert_ptr_equal(down.data, (const float *)l->w_down_experts.data + 1024 * e);
         assert_true(up.rows == 32 && up.cols == 32 && up.slices == 0 && down.slices == 0);
+        assert_true(*gate.scale == number_of(scales) && *down.scale == number_of(scales + 1));
+        assert_ptr_equal(gate.scale, tensor_slice(&l->w_gate_experts, 0).scale + e);
+        assert_ptr_equal(up.scale, gate.scale);
+        assert_ptr_equal(down.scale, l->w_down_experts.scale + e);
     }
+    assert_null(l->w_down_shared.scale);
     model_file_close(mf);
 }
 
@@ -553,6 +612,8 @@ static void test_fused(void **state)
     put_matrix(&w, "token_embd.weight", 4, 32);
     put_vector(&w, "output_norm.weight", 32);
     put_matrix(&w, "output.weight", 4, 32);
+    float scale = number_of((int)w.n_tensors);
+    put_vector(&w, "blk.0.attn_qkv.scale", 1);
     struct model_file *mf = open_good(save(image_of(&w), "m.gguf"));
     const struct model_layer *l = &mf->model.layers[0];
     const uint8_t *q = l->wq.data, *gate = l->w_gate.data;
@@ -560,6 +621,8 @@ static void test_fused(void **state)
     assert_true(l->wk.type == DT_Q8_0 && l->w_up.type == DT_F32);
     assert_ptr_equal(l->wk.data, q + 32 * 34);
     assert_ptr_equal(l->wv.data, q + 48 * 34);
+    assert_true(*l->wq.scale == scale && l->wk.scale == l->wq.scale);
+    assert_true(l->wv.scale == l->wq.scale && !l->w_gate.scale);
     assert_true(l->w_gate.rows == 64 && l->w_up.rows == 64);
     assert_ptr_equal(l->w_up.data, gate + 64 * 32 * sizeof(float));
     assert_int_equal(mf->model.n_params,
@@ -779,20 +842,6 @@ static void test_folder(void **state)
     assert_refused(dir, "b.safetensors", "No such file");
 }
 
-static int make_temp(void **state)
-{
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_temp(void **state)
-{
-    (void)state;
-    char command[100];
-    snprintf(command, sizeof command, "rm -r %s", folder);
-    return system(command);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -800,6 +849,7 @@ int main(void)
         cmocka_unit_test(test_qwen),
         cmocka_unit_test(test_names_and_fingerprints),
         cmocka_unit_test(test_unsupported_is_refused_by_name),
+        cmocka_unit_test(test_scales),
         cmocka_unit_test(test_experts),
         cmocka_unit_test(test_fused_experts),
         cmocka_unit_test(test_shapes_are_checked),
@@ -818,5 +868,5 @@ int main(void)
         cmocka_unit_test(test_truncated_model),
         cmocka_unit_test(test_folder),
     };
-    return cmocka_run_group_tests(tests, make_temp, remove_temp);
+    return cmocka_run_group_tests(tests, folder_make, folder_remove);
 }
