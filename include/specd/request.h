@@ -199,7 +199,8 @@ struct request {
     atomic_int refs;
     char id[40]; /* "cmpl-..." */
     enum prompt_kind kind;
-    char *prompt; /* PROMPT_TEXT; prompt_len bytes */
+    const char *field; /* that the prompt came in, for messages: static string; "prompt" at first */
+    char *prompt;      /* PROMPT_TEXT; prompt_len bytes */
     size_t prompt_len;
     int32_t *prompt_ids; /* PROMPT_TOKENS */
     size_t n_prompt_ids;
