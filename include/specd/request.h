@@ -50,8 +50,9 @@ struct chat_options {
 /* What the text of the answer must be: under a grammar no other can be drawn. */
 struct request_format {
     bool json;
-    const struct chat_value *schema; /* that it follows, or a list of texts, one of which it is
-                                      * (engine/grammar); NULL: any object */
+    const struct chat_value *schema; /* that it follows; a list of texts, one of which it is; or a
+                                      * list of what is watched for in a text that is free
+                                      * (engine/grammar/grammar.h); NULL: any object */
     const char *field;               /* that said so, for messages: static string */
 };
 
