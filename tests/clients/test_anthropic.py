@@ -1,28 +1,15 @@
 """The official anthropic client against specd: messages, streams, tools, counts, models, errors.
-
-The server is $TEST_BIN with $TEST_ARGS (tests/http/specd_client.py); with canned answers ($TEST_FAKE)
-calls of tools come back as a model makes them. Skipped without the package.
+Skipped without the package.
 """
 
 import asyncio
 import json
-import os
-import sys
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "http"))
+from client_case import MESSAGES, ClientCase, need
+from specd_client import FAKE, fake_only
 
-try:
-    import anthropic
-    import pydantic
-except ImportError:
-    print("skip: the anthropic package is not installed")
-    sys.exit(77)
-
-from specd_client import FAKE, Server, fake_only  # noqa: E402
-
-TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "http", "chat.jinja")
-MESSAGES = [{"role": "user", "content": "one two three one two three one two"}]
+anthropic, pydantic = need("anthropic", "pydantic")
 TOOLS = [{"name": "get_weather", "description": "The weather of a city",
           "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}},
          {"name": "add", "input_schema": {"type": "object", "properties": {"a": {}, "b": {}}}}]
@@ -43,18 +30,10 @@ def calls_of(message):
     return [(b.name, b.input) for b in message.content if b.type == "tool_use"]
 
 
-class Anthropic(unittest.TestCase):
+class Anthropic(ClientCase):
     @classmethod
-    def setUpClass(cls):
-        cls.server = Server("--max-queue", "64", *([] if FAKE else ["--chat-template", TEMPLATE]))
-        cls.url = f"http://127.0.0.1:{cls.server.port}"
-        cls.client = anthropic.Anthropic(base_url=cls.url, api_key="none", max_retries=0)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.client.close()
-        wrong = cls.server.stop()
-        assert wrong is None, wrong
+    def connect(cls):
+        return anthropic.Anthropic(base_url=cls.url, api_key="none", max_retries=0)
 
     def fields(self, **kw):
         return {"model": "claude-any", "messages": MESSAGES, "max_tokens": 16, **kw,

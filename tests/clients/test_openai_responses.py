@@ -1,27 +1,15 @@
 """The official openai client's responses.*: create, stream, parse, calls of tools and their results,
-many streams, a stream that is closed. With $TEST_FAKE=1 canned answers make calls
-(tests/http/fake_engine.c); else the daemon answers from a model. Skipped without the package.
+many streams, a stream that is closed. Skipped without the package.
 """
 
 import asyncio
 import json
-import os
-import sys
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "http"))
+from client_case import PROMPT, ClientCase, need
+from specd_client import FAKE, fake_only
 
-try:
-    import openai
-    import pydantic
-except ImportError:
-    print("skip: the openai package is not installed")
-    sys.exit(77)
-
-from specd_client import FAKE, Server, fake_only  # noqa: E402
-
-TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "http", "chat.jinja")
-PROMPT = "one two three one two three one two"
+openai, pydantic = need("openai", "pydantic")
 ADD = {"type": "function", "name": "add", "strict": True, "parameters": {
     "type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"],
     "additionalProperties": False}}
@@ -36,20 +24,13 @@ class Place(pydantic.BaseModel):
     height: int = pydantic.Field(ge=0, le=9000)
 
 
-class Responses(unittest.TestCase):
+class Responses(ClientCase):
     @classmethod
-    def setUpClass(cls):
-        cls.server = Server("--max-queue", "64", *(() if FAKE else ("--chat-template", TEMPLATE)))
-        cls.url = f"http://127.0.0.1:{cls.server.port}/v1"
-        cls.client = openai.OpenAI(base_url=cls.url, api_key="none", max_retries=0,
-                                   _strict_response_validation=True)
-        cls.model = cls.client.models.list().data[0].id
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.client.close()
-        wrong = cls.server.stop()
-        assert wrong is None, wrong
+    def connect(cls):
+        client = openai.OpenAI(base_url=cls.url + "/v1", api_key="none", max_retries=0,
+                               _strict_response_validation=True)
+        cls.model = client.models.list().data[0].id
+        return client
 
     def create(self, **kw):
         return self.client.responses.create(**{"model": self.model, "input": PROMPT, "temperature": 0,
@@ -175,7 +156,7 @@ class Responses(unittest.TestCase):
             return events[-1].response.usage.output_tokens
 
         async def all_of_them():
-            client = openai.AsyncOpenAI(base_url=self.url, api_key="none", max_retries=0)
+            client = openai.AsyncOpenAI(base_url=self.url + "/v1", api_key="none", max_retries=0)
             counts = await asyncio.gather(*(one(client, i) for i in range(20)))
             await client.close()
             return counts

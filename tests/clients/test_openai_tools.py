@@ -3,19 +3,11 @@ several model families (tests/http/fake_engine.c). Skipped without the package.
 """
 
 import json
-import os
-import sys
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "http"))
+from client_case import ClientCase, need
 
-try:
-    import openai
-except ImportError:
-    print("skip: the openai package is not installed")
-    sys.exit(77)
-
-from specd_client import Server  # noqa: E402
+(openai,) = need("openai")
 
 TOOLS = [
     {"type": "function", "function": {
@@ -41,18 +33,10 @@ SAID = {
 CALLS = [("get_weather", {"city": "Bern"}), ("add", {"a": 1, "b": 2})]
 
 
-class Tools(unittest.TestCase):
+class Tools(ClientCase):
     @classmethod
-    def setUpClass(cls):
-        cls.server = Server()
-        cls.client = openai.OpenAI(base_url=f"http://127.0.0.1:{cls.server.port}/v1",
-                                   api_key="none", max_retries=0)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.client.close()
-        wrong = cls.server.stop()
-        assert wrong is None, wrong
+    def connect(cls):
+        return openai.OpenAI(base_url=cls.url + "/v1", api_key="none", max_retries=0)
 
     def create(self, said, **kw):
         messages = [{"role": "user", "content": "say=" + said}]
