@@ -77,6 +77,15 @@ static int encode(const struct prepare_tables *t, const struct request *req, con
     return rc;
 }
 
+/* From the answer's first byte on: then there is no room for a thought. */
+static bool is_bound(const struct grammar *g)
+{
+    struct grammar_state start;
+    if (g)
+        grammar_start(g, &start);
+    return g && !grammar_is_free(g, &start);
+}
+
 static int prepare_ids(const struct prepare_tables *t, const struct request *req,
                        struct prepared *out, char *err, size_t errlen)
 {
@@ -91,7 +100,7 @@ static int prepare_ids(const struct prepare_tables *t, const struct request *req
     if (rc == 0)
         rc = encode(t, req, text.data ? text.data : "", text.len, &client,
                     chat_flags(tokenizer_vocab(t->tokenizer), &text, &client), out, err, errlen);
-    if (rc == 0 && !req->format.json) /* which holds from the answer's first byte on */
+    if (rc == 0 && !is_bound(out->grammar))
         out->thinking = chat_thinking(template_of(t, req), &req->chat, &text, &client);
     text_spans_free(&client);
     buf_free(&text);
