@@ -37,14 +37,6 @@ static const struct {
     {DT_NVFP4, 0x197c1bc3e376be1c},
 };
 
-static uint64_t fnv1a(const void *data, size_t n)
-{
-    uint64_t h = 0xcbf29ce484222325;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ ((const uint8_t *)data)[i]) * 0x100000001b3;
-    return h;
-}
-
 static void decodes_as_gguf_does(void **state)
 {
     (void)state;
