@@ -182,7 +182,7 @@ static const char *type_name(enum product_type type)
         [PRODUCT_BF16] = "bf16",   [PRODUCT_FP8] = "fp8",       [PRODUCT_INT8] = "q8_0",
         [PRODUCT_INT4] = "int4",   [PRODUCT_INT4_MIN] = "q4_1", [PRODUCT_INT4_K] = "q4_K",
         [PRODUCT_IQ4] = "iq4",     [PRODUCT_FP4] = "mxfp4",     [PRODUCT_FP8_32] = "f8",
-        [PRODUCT_INT2_K] = "q2_K",
+        [PRODUCT_INT2_K] = "q2_K", [PRODUCT_NVFP4] = "nvfp4",
     };
 
     return names[type];

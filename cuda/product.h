@@ -23,6 +23,7 @@
  *   INT4_K    the same with d = d' * u6, m = -(m' * v6), d' and m' f16 per 256: q4_K
  *   IQ4       f32 scale per 32   d * (sum of table[q] x): iq4_nl; iq4_xs, whose d is f16 by 6 bits
  *   FP4       2^e per 32         the same with e2m1's numbers, twice: mxfp4
+ *   NVFP4     e4m3 per 16        sum of (scale * w) x, w e2m1's number: nvfp4
  *   FP8_32    e4m3, f32 per 32   d * (sum of w x): f8
  *   INT2_K    of 16, of 256      d' * (sum of u4 q x) - m' * (sum of v4 x), q in 0..3: q2_K
  *
@@ -62,6 +63,7 @@ enum product_type {
     PRODUCT_FP4,
     PRODUCT_FP8_32,
     PRODUCT_INT2_K,
+    PRODUCT_NVFP4,
     PRODUCT_TYPES
 };
 

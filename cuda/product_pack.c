@@ -21,7 +21,7 @@ struct group {
     uint16_t d, m;        /* f16; INT4_K: of the 256 around */
     uint8_t u, v;         /* INT4_K; u: FP4's power */
     float wide;           /* IQ4's and FP8_32's d; of FP8 its channel's */
-    uint8_t halves[2];    /* INT2_K: scales and, above, minima */
+    uint8_t halves[2];    /* INT2_K: scales and, above, minima; NVFP4: scales */
 };
 
 /* ---- groups of a file's rows ----------------------------------------------------------------- */
@@ -210,6 +210,9 @@ static void scales_put(enum product_type type, uint8_t *unit, int c, int h, cons
         memcpy(all + 4 * (c / 8) + 2, &g->m, 2);
         for (int s = 0; s < 2; s++)
             all[8 + 4 * h + 2 * s + c / 8] = g->halves[s];
+    } else if (type == PRODUCT_NVFP4) {
+        for (int s = 0; s < 2; s++)
+            all[8 * (c % 8) + 4 * h + 2 * s + c / 8] = g->halves[s];
     } else if (type == PRODUCT_IQ4 || type == PRODUCT_FP8_32) {
         memcpy(all + 16 * (c % 8) + 4 * at, &g->wide, 4);
     } else if (type == PRODUCT_FP4) {
@@ -295,6 +298,8 @@ enum product_type product_type_of(enum dtype file)
         return PRODUCT_IQ4;
     case DT_MXFP4:
         return PRODUCT_FP4;
+    case DT_NVFP4:
+        return PRODUCT_NVFP4;
     case DT_F8_ROW:
         return PRODUCT_FP8;
     case DT_F8:

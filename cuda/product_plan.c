@@ -41,6 +41,7 @@ int product_plan_of(struct product_plan *p, enum product_type type, bool paired,
 {
     size_t group = type == PRODUCT_BF16 || type == PRODUCT_FP8        ? 1
                    : type == PRODUCT_INT4_K || type == PRODUCT_INT2_K ? 256
+                   : type == PRODUCT_NVFP4                            ? 64
                                                                       : 32;
     if (n < 1 || n > SIDE_MAX || k < 1 || k > SIDE_MAX || (size_t)k % group)
         return SPECD_EINVAL;
@@ -130,7 +131,7 @@ static const struct few_rows {
     [PRODUCT_INT4] = {1, 2, 2, 0},   [PRODUCT_INT4_MIN] = {1, 2, 2, 0},
     [PRODUCT_INT4_K] = {1, 2, 2, 0}, [PRODUCT_IQ4] = {1, 2, 2, 0},
     [PRODUCT_FP4] = {1, 2, 2, 0},    [PRODUCT_FP8_32] = {1, 2, 2, 0},
-    [PRODUCT_INT2_K] = {1, 2, 2, 0},
+    [PRODUCT_INT2_K] = {1, 2, 2, 0}, [PRODUCT_NVFP4] = {1, 2, 2, 0},
 };
 #define NARROW 128
 
@@ -220,6 +221,7 @@ int product_prepare(size_t shared_block)
         [PRODUCT_INT4_MIN] = product_prepare_int4_min, [PRODUCT_INT4_K] = product_prepare_int4_k,
         [PRODUCT_IQ4] = product_prepare_iq4,           [PRODUCT_FP4] = product_prepare_fp4,
         [PRODUCT_FP8_32] = product_prepare_fp8_32,     [PRODUCT_INT2_K] = product_prepare_int2_k,
+        [PRODUCT_NVFP4] = product_prepare_nvfp4,
     };
 
     for (int i = 0; i < PRODUCT_TYPES; i++) {
@@ -240,6 +242,7 @@ int launch_product(const struct product_call *call, const struct product_tiling 
         [PRODUCT_INT4_MIN] = product_launch_int4_min, [PRODUCT_INT4_K] = product_launch_int4_k,
         [PRODUCT_IQ4] = product_launch_iq4,           [PRODUCT_FP4] = product_launch_fp4,
         [PRODUCT_FP8_32] = product_launch_fp8_32,     [PRODUCT_INT2_K] = product_launch_int2_k,
+        [PRODUCT_NVFP4] = product_launch_nvfp4,
     };
     const struct product_plan *p = call->plan;
     const unsigned char *weights = call->weights;

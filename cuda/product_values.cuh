@@ -53,7 +53,7 @@ DEVICE void values_read(const unsigned char *unit, int lane, int h, const float 
         for (int i = 0; i < LANE_K; i++) {
             if (HAS_GROUPS(TYPE))
                 out[c][i] = s.d[c] * out[c][i];
-            if (HAS_HALVES(TYPE))
+            if (HAS_MINIMA(TYPE) && HAS_HALVES(TYPE))
                 out[c][i] = out[c][i] + s.m[c] * __uint_as_float(s.min[c] << 16);
             else if (HAS_MINIMA(TYPE))
                 out[c][i] = out[c][i] + s.m[c];
@@ -94,6 +94,9 @@ DEVICE void values_read(const unsigned char *unit, int lane, int h, const float 
         break;                       \
     case PRODUCT_INT2_K:             \
         X(PRODUCT_INT2_K);           \
+        break;                       \
+    case PRODUCT_NVFP4:              \
+        X(PRODUCT_NVFP4);            \
         break;                       \
     case PRODUCT_TYPES:              \
         break;                       \

@@ -19,12 +19,12 @@
 #define TENSORS_MAX 65536   /* in all files of a model */
 
 /* Elements of safetensors files that are no weights by themselves (hf_quant.h). */
-enum raw_type { RAW_NONE, RAW_F8_E4M3, RAW_F8_E8M0, RAW_I32, RAW_TYPES };
+enum raw_type { RAW_NONE, RAW_F8_E4M3, RAW_F8_E8M0, RAW_U8, RAW_I32, RAW_TYPES };
 
 /* As safetensors files name them. */
 static inline const char *raw_name(enum raw_type t)
 {
-    static const char *const names[RAW_TYPES] = {"", "F8_E4M3", "F8_E8M0", "I32"};
+    static const char *const names[RAW_TYPES] = {"", "F8_E4M3", "F8_E8M0", "U8", "I32"};
     return names[t];
 }
 

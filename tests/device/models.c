@@ -103,6 +103,10 @@ static void fill_block(uint8_t *block, enum dtype type, double size, uint64_t *s
     case DT_MXFP4:
         block[0] = (uint8_t)(127 + (int)floor(log2(scale / 2.6)));
         break;
+    case DT_NVFP4: /* e4m3, of the size's exponent */
+        for (int i = 0; i < 4; i++)
+            block[i] = (uint8_t)(MAX(7 + (int)floor(log2(scale / 2.9)), 0) << 3 | (block[i] & 7));
+        break;
     case DT_Q4_K:
         put_half(block, scale / 240);
         put_half(block + 2, 7.5 * scale / 240);

@@ -94,11 +94,11 @@ static double value_iq4_xs(const uint8_t *b, int i)
 }
 
 /* A sign, two bits of exponent and one of fraction. */
-static double value_mxfp4(const uint8_t *b, int i)
+static double value_e2m1(int code)
 {
-    int code = nibble(b + 1, i, 16), e = code >> 1 & 3, f = code & 1;
+    int e = code >> 1 & 3, f = code & 1;
     double v = e == 0 ? f * 0.5 : ldexp(1 + f * 0.5, e - 1);
-    return ldexp(code & 8 ? -v : v, b[0] - 127);
+    return code & 8 ? -v : v;
 }
 
 /* A sign, four bits of exponent, three of fraction. */
@@ -107,6 +107,13 @@ static double value_e4m3(int code)
     int e = code >> 3 & 15, f = code & 7;
     double v = e == 0 ? ldexp(f, -9) : ldexp(8 + f, e - 10);
     return code & 0x80 ? -v : v;
+}
+
+/* Four scales, then eight bytes for each 16; a scale's sign says nothing. */
+static double value_nvfp4(const uint8_t *b, int i)
+{
+    int s = i / 16, scale = b[s] == 0x7f ? 0 : b[s] & 0x7f;
+    return value_e4m3(scale) * value_e2m1(nibble(b + 4 + 8 * s, i % 16, 8));
 }
 
 /* Value i of a block. */
@@ -141,7 +148,9 @@ static double value_of(enum dtype type, const uint8_t *b, int i)
     case DT_IQ4_XS:
         return value_iq4_xs(b, i);
     case DT_MXFP4:
-        return value_mxfp4(b, i);
+        return ldexp(value_e2m1(nibble(b + 1, i, 16)), b[0] - 127);
+    case DT_NVFP4:
+        return value_nvfp4(b, i);
     case DT_F8:
     case DT_F8_ROW:
         memcpy(&f, b, sizeof(f));

@@ -79,6 +79,9 @@ static void row_make(enum product_type type, enum dtype file, uint8_t *row, int3
             memcpy(row + at, &scale, sizeof(scale));
             for (size_t i = 4; i < 36; i++)
                 row[at + i] &= (row[at + i] & 0x7f) == 0x7f ? 0x80 : 0xff;
+        } else if (file == DT_NVFP4) {
+            for (size_t i = 0; i < 4; i++)
+                row[at + i] = rand() % 8 ? (uint8_t)(rand() % 64) : 0x7f;
         } else if (file == DT_MXFP4)
             row[at] = (uint8_t)(120 + rand() % 8);
         else

@@ -137,6 +137,8 @@ static enum product_type type_expected(enum weight_type want, enum dtype file, b
             return PRODUCT_IQ4;
         case DT_MXFP4:
             return PRODUCT_FP4;
+        case DT_NVFP4:
+            return PRODUCT_NVFP4;
         case DT_F8_ROW:
             return PRODUCT_FP8;
         case DT_F8:

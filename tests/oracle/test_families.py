@@ -18,7 +18,7 @@ import oracle
 try:
     import torch
     import transformers
-    from gguf import GGUFWriter, MODEL_ARCH_NAMES, get_tensor_name_map
+    from gguf import GGMLQuantizationType, GGUFWriter, MODEL_ARCH_NAMES, dequantize, get_tensor_name_map
     from safetensors.torch import save_file
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 except ImportError as e:
@@ -107,6 +107,12 @@ GGUF_CASES = [
     case("gemma3, GGUF", "Gemma3", TWO_TABLES, num_hidden_layers=7, head_dim=32, query_pre_attn_scalar=32,
          sliding_window=8),
 ]
+# Blocks of nvfp4 beside floats, and scales of matrices and experts beside both.
+GGUF_CASES += [
+    case("llama, biases, nvfp4, GGUF", "Llama", attention_bias=True, mlp_bias=True, intermediate_size=128),
+    case("qwen2moe, nvfp4, GGUF", "Qwen2Moe", shared_expert_intermediate_size=64,
+         **{**EXPERTS, "moe_intermediate_size": 64}),
+]
 # Of a family, the architecture; and of a configuration, what the file says beside sizes.
 GGUF = {
     "Llama": ("llama", lambda c: {}),
@@ -141,7 +147,7 @@ PAIRS = ("llama", "granite")  # whose files have the elements that rotate togeth
 
 
 def named(name):
-    return next(c for c in CASES if c[0] == name)
+    return next(c for c in CASES + GGUF_CASES if c[0] == name)
 
 
 def other_base(config, weights):
@@ -254,6 +260,25 @@ PLANTED += [(named(QWEN2MOE), plant) for plant in (gate_is_up, not_normed, one_m
 PLANTED += [(named(QWEN3MOE), plant) for plant in (experts_gate_for_up, not_normed)]
 
 
+def next_experts_scales(kept, biases):
+    for blocks in kept.values():
+        for part in blocks:
+            part["scale"] = part["scale"].roll(1)
+
+
+def biases_scaled(kept, biases):
+    for name in biases:
+        biases[name] = biases[name] * kept[name.replace("bias", "weight")][0]["scale"]
+
+
+def lone_scale(kept, biases):
+    kept["lm_head.weight"][0]["scale"] *= 1.01
+
+
+PLANTED += [(named("llama, biases, nvfp4, GGUF"), plant) for plant in (biases_scaled, lone_scale)]
+PLANTED += [(named("qwen2moe, nvfp4, GGUF"), next_experts_scales)]
+
+
 def layer_config(model, i, by_layer):
     """The model's, with the sizes of its layer i."""
     config = copy.deepcopy(model.config)
@@ -299,8 +324,50 @@ def make(family, more, by_layer):
     return model
 
 
-def save_gguf(model, family, path, by_layer):
-    """As the family's converter writes it: names, and norms as what multiplies."""
+NVFP4 = GGMLQuantizationType.NVFP4
+
+
+def random_blocks(shape):
+    """Four scales, and 64 numbers, a block. Numbers are 2^power wide, about, their scales within an octave and a half."""
+    power = int(torch.randint(-4, 2, ()))
+    blocks = torch.randint(0, 256, (*shape[:-1], shape[-1] // 64, 36), dtype=torch.uint8)
+    blocks[..., :4] = 8 * (power + 5) + blocks[..., :4] % 16
+    return power, blocks.reshape(*shape[:-1], -1)
+
+
+def quantise(model):
+    """Weights become what random blocks of nvfp4, in lm_head floats, stand for times numbers far from 1, one of
+    each matrix or expert. Returns these by name, of the two halves of fused ones apart."""
+    kept = {}
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if p.dim() < 2 or "embed" in name or "mlp.gate." in name or "shared_expert_gate" in name:
+                continue
+            kept[name] = []
+            for part in p.chunk(2, 1) if "experts.gate_up_proj" in name else [p]:
+                scale = 2 ** (torch.rand(len(p) if p.dim() == 3 else 1) * 2 - 1)
+                if name != "lm_head.weight":
+                    power, data = random_blocks(part.shape)
+                    values = torch.from_numpy(dequantize(data.numpy(), NVFP4))
+                    scale *= part.shape[-1] ** -0.5 * 2.0 ** (-power - 1)
+                else:
+                    values = data = part / scale * 100
+                    scale /= 100
+                part.copy_(values * (scale.reshape(-1, 1, 1) if p.dim() == 3 else scale))
+                kept[name].append({"data": data, "scale": scale})
+    return kept
+
+
+def save_gguf(model, family, path, by_layer, kept, biases):
+    """As the family's converter writes it: names, and norms as what multiplies. kept: of quantise; biases: in
+    place of the model's."""
+
+    def put(name, values, scale):
+        blocks = {"raw_dtype": NVFP4} if values.dtype == torch.uint8 else {}
+        writer.add_tensor(name, values.contiguous().numpy(), **blocks)
+        if scale is not None:
+            writer.add_tensor(name.replace(".weight", ".scale"), scale.numpy())
+
     config, (arch, more) = model.config, GGUF[family]
     layers = [layer_config(model, i, by_layer) for i in range(config.num_hidden_layers)]
     ff, heads, kv_heads = ([getattr(c, key) for c in layers] if key in by_layer else getattr(config, key)
@@ -323,14 +390,17 @@ def save_gguf(model, family, path, by_layer):
     writer.add_add_bos_token(False)
     kind = next(k for k, name in MODEL_ARCH_NAMES.items() if name == arch)
     names = get_tensor_name_map(kind, config.num_hidden_layers)
-    for name, values in model.state_dict().items():
+    for name, values in {**model.state_dict(), **biases}.items():
+        parts = kept.get(name, [{"data": part, "scale": None} for part in (
+            values.chunk(2, 1) if "experts.gate_up_proj" in name else [values])])
+        values, scale = parts[0]["data"], parts[0]["scale"]
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
         values = values + 1 if "norm" in name and family == "Gemma3" else values
         if "experts.gate_up_proj" in name:
-            for part, half in zip(("gate", "up"), values.chunk(2, 1)):
+            for part, half in zip(("gate", "up"), parts):
                 layer = name.split(".")[2]
-                writer.add_tensor(f"blk.{layer}.ffn_{part}_exps.weight", half.contiguous().numpy())
+                put(f"blk.{layer}.ffn_{part}_exps.weight", half["data"], half["scale"])
             continue
         name = name + ".weight" if name.endswith("experts.down_proj") else name
         values = values[0] if "shared_expert_gate" in name else values
@@ -338,7 +408,7 @@ def save_gguf(model, family, path, by_layer):
             of = layers[int(name.split(".")[2])]
             n = of.num_attention_heads if "q_proj" in name else of.num_key_value_heads
             values = values.reshape(n, 2, -1, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), values.contiguous().numpy())
+        put(names.get_name(name, try_suffixes=(".weight", ".bias")), values, scale)
     for kind in ("long", "short"):
         if config.rope_parameters.get(f"{kind}_factor"):
             factors = torch.tensor(config.rope_parameters[f"{kind}_factor"])
@@ -417,7 +487,11 @@ def compare(name, family, more, plant=None):
         path = folder
         if "GGUF" in name:
             path = os.path.join(folder, "model.gguf")
-            save_gguf(model, family, path, by_layer)
+            kept = quantise(model) if "nvfp4" in name else {}
+            biases = {k: v for k, v in model.state_dict().items() if plant and k.endswith("bias")}
+            if plant:
+                plant(kept, biases)
+            save_gguf(model, family, path, by_layer, kept, biases)
         else:
             save(model, folder, plant, "apart" in name, "as published" in name)
         steps = got(path, ids, context or 128)

@@ -66,6 +66,7 @@ TOLERANCE = {
     "iq4_nl": 0.13,
     "iq4_xs": 0.14,
     "mxfp4": 0.26,
+    "nvfp4": 0.26,
 }
 
 
