@@ -58,9 +58,9 @@ uint64_t model_dim(const struct model *m, const struct model_layer *l, enum mode
     case DIM_D:
         return m->head_dim;
     case DIM_HD:
-        return (uint64_t)m->n_heads * m->head_dim;
+        return (uint64_t)l->n_heads * m->head_dim;
     case DIM_GD:
-        return (uint64_t)m->n_kv_heads * m->head_dim;
+        return (uint64_t)l->n_kv_heads * m->head_dim;
     case DIM_V:
         return m->n_vocab;
     case DIM_E:
@@ -142,17 +142,22 @@ static int sizes_check(const struct size *sizes, size_t n, int layer, char *err,
 static int layer_sizes_check(const struct model_layer *l, int layer, char *err, size_t errlen)
 {
     const struct size sizes[] = {
+        {"head count", l->n_heads, 1, SIZE_HEADS_MAX},
+        {"key/value head count", l->n_kv_heads, 1, SIZE_HEADS_MAX},
         {"feed-forward size", l->n_ff, 1, SIZE_FF_MAX},
     };
-    return sizes_check(sizes, COUNT_OF(sizes), layer, err, errlen);
+    int rc = sizes_check(sizes, COUNT_OF(sizes), layer, err, errlen);
+    if (rc == 0 && l->n_heads % l->n_kv_heads != 0)
+        rc = fail(SPECD_EINVAL, err, errlen,
+                  "layer %d: head count %u is no multiple of the key/value head count %u", layer,
+                  l->n_heads, l->n_kv_heads);
+    return rc;
 }
 
 int model_sizes_check(const struct model *m, char *err, size_t errlen)
 {
     const struct size sizes[] = {
         {"layer count", m->n_layers, 1, MODEL_LAYERS_MAX},
-        {"head count", m->n_heads, 1, SIZE_HEADS_MAX},
-        {"key/value head count", m->n_kv_heads, 1, SIZE_HEADS_MAX},
         {"head size", m->head_dim, 2, MODEL_HEAD_DIM_MAX},
         {"embedding size", m->n_embd, 1, SIZE_EMBD_MAX},
         {"vocabulary size", m->n_vocab, 1, SPECD_VOCAB_MAX},
@@ -168,10 +173,6 @@ int model_sizes_check(const struct model *m, char *err, size_t errlen)
         rc = layer_sizes_check(&m->layers[i], (int)i, err, errlen);
     if (rc != 0)
         return rc;
-    if (m->n_heads % m->n_kv_heads != 0)
-        return fail(SPECD_EINVAL, err, errlen,
-                    "head count %u is no multiple of the key/value head count %u", m->n_heads,
-                    m->n_kv_heads);
     if (m->rope_dim < 2 || m->rope_dim % 2 != 0 || m->rope_dim > m->head_dim)
         return fail(SPECD_EINVAL, err, errlen,
                     "rope dimension count %u is not an even number up to the head size %u",

@@ -278,8 +278,6 @@ int gpu_net_layout(struct gpu_net *net, const struct model *m, enum weight_type 
 
     *net = (struct gpu_net){
         .n_layers = (int)m->n_layers,
-        .n_heads = (int)m->n_heads,
-        .n_kv_heads = (int)m->n_kv_heads,
         .head_dim = (int)m->head_dim,
         .n_embd = (int)m->n_embd,
         .n_vocab = (int)m->n_vocab,
@@ -301,6 +299,8 @@ int gpu_net_layout(struct gpu_net *net, const struct model *m, enum weight_type 
     rc = ends_layout(net, m, want, a, err, errlen);
     for (int i = 0; rc == 0 && i < net->n_layers; i++) {
         rc = layer_layout(&net->layers[i], &m->layers[i], i, want, a, err, errlen);
+        net->layers[i].n_heads = (int)m->layers[i].n_heads;
+        net->layers[i].n_kv_heads = (int)m->layers[i].n_kv_heads;
         net->layers[i].rope_dim = m->layers[i].no_rope ? 0 : net->rope_dim;
         net->layers[i].rope = m->layers[i].rope;
         net->layers[i].window = (int32_t)MIN(m->layers[i].window, SIZE_CTX_MAX);

@@ -268,14 +268,6 @@ void pass_cost_learn_host(struct pass_cost *cost, double ns)
 
 static const char *const kind_names[PASS_KINDS] = {"verify", "step", "fill"};
 
-static uint64_t fnv1a(const char *data, size_t len)
-{
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-    for (size_t i = 0; i < len; i++)
-        h = (h ^ (unsigned char)data[i]) * UINT64_C(0x100000001b3);
-    return h;
-}
-
 static uint64_t whole_ns(double ns)
 {
     return ns < (double)NS_MAX ? (uint64_t)(ns + 0.5) : NS_MAX;

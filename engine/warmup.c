@@ -1,10 +1,12 @@
 #include "warmup.h"
 
 #include "round.h"
+#include "specd/util.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #define PROMPT_LEN (2 * SPECD_BLOCK_TOKENS + 1) /* tokens of a made-up sequence */
@@ -19,8 +21,9 @@ static void cost_key(const struct engine *e, char *out, size_t cap)
     uint64_t draft = e->draft_file ? e->draft_file->fingerprint : 0;
     for (uint32_t i = 0; i < s->n_self_layers; i++)
         draft = draft * 257 + s->self_layers[i] + 1;
-    for (int32_t i = 0; e->draft_vocab.base && i < mask_words(e->draft_vocab.n_vocab); i++)
-        draft = (draft ^ e->draft_vocab.base[i]) * 1099511628211u;
+    const struct draft_vocab *v = &e->draft_vocab;
+    if (v->base)
+        draft ^= fnv1a(v->base, (size_t)mask_words(v->n_vocab) * sizeof *v->base);
     snprintf(out, cap, "v3 %s %s t%d model %016llx draft %016llx w%d,%d kv%d slots %d k %d%s",
              e->ops->name, e->device_info.name, s->threads,
              (unsigned long long)e->target_file->fingerprint, (unsigned long long)draft,
@@ -41,10 +44,8 @@ static bool cost_path(const char *key, bool makes_folder, char *out, size_t cap)
         return false;
     if (makes_folder)
         mkdir(dir, 0755); /* if its parent is missing too, saving fails and the table is not kept */
-    uint64_t hash = 14695981039346656037u;
-    for (const char *p = key; *p; p++)
-        hash = (hash ^ (unsigned char)*p) * 1099511628211u;
-    int n = snprintf(out, cap, "%s/cost-%016llx.txt", dir, (unsigned long long)hash);
+    int n =
+        snprintf(out, cap, "%s/cost-%016llx.txt", dir, (unsigned long long)fnv1a(key, strlen(key)));
     return n > 0 && (size_t)n < cap;
 }
 

@@ -254,10 +254,9 @@ static int read_call(struct job *job)
 
 static int fail_as_told(struct job *job, int rc, const char *why)
 {
-    const struct text_work *w = job->arg;
     if (rc < 0) {
         api_fail(&job->error, rc, NULL, "%s", why);
-        api_name_field(&job->error, call_prompt_field(&w->call));
+        api_name_field(&job->error);
     }
     return rc;
 }

@@ -225,6 +225,7 @@ struct request *call_request(struct call *c, size_t i, int choice)
     req->stream = c->stream;
     req->priority = c->priority;
     req->kind = p->kind;
+    req->field = call_prompt_field(c);
     req->params.bias_ids = copy_array(c->params.bias_ids, n_bias, sizeof *req->params.bias_ids);
     req->params.bias = copy_array(c->params.bias, n_bias, sizeof *req->params.bias);
     req->params.allowed_ids = copy_array(c->params.allowed_ids, (size_t)c->params.n_allowed,

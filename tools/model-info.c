@@ -51,8 +51,10 @@ static void print_sizes(const struct model_file *mf)
     const struct model *m = &mf->model;
     printf("name: ");
     print_string(mf->name, strlen(mf->name));
-    printf("\narch: %s\nlayers: %u\nheads: %u\nkv_heads: %u\nhead_dim: %u\nembd: %u\n", m->arch,
-           m->n_layers, m->n_heads, m->n_kv_heads, m->head_dim, m->n_embd);
+    printf("\narch: %s\nlayers: %u\nhead_dim: %u\nembd: %u\n", m->arch, m->n_layers, m->head_dim,
+           m->n_embd);
+    print_by_layer("heads", m, offsetof(struct model_layer, n_heads));
+    print_by_layer("kv_heads", m, offsetof(struct model_layer, n_kv_heads));
     print_by_layer("ff", m, offsetof(struct model_layer, n_ff));
     printf("vocab: %u\nctx: %u\nrms_eps: %.9g\nrope: %s %u\nparams: %llu\n", m->n_vocab, m->n_ctx,
            (double)m->rms_eps, m->rope == ROPE_PAIRS ? "pairs" : "halves", m->rope_dim,

@@ -24,8 +24,8 @@ static const char usage[] =
     "usage: synth-model [options] FILE.gguf\n"
     "  --arch NAME                (llama)\n"
     "  --layers N (4)  --embd N (256)  --heads N (4)  --kv-heads N (heads)  --head-dim N\n"
-    "      (embd/heads)  --ff N[,N...] (2 embd; by layer, the last for all further ones)\n"
-    "       --vocab N (512)  --ctx N (2048)\n"
+    "      (embd/heads)  --ff N (2 embd)  --vocab N (512)  --ctx N (2048)\n"
+    "      --heads, --kv-heads and --ff also by layer: 4,2 is 4 in the first and 2 in all others\n"
     "  --type TYPE                matrices: f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q2_k q3_k q4_k\n"
     "      q5_k q6_k iq4_nl iq4_xs mxfp4 (f32)\n"
     "  --embd-type TYPE           embedding and output matrix (as --type)\n"
@@ -73,8 +73,8 @@ static const struct option {
     {"--arch", ARCH, offsetof(struct synth_spec, arch), 0, 0},
     {"--layers", SIZE, offsetof(struct synth_spec, layers), 1, MODEL_LAYERS_MAX},
     {"--embd", SIZE, offsetof(struct synth_spec, embd), 2, SIZE_EMBD_MAX},
-    {"--heads", SIZE, offsetof(struct synth_spec, heads), 1, SIZE_HEADS_MAX},
-    {"--kv-heads", SIZE, offsetof(struct synth_spec, kv_heads), 1, SIZE_HEADS_MAX},
+    {"--heads", SIZES, offsetof(struct synth_spec, heads), 1, SIZE_HEADS_MAX},
+    {"--kv-heads", SIZES, offsetof(struct synth_spec, kv_heads), 1, SIZE_HEADS_MAX},
     {"--head-dim", SIZE, offsetof(struct synth_spec, head_dim), 2, MODEL_HEAD_DIM_MAX},
     {"--ff", SIZES, offsetof(struct synth_spec, ff), 1, SIZE_FF_MAX},
     {"--experts", SIZE, offsetof(struct synth_spec, experts), 1, SIZE_EXPERTS_MAX},
@@ -214,14 +214,13 @@ static void parse_args(struct synth_spec *s, int argc, char **argv)
 /* Sizes that follow from others. */
 static void fill_defaults(struct synth_spec *s)
 {
-    if (s->kv_heads == 0)
-        s->kv_heads = s->heads;
-    if (s->head_dim == 0)
-        s->head_dim = s->embd / s->heads;
-    if (s->ff[0] == 0) {
-        for (int i = 0; i < MODEL_LAYERS_MAX; i++)
-            s->ff[i] = 2 * s->embd;
+    for (int i = 0; i < MODEL_LAYERS_MAX; i++) {
+        s->heads[i] = s->heads[i] > 0 ? s->heads[i] : 4;
+        s->kv_heads[i] = s->kv_heads[i] > 0 ? s->kv_heads[i] : s->heads[i];
+        s->ff[i] = s->ff[i] > 0 ? s->ff[i] : 2 * s->embd;
     }
+    if (s->head_dim == 0)
+        s->head_dim = s->embd / s->heads[0];
     if (s->embd_type == DT_COUNT)
         s->embd_type = s->type;
     uint32_t parts = synth_parts(s, 0);
@@ -250,8 +249,6 @@ static void check_rows(enum dtype type, const char *what, uint32_t cols)
 struct model synth_model(const struct synth_spec *s)
 {
     struct model m = {.n_layers = s->layers,
-                      .n_heads = s->heads,
-                      .n_kv_heads = s->kv_heads,
                       .head_dim = s->head_dim,
                       .n_embd = s->embd,
                       .n_vocab = s->vocab,
@@ -264,7 +261,8 @@ struct model synth_model(const struct synth_spec *s)
                       .rope_dim = s->head_dim,
                       .layers = xcalloc(s->layers, sizeof(struct model_layer))};
     for (uint32_t i = 0; i < s->layers; i++)
-        m.layers[i].n_ff = s->ff[i];
+        m.layers[i] = (struct model_layer){
+            .n_heads = s->heads[i], .n_kv_heads = s->kv_heads[i], .n_ff = s->ff[i]};
     return m;
 }
 
@@ -280,11 +278,12 @@ static void check_spec(const struct synth_spec *s)
     free(m.layers);
     check_rows(s->embd_type, "--embd", s->embd);
     check_rows(s->type, "--embd", s->embd);
-    for (uint32_t i = 0; i < s->layers; i++)
+    for (uint32_t i = 0; i < s->layers; i++) {
         check_rows(s->type, "--ff", s->ff[i]);
+        check_rows(s->type, "heads times --head-dim", s->heads[i] * s->head_dim);
+    }
     check_rows(s->type, "--expert-ff", s->expert_ff);
     check_rows(s->type, "--shared-ff", s->shared_ff);
-    check_rows(s->type, "heads times --head-dim", s->heads * s->head_dim);
     if (s->vocab < vocab_min && (s->tokenizer == SYNTH_SPM || s->vocab > SYNTH_SMALL_VOCAB))
         die("--vocab: this tokenizer needs at least %u%s", vocab_min,
             s->tokenizer == SYNTH_SPM ? "" : ", or at most 256 for single characters");
@@ -318,8 +317,6 @@ static void put_sizes(struct gguf_writer *w, const struct synth_spec *s)
         {"context_length", s->ctx},
         {"embedding_length", s->embd},
         {"vocab_size", s->vocab},
-        {"attention.head_count", s->heads},
-        {"attention.head_count_kv", s->kv_heads},
         {"attention.key_length", s->head_dim},
         {"attention.value_length", s->head_dim},
         {"rope.dimension_count", s->head_dim},
@@ -329,6 +326,8 @@ static void put_sizes(struct gguf_writer *w, const struct synth_spec *s)
         {"expert_shared_feed_forward_length", s->shared_ff},
     };
     char key[64];
+    put_by_layer(w, s, "attention.head_count", s->heads);
+    put_by_layer(w, s, "attention.head_count_kv", s->kv_heads);
     put_by_layer(w, s, "feed_forward_length", s->ff);
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         if (sizes[i].value == 0)
@@ -379,7 +378,6 @@ int main(int argc, char **argv)
         .arch = arch_find(NAMES_GGUF, "llama"),
         .layers = 4,
         .embd = 256,
-        .heads = 4,
         .vocab = 512,
         .ctx = 2048,
         .type = DT_F32,

@@ -55,8 +55,6 @@ struct model *shape_new(enum dtype type)
     *m = (struct model){
         .arch = "random",
         .n_layers = LAYERS,
-        .n_heads = heads,
-        .n_kv_heads = kv_heads,
         .head_dim = HEAD,
         .n_embd = C,
         .n_vocab = VOCAB,
@@ -72,7 +70,7 @@ struct model *shape_new(enum dtype type)
     for (int i = 0; i < HEAD / 2; i++)
         m->ropes[0].inv_freq[i] = powf(10000.0f, -2.0f * (float)i / HEAD);
     m->output = m->embed;
-    struct model_layer layer = {.n_ff = F};
+    struct model_layer layer = {.n_heads = heads, .n_kv_heads = kv_heads, .n_ff = F};
     for (int i = 0; i < LAYER_TENSORS; i++) {
         const struct tensor_spec *spec = &layer_tensors[i];
         uint32_t rows = (uint32_t)model_dim(m, &layer, spec->rows),

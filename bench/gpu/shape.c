@@ -97,7 +97,7 @@ static struct tensor ones(uint32_t cols)
 static struct model_layer layer_make(const struct model *m, const struct shape *s, double residual,
                                      uint64_t *seed)
 {
-    struct model_layer l = {.n_ff = s->ff};
+    struct model_layer l = {.n_heads = s->heads, .n_kv_heads = s->kv_heads, .n_ff = s->ff};
     for (int i = 0; i < LAYER_TENSORS; i++) {
         const struct tensor_spec *spec = &layer_tensors[i];
         uint32_t rows = (uint32_t)model_dim(m, &l, spec->rows),
@@ -117,8 +117,6 @@ static struct model *model_make(const struct shape *s, uint64_t seed)
     *m = (struct model){
         .arch = "llama",
         .n_layers = s->layers,
-        .n_heads = s->heads,
-        .n_kv_heads = s->kv_heads,
         .head_dim = s->head_dim,
         .n_embd = s->embd,
         .n_vocab = s->vocab,

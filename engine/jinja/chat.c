@@ -455,8 +455,8 @@ static int check_lost(const struct chat_template *t, const struct chat_vars *var
         lost = lost_turn(&m, &prompt, &call);
     int rc = !lost ? 0
                    : fail(SPECD_EINVAL, err, errlen,
-                          "messages: the chat template has no place for the %s of 'messages[%zu]'",
-                          call ? "calls" : "text", lost->at);
+                          "%s: the chat template has no place for the %s of 'messages[%zu]'",
+                          vars->field, call ? "calls" : "text", lost->at);
     buf_free(&prompt);
     free(m.turns);
     free(m.calls);

@@ -24,6 +24,7 @@ void chat_template_describe(const struct chat_template *t, struct buf *out);
 struct chat_vars {
     struct chat_options options;
     const char *bos_token, *eos_token; /* "" when the model has none: undefined, as in HF */
+    const char *field;                 /* that the messages came in, for errors */
 };
 /* Appends the prompt to out: the messages in the form that the template takes (chat_turns.h); and
  * to client, unless it is NULL, what of out is not the template's own text. SPECD_EINVAL with the

@@ -31,14 +31,6 @@ static uint64_t mix(uint64_t h)
     return h ^ h >> 33;
 }
 
-static uint64_t hash_bytes(const char *s, size_t n)
-{
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ (unsigned char)s[i]) * UINT64_C(0x100000001b3);
-    return mix(h ^ n);
-}
-
 static uint64_t hash_number(struct jv v)
 {
     double d = jv_to_double(v); /* equal numbers of different kinds must hash alike */
@@ -52,7 +44,7 @@ static uint64_t hash(struct jinja_run *r, struct jv v)
 {
     if (v.kind == JV_STR) {
         jinja_charge(r, v.len);
-        return hash_bytes(v.s, v.len);
+        return mix(fnv1a(v.s, v.len) ^ v.len);
     }
     if (jv_is_number(v))
         return hash_number(v);

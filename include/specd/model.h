@@ -179,7 +179,8 @@ struct model_layer {
         struct { SPECD_LAYER_MATRICES(TENSOR_FIELD) SPECD_LAYER_VECTORS(TENSOR_FIELD) };
         struct tensor tensors[LAYER_TENSORS];
     };
-    uint32_t n_ff; /* of the feed-forward for all rows */
+    uint32_t n_heads, n_kv_heads; /* H, G */
+    uint32_t n_ff;                /* F, of the feed-forward for all rows */
     bool no_rope; /* heads are left as they are (Kazemnejad et al. 2023, arXiv 2305.19466) */
     uint8_t rope; /* which of the model's tables they rotate by */
     /* Positions that a row attends to, its own and those just before (Beltagy et al. 2020, arXiv
@@ -207,8 +208,7 @@ struct rope_angles {
 struct model {
     const char *arch; /* as its file says */
     const char *file; /* for messages; NULL: made in memory. Both outlive the model */
-    uint32_t n_layers, n_heads, n_kv_heads, head_dim;
-    uint32_t n_embd, n_vocab;
+    uint32_t n_layers, head_dim, n_embd, n_vocab;
     uint32_t n_experts, n_ff_expert; /* 0: none */
     uint32_t n_experts_used;         /* of a row: those with the largest logits of the router, ties
                                         to the lower id */

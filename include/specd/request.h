@@ -50,8 +50,9 @@ struct chat_options {
 /* What the text of the answer must be: under a grammar no other can be drawn. */
 struct request_format {
     bool json;
-    const struct chat_value *schema; /* that it follows, or a list of texts, one of which it is
-                                      * (engine/grammar); NULL: any object */
+    const struct chat_value *schema; /* that it follows; a list of texts, one of which it is; or a
+                                      * list of what is watched for in a text that is free
+                                      * (engine/grammar/grammar.h); NULL: any object */
     const char *field;               /* that said so, for messages: static string */
 };
 
@@ -199,7 +200,8 @@ struct request {
     atomic_int refs;
     char id[40]; /* "cmpl-..." */
     enum prompt_kind kind;
-    char *prompt; /* PROMPT_TEXT; prompt_len bytes */
+    const char *field; /* that the prompt came in, for messages: static string; "prompt" at first */
+    char *prompt;      /* PROMPT_TEXT; prompt_len bytes */
     size_t prompt_len;
     int32_t *prompt_ids; /* PROMPT_TOKENS */
     size_t n_prompt_ids;

@@ -219,6 +219,11 @@ static void fill_layer(struct model_layer *l, const struct model *m, const struc
     }
 }
 
+static uint32_t by_layer(const uint32_t *sizes, uint32_t layer, uint32_t size)
+{
+    return layer < SHAPE_LAYERS_MAX && sizes[layer] > 0 ? sizes[layer] : size;
+}
+
 struct model *model_random(const struct model_shape *s)
 {
     uint64_t state = s->seed * 977 + 1;
@@ -227,8 +232,6 @@ struct model *model_random(const struct model_shape *s)
     *m = (struct model){
         .arch = "random",
         .n_layers = s->n_layers,
-        .n_heads = s->n_heads,
-        .n_kv_heads = s->n_kv_heads,
         .head_dim = s->head_dim,
         .n_embd = s->n_embd,
         .n_vocab = s->n_vocab,
@@ -269,8 +272,9 @@ struct model *model_random(const struct model_shape *s)
     }
     m->layers = xcalloc(s->n_layers, sizeof(*m->layers));
     for (uint32_t i = 0; i < s->n_layers; i++) {
-        uint32_t ff = i < SHAPE_LAYERS_MAX ? s->layer_ff[i] : 0;
-        m->layers[i].n_ff = ff > 0 ? ff : s->n_ff;
+        m->layers[i].n_heads = by_layer(s->layer_heads, i, s->n_heads);
+        m->layers[i].n_kv_heads = by_layer(s->layer_kv_heads, i, s->n_kv_heads);
+        m->layers[i].n_ff = by_layer(s->layer_ff, i, s->n_ff);
         fill_layer(&m->layers[i], m, s, i, &state);
         m->layers[i].no_rope = s->no_rope >> i & 1;
         m->layers[i].rope = s->windowed >> i & 1;
@@ -307,6 +311,9 @@ const struct model_shape pair_shape = {.n_layers = PAIR_LAYERS,
                                        .head_dim = 16,
                                        .n_embd = 64,
                                        .n_ff = 96,
+                                       .layer_heads = {0, 8, 4},
+                                       .layer_kv_heads = {0, 1, 4},
+                                       .layer_ff = {0, 32, 160},
                                        .n_vocab = PAIR_VOCAB,
                                        .untied = true,
                                        .type = DT_F32,

@@ -10,7 +10,8 @@
 
 struct model_shape {
     uint32_t n_layers, n_heads, n_kv_heads, head_dim, n_embd, n_ff, n_vocab;
-    /* By layer, in place of n_ff; 0: n_ff. */
+    /* By layer, in place of n_heads, n_kv_heads and n_ff; 0: as these. */
+    uint32_t layer_heads[SHAPE_LAYERS_MAX], layer_kv_heads[SHAPE_LAYERS_MAX];
     uint32_t layer_ff[SHAPE_LAYERS_MAX];
     uint32_t rope_dim;    /* 0: head_dim */
     float rope_magnitude; /* 0: 1 */
@@ -43,7 +44,7 @@ void model_random_free(struct model *m);
 
 /* A target and a draft model that often agrees with it: its first layers, and less padding at the
  * end of the vocabulary. Texts vary: context matters and laws are neither flat nor sharp. The
- * layers between have a window that texts soon outgrow. */
+ * layers between have a window that texts soon outgrow, and no two layers the same sizes. */
 #define PAIR_VOCAB 61
 #define PAIR_LAYERS 3
 #define PAIR_PROMPTS 4

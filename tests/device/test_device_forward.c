@@ -252,6 +252,21 @@ static void test_architectures(void **state)
                         .more = PART_BIT(PART_FFN_BIAS), .changed = 1, .seed = 121),
          .n = 40,
          .kv = KV_F32},
+        {.name = "more heads, the same groups",
+         .shape = SHAPE(4, 2, 16, .layer_heads = {0, 10}, .layer_kv_heads = {0, 5}, .seed = 122),
+         .n = 60,
+         .kv = KV_F32},
+        {.name = "fewer kv heads, of larger groups",
+         .shape = SHAPE(12, 4, 16, .layer_kv_heads = {0, 1}, .biases = true, .seed = 123),
+         .n = 60,
+         .kv = KV_F32},
+        {.name = "all sizes by layer, norms over all heads",
+         .shape = SHAPE(4, 4, 24, .rope = ROPE_HALVES, .layer_heads = {3, 8},
+                        .layer_kv_heads = {1, 2}, .layer_ff = {24, 136}, .window = 9, .windowed = 2,
+                        .post_norms = true, .more = PART_BIT(PART_QK_NORM_WIDE),
+                        .less = PART_BIT(PART_PRE_NORM), .seed = 124),
+         .n = 60,
+         .kv = KV_F32},
         {.name = "one token", .shape = SHAPE(2, 1, 16, .seed = 5), .n = 6, .kv = KV_F32},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++)
@@ -370,6 +385,11 @@ static void test_long_texts(void **state)
          .shape = SHAPE(4, 2, 64, .window = 60, .windowed = 1, .seed = 6),
          .n = 505,
          .kv = KV_BF16},
+        {.name = "500 tokens, heads by layer, bf16",
+         .shape = SHAPE(4, 2, 64, .layer_heads = {9, 0}, .layer_kv_heads = {1, 4}, .window = 300,
+                        .windowed = 2, .seed = 7),
+         .n = 500,
+         .kv = KV_BF16},
         {.name = "500 tokens, bf16", .shape = SHAPE(9, 3, 64, .seed = 4), .n = 500, .kv = KV_BF16},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++)
@@ -443,6 +463,9 @@ static void test_drafts(void **state)
                                       .head_dim = 16,
                                       .n_embd = 64,
                                       .n_ff = 96,
+                                      .layer_heads = {0, 2, 9},
+                                      .layer_kv_heads = {0, 2, 3},
+                                      .layer_ff = {0, 8, 200},
                                       .n_vocab = 67,
                                       .seed = 1};
     const struct model_shape small = {.n_layers = 2,
@@ -451,6 +474,7 @@ static void test_drafts(void **state)
                                       .head_dim = 24,
                                       .n_embd = 32,
                                       .n_ff = 160,
+                                      .layer_kv_heads = {1, 0},
                                       .n_vocab = 64,
                                       .rope = ROPE_HALVES,
                                       .seed = 2};

@@ -36,14 +36,6 @@ static const struct {
     {DT_IQ4_XS, 0x68c104c73af9e9c6}, {DT_MXFP4, 0x1ceac5d24992523a},
 };
 
-static uint64_t fnv1a(const void *data, size_t n)
-{
-    uint64_t h = 0xcbf29ce484222325;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ ((const uint8_t *)data)[i]) * 0x100000001b3;
-    return h;
-}
-
 static void decodes_as_gguf_does(void **state)
 {
     (void)state;

@@ -31,6 +31,9 @@ static const struct model_shape odd = {.n_layers = 3,
                                        .head_dim = 8,
                                        .n_embd = 40,
                                        .n_ff = 56,
+                                       .layer_heads = {0, 0, 12},
+                                       .layer_kv_heads = {0, 0, 4},
+                                       .layer_ff = {0, 0, 72},
                                        .n_vocab = 61,
                                        .rope_dim = 6,
                                        .rope_magnitude = 1.0f,
@@ -246,8 +249,9 @@ static void check_layer(const struct gpu_layer *l, const struct model *m,
                         const struct model_layer *from, enum product_type qkv,
                         enum product_type gate_up, enum product_type rest)
 {
-    size_t d = m->head_dim, q = m->n_heads * d, kv = m->n_kv_heads * d;
+    size_t d = m->head_dim, q = from->n_heads * d, kv = from->n_kv_heads * d;
 
+    assert_true(l->n_heads == (int)from->n_heads && l->n_kv_heads == (int)from->n_kv_heads);
     check_matrix(&l->qkv, qkv, false, 3, TENSORS(&from->wq, &from->wk, &from->wv));
     check_matrix(&l->wo, rest, false, 1, TENSORS(&from->wo));
     check_matrix(&l->gate_up, gate_up, true, 2, TENSORS(&from->w_gate, &from->w_up));
@@ -265,8 +269,7 @@ static void check_ends(const struct loaded *l, const struct model *m, enum produ
     size_t pairs = m->rope_dim / 2;
     float *rotation = xmalloc(CTX * 2 * pairs * sizeof(*rotation));
 
-    assert_true(net->n_layers == (int)m->n_layers && net->n_heads == (int)m->n_heads &&
-                net->n_kv_heads == (int)m->n_kv_heads && net->head_dim == (int)m->head_dim &&
+    assert_true(net->n_layers == (int)m->n_layers && net->head_dim == (int)m->head_dim &&
                 net->n_embd == (int)m->n_embd && net->n_vocab == (int)m->n_vocab &&
                 net->rope_dim == (int)m->rope_dim && net->rope == m->rope &&
                 net->rms_eps == m->rms_eps && net->n_ctx == CTX);
@@ -536,7 +539,7 @@ static void test_refusals(void **state)
     WITH(m->layers[1].w_router, m->layers[1].wq, WEIGHT_NATIVE,
          "layer 1: expected either a gated feed-forward or experts");
     WITH(m->gate, GATE_KINDS, WEIGHT_NATIVE, "gate of that kind");
-    WITH(m->n_kv_heads, 2, WEIGHT_NATIVE, "head count 9");
+    WITH(m->layers[1].n_kv_heads, 2, WEIGHT_NATIVE, "layer 1: head count 9");
     WITH(m->rope_dim, 10, WEIGHT_NATIVE, "rope dimension count 10");
     assert_refused(m, WEIGHT_F32, "kept as f32");
     assert_refused(m, WEIGHT_Q8_0, "embed: a 61 x 40 matrix cannot be kept as q8_0");

@@ -146,10 +146,10 @@ static struct image longrope_model(void)
 /* Little data, so that changes hit the header. */
 bool fuzz_seed(int i, struct buf *out)
 {
-    static const uint32_t by_layer[] = {8, 4, 2};
+    static const uint32_t by_layer[][3] = {{2, 1, 8}, {4, 2, 2}, {1, 1, 4}};
     static const struct shape shapes[] = {
         {"llama", 2, 4, 1, 1, 4, 4, 4, false, false, false, NULL},
-        {"llama", 3, 4, 1, 1, 4, 4, 4, false, false, true, by_layer},
+        {"llama", 3, 4, 1, 1, 2, 4, 4, false, false, true, by_layer},
         {"qwen2", 1, 4, 2, 1, 2, 8, 4, true, false, true, NULL},
         {"qwen3", 1, 4, 1, 1, 4, 4, 4, false, true, false, NULL},
     };

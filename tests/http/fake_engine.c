@@ -141,7 +141,7 @@ int engine_apply_template(const struct engine *e, const struct request *req, str
     (void)e;
     for (const struct json *m = json_first(req->chat.messages); m; m = json_next(m))
         buf_printf(out, "<%s>%s", json_string(json_get(m, "role")), content_of(m));
-    return out->len < 1000000 ? 0 : fail(SPECD_EINVAL, err, errlen, "messages: too long");
+    return out->len < 1000000 ? 0 : fail(SPECD_EINVAL, err, errlen, "%s: too long", req->field);
 }
 
 int engine_count_prompt(const struct engine *e, const struct request *req, size_t *n, char *err,

@@ -71,8 +71,8 @@ static void test_sizes_and_defaults(void **state)
     assert_int_equal(m.n_embd, 64);
     assert_int_equal(m.layers[1].n_ff, 128);
     assert_int_equal(m.n_vocab, 100);
-    assert_int_equal(m.n_heads, 4);
-    assert_int_equal(m.n_kv_heads, 4);
+    assert_int_equal(m.layers[0].n_heads, 4);
+    assert_int_equal(m.layers[0].n_kv_heads, 4);
     assert_int_equal(m.head_dim, 16);
     assert_int_equal(m.rope_dim, 16);
     assert_int_equal(m.n_ctx, 4096);
@@ -86,7 +86,7 @@ static void test_sizes_and_defaults(void **state)
     m = good("{" LLAMA ",\"num_key_value_heads\":2,\"head_dim\":32,\"rms_norm_eps\":1e-5,"
              "\"rope_theta\":5e5,\"tie_word_embeddings\":true,\"rope_scaling\":null}",
              &c);
-    assert_int_equal(m.n_kv_heads, 2);
+    assert_int_equal(m.layers[0].n_kv_heads, 2);
     assert_int_equal(m.head_dim, 32);
     assert_true(m.rms_eps == 1e-5f);
     assert_true(c.tied);
@@ -286,8 +286,8 @@ static void test_gemma3_with_pictures(void **state)
                           &c);
     assert_true(c.wrapped && c.tied);
     assert_int_equal(m.n_vocab, 262208);
-    assert_int_equal(m.n_heads, 8);
-    assert_int_equal(m.n_kv_heads, 4);
+    assert_int_equal(m.layers[0].n_heads, 8);
+    assert_int_equal(m.layers[0].n_kv_heads, 4);
     assert_int_equal(m.head_dim, 256);
     assert_int_equal(m.n_ctx, 131072);
     assert_int_equal(c.n_eog, 2);

@@ -74,8 +74,8 @@ static void test_llama(void **state)
     assert_string_equal(m->arch, "llama");
     assert_string_equal(mf->name, "tiny");
     assert_int_equal(m->n_layers, 2);
-    assert_int_equal(m->n_heads, 2);
-    assert_int_equal(m->n_kv_heads, 1);
+    assert_int_equal(m->layers[0].n_heads, 2);
+    assert_int_equal(m->layers[0].n_kv_heads, 1);
     assert_int_equal(m->head_dim, 16);
     assert_int_equal(m->n_embd, 32);
     assert_int_equal(m->layers[1].n_ff, 64);
@@ -419,7 +419,7 @@ static void test_shapes_are_checked(void **state)
         {"embedding_length", 0, "llama.embedding_length", "outside"},
         {"feed_forward_length", 65, "tensor blk.0.ffn_gate.weight", "expected 65 x 32"},
         {"attention.head_count", 4, "tensor blk.0.attn_q.weight", "expected 64 x 32"},
-        {"attention.head_count", 0, "llama.attention.head_count", "outside"},
+        {"attention.head_count", 0, "llama.attention.head_count", "layers without attention"},
         {"attention.head_count_kv", 2, "tensor blk.0.attn_k.weight", "expected 32 x 32"},
         {"attention.head_count_kv", 5, "head count 2 is no multiple", "count 5"},
         {"attention.key_length", 8, "tensor blk.0.attn_q.weight", "expected 16 x 32"},
@@ -518,8 +518,14 @@ static void test_sizes_by_layer(void **state)
         uint32_t value;
         const char *reason;
     } refused[] = {
-        {"feed_forward_length", "block_count", 4, 1, "has 2 elements, the model 1 layers"},
-        {"feed_forward_length", "block_count", 4, 3, "has 2 elements, the model 3 layers"},
+        {"attention.head_count", "block_count", 4, 1, "has 2 elements, the model 1 layers"},
+        {"attention.head_count", "block_count", 4, 3, "has 2 elements, the model 3 layers"},
+        {"attention.head_count", "attention.head_count", 16, 0,
+         "is 0 in layer 0: layers without attention are not supported"},
+        {"attention.head_count_kv", "attention.head_count_kv", 20, 0,
+         "is 0 in layer 1: layers without keys and values are not supported"},
+        {"attention.head_count_kv", "attention.head_count_kv", 20, 2000,
+         "2000 in layer 1 is outside 1 to 1024"},
         {"feed_forward_length", "feed_forward_length", 20, 0,
          "is 0 in layer 1: layers without a feed-forward are not supported"},
         {"feed_forward_length", "feed_forward_length", 16, 1 << 21,
@@ -527,13 +533,15 @@ static void test_sizes_by_layer(void **state)
         {"feed_forward_length", "feed_forward_length", 4, GGUF_F32,
          "is an array of f32, expected an integer"},
     };
-    static const uint32_t ff[] = {96, 32};
+    static const uint32_t sizes[][3] = {{2, 1, 96}, {6, 3, 32}};
     struct shape s = SHAPE_LLAMA;
-    s.layer_ff = ff;
+    s.by_layer = sizes;
     struct model_file *mf = open_good(save(make_model(&s), "m.gguf"));
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(mf->model.layers[i].n_ff, ff[i]);
-        assert_int_equal(mf->model.layers[i].w_down.cols, ff[i]);
+        const struct model_layer *l = &mf->model.layers[i];
+        assert_true(l->n_heads == sizes[i][0] && l->n_kv_heads == sizes[i][1]);
+        assert_true(l->wq.rows == 16 * sizes[i][0] && l->wk.rows == 16 * sizes[i][1]);
+        assert_true(l->n_ff == sizes[i][2] && l->w_down.cols == sizes[i][2]);
     }
     model_file_close(mf);
     for (size_t i = 0; i < COUNT_OF(refused); i++) {
@@ -544,6 +552,10 @@ static void test_sizes_by_layer(void **state)
         snprintf(key, sizeof key, "llama.%s", refused[i].key);
         assert_refused(save(image, "m.gguf"), key, refused[i].reason);
     }
+    struct image image = make_model(&s);
+    poke(&image, "llama.attention.head_count_kv", 20, &(uint32_t){4}, sizeof(uint32_t));
+    assert_refused(save(image, "m.gguf"), "layer 1: head count 6 is no multiple of the key/value",
+                   "head count 4");
 }
 
 static void test_padded_vocabulary(void **state)

@@ -20,8 +20,8 @@ struct synth_spec {
     enum dtype type;      /* of matrices; vectors are f32 */
     enum dtype embd_type; /* of the embedding and the output matrix */
     enum synth_tokenizer tokenizer;
-    uint32_t layers, embd, heads, kv_heads, head_dim, vocab, ctx;
-    uint32_t ff[MODEL_LAYERS_MAX];                        /* by layer */
+    uint32_t layers, embd, head_dim, vocab, ctx;
+    uint32_t heads[MODEL_LAYERS_MAX], kv_heads[MODEL_LAYERS_MAX], ff[MODEL_LAYERS_MAX];
     uint32_t experts, experts_used, expert_ff, shared_ff; /* of an architecture that has experts */
     uint32_t window, period; /* of layers with windows, the last of each `period` without; 0: the
                                 architecture's, none without `window` */
