@@ -135,20 +135,37 @@ static void warn_unknown(const char *name, size_t len)
              nearest);
 }
 
-/* Kubernetes describes a service named specd in SPECD_PORT, SPECD_SERVICE_HOST and so on: such
- * variables, and unknown ones, must not keep the server from starting. */
+/* SPECD_NAME=value, but for what Kubernetes sets to describe a service named specd
+ * (SPECD_PORT=tcp://...): such variables, and unknown ones, must not keep the server from starting.
+ */
+static bool is_for_us(const char *variable, size_t *name_len)
+{
+    const char *equals = strchr(variable, '=');
+    if (strncmp(variable, "SPECD_", 6) != 0 || !equals || strncmp(equals, "=tcp://", 7) == 0)
+        return false;
+    *name_len = (size_t)(equals - variable);
+    return true;
+}
+
+void config_warn_unknown(char **environment)
+{
+    for (char **v = environment; *v; v++) {
+        size_t len;
+        if (is_for_us(*v, &len) && !env_option(*v, len))
+            warn_unknown(*v, len);
+    }
+}
+
 static void read_environment(struct loader *l, char **environment)
 {
     for (char **v = environment; *v; v++) {
-        const char *equals = strchr(*v, '=');
-        if (strncmp(*v, "SPECD_", 6) != 0 || !equals || strncmp(equals, "=tcp://", 7) == 0)
+        size_t len;
+        if (!is_for_us(*v, &len))
             continue;
-        size_t len = (size_t)(equals - *v);
+        const char *equals = *v + len;
         const struct option *o = env_option(*v, len);
         char where[80];
-        if (!o) {
-            warn_unknown(*v, len);
-        } else if (!is_given(l, o)) {
+        if (o && !is_given(l, o)) {
             env_name(o, where, sizeof where);
             size_t n = strlen(equals + 1);
             const char *text = equals + 1;

@@ -61,6 +61,8 @@ struct config {
  * may be, or the nearest known name. environ is a NULL-terminated list of NAME=value. */
 int config_load(struct config *c, int argc, char **argv, char **environment, char *err,
                 size_t errlen);
+/* Names variables SPECD_... of the environment that are no options, on the log. */
+void config_warn_unknown(char **environment);
 /* Fills in what depends on the machine: the default model and its draft, the template's text.
  * SPECD_EFILE when a file is missing. */
 int config_resolve(struct config *c, char *err, size_t errlen);
