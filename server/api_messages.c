@@ -98,7 +98,7 @@ static void block_event(const struct choice *c, const char *name, struct buf *ou
     buf_printf(out, ",\"index\":%d", c->parts->n_parts - 1);
 }
 
-/* {"type":...,MEMBER: of a block of the kind that is open, or of its beginning: e is its call. */
+/* {"type":...,MEMBER: of a block that begins with e. */
 static void begin_block(const struct tool_event *e, const char *name, struct buf *out)
 {
     if (e->kind != TOOL_BEGIN) {

@@ -65,8 +65,8 @@ const struct tool_output *choice_read_whole(const struct choice *c); /* a finish
 /* How a dialect tells an answer as a list of parts: thoughts, texts and calls, as they come, one
  * open at a time. c->parts knows which, and its number. */
 struct part_teller {
-    /* call: of one that begins, its event and name */
-    void (*open)(const struct choice *c, const struct tool_event *call, const char *name,
+    /* e: what it begins with, THOUGHT, TEXT or BEGIN; name: of a call, e->len bytes */
+    void (*open)(const struct choice *c, const struct tool_event *e, const char *name,
                  struct buf *out);
     void (*add)(const struct choice *c, const char *bytes, size_t len, struct buf *out);
     void (*close)(const struct choice *c, bool cut, struct buf *out);

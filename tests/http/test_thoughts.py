@@ -2,9 +2,11 @@
 
 import itertools
 import os
+import struct
+import tempfile
 import unittest
 
-from specd_client import FAKE, ServerCase, fake_only
+from specd_client import ARGS, FAKE, ServerCase, fake_only
 
 CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/responses"
 TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "think.jinja")
@@ -264,6 +266,40 @@ class Templates(Thoughts):
         body = {"messages": [{"role": "user", "content": "What is <think>"}], "add_generation_prompt": False,
                 "max_tokens": 8, "ignore_eos": True, "temperature": 0}
         self.assertEqual(self.chat(self.server.post(CHAT, body).json())[::3], ("", 0))
+
+
+@unittest.skipIf(FAKE, "needs a vocabulary")
+class ControlTokens(ServerCase):
+    """A tag that is a control token of the vocabulary has a text in a chat, and there alone."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.folder.cleanup)
+        model, template = (os.path.join(cls.folder.name, name) for name in ("model.gguf", "think.jinja"))
+        with open(ARGS[ARGS.index("-m") + 1], "rb") as f:
+            data = f.read()
+        # Token 1 becomes a tag, and another name longer by as much as that one is shorter.
+        for old, new in (b"<|im_start|>", b"[/THINK]"), (b"<|endoftext|>", b"<|end_of_a_text|>"):
+            sized = [struct.pack("<Q", len(name)) + name for name in (old, new)]
+            assert data.count(sized[0]) == 1
+            data = data.replace(*sized)
+        with open(model, "wb") as f:
+            f.write(data)
+        with open(template, "w") as f:
+            f.write("{% for m in messages %}{{ m.content }}{% endfor %}[THINK]")
+        cls.args = ("-m", model, "-md", "none", "--chat-template", template)
+        super().setUpClass()
+
+    def test_tags(self):
+        fields = {"allowed_token_ids": [1], "max_tokens": 3, "ignore_eos": True}
+        tag, user = "[/THINK]", [{"role": "user", "content": "Hi"}]
+        for more, content, n in ({}, 2 * tag, 1), ({"reasoning_format": "none"}, 3 * tag, 0):
+            r = self.server.post(CHAT, {**fields, **more, "messages": user}).json()
+            self.assertEqual(r["choices"][0]["message"], {"role": "assistant", "content": content})
+            self.assertEqual(r["usage"]["completion_tokens_details"]["reasoning_tokens"], n)
+        r = self.server.post("/v1/completions", {**fields, "prompt": "[THINK]"}).json()
+        self.assertEqual(r["choices"][0]["text"], "")
 
 
 if __name__ == "__main__":
