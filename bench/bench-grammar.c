@@ -99,7 +99,7 @@ static void make_up(struct token_trie *trie, struct buf *bytes)
     }
     at[MADE_UP] = bytes->len;
     for (int32_t id = 0; id < MADE_UP; id++)
-        tokens[id] = (struct token_bytes){bytes->data + at[id], at[id + 1] - at[id], id};
+        tokens[id] = (struct token_bytes){bytes->data + at[id], at[id + 1] - at[id], id, false};
     token_trie_init(trie, tokens, MADE_UP, MADE_UP, (int32_t[]){MADE_UP - 1}, 1);
     free(tokens);
     free(at);

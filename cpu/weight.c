@@ -352,6 +352,8 @@ void weight_row(const struct weight *w, int row, float *out)
             quant_values(w->type, &r, out + run * RUN);
         }
     }
+    for (int c = 0; c < w->cols && w->scale != 1.0f; c++)
+        out[c] *= w->scale;
 }
 
 void tensor_to_f32(const struct tensor *t, float *out)

@@ -251,8 +251,9 @@ static void group_make(enum product_type type, enum dtype file, const void *row,
     }
 }
 
+/* times: of all of the matrix. */
 static void row_pack(const struct product_plan *p, uint8_t *packed, int64_t channel,
-                     const void *row, enum dtype file)
+                     const void *row, enum dtype file, float times)
 {
     struct group g = {.d = 0};
     float scale = 1.0f;
@@ -264,8 +265,10 @@ static void row_pack(const struct product_plan *p, uint8_t *packed, int64_t chan
         } else {
             scale = fp8_scale(file, row, p->k);
         }
-        memcpy(packed + p->scales_at + (size_t)channel * sizeof(scale), &scale, sizeof(scale));
     }
+    times *= scale;
+    if (p->scaled)
+        memcpy(packed + p->scales_at + (size_t)channel * sizeof(times), &times, sizeof(times));
     for (int32_t i = 0; i * GROUP < p->k; i++) {
         group_make(p->type, file, row, i, MIN(GROUP, p->k - i * GROUP), scale, &g);
         group_put(p, packed, channel, i, &g);
@@ -314,15 +317,16 @@ void product_pack_start(const struct product_plan *p, void *packed)
 }
 
 void product_pack(const struct product_plan *p, void *packed, enum product_half half,
-                  const void *rows, enum dtype file, size_t row_bytes, int32_t first,
+                  const void *rows, enum dtype file, size_t row_bytes, float scale, int32_t first,
                   int32_t n_rows)
 {
+    ASSERT(p->scaled || scale == 1.0f);
     ASSERT(product_packs(p->type, file) && p->k % dtype_block(file) == 0);
     ASSERT(first >= 0 && n_rows >= 0 && n_rows <= p->n - first);
     for (int32_t i = 0; i < n_rows; i++) {
         int64_t n = first + i;
         int64_t channel = p->paired ? n / 8 * 16 + n % 8 + 8 * (half == PRODUCT_UP) : n;
 
-        row_pack(p, packed, channel, (const uint8_t *)rows + (size_t)i * row_bytes, file);
+        row_pack(p, packed, channel, (const uint8_t *)rows + (size_t)i * row_bytes, file, scale);
     }
 }

@@ -32,7 +32,7 @@ size_t product_tile_bytes(const struct product_plan *p)
 static void size_up(struct product_plan *p)
 {
     p->scales_at = p->bytes = (size_t)p->tiles * product_tile_bytes(p);
-    if (p->type == PRODUCT_FP8)
+    if (p->scaled)
         p->bytes += (size_t)p->tiles * PRODUCT_CHANNELS * sizeof(float);
 }
 
@@ -44,12 +44,22 @@ int product_plan_of(struct product_plan *p, enum product_type type, bool paired,
                                                                       : 32;
     if (n < 1 || n > SIDE_MAX || k < 1 || k > SIDE_MAX || (size_t)k % group)
         return SPECD_EINVAL;
-    *p = (struct product_plan){.type = type, .paired = paired, .n = (int32_t)n, .k = (int32_t)k};
+    *p = (struct product_plan){.type = type,
+                               .paired = paired,
+                               .scaled = type == PRODUCT_FP8,
+                               .n = (int32_t)n,
+                               .k = (int32_t)k};
     p->tiles = (int32_t)((n + (paired ? 7 : 15)) / (paired ? 8 : 16));
     p->units = (int32_t)((k + PRODUCT_UNIT - 1) / PRODUCT_UNIT);
     p->slices = slices_of(p->tiles, p->units);
     size_up(p); /* sides of 2^21 are 2^43 bytes at most */
     return 0;
+}
+
+void product_plan_scale(struct product_plan *p)
+{
+    p->scaled = true;
+    size_up(p);
 }
 
 struct product_plan product_plan_tiles(const struct product_plan *p, int32_t first, int32_t n)
@@ -235,7 +245,7 @@ int launch_product(const struct product_call *call, const struct product_tiling 
     const unsigned char *weights = call->weights;
     struct product_args a = {
         .weights = weights,
-        .channel_scales = p->type == PRODUCT_FP8 ? (const float *)(weights + p->scales_at) : NULL,
+        .channel_scales = p->scaled ? (const float *)(weights + p->scales_at) : NULL,
         .x = call->x,
         .n_rows = call->n_rows,
         .out = call->out,

@@ -27,7 +27,7 @@ DEVICE void half_load(const unsigned char *unit, int lane, int h, uint32_t words
 }
 
 /* k = 32 h + 8 (lane % 4) .. + 8 of channels g and g + 8, g = lane / 4: codes times d, plus m,
- * times the channels' scales where the type has them. */
+ * times the channels' scales, which are 1 where there are none. */
 template <enum product_type TYPE>
 DEVICE void values_read(const unsigned char *unit, int lane, int h, const float channel_scales[2],
                         float out[2][LANE_K])
@@ -57,8 +57,7 @@ DEVICE void values_read(const unsigned char *unit, int lane, int h, const float 
                 out[c][i] = out[c][i] + s.m[c] * __uint_as_float(s.min[c] << 16);
             else if (HAS_MINIMA(TYPE))
                 out[c][i] = out[c][i] + s.m[c];
-            if (TYPE == PRODUCT_FP8)
-                out[c][i] = out[c][i] * channel_scales[c];
+            out[c][i] = out[c][i] * channel_scales[c];
         }
     }
 }

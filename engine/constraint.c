@@ -85,7 +85,9 @@ static bool accept_token(const struct constraint *c, struct grammar_state *s, in
 {
     size_t len;
     const char *bytes = tokenizer_piece(c->tables->tokenizer, id, false, &len);
-    return len > 0 && grammar_accept(c->grammar, s, bytes, len);
+    if (len == 0)
+        return grammar_is_free(c->grammar, s);
+    return grammar_accept(c->grammar, s, bytes, len);
 }
 
 static bool is_end(const struct constraint *c, int32_t id)
@@ -185,8 +187,9 @@ int32_t constraint_cut(struct constraint *c, const int32_t *draft, int32_t n)
 {
     int32_t i = 0;
     grammar_state_copy(&c->ahead, &c->state);
-    while (i < MIN(n, c->k_max) && !is_end(c, draft[i]) && accept_token(c, &c->ahead, draft[i]) &&
-           !grammar_is_over(&c->ahead))
+    while (i < MIN(n, c->k_max) &&
+           (grammar_is_free(c->grammar, &c->ahead) || !is_end(c, draft[i])) &&
+           accept_token(c, &c->ahead, draft[i]) && !grammar_is_over(&c->ahead))
         i++;
     return i;
 }

@@ -55,7 +55,8 @@ bool constraint_is_ready(const struct constraint *c); /* row 0 is there, and not
 bool constraint_waits(const struct constraint *c);    /* the budget did not suffice */
 bool constraint_is_stuck(const struct constraint *c); /* no token may be drawn */
 
-/* How many of the drafted tokens the grammar goes along with, short of the text's end. */
+/* How many of the drafted tokens the grammar goes along with, short of the text's end. Where the
+ * text is free, as many as without a grammar: a token that ends the answer is one as others. */
 int32_t constraint_cut(struct constraint *c, const int32_t *draft, int32_t n);
 /* What must follow, as the longest tokens that spell it: up to max, or none. It may go to the
  * text's end, which constraint_cut takes away. */

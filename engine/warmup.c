@@ -31,7 +31,8 @@ static void cost_key(const struct engine *e, char *out, size_t cap)
              s->k_max, s->eager ? " eager" : "");
 }
 
-static bool cost_path(const char *key, char *out, size_t cap)
+/* makes_folder: not while system calls are filtered. */
+static bool cost_path(const char *key, bool makes_folder, char *out, size_t cap)
 {
     const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     char dir[512];
@@ -41,7 +42,8 @@ static bool cost_path(const char *key, char *out, size_t cap)
         snprintf(dir, sizeof dir, "%s/.cache/specd", home);
     else
         return false;
-    mkdir(dir, 0755); /* if its parent is missing too, saving fails and the table is not kept */
+    if (makes_folder)
+        mkdir(dir, 0755); /* if its parent is missing too, saving fails and the table is not kept */
     int n =
         snprintf(out, cap, "%s/cost-%016llx.txt", dir, (unsigned long long)fnv1a(key, strlen(key)));
     return n > 0 && (size_t)n < cap;
@@ -225,7 +227,7 @@ int warmup_measure(struct engine *e, char *err, size_t errlen)
     struct pass_cost *cost = &e->drafts->cost;
     char key[512], path[600];
     cost_key(e, key, sizeof key);
-    bool cached = cost_path(key, path, sizeof path);
+    bool cached = cost_path(key, true, path, sizeof path);
     pass_cost_init(cost);
     if (cached && pass_cost_load(cost, path, key) == 0) {
         log_info("pass times: from %s", path);
@@ -254,7 +256,7 @@ void warmup_keep(const struct engine *e)
 {
     char key[512], path[600];
     cost_key(e, key, sizeof key);
-    if (e->stats.rounds >= ROUNDS_TO_KEEP && cost_path(key, path, sizeof path) &&
+    if (e->stats.rounds >= ROUNDS_TO_KEEP && cost_path(key, false, path, sizeof path) &&
         pass_cost_save(&e->drafts->cost, path, key) != 0)
         log_debug("pass times could not be kept in %s", path);
 }

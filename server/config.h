@@ -24,6 +24,11 @@ struct setting {
     char where[80]; /* for messages */
 };
 
+/* What becomes of a model's thoughts: NONE leaves them in the text, tags and all, DEEPSEEK tells
+ * them apart. AUTO is the server's choice, and its own is DEEPSEEK. */
+enum reasoning_format { REASONING_AUTO, REASONING_NONE, REASONING_DEEPSEEK };
+#define REASONING_FORMATS "auto|none|deepseek"
+
 struct config {
     struct engine_config engine; /* .device and .fallback: see main.c; .on_state: main.c */
     enum device_choice device;
@@ -31,6 +36,7 @@ struct config {
     char *draft_path;                       /* storage of engine.draft_path */
     uint32_t self_layers[MODEL_LAYERS_MAX]; /* storage of engine.self_layers */
     bool drafters_given, default_model;
+    enum reasoning_format reasoning_format;
 
     char *host; /* a name, an address, or unix:PATH */
     int32_t port;

@@ -285,6 +285,9 @@ static int serve(struct config *config, const struct config_sources *sources)
     }
     config_wipe_key(config, sources->environment);
     log_info("listening: %s", d.server->listener.url);
+    if (server_is_exposed(d.server))
+        log_warn("there are no API keys: everybody on the network may use this server "
+                 "(--api-key-file, SPECD_API_KEY)");
     config->engine.on_state = on_state;
     config->engine.on_state_arg = &d;
     if (engine_open(&d.engine, &config->engine, err, sizeof err) < 0) {

@@ -82,9 +82,10 @@ static inline void walker_init(struct walker *w, uint32_t n, size_t cache_bytes)
     at[k] = w->bytes.len;
     w->tokens = (struct token_bytes *)xcalloc(n + 1, sizeof *w->tokens);
     for (k = 0; k < n; k++)
-        w->tokens[k] = (struct token_bytes){w->bytes.data + at[k], at[k + 1] - at[k], (int32_t)k};
+        w->tokens[k] =
+            (struct token_bytes){w->bytes.data + at[k], at[k + 1] - at[k], (int32_t)k, false};
     free(at);
-    w->tokens[n] = (struct token_bytes){"</s>", 4, (int32_t)n};
+    w->tokens[n] = (struct token_bytes){"</s>", 4, (int32_t)n, false};
     w->n_tokens = n + 1;
     token_trie_init(&w->trie, w->tokens, w->n_tokens, n + 1, (int32_t[]){(int32_t)n}, 1);
     w->masks = grammar_masks_create(&w->trie, cache_bytes);

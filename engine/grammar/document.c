@@ -137,18 +137,43 @@ int document_open(struct compiler *c)
     return c->rc;
 }
 
-void document_close(struct compiler *c)
+struct compile_mark compile_mark(const struct compiler *c)
 {
-    for (uint32_t i = 0; i < c->n_ids; i++)
-        free(c->ids[i].uri);
-    for (uint32_t i = 0; i < c->n_places; i++)
+    struct compile_mark m = {c->net.n_nodes,  c->net.n_edges,  c->net.n_sets,
+                             c->net.n_places, c->net.n_starts, c->n_places,
+                             c->n_strings,    c->n_patterns,   {0}};
+    memcpy(m.common, c->common, sizeof m.common);
+    return m;
+}
+
+void compile_undo(struct compiler *c, const struct compile_mark *to)
+{
+    for (uint32_t i = to->n_places; i < c->n_places; i++)
         free(c->places[i].t);
-    for (uint32_t i = 0; i < c->n_strings; i++)
+    for (uint32_t i = to->n_strings; i < c->n_strings; i++)
         free(c->strings[i].key);
-    for (uint32_t i = 0; i < c->n_patterns; i++) {
+    for (uint32_t i = to->n_patterns; i < c->n_patterns; i++) {
         dfa_free(&c->patterns[i]->dfa);
         free(c->patterns[i]);
     }
+    c->n_places = c->n_places_done = to->n_places;
+    c->n_strings = to->n_strings;
+    c->n_patterns = to->n_patterns;
+    c->net.n_nodes = to->n_nodes;
+    c->net.n_edges = to->n_edges;
+    c->net.n_sets = to->n_sets;
+    c->net.n_places = to->n_set_places;
+    c->net.n_starts = to->n_starts;
+    c->net.full = false;
+    memcpy(c->common, to->common, sizeof c->common);
+    c->rc = 0;
+}
+
+void document_close(struct compiler *c)
+{
+    compile_undo(c, &(struct compile_mark){0});
+    for (uint32_t i = 0; i < c->n_ids; i++)
+        free(c->ids[i].uri);
     free(c->ids);
     free(c->places);
     free(c->strings);

@@ -73,6 +73,8 @@ static uint8_t height_of(const struct network *w, const struct node *node)
     case NODE_SPACE:
     case NODE_OTHER:
         return w->nodes[node->next].height;
+    case NODE_WATCH:
+        return node->free ? 0 : lowest(w, node);
     }
     body = w->nodes[node->body].height;
     next = w->nodes[node->next].height;
@@ -99,6 +101,8 @@ static uint32_t needs(const struct network *w, const struct node *node, uint32_t
         return i == 0 && w->places[node->body].bit >= 0 ? w->places[node->body].next : UINT32_MAX;
     case NODE_RETURN:
         return UINT32_MAX;
+    case NODE_WATCH:
+        return i < node->n && !node->free ? w->edges[node->edges + i].to : UINT32_MAX;
     case NODE_BYTES:
     case NODE_SPLIT:
         return i < node->n ? w->edges[node->edges + i].to : UINT32_MAX;
@@ -127,8 +131,14 @@ static uint32_t *list_users(const struct network *w, uint32_t *first)
     return users;
 }
 
+static bool needs_none(const struct node *node)
+{
+    return node->kind == NODE_RETURN || node->kind == NODE_WORD ||
+           (node->kind == NODE_WATCH && node->free);
+}
+
 /* Heights only fall, from never to what it takes: each fall is passed on to the users. */
-static void find_heights(struct network *w)
+static void fill_heights(struct network *w)
 {
     uint32_t size = w->n_nodes, head = 0, n_queued = 0;
     uint32_t *first = xmalloc((size + 2) * sizeof *first), *queue = xmalloc(size * sizeof *queue);
@@ -136,7 +146,7 @@ static void find_heights(struct network *w)
     bool *queued = xcalloc(size, sizeof *queued);
     for (uint32_t n = 0; n < size; n++) {
         w->nodes[n].height = HEIGHT_NEVER;
-        queued[n] = n == NODE_OF_RETURN || w->nodes[n].kind == NODE_WORD; /* need no others */
+        queued[n] = needs_none(&w->nodes[n]);
         if (queued[n])
             queue[n_queued++] = n;
     }
@@ -198,7 +208,7 @@ static uint8_t chain(const struct network *w, uint32_t at, uint8_t *lengths, uns
         return OPEN;
     lengths[at] = OPEN;
     for (uint32_t i = 0; (to = needs(w, node, i)) != UINT32_MAX; i++) {
-        if (node->kind == NODE_BYTES || node->kind == NODE_STRING ||
+        if (node->kind == NODE_BYTES || node->kind == NODE_STRING || node->kind == NODE_WATCH ||
             (node->kind == NODE_CALL && i == 0) || (node->kind == NODE_SET && i <= node->n))
             continue; /* comes behind a byte */
         uint8_t length = chain(w, to, lengths, depth + 1);
@@ -211,32 +221,59 @@ static uint8_t chain(const struct network *w, uint32_t at, uint8_t *lengths, uns
     return lengths[at] = (uint8_t)(longest + 1);
 }
 
-static bool chains_end(const struct network *w)
+static bool chains_end(const struct network *w, uint32_t from)
 {
     uint8_t *lengths = xcalloc(w->n_nodes, 1);
     bool ok = true;
-    for (uint32_t n = 0; n < w->n_nodes && ok; n++)
+    for (uint32_t n = from; n < w->n_nodes && ok; n++)
         ok = chain(w, n, lengths, 0) != OPEN;
     free(lengths);
     return ok;
 }
 
-int network_finish(struct network *w, uint32_t root, char *err, size_t errlen)
+/* ---- whole ----------------------------------------------------------------------------------- */
+
+int network_link(struct network *w, uint32_t from, char *err, size_t errlen)
 {
     if (w->full)
-        return fail(SPECD_EINVAL, err, errlen, "schema: too large: more than %d states",
-                    GRAMMAR_NODES_MAX);
-    for (uint32_t n = 0; n < w->n_nodes; n++)
+        return fail(SPECD_EINVAL, err, errlen, "too large: more than %d states", GRAMMAR_NODES_MAX);
+    for (uint32_t n = from; n < w->n_nodes; n++)
         if (w->nodes[n].kind == NODE_CALL)
             w->nodes[n].body = w->starts[w->nodes[n].body];
-    if (!chains_end(w))
+    if (!chains_end(w, from))
         return fail(SPECD_EINVAL, err, errlen,
-                    "schema: $ref leads back to itself without a value between, or more than %d "
+                    "$ref leads back to itself without a value between, or more than %d "
                     "alternatives lie within each other",
                     CHAIN_MAX);
-    find_heights(w);
-    finish_sets(w);
-    if (w->nodes[root].height == HEIGHT_NEVER)
-        return fail(SPECD_EINVAL, err, errlen, "schema: no value satisfies it");
     return 0;
+}
+
+void network_find_heights(struct network *w)
+{
+    fill_heights(w);
+    finish_sets(w);
+}
+
+/* Chains end, so this does. */
+uint32_t network_behind(struct network *w, uint32_t at, uint8_t byte)
+{
+    struct node node = w->nodes[at];
+    uint32_t found = NODE_OF_NOTHING;
+    if (node.kind == NODE_CALL) {
+        found = network_behind(w, node.body, byte);
+        return found == NODE_OF_NOTHING ? found : network_call(w, found, node.next);
+    }
+    if (node.kind != NODE_SPLIT && node.kind != NODE_BYTES)
+        return NODE_OF_NOTHING;
+    for (uint32_t i = node.edges; i < node.edges + node.n && !w->full; i++) {
+        struct edge e = w->edges[i];
+        uint32_t to = NODE_OF_NOTHING;
+        if (node.kind == NODE_SPLIT)
+            to = network_behind(w, e.to, byte);
+        else if (e.lo <= byte && byte <= e.hi)
+            to = e.to;
+        if (to != NODE_OF_NOTHING)
+            found = found == NODE_OF_NOTHING ? to : network_split(w, found, to);
+    }
+    return found;
 }

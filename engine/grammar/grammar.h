@@ -20,10 +20,11 @@
  *   anyOf, oneOf           oneOf is read as anyOf: that no second schema fits is not enforced
  *   allOf                  what holds together is joined, with what stands beside it
  *   $ref                   within the document: by JSON pointer or $anchor from the innermost
- * schema with an $id or the root, or by $id; may be recursive properties, required,
- * additionalProperties, patternProperties, minProperties, maxProperties propertyNames enum,
- * pattern, minLength, maxLength items, prefixItems, minItems, maxItems; a list in items with
- * additionalItems (draft 7) uniqueItems            of items with at most SET_WORDS_MAX values
+ *                          schema with an $id or the root, or by $id; may be recursive
+ *   properties, required, additionalProperties, patternProperties, minProperties, maxProperties
+ *   propertyNames          enum, pattern, minLength, maxLength
+ *   items, prefixItems, minItems, maxItems; a list in items with additionalItems (draft 7)
+ *   uniqueItems            of items with at most SET_WORDS_MAX values
  *   minLength, maxLength   in characters
  *   pattern                grammar/pattern.h
  *   format                 date, time, date-time, uuid, ipv4, email
@@ -53,11 +54,28 @@
  *   pattern and format are spelled one way: raw UTF-8, and \" \\ \b \f \n \r \t \u00xx (lower case)
  *   for what must be escaped.
  * - Values nest about GRAMMAR_STACK_MAX deep, half as deep where each is an object with declared
- *   properties behind a $ref. Where more than GRAMMAR_HEADS_MAX alternatives are
- *   open at once, the last of them are given up.
+ *   properties behind a $ref. Where more than GRAMMAR_HEADS_MAX alternatives are open at once, the
+ *   last of them are given up.
  *
- * A list in place of a schema holds texts, none of them empty: one of them comes, as it is, and no
+ * A list of texts in place of a schema, none of them empty: one of them comes, as it is, and no
  * white space before it.
+ *
+ * A list of objects is *watched text*: any text, in which values stand.
+ *
+ *   behind                 texts, none of them empty. Where they have come one after another,
+ *                          with any white space (space, tab, CR, LF) or none between two of
+ *                          them, a value follows, and behind it the text is free again. White
+ *                          space may come before the value as behind an opening bracket. Of
+ *                          several that could have come the one that is complete first counts,
+ *                          of those complete at once the first of the list. A last text that
+ *                          ends in { holds the value's first byte: no white space before it
+ *   schema                 of the value. A reference that begins with # stays within it; what
+ *                          has an $id may be named by other schemas of the list
+ *   optional               true: where no value can be had by this schema, it is left out
+ *
+ * Where the text is free it may end, and any byte and any token may come, those without bytes too,
+ * that does not lead into a value otherwise than its schema says. Nothing makes a value come. So a
+ * text in which none comes has the law that it has without a grammar.
  *
  * A grammar is immutable but for its count of references: any thread may use it. A state is a plain
  * value that belongs to its holder; nothing here allocates but grammar_compile.
@@ -116,6 +134,8 @@ bool grammar_step(const struct grammar *g, const struct grammar_state *from, uin
                   struct grammar_state *to);
 bool grammar_may_end(const struct grammar_state *s); /* what was read is a whole text */
 bool grammar_is_over(const struct grammar_state *s); /* ... and nothing may follow */
+/* Any text may go on there, and tokens that have no bytes may stand in it. */
+bool grammar_is_free(const struct grammar *g, const struct grammar_state *s);
 void grammar_state_copy(struct grammar_state *to, const struct grammar_state *from);
 /* The only byte that may come next, and the text may not end; -1: there are others, or it is not
  * plain that there are none. */

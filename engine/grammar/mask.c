@@ -146,6 +146,20 @@ static void make_state(struct grammar_masks *m, uint32_t depth)
     head->count = l->count;
 }
 
+/* Along what is watched: as read_edge. */
+static int read_in_watched(const struct grammar *g, const struct level *from, uint8_t byte,
+                           uint8_t height_left, struct level *to)
+{
+    uint32_t next = watch_next(&g->nodes[from->node], g->edges, byte);
+    if (g->nodes[next].height > height_left)
+        return 0;
+    if (g->nodes[next].kind != NODE_WATCH)
+        return -1;
+    *to = *from;
+    to->node = next;
+    return 1;
+}
+
 static bool read_byte(struct grammar_masks *m, const struct grammar *g, uint32_t depth,
                       uint8_t byte)
 {
@@ -163,9 +177,10 @@ static bool read_byte(struct grammar_masks *m, const struct grammar *g, uint32_t
                 l[1] = (struct level){true, sub, l->base, l->node, count};
                 return true;
             }
-        } else if (node->kind == NODE_BYTES) {
+        } else if (node->kind == NODE_BYTES || node->kind == NODE_WATCH) {
             uint8_t left = GRAMMAR_STACK_MAX - 1 - base->frames[base->heads[0]].depth;
-            read = read_edge(g, l, byte, left, l + 1);
+            read = node->kind == NODE_BYTES ? read_edge(g, l, byte, left, l + 1)
+                                            : read_in_watched(g, l, byte, left, l + 1);
         } else {
             read = read_in_word(g, l, m->rooms[l->base], byte, l + 1);
         }
@@ -180,21 +195,50 @@ static bool read_byte(struct grammar_masks *m, const struct grammar *g, uint32_t
     return true;
 }
 
-/* Where many stacks go along with most tokens, a walk to the end would take seconds. One that has
- * taken too long goes no deeper: what is left are short tokens, which still spell every text. */
+/* Whether the level is in a text that is watched, and no token can come to what is watched for that
+ * has at most so many bytes more. */
+static bool all_may_come(const struct grammar *g, const struct level *l, unsigned bytes)
+{
+    const struct node *node = l->light ? &g->nodes[l->node] : NULL;
+    return node && node->kind == NODE_WATCH && bytes < MIN(node->left, TOKEN_TRIE_BELOW_MAX);
+}
+
+/* The tokens of a node and all below it. */
+static void set_subtree(const struct token_tree *tree, uint32_t i, bool may, uint32_t *allowed)
+{
+    const struct trie_node *node = &tree->nodes[i], *last = &tree->nodes[node->skip - 1];
+    for (uint32_t k = node->first; k < last->first + last->n_ids; k++) {
+        uint32_t bit = 1u << tree->ids[k] % 32, *word = &allowed[tree->ids[k] / 32];
+        *word = may ? *word | bit : *word & ~bit;
+    }
+}
+
+/* `given` is what the bits of the tokens are now. Where many stacks go along with most tokens, a
+ * walk to the end would take seconds. One that has taken too long goes no deeper: what is left are
+ * short tokens, which still spell every text. */
 static void walk(struct grammar_masks *m, const struct grammar *g, const struct token_tree *tree,
-                 uint32_t i, uint32_t end, uint32_t *allowed)
+                 uint32_t i, uint32_t end, bool given, uint32_t *allowed)
 {
     uint64_t visits = 0;
     for (; i < end; visits++) {
         const struct trie_node *node = &tree->nodes[i];
-        if (!read_byte(m, g, node->depth, node->byte)) {
+        const struct level *level = &m->levels[node->depth + 1];
+        bool may = read_byte(m, g, node->depth, node->byte);
+        if (!may || all_may_come(g, level, node->below)) {
+            if (may != given)
+                set_subtree(tree, i, may, allowed);
             i = node->skip;
             continue;
         }
-        for (uint32_t k = node->first; k < node->first + node->n_ids; k++)
+        for (uint32_t k = node->first; k < node->first + node->n_ids && !given; k++)
             allowed[tree->ids[k] / 32] |= 1u << tree->ids[k] % 32;
-        i = m->steps < STEPS_MAX ? i + 1 : node->skip;
+        if (m->steps < STEPS_MAX) {
+            i++;
+            continue;
+        }
+        for (uint32_t k = i + 1; k < node->skip && given; k = tree->nodes[k].skip)
+            set_subtree(tree, k, false, allowed);
+        i = node->skip;
     }
     m->stats.n_nodes += visits;
 }
@@ -241,13 +285,38 @@ static bool allow_names(struct grammar_masks *m, const struct grammar *g,
     memcpy(allowed, m->trie->plain, m->words * sizeof *allowed);
     for (uint32_t i = 0; i < all->n_nodes; i = all->nodes[i].skip) {
         uint32_t to = word_next(g, node, room, all->nodes[i].byte, &sub);
-        const struct trie_node *last = &all->nodes[all->nodes[i].skip - 1];
         if (to != NODE_OF_NOTHING && g->nodes[to].kind != NODE_WORD)
             continue;
-        for (uint32_t k = all->nodes[i].first; k < last->first + last->n_ids; k++)
-            allowed[all->ids[k] / 32] &= ~(1u << all->ids[k] % 32);
+        set_subtree(all, i, false, allowed);
         if (to != NODE_OF_NOTHING)
-            walk(m, g, all, i, all->nodes[i].skip, allowed);
+            walk(m, g, all, i, all->nodes[i].skip, false, allowed);
+    }
+    return true;
+}
+
+/* In watched text every token fits that does not come to what is watched for: of the others all
+ * bytes are followed. */
+static bool allow_watched(struct grammar_masks *m, const struct grammar *g,
+                          const struct grammar_state *s, uint32_t *allowed)
+{
+    const struct token_trie *t = m->trie;
+    bool is_free = grammar_is_free(g, s), is_light = m->levels[0].light;
+    if (!is_free && !(is_light && g->nodes[m->levels[0].node].kind == NODE_WATCH))
+        return false;
+    if (is_free) {
+        memset(allowed, 0xFF, m->words * sizeof *allowed);
+        if (t->n_vocab % 32)
+            allowed[m->words - 1] = (1u << t->n_vocab % 32) - 1;
+        walk(m, g, &t->unused, 0, t->unused.n_nodes, true, allowed);
+    } else {
+        memcpy(allowed, t->spelled, m->words * sizeof *allowed);
+    }
+    walk(m, g, &t->all, 0, t->all.n_nodes, true, allowed);
+    for (uint32_t i = 0; i < t->n_too_long && is_free; i++) {
+        const struct token_bytes *token = &t->too_long[i];
+        grammar_state_copy(&m->states[0], s);
+        if (!grammar_accept(g, &m->states[0], token->data, token->len))
+            allowed[token->id / 32] &= ~(1u << token->id % 32);
     }
     return true;
 }
@@ -268,9 +337,11 @@ static uint32_t find_mask(struct grammar_masks *m, const struct grammar *g,
     m->steps = 0;
     grammar_state_copy(&m->states[0], s);
     find_level(m, g, 0);
-    bool plain_done = allow_plain(m, g, s, allowed) || allow_names(m, g, s, allowed);
-    const struct token_tree *tree = plain_done ? &t->others : &t->all;
-    walk(m, g, tree, 0, tree->n_nodes, allowed);
+    if (!allow_watched(m, g, s, allowed)) {
+        bool plain_done = allow_plain(m, g, s, allowed) || allow_names(m, g, s, allowed);
+        const struct token_tree *tree = plain_done ? &t->others : &t->all;
+        walk(m, g, tree, 0, tree->n_nodes, false, allowed);
+    }
     m->stats.n_steps += m->steps;
     for (uint32_t i = 0; i < t->n_ends && s->may_end; i++)
         if (t->ends[i] >= 0 && (uint32_t)t->ends[i] < t->n_vocab)

@@ -24,23 +24,32 @@ enum node_kind {
     NODE_SET,    /* members of a set in any order, in a frame that knows which have come */
     NODE_WORD,   /* a place in the tree of a set's words */
     NODE_OTHER,  /* behind the name of a member that is none of the words: counts it, then `next` */
+    NODE_WATCH,  /* reads any byte: along an edge, else to the node `body` */
 };
 
 struct node {
     uint8_t kind;
     uint8_t height; /* frames above its own that it takes to get to the return, at least */
-    uint16_t n; /* BYTES, SPLIT, WORD: edges; SET: words; STRING: the state of grammar/chars.h it
-                 * starts in */
+    uint16_t n;     /* BYTES, SPLIT, WORD, WATCH: edges; SET: words; STRING: the state of
+                     * grammar/chars.h it starts in */
     union {
-        uint32_t edges; /* BYTES, SPLIT, WORD: the first; SET: of those to what follows each word */
+        uint32_t edges; /* BYTES, SPLIT, WORD, WATCH: the first; SET: of those to what follows each
+                         * word */
         uint32_t next;
     };
     union {
-        uint32_t body; /* LOOP: a node; CALL: a node, while compiling a procedure's number; SET and
-                        * WORD: in arrays of their own */
+        uint32_t body; /* LOOP, WATCH: a node; CALL: a node, while compiling a procedure's number;
+                        * SET and WORD: in arrays of their own */
         bool hashed;   /* BYTES, STRING: of a name that is hashed in `count` on its way to OTHER */
     };
-    uint32_t min, max;
+    union {
+        uint32_t min;
+        uint32_t left; /* WATCH: bytes it takes, at least, to a node of another kind */
+    };
+    union {
+        uint32_t max;
+        bool free; /* WATCH: of the whole text, which may end there */
+    };
 };
 #define NODE_NO_MAX UINT32_MAX
 #define HEIGHT_NEVER 255 /* no text leads from there to the return */
@@ -148,12 +157,53 @@ uint32_t network_set_words(struct network *w, uint32_t set, struct word *words, 
                            size_t foreign, bool quoted);
 uint32_t network_other(struct network *w, uint32_t next);
 
-/* Puts procedures' first nodes into the calls and finds every node's height. SPECD_EINVAL if the
- * network is full, if nodes lead to themselves without a byte, or if the root leads nowhere. */
-int network_finish(struct network *w, uint32_t root, char *err, size_t errlen);
+/* Puts procedures' first nodes into the calls of the nodes from `from` on. SPECD_EINVAL with the
+ * reason if the network is full, or if some of them lead to themselves without a byte. */
+int network_link(struct network *w, uint32_t from, char *err, size_t errlen);
+/* Every node's height, once all are linked. */
+void network_find_heights(struct network *w);
+/* What a linked node goes on with behind a byte that it may begin with, through splits, calls and
+ * single bytes; NODE_OF_NOTHING. */
+uint32_t network_behind(struct network *w, uint32_t at, uint8_t byte);
+
+/* ---- texts that are watched for (watch.c) ---------------------------------------------------- */
+
+/*
+ * A tree of the texts. A gap is a place where white space may stand, or none: it lies behind the
+ * place that it belongs to. Spot 0 is the beginning of them all.
+ */
+struct watch_spot {
+    uint32_t parent, child, sibling, gap; /* 0: none */
+    uint32_t end;                         /* the node that a text leads to which ends here, or 0 */
+    uint32_t left;                        /* bytes from here to the nearest end */
+    uint8_t byte;                         /* that leads here; of no gap */
+    bool is_gap;
+};
+struct watch {
+    struct watch_spot *spots;
+    uint32_t n, cap;
+};
+void watch_init(struct watch *t);
+void watch_free(struct watch *t);
+uint32_t watch_text(struct watch *t, uint32_t at, const char *text, size_t len);
+uint32_t watch_gap(struct watch *t, uint32_t at);
+/* A text that ends at a spot leads to a node; of two that end there, the first one's counts. */
+void watch_end(struct watch *t, uint32_t at, uint32_t node);
+/* The nodes that read anything until one of the texts has come, the first of them `later`, made
+ * with network_watch. */
+uint32_t network_watch(struct network *w, bool free);
+void network_set_watch(struct network *w, uint32_t later, struct watch *t);
 
 /* ---- heads ----------------------------------------------------------------------------------- */
 
+/* Where a byte leads from a WATCH. */
+static inline uint32_t watch_next(const struct node *node, const struct edge *edges, uint8_t byte)
+{
+    for (uint32_t i = node->edges; i < node->edges + node->n; i++)
+        if (edges[i].lo <= byte && byte <= edges[i].hi)
+            return edges[i].to;
+    return node->body;
+}
 static inline uint32_t name_hash(uint32_t hash, uint8_t byte)
 {
     return (hash ^ byte) * 16777619u;

@@ -361,8 +361,7 @@ uint32_t compile_schema(struct compiler *c, const struct term *t, uint32_t next)
     return compile_terms(c, &(struct terms){.n = 1, .t = {*t}}, next);
 }
 
-/* Compiled one after another, not within each other: chains of $ref may be long. */
-static void compile_places(struct compiler *c)
+void compile_places(struct compiler *c)
 {
     while (c->n_places_done < c->n_places && c->rc == 0 && !c->net.full) {
         struct terms_procedure p = c->places[c->n_places_done++];
@@ -377,26 +376,41 @@ static void compile_places(struct compiler *c)
     }
 }
 
-static int compile(struct compiler *c, uint32_t *root)
+/* The root of what a document says; not linked. */
+static uint32_t compile_root(struct compiler *c)
 {
     uint32_t start = NODE_OF_RETURN;
+    if (c->v && c->v[0].kind == CHAT_LIST)
+        return compile_texts(c, 0, NODE_OF_RETURN);
     if (c->v) {
-        c->rc = document_open(c);
-        if (c->rc == 0 && c->v[0].kind == CHAT_LIST) {
-            *root = compile_texts(c, 0, NODE_OF_RETURN);
-            return c->rc != 0 ? c->rc : network_finish(&c->net, *root, c->err, c->errlen);
-        }
-        if (c->rc == 0) {
-            struct term t = term_at(c, 0, 0);
-            start = compile_schema(c, &t, NODE_OF_RETURN);
-        }
+        struct term t = term_at(c, 0, 0);
+        start = compile_schema(c, &t, NODE_OF_RETURN);
         compile_places(c);
     } else {
         start = compile_common(c, COMMON_OBJECT, NODE_OF_RETURN);
     }
     struct edge before[] = {{' ', ' ', start}, {'\n', '\n', start}};
-    *root = network_split(&c->net, network_edges(&c->net, NODE_BYTES, before, 2), start);
-    return c->rc != 0 ? c->rc : network_finish(&c->net, *root, c->err, c->errlen);
+    return network_split(&c->net, network_edges(&c->net, NODE_BYTES, before, 2), start);
+}
+
+static int compile(struct compiler *c, uint32_t *root)
+{
+    char reason[160];
+    if (c->v && (c->rc = document_open(c)) != 0)
+        return c->rc;
+    if (c->v && c->v[0].kind == CHAT_LIST && c->v[0].n > 0 && c->v[1].kind == CHAT_DICT) {
+        *root = compile_watched(c);
+        return c->rc;
+    }
+    *root = compile_root(c);
+    if (c->rc == 0 && network_link(&c->net, 0, reason, sizeof reason) != 0)
+        compile_error(c, 0, "%s", reason);
+    if (c->rc != 0)
+        return c->rc;
+    network_find_heights(&c->net);
+    if (c->net.nodes[*root].height == HEIGHT_NEVER)
+        compile_error(c, 0, "no value satisfies it");
+    return c->rc;
 }
 
 int grammar_compile(struct grammar **out, const struct chat_value *schema, char *err, size_t errlen)

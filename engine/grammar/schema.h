@@ -71,11 +71,21 @@ struct compiler {
     size_t errlen;
 };
 
+/* How much was compiled up to a moment. */
+struct compile_mark {
+    uint32_t n_nodes, n_edges, n_sets, n_set_places, n_starts; /* of the network */
+    uint32_t n_places, n_strings, n_patterns;
+    uint32_t common[COMMON_N];
+};
+
 /* ---- document (document.c) ------------------------------------------------------------------- */
 
 /* Finds where each value ends, and the schemas that have names; checks depth and number. */
 int document_open(struct compiler *c);
 void document_close(struct compiler *c);
+/* Takes back what was compiled since, with an error. No place may have waited to be compiled. */
+struct compile_mark compile_mark(const struct compiler *c);
+void compile_undo(struct compiler *c, const struct compile_mark *to);
 static inline uint32_t value_first(const struct compiler *c, uint32_t v)
 {
     return c->v[v].n > 0 ? v + 1 : NO_VALUE;
@@ -123,6 +133,9 @@ enum type {
 };
 uint32_t compile_schema(struct compiler *c, const struct term *t, uint32_t next);
 uint32_t compile_terms(struct compiler *c, const struct terms *terms, uint32_t next);
+/* What places lead to that were met, one after another, not within each other: chains of $ref may
+ * be long. */
+void compile_places(struct compiler *c);
 /* An error if there are too many. */
 void terms_add(struct compiler *c, struct terms *terms, struct term t);
 /* Follows $ref and allOf. false: nothing satisfies them, or an error. */
@@ -151,6 +164,9 @@ uint32_t compile_number(struct compiler *c, const struct terms *terms, bool inte
 uint32_t compile_values(struct compiler *c, const struct terms *terms, uint32_t next);
 /* One of the strings of a list, as they are. */
 uint32_t compile_texts(struct compiler *c, uint32_t list, uint32_t next);
+/* watch.c: free text with values in it: a document that is a list of what is watched for. Linked;
+ * heights are found. */
+uint32_t compile_watched(struct compiler *c);
 /* All texts of terms that have only a few; false: there may be more than SET_WORDS_MAX. */
 bool finite_texts(struct compiler *c, const struct terms *terms, struct buf *texts, uint32_t *n);
 /* Appends a string as fixed texts are spelled, with the closing quote; an error unless it is UTF-8.

@@ -241,6 +241,10 @@ static void run_on(struct step *st, uint32_t at, uint16_t parent, uint8_t depth)
         break;
     case NODE_OTHER:
         run_other(st, at, parent, depth, 0);
+        break;
+    case NODE_WATCH:
+        put_head(st, (struct grammar_frame){.node = at, .parent = parent, .depth = depth});
+        st->to->may_end |= node->free;
     }
 }
 
@@ -284,6 +288,13 @@ static void read_edges(struct step *st, struct grammar_frame f, uint8_t byte)
         else
             run_on(st, e[i].to, parent, f.depth);
     }
+}
+
+static void read_watched(struct step *st, struct grammar_frame f, uint8_t byte)
+{
+    uint32_t to = watch_next(&st->g->nodes[f.node], st->g->edges, byte);
+    if (f.depth + st->g->nodes[to].height <= DEPTH_TOP && copy_frame(st, f.parent, &f.parent))
+        run_on(st, to, f.parent, f.depth);
 }
 
 static void read_word(struct step *st, struct grammar_frame f, uint8_t byte)
@@ -346,6 +357,8 @@ bool grammar_step(const struct grammar *g, const struct grammar_state *from, uin
                 read_space(&st, f, byte);
             else if (kind == NODE_WORD)
                 read_word(&st, f, byte);
+            else if (kind == NODE_WATCH)
+                read_watched(&st, f, byte);
             else
                 read_edges(&st, f, byte);
         }
@@ -376,7 +389,7 @@ bool grammar_accept(const struct grammar *g, struct grammar_state *s, const void
 
 /* ---- states ---------------------------------------------------------------------------------- */
 
-/* Strings, white space and names of others always leave a choice. */
+/* Strings, white space, names of others and what is watched always leave a choice. */
 int grammar_forced(const struct grammar *g, const struct grammar_state *s)
 {
     int only = -1;
@@ -410,6 +423,16 @@ bool grammar_may_end(const struct grammar_state *s)
 bool grammar_is_over(const struct grammar_state *s)
 {
     return s->may_end && s->n_heads == 0;
+}
+
+bool grammar_is_free(const struct grammar *g, const struct grammar_state *s)
+{
+    for (uint16_t i = 0; i < s->n_heads; i++) {
+        const struct node *node = &g->nodes[s->frames[s->heads[i]].node];
+        if (node->kind == NODE_WATCH && node->free)
+            return true;
+    }
+    return false;
 }
 
 void grammar_state_copy(struct grammar_state *to, const struct grammar_state *from)

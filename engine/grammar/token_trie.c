@@ -50,6 +50,11 @@ static void tree_make(struct token_tree *t, const struct token_bytes *tokens, si
     }
     while (depth > 0)
         t->nodes[open[--depth]].skip = t->n_nodes;
+    for (uint32_t i = t->n_nodes; i-- > 0;) /* children stand behind their parents */
+        for (uint32_t k = i + 1; k < t->nodes[i].skip; k = t->nodes[k].skip) {
+            unsigned below = MIN(t->nodes[k].below + 1u, TOKEN_TRIE_BELOW_MAX);
+            t->nodes[i].below = (uint8_t)MAX(t->nodes[i].below, below);
+        }
     free(open);
 }
 
@@ -95,31 +100,52 @@ static void list_plain(struct token_trie *t, const struct token_bytes *tokens, s
     }
 }
 
+static bool is_end(const struct token_trie *t, int32_t id)
+{
+    for (uint32_t i = 0; i < t->n_ends; i++)
+        if (t->ends[i] == id)
+            return true;
+    return false;
+}
+
 void token_trie_init(struct token_trie *t, const struct token_bytes *tokens, size_t n,
                      uint32_t n_vocab, const int32_t *ends, size_t n_ends)
 {
     struct token_bytes *kept = xmalloc((n + 1) * sizeof *kept);
-    size_t n_kept = 0, n_others = 0;
+    struct token_bytes *unused = xmalloc((n + 1) * sizeof *unused);
+    size_t n_kept = 0, n_unused = 0, n_others = 0;
     *t = (struct token_trie){.n_vocab = n_vocab, .n_ends = (uint32_t)n_ends};
     t->ends = xmalloc((n_ends + 1) * sizeof *ends);
     memcpy(t->ends, ends, n_ends * sizeof *ends);
+    t->spelled = xcalloc((size_t)mask_words((int32_t)n_vocab) + 1, sizeof *t->spelled);
     for (size_t i = 0; i < n; i++) {
-        bool is_end = false;
-        for (size_t e = 0; e < n_ends; e++)
-            is_end = is_end || ends[e] == tokens[i].id;
-        if (is_end || tokens[i].len == 0 || tokens[i].len > TOKEN_TRIE_LEN_MAX ||
-            tokens[i].id < 0 || (uint32_t)tokens[i].id >= n_vocab)
+        const struct token_bytes *token = &tokens[i];
+        if (is_end(t, token->id) || token->len == 0 || token->id < 0 ||
+            (uint32_t)token->id >= n_vocab)
             continue;
-        t->longest = MAX(t->longest, (uint32_t)tokens[i].len);
-        kept[n_kept++] = tokens[i];
+        if (token->len > TOKEN_TRIE_LEN_MAX) {
+            t->too_long = xrealloc(t->too_long, (t->n_too_long + 1) * sizeof *t->too_long);
+            t->too_long[t->n_too_long++] = *token;
+            continue;
+        }
+        t->longest = MAX(t->longest, (uint32_t)token->len);
+        if (token->unused) {
+            unused[n_unused++] = *token;
+            continue;
+        }
+        kept[n_kept++] = *token;
+        t->spelled[token->id / 32] |= 1u << token->id % 32;
     }
     qsort(kept, n_kept, sizeof *kept, by_bytes);
+    qsort(unused, n_unused, sizeof *unused, by_bytes);
     tree_make(&t->all, kept, n_kept, t->longest);
+    tree_make(&t->unused, unused, n_unused, t->longest);
     list_plain(t, kept, n_kept);
     for (size_t i = 0; i < n_kept; i++)
         if (plain_characters(&kept[i]) == 0)
             kept[n_others++] = kept[i];
     tree_make(&t->others, kept, n_others, t->longest);
+    free(unused);
     free(kept);
 }
 
@@ -129,10 +155,9 @@ void token_trie_of(struct token_trie *t, const struct tokenizer *tokenizer, uint
     uint32_t n = tokenizer_n_vocab(tokenizer);
     struct token_bytes *tokens = xcalloc(n, sizeof *tokens);
     for (uint32_t id = 0; id < n; id++) {
-        enum token_type type = v->tokens[id].type;
         tokens[id].id = (int32_t)id;
-        if (type == TOKEN_NORMAL || type == TOKEN_BYTE || type == TOKEN_USER_DEFINED)
-            tokens[id].data = tokenizer_piece(tokenizer, (int32_t)id, false, &tokens[id].len);
+        tokens[id].data = tokenizer_piece(tokenizer, (int32_t)id, false, &tokens[id].len);
+        tokens[id].unused = v->tokens[id].type == TOKEN_UNUSED;
     }
     token_trie_init(t, tokens, n, n_vocab, v->eog, (size_t)v->n_eog);
     free(tokens);
@@ -144,6 +169,10 @@ void token_trie_fini(struct token_trie *t)
     free(t->all.ids);
     free(t->others.nodes);
     free(t->others.ids);
+    free(t->unused.nodes);
+    free(t->unused.ids);
+    free(t->spelled);
+    free(t->too_long);
     free(t->plain);
     free(t->plain_ids);
     free(t->plain_upto);

@@ -39,6 +39,7 @@ struct tensor_entry {
     uint64_t bytes;
     const struct tensor_source *source; /* of rows of that type, beginning at first_row; or NULL */
     uint32_t first_row;
+    const float *scale; /* of its numbers: of each slice or of all; or NULL */
     bool used;
 };
 

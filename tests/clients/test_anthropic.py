@@ -90,6 +90,28 @@ class Anthropic(ClientCase):
             self.assertEqual((again.content[0].text, again.stop_reason), ("All is fine.", "end_turn"))
 
     @fake_only
+    def test_thinking(self):
+        """A block of its own, which goes back as it came."""
+        asked = [{"role": "user", "content": f"think=1 say=<think>\nHm, cities.\n</think>\n\n{SAID}"}]
+        fields = self.fields(messages=asked, max_tokens=500, tools=TOOLS,
+                             thinking={"type": "enabled", "budget_tokens": 1024})
+        message = self.client.messages.create(**fields)
+        with self.client.messages.stream(**fields) as stream:
+            events = [(e.type, getattr(e, "thinking", getattr(e, "text", ""))) for e in stream]
+            streamed = stream.get_final_message()
+        for answer in message, streamed:
+            self.assertEqual([b.type for b in answer.content], ["thinking", "text", "tool_use", "tool_use"])
+            self.assertEqual(answer.content[0].thinking, "Hm, cities.")
+            self.assertEqual(answer.usage.output_tokens_details.thinking_tokens, 10)  # three bytes a token
+        self.assertEqual("".join(t for kind, t in events if kind == "thinking"), "Hm, cities.")
+        kinds = [kind for kind, _ in events]
+        self.assertLess(kinds.index("signature"), kinds.index("text"))
+        again = self.client.messages.create(**{**fields, "messages": [
+            *asked, {"role": "assistant", "content": streamed.content[:2]},
+            {"role": "user", "content": "think=1 say=Fine."}]})
+        self.assertEqual([b.text for b in again.content], ["Fine."])
+
+    @fake_only
     def test_forced(self):
         name, arguments = CALLS[0]
         said = json.dumps({"name": name, "arguments": arguments})

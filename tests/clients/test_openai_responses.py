@@ -74,6 +74,31 @@ class Responses(ClientCase):
         self.assertEqual(final.output[2].input, "x\ny")
 
     @fake_only
+    def test_reasoning(self):
+        """An item of its own ahead of the others; its events are what the client's types say."""
+        fields = dict(model=self.model, tools=[ADD, EDIT],
+                      input="think=1 say=<think>\nHm, one.\n</think>\n\n" + SAID.removeprefix("say="))
+        with self.client.responses.stream(**fields) as stream:
+            events = list(stream)
+            final = stream.get_final_response()
+        kinds = [e.type.removeprefix("response.") for e in events]
+        deltas = [e.delta for e in events if e.type == "response.reasoning_text.delta"]
+        self.assertEqual("".join(deltas), "Hm, one.")
+        begin, end = kinds.index("output_item.added"), kinds.index("output_item.done")
+        self.assertEqual(kinds[begin:end + 1], [
+            "output_item.added", "content_part.added", *["reasoning_text.delta"] * len(deltas),
+            "reasoning_text.done", "content_part.done", "output_item.done"])
+        r = self.create(**fields)
+        for answer in r, final:
+            self.assertEqual([i.type for i in answer.output],
+                             ["reasoning", "message", "function_call", "custom_tool_call"])
+            self.assertEqual(answer.output[0].content[0].text, "Hm, one.")
+            self.assertEqual(answer.usage.output_tokens_details.reasoning_tokens, 9)  # three bytes a token
+        again = self.create(tools=[ADD, EDIT], input=[
+            {"role": "user", "content": "x"}, *r.output[:2], {"role": "user", "content": "say=Two."}])
+        self.assertEqual(again.output_text, "Two.")
+
+    @fake_only
     def test_round_trip(self):
         """What came goes back as it is, with results."""
         r = self.create(input=SAID, tools=[ADD, EDIT])

@@ -95,6 +95,23 @@ class Tools(ClientCase):
                 self.assertGreater(len(heard), 3)
                 self.assertEqual("".join(heard), call.function.arguments)
 
+    def test_thoughts(self):
+        """In the member that readers know; the client's own accumulation keeps it, too."""
+        said = f"<think>\nHm, cities.\n</think>\n\n{SAID['hermes']}"
+        messages = [{"role": "user", "content": "think=1 say=" + said}]
+        fields = {"model": "fake", "messages": messages, "tools": TOOLS}
+        whole = self.client.chat.completions.create(**fields)
+        with self.client.chat.completions.stream(**fields, stream_options={"include_usage": True}) as stream:
+            deltas = [getattr(e.chunk.choices[0].delta, "reasoning_content", None) for e in stream
+                      if e.type == "chunk" and e.chunk.choices]
+            final = stream.get_final_completion()
+        self.assertEqual("".join(filter(None, deltas)), "Hm, cities.")
+        for answer in whole, final:
+            message = answer.choices[0].message
+            self.assertEqual((message.reasoning_content, message.content), ("Hm, cities.", None))
+            self.assertEqual([c.function.name for c in message.tool_calls], [name for name, _ in CALLS])
+            self.assertEqual(answer.usage.completion_tokens_details.reasoning_tokens, 10)
+
     def test_allowed(self):
         """Some of the tools, in the client's own shape."""
         allowed = {"mode": "auto", "tools": [{"type": "function", "function": {"name": "add"}}]}

@@ -87,8 +87,11 @@ struct weight weight_make(const struct tensor *t, enum weight_type want)
     if (rc != 0)
         log_error("%s", err);
     ASSERT(rc == 0);
-    struct weight w = {
-        .type = type, .rows = (int)t->rows, .cols = (int)t->cols, .data = xaligned(64, bytes)};
+    struct weight w = {.type = type,
+                       .rows = (int)t->rows,
+                       .cols = (int)t->cols,
+                       .scale = tensor_scale(t),
+                       .data = xaligned(64, bytes)};
     weight_pack(&w, t, 0, weight_panels(&w));
     return w;
 }

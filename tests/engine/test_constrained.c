@@ -31,6 +31,15 @@ static const char record[] =
     "\"tags\":{\"type\":\"array\",\"items\":{\"enum\":[\"red\",\"green\",\"blue\"]},"
     "\"minItems\":2,\"maxItems\":3},\"name\":{\"type\":\"string\",\"maxLength\":6}}}";
 
+/* Free text: what is watched for comes in every answer, and in none. */
+static const char often[] =
+    "[{\"behind\":[\"e\"],\"schema\":{\"enum\":[\"red\",\"green\",[1,2,3]]}},"
+    "{\"behind\":[\"a\",\"t\"],\"schema\":{\"enum\":[{\"a\":true},\"a\"]}}]";
+static const char never[] =
+    "[{\"behind\":[\"\\\"name\\\"\",\":\",\"\\\"get_weather\\\"\",\",\",\"\\\"arguments\\\"\",\":"
+    "\"],\"schema\":{\"type\":\"object\"}},"
+    "{\"behind\":[\"<function=get_weather>\"],\"schema\":{\"type\":\"object\"}}]";
+
 /* One schema at a time: its document outlives the requests that carry it. */
 static struct chat_json doc;
 
@@ -106,7 +115,7 @@ static void test_answers_follow_schemas(void **state)
 {
     (void)state;
     static const char *const schemas[] = {small, record, "{\"type\":\"integer\"}",
-                                          "{\"type\":[\"boolean\",\"null\"]}"};
+                                          "{\"type\":[\"boolean\",\"null\"]}", often};
     struct engine *e = start(DRAFT_LOOKUP);
     int n_whole = 0;
     for (size_t i = 0; i < COUNT_OF(schemas); i++) {
@@ -179,10 +188,54 @@ static void test_drafts_change_nothing(void **state)
     int32_t n_accepted = 0;
     struct engine *e = start(DRAFT_LOOKUP);
     for (uint64_t seed = 0; seed < 12; seed++) {
-        use_schema(seed < 6 ? record : small);
+        use_schema(seed < 5 ? record : seed < 8 ? small : often);
         check_drafts(e, seed, seed % 2 ? 1.0f : 0.0f, &n_accepted);
     }
 #ifndef SPECD_HOSTILE /* too short to repeat anything */
+    assert_true(n_accepted > 0);
+#endif
+    engine_close(e);
+}
+
+static void assert_same_ids(const struct request *a, const struct request *b)
+{
+    assert_same_text(a, b);
+    for (size_t i = 0; i < a->output.n_tokens; i++)
+        assert_int_equal(a->output.tokens[i].id, b->output.tokens[i].id);
+}
+
+/* Where nothing comes that is watched for, an answer is the one without a grammar, bit for bit. */
+static void test_free_text_is_free(void **state)
+{
+    (void)state;
+    static const enum mode_choice modes[] = {MODE_AUTO, MODE_RATIO, MODE_BLOCK, MODE_COUPLED};
+    struct engine *e = start(DRAFT_LOOKUP);
+    int32_t n_accepted = 0;
+    use_schema(never);
+    for (uint32_t i = 0; i < 16; i++) {
+        struct request *first = plain_answer(i, i), *reqs[2];
+        first->format = (struct request_format){0};
+        run(e, first);
+        for (int watched = 0; watched < 2; watched++) {
+            struct request *req = repeat(first, i);
+            req->params.law.temperature = i % 8 < 2 ? 0.0f : 0.7f;
+            req->params.spec.mode = modes[i / 2 % 4];
+            req->params.spec.enabled = i % 2;
+            req->params.spec.fixed = 3;
+            req->params.ignore_eos = i % 3 == 0;
+            if (!watched)
+                req->format = (struct request_format){0};
+            run(e, req);
+            reqs[watched] = req;
+        }
+        assert_same_ids(reqs[0], reqs[1]);
+        assert_int_equal(reqs[0]->output.stats.n_drafted, reqs[1]->output.stats.n_drafted);
+        n_accepted += reqs[1]->output.stats.n_accepted;
+        request_unref(reqs[0]);
+        request_unref(reqs[1]);
+        request_unref(first);
+    }
+#ifndef SPECD_HOSTILE
     assert_true(n_accepted > 0);
 #endif
     engine_close(e);
@@ -340,6 +393,7 @@ int main(void)
         cmocka_unit_test(test_answers_follow_schemas),
         cmocka_unit_test(test_whole_answers_end),
         cmocka_unit_test(test_drafts_change_nothing),
+        cmocka_unit_test(test_free_text_is_free),
         cmocka_unit_test(test_draft_models_stand_back),
         cmocka_unit_test(test_what_must_follow_is_drafted),
         cmocka_unit_test(test_beside_others),

@@ -5,6 +5,7 @@ longer than what rope scaling calls the original context, than windows, and than
 
 usage: test_families.py SPECD      ($SPECD_FAMILIES_PYTHON has torch and transformers)
 """
+import copy
 import json
 import math
 import os
@@ -93,6 +94,7 @@ GGUF_CASES = [
     case("olmo2, GGUF", "Olmo2", pad_token_id=0),
     case("qwen2moe, GGUF", "Qwen2Moe", shared_expert_intermediate_size=48, **EXPERTS),
     case("qwen3moe, GGUF", "Qwen3Moe", norm_topk_prob=True, **EXPERTS),
+    case("llama, sizes by layer, GGUF", "Llama", by_layer={"intermediate_size": [40, 128, 72]}),
     case("gemma3, GGUF", "Gemma3", TWO_TABLES, num_hidden_layers=7, head_dim=32, query_pre_attn_scalar=32,
          sliding_window=8),
 ]
@@ -239,7 +241,15 @@ PLANTED += [(named(QWEN2MOE), plant) for plant in (gate_is_up, not_normed, one_m
 PLANTED += [(named(QWEN3MOE), plant) for plant in (experts_gate_for_up, not_normed)]
 
 
-def make(family, more):
+def layer_config(model, i, by_layer):
+    """The model's, with the sizes of its layer i."""
+    config = copy.deepcopy(model.config)
+    for key, sizes in by_layer.items():
+        setattr(config, key, sizes[i])
+    return config
+
+
+def make(family, more, by_layer):
     gemma = family in ("Gemma3", "Gemma3Pictures")
     sizes = dict(
         vocab_size=VOCAB, hidden_size=64, intermediate_size=96, num_hidden_layers=3,
@@ -255,6 +265,8 @@ def make(family, more):
         config = getattr(transformers, family + ("TextConfig" if gemma else "Config"))(**{**sizes, **more})
         kind = getattr(transformers, family + "ForCausalLM")
     model = kind._from_config(config, dtype=torch.float32, attn_implementation="eager").eval()
+    for i, layer in enumerate(model.model.layers if by_layer else ()):
+        model.model.layers[i] = type(layer)(layer_config(model, i, by_layer), i).eval()
     with torch.no_grad():
         for name, p in model.named_parameters():
             if p.dim() > 1:
@@ -265,26 +277,32 @@ def make(family, more):
                 pass
             else:
                 p.normal_(0 if gemma else 1, 0.2)
-        if gemma:
+        if config.tie_word_embeddings and not gemma:
+            model.model.norm.weight.mul_(0.4)
+        elif gemma:
             getattr(model.model, "language_model", model.model).norm.weight.sub_(0.6)  # of a tied output: laws that are not sharp
         else:
             model.lm_head.weight.mul_(3)
     return model
 
 
-def save_gguf(model, family, path):
+def save_gguf(model, family, path, by_layer):
     """As the family's converter writes it: names, and norms as what multiplies."""
     config, (arch, more) = model.config, GGUF[family]
+    layers = [layer_config(model, i, by_layer) for i in range(config.num_hidden_layers)]
+    ff, heads, kv_heads = ([getattr(c, key) for c in layers] if key in by_layer else getattr(config, key)
+                           for key in ("intermediate_size", "num_attention_heads", "num_key_value_heads"))
     writer = GGUFWriter(path, arch)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_feed_forward_length(ff)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(kv_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     for key, value in more(config).items():
-        {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}[type(value)](f"{arch}.{key}", value)
+        {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string,
+         list: writer.add_array}[type(value)](f"{arch}.{key}", value)
     writer.add_tokenizer_model("llama")
     writer.add_token_list([f"<{i}>" for i in range(VOCAB)])
     writer.add_token_scores([-float(i) for i in range(VOCAB)])
@@ -304,8 +322,9 @@ def save_gguf(model, family, path):
         name = name + ".weight" if name.endswith("experts.down_proj") else name
         values = values[0] if "shared_expert_gate" in name else values
         if arch in PAIRS and ("q_proj" in name or "k_proj" in name):
-            heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
-            values = values.reshape(heads, 2, -1, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
+            of = layers[int(name.split(".")[2])]
+            n = of.num_attention_heads if "q_proj" in name else of.num_key_value_heads
+            values = values.reshape(n, 2, -1, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
         writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), values.contiguous().numpy())
     for kind in ("long", "short"):
         if config.rope_parameters.get(f"{kind}_factor"):
@@ -376,15 +395,15 @@ def got(folder, ids, context):
 
 def compare(name, family, more, plant=None):
     more = dict(more)
-    context = more.pop("context", None)
+    context, by_layer = more.pop("context", None), more.pop("by_layer", {})
     torch.manual_seed(sum(name.encode()))
-    model = make(family, more)
+    model = make(family, more, by_layer)
     ids = torch.randint(0, VOCAB - 1, (PROMPT,)).tolist()
     with tempfile.TemporaryDirectory() as folder:
         path = folder
         if "GGUF" in name:
             path = os.path.join(folder, "model.gguf")
-            save_gguf(model, family, path)
+            save_gguf(model, family, path, by_layer)
         else:
             save(model, folder, plant, "apart" in name, "as published" in name)
         steps = got(path, ids, context or 128)

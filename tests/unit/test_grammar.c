@@ -432,7 +432,11 @@ static void test_longest_tokens(void **state)
 {
     (void)state;
     static const struct token_bytes tokens[] = {
-        {"a", 1, 3}, {"abc", 3, 5}, {"abd", 3, 1}, {"b", 1, 0}, {"\xff", 1, 4}};
+        {"a", 1, 3, false},
+                                                {"abc", 3, 5, false},
+                                                {"abd", 3, 1, false},
+                                                {"b", 1, 0, false},
+                                                {"\xff", 1, 4, false}};
     static const struct {
         const char *text;
         int32_t id;

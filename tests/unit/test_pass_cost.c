@@ -240,7 +240,7 @@ static void test_learned_load(void **state)
 
 static char *temp_path(void)
 {
-    char *path = xstrdup("/tmp/specd-pace-XXXXXX");
+    char *path = xstrdup("/tmp/specd-cost-XXXXXX");
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     close(fd);
@@ -346,15 +346,15 @@ static int load_body(const char *body)
 static void test_file_lies(void **state)
 {
     (void)state;
-#define HEAD "specd-pace 2\nkey k\nhost 5\nsample 6\n"
+#define HEAD "specd-pass-cost 1\nkey k\nhost 5\nsample 6\n"
     assert_int_equal(load_body(HEAD "verify 1 5\nverify 2 5\n"), 0);
     const char *bad[] = {
         "",
         HEAD,
-        "specd-pace 1\nkey k\nhost 5\nsample 6\nverify 1 5\n",
-        "specd-pace 2\nkey k\nhost -5\nsample 6\nverify 1 5\n",
-        "specd-pace 2\nkey k\nhost 5\nsample x\nverify 1 5\n",
-        "specd-pace 2\nkey k\nsample 6\nverify 1 5\n",
+        "specd-pass-cost 0\nkey k\nhost 5\nsample 6\nverify 1 5\n",
+        "specd-pass-cost 1\nkey k\nhost -5\nsample 6\nverify 1 5\n",
+        "specd-pass-cost 1\nkey k\nhost 5\nsample x\nverify 1 5\n",
+        "specd-pass-cost 1\nkey k\nsample 6\nverify 1 5\n",
         HEAD "step 1 5\n",
         HEAD "verify 0 5\n",
         HEAD "verify 1 0\n",
