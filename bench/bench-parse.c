@@ -57,10 +57,11 @@ static void put_values(struct buf *b, size_t bytes)
                 : (route) == CALL_RESPONSES ? (responses) \
                                             : (messages))
 
-static void put_tool(struct buf *b, enum call_route route, int i, const char *about)
+static void put_tool(struct buf *b, enum call_route route, int i, const char *about, bool strict)
 {
     DIALECT(b, route, "{'type':'function','function':{", "{'type':'function',", "{");
-    buf_printf(b, "'name':'tool%d','description':'%s',", i, about);
+    buf_printf(b, "'name':'tool%d','description':'%s','strict':%s,", i, about,
+               strict ? "true" : "false");
     DIALECT(b, route, "'parameters':", "'parameters':", "'input_schema':");
     buf_puts(b, "{'type':'object','properties':{'path':{'type':'string'},'limit':{'type':'integer'"
                 ",'description':'lines at most'}},'required':['path']}");
@@ -85,7 +86,8 @@ static void put_turn(struct buf *b, enum call_route route, int i, const char *re
     DIALECT(b, route, "'}", "'}", "'}]}]}");
 }
 
-static void put_agent(struct buf *b, enum call_route route, size_t bytes, const char *text)
+static void put_agent(struct buf *b, enum call_route route, size_t bytes, const char *text,
+                      bool strict)
 {
     DIALECT(b, route, "{'max_tokens':100,'messages':[{'role':'system','content':'",
             "{'max_output_tokens':100,'instructions':'",
@@ -101,7 +103,7 @@ static void put_agent(struct buf *b, enum call_route route, size_t bytes, const 
     buf_puts(b, "],'tools':[");
     for (int i = 0; i < 24; i++) {
         buf_puts(b, i > 0 ? "," : "");
-        put_tool(b, route, i, text);
+        put_tool(b, route, i, text, strict);
     }
     buf_puts(b, "]}");
     for (size_t i = 0; i < b->len; i++)
@@ -149,19 +151,67 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void row(const char *what, enum call_route route, const struct chat_template *t,
-                struct buf *body, int n)
+/* A row of the table. */
+struct row {
+    const char *what;
+    enum call_route route;
+    const struct chat_template *t;
+    struct buf body;
+    double ms[TIMES_MAX];
+};
+
+/* Rows that are compared with each other are measured in turns, up to n times each. */
+static void measure(struct row *rows, size_t n_rows, int n)
 {
-    static double ms[TIMES_MAX];
-    buf_add(body, "", 1); /* json_parse wants a NUL behind it */
-    body->len--;
     double total = 0;
     int most = n;
-    for (n = 0; n < most && total < ROW_MS; total += ms[n++])
-        ms[n] = parse_once(route, t, body);
-    qsort(ms, (size_t)n, sizeof ms[0], by_size);
-    printf("| %s | %zu | %.3f | %.3f | %.3f |\n", what, body->len, ms[0], ms[n / 2], ms[n - 1]);
-    buf_free(body);
+    for (struct row *r = rows; r < rows + n_rows; r++) {
+        buf_add(&r->body, "", 1); /* json_parse wants a NUL behind it */
+        r->body.len--;
+    }
+    for (n = 0; n < most && total < ROW_MS * (double)n_rows; n++)
+        for (struct row *r = rows; r < rows + n_rows; r++)
+            total += r->ms[n] = parse_once(r->route, r->t, &r->body);
+    for (struct row *r = rows; r < rows + n_rows; r++) {
+        qsort(r->ms, (size_t)n, sizeof r->ms[0], by_size);
+        printf("| %s | %zu | %.3f | %.3f | %.3f |\n", r->what, r->body.len, r->ms[0], r->ms[n / 2],
+               r->ms[n - 1]);
+        buf_free(&r->body);
+    }
+}
+
+static void row(const char *what, enum call_route route, struct buf *body, int n)
+{
+    static struct row r;
+    r = (struct row){.what = what, .route = route, .body = *body};
+    *body = (struct buf){0};
+    measure(&r, 1, n);
+}
+
+/* What is done with a body, and that with the prompt made, in each dialect. */
+static void agent_rows(const struct chat_template *t, size_t bytes, const char *text)
+{
+    static const struct {
+        enum call_route route;
+        const char *name, *rendered;
+        bool strict;
+    } kinds[] = {
+        {CALL_CHAT, "an agent's history, chat", "the same, and its prompt", false},
+        {CALL_RESPONSES, "an agent's history, Responses", "the same, and its prompt", false},
+        {CALL_MESSAGES, "an agent's history, Messages", "the same, and its prompt", false},
+        {CALL_CHAT, "an agent's history, chat, 24 strict tools", "the same, and its prompt", true},
+    };
+    static struct row rows[2 * COUNT_OF(kinds)];
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        bool rendered = i % 2;
+        rows[i] = (struct row){
+            .what = rendered ? kinds[i / 2].rendered : kinds[i / 2].name,
+            .route = kinds[i / 2].route,
+            .t = rendered ? t : NULL,
+        };
+        put_agent(&rows[i].body, rows[i].route, bytes, text, kinds[i / 2].strict);
+    }
+    measure(rows, COUNT_OF(rows), bytes < 500000 ? TIMES_MAX : 100);
 }
 
 static struct chat_template *read_template(const char *path)
@@ -186,14 +236,6 @@ static struct chat_template *read_template(const char *path)
 
 int main(int argc, char **argv)
 {
-    static const struct {
-        enum call_route route;
-        const char *name, *rendered;
-    } dialects[] = {
-        {CALL_CHAT, "an agent's history, chat", "the same, and its prompt"},
-        {CALL_RESPONSES, "an agent's history, Responses", "the same, and its prompt"},
-        {CALL_MESSAGES, "an agent's history, Messages", "the same, and its prompt"},
-    };
     struct chat_template *t = read_template(argc > 1 ? argv[1] : NULL);
     static const char words[] = "The quick brown fox \\\"jumps\\\" over the lazy dog.\\n";
     static const char accents[] = "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\\u00e9\\ud83d\\ude00 ";
@@ -202,30 +244,25 @@ int main(int argc, char **argv)
     while (text.len < 1000)
         buf_puts(&text, words);
     put_chat(&b, 100000, text.data);
-    row("chat, messages of 1 kB", CALL_CHAT, NULL, &b, TIMES_MAX);
+    row("chat, messages of 1 kB", CALL_CHAT, &b, TIMES_MAX);
     put_chat(&b, 100000, "hi");
-    row("chat, messages of 2 bytes", CALL_CHAT, NULL, &b, TIMES_MAX);
+    row("chat, messages of 2 bytes", CALL_CHAT, &b, TIMES_MAX);
     buf_clear(&text);
     while (text.len < 99000)
         buf_puts(&text, accents);
     put_chat(&b, 100000, text.data);
-    row("chat, one message, escapes and UTF-8", CALL_CHAT, NULL, &b, TIMES_MAX);
+    row("chat, one message, escapes and UTF-8", CALL_CHAT, &b, TIMES_MAX);
     put_ids(&b, 100000);
-    row("prompt of token ids", CALL_COMPLETION, NULL, &b, TIMES_MAX);
+    row("prompt of token ids", CALL_COMPLETION, &b, TIMES_MAX);
     put_ids(&b, 4000000);
-    row("the same, near the largest body", CALL_COMPLETION, NULL, &b, 20);
+    row("the same, near the largest body", CALL_COMPLETION, &b, 20);
     put_values(&b, 4000000);
-    row("values, near the most", CALL_COMPLETION, NULL, &b, 20);
+    row("values, near the most", CALL_COMPLETION, &b, 20);
     buf_clear(&text);
     while (text.len < 1000)
         buf_puts(&text, words);
-    for (size_t i = 0; i < COUNT_OF(dialects); i++) {
-        for (int rendered = 0; rendered < 2; rendered++) {
-            put_agent(&b, dialects[i].route, 1000000, text.data);
-            row(rendered ? dialects[i].rendered : dialects[i].name, dialects[i].route,
-                rendered ? t : NULL, &b, 100);
-        }
-    }
+    agent_rows(t, 100000, text.data);
+    agent_rows(t, 1000000, text.data);
     chat_template_free(t);
     buf_free(&text);
     return 0;

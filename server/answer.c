@@ -98,6 +98,7 @@ bool answer_error(struct answer *a, struct api_error *e)
         const char *why = req->output.message; /* immutable once finished */
         api_fail(e, error, NULL, "%s", why[0] ? why : specd_error_text(error));
         api_name_field(e);
+        grammar_tools_name(&a->call.grammar, e);
         return true;
     }
     return false;

@@ -128,7 +128,6 @@ void call_drop_document(struct call *c)
     c->tools = c->kwargs = c->format.schema = NULL;
     c->tool_name = c->effort = NULL;
     c->allowed_tools = NULL;
-    c->forced.n = 0;
 }
 
 void call_free(struct call *c)
@@ -232,9 +231,9 @@ struct request *call_request(struct call *c, size_t i, int choice)
                                          sizeof *req->params.allowed_ids);
     if (c->cache_salt)
         req->cache_salt = xstrdup(c->cache_salt);
-    bool forced = c->forced.n > 0;
-    req->format.json = forced || c->format.json;
-    req->format.field = forced ? "tools" : c->format.field;
+    bool of_tools = c->grammar.n > 0;
+    req->format.json = of_tools || c->format.json;
+    req->format.field = of_tools ? "tools" : c->format.field;
     req->format.schema = c->source->schema;
     req->chat = c->chat;
     req->prediction = c->source->prediction;

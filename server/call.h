@@ -73,7 +73,8 @@ struct call {
     enum tool_choice tool_choice;
     const char *tool_name;            /* TOOLS_NAMED */
     const struct json *allowed_tools; /* that alone may be called; NULL: all */
-    struct forced_tools forced;
+    struct grammar_tools grammar;     /* forced, or strict; its fields outlive the document */
+    size_t tool_at[CALL_TOOLS_MAX];   /* of each of tools, its place in the client's list */
     bool parallel_tools, add_generation, continue_final;
     bool prompt_only; /* Messages: computed, for the cache; what comes behind it is nobody's */
     struct tool_offer offer; /* the tools that may be called */
@@ -112,7 +113,7 @@ const struct field *call_table(size_t *n);
 /* ---- call_format.c: what the answer must be */
 /* Which tools may be called and which calls tool_choice forces, once all fields are read. */
 int call_choose_tools(struct call *c, struct api_error *e);
-/* The schema of the answer, if there is one: schema, or that of the calls that are forced. */
+/* The schema of the answer, if there is one: schema, or what its grammar has to know of tools. */
 void call_build_schema(const struct call *c, const struct json *schema, struct request_source *s);
 
 /* ---- other dialects: a reader makes of c->doc the body of a chat, in place, and checks what it

@@ -6,6 +6,7 @@
  */
 #include "call_values.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static bool is_string_if_given(const struct json *v)
@@ -234,11 +235,43 @@ static bool is_chosen(const struct call *c, const struct json *tool)
     return c->tool_name ? strcmp(c->tool_name, tool_name(tool)) == 0 : chosen;
 }
 
+/* Where all arguments follow their schemas, or the answer a format, nothing is left to watch. */
+static enum tool_strictness strictness_of(const struct call *c, const struct json *tool)
+{
+    const struct json *strict = json_get(json_get(tool, "function"), "strict");
+    if (c->tool_choice != TOOLS_AUTO || c->format.json)
+        return TOOL_FREE;
+    if (is_given(strict))
+        return json_bool(strict) ? TOOL_STRICT : TOOL_FREE;
+    return c->route == CALL_RESPONSES && tool_takes_object(tool) ? TOOL_WATCHED : TOOL_FREE;
+}
+
+/* at: in c->tools. 0, or the error by the client's own name of the schema. */
+static int add_to_grammar(struct call *c, const struct json *tool, enum tool_strictness strictness,
+                          size_t at, struct api_error *e)
+{
+    struct grammar_tool *t = &c->grammar.tools[c->grammar.n++];
+    size_t n = c->tool_at[at];
+    *t = (struct grammar_tool){.tool = tool, .strictness = strictness};
+    if (c->route == CALL_MESSAGES)
+        snprintf(t->field, sizeof t->field, "tools.%zu.input_schema", n);
+    else
+        snprintf(t->field, sizeof t->field, "tools[%zu]%s.parameters", n,
+                 c->route == CALL_CHAT ? ".function" : "");
+    if (tool_takes_object(tool))
+        return 0;
+    return api_fail(e, SPECD_EINVAL, t->field,
+                    "'%s' must have the type \"object\", as arguments of calls have to follow it",
+                    t->field);
+}
+
 int call_choose_tools(struct call *c, struct api_error *e)
 {
     bool forced = c->tool_choice == TOOLS_REQUIRED || c->tool_choice == TOOLS_NAMED;
     const struct json *first = c->tool_choice == TOOLS_NONE ? NULL : json_first(c->tools);
     bool there = !c->tool_name || find_tool(c->tools, c->tool_name);
+    size_t at = 0;
+    int rc = 0;
     for (const struct json *v = json_first(c->allowed_tools); v; v = json_next(v))
         there = there && find_tool(c->tools, named_tool(v));
     if (forced && (!first || (c->allowed_tools && !json_first(c->allowed_tools))))
@@ -247,16 +280,18 @@ int call_choose_tools(struct call *c, struct api_error *e)
     if (!there)
         return api_fail(e, SPECD_EINVAL, "tool_choice",
                         "'tool_choice' names a function that is not among the 'tools'");
-    c->forced.many = c->tool_choice == TOOLS_REQUIRED && c->parallel_tools;
+    c->grammar.forced = forced;
+    c->grammar.many = c->tool_choice == TOOLS_REQUIRED && c->parallel_tools;
     c->offer.closed = c->tool_name || c->allowed_tools;
-    for (const struct json *v = first; v; v = json_next(v)) {
+    for (const struct json *v = first; v && rc == 0; v = json_next(v), at++) {
         if (!is_chosen(c, v) || find_tool(c->tools, tool_name(v)) != v)
             continue;
-        tool_offer_add(&c->offer, v);
-        if (forced)
-            c->forced.tools[c->forced.n++] = v;
+        enum tool_strictness strictness = strictness_of(c, v);
+        tool_offer_add(&c->offer, v, strictness);
+        if (forced || strictness != TOOL_FREE)
+            rc = add_to_grammar(c, v, strictness, at, e);
     }
-    return forced_tools_check(&c->forced, e);
+    return rc;
 }
 
 /* ---- into a request */
@@ -292,11 +327,12 @@ static void flatten(const struct json *v, struct chat_value **next)
     }
 }
 
-/* An answer that must be a call has no content for a format to be about. */
+/* An answer that must be a call has no content for a format to be about; where there is a format no
+ * tool is strict. */
 void call_build_schema(const struct call *c, const struct json *schema, struct request_source *s)
 {
-    if (c->forced.n > 0)
-        schema = forced_tools_schema(&c->forced, &s->made) == 0 ? s->made : NULL; /* no memory */
+    if (c->grammar.n > 0)
+        schema = grammar_tools_schema(&c->grammar, &s->made) == 0 ? s->made : NULL; /* no memory */
     if (!schema)
         return;
     struct chat_value *next = s->schema = xcalloc(json_size(schema), sizeof *s->schema);

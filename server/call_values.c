@@ -251,19 +251,22 @@ int parse_effort(void *into, const char *name, const struct json *v, struct api_
 
 /* ---- tools */
 
-/* Tools of other types, which agents send to whatever server they have, are left out. */
+/* Tools of other types, which agents send to whatever server they have, are left out; those of
+ * other dialects were by their readers. */
 int parse_tools(void *into, const char *name, const struct json *v, struct api_error *e)
 {
     struct call *c = into;
     const struct json *t = json_type(v) == JSON_ARRAY ? json_first(v) : NULL, *next;
-    for (; t; t = next) {
+    for (size_t at = 0, n = 0; t; t = next, at++) {
         const char *type = json_string(json_get(t, "type"));
         next = json_next(t);
         if (type && strcmp(type, "function") != 0)
             json_detach((struct json *)v, t);
+        else if (c->route == CALL_CHAT && n < CALL_TOOLS_MAX)
+            c->tool_at[n++] = at;
     }
     c->tools = v;
-    return tools_check(name, v, e);
+    return tools_check(name, v, c->tool_at, e);
 }
 
 int parse_kwargs(void *into, const char *name, const struct json *v, struct api_error *e)

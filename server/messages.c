@@ -114,7 +114,7 @@ int messages_check(const char *field, const struct json *messages, struct api_er
 static bool is_tool_name(const struct json *v)
 {
     const char *s = is_a(v, JSON_STRING) ? json_string(v) : "";
-    size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.");
+    size_t n = strspn(s, TOOL_NAME_BYTES);
     return n >= 1 && n <= CALL_TOOL_NAME_MAX && s[n] == '\0';
 }
 
@@ -127,22 +127,24 @@ bool is_tool(const struct json *v)
     if (!is_a(f, JSON_OBJECT) || !is_tool_name(json_get(f, "name")))
         return false;
     const struct json *about = json_get(f, "description"), *p = json_get(f, "parameters");
-    return (!is_given(about) || is_a(about, JSON_STRING)) && (!is_given(p) || is_a(p, JSON_OBJECT));
+    const struct json *strict = json_get(f, "strict");
+    return (!is_given(about) || is_a(about, JSON_STRING)) &&
+           (!is_given(p) || is_a(p, JSON_OBJECT)) && (!is_given(strict) || is_a(strict, JSON_BOOL));
 }
 
-int tools_check(const char *name, const struct json *tools, struct api_error *e)
+int tools_check(const char *name, const struct json *tools, const size_t *at, struct api_error *e)
 {
-    size_t at = 0;
     if (json_type(tools) != JSON_ARRAY || json_count(tools) > CALL_TOOLS_MAX)
         return api_fail(e, SPECD_EINVAL, name, "'%s' must be a list of up to %d tools", name,
                         CALL_TOOLS_MAX);
     for (const struct json *v = json_first(tools); v; v = json_next(v), at++)
         if (!is_tool(v))
-            return api_fail(e, SPECD_EINVAL, name,
-                            "'%s[%zu]' must be {\"type\":\"function\",\"function\":{\"name\":...,"
-                            "\"description\":...,\"parameters\":{...}}}, with a name of 1..%d "
-                            "letters, digits, _, - or .",
-                            name, at, CALL_TOOL_NAME_MAX);
+            return api_fail(
+                e, SPECD_EINVAL, name,
+                "'%s[%zu]' must be {\"type\":\"function\",\"function\":{\"name\":...,"
+                "\"description\":...,\"parameters\":{...},\"strict\":...}}, with a name "
+                "of 1..%d letters, digits, _, - or ., and true or false for strict",
+                name, *at, CALL_TOOL_NAME_MAX);
     return values_check(name, json_size(tools), e);
 }
 

@@ -16,7 +16,8 @@
 struct reader {
     struct json *doc, *messages; /* messages: of the chat */
     struct api_error *e;
-    bool ok; /* false: memory ran short */
+    size_t *tool_at; /* of the call */
+    bool ok;         /* false: memory ran short */
 };
 
 /* Reads a part of the body: 0, or the error. */
@@ -370,7 +371,7 @@ static int read_tool(struct reader *r, struct json *tool, const struct place *p,
                ? 0
                : refuse(r, p,
                         ": must have a name of 1..%d letters, digits, _, - or ., and may have a "
-                        "description, a string",
+                        "description, a string, and strict, true or false",
                         CALL_TOOL_NAME_MAX);
 }
 
@@ -383,14 +384,18 @@ static int read_tools(struct reader *r)
         return 0;
     if (json_type(tools) != JSON_ARRAY)
         return refuse(r, &p, ": must be a list");
+    size_t n = 0;
     int rc = 0;
     while (rc == 0 && json_first(tools)) {
         struct json *tool = json_detach(tools, json_first(tools));
         p.at++;
-        if (is_foreign(tool))
+        if (is_foreign(tool)) {
             log_debug("tools.%ld: a tool of type '%.40s' is left out", p.at, text_of(tool, "type"));
-        else
-            rc = read_tool(r, tool, &p, list);
+            continue;
+        }
+        if (n < CALL_TOOLS_MAX)
+            r->tool_at[n++] = (size_t)p.at;
+        rc = read_tool(r, tool, &p, list);
     }
     set(r, r->doc, "tools", list);
     return rc;
@@ -463,7 +468,11 @@ int messages_read(struct call *c, struct api_error *e)
 {
     static read_part *const parts[] = {read_system,      read_messages, read_tools,
                                        read_tool_choice, read_thinking, read_output_format};
-    struct reader r = {.doc = c->doc, .messages = json_new_array(c->doc), .e = e, .ok = true};
+    struct reader r = {.doc = c->doc,
+                       .messages = json_new_array(c->doc),
+                       .e = e,
+                       .tool_at = c->tool_at,
+                       .ok = true};
     const char *model = text_of(c->doc, "model");
     json_cstr(&c->repeats, model ? model : c->info->model_id);
     int rc = 0;

@@ -344,7 +344,7 @@ static int read_tools(struct call *c, struct api_error *e)
 {
     struct json *flat = json_detach(c->doc, json_get(c->doc, "tools"));
     struct json *nested = json_new_array(c->doc);
-    size_t at = 0;
+    size_t at = 0, n = 0;
     if (json_type(flat) == JSON_NULL)
         return 0;
     if (json_type(flat) != JSON_ARRAY)
@@ -366,12 +366,15 @@ static int read_tools(struct call *c, struct api_error *e)
         json_set(outer, "type", json_new_string(c->doc, "function"));
         json_set(outer, "function", tool);
         if (outer && !is_tool(outer))
-            return api_fail(e, SPECD_EINVAL, "tools",
-                            "'tools[%zu]' must be {\"type\":\"function\",\"name\":...,"
-                            "\"description\":...,\"parameters\":{...}}, with a name of 1..%d "
-                            "letters, digits, _, - or .",
-                            at, CALL_TOOL_NAME_MAX);
+            return api_fail(
+                e, SPECD_EINVAL, "tools",
+                "'tools[%zu]' must be {\"type\":\"function\",\"name\":...,"
+                "\"description\":...,\"parameters\":{...},\"strict\":...}, with a name of "
+                "1..%d letters, digits, _, - or ., and true or false for strict",
+                at, CALL_TOOL_NAME_MAX);
         json_append(nested, outer);
+        if (n < CALL_TOOLS_MAX)
+            c->tool_at[n++] = at;
     }
     if (nested && json_count(nested) > 0)
         json_set(c->doc, "tools", nested);

@@ -21,7 +21,7 @@ static const struct tag tags[] = {
 struct tool_parser *tool_parser_new(const struct tool_offer *offer, bool one)
 {
     struct tool_parser *p = xcalloc(1, sizeof *p);
-    p->offer = offer;
+    p->offer = p->watch.offer = offer;
     p->one = one;
     return p;
 }
@@ -31,6 +31,7 @@ void tool_parser_free(struct tool_parser *p)
     if (!p)
         return;
     buf_free(&p->in);
+    buf_free(&p->begun_there);
     buf_free(&p->name);
     buf_free(&p->unwrapped);
     buf_free(&p->value);
@@ -112,7 +113,6 @@ static bool take_name(struct tool_parser *p, size_t len)
 {
     buf_clear(&p->name);
     buf_add(&p->name, held(p) + p->word, len);
-    p->parameters = offer_find(p->offer, p->name.data, p->name.len);
     return parser_may_call(p);
 }
 
@@ -159,6 +159,10 @@ static void in_id(struct tool_parser *p, struct tool_output *out)
 /* From here on the object of arguments alone is walked. */
 void parser_start_arguments(struct tool_parser *p, struct tool_output *out)
 {
+    if (!parser_may_begin(p, p->n - 1)) {
+        parser_give_up(p, out);
+        return;
+    }
     parser_begin(p, out);
     parser_drop_first(p, p->n - 1); /* the bracket is read again */
     p->state = IN_ARGUMENTS;
@@ -300,19 +304,31 @@ static void finish(struct tool_parser *p, struct tool_output *out)
         parser_show(p, p->n, out);
 }
 
+static void drop_bytes(struct buf *b, size_t n)
+{
+    if (b->len == 0)
+        return;
+    b->len -= n;
+    memmove(b->data, b->data + n, b->len);
+}
+
 void tool_parser_feed(struct tool_parser *p, const char *text, size_t len, bool end,
                       struct tool_output *out)
 {
     buf_add(&p->in, text, len);
     buf_reserve(&p->in, 0);
     buf_reserve(&out->bytes, 0);
+    for (size_t i = 0; i < len && p->offer->strict; i++) {
+        char number = (char)tool_watch_byte(&p->watch, text[i]);
+        buf_add(&p->begun_there, &number, 1);
+    }
     while (p->from + p->n < p->in.len) {
         p->n++;
         step(p, out);
     }
     if (end)
         finish(p, out);
-    p->in.len -= p->from;
-    memmove(p->in.data, p->in.data + p->from, p->in.len);
+    drop_bytes(&p->in, p->from);
+    drop_bytes(&p->begun_there, p->from);
     p->from = 0;
 }

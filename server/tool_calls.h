@@ -25,6 +25,10 @@
  * tool_offer) let it be one and no other type fits, which is passed on as it comes; others when
  * they are complete. Blanks around calls are dropped.
  *
+ * Arguments of a strict tool follow its schema, as the engine's grammar sees to, which has watched
+ * the text for where they begin (tool_watch.h). A call of one in a spelling that is not watched is
+ * text.
+ *
  * What comes out depends on the text alone, not on how it is cut into pieces. Work is linear in it.
  * A parser belongs to one answer and one thread.
  */
@@ -65,11 +69,20 @@ void tool_output_free(struct tool_output *out);
 void tool_output_add(struct tool_output *out, enum tool_event_kind kind, int call,
                      const char *bytes, size_t len);
 
-/* The tools that may be called. Of each one after another: its name with the NUL, for each
- * parameter that is declared a byte of TOOL_TYPE bits and its name with the NUL, and a NUL. */
+/* Does the answer's grammar hold the arguments of a tool's calls to its schema? */
+enum tool_strictness {
+    TOOL_FREE,    /* no */
+    TOOL_WATCHED, /* where they begin as tool_watch.h says, and the schema is one to follow */
+    TOOL_STRICT,  /* likewise, and it is one: what begins otherwise is text */
+};
+
+/* The tools that may be called. Of each one after another: a byte, its enum tool_strictness; its
+ * name with the NUL, for each parameter that is declared a byte of TOOL_TYPE bits and its name with
+ * the NUL, and a NUL. */
 struct tool_offer {
     struct buf bytes;
     bool closed; /* no other name means a call, in whatever spelling */
+    bool strict; /* there is a tool of TOOL_STRICT */
 };
 enum {
     TOOL_TYPE_NULL = 1,
@@ -80,6 +93,14 @@ enum {
     TOOL_TYPE_OBJECT = 32,
     TOOL_TYPE_ANY = 63
 };
+struct offered_tool {
+    int number; /* from 1; 0: it is not there, and the rest is 0 */
+    enum tool_strictness strictness;
+    const char *parameters;
+};
+struct offered_tool offer_find(const struct tool_offer *offer, const char *name, size_t len);
+/* Types that a parameter may have. */
+int offer_types(const struct offered_tool *tool, const char *name, size_t len);
 
 struct tool_parser;
 

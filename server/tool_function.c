@@ -38,7 +38,7 @@ void parser_in_function(struct tool_parser *p, struct tool_output *out)
     int end = parser_compare(p, p->word, "</function>");
     if (parameter > 0) {
         p->state = IN_KEY;
-    } else if (end > 0 && p->first_parameter) {
+    } else if (end > 0 && p->first_parameter && parser_may_begin(p, p->word)) {
         parser_whole_call(p, "{}", 2, out);
         parser_drop_first(p, p->word);
         p->state = BEHIND;
@@ -52,7 +52,8 @@ void parser_in_key(struct tool_parser *p, struct tool_output *out)
     size_t at = p->word + strlen(PARAMETER), len = p->n - 1 - at;
     const char *key = held(p) + at;
     struct buf text = {0};
-    if (last(p) == '\n' || last(p) == '<' || len > NAME_BYTES_MAX) {
+    if (last(p) == '\n' || last(p) == '<' || len > NAME_BYTES_MAX ||
+        (p->first_parameter && !parser_may_begin(p, p->word))) {
         end_function(p, out);
         return;
     }
@@ -62,7 +63,7 @@ void parser_in_key(struct tool_parser *p, struct tool_output *out)
         parser_begin(p, out);
     buf_puts(&text, p->first_parameter ? "{" : ", ");
     json_str(&text, key, len);
-    p->types = offer_types(p->parameters, key, len);
+    p->types = offer_types(&p->tool, key, len);
     buf_puts(&text, p->types == TOOL_TYPE_STRING ? ": \"" : ": ");
     parser_argue(p, text.data, text.len, out);
     buf_free(&text);

@@ -84,8 +84,11 @@ static bool string_member(struct tool_parser *p, struct tool_output *out)
         if (!unquote(text, len, &p->name) || !parser_may_call(p))
             return false;
     }
-    if (p->has_arguments && p->name.len > 0)
+    if (p->has_arguments && p->name.len > 0) {
+        if (p->tool.strictness == TOOL_STRICT)
+            return false;
         call_held(p, out);
+    }
     return true;
 }
 
@@ -108,6 +111,8 @@ static bool begin_member(struct tool_parser *p, enum walked w, struct tool_outpu
     p->arguments = (struct span){p->word, 0};
     if (p->name.len == 0)
         return true;
+    if (!parser_may_begin(p, p->word))
+        return false;
     parser_begin(p, out);
     parser_argue(p, "{", 1, out);
     parser_drop(p);
@@ -158,7 +163,7 @@ static bool end_container(struct tool_parser *p, struct tool_output *out)
         return calls;
     }
     /* Tags that mean a call do so without arguments, too. */
-    if (p->name.len == 0 || !p->any_name)
+    if (p->name.len == 0 || !p->any_name || p->tool.strictness == TOOL_STRICT)
         return false;
     parser_whole_call(p, "{}", 2, out);
     end_element(p);

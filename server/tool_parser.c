@@ -89,34 +89,41 @@ int parser_compare(const struct tool_parser *p, size_t at, const char *word)
 
 /* ---- the tools on offer */
 
-const char *offer_find(const struct tool_offer *offer, const char *name, size_t len)
+struct offered_tool offer_find(const struct tool_offer *offer, const char *name, size_t len)
 {
     const char *at = offer->bytes.data, *end = at + offer->bytes.len;
-    while (at < end) {
+    for (int number = 1; at < end; number++) {
+        enum tool_strictness strictness = (enum tool_strictness) * at++;
         size_t n = strlen(at);
         bool found = n == len && memcmp(at, name, n) == 0;
         at += n + 1;
         if (found)
-            return at;
+            return (struct offered_tool){number, strictness, at};
         while (*at)
             at += strlen(at) + 1;
         at++;
     }
-    return NULL;
+    return (struct offered_tool){0};
 }
 
-int offer_types(const char *parameters, const char *name, size_t len)
+int offer_types(const struct offered_tool *tool, const char *name, size_t len)
 {
-    for (const char *at = parameters; at && *at; at += strlen(at) + 1)
+    for (const char *at = tool->parameters; at && *at; at += strlen(at) + 1)
         if (strlen(at + 1) == len && memcmp(at + 1, name, len) == 0)
             return *at;
     return TOOL_TYPE_ANY;
 }
 
-bool parser_may_call(const struct tool_parser *p)
+bool parser_may_call(struct tool_parser *p)
 {
-    return p->name.len > 0 && ((p->any_name && !p->offer->closed) ||
-                               offer_find(p->offer, p->name.data, p->name.len) != NULL);
+    p->tool = offer_find(p->offer, p->name.data, p->name.len);
+    return p->name.len > 0 && ((p->any_name && !p->offer->closed) || p->tool.number > 0);
+}
+
+bool parser_may_begin(const struct tool_parser *p, size_t at)
+{
+    return p->tool.strictness != TOOL_STRICT ||
+           p->begun_there.data[p->from + at] == (char)p->tool.number;
 }
 
 /* ---- events of a call */

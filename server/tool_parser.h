@@ -10,6 +10,7 @@
 
 #include "json_walk.h"
 #include "tool_calls.h"
+#include "tool_watch.h"
 
 #define NAME_BYTES_MAX 128 /* of a name outside of JSON */
 #define TAGS_MAX 3         /* one in the other */
@@ -51,8 +52,10 @@ struct tool_parser {
     enum state state;
     bool started; /* something was shown or called: JSON alone is not looked for any more */
     struct buf in;
-    size_t from, n;   /* of `in`, n bytes are held; what is behind them was not read yet */
-    size_t word, tag; /* in what is held: the word that is read, the first tag */
+    size_t from, n; /* of `in`, n bytes are held; what is behind them was not read yet */
+    struct tool_watch watch;
+    struct buf begun_there; /* for each byte of `in` what the watch found; empty: none is strict */
+    size_t word, tag;       /* in what is held: the word that is read, the first tag */
     const struct tag *open[TAGS_MAX];
     int n_open;
     bool any_name;
@@ -63,13 +66,13 @@ struct tool_parser {
     int level;      /* depth of the call's members */
     bool nested;    /* they are within "function" */
     enum member member;
-    struct buf name;       /* empty: not known yet */
-    bool has_arguments;    /* held, or begun */
-    struct span arguments; /* held: as they stand there, unless they were unwrapped */
+    struct buf name;          /* empty: not known yet */
+    struct offered_tool tool; /* of that name */
+    bool has_arguments;       /* held, or begun */
+    struct span arguments;    /* held: as they stand there, unless they were unwrapped */
     struct buf unwrapped;
     bool in_key;
     /* <function=...> */
-    const char *parameters; /* of the tool, in its offer; NULL: it is not there */
     bool first_parameter, first_byte;
     int types;        /* of the parameter */
     struct buf value; /* up to its end, when it may be something else than a string */
@@ -104,10 +107,9 @@ void parser_give_up(struct tool_parser *p, struct tool_output *out); /* it was n
 /* Is what is held, from `at` on, the word (1), its beginning (0) or neither (-1)? */
 int parser_compare(const struct tool_parser *p, size_t at, const char *word);
 
-/* The parameters of a tool, for offer_types; NULL: it is not there. */
-const char *offer_find(const struct tool_offer *offer, const char *name, size_t len);
-int offer_types(const char *parameters, const char *name, size_t len);
-bool parser_may_call(const struct tool_parser *p); /* the name */
+bool parser_may_call(struct tool_parser *p); /* the name: finds the tool */
+/* May its arguments begin with a byte of what is held? */
+bool parser_may_begin(const struct tool_parser *p, size_t at);
 
 /* Events of a call, of which one too many has none. */
 void parser_begin(struct tool_parser *p, struct tool_output *out);

@@ -1,7 +1,10 @@
 #include "tool_schema.h"
 
+#include "tool_watch.h"
+
 #include "specd/json_write.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define CALL_REF "#/$defs/call" /* no tool's place: those have a colon */
@@ -92,11 +95,15 @@ static int types_of(const struct json *root, const struct json *schema, int *lef
     return types ? types : TOOL_TYPE_ANY;
 }
 
-void tool_offer_add(struct tool_offer *offer, const struct json *tool)
+void tool_offer_add(struct tool_offer *offer, const struct json *tool,
+                    enum tool_strictness strictness)
 {
     struct buf *b = &offer->bytes;
+    const char first = (char)strictness;
     const struct json *root = parameters_of(tool), *properties = json_get(root, "properties");
     const char *name = tool_name(tool);
+    offer->strict |= strictness == TOOL_STRICT;
+    buf_add(b, &first, 1);
     buf_add(b, name, strlen(name) + 1);
     if (json_type(properties) != JSON_OBJECT)
         properties = NULL;
@@ -109,41 +116,19 @@ void tool_offer_add(struct tool_offer *offer, const struct json *tool)
     buf_add(b, "", 1);
 }
 
-/* ---- forced calls */
-
-/* Arguments are an object, whatever else a schema would let them be. */
-static bool are_objects(const struct json *parameters)
+bool tool_takes_object(const struct json *tool)
 {
+    const struct json *parameters = parameters_of(tool);
     const struct json *type = parameters ? json_get(parameters, "type") : NULL;
     return !type || (json_type(type) == JSON_STRING && strcmp(json_string(type), "object") == 0);
 }
 
-int forced_tools_check(const struct forced_tools *f, struct api_error *e)
-{
-    for (size_t i = 0; i < f->n; i++)
-        if (!are_objects(parameters_of(f->tools[i])))
-            return api_fail(e, SPECD_EINVAL, "tools",
-                            "'tools': to force a call, the parameters of '%s' must have the type "
-                            "\"object\"",
-                            tool_name(f->tools[i]));
-    return 0;
-}
-
-/* ---- the schema */
+/* ---- the schema of a tool's arguments */
 
 /* Its place in $defs and its $id. Names need no escapes. */
 static void put_place(struct buf *out, const char *before, const struct json *tool)
 {
     buf_printf(out, "\"%stool:%s\"", before, tool_name(tool));
-}
-
-static void put_call(struct buf *out, const struct json *tool, const char *arguments)
-{
-    buf_printf(out,
-               "{\"type\":\"object\",\"properties\":{\"name\":{\"const\":\"%s\"},\"%s\":{\"$ref\":",
-               tool_name(tool), arguments);
-    put_place(out, "#/$defs/", tool);
-    buf_printf(out, "}},\"required\":[\"name\",\"%s\"],\"additionalProperties\":false}", arguments);
 }
 
 /* A schema that leaves the type open means an object here. */
@@ -163,14 +148,11 @@ static bool has_id(const struct json *parameters)
     return id && json_type(id) == JSON_STRING && json_string(id)[0] != '#';
 }
 
-/* Where a name stands twice, the first counts. */
 static void put_parameters(struct buf *out, const struct json *tool)
 {
     const struct json *p = parameters_of(tool);
     const char *comma = "";
-    buf_puts(out, ",");
-    put_place(out, "", tool);
-    buf_puts(out, ":{");
+    buf_puts(out, "{");
     if (!has_id(p)) {
         buf_puts(out, "\"$id\":");
         put_place(out, "", tool);
@@ -189,28 +171,87 @@ static void put_parameters(struct buf *out, const struct json *tool)
     buf_puts(out, "}");
 }
 
-int forced_tools_schema(const struct forced_tools *f, struct json **schema)
+/* ---- calls that are forced */
+
+static void put_call(struct buf *out, const struct json *tool, const char *arguments)
 {
-    struct buf out = {0};
-    char why[64];
-    buf_puts(&out, "{\"anyOf\":[{\"$ref\":\"" CALL_REF "\"}");
-    if (f->many)
-        buf_printf(&out,
+    buf_printf(out,
+               "{\"type\":\"object\",\"properties\":{\"name\":{\"const\":\"%s\"},\"%s\":{\"$ref\":",
+               tool_name(tool), arguments);
+    put_place(out, "#/$defs/", tool);
+    buf_printf(out, "}},\"required\":[\"name\",\"%s\"],\"additionalProperties\":false}", arguments);
+}
+
+static void put_forced(struct buf *out, const struct grammar_tools *g)
+{
+    buf_puts(out, "{\"anyOf\":[{\"$ref\":\"" CALL_REF "\"}");
+    if (g->many)
+        buf_printf(out,
                    ",{\"type\":\"array\",\"minItems\":1,\"maxItems\":%d,"
                    "\"items\":{\"$ref\":\"" CALL_REF "\"}}",
                    TOOL_CALLS_MAX);
-    buf_puts(&out, "],\"$defs\":{\"call\":{\"anyOf\":[");
-    for (size_t i = 0; i < f->n; i++) {
-        buf_puts(&out, i ? "," : "");
-        put_call(&out, f->tools[i], "arguments");
-        buf_puts(&out, ",");
-        put_call(&out, f->tools[i], "parameters");
+    buf_puts(out, "],\"$defs\":{\"call\":{\"anyOf\":[");
+    for (size_t i = 0; i < g->n; i++) {
+        buf_puts(out, i ? "," : "");
+        put_call(out, g->tools[i].tool, "arguments");
+        buf_puts(out, ",");
+        put_call(out, g->tools[i].tool, "parameters");
     }
-    buf_puts(&out, "],\"discriminator\":{\"propertyName\":\"name\"}}");
-    for (size_t i = 0; i < f->n; i++)
-        put_parameters(&out, f->tools[i]);
-    buf_puts(&out, "}}");
+    buf_puts(out, "],\"discriminator\":{\"propertyName\":\"name\"}}");
+    for (size_t i = 0; i < g->n; i++) {
+        buf_puts(out, ",");
+        put_place(out, "", g->tools[i].tool);
+        buf_puts(out, ":");
+        put_parameters(out, g->tools[i].tool);
+    }
+    buf_puts(out, "}}");
+}
+
+/* ---- calls that may come: watched text */
+
+/* Parameters with an $id of their own have no other name, and stand in each entry. */
+static void put_watched(struct buf *out, const struct grammar_tools *g)
+{
+    for (size_t n = 0; n < g->n * TOOL_HEADS; n++) {
+        const struct grammar_tool *t = &g->tools[n / TOOL_HEADS];
+        buf_puts(out, n > 0 ? ",{" : "[{");
+        tool_head_print(n % TOOL_HEADS, tool_name(t->tool), out);
+        buf_puts(out,
+                 t->strictness == TOOL_STRICT ? ",\"schema\":" : ",\"optional\":true,\"schema\":");
+        if (n % TOOL_HEADS == 0 || has_id(parameters_of(t->tool))) {
+            put_parameters(out, t->tool);
+        } else {
+            buf_puts(out, "{\"$ref\":");
+            put_place(out, "", t->tool);
+            buf_puts(out, "}");
+        }
+        buf_puts(out, "}");
+    }
+    buf_puts(out, "]");
+}
+
+int grammar_tools_schema(const struct grammar_tools *g, struct json **schema)
+{
+    struct buf out = {0};
+    char why[64];
+    if (g->forced)
+        put_forced(&out, g);
+    else
+        put_watched(&out, g);
     int rc = json_parse_lax(schema, out.data, out.len, why, sizeof why);
     buf_free(&out);
     return rc;
+}
+
+void grammar_tools_name(const struct grammar_tools *g, struct api_error *e)
+{
+    struct api_error told = *e;
+    size_t entry;
+    int n = 0;
+    if (g->forced || sscanf(told.message, "tools: schema /%zu/schema%n", &entry, &n) != 1 ||
+        n == 0 || entry >= g->n * TOOL_HEADS)
+        return;
+    const char *field = g->tools[entry / TOOL_HEADS].field;
+    api_fail(e, told.code, field, "%s: schema%s%s", field, told.message[n] == '/' ? " " : "",
+             told.message + n);
 }

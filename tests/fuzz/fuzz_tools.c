@@ -1,6 +1,7 @@
 /*
  * What a model writes, where calls of tools are looked for: cut into pieces it must give what it
- * gives in one. The first byte picks the size of the pieces, and whether one call is all.
+ * gives in one. The first byte picks the size of the pieces, whether one call is all, and whether a
+ * tool is strict.
  *
  * links: specd_server specd_fake specd_base
  */
@@ -10,11 +11,13 @@
 
 #include <string.h>
 
-static void feed(struct tool_output *out, const char *text, size_t len, size_t piece, bool one)
+static void feed(struct tool_output *out, const char *text, size_t len, size_t piece, bool one,
+                 bool strict)
 {
-    static const char bytes[] = "get\0\x08x\0\x3fy\0\0add\0"; /* and the NUL of the array */
-    struct tool_offer offer = {0};
+    static const char bytes[] = "\0get\0\x08x\0\x3fy\0\0\0add\0"; /* and the NUL of the array */
+    struct tool_offer offer = {.strict = strict};
     buf_add(&offer.bytes, bytes, sizeof bytes);
+    offer.bytes.data[0] = strict ? TOOL_STRICT : TOOL_FREE;
     struct tool_parser *p = tool_parser_new(&offer, one);
     for (size_t at = 0; at < len; at += piece)
         tool_parser_feed(p, text + at, MIN(piece, len - at), false, out);
@@ -46,9 +49,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct tool_output whole = {0}, pieces = {0};
     if (size < 1)
         return 0;
-    bool one = data[0] & 1;
-    feed(&whole, (const char *)data + 1, size - 1, size, one);
-    feed(&pieces, (const char *)data + 1, size - 1, 1 + data[0] / 2 % 8, one);
+    bool one = data[0] & 1, strict = data[0] & 16;
+    feed(&whole, (const char *)data + 1, size - 1, size, one, strict);
+    feed(&pieces, (const char *)data + 1, size - 1, 1 + data[0] / 2 % 8, one, strict);
     compare(&whole, &pieces);
     tool_output_free(&whole);
     tool_output_free(&pieces);

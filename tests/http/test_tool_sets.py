@@ -1,21 +1,25 @@
 """Calls of random tools: whatever draws them, they are the same bytes in every dialect and fit their tool.
 
 $SPECD_TOOL_SETS sets of tools whose parameters are random schemas (tests/oracle/schemas.py), each with a
-random way of forcing a call, greedy and seeded, with speculation and without, streamed and whole. Needs
-jsonschema ($SPECD_PYTHON); skipped without.
+random way of forcing a call, and each with some strict tools and a model that calls them of its own accord,
+greedy and seeded, with speculation and without, streamed and whole. Needs jsonschema, gguf and numpy
+($SPECD_PYTHON); skipped without.
 """
 import json
 import os
 import random
+import re
 import sys
+import tempfile
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "oracle"))
 try:
     import schemas
+    from chain_model import Chain
 except ImportError:
-    print("skip: the jsonschema package is not installed")
+    print("skip: the packages jsonschema, gguf and numpy are not all installed")
     sys.exit(77)
 
 from specd_client import FAKE, SLOW, ServerCase
@@ -115,7 +119,7 @@ class Messages:
 
     @staticmethod
     def body(tools, choice, parallel, ask):
-        tools = [{"name": t["name"], "input_schema": t["parameters"]} for t in tools]
+        tools = [{"input_schema" if k == "parameters" else k: v for k, v in t.items()} for t in tools]
         kinds = {"required": "any", "auto": "auto", "none": "none"}
         choice = {"type": "tool", "name": choice["name"]} if "name" in choice else {
             "type": kinds[choice["mode"]], "disable_parallel_tool_use": not parallel}
@@ -154,6 +158,13 @@ def spoken(dialect, calls):
     return [(name, json.loads(arguments)) for name, arguments in calls]
 
 
+def is_json(text):
+    try:
+        return json.loads(text) is not None
+    except ValueError:
+        return False
+
+
 def tool_set(seed):
     """Tools, and a choice among them: {"mode"}, {"name"} or {"mode", "allowed"}."""
     rng, generator = random.Random(seed), schemas.Generator(seed)
@@ -170,19 +181,34 @@ def tool_set(seed):
     return tools, choice, rng.random() < 0.5
 
 
-def spell(rng, name, arguments):
-    """The text of the arguments, and a call with it in the words of some family."""
+def spell(rng, name, arguments, strict):
+    """The text of the arguments, and a call with it in the words of some family; None and what is no call
+    of a strict tool."""
     text = json.dumps(arguments, indent=rng.choice([None, 1]))
-    call = rng.choice(['{"name": "%s", "arguments": %s}', '{"arguments": %s, "name": "%s"}'])
-    call = call % ((name, text) if call.startswith('{"name') else (text, name))
     raw = json.dumps(text)
-    return text, rng.choice([
+    call = rng.choice(['{"name": "%s", "arguments": %s}', '{"arguments": %s, "name": "%s"}'])
+    if strict and rng.random() < 0.3:
+        return None, rng.choice([
+            f'<tool_call>{{"name":"{name}","arguments":{raw}}}</tool_call>', f'<tool_call>{{"name":"{name}"}}',
+            f'<tool_call>{{"arguments":{text},"name":"{name}"}}', f"[TOOL_CALLS]{name}[CALL_ID]x[ARGS]{text}",
+            f'<tool_call>{{"name":"{name}","id":"x","parameters":{text}}}</tool_call>'])
+    if strict:
+        call = rng.choice(['{"name": "%s", "arguments": %s}', '{"name":"%s",\n"parameters" :%s}'])
+    call = call % ((name, text) if call.startswith('{"name') else (text, name))
+    spelled = [
         f"<tool_call>\n{call}\n</tool_call>", f"<tool_call>[{call}]</tool_call>\n", f"```json\n{call}\n```\n",
         f"```xml\n<tools>\n{call}\n</tools>\n```", f"[TOOL_CALLS]{name}[ARGS]{text}", f"[TOOL_CALLS] [{call}]",
-        f"<function={name}>{text}</function>", f'<tool_call>{{"name":"{name}","arguments":{raw}}}</tool_call>'])
+        f"<function={name}>{text}</function>"]
+    if not strict:
+        spelled.append(f'<tool_call>{{"name":"{name}","arguments":{raw}}}</tool_call>')
+    return text, rng.choice(spelled)
 
 
-class ToolSets(ServerCase):
+def squeeze(text):
+    return "".join(text.split())
+
+
+class ToolCase(ServerCase):
     args = () if FAKE else ("--chat-template", os.path.join(HERE, "tools.jinja"))
 
     def ask(self, dialect, body, stream=False):
@@ -199,11 +225,13 @@ class ToolSets(ServerCase):
             for s in SPECULATION:
                 calls, text, cut = self.ask(dialect, {**body, **law, "speculative": s})
                 self.assertEqual((text, cut), got[0][1:], body)
-                if not cut or dialect is not Messages:
+                if dialect is not Messages or all(is_json(arguments) for _, arguments in got[0][0]):
                     self.assertEqual(calls, spoken(dialect, got[0][0]), body)
             answers.append(got[0])
         return answers
 
+
+class ToolSets(ToolCase):
     @unittest.skipIf(FAKE, "needs a model")
     def test_forced(self):
         checked = several = 0
@@ -243,19 +271,121 @@ class ToolSets(ServerCase):
         for seed in range(10 * SETS):
             rng, (tools, _, parallel) = random.Random(seed), tool_set(seed)
             said, expected = rng.choice(["", "So: ", "<tool", "a `b` "]), []
-            start = said.strip()
+            text = said
+            for tool in tools:
+                tool["strict"] = rng.random() < 0.3
             for _ in range(rng.randint(1, 4)):
-                name = rng.choice(tools)["name"]
+                tool = rng.choice(tools)
+                name = tool["name"]
                 value = {k: rng.choice([1, -0.5, "x y", "\u00e9\"\\\n", None, [True, {}], {"name": "a"}])
                          for k in rng.sample(["a", "b", "name", "arguments", "\u00e9"], rng.randint(0, 3))}
-                text, spelled = spell(rng, name, value)
+                arguments, spelled = spell(rng, name, value, tool["strict"])
                 said += spelled
-                expected.append((name, text))
+                if arguments is None:
+                    text += spelled
+                else:
+                    expected.append((name, arguments))
             for dialect in DIALECTS:
                 body = dialect.body(tools, {"mode": "auto"}, parallel, "say=" + said)
                 most = expected if parallel else expected[:1]
-                self.assertEqual(self.ask(dialect, body), (spoken(dialect, most), start, False), said)
-                self.assertEqual(self.ask(dialect, body, stream=True), (most, start, False), said)
+                for stream, calls in (False, spoken(dialect, most)), (True, most):
+                    got = self.ask(dialect, body, stream)
+                    self.assertEqual((got[0], squeeze(got[1]), got[2]), (calls, squeeze(text), False), said)
+
+
+PREFIXES = ["get", "get_", "a.b-", "F"]  # of the names of tools
+SPELLINGS = {'{"name": "': ['", "arguments": ', '", "parameters": '], "<function=": [">"], "[TOOL_CALLS]": ["[ARGS]", "{"]}
+BEGUN = [s + p for s in SPELLINGS for p in PREFIXES]
+NAMED = [str(i) + end for ends in SPELLINGS.values() for end in ends for i in range(10)]
+SAYS = "I see. "
+
+
+def caller(seed):
+    """Writes calls of names that are made as tool_set makes them, but knows nothing of their arguments. Under a
+    schema it ends what it has begun."""
+    closing = {"}": 6, '"': 5.5, "]": 5, ":": 4, ",": 3, "": -3}
+    begin = {**dict.fromkeys(BEGUN, 2.5), "<tool_call>\n": 4, SAYS: 4, "{": 1}
+    links = {"<tool_call>\n": {b: 4 for b in BEGUN if b[0] != "["}, ">": begin, "\n": {**begin, "}": 6},
+             **{s + p: {str(i) + end: 4 - 0.3 * i for end in ends for i in range(10)}
+                for s, ends in SPELLINGS.items() for p in PREFIXES},
+             **{n: {"{": 6, "<": 3 if n[1] == ">" else -5, "}": 3, "\n": 3} for n in NAMED if n[1] != "{"},
+             SAYS: {**begin, SAYS: 1, "": 5}, "}": {**closing, "": 6.2, "\n": 5}}
+    return Chain(["<tool_call>\n", SAYS, *BEGUN, *NAMED], links, closing, 0.3, seed)
+
+
+@unittest.skipIf(FAKE, "needs a model")
+class StrictSets(ToolCase):
+    """Calls under tool_choice auto."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.chain, other = caller(1), caller(2)
+        with tempfile.TemporaryDirectory() as folder:
+            models = [os.path.join(folder, name) for name in ("target.gguf", "draft.gguf")]
+            for chain, path in zip((cls.chain, other), models):
+                chain.write(path, 2048)
+            cls.args = *ToolCase.args, "-m", models[0], "-md", models[1] + ",lookup"
+            super().setUpClass()
+
+    def write(self, body):
+        """The text of a chat's answer as the model wrote it."""
+        reply = self.server.post(Chat.path, {**body, "return_tokens": True})
+        self.assertEqual(reply.status, 200, (reply.body, body))
+        tokens = reply.json()["choices"][0]["tokens"]
+        return self.server.post("/detokenize", {"tokens": tokens}).json()["content"]
+
+    def check_text(self, body, free, names):
+        """An answer is what it is without strict, up to where arguments of a strict tool begin."""
+        names = "|".join(map(re.escape, names))
+        heads = (rf'"(name|function)"\s*:\s*"({names})"\s*,\s*"(arguments|parameters)"\s*:|<function=({names})>|'
+                 rf"\[TOOL_CALLS\]\s*({names})\s*(\{{|\[ARGS\])")
+        with_strict, without = self.write(body), self.write(free)
+        head = re.search(heads, without)
+        if not head:
+            self.assertEqual(with_strict, without, body)
+        else:
+            self.assertEqual(with_strict[:head.end()], without[:head.end()], body)
+        return not head
+
+    def test_auto(self):
+        checked = misses = texts = 0
+        for seed in range(SETS):
+            rng, (tools, choice, parallel) = random.Random(seed), tool_set(seed)
+            for tool in tools:
+                tool["strict"] = rng.random() < 0.7
+            strict = [t for t in tools if t["strict"]] or tools[:1]
+            strict[0]["strict"] = True
+            choice = {"mode": "auto", **({"allowed": choice["allowed"]} if "allowed" in choice else {})}
+            asked = tools, choice, parallel, f"Call {seed}."
+            reply = self.server.post(Chat.path, {**Chat.body(*asked), "max_tokens": 1})
+            if reply.status == 400:
+                self.assertIn("no value satisfies it", reply.text())
+                continue
+            why = {t["name"]: schemas.checker(t["parameters"]) for t in strict}
+            names = [n for n in why if n in choice.get("allowed", why)]
+            prefix, number = re.fullmatch(r"(.*?)(\d+)", rng.choice(names or list(why))).groups()
+            liked = [rng.choice(["<tool_call>\n", SAYS, *(s + prefix for s in SPELLINGS)]),
+                     *(b for b in BEGUN if b.endswith(prefix)), *(n for n in NAMED if n.startswith(number))]
+            bias = {str(self.chain.id(piece)): 2 for piece in liked}
+            laws = [{**law, "logit_bias": bias} for law in [*LAWS, {"temperature": 1, "seed": seed}]]
+            heard = []
+            for dialect in DIALECTS:
+                if dialect is Messages and "allowed" in choice:
+                    continue  # which it has no word for
+                heard.append(self.answers(dialect, dialect.body(*asked), laws))
+                self.assertEqual(heard[-1], heard[0], (dialect, tools, choice))
+            free = Chat.body([{**t, "strict": False} for t in tools], *asked[1:])
+            for law, (calls, text, cut) in zip(laws, heard[0]):
+                for i, (name, arguments) in enumerate(calls):
+                    if name in why and not (cut and i == len(calls) - 1):
+                        self.assertIsNone(why[name](arguments), (tools, arguments))
+                        checked += 1
+                texts += self.check_text({**Chat.body(*asked), **law}, {**free, **law}, names)
+                for name, arguments in self.ask(Chat, {**free, **law})[0]:
+                    misses += name in why and why[name](arguments) is not None
+        self.assertGreater(checked, SETS)
+        self.assertGreater(misses, SETS // 2)  # the model knows nothing of schemas
+        self.assertGreater(texts, SETS // 2)
 
 
 if __name__ == "__main__":

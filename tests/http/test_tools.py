@@ -95,6 +95,25 @@ class Tools(ServerCase):
             self.assertEqual((message["content"], reason), (other, "stop"))
 
     @fake_only
+    def test_strict(self):
+        """The grammar of tools that are strict, where they are; calls of one in other words are text."""
+        strict = [{**t, "function": {**t["function"], "strict": True}} for t in TOOLS[1:]]
+        for tools, fields, told in (
+                (strict, {}, "tools [{"), (TOOLS[:1] + strict, {"tool_choice": "auto"}, "tools [{"), (TOOLS, {}, "none "),
+                (strict, {"tool_choice": "none"}, "none "), (strict, {"tool_choice": "required"}, "tools {"),
+                (strict, {"response_format": {"type": "json_object"}}, "response_format ")):
+            body = chat({"role": "user", "content": "format=1"}, tools=tools, **fields)
+            text = self.server.post(CHAT, body).json()["choices"][0]["message"]["content"]
+            self.assertTrue(text.startswith(told), text)
+        call = '<tool_call>{"name": "add", "arguments": {}}</tool_call>'
+        late = '<tool_call>{"arguments": {}, "name": "add"}</tool_call>'
+        message, _ = self.say(late + call, tools=strict)
+        self.assertEqual((message["content"], len(message["tool_calls"])), (late, 1))
+        for fields in {}, {"tools": strict, "response_format": {"type": "json_object"}}:
+            message, _ = self.say(late + call, **fields)
+            self.assertEqual((message["content"], len(message["tool_calls"])), (None, 2))
+
+    @fake_only
     def test_choices(self):
         """Every way to say which tools may be called, and what is a call then."""
         call = '{"name": "%s", "arguments": {}}'
@@ -212,7 +231,10 @@ class Tools(ServerCase):
         no_object = {"type": "function", "function": {"name": "f",
                                                       "parameters": {"type": "string"}}}
         r = self.server.post(CHAT, chat(tools=[no_object], tool_choice="required"))
+        self.assert_error(r, 400, "tools[0].function.parameters")
+        r = self.server.post(CHAT, chat(tools=[{"type": "x"}, TOOLS[0], {"type": "y"}, tool("a b")]))
         self.assert_error(r, 400, "tools")
+        self.assertIn("tools[3]", r.text())
         r = self.server.post(CHAT, chat(json_schema={}, response_format={"type": "json_object"}))
         self.assert_error(r, 400, "response_format")
         for message in ({**CALLED, "tool_calls": 1}, {**CALLED, "tool_calls": [1]},
@@ -221,6 +243,32 @@ class Tools(ServerCase):
                         {**RESULT, "tool_call_id": 1}, {**RESULT, "content": None}):
             self.assert_error(self.server.post(CHAT, chat(USER, message)), 400, "messages")
 
+
+    @unittest.skipIf(FAKE, "specd-fake reads no schemas")
+    def test_strict_refused(self):
+        """A schema that cannot be followed, named as its dialect does; where it need not be it is not."""
+        def schema(**more):
+            return {"type": "object", "properties": {"a": {"not": {}}}, **more}
+
+        for path, field, body, tool in (
+                (CHAT, "tools[1].function.parameters", chat(),
+                 lambda p, **kw: {"type": "function", "function": {"name": "f", "parameters": p, **kw}}),
+                ("/v1/responses", "tools[1].parameters", {"input": "x", "max_output_tokens": 2},
+                 lambda p, **kw: {"type": "function", "name": "f", "parameters": p, **kw}),
+                ("/v1/messages", "tools.1.input_schema", chat(),
+                 lambda p, **kw: {"name": "f", "input_schema": p, **kw})):
+            other = {"type": "x", "name": "x"}
+            for p, place in ((schema(), "schema /properties/a: "), (schema(**{"$id": "u:x"}), "schema /properties/a: "),
+                             ({"type": "object", "required": ["a"], "properties": {"a": False}}, "schema: ")):
+                reply = self.server.post(path, {**body, "tools": [other, tool(p, strict=True)]})
+                error = reply.json()["error"]
+                self.assertEqual(reply.status, 400, reply.body)
+                self.assertTrue(error["message"].startswith(f"{field}: {place}"), error)
+                self.assertIn(error.get("param", field), (field,))
+                self.assertEqual(error["type"], "invalid_request_error")
+                for free in {"strict": False}, {"strict": None}, {}:
+                    reply = self.server.post(path, {**body, "tools": [other, tool(p, **free)]})
+                    self.assertEqual(reply.status, 200, reply.body)
 
     def test_too_many_values(self):
         many = [0] * 100001

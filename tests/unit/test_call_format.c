@@ -5,7 +5,12 @@
  * links: specd_server specd_fake specd_grammar specd_text specd_model specd_base
  */
 #include "call_bodies.h"
+#include "rnd.h"
 #include "grammar/grammar.h"
+#include "specd/error.h"
+#include "tool_watch.h"
+
+#include <stdio.h>
 
 #define USER "'messages':[{'role':'user','content':'x'}]"
 #define F "{'type':'function','function':{'name':'f'}}"
@@ -189,9 +194,9 @@ static void test_allowed(void **state)
         buf_printf(&members, TOOLS ",'tool_choice':%s", open[i]);
         struct call c = parsed(CALL_CHAT, body_of(&body, USER, members.data));
         assert_true(c.offer.closed);
-        assert_int_equal(c.forced.n, 0);
-        assert_int_equal(c.offer.bytes.len, 6);
-        assert_string_equal(c.offer.bytes.data, "f");
+        assert_int_equal(c.grammar.n, 0);
+        assert_int_equal(c.offer.bytes.len, 7);
+        assert_string_equal(c.offer.bytes.data + 1, "f");
         call_free(&c);
     }
     buf_free(&members);
@@ -201,8 +206,8 @@ static void test_allowed(void **state)
 /* The template gets all tools, the parser looks for those that may be called. */
 static void test_offered(void **state)
 {
-    static const char required[] = "f\0\x3f"
-                                   "a\0\0g\0\0h.1\0"; /* a of any type */
+    static const char required[] = "\0f\0\x3f"
+                                   "a\0\0\0g\0\0\0h.1\0"; /* a of any type */
     struct buf body = {0};
     struct call c = parsed(CALL_CHAT, body_of(&body, USER, TOOLS ",'tool_choice':'required'"));
     (void)state;
@@ -212,14 +217,232 @@ static void test_offered(void **state)
     body_of(&body, USER, TOOLS ",'tool_choice':{'type':'function','name':'f'}");
     c = parsed(CALL_CHAT, body.data);
     assert_true(call_wants_tools(&c));
-    assert_int_equal(c.offer.bytes.len, 6);
-    assert_string_equal(c.offer.bytes.data, "f");
+    assert_int_equal(c.offer.bytes.len, 7);
+    assert_string_equal(c.offer.bytes.data + 1, "f");
     call_free(&c);
     struct request *req = only_request(CALL_CHAT, body.data, 0);
     assert_int_equal((int)json_count(req->chat.tools), 4);
     request_unref(req);
     buf_free(&body);
 }
+
+/* ---- strict tools */
+
+#define BEHIND(pieces, more, optional, schema) \
+    "{behind:[" pieces "]" more optional ",schema:" schema "}"
+#define HEADS_OF(f, optional, first, others)                                                            \
+    BEHIND("'\"name\"',':','\"" f "\"',',','\"arguments\"',':'", "", optional, first)                   \
+    "," BEHIND("'\"name\"',':','\"" f "\"',',','\"parameters\"',':'", "", optional, others) "," BEHIND( \
+        "'\"function\"',':','\"" f "\"',',','\"arguments\"',':'", "", optional,                         \
+        others) "," BEHIND("'\"function\"',':','\"" f "\"',',','\"parameters\"',':'", "",               \
+                           optional,                                                                    \
+                           others) "," BEHIND("'<function=" f ">'", ",parameters:true", optional,       \
+                                              others) "," BEHIND("'[TOOL_CALLS]','" f "','{'", "",      \
+                                                                 optional,                              \
+                                                                 others) "," BEHIND("'[TOOL_"           \
+                                                                                    "CALLS]','" f       \
+                                                                                    "','[ARGS]'",       \
+                                                                                    "", optional,       \
+                                                                                    others)
+#define HEADS(f, optional) \
+    HEADS_OF(f, optional, "{$id:'tool:" f "',type:'object'}", "{$ref:'tool:" f "'}")
+
+/* Each with a member of what says how strict it is. */
+#define FUNCTION_TOOL(name, more) "{'type':'function','function':{'name':'" name "'" more "}}"
+#define FLAT_TOOL(name, more) "{'type':'function','name':'" name "'" more "}"
+#define BLOCK_TOOL(name, more) "{'name':'" name "','input_schema':{}" more "}"
+
+static void expect_strict(enum call_route route, const char *members, const char *schema)
+{
+    struct buf body = {0};
+    const char *prompt = route == CALL_RESPONSES ? "'input':'x'" : USER ",'max_tokens':9";
+    struct request *req = only_request(route, body_of(&body, prompt, members), 0);
+    assert_true(req->format.json == (schema != NULL));
+    if (schema)
+        expect_tree(req->format.schema, schema);
+    else
+        assert_null(req->format.schema);
+    if (schema)
+        assert_string_equal(req->format.field, "tools");
+    request_unref(req);
+    buf_free(&body);
+}
+
+/* Those of other types keep their places. */
+static void test_strict(void **state)
+{
+#define OTHER_TOOL "{'type':'web_search'}"
+#define STRICT ",'strict':true"
+#define FREE ",'strict':false"
+#define MINE "{$id:'mine',type:'object'}"
+    static const struct {
+        enum call_route route;
+        const char *tools, *schema;
+    } rows[] = {
+        {CALL_CHAT,
+         OTHER_TOOL "," FUNCTION_TOOL("f", FREE) "," FUNCTION_TOOL(
+             "g", STRICT) "," OTHER_TOOL "," FUNCTION_TOOL("h", "") "," FUNCTION_TOOL("i", STRICT),
+         "[" HEADS("g", "") "," HEADS("i", "") "]"},
+        {CALL_CHAT, FUNCTION_TOOL("f", STRICT ",'parameters':{'$id':'mine','type':'object'}"),
+         "[" HEADS_OF("f", "", MINE, MINE) "]"},
+        {CALL_RESPONSES,
+         FLAT_TOOL("f", FREE) "," OTHER_TOOL
+                              "," FLAT_TOOL("g", ",'parameters':{'type':'string'}") "," FLAT_TOOL(
+                                  "h", ",'strict':null") "," FLAT_TOOL("i", STRICT),
+         "[" HEADS("h", ",optional:true") "," HEADS("i", "") "]"},
+        {CALL_MESSAGES,
+         "{'type':'bash_20250124','name':'bash'}," BLOCK_TOOL("f", "") "," BLOCK_TOOL("g", STRICT),
+         "[" HEADS("g", "") "]"},
+        {CALL_CHAT, FUNCTION_TOOL("f", "") "," FUNCTION_TOOL("g", FREE), NULL},
+        {CALL_MESSAGES, BLOCK_TOOL("f", ""), NULL},
+    };
+    static const char *const choices[] = {
+        "'none'", "{'type':'allowed_tools','mode':'auto','tools':[{'name':'f'}]}"};
+    struct buf members = {0};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        buf_clear(&members);
+        buf_printf(&members, "'tools':[%s]", rows[i].tools);
+        expect_strict(rows[i].route, members.data, rows[i].schema);
+    }
+    for (size_t i = 0; i < COUNT_OF(choices); i++) {
+        buf_clear(&members);
+        buf_printf(&members, "'tools':[%s],'tool_choice':%s", rows[0].tools, choices[i]);
+        expect_strict(CALL_CHAT, members.data, NULL);
+    }
+    buf_clear(&members);
+    buf_printf(&members, "'tools':[%s],'response_format':{'type':'json_object'}", rows[0].tools);
+    expect_format(CALL_CHAT, members.data, "response_format", NULL);
+    buf_free(&members);
+}
+
+/* Places in the list are told as the client's own. */
+static void expect_named(enum call_route route, const char *tools, const char *field)
+{
+    struct buf body = {0}, members = {0};
+    struct api_error e = {.code = SPECD_EINVAL};
+    buf_printf(&members, "'tools':[%s]", tools);
+    const char *prompt = route == CALL_RESPONSES ? "'input':'x'" : USER ",'max_tokens':9";
+    struct call c = parsed(route, body_of(&body, prompt, members.data));
+    snprintf(e.message, sizeof e.message, "tools: schema /%d/schema/properties/a: is odd",
+             (int)(c.grammar.n - 1) * TOOL_HEADS);
+    grammar_tools_name(&c.grammar, &e);
+    buf_clear(&members);
+    buf_printf(&members, "%s: schema /properties/a: is odd", field);
+    assert_string_equal(e.message, members.data);
+    assert_string_equal(e.param, field);
+    grammar_tools_name(&c.grammar, &e);
+    assert_string_equal(e.message, members.data);
+    call_free(&c);
+    buf_free(&body);
+    buf_free(&members);
+}
+
+static void test_bad_strict(void **state)
+{
+    struct buf body = {0};
+    (void)state;
+    expect_named(CALL_CHAT, OTHER_TOOL "," FUNCTION_TOOL("f", "") "," FUNCTION_TOOL("g", STRICT),
+                 "tools[2].function.parameters");
+    expect_named(CALL_RESPONSES, FLAT_TOOL("f", "") "," OTHER_TOOL "," FLAT_TOOL("g", STRICT),
+                 "tools[2].parameters");
+    expect_named(CALL_MESSAGES, "{'type':'bash_20250124','name':'bash'}," BLOCK_TOOL("g", STRICT),
+                 "tools.1.input_schema");
+    refuse_format(CALL_CHAT, "'tools':[" OTHER_TOOL "," FUNCTION_TOOL("f", ",'strict':1") "]",
+                  "tools");
+    refuse_format(CALL_CHAT,
+                  "'tools':[" OTHER_TOOL
+                  "," FUNCTION_TOOL("f", STRICT ",'parameters':{'type':'array'}") "]",
+                  "tools[1].function.parameters");
+    refuse(CALL_RESPONSES,
+           body_of(&body, "'input':'x'",
+                   "'tools':[" FLAT_TOOL("f", STRICT ",'parameters':{'type':['object']}") "]"),
+           "tools[0].parameters");
+    refuse(CALL_MESSAGES,
+           body_of(&body, USER ",'max_tokens':9",
+                   "'tools':[{'name':'f','strict':true,'input_schema':{'type':'null'}}]"),
+           "tools.0.input_schema");
+    buf_free(&body);
+}
+
+/* Arguments begin and end where the engine's grammar has them begin and end, in any text that it
+ * lets come. */
+static void test_watch(void **state)
+{
+    static const char *const parts[] = {
+        "\"name\"",
+        "\"function\"",
+        "\"arguments\"",
+        "\"parameters\"",
+        ":",
+        "\"f\"",
+        "\"f.1\"",
+        ",",
+        "{",
+        "}",
+        " ",
+        "\n\t",
+        "<function=f>",
+        "<function=f.1>",
+        "</function>",
+        "[TOOL_",
+        "CALLS]",
+        "f",
+        "f.1",
+        "[ARGS]",
+        "\"",
+        "\"a\"",
+        "[",
+        "]",
+        "1",
+        "\\",
+        "x",
+        "<parameter=a>",
+        "</parameter>",
+        "f>",
+        "[TOOL_CALLS]f",
+        "\"name\": \"f.1\", \"arguments\": ",
+        "{\"a\": \"",
+        "\"name\":\"f\",",
+    };
+    struct buf body = {0};
+    struct call c = parsed(
+        CALL_CHAT,
+        body_of(&body, USER,
+                "'tools':[" FUNCTION_TOOL("f", STRICT) "," FUNCTION_TOOL("g", "") "," FUNCTION_TOOL(
+                    "f.1", STRICT ",'parameters':{'properties':{'a':{}}}") "]"));
+    struct request *req = call_request(&c, 0, 0);
+    struct grammar *g;
+    char err[256] = "";
+    uint64_t seed = 20;
+    int begun[4] = {0};
+    (void)state;
+    if (grammar_compile(&g, req->format.schema, err, sizeof err) < 0)
+        fail_msg("%s", err);
+    for (int round = 0; round < 2000; round++) {
+        struct tool_watch w = {.offer = &c.offer};
+        struct grammar_state s;
+        struct buf text = {0};
+        grammar_start(g, &s);
+        for (int i = 0; i < 60; i++) {
+            const char *part = parts[rnd(&seed, COUNT_OF(parts))];
+            for (; *part && grammar_accept(g, &s, part, 1); part++) {
+                buf_add(&text, part, 1);
+                begun[tool_watch_byte(&w, *part)]++;
+                if ((w.state == WATCH_TEXT) != grammar_may_end(&s))
+                    fail_msg("%.*s", (int)text.len, text.data);
+            }
+        }
+        buf_free(&text);
+    }
+    assert_true(begun[1] > 500 && begun[2] == 0 && begun[3] > 500);
+    grammar_unref(g);
+    request_unref(req);
+    call_free(&c);
+    buf_free(&body);
+}
+
+/* ---- what a grammar of forced tools lets come */
 
 /* A call alone, and behind another in a list. */
 static void expect_accepted(const struct grammar *g, int i, const char *key)
@@ -307,7 +530,7 @@ static void test_bad_choices(void **state)
     refuse_format(CALL_CHAT,
                   "'tool_choice':'required','tools':[{'type':'function','function':{'name':'f',"
                   "'parameters':{'type':'string'}}}]",
-                  "tools");
+                  "tools[0].function.parameters");
     buf_free(&members);
 }
 
@@ -362,7 +585,8 @@ int main(void)
         cmocka_unit_test(test_named),       cmocka_unit_test(test_allowed),
         cmocka_unit_test(test_offered),     cmocka_unit_test(test_many_tools),
         cmocka_unit_test(test_bad_choices), cmocka_unit_test(test_shared),
-        cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_ids),         cmocka_unit_test(test_strict),
+        cmocka_unit_test(test_bad_strict),  cmocka_unit_test(test_watch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -286,7 +286,7 @@ static void test_errors(void **state)
                    "tools.1", "tools.1.input_schema: must be an object");
     expect_refused("{'messages':[" USER "],'tools':[{'name':'a b','input_schema':{}}]}", "tools.0",
                    "tools.0: must have a name of 1..64 letters, digits, _, - or ., and may have a "
-                   "description, a string");
+                   "description, a string, and strict, true or false");
     expect_refused("{'messages':[" USER "],'tools':{}}", "tools", "tools: must be a list");
     expect_refused("{'messages':[" USER "],'tool_choice':'auto'}", "tool_choice",
                    "tool_choice.type: must be one of auto|any|none|tool");

@@ -18,10 +18,13 @@
 
 #define CALL(name, arguments) "(" name " " arguments ")"
 
+static bool strict; /* are the tools? */
+
 /* get_weather(city, days, when), add: nothing is known of its parameters. */
 static void offer(struct tool_offer *o)
 {
-    static const char bytes[] = "get_weather\0"
+    static const char bytes[] = "\0"
+                                "get_weather\0"
                                 "\x08"
                                 "city\0"
                                 "\x04"
@@ -33,8 +36,12 @@ static void offer(struct tool_offer *o)
                                 "\x02"
                                 "now\0"
                                 "\0"
+                                "\0"
                                 "add\0"; /* and the NUL of the array */
     buf_add(&o->bytes, bytes, sizeof bytes);
+    o->strict = strict;
+    if (strict)
+        o->bytes.data[0] = o->bytes.data[sizeof bytes - sizeof "?add\0"] = TOOL_STRICT;
 }
 
 /* What came, as text: a call that has ended is CALL, one that is open lacks the bracket. */
@@ -272,6 +279,55 @@ static void test_broken(void **state)
         expect(rows[i][0], false, rows[i][1]);
 }
 
+/* Calls of strict tools: where a grammar has watched for their arguments, and nowhere else. */
+static void test_strict(void **state)
+{
+#define INNER "{\"k\":\"<function=get_weather>{}\"}"
+    static const char *const calls[][2] = {
+        {"{\"name\" :\n\"add\" ,\t\"parameters\":\r {\"a\": 1}}", CALL("add", "{\"a\": 1}")},
+        {"<tool_call>{\"type\":\"function\",\"function\":{\"name\":\"add\",\"arguments\":{}}}</"
+         "tool_call>"
+         "<tool_call>{\"function\":\"add\",\"parameters\":{},\"arguments\":1}</tool_call>",
+         CALL("add", "{}") CALL("add", "{}")},
+        {"[TOOL_CALLS] add {\"a\": 1}[TOOL_CALLS]get_weather[ARGS] {\"city\": \"Bern\"}",
+         CALL("add", "{\"a\": 1}") CALL("get_weather", "{\"city\": \"Bern\"}")},
+        {"<function=add></function><function=add>\n{\"a\": 1}</function><tool_call>\n"
+         "<function=get_weather>\n<parameter=city>\n</function>\n</parameter>\n</function>",
+         CALL("add", "{}") CALL("add", "{\"a\": 1}")
+             CALL("get_weather", "{\"city\": \"</function>\"}")},
+        {"<tool_call>{\"arguments\":{},\"name\":\"other\"}<tool_call>{\"name\":\"other\"}",
+         CALL("other", "{}") CALL("other", "{}")},
+        {"<tool_call>{\"name\":\"other\",\"name\":\"add\",\"arguments\":{}}", CALL("other", "{}")},
+        /* arguments of others: taken for text, and behind those of a call */
+        {"An object: {\"name\": \"add\", \"arguments\": " INNER "} <function=add>{}</function>",
+         "An object: {\"name\": \"add\", \"arguments\": " INNER "}" CALL("add", "{}")},
+        {"<tool_call>{\"name\":\"add\",\"arguments\":{},\"x\":\"<function=add>" INNER,
+         CALL("add", "{}") ",\"x\":\"" CALL("add", INNER)},
+        {"<function=add><parameter=a><function=add>{}</parameter></function>",
+         CALL("add", "{\"a\": \"<function=add>{}\"}")},
+    };
+    static const char *const none[] = {
+        "<tool_call>{\"arguments\":{},\"name\":\"add\"}</tool_call>",
+        "<tool_call>{\"name\":\"add\",\"arguments\":\"{}\"}</tool_call>",
+        "<tool_call>{\"arguments\":\"{}\",\"name\":\"add\"}</tool_call>",
+        "<tool_call>{\"name\":\"add\"}</tool_call>",
+        "<tool_call>{\"name\":\"\\u0061dd\",\"arguments\":{}}</tool_call>",
+        "{\"name\":\"add\",\"id\":\"x\",\"arguments\":{}}",
+        "<tool_call>{\"name\":\"get_weather\",\"name\":\"add\",\"arguments\":{}}</tool_call>",
+        "[TOOL_CALLS]add[CALL_ID]a1b2c3d4e[ARGS]{\"a\": 1}",
+        "An object: {\"name\": \"add\", \"arguments\": " INNER "}",
+    };
+    (void)state;
+    strict = true;
+    for (size_t i = 0; i < COUNT_OF(calls); i++)
+        expect(calls[i][0], false, calls[i][1]);
+    for (size_t i = 0; i < COUNT_OF(none); i++)
+        expect(none[i], false, none[i]);
+    for (size_t i = 0; i < COUNT_OF(texts); i++)
+        check(texts[i], NULL, 0, false, texts[i]);
+    strict = false;
+}
+
 static void test_one(void **state)
 {
     (void)state;
@@ -375,7 +431,7 @@ int main(void)
         cmocka_unit_test(test_spellings), cmocka_unit_test(test_text),
         cmocka_unit_test(test_broken),    cmocka_unit_test(test_one),
         cmocka_unit_test(test_many),      cmocka_unit_test(test_random),
-        cmocka_unit_test(test_prompt),
+        cmocka_unit_test(test_prompt),    cmocka_unit_test(test_strict),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
