@@ -85,8 +85,12 @@ static int hold(struct part_reader *r, const char *tag, char c)
 static bool think(struct part_reader *r, char c, struct tool_output *out)
 {
     bool may_come = r->at == THOUGHT_MAY_COME;
+    if (r->at == THOUGHT_BEHIND && !is_blank(c))
+        return false;
+    if (r->tools && !may_come)
+        tool_parser_pass_over(r->tools, &c, 1);
     if (r->at == THOUGHT_BEHIND)
-        return is_blank(c);
+        return true;
     int tag = hold(r, may_come ? r->tags->open : r->tags->close, c);
     if (tag > 0) {
         drop_held(r);

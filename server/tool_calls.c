@@ -312,6 +312,12 @@ static void drop_bytes(struct buf *b, size_t n)
     memmove(b->data, b->data + n, b->len);
 }
 
+void tool_parser_pass_over(struct tool_parser *p, const char *text, size_t len)
+{
+    for (size_t i = 0; i < len && p->offer->strict; i++)
+        tool_watch_byte(&p->watch, text[i]);
+}
+
 void tool_parser_feed(struct tool_parser *p, const char *text, size_t len, bool end,
                       struct tool_output *out)
 {
