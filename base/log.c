@@ -3,6 +3,7 @@
  */
 #include "specd/json_write.h"
 #include "specd/lines.h"
+#include "specd/utf8.h"
 #include "specd/util.h"
 
 #include <pthread.h>
@@ -53,15 +54,24 @@ static size_t timestamp(char *out, size_t cap)
     return n + (size_t)snprintf(out + n, cap - n, ".%03ldZ", ts.tv_nsec / 1000000);
 }
 
-/* s as the inside of a JSON string, as far as there is room. */
+/* s as the inside of a JSON string, as far as there is room. What is not UTF-8 (a file's name, a
+ * message that was cut) becomes U+FFFD. */
 static void escape(char *out, size_t cap, const char *s)
 {
     size_t n = 0;
-    for (; *s && n + JSON_ESCAPE_MAX < cap; s++) {
+    while (*s && n + JSON_ESCAPE_MAX < cap) {
+        size_t read = utf8_length(s, strnlen(s, 4));
         size_t wrote = json_escape_byte((unsigned char)*s, out + n);
-        if (wrote == 0)
-            out[n] = *s;
-        n += MAX(wrote, 1);
+        if (read == 0) {
+            read = 1;
+            wrote = strlen(UTF8_REPLACEMENT);
+            memcpy(out + n, UTF8_REPLACEMENT, wrote);
+        } else if (wrote == 0) {
+            wrote = read;
+            memcpy(out + n, s, read);
+        }
+        s += read;
+        n += wrote;
     }
     out[n] = '\0';
 }

@@ -44,7 +44,7 @@ static const char *const part_names[LAYER_PARTS] = {
 static const char *const gate_names[GATE_KINDS] = {
     [GATE_SILU] = "SiLU", [GATE_GELU_TANH] = "GELU by tanh"};
 
-uint64_t model_dim(const struct model *m, enum model_dim d)
+uint64_t model_dim(const struct model *m, const struct model_layer *l, enum model_dim d)
 {
     switch (d) {
     case DIM_NONE:
@@ -54,13 +54,13 @@ uint64_t model_dim(const struct model *m, enum model_dim d)
     case DIM_C:
         return m->n_embd;
     case DIM_F:
-        return m->n_ff;
+        return l->n_ff;
     case DIM_D:
         return m->head_dim;
     case DIM_HD:
-        return (uint64_t)m->n_heads * m->head_dim;
+        return (uint64_t)l->n_heads * m->head_dim;
     case DIM_GD:
-        return (uint64_t)m->n_kv_heads * m->head_dim;
+        return (uint64_t)l->n_kv_heads * m->head_dim;
     case DIM_V:
         return m->n_vocab;
     case DIM_E:
@@ -122,18 +122,44 @@ struct tensor_name tensor_name_of(enum tensor_naming naming, const char *name, i
     return out;
 }
 
+struct size {
+    const char *what;
+    uint32_t value, min, max;
+};
+
+/* layer: -1: of the model. */
+static int sizes_check(const struct size *sizes, size_t n, int layer, char *err, size_t errlen)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (sizes[i].value < sizes[i].min || sizes[i].value > sizes[i].max)
+            return fail(SPECD_EINVAL, err, errlen, "%s %u is outside %u to %u",
+                        tensor_name_of(NAMES_FIELD, sizes[i].what, layer).text, sizes[i].value,
+                        sizes[i].min, sizes[i].max);
+    }
+    return 0;
+}
+
+static int layer_sizes_check(const struct model_layer *l, int layer, char *err, size_t errlen)
+{
+    const struct size sizes[] = {
+        {"head count", l->n_heads, 1, SIZE_HEADS_MAX},
+        {"key/value head count", l->n_kv_heads, 1, SIZE_HEADS_MAX},
+        {"feed-forward size", l->n_ff, 1, SIZE_FF_MAX},
+    };
+    int rc = sizes_check(sizes, COUNT_OF(sizes), layer, err, errlen);
+    if (rc == 0 && l->n_heads % l->n_kv_heads != 0)
+        rc = fail(SPECD_EINVAL, err, errlen,
+                  "layer %d: head count %u is no multiple of the key/value head count %u", layer,
+                  l->n_heads, l->n_kv_heads);
+    return rc;
+}
+
 int model_sizes_check(const struct model *m, char *err, size_t errlen)
 {
-    const struct {
-        const char *what;
-        uint32_t value, min, max;
-    } sizes[] = {
+    const struct size sizes[] = {
         {"layer count", m->n_layers, 1, MODEL_LAYERS_MAX},
-        {"head count", m->n_heads, 1, SIZE_HEADS_MAX},
-        {"key/value head count", m->n_kv_heads, 1, SIZE_HEADS_MAX},
         {"head size", m->head_dim, 2, MODEL_HEAD_DIM_MAX},
         {"embedding size", m->n_embd, 1, SIZE_EMBD_MAX},
-        {"feed-forward size", m->n_ff, 1, SIZE_FF_MAX},
         {"vocabulary size", m->n_vocab, 1, SPECD_VOCAB_MAX},
         {"context length", m->n_ctx, 1, SIZE_CTX_MAX},
         {"expert count", m->n_experts, 0, SIZE_EXPERTS_MAX},
@@ -142,15 +168,11 @@ int model_sizes_check(const struct model *m, char *err, size_t errlen)
          MIN(m->n_experts, SIZE_EXPERTS_USED_MAX)},
         {"shared expert's feed-forward size", m->n_ff_shared, 0, SIZE_FF_MAX},
     };
-    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-        if (sizes[i].value < sizes[i].min || sizes[i].value > sizes[i].max)
-            return fail(SPECD_EINVAL, err, errlen, "%s %u is outside %u to %u", sizes[i].what,
-                        sizes[i].value, sizes[i].min, sizes[i].max);
-    }
-    if (m->n_heads % m->n_kv_heads != 0)
-        return fail(SPECD_EINVAL, err, errlen,
-                    "head count %u is no multiple of the key/value head count %u", m->n_heads,
-                    m->n_kv_heads);
+    int rc = sizes_check(sizes, COUNT_OF(sizes), -1, err, errlen);
+    for (uint32_t i = 0; rc == 0 && i < m->n_layers; i++)
+        rc = layer_sizes_check(&m->layers[i], (int)i, err, errlen);
+    if (rc != 0)
+        return rc;
     if (m->rope_dim < 2 || m->rope_dim % 2 != 0 || m->rope_dim > m->head_dim)
         return fail(SPECD_EINVAL, err, errlen,
                     "rope dimension count %u is not an even number up to the head size %u",
@@ -161,16 +183,19 @@ int model_sizes_check(const struct model *m, char *err, size_t errlen)
     return 0;
 }
 
+/* layer: -1: of none. */
 static int tensor_check(const struct model *m, const struct tensor *t,
                         const struct tensor_spec *spec, int layer, char *err, size_t errlen)
 {
+    const struct model_layer *l = layer < 0 ? NULL : &m->layers[layer];
     struct tensor_name name = tensor_name_of(NAMES_FIELD, spec->names[NAMES_FIELD], layer);
-    uint64_t rows = model_dim(m, spec->rows), cols = model_dim(m, spec->cols);
+    uint64_t rows = model_dim(m, l, spec->rows), cols = model_dim(m, l, spec->cols);
+    uint64_t slices = model_dim(m, l, spec->slices);
     if (!t->data)
         return fail(SPECD_EINVAL, err, errlen, "%s is missing", name.text);
-    if (t->slices != model_dim(m, spec->slices))
+    if (t->slices != slices)
         return fail(SPECD_EINVAL, err, errlen, "%s has %u slices, expected %llu", name.text,
-                    t->slices, (unsigned long long)model_dim(m, spec->slices));
+                    t->slices, (unsigned long long)slices);
     if (t->rows != rows || t->cols != cols)
         return fail(SPECD_EINVAL, err, errlen, "%s is %u x %u, expected %llu x %llu", name.text,
                     t->rows, t->cols, (unsigned long long)rows, (unsigned long long)cols);

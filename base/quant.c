@@ -43,6 +43,9 @@ void quant_values(enum dtype t, const struct quant_run *r, float out[RUN])
         case DT_MXFP4:
             out[i] = float_of_power(scale) * q;
             break;
+        case DT_NVFP4:
+            out[i] = e4m3_to_f32(scale) * 0.5f * q;
+            break;
         case DT_F8:
         case DT_F8_ROW:
             out[i] = r->wide * e4m3_to_f32((uint8_t)r->q[i]);

@@ -122,7 +122,7 @@ static struct matrices matrices_make(enum dtype type, struct shape s, size_t pas
     m.n = (int)MAX(pass_bytes / m.bytes, 1);
     m.memory = map(m.bytes * (size_t)m.n * WINDOWS);
     m.w = (struct weight){
-        .type = m.w.type, .rows = (int)s.rows, .cols = (int)s.cols, .data = m.memory};
+        .type = m.w.type, .rows = (int)s.rows, .cols = (int)s.cols, .scale = 1, .data = m.memory};
     weight_pack(&m.w, &t, 0, weight_panels(&m.w));
     for (int i = 1; i < m.n * WINDOWS; i++)
         memcpy(m.memory + (size_t)i * m.bytes, m.memory, m.bytes);

@@ -112,7 +112,7 @@ static void put_agent(struct buf *b, enum call_route route, size_t bytes, const 
 
 static void render(const struct chat_template *t, const struct request *req)
 {
-    struct chat_vars vars = {req->chat, "", ""};
+    struct chat_vars vars = {req->chat, "", "", req->field};
     struct buf prompt = {0};
     struct text_spans client = {0};
     char err[256];

@@ -23,14 +23,10 @@ struct attention_scratch {
     int *begin, *end; /* (queries): the positions of the tile that the query sees */
 };
 
-static int group_of(const struct net *net)
+/* Query heads to a kv head. */
+static int group_of(const struct attention *at)
 {
-    return net->n_heads / net->n_kv_heads;
-}
-
-static int rows_at_once(const struct net *net)
-{
-    return MAX(1, QUERIES_AT_ONCE / group_of(net));
+    return at->n_heads / at->n_kv_heads;
 }
 
 static int tiles_of(int32_t n_positions)
@@ -51,20 +47,21 @@ void attention_layout(struct attention *at, const struct net *const nets[MODEL_R
                       const struct device_setup *setup, int threads, struct arena *a)
 {
     *at = (struct attention){.max_spans = setup->n_slots};
-    int queries = 0, dim = 0;
-    size_t max_items = 0, max_partials = 0;
+    int queries = QUERIES_AT_ONCE, dim = 0, heads = 0, kv_heads = 0;
     for (int i = 0; i < MODEL_ROLES; i++) {
-        const struct net *net = nets[i];
-        if (!net)
-            continue;
-        queries = MAX(queries, MAX(QUERIES_AT_ONCE, group_of(net)));
-        dim = MAX(dim, net->head_dim);
-        max_items = MAX(max_items, (size_t)net->n_kv_heads * (size_t)setup->max_rows);
-        max_partials = MAX(max_partials, (size_t)net->n_heads * (size_t)tiles_of(setup->n_ctx) *
-                                             (size_t)rows_split(setup));
+        dim = MAX(dim, nets[i] ? nets[i]->head_dim : 0);
+        for (int j = 0; nets[i] && j < nets[i]->n_layers; j++) {
+            const struct net_layer *l = &nets[i]->layers[j];
+            queries = MAX(queries, l->n_heads / l->n_kv_heads);
+            heads = MAX(heads, l->n_heads);
+            kv_heads = MAX(kv_heads, l->n_kv_heads);
+        }
     }
-    max_partials = MIN(max_partials, (size_t)INT32_MAX);
-    max_items = MIN(MAX(max_items, max_partials), (size_t)INT32_MAX);
+    size_t max_partials =
+        MIN((size_t)heads * (size_t)tiles_of(setup->n_ctx) * (size_t)rows_split(setup),
+            (size_t)INT32_MAX);
+    size_t max_items = MAX((size_t)kv_heads * (size_t)setup->max_rows, max_partials);
+    max_items = MIN(max_items, (size_t)INT32_MAX);
     at->width = kvmem_width(dim);
     at->max_items = (int32_t)max_items;
     at->max_partials = (int32_t)max_partials;
@@ -105,8 +102,8 @@ static size_t count_items(const struct attention *at, bool split, size_t *n_part
     for (int32_t i = 0; i < at->n_spans; i++) {
         const struct span *s = &at->spans[i];
         size_t tiles = split ? (size_t)tiles_of(s->pos + s->n) : 1;
-        n += (size_t)((s->n + step - 1) / step) * (size_t)at->net->n_kv_heads * tiles;
-        *n_partials += (size_t)s->n * (size_t)at->net->n_heads * tiles;
+        n += (size_t)((s->n + step - 1) / step) * (size_t)at->n_kv_heads * tiles;
+        *n_partials += (size_t)s->n * (size_t)at->n_heads * tiles;
     }
     return n;
 }
@@ -137,26 +134,35 @@ void attention_begin(struct attention *at, const struct kvmem *kv, const struct 
     at->role = role;
     at->spans = spans;
     at->n_spans = n_spans;
+    at->threads = threads;
+    at->n_heads = at->n_kv_heads = 0;
     ASSERT(n_spans <= at->max_spans);
+}
 
-    at->rows_at_once = rows_at_once(net);
+/* The pass into work for a layer of so many heads. */
+static void divide(struct attention *at, int n_heads, int n_kv_heads)
+{
+    size_t threads = (size_t)at->threads;
+    at->n_heads = n_heads;
+    at->n_kv_heads = n_kv_heads;
+    at->rows_at_once = MAX(1, QUERIES_AT_ONCE / group_of(at));
     size_t whole_partials, partials;
     size_t whole = count_items(at, false, &whole_partials);
     size_t split = count_items(at, true, &partials);
-    at->split = split > whole && whole < 4 * (size_t)threads &&
-                partials <= (size_t)at->max_partials && split <= (size_t)at->max_items;
+    at->split = split > whole && whole < 4 * threads && partials <= (size_t)at->max_partials &&
+                split <= (size_t)at->max_items;
     /* A few heads are cut further, for all threads to have as much to do. */
-    for (; !at->split && whole < 4 * (size_t)threads && whole % (size_t)threads != 0 &&
-           at->rows_at_once > 1;
+    for (; !at->split && whole < 4 * threads && whole % threads != 0 && at->rows_at_once > 1;
          whole = count_items(at, false, &whole_partials))
         at->rows_at_once = (at->rows_at_once + 1) / 2;
     at->n_items = 0;
     int32_t n = 0;
-    for (int32_t i = 0; i < n_spans; i++) {
+    for (int32_t i = 0; i < at->n_spans; i++) {
+        const struct span *s = &at->spans[i];
         at->first_partial[i] = n;
         if (at->split)
-            n += spans[i].n * net->n_heads * tiles_of(spans[i].pos + spans[i].n);
-        for (int32_t g = 0; g < net->n_kv_heads; g++)
+            n += s->n * n_heads * tiles_of(s->pos + s->n);
+        for (int32_t g = 0; g < n_kv_heads; g++)
             add_items(at, i, g);
     }
     ASSERT(at->n_items <= at->max_items);
@@ -175,7 +181,7 @@ static void find_seen(const struct attention *at, const struct attention_item *i
                       struct attention_scratch *w, int *first, int *end)
 {
     const struct span *s = &at->spans[item->span];
-    int group = group_of(at->net);
+    int group = group_of(at);
     *first = *end = 0;
     for (int r = 0; r < item->n_rows; r++) {
         int32_t pos = s->pos + item->row + r, start = tile * ATTENTION_TILE;
@@ -234,7 +240,7 @@ static void tile_scores(const struct attention *at, const struct tile_blocks *bl
 static void tile_values(const struct attention *at, const struct tile_blocks *blocks, int first,
                         int end, struct attention_scratch *w)
 {
-    int width = at->width, row_width = kvmem_width(at->net->head_dim), group = group_of(at->net);
+    int width = at->width, row_width = kvmem_width(at->net->head_dim), group = group_of(at);
     int skipped = blocks->first * SPECD_BLOCK_TOKENS, q = first, q_end = first;
     memset(w->values + first * width, 0, (size_t)((end - first) * width) * sizeof(float));
     for (int from = w->begin[first], to; q < end; from = to) {
@@ -272,8 +278,8 @@ static size_t partial_index(const struct attention *at, const struct attention_i
                             int h)
 {
     const struct span *s = &at->spans[item->span];
-    size_t head = (size_t)(item->head * group_of(at->net) + h);
-    size_t row_head = (size_t)(item->row + r) * (size_t)at->net->n_heads + head;
+    size_t head = (size_t)(item->head * group_of(at) + h);
+    size_t row_head = (size_t)(item->row + r) * (size_t)at->n_heads + head;
     return (size_t)at->first_partial[item->span] + row_head * (size_t)tiles_of(s->pos + s->n) +
            (size_t)item->tile;
 }
@@ -281,7 +287,7 @@ static size_t partial_index(const struct attention *at, const struct attention_i
 static void leave_partial(const struct attention *at, const struct attention_item *item,
                           const struct attention_scratch *w, int first, int end)
 {
-    int group = group_of(at->net);
+    int group = group_of(at);
     for (int q = first; q < end; q++) {
         size_t p = partial_index(at, item, q / group, q % group);
         at->partial_max[p] = w->tile_max[q];
@@ -294,7 +300,7 @@ static void leave_partial(const struct attention *at, const struct attention_ite
 static void gather_queries(const struct attention *at, const struct attention_item *item,
                            struct attention_scratch *w)
 {
-    int D = at->net->head_dim, group = group_of(at->net);
+    int D = at->net->head_dim, group = group_of(at);
     ptrdiff_t row = at->spans[item->span].row + item->row;
     for (int r = 0; r < item->n_rows; r++)
         memcpy(w->query + r * group * D, at->q + (row + r) * at->q_stride + item->head * group * D,
@@ -304,7 +310,7 @@ static void gather_queries(const struct attention *at, const struct attention_it
 static void store_results(const struct attention *at, const struct attention_item *item,
                           const struct attention_scratch *w)
 {
-    int D = at->net->head_dim, group = group_of(at->net);
+    int D = at->net->head_dim, group = group_of(at);
     ptrdiff_t row = at->spans[item->span].row + item->row;
     for (int q = 0; q < item->n_rows * group; q++)
         at->ops->divide(at->out + (row + q / group) * at->out_stride +
@@ -316,7 +322,7 @@ static void item_run(const struct attention *at, const struct attention_item *it
                      struct attention_scratch *w)
 {
     const struct span *s = &at->spans[item->span];
-    int group = group_of(at->net);
+    int group = group_of(at);
     gather_queries(at, item, w);
     int t = MAX(item->tile, first_seen(at, s->pos + item->row) / ATTENTION_TILE);
     for (; t < item->tile + item->n_tiles; t++) {
@@ -359,7 +365,7 @@ static void merge_row_head(const struct attention *at, const struct span *s, siz
 {
     int D = at->net->head_dim;
     size_t tiles = (size_t)tiles_of(s->pos + s->n), seen = (size_t)tiles_of(s->pos + row + 1);
-    size_t p = first + ((size_t)row * (size_t)at->net->n_heads + (size_t)head) * tiles;
+    size_t p = first + ((size_t)row * (size_t)at->n_heads + (size_t)head) * tiles;
     size_t start = (size_t)(first_seen(at, s->pos + row) / ATTENTION_TILE);
     float max = 0.0f, sum = 0.0f;
     for (size_t t = start; t < seen; t++)
@@ -376,7 +382,7 @@ static void merge_part(void *arg, int part, int n_parts)
     int turn = 0;
     for (int32_t i = 0; i < at->n_spans; i++) {
         for (int32_t row = 0; row < at->spans[i].n; row++) {
-            for (int h = 0; h < at->net->n_heads; h++, turn++) {
+            for (int h = 0; h < at->n_heads; h++, turn++) {
                 if (turn % n_parts == part)
                     merge_row_head(at, &at->spans[i], (size_t)at->first_partial[i], row, h,
                                    at->scratch[part].result);
@@ -388,8 +394,11 @@ static void merge_part(void *arg, int part, int n_parts)
 void attention_run(struct attention *at, struct pool *pool, int layer, const float *q, int q_stride,
                    float *out, int out_stride)
 {
+    const struct net_layer *l = &at->net->layers[layer];
+    if (l->n_heads != at->n_heads || l->n_kv_heads != at->n_kv_heads)
+        divide(at, l->n_heads, l->n_kv_heads);
     at->layer = layer;
-    at->window = at->net->layers[layer].window;
+    at->window = l->window;
     at->q = q;
     at->q_stride = q_stride;
     at->out = out;

@@ -61,7 +61,9 @@ struct attention {
     enum model_role role;
     const struct span *spans;
     int32_t n_spans;
-    int layer, window; /* the layer's; 0: none */
+    int threads;
+    int n_heads, n_kv_heads; /* that items are for, those of the layer; 0: for none yet */
+    int layer, window;       /* the layer's; 0: none */
     const float *q;
     float *out;
     int q_stride, out_stride;
@@ -72,7 +74,8 @@ void attention_layout(struct attention *at, const struct net *const nets[MODEL_R
                       const struct device_setup *setup, int threads, struct arena *a);
 void attention_free(struct attention *at); /* what it owns outside the arena */
 
-/* Divides a pass into work; the same for all its layers. spans: as long as the pass. */
+/* A pass begins, of which every layer is one attention_run. Work is divided anew only where a layer
+ * has other numbers of heads than the one before. spans: as long as the pass. */
 void attention_begin(struct attention *at, const struct kvmem *kv, const struct net *net,
                      enum model_role role, const struct span *spans, int32_t n_spans, int threads);
 /* q: (T, H*D), scaled and rotated; its rows' keys and values are in the blocks. */

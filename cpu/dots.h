@@ -10,7 +10,8 @@
  *   4 bits            8 pairs of 2 * 15 * 127: 30480: a whole run fits
  *   an offset         sums begin at -offset * (the sum of the same x) and may wrap on the way; what
  *                     they end at is the sum of (u - offset) x: 16 * 16 * 127 = 32512 of a run in
- *                     q5_0, and 8 * 32 * 127 = 32512 of half a run in q3_K and q6_K
+ *                     q5_0, and 8 * 32 * 127 = 32512 of half a run in q3_K and q6_K,
+ *                     8 * 12 * 127 = 12192 in nvfp4
  *   q5_1, q5_K        4 pairs of 2 * 31 * 127: 31496: half a run
  *   q8_0, tables      2 * 255 * 127 = 64770 would saturate: see dot_signed
  * (u, before the offset, is below 64 but in these, so that no single pair exceeds 2 * 63 * 127.)
@@ -36,7 +37,7 @@ INLINE vi word_of(const enum dtype t, const uint8_t *run, const int h, const int
     if (f.raised)
         q += vi_set(f.raised * 0x01010101);
     if (f.table)
-        q = vi_lookup(f.table, q);
+        q = vi_lookup(f.table, f.offset, q);
     return q;
 }
 
@@ -44,7 +45,8 @@ INLINE vi word_of(const enum dtype t, const uint8_t *run, const int h, const int
 INLINE bool is_split(const enum dtype t)
 {
     const struct panel_form f = panel_form(t);
-    return head_is_split(f.head) || (!WORD_DOTS && f.high_bits > 0 && f.offset == 0);
+    return head_is_split(f.head) || head_is_apart(f.head) ||
+           (!WORD_DOTS && f.high_bits > 0 && f.offset == 0);
 }
 
 /* Whether weights are multiplied as signed bytes. */
@@ -70,15 +72,23 @@ INLINE vi start_of(const enum dtype t, const int part, const struct qrow *row)
     }
 }
 
-/* s[r][h]: the integers I over a run of R rows, or of one row's low integers. scales: of 16
- * columns, where those have them. */
-INLINE void run_sums(const enum dtype t, const int R, const uint8_t *run, const uint8_t *scales,
-                     const struct qrow *rows, vi s[DOTS_MOST][HALVES])
+/* Parts of a run that are added to f by themselves. */
+INLINE int n_parts(const enum dtype t)
+{
+    return head_is_apart(panel_form(t).head) ? 2 : 1;
+}
+
+/* s[r][h]: the integers I over a run, or a part of it, of R rows, or of one row's low integers.
+ * scales: of 16 columns, where those have integers. */
+INLINE void run_sums(const enum dtype t, const int R, const int of_part, const uint8_t *run,
+                     const uint8_t *scales, const struct qrow *rows, vi s[DOTS_MOST][HALVES])
 {
     const enum panel_head head = panel_form(t).head;
     vi a[DOTS_MOST][HALVES];
     EACH(part, 2)
     {
+        if (n_parts(t) > 1 && part != of_part)
+            continue;
         if (part == 0 || is_split(t)) {
             EACH(r, R)
             EACH(h, HALVES) a[r][h] = start_of(t, part, &rows[r]);
@@ -128,7 +138,7 @@ INLINE void run_sums(const enum dtype t, const int R, const uint8_t *run, const 
                 else if (!is_signed(t))
                     all = madd(all, vi_set(0x10001));
 #endif
-                s[r][h] = is_split(t) && part == 1 ? s[r][h] + all : all;
+                s[r][h] = is_split(t) && part > of_part ? s[r][h] + all : all;
             }
         }
     }
@@ -142,21 +152,22 @@ INLINE bool any_hot(const int R, const struct qrow *rows)
 }
 
 /* Makes the sums of hot rows those of high and low integers. */
-INLINE void add_low(const enum dtype t, const int R, const uint8_t *run, const uint8_t *scales,
-                    const struct qrow *rows, const struct qrow *low, size_t low_stride,
-                    vi s[DOTS_MOST][HALVES])
+INLINE void add_low(const enum dtype t, const int R, const int part, const uint8_t *run,
+                    const uint8_t *scales, const struct qrow *rows, const struct qrow *low,
+                    size_t low_stride, vi s[DOTS_MOST][HALVES])
 {
     EACH(r, R)
     {
         vi l[DOTS_MOST][HALVES];
         if (!rows[r].hot)
             continue;
-        run_sums(t, 1, run, scales, low + (size_t)r * low_stride, l);
+        run_sums(t, 1, part, run, scales, low + (size_t)r * low_stride, l);
         EACH(h, HALVES) s[r][h] = vi_up(s[r][h], 7) + l[0][h];
     }
 }
 
-/* What a head's scales of its channels begin with: d, m. in_block: the run's number. */
+/* What a head's scales of its channels begin with: d, m. in_block: the number of the run, or of the
+ * part of one. */
 INLINE vf head_d(const enum dtype t, const uint8_t *head, const int in_block, const int at)
 {
     vi e;
@@ -166,6 +177,8 @@ INLINE vf head_d(const enum dtype t, const uint8_t *head, const int in_block, co
     case HEAD_POWER: /* float_of_power */
         e = vi_u8(head + in_block * PANEL + at);
         return (vf)(((e < 2) & vi_up(e + 1, 21)) | ((e >= 2) & vi_up(e - 1, 23)));
+    case HEAD_E4M3:
+        return vf_e4m3(vi_u8(head + in_block * PANEL + at)) * vf_set(0.5f);
     case HEAD_K_SIGNED:
     case HEAD_K16:
     case HEAD_WIDE:
@@ -259,10 +272,13 @@ INLINE void dots_of(const enum dtype t, const int R, const struct dots_args *arg
             const uint8_t *scales = head + HEAD_SCALES + j * 2 * PANEL;
             for (size_t i = 0; i < b.run_bytes; i += LINE)
                 FETCH(fetches, run + i);
-            run_sums(t, R, run, scales, rows, s);
-            if (any_hot(R, rows))
-                add_low(t, R, run, scales, rows, low, (size_t)args->n_runs, s);
-            add_run(t, R, head, j, rows, low, (size_t)args->n_runs, s, f);
+            EACH(part, n_parts(t))
+            {
+                run_sums(t, R, part, run, scales, rows, s);
+                if (any_hot(R, rows))
+                    add_low(t, R, part, run, scales, rows, low, (size_t)args->n_runs, s);
+                add_run(t, R, head, j * n_parts(t) + part, rows, low, (size_t)args->n_runs, s, f);
+            }
             rows += R;
             low++;
             run += b.run_bytes;
@@ -296,7 +312,7 @@ INLINE void dots_of(const enum dtype t, const int R, const struct dots_args *arg
 #define QUANTISED(X)                                                                          \
     ROWS_OF(X, Q4_0) ROWS_OF(X, Q4_1) ROWS_OF(X, Q5_0) ROWS_OF(X, Q5_1) ROWS_OF(X, Q8_0)      \
     ROWS_OF(X, Q2_K) ROWS_OF(X, Q3_K) ROWS_OF(X, Q4_K) ROWS_OF(X, Q5_K) ROWS_OF(X, Q6_K)      \
-    ROWS_OF(X, IQ4_NL) ROWS_OF(X, IQ4_XS) ROWS_OF(X, MXFP4)
+    ROWS_OF(X, IQ4_NL) ROWS_OF(X, IQ4_XS) ROWS_OF(X, MXFP4) ROWS_OF(X, NVFP4)
 #define DOTS(t, R) \
     TARGET static void dots_##t##_##R(const struct dots_args *a) { dots_of(DT_##t, R, a); }
 #define DOTS_ENTRY(t, R) [DT_##t][R] = dots_##t##_##R,

@@ -89,7 +89,8 @@ INLINE void decode_run(const enum dtype t, const uint8_t *head, const int in_blo
         const uint8_t *scales = head + HEAD_SCALES + in_block * PANEL + at;
         const uint8_t *halves = scales + in_block * PANEL;
         for (int k = 0; k < RUN / 4; k++) {
-            vf d = head_d(t, head, in_block, at), m = has_min ? head_m(head, at) : vf_set(0);
+            vf d = head_d(t, head, in_block * n_parts(t) + (n_parts(t) > 1 ? k / 4 : 0), at),
+               m = has_min ? head_m(head, at) : vf_set(0);
             if (form.head == HEAD_K) {
                 d *= vf_of_int(vi_u8(scales));
                 m *= -vf_of_int(vi_u8(head + HEAD_MINS + in_block * PANEL + at));

@@ -9,17 +9,18 @@
 /* Floats below which a stage is not worth waking the other threads. */
 #define INLINE_FLOATS 16384
 
-/* Of the feed-forwards that all rows go through. */
-static int ff_width(const struct net *net)
+/* The widest of all layers. */
+static void strides_add(struct forward *f, const struct net *n)
 {
-    int width = 0;
-    for (int i = 0; i < net->n_layers; i++) {
-        if (net->layers[i].w_gate.rows > 0)
-            width = MAX(width, net->n_ff);
-        if (net->layers[i].w_gate_shared.rows > 0)
-            width = MAX(width, net->n_ff_shared);
+    f->embd_stride = MAX(f->embd_stride, (int)row_stride(n->n_embd));
+    f->rope_stride = MAX(f->rope_stride, (int)row_stride(2 * n->rope_dim * n->n_ropes));
+    for (int i = 0; i < n->n_layers; i++) {
+        const struct net_layer *l = &n->layers[i];
+        f->q_stride = MAX(f->q_stride, (int)row_stride(l->wq.rows));
+        f->kv_stride = MAX(f->kv_stride, (int)row_stride(l->wk.rows));
+        f->ff_stride =
+            MAX(f->ff_stride, (int)row_stride(MAX(l->w_gate.rows, l->w_gate_shared.rows)));
     }
-    return width;
 }
 
 void forward_layout(struct forward *f, const struct net *const nets[MODEL_ROLES],
@@ -27,15 +28,9 @@ void forward_layout(struct forward *f, const struct net *const nets[MODEL_ROLES]
 {
     *f = (struct forward){.max_rows = setup->max_rows, .activations = setup->activations};
     for (int i = 0; i < MODEL_ROLES; i++) {
-        const struct net *n = nets[i];
-        f->nets[i] = n;
-        if (!n)
-            continue;
-        f->embd_stride = MAX(f->embd_stride, (int)row_stride(n->n_embd));
-        f->q_stride = MAX(f->q_stride, (int)row_stride(n->n_heads * n->head_dim));
-        f->kv_stride = MAX(f->kv_stride, (int)row_stride(n->n_kv_heads * n->head_dim));
-        f->ff_stride = MAX(f->ff_stride, (int)row_stride(ff_width(n)));
-        f->rope_stride = MAX(f->rope_stride, (int)row_stride(2 * n->rope_dim * n->n_ropes));
+        f->nets[i] = nets[i];
+        if (nets[i])
+            strides_add(f, nets[i]);
     }
     size_t T = (size_t)f->max_rows, f4 = sizeof(float);
     f->x = arena_take(a, T, (size_t)f->embd_stride * f4);
@@ -185,23 +180,24 @@ static void head_prepare(const struct forward *f, float *head, const float *norm
 static void row_query(const struct forward *f, int row)
 {
     const struct net *net = f->net;
+    const struct net_layer *l = f->layer;
     float *q = row_of(f->q, f->q_stride, row);
-    if (f->layer->q_norm_wide)
-        f->ops->rms_norm(q, q, f->layer->q_norm_wide, net->n_heads * net->head_dim, net->rms_eps);
-    for (int h = 0; h < net->n_heads; h++)
-        head_prepare(f, q + h * net->head_dim, f->layer->q_norm, row, net->attn_scale);
+    if (l->q_norm_wide)
+        f->ops->rms_norm(q, q, l->q_norm_wide, l->wq.rows, net->rms_eps);
+    for (int h = 0; h < l->n_heads; h++)
+        head_prepare(f, q + h * net->head_dim, l->q_norm, row, net->attn_scale);
 }
 
 static void row_store(const struct forward *f, int row)
 {
     const struct net *net = f->net;
+    const struct net_layer *l = f->layer;
     const struct forward_row *r = &f->rows[row];
     float *k = row_of(f->k, f->kv_stride, row);
-    if (f->layer->k_norm_wide)
-        f->ops->rms_norm(k, k, f->layer->k_norm_wide, net->n_kv_heads * net->head_dim,
-                         net->rms_eps);
-    for (int g = 0; g < net->n_kv_heads; g++)
-        head_prepare(f, k + g * net->head_dim, f->layer->k_norm, row, 1.0f);
+    if (l->k_norm_wide)
+        f->ops->rms_norm(k, k, l->k_norm_wide, l->wk.rows, net->rms_eps);
+    for (int g = 0; g < l->n_kv_heads; g++)
+        head_prepare(f, k + g * net->head_dim, l->k_norm, row, 1.0f);
     const int32_t *blocks = r->blocks + kvmem_entries(f->kv, f->role, f->layer_index);
     kvmem_write(f->kv, f->role, f->layer_index, blocks[r->pos / SPECD_BLOCK_TOKENS],
                 r->pos % SPECD_BLOCK_TOKENS, k, row_of(f->v, f->kv_stride, row));
@@ -298,15 +294,14 @@ static void layer_run(struct forward *f, bool kv_only)
         l->attn_norm ? input_of(f, f->h, C, T, net->n_embd, make_attn_norm) : whole;
     struct matmul_input ffn_in =
         l->ffn_norm ? input_of(f, f->h, C, T, net->n_embd, make_ffn_norm) : whole;
-    struct matmul_input attended =
-        input_of(f, f->attn, f->q_stride, T, net->n_heads * net->head_dim, NULL);
-    struct matmul_input gated = input_of(f, f->gate, f->ff_stride, T, net->n_ff, make_gated);
+    struct matmul_input attended = input_of(f, f->attn, f->q_stride, T, l->wo.cols, NULL);
+    struct matmul_input gated = input_of(f, f->gate, f->ff_stride, T, l->w_gate.rows, make_gated);
 
     matmul(f->pool, kv_only ? qkv + 1 : qkv, kv_only ? 2 : 3, &attn_in);
-    for_rows(f, row_store, T, 4 * net->n_kv_heads * net->head_dim);
+    for_rows(f, row_store, T, 4 * l->wk.rows);
     if (kv_only)
         return;
-    for_rows(f, row_query, T, 4 * net->n_heads * net->head_dim);
+    for_rows(f, row_query, T, 4 * l->wq.rows);
     attention_run(&f->attention, f->pool, f->layer_index, f->q, f->q_stride, f->attn, f->q_stride);
     matmul(f->pool, wo, 1, &attended);
     if (posts)

@@ -28,7 +28,7 @@ struct forward {
     int max_rows;
 
     /* Activations, (max_rows, width) each; strides are the widths rounded up to whole cache lines,
-     * of the wider model. */
+     * of the widest layer of either model. */
     float *x;               /* (T, C) the residual stream */
     float *h;               /* (T, C) normalised, input of the matrices, where rows are many */
     float *q;               /* (T, H*D) */

@@ -7,6 +7,7 @@
  *   q4_0, q5_0, q8_0   I = sum of (u - offset) q         f = fma(float(I) * scale, d, f)
  *   iq4_nl, mxfp4      I = sum of table[u] q             the same
  *   iq4_xs             the same                          f = fma(float(I) * scale, d * sc, f)
+ *   nvfp4              the same over columns 0-15, then over 16-31, each half with its own d
  *   q4_1, q5_1         I = sum of u q                    f = fma(float(I) * scale, d, f)
  *                                                        f = fma(m, xsum, f)
  *   q4_K, q5_K         I = sum of u q                    f = fma(float(I) * scale, d * sc, f)

@@ -30,17 +30,22 @@ void kvmem_init(struct kvmem *kv, const struct net *const nets[MODEL_ROLES], enu
         if (!nets[i])
             continue;
         r->n_layers = nets[i]->n_layers;
-        r->n_kv_heads = nets[i]->n_kv_heads;
         r->head_dim = nets[i]->head_dim;
         r->width = kvmem_width(r->head_dim);
         r->keys_bytes = rows_bytes(kv, r->head_dim, KV_LANES);
         r->values_bytes = rows_bytes(kv, SPECD_BLOCK_TOKENS, r->width);
-        r->layer_bytes = (size_t)r->n_kv_heads * (r->keys_bytes + r->values_bytes);
         for (int j = 0; j < r->n_layers; j++) {
-            r->windowed[j] = i == MODEL_TARGET && nets[i]->layers[j].window > 0;
-            r->n_windowed += r->windowed[j];
+            const struct net_layer *l = &nets[i]->layers[j];
+            r->layers[j].n_kv_heads = l->n_kv_heads;
+            r->layers[j].windowed = i == MODEL_TARGET && l->window > 0;
         }
     }
+}
+
+/* Of one layer in one block. */
+static size_t layer_bytes(const struct kvmem_role *r, int layer)
+{
+    return (size_t)r->layers[layer].n_kv_heads * (r->keys_bytes + r->values_bytes);
 }
 
 bool kvmem_block_bytes(const struct kvmem *kv, size_t *bytes, size_t *window_bytes)
@@ -48,11 +53,11 @@ bool kvmem_block_bytes(const struct kvmem *kv, size_t *bytes, size_t *window_byt
     *bytes = *window_bytes = 0;
     for (int i = 0; i < MODEL_ROLES; i++) {
         const struct kvmem_role *r = &kv->roles[i];
-        size_t part, windowed;
-        if (!size_mul(r->layer_bytes, (size_t)(r->n_layers - r->n_windowed), &part) ||
-            !size_mul(r->layer_bytes, (size_t)r->n_windowed, &windowed) ||
-            !size_add(*bytes, part, bytes) || !size_add(*window_bytes, windowed, window_bytes))
-            return false;
+        for (int j = 0; j < r->n_layers; j++) {
+            size_t *to = r->layers[j].windowed ? window_bytes : bytes;
+            if (!size_add(*to, layer_bytes(r, j), to))
+                return false;
+        }
     }
     return true;
 }
@@ -60,7 +65,7 @@ bool kvmem_block_bytes(const struct kvmem *kv, size_t *bytes, size_t *window_byt
 /* Whether the layer's blocks are of a group of their own. */
 static bool is_apart(const struct kvmem *kv, enum model_role role, int layer)
 {
-    return kv->n_window_blocks > 0 && kv->roles[role].windowed[layer];
+    return kv->n_window_blocks > 0 && kv->roles[role].layers[layer].windowed;
 }
 
 static size_t blocks_of(const struct kvmem *kv, enum model_role role, int layer)
@@ -76,12 +81,9 @@ void kvmem_layout(struct kvmem *kv, int32_t n_blocks, int32_t n_window_blocks, i
     kv->window_entries = entries;
     for (int i = 0; i < MODEL_ROLES; i++) {
         struct kvmem_role *r = &kv->roles[i];
-        size_t blocks = 0;
-        for (int j = 0; j < r->n_layers; j++) {
-            r->before[j] = blocks;
-            blocks += blocks_of(kv, (enum model_role)i, j);
-        }
-        r->data = arena_take(a, blocks, r->layer_bytes);
+        for (int j = 0; j < r->n_layers; j++)
+            r->layers[j].data =
+                arena_take(a, blocks_of(kv, (enum model_role)i, j), layer_bytes(r, j));
     }
 }
 
@@ -94,9 +96,8 @@ int32_t kvmem_entries(const struct kvmem *kv, enum model_role role, int layer)
 static char *head_data(const struct kvmem *kv, enum model_role role, int layer, int head)
 {
     const struct kvmem_role *r = &kv->roles[role];
-    size_t before =
-        r->before[layer] * (size_t)r->n_kv_heads + (size_t)head * blocks_of(kv, role, layer);
-    return r->data + before * (r->keys_bytes + r->values_bytes);
+    size_t before = (size_t)head * blocks_of(kv, role, layer);
+    return r->layers[layer].data + before * (r->keys_bytes + r->values_bytes);
 }
 
 void *kvmem_keys(const struct kvmem *kv, enum model_role role, int layer, int head, int32_t block)
@@ -140,7 +141,7 @@ void kvmem_write(const struct kvmem *kv, enum model_role role, int layer, int32_
     const struct kvmem_role *r = &kv->roles[role];
     const struct ops *ops = ops_get();
     int D = r->head_dim;
-    for (int g = 0; g < r->n_kv_heads; g++, k += D, v += D) {
+    for (int g = 0; g < r->layers[layer].n_kv_heads; g++, k += D, v += D) {
         void *keys = kvmem_keys(kv, role, layer, g, block);
         void *values = kvmem_values(kv, role, layer, g, block);
         if (kv->type == KV_F32)

@@ -20,15 +20,17 @@
 #include "net.h"
 #include "ops.h"
 
+struct kvmem_layer {
+    int n_kv_heads;
+    bool windowed; /* it may be of a group of its own */
+    char *data;
+};
+
 struct kvmem_role {
-    int n_layers, n_kv_heads, head_dim;
+    int n_layers, head_dim;
     int width;                       /* of a row of values */
     size_t keys_bytes, values_bytes; /* of one head in one block */
-    size_t layer_bytes;              /* of one layer in one block */
-    int n_windowed;                  /* layers that may be of a group of their own */
-    bool windowed[MODEL_LAYERS_MAX];
-    size_t before[MODEL_LAYERS_MAX]; /* blocks of the layers ahead of it */
-    char *data;
+    struct kvmem_layer layers[MODEL_LAYERS_MAX];
 };
 
 struct kvmem {
@@ -50,7 +52,7 @@ void kvmem_layout(struct kvmem *kv, int32_t n_blocks, int32_t n_window_blocks, i
 /* Where in a slot's table the layer's blocks are. */
 int32_t kvmem_entries(const struct kvmem *kv, enum model_role role, int layer);
 
-/* One row's key and value of every kv head, (G, D) each. */
+/* One row's key and value of every kv head of the layer, (G, D) each. */
 void kvmem_write(const struct kvmem *kv, enum model_role role, int layer, int32_t block, int offset,
                  const float *k, const float *v);
 /* Where a head's keys and values of a block are. */

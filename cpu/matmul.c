@@ -81,6 +81,9 @@ static inline __attribute__((always_inline)) void
 store_values(const struct matmul_job *job, int first, int n, float *acc, float *restrict y)
 {
     const float *restrict bias = job->bias ? job->bias + first : NULL;
+    const float scale = job->w->scale;
+    for (int i = 0; i < n && scale != 1.0f; i++)
+        acc[i] *= scale;
     for (int i = 0; i < n && bias; i++)
         acc[i] += bias[i];
     for (int i = 0; i < n && job->adds; i++)

@@ -1,5 +1,5 @@
 /*
- * matmul.h - resident weight matrices and the one product of the device: Y = X W^T (+ bias).
+ * matmul.h - resident weight matrices and the one product of the device: Y = s X W^T (+ bias).
  *
  * Integer weights multiply rows quantised to integers (qrows.h), unless activations are kept as
  * floats; float weights always multiply floats. Each output element is accumulated in one fixed
@@ -20,7 +20,8 @@
 struct weight {
     enum dtype type; /* as kept: F32, F16, BF16, Q8_0 or a native block type */
     int rows, cols;
-    void *data; /* interleaved by weight_pack, see panel.h; 64-byte aligned */
+    float scale; /* what products are times, before a bias */
+    void *data;  /* interleaved by weight_pack, see panel.h; 64-byte aligned */
     /* A product with a part of it: panels, ascending. No output of others is written. NULL: all. */
     const int32_t *panels; /* (n_panels) */
     int n_panels;

@@ -43,12 +43,30 @@ static int32_t min_sum(const struct qrow *row, const struct quant_run *w)
     return sum;
 }
 
+/* Scales of halves that are no integers. */
+static void add_halves(enum dtype t, const struct qrow *row, const struct qrow *low,
+                       const struct quant_run *w, float *f)
+{
+    int32_t sums[2], lows[2];
+    run_sums(row, quant_code(t), w, sums);
+    if (row->hot)
+        run_sums(low, quant_code(t), w, lows);
+    for (int i = 0; i < 2; i++) {
+        int32_t sum = row->hot ? sums[i] * 128 + lows[i] : sums[i];
+        *f = fmaf((float)sum * row->scale, e4m3_to_f32(w->scale[i]) * 0.5f, *f);
+    }
+}
+
 /* One row and channel over one run; block: the sum F of HEAD_K16. */
 static void add_run(enum dtype t, const struct qrow *row, const struct qrow *low,
                     const struct quant_run *w, bool block_ends, float *block, float *f)
 {
     const enum panel_head head = panel_form(t).head;
     float d = f16_to_f32(w->d), m = f16_to_f32(w->m);
+    if (head_is_apart(head)) {
+        add_halves(t, row, low, w, f);
+        return;
+    }
     int32_t sum = run_sum(t, row, w);
     if (row->hot)
         sum = sum * 128 + run_sum(t, low, w);

@@ -33,6 +33,7 @@ static int matrix_layout(struct weight *w, const struct tensor *t, const struct 
                     tensor_name_of(NAMES_FIELD, spec->names[NAMES_FIELD], layer).text, why);
     w->rows = (int)t->rows;
     w->cols = (int)t->cols;
+    w->scale = tensor_scale(t);
     w->data = arena_take(a, bytes, 1);
     return 0;
 }
@@ -92,11 +93,8 @@ int net_layout(struct net *net, const struct model *m, enum weight_type want, st
     size_t n_slices = slices_of(m);
     *net = (struct net){
         .n_layers = (int)m->n_layers,
-        .n_heads = (int)m->n_heads,
-        .n_kv_heads = (int)m->n_kv_heads,
         .head_dim = (int)m->head_dim,
         .n_embd = (int)m->n_embd,
-        .n_ff = (int)m->n_ff,
         .n_vocab = (int)m->n_vocab,
         .rms_eps = m->rms_eps,
         .rope = m->rope,
@@ -127,6 +125,8 @@ int net_layout(struct net *net, const struct model *m, enum weight_type want, st
     struct weight *slices = net->slices;
     for (uint32_t i = 0; rc == 0 && i < m->n_layers; i++) {
         rc = layer_layout(&net->layers[i], &m->layers[i], (int)i, want, &slices, a, err, errlen);
+        net->layers[i].n_heads = (int)m->layers[i].n_heads;
+        net->layers[i].n_kv_heads = (int)m->layers[i].n_kv_heads;
         net->layers[i].rope_dim = m->layers[i].no_rope ? 0 : net->rope_dim;
         net->layers[i].rope = m->layers[i].rope;
         net->layers[i].window = (int)MIN(m->layers[i].window, SIZE_CTX_MAX);

@@ -30,6 +30,7 @@ struct net_layer {
         float *vectors[LAYER_VECTORS];
     };
     struct weight *slices[LAYER_MATRICES]; /* (n_experts) each, of net.slices; NULL: of no experts */
+    int n_heads, n_kv_heads;
     int rope_dim; /* elements of a head that rotate; 0: none */
     int rope;     /* of net.ropes */
     int window;   /* positions that a row attends to; 0: all */
@@ -41,8 +42,7 @@ struct net_layer {
 extern const struct model_blocks net_blocks; /* what forward.c computes */
 
 struct net {
-    int n_layers, n_heads, n_kv_heads, head_dim;
-    int n_embd, n_ff, n_vocab;
+    int n_layers, head_dim, n_embd, n_vocab;
     float rms_eps;
     enum rope_kind rope;
     int rope_dim, n_ropes;

@@ -38,6 +38,7 @@ enum panel_head {
     HEAD_D,        /* f16 d[2][16], of two runs */
     HEAD_D_M,      /* f16 d[16], m[16] */
     HEAD_POWER,    /* u8 e[4][16], of four runs: 2^(e - 128) */
+    HEAD_E4M3,     /* u8 scale[2][2][16], of two runs, half of e4m3's number each */
     HEAD_K,        /* f16 d[16], m[16], u8 scale[8][16], min[8][16] */
     HEAD_K_SIGNED, /* f32 d[16], i8 scale[8][16] */
     HEAD_K16,      /* f32 d[16], i8 scale[8][2][16] (of columns 0-15 and 16-31) */
@@ -83,6 +84,8 @@ static inline __attribute__((always_inline)) struct panel_form panel_form(enum d
         return (struct panel_form){HEAD_K_SIGNED, 4, 0, 0, 128, quant_table_iq4};
     case DT_MXFP4:
         return (struct panel_form){HEAD_POWER, 4, 0, 0, 128, quant_table_fp4};
+    case DT_NVFP4: /* sums of 16 columns begin at -32 times those of q, as q6_K's */
+        return (struct panel_form){HEAD_E4M3, 4, 0, 0, 32, quant_table_fp4};
     case DT_F8:
     case DT_F8_ROW:
         return (struct panel_form){HEAD_WIDE, 8, 0, 0, 0, NULL};
@@ -96,10 +99,16 @@ static inline __attribute__((always_inline)) bool head_has_min(enum panel_head h
     return h == HEAD_D_M || h == HEAD_K || h == HEAD_K16_MIN;
 }
 
-/* A scale for each 16 columns. */
+/* An integer scale for each 16 columns. */
 static inline __attribute__((always_inline)) bool head_is_split(enum panel_head h)
 {
     return h == HEAD_K16 || h == HEAD_K16_MIN;
+}
+
+/* One that is no integer: what is done after a run of 32 is done after each 16. */
+static inline __attribute__((always_inline)) bool head_is_apart(enum panel_head h)
+{
+    return h == HEAD_E4M3;
 }
 
 /* Whether weights multiply activations as integers. */
@@ -119,6 +128,7 @@ static inline __attribute__((always_inline)) struct panel_block panel_block(enum
     size_t run_bytes = (size_t)(f.low_bits + f.high_bits) * LINE;
     switch (f.head) {
     case HEAD_D:
+    case HEAD_E4M3:
         return (struct panel_block){2, 64, run_bytes};
     case HEAD_D_M:
     case HEAD_WIDE:

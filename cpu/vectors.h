@@ -95,11 +95,12 @@ INLINE vi vi_i8(const void *p) { return (vi)_mm512_cvtepi8_epi32(_mm_load_si128(
 INLINE vi dot(vi s, vi w, vi x) { return (vi)_mm512_dpbusd_epi32((__m512i)s, (__m512i)w, (__m512i)x); }
 /* Sums of two products of 16 bits. */
 INLINE vi madd(vi a, vi b) { return (vi)_mm512_madd_epi16((__m512i)a, (__m512i)b); }
-/* Each byte's number in a table of 16, plus 128; bytes are below 16. */
-INLINE vi vi_lookup(const int8_t *table, vi bytes)
+/* Each byte's number in a table of 16, plus `offset`; bytes are below 16. */
+INLINE vi vi_lookup(const int8_t *table, const int offset, vi bytes)
 {
-    vi t = (vi)_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)table));
-    return (vi)_mm512_shuffle_epi8((__m512i)(t ^ vi_set((int32_t)0x80808080)), (__m512i)bytes);
+    __m512i t = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)table));
+    t = _mm512_add_epi8(t, _mm512_set1_epi8((char)offset));
+    return (vi)_mm512_shuffle_epi8(t, (__m512i)bytes);
 }
 #else
 INLINE vi vi_set(int32_t a) { return (vi)_mm256_set1_epi32(a); }
@@ -110,10 +111,11 @@ INLINE vf vf_f16(const void *p) { return _mm256_cvtph_ps(_mm_load_si128((const _
 INLINE vi vi_u8(const void *p) { return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
 INLINE vi vi_i8(const void *p) { return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
 INLINE vi madd(vi a, vi b) { return (vi)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
-INLINE vi vi_lookup(const int8_t *table, vi bytes)
+INLINE vi vi_lookup(const int8_t *table, const int offset, vi bytes)
 {
-    vi t = (vi)_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)table));
-    return (vi)_mm256_shuffle_epi8((__m256i)(t ^ vi_set((int32_t)0x80808080)), (__m256i)bytes);
+    __m256i t = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)table));
+    t = _mm256_add_epi8(t, _mm256_set1_epi8((char)offset));
+    return (vi)_mm256_shuffle_epi8(t, (__m256i)bytes);
 }
 #if VECTOR_ISA == 3
 INLINE vi dot(vi s, vi w, vi x) { return (vi)_mm256_dpbusd_epi32((__m256i)s, (__m256i)w, (__m256i)x); }

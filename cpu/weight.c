@@ -40,6 +40,10 @@ static void get_scales(enum dtype t, struct place at, int row, struct quant_run 
     case HEAD_POWER:
         out->scale[0] = out->scale[1] = at.head[at.in_block * PANEL + row];
         return;
+    case HEAD_E4M3:
+        for (int i = 0; i < 2; i++)
+            out->scale[i] = at.head[(2 * at.in_block + i) * PANEL + row];
+        return;
     case HEAD_K:
         out->scale[0] = out->scale[1] = scale[at.in_block * PANEL];
         out->min[0] = out->min[1] = scale[HEAD_MINS - HEAD_SCALES + at.in_block * PANEL];
@@ -79,6 +83,10 @@ INLINE void put_scales(enum dtype t, struct place at, int row, const struct quan
         return;
     case HEAD_POWER:
         at.head[at.in_block * PANEL + row] = r->scale[0];
+        return;
+    case HEAD_E4M3:
+        for (int i = 0; i < 2; i++)
+            at.head[(2 * at.in_block + i) * PANEL + row] = r->scale[i];
         return;
     case HEAD_K:
         scale[at.in_block * PANEL] = r->scale[0];
@@ -269,6 +277,7 @@ static void put_as_is(enum dtype t, void *panel, int first, int end, int row, co
         PUT_RUNS(DT_IQ4_NL)
         PUT_RUNS(DT_IQ4_XS)
         PUT_RUNS(DT_MXFP4)
+        PUT_RUNS(DT_NVFP4)
         PUT_RUNS(DT_F8)
         PUT_RUNS(DT_F8_ROW)
     default:
@@ -352,6 +361,8 @@ void weight_row(const struct weight *w, int row, float *out)
             quant_values(w->type, &r, out + run * RUN);
         }
     }
+    for (int c = 0; c < w->cols && w->scale != 1.0f; c++)
+        out[c] *= w->scale;
 }
 
 void tensor_to_f32(const struct tensor *t, float *out)

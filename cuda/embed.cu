@@ -13,7 +13,7 @@
 
 struct embed_table {
     const unsigned char *units;
-    const float *scales; /* of the channels; NULL unless FP8 */
+    const float *scales; /* of the channels, or NULL */
     int32_t n, k, n_units;
     float scale; /* of all */
 };
@@ -34,7 +34,7 @@ static __global__ void __launch_bounds__(THREADS)
     int tile = channel / PRODUCT_CHANNELS, side = channel % PRODUCT_CHANNELS / 8;
     const unsigned char *units =
         e.units + (size_t)tile * (size_t)e.n_units * PRODUCT_UNIT_BYTES(TYPE);
-    const float scale = TYPE == PRODUCT_FP8 ? e.scales[channel] : 1.0f;
+    const float scale = e.scales ? e.scales[channel] : 1.0f;
     const float scales[2] = {scale, scale};
     float *to = x + (int64_t)blockIdx.x * e.k;
     for (int i = (int)threadIdx.x; i < e.k / LANE_K; i += THREADS) {
@@ -55,8 +55,7 @@ int launch_embed(float *x, const struct product_plan *plan, const void *packed, 
                  cudaStream_t stream)
 {
     const unsigned char *units = (const unsigned char *)packed;
-    const float *scales =
-        plan->type == PRODUCT_FP8 ? (const float *)(units + plan->scales_at) : NULL;
+    const float *scales = plan->scaled ? (const float *)(units + plan->scales_at) : NULL;
     struct embed_table e = {units, scales, plan->n, plan->k, plan->units, scale};
 
     ASSERT(!plan->paired && plan->k % LANE_K == 0 && capacity <= pass->max_rows);

@@ -10,10 +10,10 @@
 
 /* ---- the pool -------------------------------------------------------------------------------- */
 
-static struct kv_layer layer_of(const struct gpu_net *net, enum kv_type type)
+static struct kv_layer layer_of(const struct gpu_net *net, int layer, enum kv_type type)
 {
     return (struct kv_layer){
-        .type = type, .n_kv_heads = net->n_kv_heads, .head_dim = net->head_dim};
+        .type = type, .n_kv_heads = net->layers[layer].n_kv_heads, .head_dim = net->head_dim};
 }
 
 /* Whether it may be of a group of its own. */
@@ -29,9 +29,8 @@ bool gpu_kv_block_bytes(const struct gpu_net *const nets[MODEL_ROLES], enum kv_t
     for (int i = 0; i < MODEL_ROLES; i++) {
         if (!nets[i])
             continue;
-        const struct kv_layer layer = layer_of(nets[i], type);
-
         for (int j = 0; j < nets[i]->n_layers; j++) {
+            const struct kv_layer layer = layer_of(nets[i], j, type);
             size_t *to = is_windowed(nets, i, j) ? window_bytes : bytes;
             if (!size_add(*to, kv_layer_block_bytes(&layer), to))
                 return false;
@@ -53,7 +52,7 @@ void gpu_kv_layout(struct gpu_kv *kv, const struct gpu_net *const nets[MODEL_ROL
             struct kv_layer *layer = &kv->layers[i][j];
 
             bool apart = n_window_blocks > 0 && is_windowed(nets, i, j);
-            *layer = layer_of(nets[i], type);
+            *layer = layer_of(nets[i], j, type);
             layer->entries = apart ? entries : 0;
             layer->blocks = gpu_take(a, (size_t)(apart ? n_window_blocks : n_blocks),
                                      kv_layer_block_bytes(layer));
@@ -70,40 +69,41 @@ void gpu_kv_free(struct gpu_kv *kv)
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-/* The widest of both models. */
+/* The widest layers of both models. */
 struct widths {
     size_t embd, q, qkv, o, ff, partial;
 };
 
 static void widths_add(struct widths *w, const struct gpu_net *n)
 {
-    size_t q = (size_t)n->n_heads * (size_t)n->head_dim;
-    size_t kv = (size_t)n->n_kv_heads * (size_t)n->head_dim;
-
     w->embd = MAX(w->embd, (size_t)n->n_embd);
-    w->q = MAX(w->q, q);
-    w->qkv = MAX(w->qkv, q + 2 * kv);
     w->o = MAX(w->o, n->has_post_norms || n->n_experts > 0 ? (size_t)n->n_embd : 0);
-    for (int i = 0; i < n->n_layers; i++)
-        w->ff = MAX(w->ff,
-                    (size_t)MAX(n->layers[i].gate_up.plan.n, n->layers[i].gate_up_shared.plan.n));
-    w->partial = MAX(w->partial, attention_partial_floats(1, n->n_heads, n->head_dim));
+    for (int i = 0; i < n->n_layers; i++) {
+        const struct gpu_layer *l = &n->layers[i];
+
+        w->q = MAX(w->q, (size_t)l->wo.plan.k);
+        w->qkv = MAX(w->qkv, (size_t)l->qkv.plan.n);
+        w->ff = MAX(w->ff, (size_t)MAX(l->gate_up.plan.n, l->gate_up_shared.plan.n));
+        w->partial = MAX(w->partial, attention_partial_floats(1, l->n_heads, n->head_dim));
+    }
+}
+
+/* Query heads to a kv head. */
+static int32_t group_of(const struct gpu_layer *l)
+{
+    return l->n_heads / l->n_kv_heads;
 }
 
 static int32_t items_max(const struct gpu_net *const nets[MODEL_ROLES], int32_t max_rows,
                          int32_t n_slots, int32_t max_partials)
 {
-    int32_t most = 0;
+    int32_t group = 1;
 
     for (int i = 0; i < MODEL_ROLES; i++) {
-        if (!nets[i])
-            continue;
-        int32_t group = nets[i]->n_heads / nets[i]->n_kv_heads;
-
-        most = MAX(most,
-                   pass_items_max(max_rows, n_slots, max_partials, group, ATTENTION_QUERIES_FEW));
+        for (int j = 0; nets[i] && j < nets[i]->n_layers; j++)
+            group = MAX(group, group_of(&nets[i]->layers[j]));
     }
-    return most;
+    return pass_items_max(max_rows, n_slots, max_partials, group, ATTENTION_QUERIES_FEW);
 }
 
 static void pass_layout(struct pass *p, const struct device_setup *setup,
@@ -194,7 +194,8 @@ struct run {
     const struct gpu_net *net;
     cudaStream_t stream;
     bool matrix;          /* attention on the matrix units */
-    int queries;          /* to an item of attention */
+    int32_t group;        /* that attention's items are for; 0: there are none yet */
+    int queries;          /* to an item */
     const float *pending; /* norm of what f->o holds for the residual stream; NULL: nothing */
 };
 
@@ -217,6 +218,27 @@ static int queries_of(const struct gpu_pass *p, bool matrix, int group)
     bool few = p->rows_per_slot > 0 && p->rows_per_slot * group <= ATTENTION_QUERIES_FEW;
 
     return few ? ATTENTION_QUERIES_FEW : ATTENTION_QUERIES_MANY;
+}
+
+/* The pass and attention's items, which hang on the group: where a layer has another one than the
+ * layer before, the pass is written again, all else of it with the same numbers. */
+static int rows(struct run *r, int32_t group)
+{
+    const struct gpu_pass *p = r->p;
+
+    r->group = group;
+    r->queries = queries_of(p, r->matrix, group);
+    const struct pass_request request = {
+        .set = p->set,
+        .role = p->role,
+        .step = p->step,
+        .first = p->first,
+        .capacity = p->capacity,
+        .group = group,
+        .queries = r->queries,
+    };
+
+    return launch_rows(&r->f->state, &r->f->pass, &request, r->stream);
 }
 
 static int product(const struct run *r, const struct gpu_matrix *m, const uint16_t *x,
@@ -249,7 +271,7 @@ static int attention(const struct run *r, int layer)
         .q = f->q,
         .out = f->attn,
         .kv = f->kv->layers[r->p->role][layer],
-        .group = r->net->n_heads / r->net->n_kv_heads,
+        .group = r->group,
         .window = r->net->layers[layer].window,
         .capacity = r->p->capacity,
         .pieces_held = ATTENTION_PIECES,
@@ -304,7 +326,7 @@ static int project(struct run *r, const struct gpu_layer *l, int layer)
         .stride = l->qkv.plan.n,
         .w = l->qk_norm_wide,
         .eps = net->rms_eps,
-        .widths = {net->n_heads * net->head_dim, net->n_kv_heads * net->head_dim},
+        .widths = {l->n_heads * net->head_dim, l->n_kv_heads * net->head_dim},
     };
     const struct qkv in = {
         .qkv = r->f->qkv,
@@ -318,7 +340,7 @@ static int project(struct run *r, const struct gpu_layer *l, int layer)
         .q_scale = net->attn_scale,
         .q = r->f->q,
         .kv = r->f->kv->layers[r->p->role][layer],
-        .n_heads = net->n_heads,
+        .n_heads = l->n_heads,
     };
 
     TRY(norm(r, l->attn_norm));
@@ -395,12 +417,14 @@ static int layer_run(struct run *r, int i)
     TRY(project(r, l, i));
     if (i + 1 == r->net->n_layers && r->p->max_logits == 0)
         return 0; /* nobody reads what the last layer would hand on */
+    if (group_of(l) != r->group)
+        TRY(rows(r, group_of(l)));
     TRY(attention(r, i));
     TRY(residual(r, &l->wo, f->attn, l->o_bias, l->attn_post_norm));
     TRY(norm(r, l->ffn_norm));
     if (l->router)
         return experts_run(r, l);
-    TRY(product(r, &l->gate_up, f->h, r->net->gate, f->ff, r->net->n_ff, l->gate_up_bias));
+    TRY(product(r, &l->gate_up, f->h, r->net->gate, f->ff, l->gate_up.plan.n, l->gate_up_bias));
     return residual(r, &l->down, f->ff, l->down_bias, l->ffn_post_norm);
 }
 
@@ -438,20 +462,8 @@ int gpu_forward_run(struct gpu_forward *f, const struct gpu_pass *p, cudaStream_
 {
     const struct gpu_net *net = f->nets[p->role];
     struct run r = {.f = f, .p = p, .net = net, .stream = stream, .matrix = wants_matrix(f, p)};
-    int group = net->n_heads / net->n_kv_heads;
 
-    r.queries = queries_of(p, r.matrix, group);
-    const struct pass_request request = {
-        .set = p->set,
-        .role = p->role,
-        .step = p->step,
-        .first = p->first,
-        .capacity = p->capacity,
-        .group = group,
-        .queries = r.queries,
-    };
-
-    TRY(launch_rows(&f->state, &f->pass, &request, stream));
+    TRY(rows(&r, group_of(&net->layers[0])));
     TRY(launch_embed(f->x, &net->embed.plan, net->embed.data, net->embd_scale, &f->state, &f->pass,
                      p->capacity, stream));
     for (int i = 0; i < net->n_layers; i++)

@@ -136,6 +136,18 @@ static enum product_type native_type(const struct stack *p)
     return type;
 }
 
+static bool has_scale(const struct stack *p)
+{
+    bool has = false;
+
+    for (int i = 0; i < p->n; i++) {
+        const struct tensor *t = p->tensors[i];
+        for (uint32_t j = 0; j < (t->apart ? t->slices : 1); j++)
+            has = has || (t->apart ? t->apart[j].scale : t->scale);
+    }
+    return has;
+}
+
 /* in_layer: not the embedding or the output. */
 static int type_choose(enum product_type *out, enum weight_type want, const struct stack *p,
                        bool in_layer, char *err, size_t errlen)
@@ -170,7 +182,7 @@ static const char *type_name(enum product_type type)
         [PRODUCT_BF16] = "bf16",   [PRODUCT_FP8] = "fp8",       [PRODUCT_INT8] = "q8_0",
         [PRODUCT_INT4] = "int4",   [PRODUCT_INT4_MIN] = "q4_1", [PRODUCT_INT4_K] = "q4_K",
         [PRODUCT_IQ4] = "iq4",     [PRODUCT_FP4] = "mxfp4",     [PRODUCT_FP8_32] = "f8",
-        [PRODUCT_INT2_K] = "q2_K",
+        [PRODUCT_INT2_K] = "q2_K", [PRODUCT_NVFP4] = "nvfp4",
     };
 
     return names[type];
@@ -207,6 +219,8 @@ static int matrix_layout(struct gpu_matrix *w, const struct stack *p, int layer,
 {
     int rc = matrix_plan(&w->plan, p, layer, want, err, errlen);
 
+    if (rc == 0 && has_scale(p))
+        product_plan_scale(&w->plan);
     if (rc == 0)
         w->data = gpu_take(a, MAX(p->tensors[0]->slices, 1), w->plan.bytes);
     return rc;
@@ -264,11 +278,8 @@ int gpu_net_layout(struct gpu_net *net, const struct model *m, enum weight_type 
 
     *net = (struct gpu_net){
         .n_layers = (int)m->n_layers,
-        .n_heads = (int)m->n_heads,
-        .n_kv_heads = (int)m->n_kv_heads,
         .head_dim = (int)m->head_dim,
         .n_embd = (int)m->n_embd,
-        .n_ff = (int)m->n_ff,
         .n_vocab = (int)m->n_vocab,
         .rms_eps = m->rms_eps,
         .rope = m->rope,
@@ -288,6 +299,8 @@ int gpu_net_layout(struct gpu_net *net, const struct model *m, enum weight_type 
     rc = ends_layout(net, m, want, a, err, errlen);
     for (int i = 0; rc == 0 && i < net->n_layers; i++) {
         rc = layer_layout(&net->layers[i], &m->layers[i], i, want, a, err, errlen);
+        net->layers[i].n_heads = (int)m->layers[i].n_heads;
+        net->layers[i].n_kv_heads = (int)m->layers[i].n_kv_heads;
         net->layers[i].rope_dim = m->layers[i].no_rope ? 0 : net->rope_dim;
         net->layers[i].rope = m->layers[i].rope;
         net->layers[i].window = (int32_t)MIN(m->layers[i].window, SIZE_CTX_MAX);
@@ -310,7 +323,6 @@ static int widths_check(const struct model *m, char *err, size_t errlen)
         const char *name;
         uint32_t n;
     } widths[] = {{"the embedding", m->n_embd},
-                  {"the feed-forward width", m->n_ff},
                   {"the experts' feed-forward width", m->n_ff_expert},
                   {"the shared expert's feed-forward width", m->n_ff_shared},
                   {"the head size", m->head_dim}};
@@ -320,6 +332,13 @@ static int widths_check(const struct model *m, char *err, size_t errlen)
             return fail(SPECD_EINVAL, err, errlen,
                         "%s is %u: the CUDA device takes multiples of %d", widths[i].name,
                         widths[i].n, WIDTH_STEP);
+    }
+    for (uint32_t i = 0; i < m->n_layers; i++) {
+        if (m->layers[i].n_ff % WIDTH_STEP != 0)
+            return fail(SPECD_EINVAL, err, errlen,
+                        "layer %u: the feed-forward width is %u: the CUDA device takes multiples "
+                        "of %d",
+                        i, m->layers[i].n_ff, WIDTH_STEP);
     }
     return 0;
 }
@@ -373,7 +392,8 @@ static void tiles_make(const void *what, size_t first, size_t n, void *out)
             char *room = t->source ? xmalloc((to - from) * row_bytes) : NULL;
             product_pack(&piece, out, p->paired && i == 1 ? PRODUCT_UP : PRODUCT_GATE,
                          tensor_rows(t, (uint32_t)(from - at), (uint32_t)(to - from), room),
-                         t->type, row_bytes, (int32_t)(from - start), (int32_t)(to - from));
+                         t->type, row_bytes, tensor_scale(t), (int32_t)(from - start),
+                         (int32_t)(to - from));
             free(room);
         }
         at += p->paired ? 0 : t->rows;
@@ -392,7 +412,8 @@ static void rows_make(const void *what, size_t first, size_t n, void *out)
         void *room = t->source ? xmalloc(dtype_row_bytes(t->type, t->cols)) : NULL;
         for (size_t row = MAX(at, first); row < MIN(at + t->rows, first + n); row++) {
             quant_decode(t->type, tensor_rows(t, (uint32_t)(row - at), 1, room), t->cols, to);
-            to += t->cols;
+            for (uint32_t c = 0; c < t->cols; c++, to++)
+                *to *= tensor_scale(t);
         }
         free(room);
         at += t->rows;

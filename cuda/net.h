@@ -47,15 +47,15 @@ struct gpu_layer {
      */
     struct gpu_matrix gate_up_experts, down_experts;
     struct gpu_matrix gate_up_shared, down_shared;
-    float *router;  /* (n_experts, C), then one row for the shared expert */
+    float *router; /* (n_experts, C), then one row for the shared expert */
+    int n_heads, n_kv_heads;
     int rope_dim;   /* elements of a head that rotate; 0: none */
     int rope;       /* of the net's rotations */
     int32_t window; /* positions that a row attends to; 0: all */
 };
 
 struct gpu_net {
-    int n_layers, n_heads, n_kv_heads, head_dim;
-    int n_embd, n_ff, n_vocab;
+    int n_layers, head_dim, n_embd, n_vocab;
     float rms_eps;
     enum rope_kind rope;
     int rope_dim;

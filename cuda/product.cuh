@@ -91,7 +91,7 @@ DEVICE void group_multiply(float acc[MT][NT][4], int c, const uint32_t a[MT][2][
             same_multiply(ones, 0x3f803f80u, 0x3f803f80u, b[i]);
         UNROLL
         for (int m = 0; m < MT; m++) {
-            if (HAS_HALVES(TYPE))
+            if (HAS_MINIMA(TYPE) && HAS_HALVES(TYPE))
                 same_multiply(ones, scales[m].min[0], scales[m].min[1], b[i]);
             half_multiply<TYPE>(acc[m][c + i], a[m], b[i], scales[m], ones);
         }

@@ -23,6 +23,7 @@
  *   INT4_K    the same with d = d' * u6, m = -(m' * v6), d' and m' f16 per 256: q4_K
  *   IQ4       f32 scale per 32   d * (sum of table[q] x): iq4_nl; iq4_xs, whose d is f16 by 6 bits
  *   FP4       2^e per 32         the same with e2m1's numbers, twice: mxfp4
+ *   NVFP4     e4m3 per 16        sum of (scale * w) x, w e2m1's number: nvfp4
  *   FP8_32    e4m3, f32 per 32   d * (sum of w x): f8
  *   INT2_K    of 16, of 256      d' * (sum of u4 q x) - m' * (sum of v4 x), q in 0..3: q2_K
  *
@@ -62,6 +63,7 @@ enum product_type {
     PRODUCT_FP4,
     PRODUCT_FP8_32,
     PRODUCT_INT2_K,
+    PRODUCT_NVFP4,
     PRODUCT_TYPES
 };
 
@@ -80,12 +82,13 @@ static inline bool product_end_is_paired(enum product_end end)
 
 struct product_plan {
     enum product_type type;
-    bool paired;      /* two matrices of n channels, gate and up, in one */
-    int32_t n, k;     /* channels of the output, length of a row of x */
-    int32_t tiles;    /* of 16 channels of weights */
-    int32_t units;    /* of 64 k */
-    int32_t slices;   /* of the sum: see above */
-    size_t scales_at; /* FP8: f32 scales, (16 * tiles), behind the units */
+    bool paired;    /* two matrices of n channels, gate and up, in one */
+    bool scaled;    /* channels have scales: FP8's always, others' if product_plan_scale said so */
+    int32_t n, k;   /* channels of the output, length of a row of x */
+    int32_t tiles;  /* of 16 channels of weights */
+    int32_t units;  /* of 64 k */
+    int32_t slices; /* of the sum: see above */
+    size_t scales_at; /* scaled: f32 scales, (16 * tiles), behind the units */
     size_t bytes;     /* of the packed matrix */
 };
 
@@ -93,6 +96,8 @@ struct product_plan {
  * them. */
 int product_plan_of(struct product_plan *p, enum product_type type, bool paired, int64_t n,
                     int64_t k);
+/* Room for a scale of every channel: what its sums are times, before a bias. */
+void product_plan_scale(struct product_plan *p);
 /* A type that has a file's numbers as they are; BF16 for f32, f16, q5_1, q5_K and q6_K, which are
  * rounded to it. */
 enum product_type product_type_of(enum dtype file);
@@ -105,8 +110,8 @@ enum product_half { PRODUCT_GATE, PRODUCT_UP };
 
 /* Tiles first..first+n alone: what a matrix is packed as when it is made piece by piece. Its
  * channels count from the first tile's (paired: 8 of each half to a tile). A piece's units and
- * scales are those that the whole has from first * units * unit bytes and, FP8, from channel
- * 16 * first on. */
+ * scales are those that the whole has from first * units * unit bytes and from channel 16 * first
+ * on. */
 struct product_plan product_plan_tiles(const struct product_plan *p, int32_t first, int32_t n);
 /* Of one tile: its units. */
 size_t product_tile_bytes(const struct product_plan *p);
@@ -114,10 +119,11 @@ size_t product_tile_bytes(const struct product_plan *p);
 /* All of the matrix zero: what padding needs. */
 void product_pack_start(const struct product_plan *p, void *packed /* (bytes), host */);
 /* Channels first .. first + n_rows of the (paired: named) matrix, so that several tensors stack
- * into one product. Rows lie `row_bytes` apart. Each channel once. Threads may share a matrix where
- * their parts meet at multiples of 16 channels (paired: 8, one thread for both halves). */
+ * into one product; times `scale`, 1 unless the plan is scaled. Rows lie `row_bytes` apart. Each
+ * channel once. Threads may share a matrix where their parts meet at multiples of 16 channels
+ * (paired: 8, one thread for both halves). */
 void product_pack(const struct product_plan *p, void *packed, enum product_half half,
-                  const void *rows, enum dtype file, size_t row_bytes, int32_t first,
+                  const void *rows, enum dtype file, size_t row_bytes, float scale, int32_t first,
                   int32_t n_rows);
 
 /* ---- the launch ------------------------------------------------------------------------------ */

@@ -14,6 +14,7 @@
  *   INT8  1024 + 64   piece h, 32-bit word 2 j + r / 2, byte 2 (r % 2) + e, q + 128
  *   INT4   512 + 64   one piece, 32-bit word 2 h + j, nibble r + 4 e, q + 8
  *   FP4    512 + 32   the same, sign, two bits of exponent, one of fraction
+ *   NVFP4  512 + 64   as FP4
  *   IQ4    512 + 128  one piece, 32-bit word 2 h + j, nibble 2 r + e, a place in the table
  *   FP8_32 1024 + 128 as FP8
  *   INT2_K 256 + 128  8 bytes a lane at 8 l, 32-bit word h, bits 2 (4 j + r) of 16-bit word e
@@ -25,6 +26,7 @@
  *   INT4_K      16 bytes   f16 (d', m')[channel], u6[channel][half], v6[channel][half] bytes
  *   IQ4, FP8_32 16 bytes   f32 d[channel][half]
  *   FP4          4 bytes   e[channel][half]: 2^(e - 128), of twice the numbers
+ *   NVFP4        8 bytes   e4m3 [half][16 k][channel]
  *   INT2_K      16 bytes   f16 (d', m')[channel], bytes u4 + 16 v4 [half][16 k][channel]
  *
  * A paired matrix has gate channels at g and up channels at g + 8: a lane gets both.
@@ -44,11 +46,11 @@ extern "C" {
      : (type) == PRODUCT_FP8 || (type) == PRODUCT_FP8_32 || (type) == PRODUCT_INT8 ? 1024 \
      : (type) == PRODUCT_INT2_K                                                    ? 256  \
                                                                                    : 512)
-#define PRODUCT_SCALE_BYTES(type)                            \
-    ((type) == PRODUCT_BF16 || (type) == PRODUCT_FP8    ? 0  \
-     : (type) == PRODUCT_FP4                            ? 32 \
-     : (type) == PRODUCT_INT8 || (type) == PRODUCT_INT4 ? 64 \
-                                                        : 128)
+#define PRODUCT_SCALE_BYTES(type)                                                       \
+    ((type) == PRODUCT_BF16 || (type) == PRODUCT_FP8                               ? 0  \
+     : (type) == PRODUCT_FP4                                                       ? 32 \
+     : (type) == PRODUCT_INT8 || (type) == PRODUCT_INT4 || (type) == PRODUCT_NVFP4 ? 64 \
+                                                                                   : 128)
 #define PRODUCT_UNIT_BYTES(type) (PRODUCT_CODE_BYTES(type) + PRODUCT_SCALE_BYTES(type))
 
 /* What the kernels get. */
@@ -80,12 +82,13 @@ int product_prepare_iq4(size_t shared_block);
 int product_prepare_fp4(size_t shared_block);
 int product_prepare_fp8_32(size_t shared_block);
 int product_prepare_int2_k(size_t shared_block);
+int product_prepare_nvfp4(size_t shared_block);
 
 typedef int product_launcher(const struct product_args *a, const struct product_tiling *t,
                              cudaStream_t stream);
 product_launcher product_launch_bf16, product_launch_fp8, product_launch_int8, product_launch_int4,
     product_launch_int4_min, product_launch_int4_k, product_launch_iq4, product_launch_fp4,
-    product_launch_fp8_32, product_launch_int2_k;
+    product_launch_fp8_32, product_launch_int2_k, product_launch_nvfp4;
 
 #ifdef __cplusplus
 }

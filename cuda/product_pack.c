@@ -21,7 +21,7 @@ struct group {
     uint16_t d, m;        /* f16; INT4_K: of the 256 around */
     uint8_t u, v;         /* INT4_K; u: FP4's power */
     float wide;           /* IQ4's and FP8_32's d; of FP8 its channel's */
-    uint8_t halves[2];    /* INT2_K: scales and, above, minima */
+    uint8_t halves[2];    /* INT2_K: scales and, above, minima; NVFP4: scales */
 };
 
 /* ---- groups of a file's rows ----------------------------------------------------------------- */
@@ -210,6 +210,9 @@ static void scales_put(enum product_type type, uint8_t *unit, int c, int h, cons
         memcpy(all + 4 * (c / 8) + 2, &g->m, 2);
         for (int s = 0; s < 2; s++)
             all[8 + 4 * h + 2 * s + c / 8] = g->halves[s];
+    } else if (type == PRODUCT_NVFP4) {
+        for (int s = 0; s < 2; s++)
+            all[8 * (c % 8) + 4 * h + 2 * s + c / 8] = g->halves[s];
     } else if (type == PRODUCT_IQ4 || type == PRODUCT_FP8_32) {
         memcpy(all + 16 * (c % 8) + 4 * at, &g->wide, 4);
     } else if (type == PRODUCT_FP4) {
@@ -251,8 +254,9 @@ static void group_make(enum product_type type, enum dtype file, const void *row,
     }
 }
 
+/* times: of all of the matrix. */
 static void row_pack(const struct product_plan *p, uint8_t *packed, int64_t channel,
-                     const void *row, enum dtype file)
+                     const void *row, enum dtype file, float times)
 {
     struct group g = {.d = 0};
     float scale = 1.0f;
@@ -264,8 +268,10 @@ static void row_pack(const struct product_plan *p, uint8_t *packed, int64_t chan
         } else {
             scale = fp8_scale(file, row, p->k);
         }
-        memcpy(packed + p->scales_at + (size_t)channel * sizeof(scale), &scale, sizeof(scale));
     }
+    times *= scale;
+    if (p->scaled)
+        memcpy(packed + p->scales_at + (size_t)channel * sizeof(times), &times, sizeof(times));
     for (int32_t i = 0; i * GROUP < p->k; i++) {
         group_make(p->type, file, row, i, MIN(GROUP, p->k - i * GROUP), scale, &g);
         group_put(p, packed, channel, i, &g);
@@ -292,6 +298,8 @@ enum product_type product_type_of(enum dtype file)
         return PRODUCT_IQ4;
     case DT_MXFP4:
         return PRODUCT_FP4;
+    case DT_NVFP4:
+        return PRODUCT_NVFP4;
     case DT_F8_ROW:
         return PRODUCT_FP8;
     case DT_F8:
@@ -314,15 +322,16 @@ void product_pack_start(const struct product_plan *p, void *packed)
 }
 
 void product_pack(const struct product_plan *p, void *packed, enum product_half half,
-                  const void *rows, enum dtype file, size_t row_bytes, int32_t first,
+                  const void *rows, enum dtype file, size_t row_bytes, float scale, int32_t first,
                   int32_t n_rows)
 {
+    ASSERT(p->scaled || scale == 1.0f);
     ASSERT(product_packs(p->type, file) && p->k % dtype_block(file) == 0);
     ASSERT(first >= 0 && n_rows >= 0 && n_rows <= p->n - first);
     for (int32_t i = 0; i < n_rows; i++) {
         int64_t n = first + i;
         int64_t channel = p->paired ? n / 8 * 16 + n % 8 + 8 * (half == PRODUCT_UP) : n;
 
-        row_pack(p, packed, channel, (const uint8_t *)rows + (size_t)i * row_bytes, file);
+        row_pack(p, packed, channel, (const uint8_t *)rows + (size_t)i * row_bytes, file, scale);
     }
 }

@@ -32,7 +32,7 @@ size_t product_tile_bytes(const struct product_plan *p)
 static void size_up(struct product_plan *p)
 {
     p->scales_at = p->bytes = (size_t)p->tiles * product_tile_bytes(p);
-    if (p->type == PRODUCT_FP8)
+    if (p->scaled)
         p->bytes += (size_t)p->tiles * PRODUCT_CHANNELS * sizeof(float);
 }
 
@@ -41,15 +41,26 @@ int product_plan_of(struct product_plan *p, enum product_type type, bool paired,
 {
     size_t group = type == PRODUCT_BF16 || type == PRODUCT_FP8        ? 1
                    : type == PRODUCT_INT4_K || type == PRODUCT_INT2_K ? 256
+                   : type == PRODUCT_NVFP4                            ? 64
                                                                       : 32;
     if (n < 1 || n > SIDE_MAX || k < 1 || k > SIDE_MAX || (size_t)k % group)
         return SPECD_EINVAL;
-    *p = (struct product_plan){.type = type, .paired = paired, .n = (int32_t)n, .k = (int32_t)k};
+    *p = (struct product_plan){.type = type,
+                               .paired = paired,
+                               .scaled = type == PRODUCT_FP8,
+                               .n = (int32_t)n,
+                               .k = (int32_t)k};
     p->tiles = (int32_t)((n + (paired ? 7 : 15)) / (paired ? 8 : 16));
     p->units = (int32_t)((k + PRODUCT_UNIT - 1) / PRODUCT_UNIT);
     p->slices = slices_of(p->tiles, p->units);
     size_up(p); /* sides of 2^21 are 2^43 bytes at most */
     return 0;
+}
+
+void product_plan_scale(struct product_plan *p)
+{
+    p->scaled = true;
+    size_up(p);
 }
 
 struct product_plan product_plan_tiles(const struct product_plan *p, int32_t first, int32_t n)
@@ -120,7 +131,7 @@ static const struct few_rows {
     [PRODUCT_INT4] = {1, 2, 2, 0},   [PRODUCT_INT4_MIN] = {1, 2, 2, 0},
     [PRODUCT_INT4_K] = {1, 2, 2, 0}, [PRODUCT_IQ4] = {1, 2, 2, 0},
     [PRODUCT_FP4] = {1, 2, 2, 0},    [PRODUCT_FP8_32] = {1, 2, 2, 0},
-    [PRODUCT_INT2_K] = {1, 2, 2, 0},
+    [PRODUCT_INT2_K] = {1, 2, 2, 0}, [PRODUCT_NVFP4] = {1, 2, 2, 0},
 };
 #define NARROW 128
 
@@ -210,6 +221,7 @@ int product_prepare(size_t shared_block)
         [PRODUCT_INT4_MIN] = product_prepare_int4_min, [PRODUCT_INT4_K] = product_prepare_int4_k,
         [PRODUCT_IQ4] = product_prepare_iq4,           [PRODUCT_FP4] = product_prepare_fp4,
         [PRODUCT_FP8_32] = product_prepare_fp8_32,     [PRODUCT_INT2_K] = product_prepare_int2_k,
+        [PRODUCT_NVFP4] = product_prepare_nvfp4,
     };
 
     for (int i = 0; i < PRODUCT_TYPES; i++) {
@@ -230,12 +242,13 @@ int launch_product(const struct product_call *call, const struct product_tiling 
         [PRODUCT_INT4_MIN] = product_launch_int4_min, [PRODUCT_INT4_K] = product_launch_int4_k,
         [PRODUCT_IQ4] = product_launch_iq4,           [PRODUCT_FP4] = product_launch_fp4,
         [PRODUCT_FP8_32] = product_launch_fp8_32,     [PRODUCT_INT2_K] = product_launch_int2_k,
+        [PRODUCT_NVFP4] = product_launch_nvfp4,
     };
     const struct product_plan *p = call->plan;
     const unsigned char *weights = call->weights;
     struct product_args a = {
         .weights = weights,
-        .channel_scales = p->type == PRODUCT_FP8 ? (const float *)(weights + p->scales_at) : NULL,
+        .channel_scales = p->scaled ? (const float *)(weights + p->scales_at) : NULL,
         .x = call->x,
         .n_rows = call->n_rows,
         .out = call->out,

@@ -16,7 +16,7 @@
 
 struct unpack_args {
     const unsigned char *units;
-    const float *scales; /* of the packed channels; NULL unless FP8 */
+    const float *scales; /* of the packed channels, or NULL */
     struct product_unpacked to;
     int32_t k, n_units, first_tile;
     bool paired;
@@ -55,7 +55,7 @@ static __global__ void __launch_bounds__(THREADS) unpack_kernel(const struct unp
         return;
     const unsigned char *from =
         u.units + ((size_t)tile * (size_t)u.n_units + (size_t)unit) * PRODUCT_UNIT_BYTES(TYPE);
-    for (int c = 0; TYPE == PRODUCT_FP8 && c < 2; c++)
+    for (int c = 0; u.scales && c < 2; c++)
         scales[c] = u.scales[PRODUCT_CHANNELS * tile + lane / 4 + 8 * c];
     UNROLL
     for (int h = 0; h < 2; h++) {
@@ -109,7 +109,7 @@ static struct unpack_args args_of(const struct product_plan *p, const void *pack
     ASSERT(to->first >= 0 && to->n > 0 && to->n <= p->n - to->first);
     ASSERT(to->stride % 16 == 0 && to->stride >= p->k && (p->paired || !to->up));
     ASSERT((uintptr_t)to->out % 16 == 0 && (uintptr_t)to->up % 16 == 0);
-    return {units,    p->type == PRODUCT_FP8 ? (const float *)(units + p->scales_at) : NULL,
+    return {units,    p->scaled ? (const float *)(units + p->scales_at) : NULL,
             *to,      p->k,
             p->units, to->first / of_tile,
             p->paired};

@@ -27,7 +27,7 @@ DEVICE void half_load(const unsigned char *unit, int lane, int h, uint32_t words
 }
 
 /* k = 32 h + 8 (lane % 4) .. + 8 of channels g and g + 8, g = lane / 4: codes times d, plus m,
- * times the channels' scales where the type has them. */
+ * times the channels' scales, which are 1 where there are none. */
 template <enum product_type TYPE>
 DEVICE void values_read(const unsigned char *unit, int lane, int h, const float channel_scales[2],
                         float out[2][LANE_K])
@@ -53,12 +53,11 @@ DEVICE void values_read(const unsigned char *unit, int lane, int h, const float 
         for (int i = 0; i < LANE_K; i++) {
             if (HAS_GROUPS(TYPE))
                 out[c][i] = s.d[c] * out[c][i];
-            if (HAS_HALVES(TYPE))
+            if (HAS_MINIMA(TYPE) && HAS_HALVES(TYPE))
                 out[c][i] = out[c][i] + s.m[c] * __uint_as_float(s.min[c] << 16);
             else if (HAS_MINIMA(TYPE))
                 out[c][i] = out[c][i] + s.m[c];
-            if (TYPE == PRODUCT_FP8)
-                out[c][i] = out[c][i] * channel_scales[c];
+            out[c][i] = out[c][i] * channel_scales[c];
         }
     }
 }
@@ -95,6 +94,9 @@ DEVICE void values_read(const unsigned char *unit, int lane, int h, const float 
         break;                       \
     case PRODUCT_INT2_K:             \
         X(PRODUCT_INT2_K);           \
+        break;                       \
+    case PRODUCT_NVFP4:              \
+        X(PRODUCT_NVFP4);            \
         break;                       \
     case PRODUCT_TYPES:              \
         break;                       \

@@ -4,7 +4,7 @@
  *
  * Every step is exact: e4m3 numbers and integers up to 8 bits are bf16 numbers. What a lane widens
  * it has for 16 bytes read, in instructions: FP8 8 pairs x 4, INT8 8 x 5, INT4 16 x 3, FP4 16 x 5,
- * IQ4 16 x 6, INT2_K 32 x 4.
+ * IQ4 16 x 6, INT2_K 32 x 4, NVFP4 16 x 6.
  */
 #ifndef SPECD_CUDA_PRODUCT_WEIGHTS_CUH
 #define SPECD_CUDA_PRODUCT_WEIGHTS_CUH
@@ -13,11 +13,12 @@
 #include "product_impl.h"
 
 /* Whether sums are of groups of 32, and whether the groups have minima. */
-#define HAS_GROUPS(type) ((type) != PRODUCT_BF16 && (type) != PRODUCT_FP8)
+#define HAS_GROUPS(type) \
+    ((type) != PRODUCT_BF16 && (type) != PRODUCT_FP8 && (type) != PRODUCT_NVFP4)
 #define HAS_MINIMA(type) \
     ((type) == PRODUCT_INT4_MIN || (type) == PRODUCT_INT4_K || (type) == PRODUCT_INT2_K)
-/* Whether groups of 16 have scales and minima that are multiplied into the operands. */
-#define HAS_HALVES(type) ((type) == PRODUCT_INT2_K)
+/* Whether groups of 16 have scales that are multiplied into the operands, and minima if any. */
+#define HAS_HALVES(type) ((type) == PRODUCT_INT2_K || (type) == PRODUCT_NVFP4)
 
 /* ---- weights --------------------------------------------------------------------------------- */
 
@@ -142,7 +143,7 @@ DEVICE void codes_widen(const uint32_t words[2 * PIECE_WORDS], int h, int j, uin
         widen_int8(words + 2 * j, a);
     } else if (TYPE == PRODUCT_IQ4) {
         widen_iq4(words[2 * h + j], a);
-    } else if (TYPE == PRODUCT_FP4) {
+    } else if (TYPE == PRODUCT_FP4 || TYPE == PRODUCT_NVFP4) {
         widen_fp4(words[2 * h + j], a);
     } else {
         widen_int4(words[2 * h + j], TYPE == PRODUCT_INT4, a);
@@ -154,7 +155,8 @@ DEVICE void codes_widen(const uint32_t words[2 * PIECE_WORDS], int h, int j, uin
 /* Of a group, for the lane's channels g and g + 8: value = d q + m. */
 struct group_scales {
     float d[2], m[2];
-    /* HAS_HALVES: of the 16 k that are the lane's, as pairs of bf16; value = d scale q + m min */
+    /* HAS_HALVES: of the 16 k that are the lane's, as pairs of bf16; value = d scale q + m min, of
+     * NVFP4 scale q */
     uint32_t scale[2], min[2];
 };
 
@@ -162,6 +164,12 @@ struct group_scales {
 DEVICE uint32_t small_pair(uint32_t n)
 {
     return bf16x2_fma(n | n << 16 | 0x43004300u, 0x3f803f80u, 0xc300c300u);
+}
+
+/* Twice half of e4m3's number, as widen_fp8 makes it whole. */
+DEVICE uint32_t e4m3_pair(uint32_t code)
+{
+    return bf16x2_fma(code << 4 | code << 20, 0x7b007b00u, 0x80008000u);
 }
 
 /* 2^(e - 128) */
@@ -206,6 +214,12 @@ DEVICE struct group_scales scales_load(const unsigned char *unit, int lane, int 
             s.scale[r] = small_pair(bytes >> (8 * r) & 15);
             s.min[r] = small_pair(bytes >> (8 * r + 4) & 15);
         }
+    } else if (TYPE == PRODUCT_NVFP4) {
+        uint2 v = ((const uint2 *)all)[lane / 4];
+        uint32_t bytes = (h ? v.y : v.x) >> (lane % 4 / 2 * 16);
+        UNROLL
+        for (int r = 0; r < 2; r++)
+            s.scale[r] = e4m3_pair(bytes >> (8 * r) & 0xff);
     } else if (TYPE == PRODUCT_IQ4 || TYPE == PRODUCT_FP8_32) {
         const float *d = (const float *)all + 4 * (lane / 4) + h;
         s.d[0] = d[0];
@@ -218,7 +232,7 @@ DEVICE struct group_scales scales_load(const unsigned char *unit, int lane, int 
     return s;
 }
 
-/* Codes times the scales of their 16, integers below 46. */
+/* Codes times the scales of their 16: integers below 46, or numbers of six bits. */
 template <enum product_type TYPE>
 DEVICE void codes_scale(const struct group_scales &s, uint32_t a[4])
 {

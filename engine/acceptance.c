@@ -56,8 +56,12 @@ enum text_kind text_marks_kind(const struct text_marks *t)
 
 static int bucket_of(const struct drafter *drafter, int32_t match, int32_t position)
 {
+    static const int32_t ends[ACCEPTANCE_BUCKETS - 1] = {1, 2, 4, 8, 16}; /* the last has none */
     int32_t x = drafter->by_match ? MAX(match, 2) + position - 2 : position;
-    return x <= 2 ? x - 1 : x <= 4 ? 2 : x <= 8 ? 3 : x <= 16 ? 4 : 5;
+    int b = 0;
+    while (b < ACCEPTANCE_BUCKETS - 1 && x > ends[b])
+        b++;
+    return b;
 }
 
 void acceptance_init(struct acceptance *a, struct acceptance_shared *shared, bool drawn)

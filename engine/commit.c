@@ -48,11 +48,22 @@ static void push_token(struct seq *s, const struct commit *c, size_t n)
     out->stats.n_cached = s->stats.n_cached; /* a stream that begins with this token says it */
 }
 
+/* A control token that is a tag of the model's thoughts has a text: without it nobody could tell
+ * them from the answer. */
+static bool is_think_tag(const struct engine *e, const struct seq *s, int32_t id)
+{
+    const struct think_tags *tags = s->req->output.thinking.tags;
+    size_t len;
+    const char *text = tokenizer_piece(e->tokenizer, id, true, &len);
+    return tags && ((len == strlen(tags->open) && memcmp(text, tags->open, len) == 0) ||
+                    (len == strlen(tags->close) && memcmp(text, tags->close, len) == 0));
+}
+
 /* Bytes of pending text that token `id` releases; *stop_index as stop_matcher_feed. */
 static size_t feed_text(struct engine *e, struct seq *s, int32_t id, int32_t *stop_index)
 {
     size_t before = s->pending.len, safe;
-    decoder_feed(&s->decoder, e->tokenizer, id, false, &s->pending);
+    decoder_feed(&s->decoder, e->tokenizer, id, is_think_tag(e, s, id), &s->pending);
     *stop_index = -1;
     if (!s->stop)
         return s->pending.len;

@@ -49,7 +49,8 @@ static inline int32_t model_option(const struct draft_len_seq *s)
     return -1;
 }
 
-static inline bool is_willed(const struct draft_len_seq *s)
+/* K or its least is the request's or the server's, not this policy's choice. */
+static inline bool k_is_given(const struct draft_len_seq *s)
 {
     return s->fixed || s->k_min > 0;
 }

@@ -35,7 +35,8 @@ struct prospect prospect_of(const struct choice *c, const struct draft_len_seq *
     struct prospect best = {-INFINITY, c->token_ns, 0};
     acceptance_estimate(s->acceptance, o->drafter, o->match, beta, o->k_max);
     for (int32_t k = 1; k <= o->k_max; k++) {
-        tokens += survival *= beta[k - 1];
+        survival *= beta[k - 1];
+        tokens += survival;
         double added = added_ns(c, is_model(o), k), gain = (tokens - 1) * c->token_ns - added;
         if (gain > best.gain_ns) {
             best.gain_ns = gain;
@@ -360,7 +361,7 @@ void draft_len_learn(struct draft_len *d, const struct draft_outcome *seqs, int3
         int32_t drawn = s->model ? s->k : 0;
         double drafts_ns = share(verify_ns - plain_ns, s->k, sum.drafted) +
                            share(step_ns, drawn, sum.drawn) + cost->sample_ns * (s->k + drawn);
-        if (!s->willed)
+        if (!s->k_given)
             book(s, drafts_ns, share(fill_ns, s->fill, sum.fill), s->accepted * token_ns, &b);
         if (s->decoded && s->state)
             note_tokens(s->state, s);

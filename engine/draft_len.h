@@ -109,7 +109,7 @@ struct draft_outcome {
     int32_t k, accepted; /* drafted, accepted */
     int32_t fill;        /* rows of the draft model */
     bool model;          /* the draft model drafted */
-    bool willed;         /* the request's or the server's will, not this policy's */
+    bool k_given;        /* K was the request's or the server's, not this policy's choice */
     bool probe;
 };
 

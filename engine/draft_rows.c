@@ -12,7 +12,7 @@
 #define FILL_ROWS_MIN 16
 #define FILL_GAIN_MIN 1.3    /* rows must promise this much more than they cost */
 #define FILL_GAIN_SCARCE 1.5 /* and so much more where no more may be lost */
-#define COHORT_TURNS 2
+#define COHORT_PASSES 2
 #define SEEN_MIN 8        /* first positions: before others showed so many, a drafter is on trial */
 #define TRIAL_ROUNDS 2.0  /* plain rounds' worth of rows for a trial, unless one needs more */
 #define TRIAL_TOKENS 24   /* drafted in it, unless it looks bad */
@@ -82,7 +82,7 @@ struct member {
     double survival[SPECD_K_MAX + 1]; /* summed up to k: tokens that k drafts bring */
     double rows_ns;                   /* price of the rows it lacks */
     double horizon;                   /* tokens for which they are of use */
-    bool asked;                       /* its rows can be afforded */
+    bool affordable;                  /* the budget has room for the rows it lacks */
 };
 
 struct cohort {
@@ -99,23 +99,27 @@ static double brings(const struct cohort *t, const struct member *m, int32_t ste
     return tokens * t->token_ns - steps * t->added_ns - m->rows_ns / rounds;
 }
 
-/* For how many steps those that are asked bring most; how long a token takes then. */
+/* For how many steps those that can be afforded bring most; returns how long a token takes then.
+ * Members add step_ns a step each, and a step's remaining cost is all members' together. */
 static double find_steps(const struct choice *c, struct cohort *t)
 {
     double best = (DRAFT_GAIN_MIN - 1) * c->plain_ns, token_ns = c->token_ns;
     int32_t n = 0, best_steps = 0;
     double best_added = 0;
     for (int32_t i = 0; i < t->n; i++)
-        n += t->members[i].asked;
+        n += t->members[i].affordable;
     double step_ns = n > 1 ? (c->step_ns[n] - c->step_ns[1]) / (n - 1) : 0;
     for (int32_t steps = 1; n > 0 && steps <= SPECD_K_MAX; steps++) {
         double rows_ns = c->verify_ns[c->n + n * steps] - c->verify_ns[c->n];
         double sum = -steps * (c->step_ns[n] - n * step_ns), tokens = 0;
         t->added_ns = rows_ns / (n * steps) + step_ns + laws_ns(c, true);
         for (int32_t i = 0; i < t->n; i++) {
-            double net = t->members[i].asked ? brings(t, &t->members[i], steps) : 0;
-            sum += fmax(net, 0);
-            tokens += net > 0 ? t->members[i].survival[steps] : 0;
+            const struct member *m = &t->members[i];
+            double net = m->affordable ? brings(t, m, steps) : 0;
+            if (net > 0) {
+                sum += net;
+                tokens += m->survival[steps];
+            }
         }
         if (sum > best) {
             best = sum;
@@ -132,11 +136,11 @@ static double find_steps(const struct choice *c, struct cohort *t)
 static void plan_cohort(const struct choice *c, struct cohort *t)
 {
     t->token_ns = c->token_ns;
-    for (int turn = 0; turn < COHORT_TURNS; turn++) {
+    for (int pass = 0; pass < COHORT_PASSES; pass++) {
         double token_ns = find_steps(c, t);
         if (t->steps == 0)
             return;
-        if (turn + 1 < COHORT_TURNS)
+        if (pass + 1 < COHORT_PASSES)
             t->token_ns = fmin(t->token_ns, token_ns);
     }
 }
@@ -148,7 +152,9 @@ static int compare(const void *a, const void *b)
     if (x->s->state->filling != y->s->state->filling)
         return x->s->state->filling ? -1 : 1;
     double left = x->rows_ns * y->horizon, right = y->rows_ns * x->horizon;
-    return left != right ? (left < right ? -1 : 1) : x->s < y->s ? -1 : 1;
+    if (left != right)
+        return left < right ? -1 : 1;
+    return x->s < y->s ? -1 : 1;
 }
 
 /* Rows for a round in which the host's drafts promise more would lack again after it. */
@@ -189,7 +195,9 @@ struct trier {
 static int cheaper(const void *a, const void *b)
 {
     const struct trier *x = a, *y = b;
-    return x->price != y->price ? (x->price < y->price ? -1 : 1) : x->s < y->s ? -1 : x->s > y->s;
+    if (x->price != y->price)
+        return x->price < y->price ? -1 : 1;
+    return x->s < y->s ? -1 : 1;
 }
 
 /* Who might try the drafter, the cheapest first; 0 if somebody has it draft already. */
@@ -204,7 +212,7 @@ static int32_t list_triers(const struct choice *c, enum drafter_type type, struc
             if ((s->k > 0 && s->option == o) || s->state->filling)
                 return 0;
             bool model = is_model(&s->options[o]);
-            if (s->alone || is_willed(s) || (s->k > 0 && model) ||
+            if (s->alone || k_is_given(s) || (s->k > 0 && model) ||
                 (s->lag > 0 && model && s->fill_max == 0))
                 continue;
             double price = TRIAL_STEPS * laws_ns(c, model) + c->verify_ns[c->n + TRIAL_STEPS] -
@@ -267,14 +275,14 @@ static void note_lag(struct draft_len_seq *s)
 
 /* Which members' rows can be afforded: those that fill already, and others as far as the credit
  * goes. */
-static void ask(const struct choice *c, struct cohort *t)
+static void find_affordable(const struct choice *c, struct cohort *t)
 {
     double credit = c->d->budget.investments_ns;
     qsort(t->members, (size_t)t->n, sizeof t->members[0], compare);
     for (int32_t i = 0; i < t->n; i++) {
         struct member *m = &t->members[i];
-        m->asked = m->rows_ns <= 0 || m->s->state->filling || credit > 0;
-        if (m->asked)
+        m->affordable = m->rows_ns <= 0 || m->s->state->filling || credit > 0;
+        if (m->affordable)
             credit -= m->rows_ns;
     }
 }
@@ -282,7 +290,7 @@ static void ask(const struct choice *c, struct cohort *t)
 static enum draft_why why_not(const struct choice *c, const struct cohort *t,
                               const struct member *m)
 {
-    if (!draft_budget_allows_drafts(&c->d->budget) || !m->asked)
+    if (!draft_budget_allows_drafts(&c->d->budget) || !m->affordable)
         return DRAFT_WHY_BUDGET;
     if (t->steps == 0)
         return prospect_of(c, m->s, &m->s->options[model_option(m->s)]).gain_ns > 0
@@ -322,13 +330,13 @@ static void decide(struct choice *c, struct cohort *t)
     for (int32_t i = 0; i < t->n; i++) {
         struct draft_len_seq *s = t->members[i].s;
         t->members[i].rows_ns = row_ns * s->lag * (s->state->filling ? 1 : margin);
-        t->members[i].asked = true;
+        t->members[i].affordable = true;
         tried = tried || s->state->probes > 0;
         type = s->options[model_option(s)].drafter->type;
     }
     bool unknown = is_unknown(c, type);
     if (!unknown)
-        ask(c, t);
+        find_affordable(c, t);
     plan_cohort(c, t);
     if (unknown && !tried && t->steps > 0)
         start_trial(c, type, TRIAL_ROUNDS * c->plain_ns,
@@ -354,7 +362,7 @@ void choose_rows(struct choice *c)
         if (o < 0 || (s->fixed && o > 0))
             continue;
         note_lag(s);
-        if (is_willed(s)) {
+        if (k_is_given(s)) {
             s->state->filling = s->lag > 0;
         } else if (host_is_better(c, s, &s->options[o])) {
             s->state->filling = false;
@@ -373,7 +381,7 @@ void choose_rows(struct choice *c)
         if (s->lag == 0 || !s->state->filling || model_option(s) < 0)
             continue;
         s->fill = MIN(s->lag, s->fill_max);
-        if (is_willed(s))
+        if (k_is_given(s))
             continue;
         s->fill = MIN(s->fill, left);
         left -= s->fill;

@@ -40,10 +40,8 @@ static void set_state(struct engine *e, enum engine_state state)
 
 static void set_failure(struct engine *e, int exit_code, const char *why)
 {
-    pthread_mutex_lock(&e->lock);
     snprintf(e->failure, sizeof e->failure, "%s", why);
     e->exit_code = exit_code;
-    pthread_mutex_unlock(&e->lock);
     set_state(e, ENGINE_FAILED);
 }
 
@@ -176,10 +174,11 @@ static int start_round(struct engine *e, bool follows)
     return round_submit(e->ops, e->dev, &e->round);
 }
 
+/* Once a close is asked for, rounds in flight are the last. */
 static bool serving(const struct engine *e)
 {
     int state = atomic_load(&e->state);
-    return state == ENGINE_READY || state == ENGINE_DRAINING;
+    return (state == ENGINE_READY || state == ENGINE_DRAINING) && !atomic_load(&e->close_requested);
 }
 
 /* Decides and starts work, as far as rounds in flight allow. after_round: a round has just ended,
@@ -260,34 +259,44 @@ static void begin_drain(struct engine *e)
         set_state(e, ENGINE_DRAINING);
 }
 
-/* What the round says of times and of what drafting brings. Its results are not committed yet, so
- * that a sequence that took part still has its part, unless it has left its slot since. */
+/* What the slot's sequence did in a round, without the tokens. Results are not committed yet, so
+ * that one that took part still has its part, unless it has left the slot since. */
+static struct draft_outcome outcome_of(const struct engine *e, uint64_t number, int32_t slot)
+{
+    struct draft_outcome o = {.fill = e->times[number & 1].fill[slot]};
+    struct seq *s = e->sched.slots[slot];
+    const struct round_part *part = s ? flight_part(s, number) : NULL;
+    if (part) {
+        o.state = &s->draft_state;
+        o.k_given = s->k_fixed >= 0 || s->k_min > 0;
+        o.probe = part->probe;
+    }
+    return o;
+}
+
+/* What the round says of times and of what drafting brings. */
 static void learn_round(struct engine *e, uint64_t number)
 {
     const struct round_result *r = &e->result;
     const struct round_times *times = &e->times[number & 1];
     struct draft_outcome outcomes[2 * SPECD_SLOTS_MAX];
-    bool decoded[SPECD_SLOTS_MAX] = {false};
+    bool listed[SPECD_SLOTS_MAX] = {false};
     int32_t n = 0;
-    for (int32_t i = 0; i < r->n_seqs + e->sched.n_slots; i++) {
-        const struct seq_result *q = i < r->n_seqs ? &r->seqs[i] : NULL;
-        int32_t slot = q ? q->slot : i - r->n_seqs;
-        if (!q && (times->fill[slot] == 0 || decoded[slot]))
-            continue;
-        decoded[slot] = true;
-        struct seq *s = e->sched.slots[slot];
-        const struct round_part *t = s ? flight_part(s, number) : NULL;
+    for (int32_t i = 0; i < r->n_seqs; i++) {
+        const struct seq_result *q = &r->seqs[i];
         struct draft_outcome *o = &outcomes[n++];
-        *o = (struct draft_outcome){.fill = times->fill[slot],
-                                    .state = t ? &s->draft_state : NULL,
-                                    .willed = t && (s->k_fixed >= 0 || s->k_min > 0),
-                                    .probe = t && t->probe};
-        if (!q || (q->n_tokens == 0 && !(q->flags & SEQ_NUMERIC)))
+        *o = outcome_of(e, number, q->slot);
+        listed[q->slot] = true;
+        if (q->n_tokens == 0 && !(q->flags & SEQ_NUMERIC))
             continue;
         o->decoded = true;
         o->k = q->n_drafted;
         o->accepted = q->n_accepted;
-        o->model = times->by_model[slot] && q->n_drafted > 0;
+        o->model = times->by_model[q->slot] && q->n_drafted > 0;
+    }
+    for (int32_t slot = 0; slot < e->sched.n_slots; slot++) {
+        if (times->fill[slot] > 0 && !listed[slot])
+            outcomes[n++] = outcome_of(e, number, slot);
     }
     struct draft_times t = {
         .verify_ns = (double)r->verify_ns,

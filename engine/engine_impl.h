@@ -47,9 +47,9 @@ struct engine {
     atomic_bool drain_requested, close_requested;
     atomic_int drain_ms;
     _Atomic uint64_t iterated_ns, round_ns, slowest_ns; /* see struct engine_liveness */
-    pthread_mutex_t lock;                               /* of published and failure */
+    pthread_mutex_t lock;                               /* of published */
     struct engine_stats published;
-    char failure[512];
+    char failure[512]; /* this and the next: written once, before the state becomes FAILED */
     int exit_code;
     struct engine_info info; /* immutable once READY */
 

@@ -215,15 +215,14 @@ static bool can_draw(const struct engine *e, const struct seq *s)
  * size. */
 #define SCORES_MAX (1 << 18)
 
-static int check_scores(const struct request *req, const char *field, size_t n_ids, char *err,
-                        size_t errlen)
+static int check_scores(const struct request *req, size_t n_ids, char *err, size_t errlen)
 {
     int32_t each = req->params.echo ? 1 + req->params.n_logprobs : 0;
     if (each <= 0 || n_ids <= (size_t)(SCORES_MAX / each))
         return 0;
     return fail(SPECD_EINVAL, err, errlen,
-                "%s: %zu tokens echoed with %d log-probabilities each; at most %d in all", field,
-                n_ids, each, SCORES_MAX);
+                "%s: %zu tokens echoed with %d log-probabilities each; at most %d in all",
+                req->field, n_ids, each, SCORES_MAX);
 }
 
 /* max_tokens 0 only gives the prompt back, which may then fill the context. */
@@ -231,28 +230,28 @@ static int check_length(const struct engine *e, const struct request *req, size_
                         size_t errlen)
 {
     size_t n_ctx = (size_t)e->setup.n_ctx;
-    const char *field = req->kind == PROMPT_CHAT ? "messages" : "prompt";
     if (n_ids == 0)
-        return fail(SPECD_EINVAL, err, errlen, "%s: has no tokens", field);
+        return fail(SPECD_EINVAL, err, errlen, "%s: has no tokens", req->field);
     if (n_ids < n_ctx || (n_ids == n_ctx && req->params.max_tokens == 0))
-        return check_scores(req, field, n_ids, err, errlen);
+        return check_scores(req, n_ids, err, errlen);
     return fail(
         SPECD_ECONTEXT, err, errlen,
         "%s: prompt is too long: %zu tokens > %zu maximum: this model's maximum context length is "
         "%zu tokens, and an answer takes one at least",
-        field, n_ids, n_ctx - 1, n_ctx);
+        req->field, n_ids, n_ctx - 1, n_ctx);
 }
 
-static void set_prompt(struct engine *e, struct seq *s, const int32_t *ids, int32_t n)
+static void set_prompt(struct engine *e, struct seq *s, const struct prepared *prompt)
 {
     const struct request_params *r = &s->req->params;
-    int32_t room = e->setup.n_ctx - n;
-    seq_set_prompt(s, ids, n);
+    int32_t n = (int32_t)prompt->n_ids, room = e->setup.n_ctx - n;
+    seq_set_prompt(s, prompt->ids, n);
     s->limit = n + (r->max_tokens >= 0 ? MIN(r->max_tokens, room) : room);
     s->score = r->echo && r->n_logprobs >= 0 && n > 1;
     set_ends(e, s);
     pthread_mutex_lock(&s->req->output.lock); /* usage in the stream needs it from the start */
     s->req->output.stats.n_prompt = s->n_prompt;
+    s->req->output.thinking = prompt->thinking;
     pthread_mutex_unlock(&s->req->output.lock);
 }
 
@@ -263,7 +262,7 @@ static void enter_prompt(struct engine *e, struct seq *s, const struct prepared 
     memory_ran_short(); /* what it says below is about this sequence */
     int rc = check_length(e, s->req, prompt->n_ids, err, sizeof err);
     if (rc == 0) {
-        set_prompt(e, s, prompt->ids, (int32_t)prompt->n_ids);
+        set_prompt(e, s, prompt);
         if (prompt->grammar)
             s->constraint = constraint_create(&e->constraints, prompt->grammar, &s->params,
                                               MAX(s->k_max, s->k_fixed));

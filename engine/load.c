@@ -327,7 +327,7 @@ static int choose_device(struct engine *e, char *err, size_t errlen)
     int rc = e->ops->open(&e->dev, e->config.device_index, err, errlen);
     if (rc == 0 || !e->config.fallback)
         return rc;
-    log_info("no %s device, using %s: %s", e->ops->name, e->config.fallback->name, err);
+    log_info("the %s device serves: %s", e->config.fallback->name, err);
     e->ops = e->config.fallback;
     return e->ops->open(&e->dev, -1, err, errlen);
 }

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FILE_MAGIC "specd-pace 2\n"
+#define FILE_MAGIC "specd-pass-cost 1\n"
 #define FILE_MAX 16382 /* bytes of a table's file */
 #define ROWS_MAX (1 << 20)
 #define NS_MAX UINT64_C(1000000000000) /* 1000 s: no pass takes that long */
@@ -255,7 +255,7 @@ void pass_cost_learn_host(struct pass_cost *cost, double ns)
 
 /* ---- the cache file -------------------------------------------------------------------------- */
 /*
- *   specd-pace 2
+ *   specd-pass-cost 1
  *   key SmolLM2-135M q4_1 / cpu avx2 2 threads
  *   host 20000
  *   sample 3000
@@ -267,14 +267,6 @@ void pass_cost_learn_host(struct pass_cost *cost, double ns)
  */
 
 static const char *const kind_names[PASS_KINDS] = {"verify", "step", "fill"};
-
-static uint64_t fnv1a(const char *data, size_t len)
-{
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-    for (size_t i = 0; i < len; i++)
-        h = (h ^ (unsigned char)data[i]) * UINT64_C(0x100000001b3);
-    return h;
-}
 
 static uint64_t whole_ns(double ns)
 {

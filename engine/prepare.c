@@ -12,8 +12,8 @@ static int copy_ids(const struct tokenizer *t, const struct request *req, struct
     for (size_t i = 0; i < req->n_prompt_ids; i++) {
         int32_t id = req->prompt_ids[i];
         if (id < 0 || (uint32_t)id >= n_vocab)
-            return fail(SPECD_EINVAL, err, errlen,
-                        "prompt: token id %d at index %zu is not in 0..%u", id, i, n_vocab - 1);
+            return fail(SPECD_EINVAL, err, errlen, "%s: token id %d at index %zu is not in 0..%u",
+                        req->field, id, i, n_vocab - 1);
     }
     out->ids = xmalloc(req->n_prompt_ids * sizeof *out->ids);
     memcpy(out->ids, req->prompt_ids, req->n_prompt_ids * sizeof *out->ids);
@@ -27,20 +27,27 @@ static const char *token_text(const struct vocab *v, int32_t id)
     return id >= 0 && (uint32_t)id < v->n_tokens ? v->tokens[id].text : "";
 }
 
+static const struct chat_template *template_of(const struct prepare_tables *t,
+                                               const struct request *req)
+{
+    return json_first(req->chat.tools) && t->chat_tools ? t->chat_tools : t->chat;
+}
+
 int prepare_chat(const struct prepare_tables *t, const struct request *req, struct buf *out,
                  struct text_spans *client, char *err, size_t errlen)
 {
     if (!t->chat)
         return fail(SPECD_EINVAL, err, errlen,
-                    "messages: the model has no chat template; give one with --chat-template");
+                    "%s: the model has no chat template; give one with --chat-template",
+                    req->field);
     const struct vocab *v = tokenizer_vocab(t->tokenizer);
     struct chat_vars vars = {
         .options = req->chat,
         .bos_token = token_text(v, v->bos),
         .eos_token = token_text(v, v->eos),
+        .field = req->field,
     };
-    bool tools = json_first(req->chat.tools) && t->chat_tools;
-    return chat_render(tools ? t->chat_tools : t->chat, &vars, out, client, err, errlen);
+    return chat_render(template_of(t, req), &vars, out, client, err, errlen);
 }
 
 /* The template has printed its own BOS in most families: no second one then. What a message spells
@@ -65,10 +72,18 @@ static int encode(const struct prepare_tables *t, const struct request *req, con
         fail(rc, err, errlen,
              "%s: prompt is too long: %zu tokens > %zu maximum, counted no further: this model's "
              "maximum context length is %zu tokens, and an answer takes one at least",
-             req->kind == PROMPT_CHAT ? "messages" : "prompt", t->max_ids + 1, t->max_ids - 1,
-             t->max_ids);
+             req->field, t->max_ids + 1, t->max_ids - 1, t->max_ids);
     out->bos_added = rc == 0 && flags & ENCODE_BOS && v->add_bos && v->bos >= 0;
     return rc;
+}
+
+/* From the answer's first byte on: then there is no room for a thought. */
+static bool is_bound(const struct grammar *g)
+{
+    struct grammar_state start;
+    if (g)
+        grammar_start(g, &start);
+    return g && !grammar_is_free(g, &start);
 }
 
 static int prepare_ids(const struct prepare_tables *t, const struct request *req,
@@ -85,6 +100,8 @@ static int prepare_ids(const struct prepare_tables *t, const struct request *req
     if (rc == 0)
         rc = encode(t, req, text.data ? text.data : "", text.len, &client,
                     chat_flags(tokenizer_vocab(t->tokenizer), &text, &client), out, err, errlen);
+    if (rc == 0 && !is_bound(out->grammar))
+        out->thinking = chat_thinking(template_of(t, req), &req->chat, &text, &client);
     text_spans_free(&client);
     buf_free(&text);
     return rc;

@@ -28,6 +28,7 @@ struct prepared {
     int32_t *ids; /* malloc'd */
     size_t n_ids;
     bool bos_added;                /* the first is a BOS that the text does not spell */
+    struct thinking thinking;      /* of a chat */
     struct grammar *grammar;       /* of the answer: a reference, or NULL */
     struct prediction *prediction; /* likewise */
 };

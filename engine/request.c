@@ -28,6 +28,7 @@ struct request *request_new(void)
     atomic_init(&req->refs, 1);
     atomic_init(&req->cancelled, false);
     req->client_fd = -1;
+    req->field = "prompt";
     req->chat.add_generation_prompt = true;
     request_params_init(&req->params);
     pthread_mutex_init(&req->output.lock, NULL);

@@ -75,8 +75,10 @@ static void leave_windows(struct sched *s)
 {
     for (int32_t i = 0; i < s->n_slots; i++) {
         struct seq *q = s->slots[i];
-        int32_t first = q ? kv_window_first(s->kv, q->target_len) : 0;
-        if (q && first > q->window_first) {
+        if (!q)
+            continue;
+        int32_t first = kv_window_first(s->kv, q->target_len);
+        if (first > q->window_first) {
             sched_commit(s, q);
             drop_windows(s, q, first);
         }
@@ -142,8 +144,14 @@ void sched_remove(struct sched *s, struct seq *q)
         leave_slot(s, q);
     share_remove(&s->share, &q->share);
     q->state = SEQ_DONE;
-    *(q->prev ? &q->prev->next : &s->first) = q->next;
-    *(q->next ? &q->next->prev : &s->last) = q->prev;
+    if (q->prev)
+        q->prev->next = q->next;
+    else
+        s->first = q->next;
+    if (q->next)
+        q->next->prev = q->prev;
+    else
+        s->last = q->prev;
     q->prev = q->next = NULL;
 }
 
@@ -251,8 +259,9 @@ static void take_slot(struct sched *s, struct seq *q, int32_t slot, uint64_t now
     }
 }
 
-/* Slots are short: those that are on their way to become free are promised in order, and who may
- * claim one beyond these has one emptied. */
+/* Slots are short: those that will be free when rounds in flight retire are promised, in order;
+ * beyond these, whoever may claim another's slot has that sequence preempted. Returns how many
+ * were. */
 static int32_t claim_slots(struct sched *s)
 {
     uint64_t round = s->flight.submitted;
@@ -270,8 +279,9 @@ static int32_t claim_slots(struct sched *s)
     }
 }
 
-/* Blocks are short for q: those give theirs up from whom it may claim a slot, as many as it takes,
- * or none when they are too few. Blocks that are on their way to become free need no claim. */
+/* Blocks are short for q: sequences whose slots it may claim are preempted for theirs, as many as
+ * it takes, or none when all of them hold too few. Blocks that will be free when rounds in flight
+ * retire need no claim. Returns how many were preempted. */
 static int32_t claim_blocks(struct sched *s, struct seq *q, int32_t lacking)
 {
     uint64_t round = s->flight.submitted;
@@ -299,17 +309,22 @@ static int32_t claim_blocks(struct sched *s, struct seq *q, int32_t lacking)
 static void admit(struct sched *s, uint64_t now)
 {
     struct share_item *next;
-    int32_t given_up = 1;
     s->is_blocked = false;
-    while (given_up > 0 && (next = share_next(&s->share, s->flight.submitted))) {
+    while ((next = share_next(&s->share, s->flight.submitted))) {
         struct seq *q = seq_of(next);
         int32_t slot = free_slot(s);
-        int32_t lacking = slot >= 0 ? take_blocks(s, q) : 0;
-        if (slot >= 0 && lacking == 0)
-            take_slot(s, q, slot, now);
-        else
-            given_up = slot < 0 ? claim_slots(s) : claim_blocks(s, q, lacking);
+        if (slot < 0) {
+            s->is_blocked = false;
+            if (claim_slots(s) == 0)
+                return;
+            continue;
+        }
+        int32_t lacking = take_blocks(s, q);
         s->is_blocked = lacking > 0;
+        if (lacking == 0)
+            take_slot(s, q, slot, now);
+        else if (claim_blocks(s, q, lacking) == 0)
+            return;
     }
 }
 
@@ -365,10 +380,11 @@ void sched_retire(struct sched *s, uint64_t number)
     kv_retire(s->kv, number);
     for (int32_t i = 0; i < s->n_slots; i++) {
         struct seq *q = s->slots[i];
-        int32_t draft_len = q ? q->draft_len : 0;
-        if (q)
-            flight_land(q, number);
-        if (q && q->draft_len > draft_len) /* others may count on these rows, too */
+        if (!q)
+            continue;
+        int32_t draft_len = q->draft_len;
+        flight_land(q, number);
+        if (q->draft_len > draft_len) /* others may count on these rows, too */
             sched_commit(s, q);
     }
 }
@@ -383,7 +399,7 @@ static bool seq_is_valid(const struct sched *s, const struct seq *q)
         return false;
     if (q->state != SEQ_RUNNING)
         return q->slot == -1 && q->n_blocks == 0 && q->state != SEQ_DONE &&
-               q->parts[0].round + q->parts[1].round == 0;
+               q->parts[0].round == 0 && q->parts[1].round == 0;
     if (q->slot < 0 || q->slot >= s->n_slots || s->slots[q->slot] != q)
         return false;
     if (q->len < 1 || q->len > q->limit || q->target_len > q->len - 1 || q->draft_len > q->len - 1)

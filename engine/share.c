@@ -77,7 +77,10 @@ void share_add(struct share *s, struct share_item *item, uint64_t client, int32_
                                 .priority = priority,
                                 .weight = weight(priority),
                                 .arrival = ++s->n_added};
-    *(c->last ? &c->last->next : &c->first) = item;
+    if (c->last)
+        c->last->next = item;
+    else
+        c->first = item;
     c->last = item;
     c->n_marked += priority != 0;
     s->n_marked += priority != 0;
@@ -91,7 +94,8 @@ static void count(struct share *s, const struct share_item *item, int32_t n)
         c->n_waiting += n;
         s->n_waiting += n;
     }
-    s->n_promised += item->state == SHARE_PROMISED ? n : 0;
+    if (item->state == SHARE_PROMISED)
+        s->n_promised += n;
     if (runs(item)) {
         c->n_running += n;
         c->load = n > 0 ? c->load + item->weight : c->load - item->weight;
@@ -135,8 +139,14 @@ void share_remove(struct share *s, struct share_item *item)
     count(s, item, -1);
     c->n_marked -= item->priority != 0;
     s->n_marked -= item->priority != 0;
-    *(item->prev ? &item->prev->next : &c->first) = item->next;
-    *(item->next ? &item->next->prev : &c->last) = item->prev;
+    if (item->prev)
+        item->prev->next = item->next;
+    else
+        c->first = item->next;
+    if (item->next)
+        item->next->prev = item->prev;
+    else
+        c->last = item->prev;
     item->client = NULL;
     if (!c->first)
         forget_idle(s);

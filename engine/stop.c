@@ -97,10 +97,3 @@ size_t stop_matcher_skip(struct stop_matcher *m, size_t len)
     m->total += len;
     return m->total;
 }
-
-size_t stop_matcher_flush(struct stop_matcher *m)
-{
-    ASSERT(!m->over);
-    m->over = true;
-    return m->total;
-}

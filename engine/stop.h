@@ -35,7 +35,4 @@ int32_t stop_matcher_feed(struct stop_matcher *m, const char *bytes, size_t len,
  * min_tokens). Returns what is safe: all of it. */
 size_t stop_matcher_skip(struct stop_matcher *m, size_t len);
 
-/* The text is over without a stop string. Returns its length: all of it is safe. */
-size_t stop_matcher_flush(struct stop_matcher *m);
-
 #endif

@@ -1,10 +1,12 @@
 #include "warmup.h"
 
 #include "round.h"
+#include "specd/util.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #define PROMPT_LEN (2 * SPECD_BLOCK_TOKENS + 1) /* tokens of a made-up sequence */
@@ -19,8 +21,9 @@ static void cost_key(const struct engine *e, char *out, size_t cap)
     uint64_t draft = e->draft_file ? e->draft_file->fingerprint : 0;
     for (uint32_t i = 0; i < s->n_self_layers; i++)
         draft = draft * 257 + s->self_layers[i] + 1;
-    for (int32_t i = 0; e->draft_vocab.base && i < mask_words(e->draft_vocab.n_vocab); i++)
-        draft = (draft ^ e->draft_vocab.base[i]) * 1099511628211u;
+    const struct draft_vocab *v = &e->draft_vocab;
+    if (v->base)
+        draft ^= fnv1a(v->base, (size_t)mask_words(v->n_vocab) * sizeof *v->base);
     snprintf(out, cap, "v3 %s %s t%d model %016llx draft %016llx w%d,%d kv%d slots %d k %d%s",
              e->ops->name, e->device_info.name, s->threads,
              (unsigned long long)e->target_file->fingerprint, (unsigned long long)draft,
@@ -28,7 +31,8 @@ static void cost_key(const struct engine *e, char *out, size_t cap)
              s->k_max, s->eager ? " eager" : "");
 }
 
-static bool cost_path(const char *key, char *out, size_t cap)
+/* makes_folder: not while system calls are filtered. */
+static bool cost_path(const char *key, bool makes_folder, char *out, size_t cap)
 {
     const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     char dir[512];
@@ -38,11 +42,10 @@ static bool cost_path(const char *key, char *out, size_t cap)
         snprintf(dir, sizeof dir, "%s/.cache/specd", home);
     else
         return false;
-    mkdir(dir, 0755); /* if its parent is missing too, saving fails and the table is not kept */
-    uint64_t hash = 14695981039346656037u;
-    for (const char *p = key; *p; p++)
-        hash = (hash ^ (unsigned char)*p) * 1099511628211u;
-    int n = snprintf(out, cap, "%s/cost-%016llx.txt", dir, (unsigned long long)hash);
+    if (makes_folder)
+        mkdir(dir, 0755); /* if its parent is missing too, saving fails and the table is not kept */
+    int n =
+        snprintf(out, cap, "%s/cost-%016llx.txt", dir, (unsigned long long)fnv1a(key, strlen(key)));
     return n > 0 && (size_t)n < cap;
 }
 
@@ -224,7 +227,7 @@ int warmup_measure(struct engine *e, char *err, size_t errlen)
     struct pass_cost *cost = &e->drafts->cost;
     char key[512], path[600];
     cost_key(e, key, sizeof key);
-    bool cached = cost_path(key, path, sizeof path);
+    bool cached = cost_path(key, true, path, sizeof path);
     pass_cost_init(cost);
     if (cached && pass_cost_load(cost, path, key) == 0) {
         log_info("pass times: from %s", path);
@@ -253,7 +256,7 @@ void warmup_keep(const struct engine *e)
 {
     char key[512], path[600];
     cost_key(e, key, sizeof key);
-    if (e->stats.rounds >= ROUNDS_TO_KEEP && cost_path(key, path, sizeof path) &&
+    if (e->stats.rounds >= ROUNDS_TO_KEEP && cost_path(key, false, path, sizeof path) &&
         pass_cost_save(&e->drafts->cost, path, key) != 0)
         log_debug("pass times could not be kept in %s", path);
 }

@@ -70,10 +70,10 @@ PTX_FILES = [
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
         "{%f, %f, %f, %f}, {%r, %r, %r, %r}, {%r, %r}, {%f, %f, %f, %f}"])
       for type in ("bf16", "fp8", "int8", "int4", "int4_min", "int4_k", "iq4", "fp4", "fp8_32",
-                   "int2_k")),
+                   "int2_k", "nvfp4")),
     *((f"product_{type}", 90, ["griddepcontrol.launch_dependents", "mapa.u64 %rd, %rd, %r"])
       for type in ("bf16", "fp8", "int8", "int4", "int4_min", "int4_k", "iq4", "fp4", "fp8_32",
-                   "int2_k")),
+                   "int2_k", "nvfp4")),
 ]
 WAITS = ("griddepcontrol.wait", 90)  # in every kernel
 

@@ -9,7 +9,7 @@
 cd "$ROOT"
 runs=""
 [[ ${1-} =~ ^[0-9]+$ ]] && runs=$1 && shift
-[ $# -gt 0 ] || set -- tools body tokenizer config grammar chat gguf hf_quant hf_vocab safetensors
+[ $# -gt 0 ] || set -- tools body tokenizer config grammar chat gguf hf_config hf_quant hf_vocab safetensors
 
 # shellcheck disable=SC2086
 install_packages $BUILD_PACKAGES $TEST_PACKAGES

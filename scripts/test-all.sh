@@ -13,6 +13,7 @@ SPECD_LONG=1 run release -L engine -LE exact -- # every prompt
 run release -L emu --
 SPECD_SCHEMAS=600 SPECD_TOOL_SETS=300 run release -R "oracle/grammar|http/model_(structured|tool_sets)" --
 run sanitize -R smollm2 -LE oracle -- "-DSPECD_SANITIZE=address;undefined"
+run sanitize -L slow -LE "load|emu" -E "^exact/" -- "-DSPECD_SANITIZE=address;undefined"
 # What scripts/test.sh left out; the engine's own threads it has had.
 run thread -L "device|http" -LE "oracle|thread" -- -DSPECD_SANITIZE=thread
 CC=clang run clang -L "unit|device|engine|fuzz" -E smollm2 -- "-DSPECD_SANITIZE=address;undefined"

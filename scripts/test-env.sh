@@ -18,12 +18,13 @@ run() {
     while [ $# -gt 0 ] && [ "$1" != -- ]; do args+=("$1") && shift; done
     shift
     say "$name: build"
-    configure "$ROOT/build-test/$name" -DSPECD_WERROR=ON "$@"
+    configure "$ROOT/build-test/$name" -DSPECD_WERROR=ON -DSPECD_DEBUG_INFO=-g1 "$@"
     targets=$("$ROOT/scripts/test-targets.py" "$ROOT/build-test/$name" "${args[@]}") ||
         die "the list of tests in the $name build" "its messages are above"
     # shellcheck disable=SC2086
     compile "$ROOT/build-test/$name" $targets ${ALSO-}
     say "$name: test"
-    ctest --test-dir "$ROOT/build-test/$name" --output-on-failure -j "$JOBS" "${args[@]}" ||
+    # One more than there are cores: many wait, for time limits above all.
+    ctest --test-dir "$ROOT/build-test/$name" --output-on-failure -j "$((JOBS + 1))" "${args[@]}" ||
         die "tests of the $name build" "run one again: ctest --test-dir build-test/$name -R NAME -V"
 }

@@ -24,12 +24,12 @@ static void answer_free(void *work)
     struct answer *a = work;
     for (int i = 0; i < a->n_choices; i++) {
         request_unref(a->choices[i].req);
-        tool_parser_free(a->choices[i].tools);
+        part_reader_free(a->choices[i].parts);
     }
     free(a->choices);
     if (a->format->free_dialect)
         a->format->free_dialect(a->dialect);
-    tool_output_free(&a->called);
+    tool_output_free(&a->found);
     call_free(&a->call);
     buf_free(&a->head);
     buf_free(&a->text);
@@ -97,7 +97,7 @@ bool answer_error(struct answer *a, struct api_error *e)
             continue;
         const char *why = req->output.message; /* immutable once finished */
         api_fail(e, error, NULL, "%s", why[0] ? why : specd_error_text(error));
-        api_name_field(e, call_prompt_field(&a->call));
+        api_name_field(e);
         grammar_tools_name(&a->call.grammar, e);
         return true;
     }
@@ -203,6 +203,8 @@ static enum MHD_Result respond_whole(struct answer *a)
         clients_return(a->exchange, a->charged - held);
         a->charged = held;
     }
+    for (int i = 0; i < a->n_choices; i++)
+        choice_begin(&a->choices[i]);
     a->pieces.next = write_piece;
     a->pieces.arg = a;
     if (a->format->begin)
@@ -302,8 +304,9 @@ static void make_choices(struct answer *a)
         *c = (struct choice){.answer = a, .index = i, .shares_prompt = i % n > 0};
         c->req = call_request(&a->call, (size_t)(i / n), i % n);
         snprintf(c->req->id, sizeof c->req->id, "%s", a->id);
-        if (call_wants_tools(&a->call))
-            c->tools = tool_parser_new(&a->call.offer, !a->call.parallel_tools);
+        if (call_is_chat(&a->call))
+            c->parts = part_reader_new(call_wants_tools(&a->call) ? &a->call.offer : NULL,
+                                       !a->call.parallel_tools);
         if (c->shares_prompt) {
             c->req->parent = a->choices[i - i % n].req;
             request_ref(c->req->parent);

@@ -14,8 +14,8 @@
 #include "call.h"
 #include "exchange.h"
 #include "logprobs.h"
+#include "parts.h"
 #include "stream.h"
-#include "tool_calls.h"
 
 struct answer;
 
@@ -31,7 +31,7 @@ struct choice {
     bool started, finish_sent;
     size_t n_chars;            /* of text sent */
     uint64_t first_ns;         /* when the first token was written */
-    struct tool_parser *tools; /* NULL: its text is not searched for calls */
+    struct part_reader *parts; /* of a chat; else NULL */
 };
 
 /* A token as an event shows it. */
@@ -97,9 +97,9 @@ struct answer {
     size_t charged;  /* bytes that count for the client: see clients.h */
     struct buf head; /* what every JSON object of the answer begins with */
 
-    void *dialect;             /* what the format keeps through a stream, its own; NULL at first */
-    struct tool_output called; /* scratch */
-    struct buf text;           /* scratch */
+    void *dialect;            /* what the format keeps through a stream, its own; NULL at first */
+    struct tool_output found; /* scratch */
+    struct buf text;          /* scratch */
 
     struct pieces
         pieces; /* bytes not yet taken by libmicrohttpd: of events, or of a whole answer */

@@ -25,7 +25,7 @@ static void write_call(const struct tool_output *o, int *at, bool indexed, struc
     }
     buf_puts(out, comma);
     json_lit(out, "\"arguments\":\"");
-    for (; e < o->events + o->n_events && e->kind != TOOL_TEXT && e->call == call; e++)
+    for (; e < o->events + o->n_events && e->call == call; e++)
         json_escape(out, o->bytes.data + e->at, e->len); /* of END there is nothing */
     json_lit(out, "\"}}");
     *at = (int)(e - o->events);
@@ -37,7 +37,7 @@ static bool write_calls(const struct tool_output *o, bool indexed, struct buf *o
     const char *before = "\"tool_calls\":[";
     bool any = false;
     for (int i = 0; i < o->n_events;) {
-        if (o->events[i].kind == TOOL_TEXT || o->events[i].kind == TOOL_END) {
+        if (o->events[i].kind != TOOL_BEGIN && o->events[i].kind != TOOL_ARGUMENTS) {
             i++; /* an END alone says nothing here */
             continue;
         }
@@ -50,19 +50,20 @@ static bool write_calls(const struct tool_output *o, bool indexed, struct buf *o
     return any;
 }
 
-/* "content": the echo, if there is one, and the text that was found. False, and nothing, where
- * there is none. */
-static bool write_text(const struct tool_output *o, const struct buf *echo, struct buf *out)
+/* A member, "name":", of what was found of a kind, an echo before it, or NULL. False, and nothing,
+ * where there is none. */
+static bool write_text(const struct tool_output *o, enum tool_event_kind kind, const char *name,
+                       const struct buf *echo, struct buf *out)
 {
     bool any = echo && echo->len > 0;
     if (any) {
-        json_lit(out, "\"content\":\"");
+        buf_puts(out, name);
         json_escape(out, echo->data, echo->len);
     }
     for (int i = 0; i < o->n_events; i++) {
-        if (o->events[i].kind != TOOL_TEXT)
+        if (o->events[i].kind != kind)
             continue;
-        buf_puts(out, any ? "" : "\"content\":\"");
+        buf_puts(out, any ? "" : name);
         json_escape(out, o->bytes.data + o->events[i].at, o->events[i].len);
         any = true;
     }
@@ -71,6 +72,9 @@ static bool write_text(const struct tool_output *o, const struct buf *echo, stru
     return any;
 }
 
+#define REASONING "\"reasoning_content\":\""
+#define CONTENT "\"content\":\""
+
 static void write_content(const char *text, size_t len, struct buf *out)
 {
     json_lit(out, "\"content\":");
@@ -78,20 +82,20 @@ static void write_content(const char *text, size_t len, struct buf *out)
 }
 
 /* The role comes with the first token, so that a chunk is a token. text is NULL in the last when
- * it has none. Text that may become a call is held back: its chunks have neither. */
+ * it has none. What may become another part is held back: its chunks have none. */
 static void write_delta(const struct choice *c, const char *text, size_t len, bool first,
                         struct buf *out)
 {
     json_lit(out, "\"delta\":{");
     if (first)
         json_lit(out, "\"role\":\"assistant\",");
-    if (c && c->tools) {
-        struct tool_output *called = &c->answer->called;
-        tool_output_clear(called);
-        tool_parser_feed(c->tools, text ? text : "", len, c->finish_sent, called);
-        if (write_text(called, NULL, out))
+    if (c && !choice_is_text(c)) {
+        const struct tool_output *found = choice_read(c, text ? text : "", len, c->finish_sent);
+        if (write_text(found, TOOL_THOUGHT, REASONING, NULL, out))
             json_lit(out, ",");
-        if (write_calls(called, true, out))
+        if (write_text(found, TOOL_TEXT, CONTENT, NULL, out))
+            json_lit(out, ",");
+        if (write_calls(found, true, out))
             json_lit(out, ",");
     } else if (text) {
         write_content(text, len, out);
@@ -101,19 +105,18 @@ static void write_delta(const struct choice *c, const char *text, size_t len, bo
     json_lit(out, "}");
 }
 
-/* The answer's text is searched for calls, not that of an echoed prompt. */
-static void write_called(const struct choice *c, struct buf *out)
+/* The answer's text is taken apart, not that of an echoed prompt. */
+static void write_found(const struct choice *c, struct buf *out)
 {
-    const struct request_output *o = &c->req->output;
-    struct tool_output *called = &c->answer->called;
-    tool_output_clear(called);
-    tool_parser_feed(c->tools, o->text.data, o->text.len, true, called);
-    bool calls = tool_parser_n_calls(c->tools) > 0;
-    if (!write_text(called, &o->echo.text, out))
+    const struct tool_output *found = choice_read_whole(c);
+    bool calls = choice_n_calls(c) > 0;
+    if (write_text(found, TOOL_THOUGHT, REASONING, NULL, out))
+        json_lit(out, ",");
+    if (!write_text(found, TOOL_TEXT, CONTENT, &c->req->output.echo.text, out))
         buf_puts(out, calls ? "\"content\":null" : "\"content\":\"\"");
     if (calls) {
         json_lit(out, ",");
-        write_calls(called, false, out);
+        write_calls(found, false, out);
     }
 }
 
@@ -121,8 +124,8 @@ static bool write_message(const struct choice *c, struct whole_at *at, struct bu
 {
     if (at->i == 0)
         json_lit(out, "\"message\":{\"role\":\"assistant\",");
-    if (c->tools) {
-        write_called(c, out);
+    if (!choice_is_text(c)) {
+        write_found(c, out);
     } else {
         if (at->i == 0)
             json_lit(out, "\"content\":");

@@ -25,13 +25,8 @@ int api_memory(int rc, struct api_error *e)
                : rc;
 }
 
-void api_name_field(struct api_error *e, const char *prompt_field)
+void api_name_field(struct api_error *e)
 {
-    static const char chat[] = "messages: ";
-    struct api_error told = *e;
-    if (strncmp(told.message, chat, sizeof chat - 1) == 0)
-        snprintf(e->message, sizeof e->message, "%s: %s", prompt_field,
-                 told.message + sizeof chat - 1);
     size_t n = strspn(e->message, "abcdefghijklmnopqrstuvwxyz_");
     if (n > 0 && strncmp(e->message + n, ": ", 2) == 0)
         snprintf(e->param, sizeof e->param, "%.*s", (int)n, e->message);

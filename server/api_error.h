@@ -17,9 +17,8 @@ int api_fail(struct api_error *e, int code, const char *param, const char *fmt, 
     PRINTF_LIKE(4, 5);
 /* rc; or SPECD_ENOMEM with its text, where memory ran short in what rc came of. */
 int api_memory(int rc, struct api_error *e);
-/* The engine's messages begin with the field at fault, "prompt: ...": makes it the param. A chat's
- * is "messages" there: what the client calls that, call_prompt_field(), is told instead. */
-void api_name_field(struct api_error *e, const char *prompt_field);
+/* The engine's messages begin with the field at fault, "prompt: ...": makes it the param. */
+void api_name_field(struct api_error *e);
 /* {"error":{...}}, OpenAI's */
 void error_json(struct buf *out, const struct api_error *e);
 /* Anthropic's: {"type":"error","error":{...},"request_id":...}, and the status it comes with. */

@@ -1,6 +1,6 @@
 /*
  * api_messages.c - POST /v1/messages: Anthropic's Messages, version 2023-06-01. Its answers are
- * lists of blocks, of text and of calls of tools; messages_read.c reads its requests.
+ * lists of blocks, of thoughts, text and calls of tools; messages_read.c reads its requests.
  *
  * Clients put a stream's blocks together by their index, and go by the name of each event alone:
  * one block is open at a time, each is stopped before the next begins, and indexes have no gaps.
@@ -12,28 +12,22 @@
 #include "specd/json.h"
 #include "specd/json_write.h"
 
-#include <stdlib.h>
-
-/* What a stream keeps. */
-struct blocks {
-    int n; /* begun */
-    enum { CLOSED, IN_TEXT, IN_CALL } state;
-};
-
 /* ---- what a message has around its blocks */
 
-static void write_usage(int32_t n_prompt, int32_t n_cached, int32_t n_generated, struct buf *out)
+static void write_usage(const struct choice *c, int32_t n_prompt, int32_t n_cached,
+                        int32_t n_generated, struct buf *out)
 {
     buf_printf(out,
                "\"usage\":{\"input_tokens\":%d,\"cache_creation_input_tokens\":0,"
-               "\"cache_read_input_tokens\":%d,\"output_tokens\":%d}",
-               n_prompt - n_cached, n_cached, n_generated);
+               "\"cache_read_input_tokens\":%d,\"output_tokens\":%d,\"output_tokens_details\":"
+               "{\"thinking_tokens\":%d}}",
+               n_prompt - n_cached, n_cached, n_generated, choice_n_thought(c));
 }
 
 static void write_final_usage(const struct choice *c, struct buf *out)
 {
     const struct request_stats *s = &c->req->output.stats;
-    write_usage(s->n_prompt, s->n_cached, c->answer->call.prompt_only ? 0 : s->n_generated, out);
+    write_usage(c, s->n_prompt, s->n_cached, c->answer->call.prompt_only ? 0 : s->n_generated, out);
 }
 
 /* The model is the client's word for it. */
@@ -57,7 +51,7 @@ static const char *stop_reason(const struct choice *c)
                    : "max_tokens";
     if (o->stop_text)
         return "stop_sequence";
-    return c->tools && tool_parser_n_calls(c->tools) > 0 ? "tool_use" : "end_turn";
+    return choice_n_calls(c) > 0 ? "tool_use" : "end_turn";
 }
 
 static void write_stop_reason(const struct choice *c, struct buf *out)
@@ -88,117 +82,84 @@ static void end_event(struct buf *out)
 
 static void write_start(const struct choice *c, struct buf *out)
 {
-    struct answer *a = c->answer;
-    a->dialect = xcalloc(1, sizeof(struct blocks));
     begin_event("message_start", out);
     json_lit(out, ",\"message\":");
-    begin_message(a, out);
+    begin_message(c->answer, out);
     json_lit(out, "],\"stop_reason\":null,\"stop_sequence\":null,");
-    write_usage(c->n_prompt, c->n_cached, 0, out);
+    write_usage(c, c->n_prompt, c->n_cached, 0, out);
     json_lit(out, "}");
     end_event(out);
 }
 
-static void stop_block(struct blocks *b, struct buf *out)
+/* An event about the open block. */
+static void block_event(const struct choice *c, const char *name, struct buf *out)
 {
-    if (b->state == CLOSED)
-        return;
-    begin_event("content_block_stop", out);
-    buf_printf(out, ",\"index\":%d", b->n - 1);
-    end_event(out);
-    b->state = CLOSED;
+    begin_event(name, out);
+    buf_printf(out, ",\"index\":%d", c->parts->n_parts - 1);
 }
 
-static void start_text(struct blocks *b, struct buf *out)
+/* {"type":...,MEMBER: of a block that begins with e. */
+static void begin_block(const struct tool_event *e, const char *name, struct buf *out)
 {
-    if (b->state == IN_TEXT)
+    if (e->kind != TOOL_BEGIN) {
+        buf_puts(out, e->kind == TOOL_THOUGHT ? "{\"type\":\"thinking\",\"thinking\":"
+                                              : "{\"type\":\"text\",\"text\":");
         return;
-    stop_block(b, out);
-    begin_event("content_block_start", out);
-    buf_printf(out, ",\"index\":%d,\"content_block\":{\"type\":\"text\",\"text\":\"\"}", b->n++);
-    end_event(out);
-    b->state = IN_TEXT;
-}
-
-static void start_call(struct blocks *b, const struct tool_event *e, const char *name,
-                       struct buf *out)
-{
-    stop_block(b, out);
-    begin_event("content_block_start", out);
-    buf_printf(out,
-               ",\"index\":%d,\"content_block\":{\"type\":\"tool_use\",\"id\":\"%s\",\"name\":",
-               b->n++, e->id);
+    }
+    buf_printf(out, "{\"type\":\"tool_use\",\"id\":\"%s\",\"name\":", e->id);
     json_str(out, name, e->len);
-    json_lit(out, ",\"input\":{}}");
-    end_event(out);
-    b->state = IN_CALL;
+    json_lit(out, ",\"input\":");
 }
 
-/* Of the open block. */
-static void write_delta(const struct blocks *b, const char *text, size_t len, struct buf *out)
+static void start_block(const struct choice *c, const struct tool_event *e, const char *name,
+                        struct buf *out)
 {
-    begin_event("content_block_delta", out);
-    buf_printf(out, ",\"index\":%d,\"delta\":{\"type\":", b->n - 1);
-    buf_puts(out, b->state == IN_TEXT ? "\"text_delta\",\"text\":"
-                                      : "\"input_json_delta\",\"partial_json\":");
+    static const char *const empty[] = {
+        [TOOL_THOUGHT] = "\"\",\"signature\":\"\"", [TOOL_TEXT] = "\"\"", [TOOL_BEGIN] = "{}"};
+    block_event(c, "content_block_start", out);
+    json_lit(out, ",\"content_block\":");
+    begin_block(e, name, out);
+    buf_printf(out, "%s}", empty[e->kind]);
+    end_event(out);
+}
+
+static void write_delta(const struct choice *c, const char *text, size_t len, struct buf *out)
+{
+    static const char *const deltas[] = {[TOOL_THOUGHT] = "\"thinking_delta\",\"thinking\":",
+                                         [TOOL_TEXT] = "\"text_delta\",\"text\":",
+                                         [TOOL_BEGIN] = "\"input_json_delta\",\"partial_json\":"};
+    block_event(c, "content_block_delta", out);
+    buf_printf(out, ",\"delta\":{\"type\":%s", deltas[c->parts->open]);
     json_str(out, text, len);
     json_lit(out, "}");
     end_event(out);
 }
 
-static void write_text(struct blocks *b, const char *text, size_t len, struct buf *out)
+/* Thoughts are not signed; clients wait for the event all the same. */
+static void stop_block(const struct choice *c, bool cut, struct buf *out)
 {
-    if (len == 0)
-        return;
-    start_text(b, out);
-    write_delta(b, text, len, out);
+    (void)cut;
+    if (c->parts->open == TOOL_THOUGHT) {
+        block_event(c, "content_block_delta", out);
+        json_lit(out, ",\"delta\":{\"type\":\"signature_delta\",\"signature\":\"\"}");
+        end_event(out);
+    }
+    block_event(c, "content_block_stop", out);
+    end_event(out);
 }
 
-static const char *bytes_of(const struct tool_output *o, const struct tool_event *e)
-{
-    return o->bytes.data + e->at;
-}
-
-static void feed(const struct choice *c, const char *text, size_t len, bool end, struct buf *out)
-{
-    struct blocks *b = c->answer->dialect;
-    struct tool_output *called = &c->answer->called;
-    if (c->answer->call.prompt_only)
-        return;
-    if (!c->tools) {
-        write_text(b, text, len, out);
-        return;
-    }
-    tool_output_clear(called);
-    tool_parser_feed(c->tools, text, len, end, called);
-    for (int i = 0; i < called->n_events; i++) {
-        const struct tool_event *e = &called->events[i];
-        const char *bytes = bytes_of(called, e);
-        switch (e->kind) {
-        case TOOL_TEXT:
-            write_text(b, bytes, e->len, out);
-            break;
-        case TOOL_BEGIN:
-            start_call(b, e, bytes, out);
-            break;
-        case TOOL_ARGUMENTS:
-            write_delta(b, bytes, e->len, out);
-            break;
-        case TOOL_END:
-            stop_block(b, out);
-        }
-    }
-}
+static const struct part_teller events = {start_block, write_delta, stop_block};
 
 static void write_token(const struct choice *c, const struct token_view *t, struct buf *out)
 {
-    feed(c, t->text, t->token->text_len, false, out);
+    if (!c->answer->call.prompt_only)
+        parts_tell(c, &events, t->text, t->token->text_len, false, out);
 }
 
 static void write_finish(const struct choice *c, const char *text, size_t len, struct buf *out)
 {
-    feed(c, len > 0 ? text : "", len, true, out);
-    stop_block(c->answer->dialect, out);
+    if (!c->answer->call.prompt_only)
+        parts_tell(c, &events, len > 0 ? text : "", len, true, out);
     begin_event("message_delta", out);
     json_lit(out, ",\"delta\":{");
     write_stop_reason(c, out);
@@ -231,53 +192,45 @@ static void write_error(const struct answer *a, const struct api_error *e, struc
 
 /* ---- a whole answer */
 
-/* The input of a call that was broken off can't be told as JSON: it is empty. */
-static void write_block(const struct tool_output *o, const struct tool_event *e, struct buf *out)
+static void open_block(const struct choice *c, const struct tool_event *e, const char *name,
+                       struct buf *out)
 {
-    if (e->kind == TOOL_TEXT) {
-        json_lit(out, "{\"type\":\"text\",\"text\":");
-        json_str(out, bytes_of(o, e), e->len);
-        json_lit(out, "}");
-        return;
-    }
-    buf_printf(out, "{\"type\":\"tool_use\",\"id\":\"%s\",\"name\":", e->id);
-    json_str(out, bytes_of(o, e), e->len);
-    json_lit(out, ",\"input\":");
+    buf_puts(out, c->parts->n_parts > 1 ? "," : "");
+    begin_block(e, name, out);
+    buf_puts(out, e->kind == TOOL_BEGIN ? "" : "\"");
+    buf_clear(&c->answer->text);
+}
+
+static void add_to_block(const struct choice *c, const char *text, size_t len, struct buf *out)
+{
+    if (c->parts->open == TOOL_BEGIN)
+        buf_add(&c->answer->text, text, len); /* nobody's: of a call its input so far */
+    else
+        json_escape(out, text, len);
+}
+
+/* The input of a call that was broken off can't be told as JSON: it is empty. */
+static void close_block(const struct choice *c, bool cut, struct buf *out)
+{
+    const struct buf *input = &c->answer->text;
     char why[8];
-    e++; /* there is an end, and what is adjacent is one event */
-    if (e->kind == TOOL_ARGUMENTS && json_scan_lax(bytes_of(o, e), e->len, why, sizeof why) == 0)
-        buf_add(out, bytes_of(o, e), e->len);
+    (void)cut;
+    if (c->parts->open == TOOL_TEXT)
+        json_lit(out, "\"");
+    else if (c->parts->open == TOOL_THOUGHT)
+        json_lit(out, "\",\"signature\":\"\"");
+    else if (input->len > 0 && json_scan_lax(input->data, input->len, why, sizeof why) == 0)
+        buf_add(out, input->data, input->len);
     else
         json_lit(out, "{}");
     json_lit(out, "}");
 }
 
+static const struct part_teller blocks = {open_block, add_to_block, close_block};
+
 static bool whole_content(const struct choice *c, struct whole_at *at, struct buf *out)
 {
-    const struct request_output *o = &c->req->output;
-    struct tool_output *called = &c->answer->called;
-    if (c->answer->call.prompt_only)
-        return true;
-    if (c->tools) {
-        tool_output_clear(called);
-        tool_parser_feed(c->tools, o->text.data, o->text.len, true, called);
-        for (int i = 0, n = 0; i < called->n_events; i++) {
-            const struct tool_event *e = &called->events[i];
-            if (e->kind != TOOL_TEXT && e->kind != TOOL_BEGIN)
-                continue;
-            buf_puts(out, n++ > 0 ? "," : "");
-            write_block(called, e, out);
-        }
-        return true;
-    }
-    if (o->text.len == 0)
-        return true;
-    if (at->i == 0)
-        json_lit(out, "{\"type\":\"text\",\"text\":");
-    if (!whole_text(c, at, out))
-        return false;
-    json_lit(out, "}");
-    return true;
+    return c->answer->call.prompt_only || parts_tell_whole(c, &blocks, at, out);
 }
 
 static void write_end(const struct answer *a, struct buf *out)
@@ -302,7 +255,6 @@ static const struct api_format format = {
     .stop = write_stop,
     .error = write_error,
     .ping = write_ping,
-    .free_dialect = free,
     .begin = begin_message,
     .parts = parts,
     .end = write_end,

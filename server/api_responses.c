@@ -1,27 +1,35 @@
 /*
  * api_responses.c - POST /v1/responses: OpenAI's Responses, stateless.
  *
- * An answer is a list of items: messages and calls of tools, as the model writes them. A stream
- * tells each as it grows, in typed events with sequence numbers; one item is open at a time, and
- * what a done item was told to be stands in the last event's list, too. A whole answer is what the
- * events of a stream would end in, so the two can't differ.
+ * An answer is a list of items: thoughts, messages and calls of tools, as the model writes them. A
+ * stream tells each as it grows, in typed events with sequence numbers; one item is open at a time,
+ * and what a done item was told to be stands in the last event's list, too. A whole answer is what
+ * the events of a stream would end in, so the two can't differ.
  */
 #include "http.h"
 #include "openai.h"
 #include "specd/json_write.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-enum item_kind { ITEM_NONE, ITEM_MESSAGE, ITEM_CALL, ITEM_CUSTOM };
+/* What differs by kind of item: its type, the beginning of its id, and the member with its text; of
+ * those whose text is a part, that part's type. Events about a text begin as `events` says. */
+static const struct item_kind {
+    const char *type, *id, *member, *part, *events;
+} item_reasoning = {"reasoning", "rs", "text", "reasoning_text", "response.reasoning_text"},
+  item_message = {"message", "msg", "text", "output_text", "response.output_text"},
+  item_call = {"function_call", "fc", "arguments", NULL, "response.function_call_arguments"},
+  item_custom = {"custom_tool_call", "ctc", "input", NULL, "response.custom_tool_call_input"};
 
 /* How far an answer is told. */
 struct responses {
     int sequence; /* of the next event */
     bool created;
-    enum item_kind open;
-    int index;       /* of the open item, or the next */
-    struct buf text; /* of the open item so far: a message's text, a call's arguments */
-    struct buf call; /* ,"call_id":...,"name":... of an open call */
+    const struct item_kind *kind; /* of the open item, or the last */
+    struct buf text;              /* of it so far: a message's text, a call's arguments */
+    struct buf call;              /* ,"call_id":...,"name":... of an open call */
     struct buf logprobs,
         unsent;        /* entries of a message's tokens; of those whose text comes later */
     struct buf output; /* the items that are done, as JSON, with commas between */
@@ -63,13 +71,15 @@ static const char *error_name(int code)
     }
 }
 
-static void write_usage(const struct request_stats *s, struct buf *out)
+static void write_usage(const struct choice *c, struct buf *out)
 {
+    const struct request_stats *s = &c->req->output.stats;
     buf_printf(out,
                "{\"input_tokens\":%d,\"input_tokens_details\":{\"cached_tokens\":%d,"
                "\"cache_write_tokens\":0},\"output_tokens\":%d,\"output_tokens_details\":"
-               "{\"reasoning_tokens\":0},\"total_tokens\":%d}",
-               s->n_prompt, s->n_cached, s->n_generated, s->n_prompt + s->n_generated);
+               "{\"reasoning_tokens\":%d},\"total_tokens\":%d}",
+               s->n_prompt, s->n_cached, s->n_generated, choice_n_thought(c),
+               s->n_prompt + s->n_generated);
 }
 
 /* e: why it failed, or NULL. */
@@ -112,7 +122,7 @@ static void write_response(const struct choice *c, const char *status, const str
                a->call.parallel_tools ? "true" : "false", (double)p->law.temperature,
                (double)p->law.top_p, a->call.top_logprobs);
     if (finished) {
-        write_usage(&c->req->output.stats, out);
+        write_usage(c, out);
         finish_extras(c, out);
     } else {
         json_lit(out, "null");
@@ -161,95 +171,92 @@ static void start(const struct choice *c, struct buf *out)
 
 /* ---- items */
 
+static int item_index(const struct choice *c)
+{
+    return c->parts->n_parts - 1;
+}
+
 static void write_id(const struct choice *c, struct buf *out)
 {
-    static const char *const prefixes[] = {
-        [ITEM_MESSAGE] = "msg", [ITEM_CALL] = "fc", [ITEM_CUSTOM] = "ctc"};
     const struct responses *r = c->answer->dialect;
-    buf_printf(out, "\"%s%s%03x\"", prefixes[r->open], c->answer->id + strlen("resp"), r->index);
+    buf_printf(out, "\"%s%s%03x\"", r->kind->id, c->answer->id + strlen("resp"), item_index(c));
 }
 
 static void write_part(const struct responses *r, struct buf *out)
 {
-    json_lit(out, "{\"type\":\"output_text\",\"text\":");
+    buf_printf(out, "{\"type\":\"%s\",\"text\":", r->kind->part);
     json_str(out, r->text.data, r->text.len);
-    json_lit(out, ",\"annotations\":[],\"logprobs\":[");
-    buf_add(out, r->logprobs.data, r->logprobs.len);
-    json_lit(out, "]}");
+    if (r->kind == &item_message) {
+        json_lit(out, ",\"annotations\":[],\"logprobs\":[");
+        buf_add(out, r->logprobs.data, r->logprobs.len);
+        json_lit(out, "]");
+    }
+    json_lit(out, "}");
 }
 
-/* A message has its content as soon as it is no longer in progress. */
+/* Parts are there as soon as the item is no longer in progress. */
 static void write_item(const struct choice *c, const char *status, struct buf *out)
 {
-    static const char *const types[] = {[ITEM_MESSAGE] = "message",
-                                        [ITEM_CALL] = "function_call",
-                                        [ITEM_CUSTOM] = "custom_tool_call"};
     const struct responses *r = c->answer->dialect;
     json_lit(out, "{\"id\":");
     write_id(c, out);
-    buf_printf(out, ",\"type\":\"%s\",\"status\":\"%s\"", types[r->open], status);
-    if (r->open == ITEM_MESSAGE) {
-        json_lit(out, ",\"role\":\"assistant\",\"content\":[");
+    buf_printf(out, ",\"type\":\"%s\",\"status\":\"%s\"", r->kind->type, status);
+    if (r->kind->part) {
+        buf_puts(out, r->kind == &item_message ? ",\"role\":\"assistant\"" : ",\"summary\":[]");
+        json_lit(out, ",\"content\":[");
         if (strcmp(status, "in_progress") != 0)
             write_part(r, out);
         json_lit(out, "]}");
         return;
     }
     buf_add(out, r->call.data, r->call.len);
-    buf_puts(out, r->open == ITEM_CALL ? ",\"arguments\":" : ",\"input\":");
+    buf_printf(out, ",\"%s\":", r->kind->member);
     json_str(out, r->text.data, r->text.len);
     json_lit(out, "}");
 }
 
-/* What events about an open item have first. */
-static void begin_item_event(const struct choice *c, const char *name, struct buf *out)
+/* What events about an open item have first. name goes on with more. */
+static void begin_item_event(const struct choice *c, const char *name, const char *more,
+                             struct buf *out)
 {
     struct responses *r = c->answer->dialect;
-    begin_event(r, name, out);
+    char whole[64];
+    snprintf(whole, sizeof whole, "%s%s", name, more);
+    begin_event(r, whole, out);
     json_lit(out, ",\"item_id\":");
     write_id(c, out);
-    buf_printf(out, ",\"output_index\":%d", r->index);
-    if (r->open == ITEM_MESSAGE)
+    buf_printf(out, ",\"output_index\":%d", item_index(c));
+    if (r->kind->part)
         json_lit(out, ",\"content_index\":0");
 }
 
 static void item_event(const struct choice *c, const char *name, const char *status,
                        struct buf *out)
 {
-    struct responses *r = c->answer->dialect;
-    begin_event(r, name, out);
-    buf_printf(out, ",\"output_index\":%d,\"item\":", r->index);
+    begin_event(c->answer->dialect, name, out);
+    buf_printf(out, ",\"output_index\":%d,\"item\":", item_index(c));
     write_item(c, status, out);
     end_event(out);
 }
 
-static void part_event(const struct choice *c, const char *name, struct buf *out)
+static void part_event(const struct choice *c, const char *more, struct buf *out)
 {
-    begin_item_event(c, name, out);
+    const struct responses *r = c->answer->dialect;
+    if (!r->kind->part)
+        return;
+    begin_item_event(c, "response.content_part", more, out);
     json_lit(out, ",\"part\":");
-    write_part(c->answer->dialect, out);
+    write_part(r, out);
     end_event(out);
 }
 
-static void open_item(const struct choice *c, enum item_kind kind, struct buf *out)
-{
-    struct responses *r = c->answer->dialect;
-    r->open = kind;
-    buf_clear(&r->text);
-    buf_clear(&r->logprobs);
-    item_event(c, "response.output_item.added", "in_progress", out);
-    if (kind == ITEM_MESSAGE)
-        part_event(c, "response.content_part.added", out);
-}
-
-static void delta_event(const struct choice *c, const char *name, const char *text, size_t len,
-                        struct buf *out)
+static void delta_event(const struct choice *c, const char *text, size_t len, struct buf *out)
 {
     const struct responses *r = c->answer->dialect;
-    begin_item_event(c, name, out);
+    begin_item_event(c, r->kind->events, ".delta", out);
     json_lit(out, ",\"delta\":");
     json_str(out, text, len);
-    if (r->open == ITEM_MESSAGE) {
+    if (r->kind == &item_message) {
         json_lit(out, ",\"logprobs\":[");
         buf_add(out, r->unsent.data, r->unsent.len);
         json_lit(out, "]");
@@ -282,62 +289,20 @@ static void unwrap_input(struct responses *r)
     json_free(arguments);
 }
 
-static void done_event(const struct choice *c, const char *name, const char *member,
-                       struct buf *out)
+static void done_event(const struct choice *c, struct buf *out)
 {
-    struct responses *r = c->answer->dialect;
-    begin_item_event(c, name, out);
-    if (r->open == ITEM_CALL)
+    const struct responses *r = c->answer->dialect;
+    begin_item_event(c, r->kind->events, ".done", out);
+    if (r->kind == &item_call)
         buf_add(out, r->call.data, r->call.len);
-    buf_printf(out, ",\"%s\":", member);
+    buf_printf(out, ",\"%s\":", r->kind->member);
     json_str(out, r->text.data, r->text.len);
-    if (r->open == ITEM_MESSAGE) {
+    if (r->kind == &item_message) {
         json_lit(out, ",\"logprobs\":[");
         buf_add(out, r->logprobs.data, r->logprobs.len);
         json_lit(out, "]");
     }
     end_event(out);
-}
-
-static void close_item(const struct choice *c, const char *status, struct buf *out)
-{
-    struct responses *r = c->answer->dialect;
-    switch (r->open) {
-    case ITEM_NONE:
-        return;
-    case ITEM_MESSAGE:
-        take_unsent(r);
-        done_event(c, "response.output_text.done", "text", out);
-        part_event(c, "response.content_part.done", out);
-        break;
-    case ITEM_CALL:
-        done_event(c, "response.function_call_arguments.done", "arguments", out);
-        break;
-    case ITEM_CUSTOM:
-        unwrap_input(r);
-        delta_event(c, "response.custom_tool_call_input.delta", r->text.data, r->text.len, out);
-        done_event(c, "response.custom_tool_call_input.done", "input", out);
-        break;
-    }
-    item_event(c, "response.output_item.done", status, out);
-    buf_puts(&r->output, r->output.len > 0 ? "," : "");
-    write_item(c, status, &r->output);
-    r->open = ITEM_NONE;
-    r->index++;
-}
-
-static void add_text(const struct choice *c, const char *text, size_t len, struct buf *out)
-{
-    struct responses *r = c->answer->dialect;
-    if (len == 0)
-        return;
-    if (r->open != ITEM_MESSAGE) {
-        close_item(c, "completed", out);
-        open_item(c, ITEM_MESSAGE, out);
-    }
-    buf_add(&r->text, text, len);
-    delta_event(c, "response.output_text.delta", text, len, out);
-    take_unsent(r);
 }
 
 static bool is_custom(const struct call *call, const char *name, size_t len)
@@ -349,58 +314,54 @@ static bool is_custom(const struct call *call, const char *name, size_t len)
     return false;
 }
 
-static void add_call(const struct choice *c, const char *id, const char *name, size_t len,
-                     struct buf *out)
+static void open_item(const struct choice *c, const struct tool_event *e, const char *name,
+                      struct buf *out)
 {
     struct responses *r = c->answer->dialect;
-    close_item(c, "completed", out);
-    buf_clear(&r->unsent);
-    buf_clear(&r->call);
-    buf_printf(&r->call, ",\"call_id\":\"%s\",\"name\":", id);
-    json_str(&r->call, name, len);
-    open_item(c, is_custom(&c->answer->call, name, len) ? ITEM_CUSTOM : ITEM_CALL, out);
+    r->kind = e->kind == TOOL_THOUGHT ? &item_reasoning : &item_message;
+    buf_clear(&r->text);
+    buf_clear(&r->logprobs);
+    if (e->kind == TOOL_BEGIN) {
+        r->kind = is_custom(&c->answer->call, name, e->len) ? &item_custom : &item_call;
+        buf_clear(&r->unsent);
+        buf_clear(&r->call);
+        buf_printf(&r->call, ",\"call_id\":\"%s\",\"name\":", e->id);
+        json_str(&r->call, name, e->len);
+    }
+    item_event(c, "response.output_item.added", "in_progress", out);
+    part_event(c, ".added", out);
 }
 
-static void add_arguments(const struct choice *c, const char *text, size_t len, struct buf *out)
+static void add_to_item(const struct choice *c, const char *text, size_t len, struct buf *out)
 {
     struct responses *r = c->answer->dialect;
     buf_add(&r->text, text, len);
-    if (r->open == ITEM_CALL)
-        delta_event(c, "response.function_call_arguments.delta", text, len, out);
+    if (r->kind != &item_custom)
+        delta_event(c, text, len, out);
+    if (r->kind == &item_message)
+        take_unsent(r);
 }
+
+static void close_item(const struct choice *c, bool cut, struct buf *out)
+{
+    const char *status = cut ? "incomplete" : "completed";
+    struct responses *r = c->answer->dialect;
+    if (r->kind == &item_message)
+        take_unsent(r);
+    if (r->kind == &item_custom) {
+        unwrap_input(r);
+        delta_event(c, r->text.data, r->text.len, out);
+    }
+    done_event(c, out);
+    part_event(c, ".done", out);
+    item_event(c, "response.output_item.done", status, out);
+    buf_puts(&r->output, r->output.len > 0 ? "," : "");
+    write_item(c, status, &r->output);
+}
+
+static const struct part_teller teller = {open_item, add_to_item, close_item};
 
 /* ---- what the model writes */
-
-/* end: nothing comes behind the text. A call that it ends may be broken off. */
-static void feed(const struct choice *c, const char *text, size_t len, bool end, struct buf *out)
-{
-    struct tool_output *found = &c->answer->called;
-    bool cut = end && c->req->output.finish == FINISH_LENGTH;
-    if (!c->tools) {
-        add_text(c, text, len, out);
-        return;
-    }
-    tool_output_clear(found);
-    tool_parser_feed(c->tools, text, len, end, found);
-    for (int i = 0; i < found->n_events; i++) {
-        const struct tool_event *e = &found->events[i];
-        const char *bytes = found->bytes.data + e->at;
-        switch (e->kind) {
-        case TOOL_TEXT:
-            add_text(c, bytes, e->len, out);
-            break;
-        case TOOL_BEGIN:
-            add_call(c, e->id, bytes, e->len, out);
-            break;
-        case TOOL_ARGUMENTS:
-            add_arguments(c, bytes, e->len, out);
-            break;
-        case TOOL_END:
-            close_item(c, cut && i == found->n_events - 1 ? "incomplete" : "completed", out);
-            break;
-        }
-    }
-}
 
 static void write_token(const struct choice *c, const struct token_view *t, struct buf *out)
 {
@@ -415,13 +376,14 @@ static void write_token(const struct choice *c, const struct token_view *t, stru
         if (at == 0)
             memmove(r->unsent.data, r->unsent.data + 1, --r->unsent.len);
     }
-    feed(c, t->text, t->token->text_len, false, out);
+    parts_tell(c, &teller, t->text, t->token->text_len, false, out);
+    if (part_reader_thinks(c->parts))
+        buf_clear(&r->unsent);
 }
 
 static void write_finish(const struct choice *c, const char *text, size_t len, struct buf *out)
 {
-    feed(c, text, len, true, out);
-    close_item(c, c->req->output.finish == FINISH_LENGTH ? "incomplete" : "completed", out);
+    parts_tell(c, &teller, text, len, true, out);
 }
 
 static void write_stop(const struct answer *a, struct buf *out)

@@ -114,16 +114,6 @@ static const struct field tokenize_fields[] = {
      .about = "each token with its text, or with its bytes where they are no UTF-8"},
 };
 
-static bool is_text(const char *s, size_t len)
-{
-    for (size_t at = 0, n; at < len; at += n) {
-        n = utf8_length((const unsigned char *)s + at, len - at);
-        if (n == 0)
-            return false;
-    }
-    return true;
-}
-
 const struct field *tokenize_table(size_t *n)
 {
     *n = COUNT_OF(tokenize_fields);
@@ -140,7 +130,7 @@ static void write_piece(const struct engine *engine, int32_t id, struct buf *out
     size_t len;
     const char *bytes = engine_token_bytes(engine, id, &len);
     buf_printf(out, "{\"id\":%d,\"piece\":", id);
-    if (is_text(bytes, len)) {
+    if (utf8_valid_run(bytes, len) == len) {
         json_str(out, bytes, len);
     } else {
         for (size_t i = 0; i < len; i++)
@@ -264,10 +254,9 @@ static int read_call(struct job *job)
 
 static int fail_as_told(struct job *job, int rc, const char *why)
 {
-    const struct text_work *w = job->arg;
     if (rc < 0) {
         api_fail(&job->error, rc, NULL, "%s", why);
-        api_name_field(&job->error, call_prompt_field(&w->call));
+        api_name_field(&job->error);
     }
     return rc;
 }

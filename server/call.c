@@ -65,7 +65,7 @@ static void tell_effort(struct call *c)
     if (!c->effort)
         return;
     struct json *kwargs = c->kwargs ? (struct json *)c->kwargs : json_new_object(c->doc);
-    if (c->route == CALL_RESPONSES && !json_get(kwargs, "enable_thinking"))
+    if (c->route != CALL_MESSAGES && !json_get(kwargs, "enable_thinking"))
         json_set(kwargs, "enable_thinking", json_new_bool(c->doc, strcmp(c->effort, "none") != 0));
     if (!json_get(kwargs, "reasoning_effort"))
         json_set(kwargs, "reasoning_effort", json_new_string(c->doc, c->effort));
@@ -224,6 +224,7 @@ struct request *call_request(struct call *c, size_t i, int choice)
     req->stream = c->stream;
     req->priority = c->priority;
     req->kind = p->kind;
+    req->field = call_prompt_field(c);
     req->params.bias_ids = copy_array(c->params.bias_ids, n_bias, sizeof *req->params.bias_ids);
     req->params.bias = copy_array(c->params.bias, n_bias, sizeof *req->params.bias);
     req->params.allowed_ids = copy_array(c->params.allowed_ids, (size_t)c->params.n_allowed,

@@ -8,6 +8,7 @@
 #ifndef SPECD_SERVER_CALL_H
 #define SPECD_SERVER_CALL_H
 
+#include "config.h"
 #include "fields.h"
 #include "messages.h"
 #include "tool_schema.h"
@@ -68,6 +69,7 @@ struct call {
     /* chat: borrowed from the document, NULL when not given */
     const struct json *tools, *kwargs;
     const char *effort; /* of reasoning, for the template; or NULL */
+    enum reasoning_format reasoning_format;
     enum tool_choice tool_choice;
     const char *tool_name;            /* TOOLS_NAMED */
     const struct json *allowed_tools; /* that alone may be called; NULL: all */

@@ -273,6 +273,18 @@ static const struct field call_fields[] = {
      .about = "see below"},
     {BOOLEAN("parallel_tool_calls", parallel_tools), .routes = CALL_CHATS,
      .about = "false: only the first call of an answer counts, and `required` forces one alone"},
+    {.name = "reasoning_format",
+     .kind = FIELD_ENUM,
+     .offset = AT(reasoning_format),
+     .values = REASONING_FORMATS,
+     .routes = CALL_CHATS,
+     .about = "[thoughts](#thoughts): `none` leaves them in the text, `deepseek` tells them apart; "
+              "`auto` is what `--reasoning-format` says"},
+    {CUSTOM("reasoning_effort", parse_effort), .routes = CALL_CHAT,
+     .fallback = "the chat template's", .range = "any string",
+     .about = "a variable of the chat template, and its `enable_thinking`: false with `none`, else "
+              "true",
+     .schema = STRING_SCHEMA},
     {BOOLEAN("add_generation_prompt", add_generation), .routes = CALL_CHATS,
      .about = "the prompt ends with the beginning of an answer"},
     {BOOLEAN("continue_final_message", continue_final), .routes = CALL_CHATS,

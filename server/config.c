@@ -17,6 +17,8 @@
 #define BODIES_KEPT 8 /* largest bodies in --request-memory, unless told otherwise */
 #define FILE_BYTES_MAX (1 << 20)
 #define PRINT_COLUMN 40 /* of the comments of --print-config */
+#define HELP_COLUMN 30  /* of what --help says of an option */
+#define HELP_WIDTH 100
 
 struct loader {
     struct setting *given; /* (n_options): the best source so far */
@@ -133,20 +135,37 @@ static void warn_unknown(const char *name, size_t len)
              nearest);
 }
 
-/* Kubernetes describes a service named specd in SPECD_PORT, SPECD_SERVICE_HOST and so on: such
- * variables, and unknown ones, must not keep the server from starting. */
+/* SPECD_NAME=value, but for what Kubernetes sets to describe a service named specd
+ * (SPECD_PORT=tcp://...): such variables, and unknown ones, must not keep the server from starting.
+ */
+static bool is_for_us(const char *variable, size_t *name_len)
+{
+    const char *equals = strchr(variable, '=');
+    if (strncmp(variable, "SPECD_", 6) != 0 || !equals || strncmp(equals, "=tcp://", 7) == 0)
+        return false;
+    *name_len = (size_t)(equals - variable);
+    return true;
+}
+
+void config_warn_unknown(char **environment)
+{
+    for (char **v = environment; *v; v++) {
+        size_t len;
+        if (is_for_us(*v, &len) && !env_option(*v, len))
+            warn_unknown(*v, len);
+    }
+}
+
 static void read_environment(struct loader *l, char **environment)
 {
     for (char **v = environment; *v; v++) {
-        const char *equals = strchr(*v, '=');
-        if (strncmp(*v, "SPECD_", 6) != 0 || !equals || strncmp(equals, "=tcp://", 7) == 0)
+        size_t len;
+        if (!is_for_us(*v, &len))
             continue;
-        size_t len = (size_t)(equals - *v);
+        const char *equals = *v + len;
         const struct option *o = env_option(*v, len);
         char where[80];
-        if (!o) {
-            warn_unknown(*v, len);
-        } else if (!is_given(l, o)) {
+        if (o && !is_given(l, o)) {
             env_name(o, where, sizeof where);
             size_t n = strlen(equals + 1);
             const char *text = equals + 1;
@@ -222,8 +241,11 @@ static int read_file(struct loader *l)
     struct buf text = {0};
     if (!path)
         return 0;
-    int rc = file_read(path, FILE_BYTES_MAX, &text, l->err, l->errlen) < 0 ? SPECD_EINVAL : 0;
-    if (rc == 0)
+    char why[300];
+    int rc = file_read(path, FILE_BYTES_MAX, &text, why, sizeof why);
+    if (rc < 0)
+        rc = fail(SPECD_EINVAL, l->err, l->errlen, "config: %s", why);
+    else
         rc = read_members(l, path, &text);
     buf_free(&text);
     return rc;
@@ -336,7 +358,10 @@ int config_resolve(struct config *c, char *err, size_t errlen)
     }
     if (c->chat_template_file) {
         struct buf text = {0};
-        rc = file_read(c->chat_template_file, FILE_BYTES_MAX, &text, err, errlen);
+        char why[300];
+        rc = file_read(c->chat_template_file, FILE_BYTES_MAX, &text, why, sizeof why);
+        if (rc < 0)
+            return fail(rc, err, errlen, "chat-template: %s", why);
         c->engine.chat_template = c->chat_template = buf_take(&text);
     }
     return rc;
@@ -372,6 +397,21 @@ void config_free(struct config *c)
 
 /* ---- the table of options as text */
 
+/* Words in lines of HELP_WIDTH, whose first begins at column `at` and the others at HELP_COLUMN. */
+static void put_words(struct buf *out, const char *text, size_t at)
+{
+    while (*text) {
+        size_t n = strcspn(text, " ");
+        if (at + 1 + n > HELP_WIDTH) {
+            buf_printf(out, "\n%*s", HELP_COLUMN, "");
+            at = HELP_COLUMN;
+        }
+        buf_printf(out, " %.*s", (int)n, text);
+        at += 1 + n;
+        text += n + strspn(text + n, " ");
+    }
+}
+
 void config_help(struct buf *out)
 {
     buf_puts(out, "usage: specd [options]\n\nServes a language model over HTTP, decoding by "
@@ -380,15 +420,19 @@ void config_help(struct buf *out)
     for (size_t i = 0; i < n_options; i++) {
         const struct option *o = &options[i];
         char left[64];
+        struct buf text = {0};
         if (o->flags & NOT_IN_ARGS)
             continue;
         snprintf(left, sizeof left, "%s%s%s--%s %s", o->letter ? "-" : "",
                  o->letter ? o->letter : "", o->letter ? ", " : "", o->name,
                  o->value ? o->value : "");
-        buf_printf(out, "  %-28s %s", left, o->help);
+        buf_puts(&text, o->help);
         if (o->fallback && o->kind != OPTION_FLAG)
-            buf_printf(out, " (default: %s)", o->fallback);
+            buf_printf(&text, " (default: %s)", o->fallback);
+        buf_printf(out, "  %-*s", HELP_COLUMN - 2, left);
+        put_words(out, text.data, MAX(strlen(left) + 2, HELP_COLUMN));
         buf_puts(out, "\n");
+        buf_free(&text);
     }
 }
 

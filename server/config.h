@@ -24,6 +24,11 @@ struct setting {
     char where[80]; /* for messages */
 };
 
+/* What becomes of a model's thoughts: NONE leaves them in the text, tags and all, DEEPSEEK tells
+ * them apart. AUTO is the server's choice, and its own is DEEPSEEK. */
+enum reasoning_format { REASONING_AUTO, REASONING_NONE, REASONING_DEEPSEEK };
+#define REASONING_FORMATS "auto|none|deepseek"
+
 struct config {
     struct engine_config engine; /* .device and .fallback: see main.c; .on_state: main.c */
     enum device_choice device;
@@ -31,6 +36,7 @@ struct config {
     char *draft_path;                       /* storage of engine.draft_path */
     uint32_t self_layers[MODEL_LAYERS_MAX]; /* storage of engine.self_layers */
     bool drafters_given, default_model;
+    enum reasoning_format reasoning_format;
 
     char *host; /* a name, an address, or unix:PATH */
     int32_t port;
@@ -55,6 +61,8 @@ struct config {
  * may be, or the nearest known name. environ is a NULL-terminated list of NAME=value. */
 int config_load(struct config *c, int argc, char **argv, char **environment, char *err,
                 size_t errlen);
+/* Names variables SPECD_... of the environment that are no options, on the log. */
+void config_warn_unknown(char **environment);
 /* Fills in what depends on the machine: the default model and its draft, the template's text.
  * SPECD_EFILE when a file is missing. */
 int config_resolve(struct config *c, char *err, size_t errlen);

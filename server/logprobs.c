@@ -15,23 +15,11 @@ size_t text_chars(const char *text, size_t len)
 
 /* ---- pieces */
 
-static bool is_utf8(const char *s, size_t len)
-{
-    while (len > 0) {
-        size_t n = utf8_length((const unsigned char *)s, len);
-        if (n == 0)
-            return false;
-        s += n;
-        len -= n;
-    }
-    return true;
-}
-
 static void write_name(const struct engine *e, int32_t id, const char *prefix, struct buf *out)
 {
     size_t len;
     const char *bytes = engine_token_bytes(e, id, &len);
-    if (is_utf8(bytes, len)) {
+    if (utf8_valid_run(bytes, len) == len) {
         json_str(out, bytes, len);
         return;
     }

@@ -285,6 +285,9 @@ static int serve(struct config *config, const struct config_sources *sources)
     }
     config_wipe_key(config, sources->environment);
     log_info("listening: %s", d.server->listener.url);
+    if (server_is_exposed(d.server))
+        log_warn("there are no API keys: everybody on the network may use this server "
+                 "(--api-key-file, SPECD_API_KEY)");
     config->engine.on_state = on_state;
     config->engine.on_state_arg = &d;
     if (engine_open(&d.engine, &config->engine, err, sizeof err) < 0) {
@@ -330,6 +333,8 @@ static int choose_device(struct config *config, char *err, size_t errlen)
 static int print(const struct config *config)
 {
     struct buf text = {0};
+    if (config->print_config)
+        config_warn_unknown(environ);
     if (config->help)
         config_help(&text);
     else if (config->version)
@@ -345,6 +350,7 @@ static int start(struct config *config, const struct config_sources *sources)
 {
     char err[512];
     log_set(config->log_level, config->log_format == LOG_JSON);
+    config_warn_unknown(sources->environment);
     if (config_resolve(config, err, sizeof err) < 0) {
         log_error("%s", err);
         return EXIT_START;

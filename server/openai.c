@@ -12,14 +12,14 @@ static double ratio(double a, double b)
     return b > 0 ? a / b : 0;
 }
 
-static void report_usage(struct buf *out, const struct request_stats *s)
+static void report_usage(struct buf *out, const struct request_stats *s, int32_t n_thought)
 {
     buf_printf(out,
                "{\"prompt_tokens\":%d,\"completion_tokens\":%d,\"total_tokens\":%d,"
                "\"prompt_tokens_details\":{\"cached_tokens\":%d},"
-               "\"completion_tokens_details\":{\"accepted_prediction_tokens\":%d,"
-               "\"rejected_prediction_tokens\":%d}}",
-               s->n_prompt, s->n_generated, s->n_prompt + s->n_generated, s->n_cached,
+               "\"completion_tokens_details\":{\"reasoning_tokens\":%d,"
+               "\"accepted_prediction_tokens\":%d,\"rejected_prediction_tokens\":%d}}",
+               s->n_prompt, s->n_generated, s->n_prompt + s->n_generated, s->n_cached, n_thought,
                s->prediction_accepted, s->prediction_drafted - s->prediction_accepted);
 }
 
@@ -187,7 +187,7 @@ void token_extras(const struct choice *c, const struct token_view *t, bool usage
         s = so_far(c);
     if (usage) {
         json_lit(out, ",\"usage\":");
-        report_usage(out, &s);
+        report_usage(out, &s, choice_n_thought(c));
     }
     if (call->timings_per_token) {
         json_lit(out, ",\"timings\":");
@@ -205,7 +205,7 @@ static const char *finish_name(const struct choice *c)
 {
     if (c->req->output.finish == FINISH_LENGTH)
         return "length";
-    return c->tools && tool_parser_n_calls(c->tools) > 0 ? "tool_calls" : "stop";
+    return choice_n_calls(c) > 0 ? "tool_calls" : "stop";
 }
 
 /* An event: {...,"choices":[{"index":0, */
@@ -269,7 +269,7 @@ void openai_finish(const struct choice *c, const char *text, size_t len, struct 
     json_lit(out, "\"}]");
     if (c->answer->call.continuous_usage) {
         json_lit(out, ",\"usage\":");
-        report_usage(out, &c->req->output.stats);
+        report_usage(out, &c->req->output.stats, choice_n_thought(c));
     } else {
         null_usage(c, out);
     }
@@ -281,6 +281,7 @@ void openai_finish(const struct choice *c, const char *text, size_t len, struct 
 static void sum_usage(const struct answer *a, struct buf *out)
 {
     struct request_stats sum = {0};
+    int32_t n_thought = 0;
     for (int i = 0; i < a->n_choices; i++) {
         const struct choice *c = &a->choices[i];
         const struct request_stats *s = &c->req->output.stats;
@@ -289,11 +290,12 @@ static void sum_usage(const struct answer *a, struct buf *out)
             sum.n_cached += s->n_cached;
         }
         sum.n_generated += s->n_generated;
+        n_thought += choice_n_thought(c);
         sum.prediction_drafted += s->prediction_drafted;
         sum.prediction_accepted += s->prediction_accepted;
     }
     json_lit(out, ",\"usage\":");
-    report_usage(out, &sum);
+    report_usage(out, &sum, n_thought);
 }
 
 void openai_stop(const struct answer *a, struct buf *out)

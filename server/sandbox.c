@@ -45,7 +45,8 @@ static const int allowed[] = {
     CALL(fcntl),
     CALL(ioctl),
     CALL(close),
-    /* files: SIGHUP reads them again; the log and the access log; the end removes a unix socket */
+    /* files: SIGHUP reads them again; the log and the access log; the end removes a unix socket and
+     * puts what passes took in the place of the file before (engine/warmup.c) */
     CALL(read),
     CALL(readv),
     CALL(pread64),
@@ -69,6 +70,9 @@ static const int allowed[] = {
     CALL(readlinkat),
     CALL(unlink),
     CALL(unlinkat),
+    CALL(rename),
+    CALL(renameat),
+    CALL(renameat2),
     CALL(getcwd),
     /* memory; executable memory is no part of it: see add_conditions */
     CALL(brk),

@@ -14,6 +14,12 @@
 #define LEAST_FDS 32                 /* with fewer a library may end the process */
 #define SLOWER 20                    /* than the slowest round of late: that is no work any more */
 
+bool server_is_exposed(struct server *s)
+{
+    bool local = s->listener.loopback || strncmp(s->config->host, "unix:", 5) == 0;
+    return !local && auth_is_open(&s->auth);
+}
+
 /* ---- the engine as clients see it */
 
 static uint64_t age(uint64_t since_ns, uint64_t now_ns)

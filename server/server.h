@@ -62,6 +62,8 @@ void server_close(struct server *s);
 
 /* ---- any thread */
 
+/* Other machines reach it, and it has no keys. */
+bool server_is_exposed(struct server *s);
 /* ENGINE_LOADING while there is no engine; ENGINE_DRAINING as soon as the server drains. */
 enum engine_state server_state(const struct server *s);
 /* Since how many milliseconds the engine has hung, and in what, as liveness_hangs. */

@@ -166,6 +166,8 @@ static bool write_choice(struct choice *c)
     bool failed = p.finished && c->req->output.finish == FINISH_ERROR;
     bool starts = !c->started && (p.n_tokens > 0 || (p.finished && !failed));
     c->started |= starts;
+    if (starts)
+        choice_begin(c);
     if (starts && a->format->start)
         a->format->start(c, &a->pieces.out);
     if (starts && c->req->params.echo)

@@ -41,6 +41,7 @@
 #define TOOL_CALLS_MAX 128   /* of an answer; further ones are dropped */
 
 enum tool_event_kind {
+    TOOL_THOUGHT, /* what parts.h finds ahead of all others */
     TOOL_TEXT,
     TOOL_BEGIN,     /* of a call: its name */
     TOOL_ARGUMENTS, /* a piece of the text of a JSON object */
@@ -49,7 +50,7 @@ enum tool_event_kind {
 
 struct tool_event {
     enum tool_event_kind kind;
-    int call;                   /* its number in the answer, from 0; not of TEXT */
+    int call;                   /* its number in the answer, from 0; -1: of none */
     size_t at, len;             /* in tool_output.bytes: text, name, or piece */
     char id[TOOL_CALL_ID_SIZE]; /* of BEGIN */
 };
@@ -64,6 +65,9 @@ struct tool_output {
 };
 void tool_output_clear(struct tool_output *out); /* keeps the memory */
 void tool_output_free(struct tool_output *out);
+/* Bytes of an event, or more of the last one. */
+void tool_output_add(struct tool_output *out, enum tool_event_kind kind, int call,
+                     const char *bytes, size_t len);
 
 /* Does the answer's grammar hold the arguments of a tool's calls to its schema? */
 enum tool_strictness {

@@ -30,9 +30,8 @@ static struct tool_event *add_event(struct tool_output *out, enum tool_event_kin
     return e;
 }
 
-/* call: -1 for text. */
-static void add_bytes(struct tool_output *out, enum tool_event_kind kind, int call,
-                      const char *bytes, size_t len)
+void tool_output_add(struct tool_output *out, enum tool_event_kind kind, int call,
+                     const char *bytes, size_t len)
 {
     struct tool_event *e = out->n_events > 0 ? &out->events[out->n_events - 1] : NULL;
     if (len == 0)
@@ -69,7 +68,7 @@ void parser_drop(struct tool_parser *p)
 
 void parser_show(struct tool_parser *p, size_t n, struct tool_output *out)
 {
-    add_bytes(out, TOOL_TEXT, -1, held(p), n);
+    tool_output_add(out, TOOL_TEXT, -1, held(p), n);
     parser_drop_first(p, n);
     p->started = true;
     p->state = IN_TEXT;
@@ -144,7 +143,7 @@ void parser_begin(struct tool_parser *p, struct tool_output *out)
 void parser_argue(struct tool_parser *p, const char *bytes, size_t len, struct tool_output *out)
 {
     if (!p->dropped)
-        add_bytes(out, TOOL_ARGUMENTS, p->n_calls - 1, bytes, len);
+        tool_output_add(out, TOOL_ARGUMENTS, p->n_calls - 1, bytes, len);
 }
 
 void parser_end(struct tool_parser *p, struct tool_output *out)

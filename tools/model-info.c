@@ -11,6 +11,7 @@
 #include "specd/model_check.h"
 #include "specd/util.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,13 +31,31 @@ static void print_string(const char *s, size_t len)
     putchar('"');
 }
 
+/* What each layer has, by how far from its start: one number, or a list where they differ. */
+static void print_by_layer(const char *name, const struct model *m, size_t at)
+{
+    uint32_t sizes[MODEL_LAYERS_MAX];
+    bool differ = false;
+    for (uint32_t i = 0; i < m->n_layers; i++) {
+        memcpy(&sizes[i], (const char *)&m->layers[i] + at, sizeof sizes[i]);
+        differ = differ || sizes[i] != sizes[0];
+    }
+    printf("%s: %s", name, differ ? "[" : "");
+    for (uint32_t i = 0; i < (differ ? m->n_layers : 1); i++)
+        printf("%s%u", i > 0 ? ", " : "", sizes[i]);
+    puts(differ ? "]" : "");
+}
+
 static void print_sizes(const struct model_file *mf)
 {
     const struct model *m = &mf->model;
     printf("name: ");
     print_string(mf->name, strlen(mf->name));
-    printf("\narch: %s\nlayers: %u\nheads: %u\nkv_heads: %u\nhead_dim: %u\nembd: %u\nff: %u\n",
-           m->arch, m->n_layers, m->n_heads, m->n_kv_heads, m->head_dim, m->n_embd, m->n_ff);
+    printf("\narch: %s\nlayers: %u\nhead_dim: %u\nembd: %u\n", m->arch, m->n_layers, m->head_dim,
+           m->n_embd);
+    print_by_layer("heads", m, offsetof(struct model_layer, n_heads));
+    print_by_layer("kv_heads", m, offsetof(struct model_layer, n_kv_heads));
+    print_by_layer("ff", m, offsetof(struct model_layer, n_ff));
     printf("vocab: %u\nctx: %u\nrms_eps: %.9g\nrope: %s %u\nparams: %llu\n", m->n_vocab, m->n_ctx,
            (double)m->rms_eps, m->rope == ROPE_PAIRS ? "pairs" : "halves", m->rope_dim,
            (unsigned long long)m->n_params);

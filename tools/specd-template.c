@@ -130,7 +130,8 @@ static int render_chat(const char *source, const struct json *ask, struct buf *o
                     .kwargs = json_get(chat, "chat_template_kwargs"),
                     .add_generation_prompt = json_bool(json_get(chat, "add_generation_prompt"))},
         .bos_token = json_string(json_get(chat, "bos_token")),
-        .eos_token = json_string(json_get(chat, "eos_token"))};
+        .eos_token = json_string(json_get(chat, "eos_token")),
+        .field = "messages"};
     rc = chat_render(t, &vars, out, NULL, err, errlen);
     chat_template_free(t);
     return rc;

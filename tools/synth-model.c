@@ -25,6 +25,7 @@ static const char usage[] =
     "  --arch NAME                (llama)\n"
     "  --layers N (4)  --embd N (256)  --heads N (4)  --kv-heads N (heads)  --head-dim N\n"
     "      (embd/heads)  --ff N (2 embd)  --vocab N (512)  --ctx N (2048)\n"
+    "      --heads, --kv-heads and --ff also by layer: 4,2 is 4 in the first and 2 in all others\n"
     "  --type TYPE                matrices: f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q2_k q3_k q4_k\n"
     "      q5_k q6_k iq4_nl iq4_xs mxfp4 (f32)\n"
     "  --embd-type TYPE           embedding and output matrix (as --type)\n"
@@ -61,21 +62,21 @@ static _Noreturn void die_writing(const char *reason)
     exit(1);
 }
 
-enum value_kind { SIZE, NUMBER, TYPE, TOKENIZER, ARCH, FLAG };
+enum value_kind { SIZE, SIZES, NUMBER, TYPE, TOKENIZER, ARCH, FLAG };
 
 static const struct option {
     const char *name;
     enum value_kind kind;
     size_t offset; /* in struct synth_spec */
-    double lo, hi; /* of SIZE and NUMBER */
+    double lo, hi; /* of sizes and NUMBER */
 } options[] = {
     {"--arch", ARCH, offsetof(struct synth_spec, arch), 0, 0},
     {"--layers", SIZE, offsetof(struct synth_spec, layers), 1, MODEL_LAYERS_MAX},
     {"--embd", SIZE, offsetof(struct synth_spec, embd), 2, SIZE_EMBD_MAX},
-    {"--heads", SIZE, offsetof(struct synth_spec, heads), 1, SIZE_HEADS_MAX},
-    {"--kv-heads", SIZE, offsetof(struct synth_spec, kv_heads), 1, SIZE_HEADS_MAX},
+    {"--heads", SIZES, offsetof(struct synth_spec, heads), 1, SIZE_HEADS_MAX},
+    {"--kv-heads", SIZES, offsetof(struct synth_spec, kv_heads), 1, SIZE_HEADS_MAX},
     {"--head-dim", SIZE, offsetof(struct synth_spec, head_dim), 2, MODEL_HEAD_DIM_MAX},
-    {"--ff", SIZE, offsetof(struct synth_spec, ff), 1, SIZE_FF_MAX},
+    {"--ff", SIZES, offsetof(struct synth_spec, ff), 1, SIZE_FF_MAX},
     {"--experts", SIZE, offsetof(struct synth_spec, experts), 1, SIZE_EXPERTS_MAX},
     {"--experts-used", SIZE, offsetof(struct synth_spec, experts_used), 1, SIZE_EXPERTS_USED_MAX},
     {"--expert-ff", SIZE, offsetof(struct synth_spec, expert_ff), 1, SIZE_FF_MAX},
@@ -104,7 +105,7 @@ static double parse_number(const struct option *o, const char *text)
     errno = 0;
     double v = strtod(text, &end);
     if (errno || end == text || *end || !(v >= o->lo && v <= o->hi) ||
-        (o->kind == SIZE && v != floor(v)))
+        (o->kind != NUMBER && v != floor(v)))
         die("%s: %s is not a number from %g to %g", o->name, text, o->lo, o->hi);
     return v;
 }
@@ -137,12 +138,31 @@ static const struct arch *parse_arch(const struct option *o, const char *text)
     return arch;
 }
 
-static void set_value(struct synth_spec *s, const struct option *o, const char *text)
+/* One for each layer, separated by commas; the last is that of all further layers. */
+static void parse_sizes(const struct option *o, char *text, uint32_t sizes[MODEL_LAYERS_MAX])
+{
+    int n = 0;
+    for (char *comma; n < MODEL_LAYERS_MAX; text = comma + 1) {
+        comma = strchr(text, ',');
+        if (comma)
+            *comma = '\0';
+        sizes[n++] = (uint32_t)parse_number(o, text);
+        if (!comma)
+            break;
+    }
+    for (; n < MODEL_LAYERS_MAX; n++)
+        sizes[n] = sizes[n - 1];
+}
+
+static void set_value(struct synth_spec *s, const struct option *o, char *text)
 {
     void *at = (char *)s + o->offset;
     switch (o->kind) {
     case SIZE:
         *(uint32_t *)at = (uint32_t)parse_number(o, text);
+        break;
+    case SIZES:
+        parse_sizes(o, text, at);
         break;
     case NUMBER:
         *(double *)at = parse_number(o, text);
@@ -194,12 +214,13 @@ static void parse_args(struct synth_spec *s, int argc, char **argv)
 /* Sizes that follow from others. */
 static void fill_defaults(struct synth_spec *s)
 {
-    if (s->kv_heads == 0)
-        s->kv_heads = s->heads;
+    for (int i = 0; i < MODEL_LAYERS_MAX; i++) {
+        s->heads[i] = s->heads[i] > 0 ? s->heads[i] : 4;
+        s->kv_heads[i] = s->kv_heads[i] > 0 ? s->kv_heads[i] : s->heads[i];
+        s->ff[i] = s->ff[i] > 0 ? s->ff[i] : 2 * s->embd;
+    }
     if (s->head_dim == 0)
-        s->head_dim = s->embd / s->heads;
-    if (s->ff == 0)
-        s->ff = 2 * s->embd;
+        s->head_dim = s->embd / s->heads[0];
     if (s->embd_type == DT_COUNT)
         s->embd_type = s->type;
     uint32_t parts = synth_parts(s, 0);
@@ -213,9 +234,9 @@ static void fill_defaults(struct synth_spec *s)
     if (s->experts_used == 0)
         s->experts_used = MIN(2, s->experts);
     if (s->expert_ff == 0)
-        s->expert_ff = MAX(s->ff / s->experts_used, 1);
+        s->expert_ff = MAX(s->ff[0] / s->experts_used, 1);
     if (parts & PART_BIT(PART_SHARED_EXPERT) && s->shared_ff == 0)
-        s->shared_ff = s->ff;
+        s->shared_ff = s->ff[0];
 }
 
 static void check_rows(enum dtype type, const char *what, uint32_t cols)
@@ -227,42 +248,62 @@ static void check_rows(enum dtype type, const char *what, uint32_t cols)
 
 struct model synth_model(const struct synth_spec *s)
 {
-    return (struct model){.n_layers = s->layers,
-                          .n_heads = s->heads,
-                          .n_kv_heads = s->kv_heads,
-                          .head_dim = s->head_dim,
-                          .n_embd = s->embd,
-                          .n_ff = s->ff,
-                          .n_vocab = s->vocab,
-                          .n_ctx = s->ctx,
-                          .n_experts = s->experts,
-                          .n_experts_used = s->experts_used,
-                          .n_ff_expert = s->expert_ff,
-                          .n_ff_shared = s->shared_ff,
-                          .rms_eps = RMS_EPS,
-                          .rope_dim = s->head_dim};
+    struct model m = {.n_layers = s->layers,
+                      .head_dim = s->head_dim,
+                      .n_embd = s->embd,
+                      .n_vocab = s->vocab,
+                      .n_ctx = s->ctx,
+                      .n_experts = s->experts,
+                      .n_experts_used = s->experts_used,
+                      .n_ff_expert = s->expert_ff,
+                      .n_ff_shared = s->shared_ff,
+                      .rms_eps = RMS_EPS,
+                      .rope_dim = s->head_dim,
+                      .layers = xcalloc(s->layers, sizeof(struct model_layer))};
+    for (uint32_t i = 0; i < s->layers; i++)
+        m.layers[i] = (struct model_layer){
+            .n_heads = s->heads[i], .n_kv_heads = s->kv_heads[i], .n_ff = s->ff[i]};
+    return m;
 }
 
 static void check_spec(const struct synth_spec *s)
 {
     char err[300];
-    const struct model m = synth_model(s);
+    struct model m = synth_model(s);
     uint32_t vocab_min = s->tokenizer == SYNTH_SPM ? SYNTH_SPM_VOCAB_MIN : SYNTH_BPE_VOCAB_MIN;
     if (!s->path)
         die("no file given");
     if (weights_check_sizes(&m, "the shape", err, sizeof err) != 0)
         die("%s", err);
+    free(m.layers);
     check_rows(s->embd_type, "--embd", s->embd);
     check_rows(s->type, "--embd", s->embd);
-    check_rows(s->type, "--ff", s->ff);
+    for (uint32_t i = 0; i < s->layers; i++) {
+        check_rows(s->type, "--ff", s->ff[i]);
+        check_rows(s->type, "heads times --head-dim", s->heads[i] * s->head_dim);
+    }
     check_rows(s->type, "--expert-ff", s->expert_ff);
     check_rows(s->type, "--shared-ff", s->shared_ff);
-    check_rows(s->type, "heads times --head-dim", s->heads * s->head_dim);
     if (s->vocab < vocab_min && (s->tokenizer == SYNTH_SPM || s->vocab > SYNTH_SMALL_VOCAB))
         die("--vocab: this tokenizer needs at least %u%s", vocab_min,
             s->tokenizer == SYNTH_SPM ? "" : ", or at most 256 for single characters");
     if (s->eos != SYNTH_NO_EOS && (s->vocab > SYNTH_SMALL_VOCAB || s->eos >= s->vocab))
         die("--eos: it is a token of a vocabulary of single characters");
+}
+
+/* One number if it is that of all layers. */
+static void put_by_layer(struct gguf_writer *w, const struct synth_spec *s, const char *name,
+                         const uint32_t *sizes)
+{
+    char key[64];
+    bool differ = false;
+    for (uint32_t i = 1; i < s->layers; i++)
+        differ = differ || sizes[i] != sizes[0];
+    snprintf(key, sizeof key, "%s.%s", s->arch->names[NAMES_GGUF], name);
+    if (differ)
+        gguf_put_array(w, key, GGUF_U32, sizes, s->layers);
+    else
+        gguf_put_u32(w, key, sizes[0]);
 }
 
 static void put_sizes(struct gguf_writer *w, const struct synth_spec *s)
@@ -275,10 +316,7 @@ static void put_sizes(struct gguf_writer *w, const struct synth_spec *s)
         {"block_count", s->layers},
         {"context_length", s->ctx},
         {"embedding_length", s->embd},
-        {"feed_forward_length", s->ff},
         {"vocab_size", s->vocab},
-        {"attention.head_count", s->heads},
-        {"attention.head_count_kv", s->kv_heads},
         {"attention.key_length", s->head_dim},
         {"attention.value_length", s->head_dim},
         {"rope.dimension_count", s->head_dim},
@@ -288,6 +326,9 @@ static void put_sizes(struct gguf_writer *w, const struct synth_spec *s)
         {"expert_shared_feed_forward_length", s->shared_ff},
     };
     char key[64];
+    put_by_layer(w, s, "attention.head_count", s->heads);
+    put_by_layer(w, s, "attention.head_count_kv", s->kv_heads);
+    put_by_layer(w, s, "feed_forward_length", s->ff);
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         if (sizes[i].value == 0)
             continue;
@@ -337,7 +378,6 @@ int main(int argc, char **argv)
         .arch = arch_find(NAMES_GGUF, "llama"),
         .layers = 4,
         .embd = 256,
-        .heads = 4,
         .vocab = 512,
         .ctx = 2048,
         .type = DT_F32,

@@ -56,9 +56,12 @@ static void rig_open(struct rig *r, int threads)
                                  .max_rows = ROWS_MAX,
                                  .k_max = SPECD_K_MAX,
                                  .threads = threads};
-    *r = (struct rig){
-        .net = {.n_layers = LAYERS, .n_heads = HEADS, .n_kv_heads = KV_HEADS, .head_dim = DIM}};
+    *r = (struct rig){.net = {.n_layers = LAYERS, .head_dim = DIM}};
     r->net.layers = r->layers;
+    for (int i = 0; i < LAYERS; i++) {
+        r->layers[i].n_heads = HEADS;
+        r->layers[i].n_kv_heads = KV_HEADS;
+    }
     r->pool = pool_create(threads);
     open_arenas(r, &setup, n_blocks);
     r->blocks = xcalloc((size_t)n_blocks, sizeof(*r->blocks));

@@ -55,11 +55,8 @@ struct model *shape_new(enum dtype type)
     *m = (struct model){
         .arch = "random",
         .n_layers = LAYERS,
-        .n_heads = heads,
-        .n_kv_heads = kv_heads,
         .head_dim = HEAD,
         .n_embd = C,
-        .n_ff = F,
         .n_vocab = VOCAB,
         .n_ctx = 2048,
         .rms_eps = 1e-5f,
@@ -73,11 +70,11 @@ struct model *shape_new(enum dtype type)
     for (int i = 0; i < HEAD / 2; i++)
         m->ropes[0].inv_freq[i] = powf(10000.0f, -2.0f * (float)i / HEAD);
     m->output = m->embed;
-    struct model_layer layer = {0};
+    struct model_layer layer = {.n_heads = heads, .n_kv_heads = kv_heads, .n_ff = F};
     for (int i = 0; i < LAYER_TENSORS; i++) {
         const struct tensor_spec *spec = &layer_tensors[i];
-        uint32_t rows = (uint32_t)model_dim(m, spec->rows),
-                 cols = (uint32_t)model_dim(m, spec->cols);
+        uint32_t rows = (uint32_t)model_dim(m, &layer, spec->rows),
+                 cols = (uint32_t)model_dim(m, &layer, spec->cols);
         if (PARTS_LLAMA & PART_BIT(spec->part))
             layer.tensors[i] =
                 spec->kind == TENSOR_MATRIX ? matrix(type, rows, cols, in) : ones(cols);

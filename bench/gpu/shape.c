@@ -94,13 +94,14 @@ static struct tensor ones(uint32_t cols)
 /* ---- models ---------------------------------------------------------------------------------- */
 
 /* `residual`: the deviation of the residual stream, which what layers add must not drown. */
-static struct model_layer layer_make(const struct model *m, double residual, uint64_t *seed)
+static struct model_layer layer_make(const struct model *m, const struct shape *s, double residual,
+                                     uint64_t *seed)
 {
-    struct model_layer l = {0};
+    struct model_layer l = {.n_heads = s->heads, .n_kv_heads = s->kv_heads, .n_ff = s->ff};
     for (int i = 0; i < LAYER_TENSORS; i++) {
         const struct tensor_spec *spec = &layer_tensors[i];
-        uint32_t rows = (uint32_t)model_dim(m, spec->rows),
-                 cols = (uint32_t)model_dim(m, spec->cols);
+        uint32_t rows = (uint32_t)model_dim(m, &l, spec->rows),
+                 cols = (uint32_t)model_dim(m, &l, spec->cols);
         double size = (spec->rows == DIM_C ? residual : 1.0) / sqrt(cols);
         if (PARTS_LLAMA & PART_BIT(spec->part))
             l.tensors[i] =
@@ -116,11 +117,8 @@ static struct model *model_make(const struct shape *s, uint64_t seed)
     *m = (struct model){
         .arch = "llama",
         .n_layers = s->layers,
-        .n_heads = s->heads,
-        .n_kv_heads = s->kv_heads,
         .head_dim = s->head_dim,
         .n_embd = s->embd,
-        .n_ff = s->ff,
         .n_vocab = s->vocab,
         .n_ctx = 131072,
         .rms_eps = 1e-5f,
@@ -135,7 +133,7 @@ static struct model *model_make(const struct shape *s, uint64_t seed)
     for (uint32_t i = 0; i < s->head_dim / 2; i++)
         m->ropes[0].inv_freq[i] = (float)pow(ROPE_BASE, -2.0 * i / s->head_dim);
     m->output = s->tied ? m->embed : matrix(s->vocab, s->embd, LOGIT_SCALE / sqrt(s->embd), &seed);
-    m->layers[0] = layer_make(m, residual, &seed);
+    m->layers[0] = layer_make(m, s, residual, &seed);
     for (uint32_t i = 1; i < s->layers; i++)
         m->layers[i] = m->layers[0];
     return m;

@@ -34,8 +34,14 @@ static int32_t tokens_of(const struct lookup_pool *p)
 static void take_out(struct lookup_pool *p)
 {
     struct lookup_pools *all = p->all;
-    *(p->before ? &p->before->after : &all->newest) = p->after;
-    *(p->after ? &p->after->before : &all->oldest) = p->before;
+    if (p->before)
+        p->before->after = p->after;
+    else
+        all->newest = p->after;
+    if (p->after)
+        p->after->before = p->before;
+    else
+        all->oldest = p->before;
     p->before = p->after = NULL;
 }
 
@@ -43,7 +49,10 @@ static void put_first(struct lookup_pool *p)
 {
     struct lookup_pools *all = p->all;
     p->after = all->newest;
-    *(all->newest ? &all->newest->before : &all->oldest) = p;
+    if (all->newest)
+        all->newest->before = p;
+    else
+        all->oldest = p;
     all->newest = p;
 }
 

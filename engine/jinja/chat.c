@@ -18,7 +18,23 @@
 struct chat_template {
     struct jinja *jinja;
     struct chat_forms forms;
+    const struct think_tags *think; /* or NULL */
 };
+
+static const struct think_tags think_tags[] = {
+    {"<think>", "</think>"},                                 /* most */
+    {"[THINK]", "[/THINK]"},                                 /* Magistral */
+    {"Here is my thought process:", "Here is my response:"}, /* granite 3.2 */
+};
+
+/* Templates spell one of the tags at least: in the prompt's end, or to take old thoughts out. */
+static const struct think_tags *find_tags(const char *source)
+{
+    for (size_t i = 0; i < COUNT_OF(think_tags); i++)
+        if (strstr(source, think_tags[i].open) || strstr(source, think_tags[i].close))
+            return &think_tags[i];
+    return NULL;
+}
 
 int chat_template_create(struct chat_template **out, const char *source, bool for_tools, char *err,
                          size_t errlen)
@@ -29,6 +45,7 @@ int chat_template_create(struct chat_template **out, const char *source, bool fo
         return rc;
     *out = xmalloc(sizeof **out);
     (*out)->jinja = jinja;
+    (*out)->think = find_tags(source);
     chat_forms_find(jinja, for_tools, &(*out)->forms);
     return 0;
 }
@@ -438,8 +455,8 @@ static int check_lost(const struct chat_template *t, const struct chat_vars *var
         lost = lost_turn(&m, &prompt, &call);
     int rc = !lost ? 0
                    : fail(SPECD_EINVAL, err, errlen,
-                          "messages: the chat template has no place for the %s of 'messages[%zu]'",
-                          call ? "calls" : "text", lost->at);
+                          "%s: the chat template has no place for the %s of 'messages[%zu]'",
+                          vars->field, call ? "calls" : "text", lost->at);
     buf_free(&prompt);
     free(m.turns);
     free(m.calls);
@@ -479,4 +496,49 @@ int chat_render(const struct chat_template *t, const struct chat_vars *vars, str
         rc = render_turns(t, vars, &turns, out, client, err, errlen);
     chat_turns_free(&turns);
     return rc;
+}
+
+/* ---- thoughts */
+
+static bool ends_in_thought(const struct think_tags *tags, const char *text, size_t len)
+{
+    bool within = false;
+    for (const char *end = text + len, *at;; within = !within) {
+        const char *tag = within ? tags->close : tags->open;
+        at = memmem(text, (size_t)(end - text), tag, strlen(tag));
+        if (!at)
+            return within;
+        text = at + strlen(tag);
+    }
+}
+
+/* The template's own tag, not one that a message ends with. */
+static bool ends_with_tag(const char *tag, const struct buf *prompt,
+                          const struct text_spans *client)
+{
+    const char *text = prompt->data;
+    size_t len = prompt->len, n = strlen(tag);
+    size_t last = client->n > 0 ? client->items[client->n - 1].end : 0;
+    text_trim(&text, &len);
+    if (len < n)
+        return false;
+    const char *at = text + len - n;
+    return memcmp(at, tag, n) == 0 && (size_t)(at - prompt->data) >= last;
+}
+
+struct thinking chat_thinking(const struct chat_template *t, const struct chat_options *o,
+                              const struct buf *prompt, const struct text_spans *client)
+{
+    struct thinking thinking = {.tags = t->think};
+    if (!t->think)
+        return thinking;
+    if (!o->continue_final) {
+        thinking.begun = ends_with_tag(t->think->open, prompt, client);
+    } else { /* the prompt ends with the client's beginning of the answer */
+        const struct text_span *last = client->n > 0 ? &client->items[client->n - 1] : NULL;
+        thinking.begun =
+            last && ends_in_thought(t->think, prompt->data + last->begin, last->end - last->begin);
+        thinking.tags = thinking.begun ? t->think : NULL;
+    }
+    return thinking;
 }

@@ -24,6 +24,7 @@ void chat_template_describe(const struct chat_template *t, struct buf *out);
 struct chat_vars {
     struct chat_options options;
     const char *bos_token, *eos_token; /* "" when the model has none: undefined, as in HF */
+    const char *field;                 /* that the messages came in, for errors */
 };
 /* Appends the prompt to out: the messages in the form that the template takes (chat_turns.h); and
  * to client, unless it is NULL, what of out is not the template's own text. SPECD_EINVAL with the
@@ -31,5 +32,10 @@ struct chat_vars {
  * and a last message that it does not end with; SPECD_ENOMEM. */
 int chat_render(const struct chat_template *t, const struct chat_vars *vars, struct buf *out,
                 struct text_spans *client, char *err, size_t errlen);
+
+/* Does an answer to a prompt that chat_render made begin with a thought, as far as the template and
+ * the prompt tell? client as it was rendered. */
+struct thinking chat_thinking(const struct chat_template *t, const struct chat_options *o,
+                              const struct buf *prompt, const struct text_spans *client);
 
 #endif

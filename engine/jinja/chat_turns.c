@@ -74,7 +74,7 @@ static bool is_nine_letters(const char *id)
 }
 
 /* The same id always becomes the same one: without the prefix that servers put before their own
- * (call_, toolu_, fc_), or of a hash (FNV-1a). */
+ * (call_, toolu_, fc_), or of a hash. */
 static const char *nine_letters(struct chat_turns *t, const char *id)
 {
     static const char letters[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -82,9 +82,7 @@ static const char *nine_letters(struct chat_turns *t, const char *id)
     bare = bare ? bare + 1 : id;
     if (is_nine_letters(bare))
         return bare;
-    uint64_t hash = 14695981039346656037u;
-    for (const char *c = id; *c; c++)
-        hash = (hash ^ (unsigned char)*c) * 1099511628211u;
+    uint64_t hash = fnv1a(id, strlen(id));
     char *made = own(t, xcalloc(1, 10));
     for (int i = 0; i < 9; i++, hash /= sizeof letters - 1)
         made[i] = letters[hash % (sizeof letters - 1)];

@@ -177,6 +177,8 @@ static void assign(struct jinja_run *r, struct scope *s, const struct node *targ
 
 /* ---- output ---------------------------------------------------------------------------------- */
 
+static enum flow exec_body(struct jinja_run *r, struct scope *s, const struct node *body);
+
 static void print_value(struct jinja_run *r, struct jv v)
 {
     struct jv s = jv_to_str(r, v);
@@ -208,7 +210,7 @@ struct jv jinja_capture(struct jinja_run *r, struct scope *s, const struct node 
                         enum flow *flow)
 {
     size_t start = r->out->len;
-    *flow = jinja_exec(r, s, body);
+    *flow = exec_body(r, s, body);
     return cut_output(r, start);
 }
 
@@ -274,10 +276,10 @@ static enum flow run_loop(struct jinja_run *r, struct jinja_loop *l)
         body->n = 0; /* every turn starts from the variables around the loop */
         jinja_bind(r, body, n->loop.loop, self);
         assign(r, body, n->loop.target, l->current);
-        flow = jinja_exec(r, body, n->loop.body);
+        flow = exec_body(r, body, n->loop.body);
         completed |= flow == FLOW_ON;
     }
-    return completed ? FLOW_ON : jinja_exec(r, jinja_scope_new(r, l->scope), n->loop.otherwise);
+    return completed ? FLOW_ON : exec_body(r, jinja_scope_new(r, l->scope), n->loop.otherwise);
 }
 
 static enum flow loop_over(struct jinja_run *r, struct scope *s, const struct node *n,
@@ -314,11 +316,11 @@ static enum flow exec_if(struct jinja_run *r, struct scope *s, const struct node
 {
     for (;;) {
         if (jv_truth(r, jinja_eval(r, s, n->cond.test)))
-            return jinja_exec(r, s, n->cond.body);
+            return exec_body(r, s, n->cond.body);
         const struct node *otherwise = n->cond.otherwise;
         bool elif = otherwise && otherwise->kind == NODE_IF && !otherwise->next;
         if (!elif)
-            return jinja_exec(r, s, otherwise);
+            return exec_body(r, s, otherwise);
         n = otherwise; /* a loop, because a chain of elifs may be long */
         r->line = n->line;
     }
@@ -345,7 +347,7 @@ static enum flow exec_with(struct jinja_run *r, struct scope *s, const struct no
         assign(r, inner, target, jinja_eval(r, s, value));
         value = value->next;
     }
-    return jinja_exec(r, inner, n->set.body);
+    return exec_body(r, inner, n->set.body);
 }
 
 static struct jv new_macro(struct jinja_run *r, struct scope *s, const struct macro *m)
@@ -396,13 +398,13 @@ static enum flow exec_one(struct jinja_run *r, struct scope *s, const struct nod
     case NODE_FILTER_BLOCK:
         return exec_filter_block(r, s, n);
     case NODE_SCOPE:
-        return jinja_exec(r, jinja_scope_new(r, s), n->items);
+        return exec_body(r, jinja_scope_new(r, s), n->items);
     default:
         return n->kind == NODE_BREAK ? FLOW_BREAK : FLOW_CONTINUE;
     }
 }
 
-enum flow jinja_exec(struct jinja_run *r, struct scope *s, const struct node *body)
+static enum flow exec_body(struct jinja_run *r, struct scope *s, const struct node *body)
 {
     enum flow flow = FLOW_ON;
     jinja_enter(r);
@@ -439,7 +441,7 @@ static bool run(struct jinja_run *r, jinja_fill *fill, void *arg)
     jinja_set_globals(r);
     if (fill)
         fill(r, arg);
-    jinja_exec(r, NULL, r->t->body);
+    exec_body(r, NULL, r->t->body);
     return true;
 }
 

@@ -85,7 +85,6 @@ uint32_t origin_extended(struct jinja_run *r, struct jv a, struct jv b);
 enum jv_origin origin_at(struct jinja_run *r, struct jv s, size_t at, size_t *end);
 
 enum flow { FLOW_ON, FLOW_BREAK, FLOW_CONTINUE };
-enum flow jinja_exec(struct jinja_run *r, struct scope *s, const struct node *body);
 /* What body prints, as a string; *flow tells how it ended. */
 struct jv jinja_capture(struct jinja_run *r, struct scope *s, const struct node *body,
                         enum flow *flow);

@@ -108,6 +108,27 @@ uint32_t meta_u32(struct gguf_meta *m, const char *key, enum need need, uint32_t
     return fallback;
 }
 
+void meta_layers(struct gguf_meta *m, const char *key, enum need need, uint32_t *values, uint32_t n,
+                 uint32_t hi, const char *what)
+{
+    const struct gguf_kv *kv = meta_find(m, key, need);
+    bool array = kv && kv->type == GGUF_ARRAY;
+    if (array && kv->n != n)
+        meta_bad(m, key, "has %llu elements, the model %u layers", (unsigned long long)kv->n, n);
+    for (uint32_t i = 0; kv && m->rc == 0 && i < n; i++) {
+        enum gguf_type type = array ? kv->elem : kv->type;
+        uint64_t value;
+        if (!load_integer(type, kv->data + (array ? i * gguf_type_bytes(type) : 0), &value))
+            meta_bad(m, key, "is %s%s, expected an integer", array ? "an array of " : "",
+                     gguf_type_name(type));
+        else if (value == 0)
+            meta_bad(m, key, "is 0 in layer %u: layers without %s are not supported", i, what);
+        else if (value > hi)
+            meta_bad(m, key, "%lld in layer %u is outside 1 to %u", (long long)value, i, hi);
+        values[i] = (uint32_t)value;
+    }
+}
+
 int32_t meta_id(struct gguf_meta *m, const char *key, int32_t fallback, uint32_t n_tokens)
 {
     const struct gguf_kv *kv = meta_find(m, key, OPTIONAL);

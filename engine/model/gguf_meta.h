@@ -24,6 +24,10 @@ const struct gguf_kv *meta_find(struct gguf_meta *m, const char *key, enum need 
  * give one value per layer). lo and hi are inclusive. */
 uint32_t meta_u32(struct gguf_meta *m, const char *key, enum need need, uint32_t fallback,
                   uint32_t lo, uint32_t hi);
+/* A number from 1 to hi for each of n layers: one integer for all, or an array of so many. Where
+ * the key is absent, values stay. what: layers with 0 are without. */
+void meta_layers(struct gguf_meta *m, const char *key, enum need need, uint32_t *values, uint32_t n,
+                 uint32_t hi, const char *what);
 /* The id of a token. -1, of any width, is none, as is, with a warning, an id beyond the vocabulary:
  * files are seen with both. */
 int32_t meta_id(struct gguf_meta *m, const char *key, int32_t fallback, uint32_t n_tokens);

@@ -85,7 +85,9 @@ static void read_vocab_size(struct model *m, struct gguf_meta *r)
  * chosen, root of softplus of each. */
 enum gating { GATING_NONE, GATING_SOFTMAX, GATING_SIGMOID, GATING_SOFTMAX_CHOSEN };
 
-static void read_experts(struct model *m, const struct arch *arch, struct gguf_meta *r)
+/* n_ff: by which go lengths that a file leaves out. */
+static void read_experts(struct model *m, const struct arch *arch, uint32_t n_ff,
+                         struct gguf_meta *r)
 {
     static const char scale[] = ".expert_weights_scale", gating[] = ".expert_gating_func";
     static const char *const groups[] = {".expert_group_count", ".expert_group_used_count"};
@@ -93,10 +95,10 @@ static void read_experts(struct model *m, const struct arch *arch, struct gguf_m
     m->n_experts_used =
         meta_u32(r, ".expert_used_count", REQUIRED, 1, 1, MIN(m->n_experts, SIZE_EXPERTS_USED_MAX));
     m->n_ff_expert = meta_u32(r, ".expert_feed_forward_length", OPTIONAL,
-                              MAX(m->n_ff / m->n_experts_used, 1), 1, SIZE_FF_MAX);
+                              MAX(n_ff / m->n_experts_used, 1), 1, SIZE_FF_MAX);
     if (arch_parts(arch) & PART_BIT(PART_SHARED_EXPERT))
         m->n_ff_shared =
-            meta_u32(r, ".expert_shared_feed_forward_length", OPTIONAL, m->n_ff, 1, SIZE_FF_MAX);
+            meta_u32(r, ".expert_shared_feed_forward_length", OPTIONAL, n_ff, 1, SIZE_FF_MAX);
     m->experts_normed = meta_bool(r, ".expert_weights_norm", arch->experts_normed);
     uint32_t kind = meta_u32(r, gating, OPTIONAL, GATING_NONE, 0, UINT32_MAX);
     if (kind == GATING_SOFTMAX_CHOSEN) /* the same as the softmax over all, normed */
@@ -113,15 +115,36 @@ static void read_experts(struct model *m, const struct arch *arch, struct gguf_m
     }
 }
 
+/* What may differ by layer. */
+static void read_layer_sizes(struct model *m, struct gguf_meta *r)
+{
+    uint32_t heads[MODEL_LAYERS_MAX] = {0}, kv_heads[MODEL_LAYERS_MAX], n_ff[MODEL_LAYERS_MAX];
+    meta_layers(r, ".attention.head_count", REQUIRED, heads, m->n_layers, SIZE_HEADS_MAX,
+                "attention");
+    memcpy(kv_heads, heads, sizeof kv_heads);
+    meta_layers(r, ".attention.head_count_kv", OPTIONAL, kv_heads, m->n_layers, SIZE_HEADS_MAX,
+                "keys and values");
+    meta_layers(r, ".feed_forward_length", REQUIRED, n_ff, m->n_layers, SIZE_FF_MAX,
+                "a feed-forward");
+    if (r->rc)
+        return;
+    m->layers = xcalloc(m->n_layers, sizeof *m->layers);
+    for (uint32_t i = 0; i < m->n_layers; i++) {
+        m->layers[i].n_heads = heads[i];
+        m->layers[i].n_kv_heads = kv_heads[i];
+        m->layers[i].n_ff = n_ff[i];
+    }
+}
+
 static void read_sizes(struct model *m, const struct arch *arch, struct gguf_meta *r)
 {
     m->n_layers = meta_u32(r, ".block_count", REQUIRED, 0, 1, MODEL_LAYERS_MAX);
     m->n_embd = meta_u32(r, ".embedding_length", REQUIRED, 0, 1, SIZE_EMBD_MAX);
-    m->n_ff = meta_u32(r, ".feed_forward_length", REQUIRED, 0, 1, SIZE_FF_MAX);
-    m->n_heads = meta_u32(r, ".attention.head_count", REQUIRED, 1, 1, SIZE_HEADS_MAX);
-    m->n_kv_heads =
-        meta_u32(r, ".attention.head_count_kv", OPTIONAL, m->n_heads, 1, SIZE_HEADS_MAX);
-    m->head_dim = meta_u32(r, ".attention.key_length", OPTIONAL, m->n_embd / m->n_heads, 1,
+    read_layer_sizes(m, r);
+    if (r->rc)
+        return;
+    const struct model_layer *first = m->layers; /* by which go sizes that a file leaves out */
+    m->head_dim = meta_u32(r, ".attention.key_length", OPTIONAL, m->n_embd / first->n_heads, 1,
                            MODEL_HEAD_DIM_MAX);
     meta_u32(r, ".attention.value_length", OPTIONAL, m->head_dim, m->head_dim, m->head_dim);
     m->n_ctx = meta_u32(r, ".context_length", REQUIRED, 0, 1, SIZE_CTX_MAX);
@@ -129,7 +152,7 @@ static void read_sizes(struct model *m, const struct arch *arch, struct gguf_met
     m->rope_dim =
         meta_u32(r, ".rope.dimension_count", OPTIONAL, m->head_dim, 2, MODEL_HEAD_DIM_MAX);
     if (arch_parts(arch) & PART_BIT(PART_EXPERTS))
-        read_experts(m, arch, r);
+        read_experts(m, arch, first->n_ff, r);
     read_vocab_size(m, r);
 }
 
@@ -321,7 +344,7 @@ int gguf_model(struct model *m, struct gguf *g, float **made, char *err, size_t 
     if (r.rc)
         return r.rc;
     if (m->n_layers == arch->gguf_wide_heads_layers)
-        m->attn_scale = 1 / sqrtf((float)m->n_embd / (float)m->n_heads);
+        m->attn_scale = 1 / sqrtf((float)m->n_embd / (float)m->layers[0].n_heads);
     const char *output = model_tensors[MODEL_OUTPUT].names[NAMES_GGUF];
     of.tied = tensor_dir_find(&g->tensors, output) == NULL;
     return weights_bind(m, &g->tensors, arch, &of, made, err, errlen);

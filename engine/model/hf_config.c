@@ -155,15 +155,15 @@ static void read_sizes(struct model *m, const struct arch *arch, struct json_rea
 {
     m->n_layers = json_file_u32(r, "num_hidden_layers", REQUIRED, 0, 1, MODEL_LAYERS_MAX);
     m->n_embd = json_file_u32(r, "hidden_size", REQUIRED, 0, 1, SIZE_EMBD_MAX);
-    m->n_ff = json_file_u32(r, "intermediate_size", REQUIRED, 0, 1, SIZE_FF_MAX);
+    uint32_t n_ff = json_file_u32(r, "intermediate_size", REQUIRED, 0, 1, SIZE_FF_MAX);
     m->n_vocab = json_file_u32(r, "vocab_size", arch->hf_vocab ? OPTIONAL : REQUIRED,
                                arch->hf_vocab, 1, SPECD_VOCAB_MAX);
-    m->n_heads = json_file_u32(r, "num_attention_heads", arch->hf_heads ? OPTIONAL : REQUIRED,
-                               MAX(arch->hf_heads, 1), 1, SIZE_HEADS_MAX);
-    m->n_kv_heads =
+    uint32_t heads = json_file_u32(r, "num_attention_heads", arch->hf_heads ? OPTIONAL : REQUIRED,
+                                   MAX(arch->hf_heads, 1), 1, SIZE_HEADS_MAX);
+    uint32_t kv_heads =
         json_file_u32(r, "num_key_value_heads", OPTIONAL,
-                      arch->hf_kv_heads ? arch->hf_kv_heads : m->n_heads, 1, SIZE_HEADS_MAX);
-    uint32_t head_dim = arch->hf_head_dim > 0 ? arch->hf_head_dim : m->n_embd / m->n_heads;
+                      arch->hf_kv_heads ? arch->hf_kv_heads : heads, 1, SIZE_HEADS_MAX);
+    uint32_t head_dim = arch->hf_head_dim > 0 ? arch->hf_head_dim : m->n_embd / heads;
     m->head_dim = json_file_u32(r, "head_dim", OPTIONAL, head_dim, 1, MODEL_HEAD_DIM_MAX);
     m->n_ctx = json_file_u32(r, "max_position_embeddings", arch->hf_ctx ? OPTIONAL : REQUIRED,
                              arch->hf_ctx, 1, SIZE_CTX_MAX);
@@ -175,6 +175,12 @@ static void read_sizes(struct model *m, const struct arch *arch, struct json_rea
         json_file_bad(r, "query_pre_attn_scalar", "%g is out of range", scalar);
     else if (scalar > 0)
         m->attn_scale = (float)(1 / sqrt(scalar));
+    m->layers = xcalloc(m->n_layers, sizeof *m->layers);
+    for (uint32_t i = 0; i < m->n_layers; i++) {
+        m->layers[i].n_heads = heads;
+        m->layers[i].n_kv_heads = kv_heads;
+        m->layers[i].n_ff = n_ff;
+    }
 }
 
 static void read_scales(struct hf_config *c, struct model *m, struct json_reader *r)

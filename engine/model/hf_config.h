@@ -27,7 +27,8 @@ struct hf_config {
     struct layer_windows windows;   /* of a family that has windows */
 };
 
-/* Fills every size of m and the rope, not the tensors. m is zeroed by the caller. SPECD_EFILE. */
+/* Fills every size of m and the rope, not the tensors. m is zeroed by the caller, who frees its
+ * layers, whatever is returned. SPECD_EFILE. */
 int hf_config_load(struct hf_config *c, struct model *m, const char *folder, char *err,
                    size_t errlen);
 

@@ -5,6 +5,7 @@
 #include "specd/quant.h"
 #include "specd/util.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,13 +35,24 @@ static void read_block(struct hf_quant *q, struct json_reader *r, const char *ke
         json_file_bad(r, key, "expected two whole numbers, the second a multiple of %d", RUN);
 }
 
-static void expect(struct json_reader *r, const char *key, const char *only)
+/* The first of two values is what no value means; whether it is the second, which may be NULL. */
+static bool is_second(struct json_reader *r, const char *key, const char *first, const char *second)
 {
     const char *value = json_file_string(r, key, OPTIONAL);
     char text[40];
-    if (value && strcmp(value, only) != 0)
-        json_file_bad(r, key, "%s is not supported (%s is)",
-                      printable(text, sizeof text, value, strlen(value)), only);
+    if (!value || strcmp(value, first) == 0)
+        return false;
+    if (second && strcmp(value, second) == 0)
+        return true;
+    json_file_bad(r, key, "%s is not supported (%s%s%s)",
+                  printable(text, sizeof text, value, strlen(value)), first,
+                  second ? " and " : " is", second ? second : "");
+    return false;
+}
+
+static void expect(struct json_reader *r, const char *key, const char *only)
+{
+    is_second(r, key, only, NULL);
 }
 
 static void read_int4(struct hf_quant *q, struct json_reader *r)
@@ -69,7 +81,10 @@ static void read_gptq(struct hf_quant *q, struct json_reader *r)
 /* The first group's weights: of 8 bits all groups are alike. */
 static void read_compressed(struct hf_quant *q, struct json_reader *r)
 {
-    expect(r, "format", "float-quantized");
+    if (is_second(r, "format", "float-quantized", "nvfp4-pack-quantized")) {
+        q->method = HF_NVFP4;
+        return;
+    }
     struct json_reader w = *r;
     w.object = json_get(json_first(json_get(r->object, "config_groups")), "weights");
     w.path = "quantization_config.config_groups.*.weights.";
@@ -102,7 +117,7 @@ void hf_quant_read(struct hf_quant *q, struct json_reader *r)
     } else if (strcmp(method, "compressed-tensors") == 0) {
         read_compressed(q, &s);
     } else if (strcmp(method, "modelopt") == 0) {
-        expect(&s, "quant_algo", "FP8");
+        q->method = is_second(&s, "quant_algo", "FP8", "NVFP4") ? HF_NVFP4 : HF_FP8;
     } else if (strcmp(method, "gptq") == 0) {
         read_gptq(q, &s);
     } else if (strcmp(method, "awq") == 0) {
@@ -175,7 +190,10 @@ static struct hf_rows *source_add(struct hf_sources *s, struct hf_rows rows)
 /* From now on e is a matrix of such rows. */
 static void become(const struct binding *b, struct tensor_entry *e, struct hf_rows rows)
 {
-    e->source = &source_add(b->sources, rows)->source;
+    struct hf_rows *made = source_add(b->sources, rows);
+    e->source = &made->source;
+    if (rows.method == HF_NVFP4)
+        e->scale = &made->scale;
     e->type = rows.type;
     e->raw = RAW_NONE;
     e->n_dims = 2;
@@ -233,6 +251,61 @@ static int bind_fp8(const struct binding *b, struct tensor_entry *e)
                    "expected one number, one for each of %u rows, or one for each %u x %u", rows.n,
                    block[0], block[1]);
     }
+    scales->used = true;
+    become(b, e, rows);
+    return 0;
+}
+
+/* ---- nvfp4 ----------------------------------------------------------------------------------- */
+
+static const char packed_weight[] = ".weight_packed";
+
+/* Of all of a matrix: what it is multiplied by, or what it is divided by. */
+static int nvfp4_scale(const struct binding *b, struct tensor_entry *e, bool divides, float *scale)
+{
+    if (!e || !has_floats(e) || elements(e) != 1)
+        return 1;
+    *scale = divides ? 1 / hf_scale(e, 0) : hf_scale(e, 0);
+    if (!isfinite(*scale))
+        return bad(b, e, "%g is no scale", (double)hf_scale(e, 0));
+    e->used = true;
+    return 0;
+}
+
+static int bind_nvfp4(const struct binding *b, struct tensor_entry *e)
+{
+    bool divides = ends_with(e->name, packed_weight);
+    const char *own = divides ? packed_weight : ".weight";
+    const char *of_all = divides ? ".weight_global_scale" : ".weight_scale_2";
+    struct tensor_entry *scales = beside(b, e, own, ".weight_scale");
+    struct hf_rows rows = {.source = hf_rows_nvfp4,
+                           .type = DT_NVFP4,
+                           .method = HF_NVFP4,
+                           .codes = e->data,
+                           .n = (uint32_t)e->shape[0],
+                           .scale_rows = 1,
+                           .scale_cols = 16};
+    if (e->n_dims != 2)
+        return bad(b, e, "u8 of %u dimensions, expected 2", e->n_dims);
+    int rc = sides_check(b, e, e->shape[0], 2 * e->shape[1]);
+    if (rc)
+        return rc;
+    rows.k = 2 * (uint32_t)e->shape[1];
+    if (rows.k % (uint32_t)dtype_block(DT_NVFP4))
+        return bad(b, e, "rows of %u weights, expected whole %ds", rows.k, dtype_block(DT_NVFP4));
+    if (!is_matrix(scales, RAW_F8_E4M3, rows.n, rows.k / 16))
+        return bad(b, e, "expected a weight_scale of f8_e4m3, %u x %u, beside it", rows.n,
+                   rows.k / 16);
+    rc = nvfp4_scale(b, beside(b, e, own, of_all), divides, &rows.scale);
+    if (rc > 0)
+        return bad(b, e, "expected a %s, one number, beside it", of_all + 1);
+    for (uint64_t i = 0; i < scales->bytes && rc == 0; i++) {
+        if (scales->data[i] > 0x7e && scales->data[i] != 0x80)
+            rc = bad(b, scales, "number %llu is below zero or none", (unsigned long long)i);
+    }
+    if (rc)
+        return rc;
+    rows.scales = *scales;
     scales->used = true;
     become(b, e, rows);
     return 0;
@@ -336,8 +409,9 @@ static int bind_int4(const struct binding *b, struct tensor_entry *e)
 /* Scales of activations and of a cache, which specd rounds in ways of its own. */
 static bool is_unused(const char *name)
 {
-    static const char *const endings[] = {".input_scale", ".activation_scale", ".k_scale",
-                                          ".v_scale", ".input_scale_ub"};
+    static const char *const endings[] = {".input_scale",    ".activation_scale",
+                                          ".k_scale",        ".v_scale",
+                                          ".input_scale_ub", ".input_global_scale"};
     for (size_t i = 0; i < COUNT_OF(endings); i++) {
         if (ends_with(name, endings[i]))
             return true;
@@ -355,19 +429,23 @@ int hf_quant_bind(struct hf_sources *s, struct tensor_dir *dir, const struct hf_
         struct tensor_entry *e = &dir->entries[i];
         if (int4 && ends_with(e->name, ".qweight"))
             rc = bind_int4(&b, e);
-        else if (!int4 && e->raw == RAW_F8_E4M3 && ends_with(e->name, ".weight"))
+        else if (q->method == HF_NVFP4 && e->raw == RAW_U8 &&
+                 (ends_with(e->name, ".weight") || ends_with(e->name, packed_weight)))
+            rc = bind_nvfp4(&b, e);
+        else if (q->method == HF_FP8 && e->raw == RAW_F8_E4M3 && ends_with(e->name, ".weight"))
             rc = bind_fp8(&b, e);
         else if (is_unused(e->name))
             e->used = true;
     }
     for (size_t i = 0; rc == 0 && i < dir->n; i++) {
         struct tensor_entry *e = &dir->entries[i];
-        if (e->source && ends_with(e->name, ".qweight")) /* names were in order until here */
-            strcpy(e->name + strlen(e->name) - strlen(".qweight"), ".weight");
+        const char *own = int4 ? ".qweight" : packed_weight;
+        if (e->source && ends_with(e->name, own)) /* names were in order until here */
+            strcpy(e->name + strlen(e->name) - strlen(own), ".weight");
         if (e->raw != RAW_NONE && !e->used)
             rc = bad(&b, e,
-                     "has dtype %s, which specd reads in folders quantised as fp8, gptq or awq "
-                     "alone (config.json: quantization_config)",
+                     "has dtype %s, which specd reads in folders quantised as fp8, nvfp4, gptq or "
+                     "awq alone (config.json: quantization_config)",
                      raw_name(e->raw));
     }
     return rc ? rc : tensor_dir_seal(dir, err, errlen);

@@ -6,6 +6,10 @@
  *         same: one number, N of them, or one a block (quantization_config's, else 128 x 128).
  *         transformers' FineGrainedFP8Config and FbgemmFp8Config, compressed-tensors'
  *         float-quantized, modelopt's FP8
+ *   nvfp4 X.weight u8 (N, K / 2), two e2m1 numbers a byte, the even column's in the low bits;
+ *         X.weight_scale f8_e4m3 (N, K / 16), no number below zero; X.weight_scale_2, one number
+ *         that multiplies all (modelopt); or X.weight_packed, and X.weight_global_scale, one number
+ *         that all is divided by (compressed-tensors' nvfp4-pack-quantized)
  *   gptq  X.qweight i32 (K / 8, N), eight columns a word, the lowest bits first; X.qzeros i32
  *         (K / g, N / 8), eight rows a word, one less than the zero (gptq_v2: the zero itself);
  *         X.scales (K / g, N); X.g_idx i32 (K), the columns' groups.
@@ -13,7 +17,8 @@
  *   awq   X.qweight i32 (K, N / 8), X.qzeros i32 (K / g, N / 8), rows 0, 2, 4, 6, 1, 3, 5, 7 in a
  *         word; X.scales (K / g, N). Lin et al. 2023, arXiv 2306.00978, version gemm
  *
- * A value is scale * code in fp8, scale * (code - zero) in the others. Groups of 4 bits become
+ * A value is scale * code in fp8 and nvfp4, scale * (code - zero) in the others. nvfp4 becomes the
+ * type of GGUF's name, and the number for all a tensor's scale. Groups of 4 bits become
  * blocks that specd has already, none of whose values is rounded: q4_0 where all zeros are 8, else
  * q5_0; f32 where groups are scattered over the columns (act-order) or a scale is no f16 number.
  */
@@ -23,7 +28,7 @@
 #include "model/json_file.h"
 #include "model/tensor_dir.h"
 
-enum hf_quant_method { HF_PLAIN, HF_FP8, HF_GPTQ, HF_AWQ };
+enum hf_quant_method { HF_PLAIN, HF_FP8, HF_NVFP4, HF_GPTQ, HF_AWQ };
 
 struct hf_quant {
     enum hf_quant_method method;

@@ -49,6 +49,29 @@ static void make_fp8(const struct tensor_source *source, uint32_t first, uint32_
 
 /* ---- four bits ------------------------------------------------------------------------------- */
 
+/* A code of nvfp4, two to a byte. */
+static int e2m1_at(const uint8_t *codes, size_t i)
+{
+    return codes[i / 2] >> i % 2 * 4 & 15;
+}
+
+/* Blocks of DT_NVFP4: four scales, and of each 16 codes one of the first eight and one of the last
+ * in a byte. */
+static void make_nvfp4(const struct tensor_source *source, uint32_t first, uint32_t n, void *rows)
+{
+    const struct hf_rows *s = (const struct hf_rows *)(const void *)source;
+    const size_t elements = (size_t)dtype_block(DT_NVFP4), sixteens = elements / 16;
+    uint8_t *out = rows;
+    size_t at = (size_t)first * s->k, end = at + (size_t)n * s->k;
+    for (; at < end; at += elements, out += dtype_bytes(DT_NVFP4)) {
+        memcpy(out, s->scales.data + at / 16, sixteens);
+        for (size_t i = 0; i < elements / 2; i++) {
+            size_t low = at + i / 8 * 16 + i % 8;
+            out[sixteens + i] = (uint8_t)(e2m1_at(s->codes, low) | e2m1_at(s->codes, low + 8) << 4);
+        }
+    }
+}
+
 /* Where a word of AWQ has its rows. */
 static const uint8_t awq_shift[8] = {0, 16, 4, 20, 8, 24, 12, 28};
 
@@ -113,5 +136,5 @@ static void make_floats(const struct tensor_source *source, uint32_t first, uint
     }
 }
 
-const struct tensor_source hf_rows_fp8 = {make_fp8}, hf_rows_int4 = {make_int4},
-                           hf_rows_floats = {make_floats};
+const struct tensor_source hf_rows_fp8 = {make_fp8}, hf_rows_nvfp4 = {make_nvfp4},
+                           hf_rows_int4 = {make_int4}, hf_rows_floats = {make_floats};

@@ -16,6 +16,7 @@ struct hf_rows {
     struct tensor_entry scales;            /* (rows, columns) */
     uint32_t n, k;
     uint32_t scale_rows, scale_cols; /* rows and columns that share a scale */
+    float scale;                     /* nvfp4: of all */
     int shift;                       /* what a zero is above the number in the file */
 };
 
@@ -24,6 +25,6 @@ float hf_scale(const struct tensor_entry *e, size_t i);
 /* The zero of row n in a group. */
 int hf_zero(const struct hf_rows *s, uint32_t n, size_t group);
 
-extern const struct tensor_source hf_rows_fp8, hf_rows_int4, hf_rows_floats;
+extern const struct tensor_source hf_rows_fp8, hf_rows_nvfp4, hf_rows_int4, hf_rows_floats;
 
 #endif

@@ -169,10 +169,14 @@ static int open_shards(struct model_file *mf, struct tensor_dir *dir, const char
 /* config.json says what the headers don't: how many heads the same matrices make. */
 static uint64_t hash_sizes(const struct model *m)
 {
-    const uint32_t sizes[] = {m->n_layers, m->n_heads,        m->n_kv_heads,    m->head_dim,
-                              m->n_embd,   m->n_ff,           m->n_vocab,       m->n_ctx,
-                              m->rope_dim, m->n_experts_used, m->experts_normed};
+    const uint32_t sizes[] = {m->n_layers, m->head_dim, m->n_embd,         m->n_vocab,
+                              m->n_ctx,    m->rope_dim, m->n_experts_used, m->experts_normed};
     uint64_t h = hash_bytes(0, (const uint8_t *)sizes, sizeof sizes);
+    for (uint32_t i = 0; i < m->n_layers; i++) {
+        const struct model_layer *l = &m->layers[i];
+        const uint32_t of_layer[] = {l->n_heads, l->n_kv_heads, l->n_ff};
+        h = hash_bytes(h, (const uint8_t *)of_layer, sizeof of_layer);
+    }
     return hash_bytes(h, (const uint8_t *)m->ropes, sizeof m->ropes);
 }
 

@@ -31,7 +31,7 @@ static int read_dtype(const struct header *h, const struct json *node, struct te
         const char *name;
         enum dtype type;
     } names[] = {{"F32", DT_F32}, {"F16", DT_F16}, {"BF16", DT_BF16}};
-    static const char read[] = "F32, F16, BF16, and in quantised folders F8_E4M3 and I32";
+    static const char read[] = "F32, F16, BF16, and in quantised folders F8_E4M3, U8 and I32";
     const struct json *dtype = json_get(node, "dtype");
     if (json_type(dtype) != JSON_STRING)
         return bad(h, e->name, "dtype: expected a string");

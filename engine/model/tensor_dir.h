@@ -19,12 +19,12 @@
 #define TENSORS_MAX 65536   /* in all files of a model */
 
 /* Elements of safetensors files that are no weights by themselves (hf_quant.h). */
-enum raw_type { RAW_NONE, RAW_F8_E4M3, RAW_F8_E8M0, RAW_I32, RAW_TYPES };
+enum raw_type { RAW_NONE, RAW_F8_E4M3, RAW_F8_E8M0, RAW_U8, RAW_I32, RAW_TYPES };
 
 /* As safetensors files name them. */
 static inline const char *raw_name(enum raw_type t)
 {
-    static const char *const names[RAW_TYPES] = {"", "F8_E4M3", "F8_E8M0", "I32"};
+    static const char *const names[RAW_TYPES] = {"", "F8_E4M3", "F8_E8M0", "U8", "I32"};
     return names[t];
 }
 
@@ -39,6 +39,7 @@ struct tensor_entry {
     uint64_t bytes;
     const struct tensor_source *source; /* of rows of that type, beginning at first_row; or NULL */
     uint32_t first_row;
+    const float *scale; /* of its numbers: of each slice or of all; or NULL */
     bool used;
 };
 

@@ -112,13 +112,15 @@ enum model_scale weights_scale(struct model *m, const double scales[MODEL_SCALES
 /* What one run of weights_bind works on. */
 struct bind {
     struct model *m;
+    const struct model_layer *layer; /* whose tensors are taken; NULL: of none */
     struct tensor_dir *dir;
     struct tensor_dir parts; /* of fused tensors; sealed once all are in */
     const struct arch *arch;
     enum tensor_naming naming;
     struct tensor *slices; /* room for those that are still to come, of experts that lie apart */
-    float *norms; /* room for those that are still to be made, where they differ from the file's */
-    float logits; /* which are divided by it */
+    float *norms;  /* room for those that are still to be made, where they differ from the file's */
+    float *scales; /* room for those of matrices that are still to come */
+    float logits;  /* which are divided by it */
     const char *file;
     char *err;
     size_t errlen;
@@ -168,17 +170,57 @@ static void make_norm(struct bind *b, const struct tensor_spec *spec, struct ten
         *b->norms = (*b->norms + (less_one ? 1.0f : 0.0f)) / divisor;
 }
 
+static bool is_scale(const struct bind *b, const struct tensor_entry *e)
+{
+    static const char scale[] = ".scale";
+    size_t n = strlen(e->name), k = sizeof scale - 1;
+    return b->naming == NAMES_GGUF && e->type == DT_F32 && n > k &&
+           strcmp(e->name + n - k, scale) == 0;
+}
+
+/* What GGUF files have in NAME.scale for the matrix NAME.weight, or for each of its slices. */
+static int take_scale(struct bind *b, struct tensor_entry *e, uint32_t slices)
+{
+    static const char weight[] = ".weight";
+    const uint64_t want[3] = {1, 1, MAX(slices, 1)};
+    const char *end = strstr(e->name, weight);
+    char name[TENSOR_NAME_MAX + 1];
+    if (b->naming != NAMES_GGUF || e->scale || !end || end[sizeof weight - 1] != '\0')
+        return 0;
+    snprintf(name, sizeof name, "%.*s.scale", (int)(end - e->name), e->name);
+    struct tensor_entry *s = find(b, name);
+    if (!s)
+        return 0;
+    if (!is_scale(b, s))
+        return tensor_bad(b->err, b->errlen, s->file, s->name, "is %s, expected f32",
+                          dtype_name(s->type));
+    if (!has_shape(s, want))
+        return wrong_shape(b, s, want);
+    quant_decode(DT_F32, s->data, want[2], b->scales);
+    for (uint32_t i = 0; i < want[2]; i++) {
+        if (!isfinite(b->scales[i]))
+            return tensor_bad(b->err, b->errlen, s->file, s->name, "element %u is not finite", i);
+    }
+    e->scale = b->scales;
+    b->scales += want[2];
+    s->used = true;
+    return 0;
+}
+
 /* `slices` matrices in one piece, or one (0). */
 static int take_piece(struct bind *b, const char *name, const struct tensor_spec *spec,
                       uint32_t slices, struct tensor *out)
 {
-    const struct model *m = b->m;
-    const uint64_t want[3] = {MAX(slices, 1), model_dim(m, spec->rows), model_dim(m, spec->cols)};
+    const uint64_t want[3] = {MAX(slices, 1), model_dim(b->m, b->layer, spec->rows),
+                              model_dim(b->m, b->layer, spec->cols)};
     struct tensor_entry *e = find(b, name);
     if (!e)
         return fail(SPECD_EFILE, b->err, b->errlen, "%s: tensor %s is missing", b->file, name);
     if (!has_shape(e, want))
         return wrong_shape(b, e, want);
+    int rc = spec->kind == TENSOR_MATRIX ? take_scale(b, e, slices) : 0;
+    if (rc)
+        return rc;
     e->used = true;
     *out = (struct tensor){.data = e->data,
                            .type = e->type,
@@ -186,7 +228,8 @@ static int take_piece(struct bind *b, const char *name, const struct tensor_spec
                            .cols = (uint32_t)want[2],
                            .slices = slices,
                            .source = e->source,
-                           .first_row = e->first_row};
+                           .first_row = e->first_row,
+                           .scale = e->scale};
     b->m->n_params += want[0] * want[1] * want[2];
     return 0;
 }
@@ -212,7 +255,7 @@ static struct tensor_entry *find_slices(const struct bind *b, const char *name)
 static int take_slices(struct bind *b, const char *name, const struct tensor_spec *spec,
                        struct tensor *out)
 {
-    uint32_t n = (uint32_t)model_dim(b->m, spec->slices);
+    uint32_t n = (uint32_t)model_dim(b->m, b->layer, spec->slices);
     if (!strchr(name, '*') && !find(b, slice_name(name, 0).text))
         return take_piece(b, name, spec, n, out);
     struct tensor *slices = b->slices;
@@ -306,10 +349,10 @@ static const struct {
 };
 
 /* Rows of a matrix, elements of a vector. */
-static uint64_t extent(const struct model *m, int tensor)
+static uint64_t extent(const struct model *m, const struct model_layer *l, int tensor)
 {
     const struct tensor_spec *spec = &layer_tensors[tensor];
-    return model_dim(m, spec->rows == DIM_ONE ? spec->cols : spec->rows);
+    return model_dim(m, l, spec->rows == DIM_ONE ? spec->cols : spec->rows);
 }
 
 static int split_fused(struct bind *b, uint32_t layer, size_t f)
@@ -324,15 +367,19 @@ static int split_fused(struct bind *b, uint32_t layer, size_t f)
         return 0;
     uint32_t slices = experts ? b->m->n_experts : 1;
     bool vector = layer_tensors[last].rows == DIM_ONE;
-    uint64_t all = 0, cols = model_dim(b->m, layer_tensors[last].cols);
+    const struct model_layer *l = &b->m->layers[layer];
+    uint64_t all = 0, cols = model_dim(b->m, l, layer_tensors[last].cols);
     for (int i = 0; i < fused[f].n; i++)
-        all += extent(b->m, fused[f].tensors[i]);
+        all += extent(b->m, l, fused[f].tensors[i]);
     const uint64_t want[3] = {slices, vector ? 1 : all, vector ? all : cols};
     if (!has_shape(e, want)) {
         const char *own = arch_tensor_name(b->arch, b->naming, last);
         bool alone = own && strcmp(own, fused[f].names[b->naming]) == 0;
         return alone ? 0 : wrong_shape(b, e, want);
     }
+    int rc = take_scale(b, e, experts ? slices : 0);
+    if (rc)
+        return rc;
     e->used = true;
     struct tensor_entry part = *e;
     part.n_dims = vector ? 1 : 2;
@@ -342,10 +389,12 @@ static int split_fused(struct bind *b, uint32_t layer, size_t f)
         struct tensor_name own;
         if (!layer_name(b, layer, tensor, &own))
             continue;
-        if (experts)
+        if (experts) {
             own = slice_name(own.text, i / (uint32_t)fused[f].n);
+            part.scale = e->scale ? e->scale + i / (uint32_t)fused[f].n : NULL;
+        }
         part.name = xstrdup(own.text);
-        part.shape[0] = extent(b->m, tensor);
+        part.shape[0] = extent(b->m, l, tensor);
         part.bytes = e->bytes / slices / all * part.shape[0];
         tensor_dir_add(&b->parts, &part);
         part.data += part.bytes;
@@ -387,6 +436,7 @@ static int bind_layer(struct bind *b, uint32_t i)
         parts |= PART_BIT(PART_EXPERTS); /* missing, then */
     if (parts & PART_BIT(PART_EXPERTS) && b->m->n_ff_shared > 0)
         parts |= PART_BIT(PART_SHARED_EXPERT);
+    b->layer = &b->m->layers[i];
     b->m->layers[i].no_rope = kind->no_rope;
     for (int t = 0; rc == 0 && t < LAYER_TENSORS; t++) {
         struct tensor_name name;
@@ -398,12 +448,15 @@ static int bind_layer(struct bind *b, uint32_t i)
     return rc;
 }
 
-/* Tensors that carry nothing specd needs: tables it computes itself, and a tied output's copy. */
+/* Tensors that carry nothing specd needs: tables it computes itself, scales of activations, which
+ * it rounds in ways of its own, and a tied output's copy. */
 static bool ignorable(const struct bind *b, const char *name, bool tied)
 {
-    static const char inv_freq[] = ".rotary_emb.inv_freq";
-    size_t n = strlen(name), k = sizeof inv_freq - 1;
-    if (b->naming == NAMES_HF && n > k && strcmp(name + n - k, inv_freq) == 0)
+    static const char *const endings[TENSOR_NAMINGS] = {
+        [NAMES_GGUF] = ".input_scale", [NAMES_HF] = ".rotary_emb.inv_freq"};
+    const char *ending = endings[b->naming];
+    size_t n = strlen(name), k = strlen(ending);
+    if (n > k && strcmp(name + n - k, ending) == 0)
         return true;
     return tied && strcmp(name, model_tensors[MODEL_OUTPUT].names[b->naming]) == 0;
 }
@@ -413,13 +466,6 @@ static int refuse_leftovers(const struct bind *b, bool tied)
     for (size_t i = 0; i < b->dir->n; i++) {
         const struct tensor_entry *e = &b->dir->entries[i];
         char name[100];
-        size_t n = strlen(e->name);
-        if (!e->used && b->naming == NAMES_GGUF && n > 6 && strcmp(e->name + n - 6, ".scale") == 0)
-            return fail(
-                SPECD_EFILE, b->err, b->errlen,
-                "%s: tensor %s: factors of whole matrices, as files of NVFP4 have them, are "
-                "not supported; a file of another type is needed",
-                e->file, printable(name, sizeof name, e->name, n));
         if (!e->used && !ignorable(b, e->name, tied))
             return fail(SPECD_EFILE, b->err, b->errlen,
                         "%s: tensor %s is not part of a %u-layer %s model as specd knows it",
@@ -432,10 +478,23 @@ static int refuse_leftovers(const struct bind *b, bool tied)
 /* Elements of all norms that a model may have. */
 static size_t norm_elements(const struct model *m)
 {
+    size_t n = m->n_embd;
+    for (uint32_t l = 0; l < m->n_layers; l++) {
+        for (int i = 0; i < LAYER_TENSORS; i++) {
+            if (layer_tensors[i].kind == TENSOR_NORM)
+                n += model_dim(m, &m->layers[l], layer_tensors[i].cols);
+        }
+    }
+    return n;
+}
+
+/* Numbers in the files that may be scales of matrices. */
+static size_t scale_elements(const struct bind *b)
+{
     size_t n = 0;
-    for (int i = 0; i < LAYER_TENSORS; i++)
-        n += layer_tensors[i].kind == TENSOR_NORM ? model_dim(m, layer_tensors[i].cols) : 0;
-    return n * m->n_layers + m->n_embd;
+    for (size_t i = 0; i < b->dir->n; i++)
+        n += is_scale(b, &b->dir->entries[i]) ? b->dir->entries[i].bytes / sizeof(float) : 0;
+    return n;
 }
 
 /* Matrices of experts that a model may have in pieces of their own. */
@@ -472,9 +531,14 @@ int weights_bind(struct model *m, struct tensor_dir *dir, const struct arch *arc
                      .file = of->file,
                      .err = err,
                      .errlen = errlen};
-    if ((naming == NAMES_HF && arch->hf_norms_less_one) || of->logits != 1)
-        *made = b.norms = xcalloc(norm_elements(m), sizeof(float));
+    bool other_norms = (naming == NAMES_HF && arch->hf_norms_less_one) || of->logits != 1;
+    size_t n_norms = other_norms ? norm_elements(m) : 0, n_made = n_norms + scale_elements(&b);
+    *made = n_made > 0 ? xcalloc(n_made, sizeof(float)) : NULL;
+    b.norms = other_norms ? *made : NULL;
+    b.scales = *made ? *made + n_norms : NULL;
     size_t slices = slices_apart(m, arch);
+    m->layers = xrealloc(m->layers, m->n_layers * sizeof *m->layers + slices * sizeof *b.slices);
+    b.slices = (struct tensor *)(void *)(m->layers + m->n_layers);
     int rc = split_all_fused(&b);
     for (int i = 0; rc == 0 && i < MODEL_TENSORS; i++) {
         if (i != MODEL_OUTPUT || !tied)
@@ -482,8 +546,6 @@ int weights_bind(struct model *m, struct tensor_dir *dir, const struct arch *arc
     }
     if (tied)
         m->output = m->embed;
-    m->layers = xcalloc(1, m->n_layers * sizeof *m->layers + slices * sizeof *b.slices);
-    b.slices = (struct tensor *)(void *)(m->layers + m->n_layers);
     for (uint32_t i = 0; rc == 0 && i < m->n_layers; i++) {
         rc = bind_layer(&b, i);
         m->layers[i].window = windows->windowed[i] ? windows->positions : 0;

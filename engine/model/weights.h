@@ -46,9 +46,10 @@ struct weights_of {
     const struct layer_windows *windows;
     double logits; /* which are divided by it */
 };
-/* Fills embed, out_norm, output, layers (and behind them, in the same piece, matrices of experts
- * that lie apart), n_params and the scale of the embedding of a model whose sizes have been
- * checked. made: numbers that differ from the file's, to be freed with the layers, or NULL. */
+/* Fills embed, out_norm, output, the layers' tensors (and puts behind the layers, in the same
+ * piece, matrices of experts that lie apart), n_params and the scale of the embedding of a model
+ * whose sizes have been checked. made: numbers that differ from the file's, to be freed with the
+ * layers, or NULL. */
 int weights_bind(struct model *m, struct tensor_dir *dir, const struct arch *arch,
                  const struct weights_of *of, float **made, char *err, size_t errlen);
 

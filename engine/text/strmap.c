@@ -25,12 +25,10 @@ void strmap_free(struct strmap *m)
     *m = (struct strmap){0};
 }
 
-/* FNV-1a, with a final mix because the table uses the low bits. */
+/* The table uses the low bits: they get something of the others. */
 static uint64_t hash(const char *s, size_t n)
 {
-    uint64_t h = 0xCBF29CE484222325u;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ (unsigned char)s[i]) * 0x100000001B3u;
+    uint64_t h = fnv1a(s, n);
     return h ^ h >> 29;
 }
 

@@ -27,7 +27,8 @@
     X(Q6_K, "q6_K", 256, 210, 14)     \
     X(IQ4_NL, "iq4_nl", 32, 18, 20)   \
     X(IQ4_XS, "iq4_xs", 256, 136, 23) \
-    X(MXFP4, "mxfp4", 32, 17, 39)
+    X(MXFP4, "mxfp4", 32, 17, 39)     \
+    X(NVFP4, "nvfp4", 64, 36, 40)
 
 /* f32 scale, 32 numbers of 8 bits (e4m3, no infinities); F8_ROW: the blocks of a row have one
  * scale. GGUF has no such types. */

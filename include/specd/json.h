@@ -48,20 +48,20 @@ void json_replace(struct json *doc, const struct json *v, struct json *by);
 /* v becomes a string, of which text is copied. False: no memory, and v is as it was. */
 bool json_replace_string(struct json *doc, const struct json *v, const char *text);
 
-/* Builders, for who rewrites a document that is still its own. New values lie in the memory of doc
- * and belong nowhere until json_append or json_set put them into a list or object of it. NULL:
- * memory ran short; NULL goes into the others, too, so that it may be asked once, behind them all.
- * A list or object is filled before it is put elsewhere: json_size of what is around it stays as
- * it was at that time. */
+/* Builders, for whoever rewrites a document that no other thread reads yet. New values lie in the
+ * memory of doc and are in no list or object of it until json_append or json_set puts them there.
+ * NULL: memory ran short. json_append and json_set take NULL and return false for it, so that a
+ * caller may look once, at the end. Fill a list or object before putting it into another: what
+ * json_size says of the other isn't changed by what comes later. */
 struct json *json_new_object(struct json *doc);
 struct json *json_new_array(struct json *doc);
 struct json *json_new_bool(struct json *doc, bool b);
 struct json *json_new_string(struct json *doc, const char *text); /* copies text */
-/* v belongs nowhere, and from now on to the array, at its end. */
+/* Puts v, which must be in no list or object, at the end of the array. */
 bool json_append(struct json *array, struct json *v);
 /* The same under key, in place of what was there; key isn't copied. */
 bool json_set(struct json *object, const char *key, struct json *v);
-/* Takes v, which may be NULL, out of the list or object that it is in: it belongs nowhere. */
+/* Takes v, which may be NULL, out of the list or object that it is in. */
 struct json *json_detach(struct json *from, const struct json *v);
 /* Appends v as JSON without blanks: numbers as they were written. */
 void json_print(const struct json *v, struct buf *out);

@@ -15,8 +15,8 @@
  * computes is its struct model_blocks; a model with another part is refused when it is planned.
  *
  * Beyond two dimensions: a tensor of experts is `slices` matrices (rows, cols), expert by expert,
- * in one piece as GGUF has it or each by itself. What is not here yet: sizes that differ by layer
- * (heads, F) become members of struct model_layer, and model_dim asks the layer.
+ * in one piece as GGUF has it or each by itself. Sizes that may differ by layer are the layer's,
+ * and model_dim asks it.
  */
 #ifndef SPECD_MODEL_H
 #define SPECD_MODEL_H
@@ -45,7 +45,16 @@ struct tensor {
     const struct tensor *apart; /* (slices): matrices that lie apart, else NULL */
     const struct tensor_source *source; /* NULL: data are the rows */
     uint32_t first_row;                 /* of this tensor among those of its source */
+    /* What its numbers are times, of each slice or of all; NULL: 1. Products are multiplied by it,
+     * before a bias. */
+    const float *scale;
 };
+
+/* Of a matrix. */
+static inline float tensor_scale(const struct tensor *t)
+{
+    return t->scale ? *t->scale : 1.0f;
+}
 
 /* The matrix of one expert. */
 static inline struct tensor tensor_slice(const struct tensor *t, uint32_t expert)
@@ -55,6 +64,8 @@ static inline struct tensor tensor_slice(const struct tensor *t, uint32_t expert
         return t->apart[expert];
     one.slices = 0;
     one.first_row += expert * t->rows;
+    if (t->scale)
+        one.scale += expert;
     one.data = (const char *)t->data + (size_t)expert * t->rows * dtype_row_bytes(t->type, t->cols);
     return one;
 }
@@ -168,6 +179,8 @@ struct model_layer {
         struct { SPECD_LAYER_MATRICES(TENSOR_FIELD) SPECD_LAYER_VECTORS(TENSOR_FIELD) };
         struct tensor tensors[LAYER_TENSORS];
     };
+    uint32_t n_heads, n_kv_heads; /* H, G */
+    uint32_t n_ff;                /* F, of the feed-forward for all rows */
     bool no_rope; /* heads are left as they are (Kazemnejad et al. 2023, arXiv 2305.19466) */
     uint8_t rope; /* which of the model's tables they rotate by */
     /* Positions that a row attends to, its own and those just before (Beltagy et al. 2020, arXiv
@@ -195,8 +208,7 @@ struct rope_angles {
 struct model {
     const char *arch; /* as its file says */
     const char *file; /* for messages; NULL: made in memory. Both outlive the model */
-    uint32_t n_layers, n_heads, n_kv_heads, head_dim;
-    uint32_t n_embd, n_ff, n_vocab;
+    uint32_t n_layers, head_dim, n_embd, n_vocab;
     uint32_t n_experts, n_ff_expert; /* 0: none */
     uint32_t n_experts_used;         /* of a row: those with the largest logits of the router, ties
                                         to the lower id */

@@ -42,8 +42,9 @@ struct tensor_spec {
 
 extern const struct tensor_spec model_tensors[MODEL_TENSORS], layer_tensors[LAYER_TENSORS];
 
-/* Extents are below 2^32, their products below 2^64, once model_sizes_check has passed. */
-uint64_t model_dim(const struct model *m, enum model_dim d);
+/* Of a tensor of layer l, or of none (NULL). Extents are below 2^32, their products below 2^64,
+ * once model_sizes_check has passed. */
+uint64_t model_dim(const struct model *m, const struct model_layer *l, enum model_dim d);
 bool model_is_tied(const struct model *m); /* output and embed are one tensor */
 /* The widest window of its layers; 0: none has one. */
 uint32_t model_window(const struct model *m);
@@ -72,7 +73,7 @@ struct tensor_name tensor_name_of(enum tensor_naming naming, const char *name, i
 #define SIZE_EXPERTS_USED_MAX 64u
 #define SIZE_SCALE_MAX 1e6
 
-/* The sizes are in range and agree with each other. */
+/* The sizes, the layers' too, are in range and agree with each other. */
 int model_sizes_check(const struct model *m, char *err, size_t errlen);
 
 /* What a device computes. Every layer has one of the two kinds of feed-forward. */

@@ -10,6 +10,8 @@
  *   q3_K, q6_K       (d * scale) * (q - 4), (q - 32), a scale of its own for each 16 weights
  *   iq4_nl, iq4_xs   d * table[q], (d * scale) * table[q]
  *   mxfp4            2^(scale - 128) * table[q] (OCP Microscaling 1.0, twice its fp4 numbers)
+ *   nvfp4            e4m3(scale) / 2 * table[q], a scale of its own for each 16 weights; files have
+ *                    what the numbers of a matrix are times in a tensor beside it (struct tensor)
  *   f8, f8_row       wide * (q as e4m3; q is its bits)
  * Integer times scale is exact in f32, so a value is rounded once at most and equals what any
  * other reader of the format computes. Pure functions, any thread.
@@ -28,7 +30,8 @@
 struct quant_run {
     int8_t q[RUN];    /* q8_0: signed; others 0 .. 2^bits - 1 */
     uint16_t d, m;    /* f16 bits */
-    uint8_t scale[2]; /* of weights 0-15 and 16-31 (int8_t in q3_K, q6_K, iq4_xs); mxfp4's power */
+    uint8_t scale[2]; /* of weights 0-15 and 16-31 (int8_t in q3_K, q6_K, iq4_xs); mxfp4's power;
+                         nvfp4's e4m3, without sign and NaN */
     uint8_t min[2];   /* q2_K, q4_K, q5_K */
     float wide;       /* f8, f8_row */
 };
@@ -60,6 +63,7 @@ static inline __attribute__((always_inline)) struct quant_code quant_code(enum d
     case DT_IQ4_XS:
         return (struct quant_code){0, quant_table_iq4};
     case DT_MXFP4:
+    case DT_NVFP4:
         return (struct quant_code){0, quant_table_fp4};
     default:
         return (struct quant_code){0, NULL};

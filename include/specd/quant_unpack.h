@@ -194,6 +194,19 @@ QUANT_FN void unpack_mxfp4(const uint8_t *b, struct quant_run *out)
     nibbles_16(b + 1, out->q);
 }
 
+/* Four scales of 16 weights each, then the nibbles of each 16: of eight bytes the low ones, then
+ * the high ones. A scale has no sign, whatever its highest bit; NaN's place means zero. */
+QUANT_FN void unpack_nvfp4(const uint8_t *b, int run, struct quant_run *out)
+{
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        uint8_t scale = b[2 * run + i];
+        out->scale[i] = scale == 0x7f ? 0 : scale & 0x7f;
+        add_bits(out->q + 16 * i, b + 4 + 16 * run + 8 * i, 8, 0, 15, 0);
+        add_bits(out->q + 16 * i + 8, b + 4 + 16 * run + 8 * i, 8, 4, 15, 0);
+    }
+}
+
 QUANT_FN void quant_unpack_inline(enum dtype t, const void *row, size_t run, struct quant_run *out)
 {
     size_t runs = (size_t)dtype_block(t) / RUN;
@@ -237,6 +250,9 @@ QUANT_FN void quant_unpack_inline(enum dtype t, const void *row, size_t run, str
         return;
     case DT_MXFP4:
         unpack_mxfp4(b, out);
+        return;
+    case DT_NVFP4:
+        unpack_nvfp4(b, inner, out);
         return;
     case DT_F8:
     case DT_F8_ROW:

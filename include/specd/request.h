@@ -56,6 +56,15 @@ struct request_format {
     const char *field;               /* that said so, for messages: static string */
 };
 
+/* Before it answers a chat a model may think: between two tags, at the very beginning. */
+struct think_tags {
+    const char *open, *close; /* the first byte of close is in it once */
+};
+struct thinking {
+    const struct think_tags *tags; /* static; NULL: the answer does not begin with a thought */
+    bool begun;                    /* the prompt ends behind the first tag */
+};
+
 /* What the requests of one body read of it until their prompts are prepared. */
 struct request_source {
     atomic_int refs;
@@ -177,6 +186,7 @@ struct request_output {
      * without params.n_logprobs. */
     struct token_logprob *logprobs;
     struct request_echo echo;      /* params.echo: complete before the first token, or the end */
+    struct thinking thinking;      /* likewise */
     size_t read_tokens, read_text; /* consumed by a streaming reader */
     enum finish_reason finish;     /* FINISH_NONE while running; last field to be set */
     int error;                     /* FINISH_ERROR: a SPECD_E* */
@@ -190,7 +200,8 @@ struct request {
     atomic_int refs;
     char id[40]; /* "cmpl-..." */
     enum prompt_kind kind;
-    char *prompt; /* PROMPT_TEXT; prompt_len bytes */
+    const char *field; /* that the prompt came in, for messages: static string; "prompt" at first */
+    char *prompt;      /* PROMPT_TEXT; prompt_len bytes */
     size_t prompt_len;
     int32_t *prompt_ids; /* PROMPT_TOKENS */
     size_t n_prompt_ids;

@@ -96,6 +96,16 @@ void text_trim(const char **s, size_t *len);
 
 int hex_digit(char c); /* its value, or -1 */
 
+/* FNV-1a, 64 bits. */
+static inline uint64_t fnv1a(const void *data, size_t len)
+{
+    const unsigned char *bytes = (const unsigned char *)data;
+    uint64_t h = UINT64_C(0xcbf29ce484222325);
+    for (size_t i = 0; i < len; i++)
+        h = (h ^ bytes[i]) * UINT64_C(0x100000001b3);
+    return h;
+}
+
 /* Adds the whole of a regular file of at most max bytes to out. Never waits: a FIFO, a device or a
  * folder is refused. 0, or SPECD_EFILE with "PATH: reason"; out may then hold a part. */
 int file_read(const char *path, size_t max, struct buf *out, char *err, size_t errlen);

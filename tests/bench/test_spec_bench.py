@@ -183,7 +183,8 @@ class Servers(unittest.TestCase):
                 out = pathlib.Path(folder) / "r.jsonl"
                 url = f"http://127.0.0.1:{server.port}"
                 done = bench("run", "--out", str(out), "--pair", "remote", "--tasks", "chat",
-                             "--temperatures", "1", "--clients", "1", "--pairs", "2", "--max-tokens", "8",
+                             # Greedy: a random model's draws may have no text at all.
+                             "--temperatures", "0", "--clients", "1", "--pairs", "2", "--max-tokens", "8",
                              "--contestants", "plain,fixed", "--server",
                              f'plain={url},{{"speculative":{{"enabled":false}}}}', "--server",
                              f'fixed={url},{{"speculative":{{"fixed":2,"drafter":"model"}}}}')

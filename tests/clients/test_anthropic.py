@@ -1,28 +1,15 @@
 """The official anthropic client against specd: messages, streams, tools, counts, models, errors.
-
-The server is $TEST_BIN with $TEST_ARGS (tests/http/specd_client.py); with canned answers ($TEST_FAKE)
-calls of tools come back as a model makes them. Skipped without the package.
+Skipped without the package.
 """
 
 import asyncio
 import json
-import os
-import sys
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "http"))
+from client_case import MESSAGES, ClientCase, need
+from specd_client import FAKE, fake_only
 
-try:
-    import anthropic
-    import pydantic
-except ImportError:
-    print("skip: the anthropic package is not installed")
-    sys.exit(77)
-
-from specd_client import FAKE, Server, fake_only  # noqa: E402
-
-TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "http", "chat.jinja")
-MESSAGES = [{"role": "user", "content": "one two three one two three one two"}]
+anthropic, pydantic = need("anthropic", "pydantic")
 TOOLS = [{"name": "get_weather", "description": "The weather of a city",
           "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}},
          {"name": "add", "input_schema": {"type": "object", "properties": {"a": {}, "b": {}}}}]
@@ -43,18 +30,10 @@ def calls_of(message):
     return [(b.name, b.input) for b in message.content if b.type == "tool_use"]
 
 
-class Anthropic(unittest.TestCase):
+class Anthropic(ClientCase):
     @classmethod
-    def setUpClass(cls):
-        cls.server = Server("--max-queue", "64", *([] if FAKE else ["--chat-template", TEMPLATE]))
-        cls.url = f"http://127.0.0.1:{cls.server.port}"
-        cls.client = anthropic.Anthropic(base_url=cls.url, api_key="none", max_retries=0)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.client.close()
-        wrong = cls.server.stop()
-        assert wrong is None, wrong
+    def connect(cls):
+        return anthropic.Anthropic(base_url=cls.url, api_key="none", max_retries=0)
 
     def fields(self, **kw):
         return {"model": "claude-any", "messages": MESSAGES, "max_tokens": 16, **kw,
@@ -109,6 +88,28 @@ class Anthropic(unittest.TestCase):
                 {"role": "user", "content": "Hi"}, {"role": "assistant", "content": answer.content},
                 {"role": "user", "content": results + [{"type": "text", "text": "say=All is fine."}]}]})
             self.assertEqual((again.content[0].text, again.stop_reason), ("All is fine.", "end_turn"))
+
+    @fake_only
+    def test_thinking(self):
+        """A block of its own, which goes back as it came."""
+        asked = [{"role": "user", "content": f"think=1 say=<think>\nHm, cities.\n</think>\n\n{SAID}"}]
+        fields = self.fields(messages=asked, max_tokens=500, tools=TOOLS,
+                             thinking={"type": "enabled", "budget_tokens": 1024})
+        message = self.client.messages.create(**fields)
+        with self.client.messages.stream(**fields) as stream:
+            events = [(e.type, getattr(e, "thinking", getattr(e, "text", ""))) for e in stream]
+            streamed = stream.get_final_message()
+        for answer in message, streamed:
+            self.assertEqual([b.type for b in answer.content], ["thinking", "text", "tool_use", "tool_use"])
+            self.assertEqual(answer.content[0].thinking, "Hm, cities.")
+            self.assertEqual(answer.usage.output_tokens_details.thinking_tokens, 10)  # three bytes a token
+        self.assertEqual("".join(t for kind, t in events if kind == "thinking"), "Hm, cities.")
+        kinds = [kind for kind, _ in events]
+        self.assertLess(kinds.index("signature"), kinds.index("text"))
+        again = self.client.messages.create(**{**fields, "messages": [
+            *asked, {"role": "assistant", "content": streamed.content[:2]},
+            {"role": "user", "content": "think=1 say=Fine."}]})
+        self.assertEqual([b.text for b in again.content], ["Fine."])
 
     @fake_only
     def test_forced(self):

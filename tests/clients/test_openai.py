@@ -1,30 +1,16 @@
 """The official openai client against specd: completions, chat, streaming, many streams, errors.
-
-The server is $TEST_BIN with $TEST_ARGS (tests/http/specd_client.py). Skipped without the package.
+Skipped without the package.
 """
 
 import asyncio
 import enum
 import itertools
 import json
-import os
-import sys
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "http"))
+from client_case import MESSAGES, PROMPT, ClientCase, need
 
-try:
-    import openai
-    import pydantic
-except ImportError:
-    print("skip: the openai package is not installed")
-    sys.exit(77)
-
-from specd_client import Server  # noqa: E402
-
-TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "http", "chat.jinja")
-PROMPT = "one two three one two three one two"
-MESSAGES = [{"role": "user", "content": PROMPT}]
+openai, pydantic = need("openai", "pydantic")
 
 
 class Sky(enum.Enum):
@@ -53,19 +39,12 @@ class Weather(Closed):
     places: list[Place] = pydantic.Field(max_length=2)
 
 
-class OpenAI(unittest.TestCase):
+class OpenAI(ClientCase):
     @classmethod
-    def setUpClass(cls):
-        cls.server = Server("--max-queue", "64", "--chat-template", TEMPLATE)
-        cls.url = f"http://127.0.0.1:{cls.server.port}/v1"
-        cls.client = openai.OpenAI(base_url=cls.url, api_key="none", max_retries=0)
-        cls.model = cls.client.models.list().data[0].id
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.client.close()
-        wrong = cls.server.stop()
-        assert wrong is None, wrong
+    def connect(cls):
+        client = openai.OpenAI(base_url=cls.url + "/v1", api_key="none", max_retries=0)
+        cls.model = client.models.list().data[0].id
+        return client
 
     def test_completion(self):
         answer = self.client.completions.create(
@@ -267,7 +246,7 @@ class OpenAI(unittest.TestCase):
             return sum([1 async for c in stream if c.choices and not c.choices[0].finish_reason])
 
         async def all_of_them():
-            client = openai.AsyncOpenAI(base_url=self.url, api_key="none", max_retries=0)
+            client = openai.AsyncOpenAI(base_url=self.url + "/v1", api_key="none", max_retries=0)
             counts = await asyncio.gather(*(one(client, i) for i in range(50)))
             await client.close()
             return counts

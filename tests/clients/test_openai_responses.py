@@ -1,27 +1,15 @@
 """The official openai client's responses.*: create, stream, parse, calls of tools and their results,
-many streams, a stream that is closed. With $TEST_FAKE=1 canned answers make calls
-(tests/http/fake_engine.c); else the daemon answers from a model. Skipped without the package.
+many streams, a stream that is closed. Skipped without the package.
 """
 
 import asyncio
 import json
-import os
-import sys
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "http"))
+from client_case import PROMPT, ClientCase, need
+from specd_client import FAKE, fake_only
 
-try:
-    import openai
-    import pydantic
-except ImportError:
-    print("skip: the openai package is not installed")
-    sys.exit(77)
-
-from specd_client import FAKE, Server, fake_only  # noqa: E402
-
-TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "http", "chat.jinja")
-PROMPT = "one two three one two three one two"
+openai, pydantic = need("openai", "pydantic")
 ADD = {"type": "function", "name": "add", "strict": True, "parameters": {
     "type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"],
     "additionalProperties": False}}
@@ -36,20 +24,13 @@ class Place(pydantic.BaseModel):
     height: int = pydantic.Field(ge=0, le=9000)
 
 
-class Responses(unittest.TestCase):
+class Responses(ClientCase):
     @classmethod
-    def setUpClass(cls):
-        cls.server = Server("--max-queue", "64", *(() if FAKE else ("--chat-template", TEMPLATE)))
-        cls.url = f"http://127.0.0.1:{cls.server.port}/v1"
-        cls.client = openai.OpenAI(base_url=cls.url, api_key="none", max_retries=0,
-                                   _strict_response_validation=True)
-        cls.model = cls.client.models.list().data[0].id
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.client.close()
-        wrong = cls.server.stop()
-        assert wrong is None, wrong
+    def connect(cls):
+        client = openai.OpenAI(base_url=cls.url + "/v1", api_key="none", max_retries=0,
+                               _strict_response_validation=True)
+        cls.model = client.models.list().data[0].id
+        return client
 
     def create(self, **kw):
         return self.client.responses.create(**{"model": self.model, "input": PROMPT, "temperature": 0,
@@ -91,6 +72,31 @@ class Responses(unittest.TestCase):
                              ["message", "function_call", "custom_tool_call"][:len(final.output)])
         self.assertEqual(final.output[1].parsed_arguments, {"a": 1})
         self.assertEqual(final.output[2].input, "x\ny")
+
+    @fake_only
+    def test_reasoning(self):
+        """An item of its own ahead of the others; its events are what the client's types say."""
+        fields = dict(model=self.model, tools=[ADD, EDIT],
+                      input="think=1 say=<think>\nHm, one.\n</think>\n\n" + SAID.removeprefix("say="))
+        with self.client.responses.stream(**fields) as stream:
+            events = list(stream)
+            final = stream.get_final_response()
+        kinds = [e.type.removeprefix("response.") for e in events]
+        deltas = [e.delta for e in events if e.type == "response.reasoning_text.delta"]
+        self.assertEqual("".join(deltas), "Hm, one.")
+        begin, end = kinds.index("output_item.added"), kinds.index("output_item.done")
+        self.assertEqual(kinds[begin:end + 1], [
+            "output_item.added", "content_part.added", *["reasoning_text.delta"] * len(deltas),
+            "reasoning_text.done", "content_part.done", "output_item.done"])
+        r = self.create(**fields)
+        for answer in r, final:
+            self.assertEqual([i.type for i in answer.output],
+                             ["reasoning", "message", "function_call", "custom_tool_call"])
+            self.assertEqual(answer.output[0].content[0].text, "Hm, one.")
+            self.assertEqual(answer.usage.output_tokens_details.reasoning_tokens, 9)  # three bytes a token
+        again = self.create(tools=[ADD, EDIT], input=[
+            {"role": "user", "content": "x"}, *r.output[:2], {"role": "user", "content": "say=Two."}])
+        self.assertEqual(again.output_text, "Two.")
 
     @fake_only
     def test_round_trip(self):
@@ -150,7 +156,7 @@ class Responses(unittest.TestCase):
             return events[-1].response.usage.output_tokens
 
         async def all_of_them():
-            client = openai.AsyncOpenAI(base_url=self.url, api_key="none", max_retries=0)
+            client = openai.AsyncOpenAI(base_url=self.url + "/v1", api_key="none", max_retries=0)
             counts = await asyncio.gather(*(one(client, i) for i in range(20)))
             await client.close()
             return counts

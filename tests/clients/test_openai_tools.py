@@ -3,19 +3,11 @@ several model families (tests/http/fake_engine.c). Skipped without the package.
 """
 
 import json
-import os
-import sys
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "http"))
+from client_case import ClientCase, need
 
-try:
-    import openai
-except ImportError:
-    print("skip: the openai package is not installed")
-    sys.exit(77)
-
-from specd_client import Server  # noqa: E402
+(openai,) = need("openai")
 
 TOOLS = [
     {"type": "function", "function": {
@@ -41,18 +33,10 @@ SAID = {
 CALLS = [("get_weather", {"city": "Bern"}), ("add", {"a": 1, "b": 2})]
 
 
-class Tools(unittest.TestCase):
+class Tools(ClientCase):
     @classmethod
-    def setUpClass(cls):
-        cls.server = Server()
-        cls.client = openai.OpenAI(base_url=f"http://127.0.0.1:{cls.server.port}/v1",
-                                   api_key="none", max_retries=0)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.client.close()
-        wrong = cls.server.stop()
-        assert wrong is None, wrong
+    def connect(cls):
+        return openai.OpenAI(base_url=cls.url + "/v1", api_key="none", max_retries=0)
 
     def create(self, said, **kw):
         messages = [{"role": "user", "content": "say=" + said}]
@@ -110,6 +94,23 @@ class Tools(unittest.TestCase):
                 heard = [piece for index, piece in pieces if index == i]
                 self.assertGreater(len(heard), 3)
                 self.assertEqual("".join(heard), call.function.arguments)
+
+    def test_thoughts(self):
+        """In the member that readers know; the client's own accumulation keeps it, too."""
+        said = f"<think>\nHm, cities.\n</think>\n\n{SAID['hermes']}"
+        messages = [{"role": "user", "content": "think=1 say=" + said}]
+        fields = {"model": "fake", "messages": messages, "tools": TOOLS}
+        whole = self.client.chat.completions.create(**fields)
+        with self.client.chat.completions.stream(**fields, stream_options={"include_usage": True}) as stream:
+            deltas = [getattr(e.chunk.choices[0].delta, "reasoning_content", None) for e in stream
+                      if e.type == "chunk" and e.chunk.choices]
+            final = stream.get_final_completion()
+        self.assertEqual("".join(filter(None, deltas)), "Hm, cities.")
+        for answer in whole, final:
+            message = answer.choices[0].message
+            self.assertEqual((message.reasoning_content, message.content), ("Hm, cities.", None))
+            self.assertEqual([c.function.name for c in message.tool_calls], [name for name, _ in CALLS])
+            self.assertEqual(answer.usage.completion_tokens_details.reasoning_tokens, 10)
 
     def test_allowed(self):
         """Some of the tools, in the client's own shape."""

@@ -103,6 +103,10 @@ static void fill_block(uint8_t *block, enum dtype type, double size, uint64_t *s
     case DT_MXFP4:
         block[0] = (uint8_t)(127 + (int)floor(log2(scale / 2.6)));
         break;
+    case DT_NVFP4: /* e4m3, of the size's exponent */
+        for (int i = 0; i < 4; i++)
+            block[i] = (uint8_t)(MAX(7 + (int)floor(log2(scale / 2.9)), 0) << 3 | (block[i] & 7));
+        break;
     case DT_Q4_K:
         put_half(block, scale / 240);
         put_half(block + 2, 7.5 * scale / 240);
@@ -144,6 +148,18 @@ static struct tensor matrix(uint32_t rows, uint32_t cols, enum dtype type, doubl
     return (struct tensor){.data = data, .type = type, .rows = rows, .cols = cols};
 }
 
+#define SCALE 0.03 /* of matrices, about */
+
+/* Of a matrix, or of each of its slices: from half of SCALE to twice it. */
+static void scale_matrix(struct tensor *t, uint64_t *state)
+{
+    uint32_t n = MAX(t->slices, 1);
+    float *scale = xcalloc(n, sizeof(*scale));
+    for (uint32_t i = 0; i < n; i++)
+        scale[i] = (float)(SCALE * exp2(uniform(state)));
+    t->scale = scale;
+}
+
 /* Around `middle`. */
 static struct tensor vector(uint32_t cols, float middle, float size, uint64_t *state)
 {
@@ -163,20 +179,23 @@ static double gain(int tensor, const struct model_shape *s)
                                                     : depth;
 }
 
-static struct tensor layer_tensor(const struct model *m, int tensor, const struct model_shape *s,
-                                  uint64_t *state)
+static struct tensor layer_tensor(const struct model *m, const struct model_layer *l, int tensor,
+                                  const struct model_shape *s, uint64_t *state)
 {
     const struct tensor_spec *spec = &layer_tensors[tensor];
-    uint32_t rows = (uint32_t)model_dim(m, spec->rows), cols = (uint32_t)model_dim(m, spec->cols);
+    uint32_t rows = (uint32_t)model_dim(m, l, spec->rows);
+    uint32_t cols = (uint32_t)model_dim(m, l, spec->cols);
     if (spec->kind != TENSOR_MATRIX)
         return spec->kind == TENSOR_NORM ? vector(cols, 1.0f, 0.3f, state)
                                          : vector(cols, 0.0f, 0.5f, state);
-    uint32_t slices = (uint32_t)model_dim(m, spec->slices);
+    uint32_t slices = (uint32_t)model_dim(m, l, spec->slices);
     enum dtype type = tensor == LAYER_W_ROUTER || tensor == LAYER_W_SHARED ? DT_F32 : s->type;
-    struct tensor t =
-        matrix(MAX(slices, 1) * rows, cols, type, gain(tensor, s) / sqrt(cols), state);
+    double size = gain(tensor, s) / sqrt(cols) / (s->scaled ? SCALE : 1);
+    struct tensor t = matrix(MAX(slices, 1) * rows, cols, type, size, state);
     t.rows = rows;
     t.slices = slices;
+    if (s->scaled)
+        scale_matrix(&t, state);
     return t;
 }
 
@@ -199,9 +218,14 @@ static void fill_layer(struct model_layer *l, const struct model *m, const struc
     for (int part = 0; part < LAYER_PARTS; part++) {
         for (int i = 0; i < LAYER_TENSORS; i++) {
             if ((int)layer_tensors[i].part == part && parts & PART_BIT(part))
-                l->tensors[i] = layer_tensor(m, i, s, state);
+                l->tensors[i] = layer_tensor(m, l, i, s, state);
         }
     }
+}
+
+static uint32_t by_layer(const uint32_t *sizes, uint32_t layer, uint32_t size)
+{
+    return layer < SHAPE_LAYERS_MAX && sizes[layer] > 0 ? sizes[layer] : size;
 }
 
 struct model *model_random(const struct model_shape *s)
@@ -212,11 +236,8 @@ struct model *model_random(const struct model_shape *s)
     *m = (struct model){
         .arch = "random",
         .n_layers = s->n_layers,
-        .n_heads = s->n_heads,
-        .n_kv_heads = s->n_kv_heads,
         .head_dim = s->head_dim,
         .n_embd = s->n_embd,
-        .n_ff = s->n_ff,
         .n_vocab = s->n_vocab,
         .n_ctx = 1 << 20,
         .n_experts = s->n_experts,
@@ -240,14 +261,24 @@ struct model *model_random(const struct model_shape *s)
         for (uint32_t i = 0; i < m->rope_dim / 2; i++)
             m->ropes[1].inv_freq[i] = (float)pow(300.0, -2.0 * i / m->rope_dim);
     }
-    m->embed = matrix(s->n_vocab, s->n_embd, s->type, s->untied ? 1.0 : sharpness, &state);
+    double size = s->scaled ? 1 / SCALE : 1;
+    m->embed = matrix(s->n_vocab, s->n_embd, s->type, size * (s->untied ? 1 : sharpness), &state);
+    if (s->scaled)
+        scale_matrix(&m->embed, &state);
     m->out_norm = vector(s->n_embd, (float)(s->untied ? 1.0 : 1.0 / sqrt(s->n_embd)),
                          0.2f / sqrtf((float)s->n_embd), &state);
     m->output = m->embed;
-    if (s->untied)
-        m->output = matrix(s->n_vocab, s->n_embd, s->type, sharpness / sqrt(s->n_embd), &state);
+    if (s->untied) {
+        size *= sharpness / sqrt(s->n_embd);
+        m->output = matrix(s->n_vocab, s->n_embd, s->type, size, &state);
+        if (s->scaled)
+            scale_matrix(&m->output, &state);
+    }
     m->layers = xcalloc(s->n_layers, sizeof(*m->layers));
     for (uint32_t i = 0; i < s->n_layers; i++) {
+        m->layers[i].n_heads = by_layer(s->layer_heads, i, s->n_heads);
+        m->layers[i].n_kv_heads = by_layer(s->layer_kv_heads, i, s->n_kv_heads);
+        m->layers[i].n_ff = by_layer(s->layer_ff, i, s->n_ff);
         fill_layer(&m->layers[i], m, s, i, &state);
         m->layers[i].no_rope = s->no_rope >> i & 1;
         m->layers[i].rope = s->windowed >> i & 1;
@@ -256,15 +287,21 @@ struct model *model_random(const struct model_shape *s)
     return m;
 }
 
+static void tensor_release(struct tensor *t)
+{
+    free((void *)t->data);
+    free((float *)(uintptr_t)t->scale);
+}
+
 void model_random_free(struct model *m)
 {
     if (m->output.data != m->embed.data)
-        free((void *)m->output.data);
-    free((void *)m->embed.data);
-    free((void *)m->out_norm.data);
+        tensor_release(&m->output);
+    tensor_release(&m->embed);
+    tensor_release(&m->out_norm);
     for (uint32_t i = 0; i < m->n_layers; i++) {
         for (int j = 0; j < LAYER_TENSORS; j++)
-            free((void *)m->layers[i].tensors[j].data);
+            tensor_release(&m->layers[i].tensors[j]);
     }
     free(m->layers);
     free(m);
@@ -278,6 +315,9 @@ const struct model_shape pair_shape = {.n_layers = PAIR_LAYERS,
                                        .head_dim = 16,
                                        .n_embd = 64,
                                        .n_ff = 96,
+                                       .layer_heads = {0, 8, 4},
+                                       .layer_kv_heads = {0, 1, 4},
+                                       .layer_ff = {0, 32, 160},
                                        .n_vocab = PAIR_VOCAB,
                                        .untied = true,
                                        .type = DT_F32,
@@ -309,4 +349,16 @@ void pair_free(struct model_pair *p)
     model_random_free(p->target);
     model_random_free(p->draft);
     free(p);
+}
+
+int pair_setup(void **state)
+{
+    *state = pair_new();
+    return 0;
+}
+
+int pair_teardown(void **state)
+{
+    pair_free(*state);
+    return 0;
 }

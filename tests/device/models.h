@@ -6,8 +6,13 @@
 
 #include "specd/model.h"
 
+#define SHAPE_LAYERS_MAX 8 /* of layers whose sizes differ */
+
 struct model_shape {
     uint32_t n_layers, n_heads, n_kv_heads, head_dim, n_embd, n_ff, n_vocab;
+    /* By layer, in place of n_heads, n_kv_heads and n_ff; 0: as these. */
+    uint32_t layer_heads[SHAPE_LAYERS_MAX], layer_kv_heads[SHAPE_LAYERS_MAX];
+    uint32_t layer_ff[SHAPE_LAYERS_MAX];
     uint32_t rope_dim;    /* 0: head_dim */
     float rope_magnitude; /* 0: 1 */
     uint32_t no_rope;     /* bits of layers in which nothing rotates */
@@ -26,6 +31,7 @@ struct model_shape {
      * that this is about, 0: all. */
     uint32_t more, less, changed;
     enum dtype type; /* of the matrices; vectors are f32 */
+    bool scaled;     /* matrices have scales, each its own, and numbers so much larger */
     float sharpness; /* 0: 1. Scales the logits: how far from uniform the laws are */
     float depth;     /* 0: 1. Scales what layers add to the embedding: how much context matters */
     uint64_t seed;
@@ -38,7 +44,7 @@ void model_random_free(struct model *m);
 
 /* A target and a draft model that often agrees with it: its first layers, and less padding at the
  * end of the vocabulary. Texts vary: context matters and laws are neither flat nor sharp. The
- * layers between have a window that texts soon outgrow. */
+ * layers between have a window that texts soon outgrow, and no two layers the same sizes. */
 #define PAIR_VOCAB 61
 #define PAIR_LAYERS 3
 #define PAIR_PROMPTS 4
@@ -53,6 +59,9 @@ struct model_pair {
 
 struct model_pair *pair_new(void);
 void pair_free(struct model_pair *p);
+/* cmocka's group fixture: *state is a pair. */
+int pair_setup(void **state);
+int pair_teardown(void **state);
 
 /* The generator behind all this, for tests that need numbers of their own: uniform in [0, 2^64). */
 uint64_t random_next(uint64_t *state);

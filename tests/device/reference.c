@@ -94,11 +94,11 @@ static double value_iq4_xs(const uint8_t *b, int i)
 }
 
 /* A sign, two bits of exponent and one of fraction. */
-static double value_mxfp4(const uint8_t *b, int i)
+static double value_e2m1(int code)
 {
-    int code = nibble(b + 1, i, 16), e = code >> 1 & 3, f = code & 1;
+    int e = code >> 1 & 3, f = code & 1;
     double v = e == 0 ? f * 0.5 : ldexp(1 + f * 0.5, e - 1);
-    return ldexp(code & 8 ? -v : v, b[0] - 127);
+    return code & 8 ? -v : v;
 }
 
 /* A sign, four bits of exponent, three of fraction. */
@@ -107,6 +107,13 @@ static double value_e4m3(int code)
     int e = code >> 3 & 15, f = code & 7;
     double v = e == 0 ? ldexp(f, -9) : ldexp(8 + f, e - 10);
     return code & 0x80 ? -v : v;
+}
+
+/* Four scales, then eight bytes for each 16; a scale's sign says nothing. */
+static double value_nvfp4(const uint8_t *b, int i)
+{
+    int s = i / 16, scale = b[s] == 0x7f ? 0 : b[s] & 0x7f;
+    return value_e4m3(scale) * value_e2m1(nibble(b + 4 + 8 * s, i % 16, 8));
 }
 
 /* Value i of a block. */
@@ -141,7 +148,9 @@ static double value_of(enum dtype type, const uint8_t *b, int i)
     case DT_IQ4_XS:
         return value_iq4_xs(b, i);
     case DT_MXFP4:
-        return value_mxfp4(b, i);
+        return ldexp(value_e2m1(nibble(b + 1, i, 16)), b[0] - 127);
+    case DT_NVFP4:
+        return value_nvfp4(b, i);
     case DT_F8:
     case DT_F8_ROW:
         memcpy(&f, b, sizeof(f));
@@ -161,7 +170,8 @@ void reference_row(const struct tensor *t, uint32_t row, double *out)
     const uint8_t *bytes = (const uint8_t *)t->data + row * dtype_row_bytes(t->type, t->cols);
     uint32_t block = (uint32_t)dtype_block(t->type), step = (uint32_t)dtype_bytes(t->type);
     for (uint32_t i = 0; i < t->cols; i++)
-        out[i] = value_of(t->type, bytes + i / block * step, (int)(i % block));
+        out[i] = value_of(t->type, bytes + i / block * step, (int)(i % block)) *
+                 (t->scale ? (double)*t->scale : 1.0);
 }
 
 /* ---- the model: n positions side by side ----------------------------------------------------- */
@@ -281,22 +291,22 @@ static void add_rows(const struct model *m, const struct tensor *norm, double *x
 static void attention_block(const struct model *m, const struct model_layer *l, struct work *w,
                             int n, bool bf16_kv)
 {
-    uint32_t D = m->head_dim, group = m->n_heads / m->n_kv_heads;
-    size_t stride = (size_t)m->n_kv_heads * D;
+    uint32_t D = m->head_dim, group = l->n_heads / l->n_kv_heads;
+    size_t stride = (size_t)l->n_kv_heads * D;
     double scale = m->attn_scale > 0 ? (double)m->attn_scale : 1 / sqrt(D);
     norm_input(m, &l->attn_norm, w, (size_t)n);
     multiply(&l->wq, &l->bq, w->h, n, w->q);
     multiply(&l->wk, &l->bk, w->h, n, w->k);
     multiply(&l->wv, &l->bv, w->h, n, w->v);
-    heads_prepare(m, l, w->q, m->n_heads, l->q_norm.data ? &l->q_norm : &l->q_norm_wide, n);
-    heads_prepare(m, l, w->k, m->n_kv_heads, l->k_norm.data ? &l->k_norm : &l->k_norm_wide, n);
+    heads_prepare(m, l, w->q, l->n_heads, l->q_norm.data ? &l->q_norm : &l->q_norm_wide, n);
+    heads_prepare(m, l, w->k, l->n_kv_heads, l->k_norm.data ? &l->k_norm : &l->k_norm_wide, n);
     if (bf16_kv) {
         bf16_round(w->k, (size_t)n * stride);
         bf16_round(w->v, (size_t)n * stride);
     }
     for (int t = 0; t < n; t++) {
-        for (uint32_t h = 0; h < m->n_heads; h++) {
-            size_t at = ((size_t)t * m->n_heads + h) * D, kv = h / group * D;
+        for (uint32_t h = 0; h < l->n_heads; h++) {
+            size_t at = ((size_t)t * l->n_heads + h) * D, kv = h / group * D;
             int first = l->window > 0 ? MAX(t + 1 - (int)l->window, 0) : 0;
             attend(w->q + at, w->k + kv, w->v + kv, first, t + 1, D, stride, scale, w->attn + at);
         }
@@ -317,7 +327,7 @@ static void ffn_block(const struct model *m, const struct model_layer *l, struct
     norm_input(m, &l->ffn_norm, w, (size_t)n);
     multiply(&l->w_gate, &l->b_gate, w->h, n, w->gate);
     multiply(&l->w_up, &l->b_up, w->h, n, w->up);
-    for (size_t i = 0; i < (size_t)n * m->n_ff; i++)
+    for (size_t i = 0; i < (size_t)n * l->n_ff; i++)
         w->gate[i] = gated(m, w->gate[i]) * w->up[i];
     multiply(&l->w_down, &l->b_down, w->gate, n, w->o);
     add_rows(m, &l->ffn_post_norm, w->x, w->o, (size_t)n);
@@ -386,8 +396,12 @@ static void experts_block(const struct model *m, const struct model_layer *l, st
 void reference_forward(const struct model *m, const uint32_t *layers, uint32_t n_layers,
                        const int32_t *tokens, int n, bool bf16_kv, double *logits)
 {
-    size_t T = (size_t)n, C = m->n_embd, Q = (size_t)m->n_heads * m->head_dim;
-    size_t KV = (size_t)m->n_kv_heads * m->head_dim, F = m->n_ff;
+    size_t T = (size_t)n, C = m->n_embd, Q = 0, KV = 0, F = 0;
+    for (uint32_t i = 0; i < m->n_layers; i++) {
+        Q = MAX(Q, (size_t)m->layers[i].n_heads * m->head_dim);
+        KV = MAX(KV, (size_t)m->layers[i].n_kv_heads * m->head_dim);
+        F = MAX(F, (size_t)m->layers[i].n_ff);
+    }
     struct work w;
     double **all[] = {&w.x, &w.h, &w.o, &w.q, &w.attn, &w.k, &w.v, &w.gate, &w.up};
     size_t widths[] = {C, C, C, Q, Q, KV, KV, F, F};

@@ -29,6 +29,7 @@ int scale_offsets(enum dtype t, int at[2])
     case DT_F32:
     case DT_BF16:
     case DT_MXFP4:
+    case DT_NVFP4:
     case DT_F8:
     case DT_F8_ROW:
         return 0;
@@ -61,6 +62,8 @@ struct tensor tensor_make(enum dtype type, uint32_t rows, uint32_t cols)
         float f = random_float() * 0.05f;
         if (type == DT_MXFP4)
             data[b] = (uint8_t)(116 + random_byte() % 8);
+        for (int i = 0; i < 4 && type == DT_NVFP4; i++) /* below 2; NaN's place; any sign */
+            data[b + i] = random_byte() % 16 == 0 ? 0x7f : data[b + i] & 0xbf;
         if (type == DT_F8_ROW)
             f = 0.003f; /* the same in all of a row */
         if (type == DT_F32 || dtype_is_f8(type))
@@ -87,14 +90,27 @@ struct weight weight_make(const struct tensor *t, enum weight_type want)
     if (rc != 0)
         log_error("%s", err);
     ASSERT(rc == 0);
-    struct weight w = {
-        .type = type, .rows = (int)t->rows, .cols = (int)t->cols, .data = xaligned(64, bytes)};
+    struct weight w = {.type = type,
+                       .rows = (int)t->rows,
+                       .cols = (int)t->cols,
+                       .scale = tensor_scale(t),
+                       .data = xaligned(64, bytes)};
     weight_pack(&w, t, 0, weight_panels(&w));
     return w;
 }
 
 uint32_t some_cols(enum dtype t, int which)
 {
-    static const uint32_t k[] = {256, 1280}, block[] = {96, 1088}, any[] = {101, 1057};
-    return dtype_block(t) == 256 ? k[which] : dtype_block(t) == 32 ? block[which] : any[which];
+    static const uint32_t k[] = {256, 1280}, pair[] = {192, 1088}, block[] = {96, 1088},
+                          any[] = {101, 1057};
+    switch (dtype_block(t)) {
+    case 256:
+        return k[which];
+    case 64:
+        return pair[which];
+    case 32:
+        return block[which];
+    default:
+        return any[which];
+    }
 }

@@ -24,7 +24,7 @@ uint32_t some_cols(enum dtype t, int which);
 /* Types that a device on the CPU keeps as they are: all. */
 #define INTEGER_TYPES                                                                         \
     DT_Q8_0, DT_Q4_0, DT_Q4_1, DT_Q5_0, DT_Q5_1, DT_Q2_K, DT_Q3_K, DT_Q4_K, DT_Q5_K, DT_Q6_K, \
-        DT_IQ4_NL, DT_IQ4_XS, DT_MXFP4
+        DT_IQ4_NL, DT_IQ4_XS, DT_MXFP4, DT_NVFP4
 #define F8_TYPES DT_F8, DT_F8_ROW
 #define FLOAT_TYPES DT_F32, DT_BF16, DT_F16
 

@@ -20,6 +20,8 @@
 
 #include <cmocka.h>
 
+#include "temp_folder.h"
+
 #define MADEUP_PARTS (PARTS_LLAMA | PART_BIT(PART_QKV_BIAS) | PART_BIT(PART_QK_NORM))
 #define PARTS_MIXED (PARTS_LLAMA & ~PART_BIT(PART_GATED_FFN))
 #define MAY_MIXED (PART_BIT(PART_GATED_FFN) | PART_BIT(PART_EXPERTS) | PART_BIT(PART_SHARED_EXPERT))
@@ -48,7 +50,6 @@ const struct arch archs[] = {
 };
 const int n_archs = COUNT_OF(archs);
 
-static char folder[] = "/tmp/specd-arch-XXXXXX";
 static char path[100];
 
 /* ---- files of a model in memory -------------------------------------------------------------- */
@@ -146,17 +147,17 @@ static void gguf_data(void *to, const char *name, const struct tensor *t)
 
 static void save_gguf(const struct model *m, const struct arch *a)
 {
-    const struct shape s = {a->names[NAMES_GGUF],
-                            m->n_layers,
-                            m->n_embd,
-                            m->n_heads,
-                            m->n_kv_heads,
-                            m->head_dim,
-                            m->n_ff,
-                            m->n_vocab,
-                            false,
-                            false,
-                            false};
+    uint32_t sizes[SHAPE_LAYERS_MAX][3];
+    for (uint32_t i = 0; i < m->n_layers; i++) {
+        const struct model_layer *l = &m->layers[i];
+        memcpy(sizes[i], (uint32_t[]){l->n_heads, l->n_kv_heads, l->n_ff}, sizeof sizes[i]);
+    }
+    const struct shape s = {.arch = a->names[NAMES_GGUF],
+                            .layers = m->n_layers,
+                            .embd = m->n_embd,
+                            .head_dim = m->head_dim,
+                            .vocab = m->n_vocab,
+                            .by_layer = sizes};
     struct gguf_writer w;
     char err[100];
     snprintf(path, sizeof path, "%s/model.gguf", folder);
@@ -210,8 +211,8 @@ static void save_folder(const struct model *m, const struct arch *a)
                "{\"model_type\":\"%s\",\"num_hidden_layers\":%u,\"hidden_size\":%u,"
                "\"intermediate_size\":%u,\"vocab_size\":%u,\"num_attention_heads\":%u,"
                "\"num_key_value_heads\":%u,\"max_position_embeddings\":128,\"rms_norm_eps\":1e-5",
-               a->names[NAMES_HF], m->n_layers, m->n_embd, m->n_ff, m->n_vocab, m->n_heads,
-               m->n_kv_heads);
+               a->names[NAMES_HF], m->n_layers, m->n_embd, m->layers[0].n_ff, m->n_vocab,
+               m->layers[0].n_heads, m->layers[0].n_kv_heads);
     if (a->hf_head_dim == 0)
         buf_printf(&config, ",\"head_dim\":%u", m->head_dim);
     if (m->n_experts > 0)
@@ -332,6 +333,56 @@ static void test_gguf(void **state)
     model_random_free(m);
 }
 
+static uint32_t up_to(uint32_t most, uint64_t *seed)
+{
+    return 1 + (uint32_t)(random_next(seed) % most);
+}
+
+/* A GGUF file of layers of any sizes. A reference that takes one of them for another's differs. */
+static void test_sizes_by_layer(void **state)
+{
+    uint64_t seed = clock_ns() % 1000000;
+    struct model_shape shape = {.n_layers = 5,
+                                .head_dim = 16,
+                                .n_embd = 64,
+                                .n_vocab = 67,
+                                .rope = ROPE_HALVES,
+                                .biases = true,
+                                .qk_norms = true,
+                                .type = DT_F32,
+                                .seed = seed};
+    struct model_file *mf;
+    struct model_layer layers[5];
+    char err[400] = "";
+    (void)state;
+    print_message("seed %llu\n", (unsigned long long)seed);
+    for (int i = 0; i < 5; i++) {
+        shape.layer_kv_heads[i] = up_to(4, &seed);
+        shape.layer_heads[i] = shape.layer_kv_heads[i] * up_to(6, &seed);
+        shape.layer_ff[i] = 8 * up_to(30, &seed);
+    }
+    shape.layer_kv_heads[2] = 3; /* what a planted fault takes for 1 or for 6 */
+    shape.layer_heads[2] = 6;
+    struct model *m = model_random(&shape), other = *m;
+    save_gguf(m, &archs[0]);
+    if (model_file_open(&mf, path, err, sizeof err) != 0)
+        fail_msg("%s", err);
+    double same = difference(&mf->model, m);
+    print_message("sizes by layer %.1e\n", same);
+    assert_true(same <= TOLERANCE);
+    other.layers = layers;
+    for (int i = 0; i < 3; i++) {
+        memcpy(layers, m->layers, sizeof layers);
+        if (i < 2)
+            layers[2].n_kv_heads = i == 0 ? 1 : 6;
+        else
+            layers[2].n_ff /= 2;
+        assert_true(difference(&mf->model, &other) > 10 * TOLERANCE);
+    }
+    model_file_close(mf);
+    model_random_free(m);
+}
+
 static void test_folder(void **state)
 {
     struct model *m = madeup_random();
@@ -423,6 +474,7 @@ static struct model *mixed_random(void)
 {
     struct model_shape shape = pair_shape;
     shape.n_layers = 2;
+    shape.layer_heads[1] = shape.layer_kv_heads[1] = shape.layer_ff[1] = 0; /* as folders have it */
     shape.windowed = 0;
     shape.untied = false;
     shape.rope = ROPE_HALVES;
@@ -568,24 +620,11 @@ static void test_blocks_of_no_device(void **state)
     model_random_free(m);
 }
 
-static int make_temp(void **state)
-{
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_temp(void **state)
-{
-    char command[100];
-    (void)state;
-    snprintf(command, sizeof command, "rm -r %s", folder);
-    return system(command);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gguf),
+        cmocka_unit_test(test_sizes_by_layer),
         cmocka_unit_test(test_folder),
         cmocka_unit_test(test_gate),
         cmocka_unit_test(test_what_the_row_needs),
@@ -593,5 +632,5 @@ int main(void)
         cmocka_unit_test(test_experts_refused),
         cmocka_unit_test(test_blocks_of_no_device),
     };
-    return cmocka_run_group_tests(tests, make_temp, remove_temp);
+    return cmocka_run_group_tests(tests, folder_make, folder_remove);
 }

@@ -58,7 +58,7 @@ static float kept(enum kv_type type, float x)
 
 static float *row_of(const struct rig *r, float *kv, int span, int pos)
 {
-    return kv + (size_t)(span * N_CTX + pos) * (size_t)(r->net.n_kv_heads * r->net.head_dim);
+    return kv + (size_t)(span * N_CTX + pos) * (size_t)(r->layers[1].n_kv_heads * r->net.head_dim);
 }
 
 /* ---- the order, one number at a time --------------------------------------------------------- */
@@ -95,7 +95,7 @@ static void reference(const struct rig *r, int span, int row, int head, float *o
 {
     int D = r->net.head_dim, seen = r->spans[span].pos + row + 1, first = first_of(r, seen - 1);
     const float *q = r->q + (r->spans[span].row + row) * r->stride + head * D;
-    int g = head / (r->net.n_heads / r->net.n_kv_heads);
+    int g = head / (r->layers[1].n_heads / r->layers[1].n_kv_heads);
     float result[MODEL_HEAD_DIM_MAX], max = 0.0f, sum = 0.0f;
     for (int t = first / ATTENTION_TILE, start = t; t * ATTENTION_TILE < seen; t++) {
         float tile[MODEL_HEAD_DIM_MAX], tile_max, tile_sum;
@@ -119,20 +119,20 @@ static void reference(const struct rig *r, int span, int row, int head, float *o
 static void random_shape(struct rig *r, uint64_t *seed)
 {
     static const int dims[] = {2, 7, 16, 20, 33, 64, 80, 96, 128};
-    int kv_heads = 1 + below(3, seed), group = 1 + below(7, seed);
-    *r = (struct rig){.net = {.n_layers = 2,
-                              .n_heads = kv_heads * group,
-                              .n_kv_heads = kv_heads,
-                              .head_dim = dims[below(COUNT_OF(dims), seed)]},
+    *r = (struct rig){.net = {.n_layers = 2, .head_dim = dims[below(COUNT_OF(dims), seed)]},
                       .n_spans = 1 + below(SPANS_MAX, seed)};
     r->net.layers = r->layers;
+    for (int i = 0; i < 2; i++) {
+        r->layers[i].n_kv_heads = 1 + below(3, seed);
+        r->layers[i].n_heads = r->layers[i].n_kv_heads * (1 + below(7, seed));
+    }
     r->layers[1].window = below(2, seed) ? 0 : 1 + below(below(2, seed) ? 30 : 400, seed);
     for (int i = 0; i < r->n_spans; i++) {
         int n = 1 + below(below(2, seed) ? 3 : ROWS_MAX / SPANS_MAX, seed);
         r->spans[i] = (struct span){.pos = below(N_CTX - n, seed), .n = n, .row = r->n_rows};
         r->n_rows += n;
     }
-    r->stride = r->net.n_heads * r->net.head_dim + below(5, seed);
+    r->stride = MAX(r->layers[0].n_heads, r->layers[1].n_heads) * r->net.head_dim + below(5, seed);
     r->blocks = xcalloc(SPANS_MAX * BLOCKS, sizeof(*r->blocks));
     for (int32_t i = 0; i < SPANS_MAX * BLOCKS; i++)
         r->blocks[i] = i;
@@ -147,7 +147,8 @@ static void allocate(struct rig *r, enum kv_type type, int threads)
     struct device_setup setup = {
         .n_slots = SPANS_MAX, .n_ctx = N_CTX, .max_rows = ROWS_MAX, .k_max = 4};
     struct arena counted[2] = {{0}, {0}};
-    size_t kv_floats = (size_t)SPANS_MAX * N_CTX * (size_t)(r->net.n_kv_heads * r->net.head_dim);
+    size_t kv_floats =
+        (size_t)SPANS_MAX * N_CTX * (size_t)(r->layers[1].n_kv_heads * r->net.head_dim);
     kvmem_init(&r->kv, nets, type);
     kvmem_layout(&r->kv, SPANS_MAX * BLOCKS, 0, 0, &counted[0]);
     attention_layout(&r->attention, nets, &setup, threads, &counted[1]);
@@ -162,13 +163,14 @@ static void allocate(struct rig *r, enum kv_type type, int threads)
     r->wanted = xcalloc((size_t)(ROWS_MAX * r->stride), sizeof(float));
 }
 
-/* What blocks hold beyond a sequence's end, and behind its window, must not matter: NaN, here.
+/* What blocks hold beyond a sequence's end, behind its window and of another layer must not matter:
+ * NaN, here.
  * Where no row sees any position of a block, the table has no block at all. */
 static void fill(struct rig *r, uint64_t *seed)
 {
-    int n = r->net.n_kv_heads * r->net.head_dim;
-    float *nan = xcalloc((size_t)n, sizeof(*nan));
-    for (int i = 0; i < n; i++)
+    int n = r->layers[1].n_kv_heads * r->net.head_dim, n_nan = 3 * r->net.head_dim;
+    float *nan = xcalloc((size_t)n_nan, sizeof(*nan));
+    for (int i = 0; i < n_nan; i++)
         nan[i] = NAN;
     for (int i = 0; i < r->n_spans; i++) {
         for (int pos = 0; pos < BLOCKS * SPECD_BLOCK_TOKENS; pos++) {
@@ -186,6 +188,7 @@ static void fill(struct rig *r, uint64_t *seed)
                 v[j] = kept(r->kv.type, random_float(seed));
             }
             kvmem_write(&r->kv, MODEL_TARGET, 1, *block, pos % SPECD_BLOCK_TOKENS, k, v);
+            kvmem_write(&r->kv, MODEL_TARGET, 0, *block, pos % SPECD_BLOCK_TOKENS, nan, nan);
         }
     }
     for (int i = 0; i < r->n_rows * r->stride; i++)
@@ -208,12 +211,13 @@ static void discard(struct rig *r)
 static void compare(struct rig *r, struct pool *pool)
 {
     const struct ops *tables[OPS_TABLES];
-    size_t row_bytes = (size_t)(r->net.n_heads * r->net.head_dim) * sizeof(float);
+    size_t row_bytes = (size_t)(r->layers[1].n_heads * r->net.head_dim) * sizeof(float);
     for (int t = 0, count = ops_tables(tables); t < count; t++) {
         memset(r->out, 0, (size_t)(ROWS_MAX * r->stride) * sizeof(float));
         attention_begin(&r->attention, &r->kv, &r->net, MODEL_TARGET, r->spans, r->n_spans,
                         pool_size(pool));
         r->attention.ops = tables[t];
+        attention_run(&r->attention, pool, 0, r->q, r->stride, r->out, r->stride);
         attention_run(&r->attention, pool, 1, r->q, r->stride, r->out, r->stride);
         for (int row = 0; row < r->n_rows; row++)
             assert_memory_equal(r->out + row * r->stride, r->wanted + row * r->stride, row_bytes);
@@ -230,7 +234,7 @@ static void run(enum kv_type type, int threads, int passes, uint64_t seed)
         fill(&r, &seed);
         for (int i = 0; i < r.n_spans; i++)
             for (int row = 0; row < r.spans[i].n; row++)
-                for (int h = 0; h < r.net.n_heads; h++)
+                for (int h = 0; h < r.layers[1].n_heads; h++)
                     reference(&r, i, row, h,
                               r.wanted + (r.spans[i].row + row) * r.stride + h * r.net.head_dim);
         compare(&r, pool);

@@ -22,7 +22,7 @@
 #define LEN 290 /* crosses a tile of attention */
 #define ROWS 3  /* decoded positions: LEN - 1 and on; ROWS - 1 <= the smallest K limit */
 
-/* A layer of llama's blocks, and one of as many others as a layer can have. */
+/* A layer of llama's blocks, and one of as many others as a layer can have, and of other sizes. */
 static const struct model_shape shape = {
     .n_layers = 2,
     .n_heads = 6,
@@ -30,6 +30,9 @@ static const struct model_shape shape = {
     .head_dim = 16,
     .n_embd = 64,
     .n_ff = 96,
+    .layer_heads = {0, 8},
+    .layer_kv_heads = {0, 1},
+    .layer_ff = {0, 160},
     .n_vocab = VOCAB,
     .window = 100,
     .windowed = 2,
@@ -38,6 +41,7 @@ static const struct model_shape shape = {
             PART_BIT(PART_QK_NORM_WIDE) | PART_BIT(PART_POST_NORM),
     .less = PART_BIT(PART_PRE_NORM),
     .type = DT_Q8_0,
+    .scaled = true,
     .seed = 11};
 
 struct fixture {

@@ -233,6 +233,40 @@ static void test_architectures(void **state)
          .shape = SHAPE(4, 2, 16, EXPERTS(3, 1, 1, 64), .untied = true, .seed = 119),
          .n = 20,
          .kv = KV_F32},
+        {.name = "scales of matrices, biases everywhere",
+         .shape = SHAPE(4, 2, 16, .biases = true, .scaled = true, .type = DT_F16,
+                        .more = PART_BIT(PART_O_BIAS) | PART_BIT(PART_FFN_BIAS), .seed = 120),
+         .n = 40,
+         .kv = KV_F32},
+        {.name = "scales of experts, post norms",
+         .shape = SHAPE(4, 2, 16, EXPERTS(3, 5, 3, 32), .n_ff_shared = 64, .scaled = true,
+                        .post_norms = true, .untied = true, .type = DT_BF16, .seed = 121),
+         .n = 60,
+         .kv = KV_F32},
+        {.name = "feed-forwards of other widths",
+         .shape = SHAPE(4, 2, 16, .untied = true, .layer_ff = {168, 40}, .seed = 120),
+         .n = 40,
+         .kv = KV_F32},
+        {.name = "a narrow one, then experts",
+         .shape = SHAPE(4, 2, 16, EXPERTS(2, 5, 2, 24), .layer_ff = {8, 120}, .biases = true,
+                        .more = PART_BIT(PART_FFN_BIAS), .changed = 1, .seed = 121),
+         .n = 40,
+         .kv = KV_F32},
+        {.name = "more heads, the same groups",
+         .shape = SHAPE(4, 2, 16, .layer_heads = {0, 10}, .layer_kv_heads = {0, 5}, .seed = 122),
+         .n = 60,
+         .kv = KV_F32},
+        {.name = "fewer kv heads, of larger groups",
+         .shape = SHAPE(12, 4, 16, .layer_kv_heads = {0, 1}, .biases = true, .seed = 123),
+         .n = 60,
+         .kv = KV_F32},
+        {.name = "all sizes by layer, norms over all heads",
+         .shape = SHAPE(4, 4, 24, .rope = ROPE_HALVES, .layer_heads = {3, 8},
+                        .layer_kv_heads = {1, 2}, .layer_ff = {24, 136}, .window = 9, .windowed = 2,
+                        .post_norms = true, .more = PART_BIT(PART_QK_NORM_WIDE),
+                        .less = PART_BIT(PART_PRE_NORM), .seed = 124),
+         .n = 60,
+         .kv = KV_F32},
         {.name = "one token", .shape = SHAPE(2, 1, 16, .seed = 5), .n = 6, .kv = KV_F32},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++)
@@ -269,6 +303,47 @@ static void test_ties(void **state)
     assert_true(first <= tolerance(c.kv) && other > 3 * tolerance(c.kv));
     model_random_free(m);
     model_random_free(last);
+}
+
+/* A reference that adds biases before it scales, and one that takes the next expert's scale, are
+ * other models. */
+static void test_scales(void **state)
+{
+    static const struct forward_case c = {
+        .name = "scales",
+        .shape = SHAPE(4, 2, 16, EXPERTS(2, 4, 2, 40), .biases = true, .scaled = true,
+                       .more = PART_BIT(PART_O_BIAS) | PART_BIT(PART_FFN_BIAS), .changed = 1,
+                       .seed = 122),
+        .n = 30};
+    struct model *m = model_random(&c.shape), *late = model_random(&c.shape);
+    struct model *next = model_random(&c.shape);
+    struct model_layer *experts = &next->layers[1];
+    struct tensor *of_experts[] = {&experts->w_gate_experts, &experts->w_up_experts,
+                                   &experts->w_down_experts};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct model_layer *l = &late->layers[i];
+        const struct tensor *of[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->w_down};
+        struct tensor *biases[] = {&l->bq, &l->bk, &l->bv, &l->bo, &l->b_down};
+        for (size_t j = 0; j < COUNT_OF(of); j++) {
+            for (uint32_t e = 0; biases[j]->data && e < biases[j]->cols; e++)
+                ((float *)(uintptr_t)biases[j]->data)[e] *= *of[j]->scale;
+        }
+    }
+    for (int i = 0; i < 3; i++) {
+        float *scale = (float *)(uintptr_t)of_experts[i]->scale, first = scale[0];
+        for (int e = 0; e < 4; e++)
+            scale[e] = e < 3 ? scale[e + 1] : first;
+    }
+    double none = worst_difference(&c, m, m), biased = worst_difference(&c, m, late);
+    double other = worst_difference(&c, m, next);
+    print_message("scales: %.1e, behind biases %.1e, of another expert %.1e\n", none, biased,
+                  other);
+    assert_true(none <= tolerance(c.kv) && biased > 3 * tolerance(c.kv) &&
+                other > 3 * tolerance(c.kv));
+    model_random_free(m);
+    model_random_free(late);
+    model_random_free(next);
 }
 
 static void test_heads(void **state)
@@ -310,6 +385,11 @@ static void test_long_texts(void **state)
          .shape = SHAPE(4, 2, 64, .window = 60, .windowed = 1, .seed = 6),
          .n = 505,
          .kv = KV_BF16},
+        {.name = "500 tokens, heads by layer, bf16",
+         .shape = SHAPE(4, 2, 64, .layer_heads = {9, 0}, .layer_kv_heads = {1, 4}, .window = 300,
+                        .windowed = 2, .seed = 7),
+         .n = 500,
+         .kv = KV_BF16},
         {.name = "500 tokens, bf16", .shape = SHAPE(9, 3, 64, .seed = 4), .n = 500, .kv = KV_BF16},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++)
@@ -329,6 +409,7 @@ static void test_weight_types(void **state)
         c.shape.type = (enum dtype)t;
         c.shape.n_embd = c.shape.n_ff = 256;
         c.activations = rig_is_cpu() ? ACTIVATIONS_F32 : ACTIVATIONS_INT8;
+        c.shape.scaled = t % 2;
         check_case(&c);
         struct forward_case experts = c; /* who is chosen may hang on a bit: no activations of 8 */
         experts.name = "  experts";
@@ -336,6 +417,7 @@ static void test_weight_types(void **state)
         experts.shape.n_experts = 6;
         experts.shape.n_experts_used = 2;
         experts.shape.n_ff_expert = experts.shape.n_ff_shared = 256;
+        experts.shape.scaled = t % 2 == 0;
         if (rig_is_cpu() || t == DT_Q8_0 || t == DT_F8_ROW)
             check_case(&experts);
         if (!rig_is_cpu() || dtype_block((enum dtype)t) == 1)
@@ -381,6 +463,9 @@ static void test_drafts(void **state)
                                       .head_dim = 16,
                                       .n_embd = 64,
                                       .n_ff = 96,
+                                      .layer_heads = {0, 2, 9},
+                                      .layer_kv_heads = {0, 2, 3},
+                                      .layer_ff = {0, 8, 200},
                                       .n_vocab = 67,
                                       .seed = 1};
     const struct model_shape small = {.n_layers = 2,
@@ -389,6 +474,7 @@ static void test_drafts(void **state)
                                       .head_dim = 24,
                                       .n_embd = 32,
                                       .n_ff = 160,
+                                      .layer_kv_heads = {1, 0},
                                       .n_vocab = 64,
                                       .rope = ROPE_HALVES,
                                       .seed = 2};
@@ -458,9 +544,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_architectures), cmocka_unit_test(test_ties),
-        cmocka_unit_test(test_heads),         cmocka_unit_test(test_long_texts),
-        cmocka_unit_test(test_weight_types),  cmocka_unit_test(test_kept_types),
-        cmocka_unit_test(test_lossy_types),   cmocka_unit_test(test_drafts),
+        cmocka_unit_test(test_scales),        cmocka_unit_test(test_heads),
+        cmocka_unit_test(test_long_texts),    cmocka_unit_test(test_weight_types),
+        cmocka_unit_test(test_kept_types),    cmocka_unit_test(test_lossy_types),
+        cmocka_unit_test(test_drafts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

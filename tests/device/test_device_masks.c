@@ -148,18 +148,6 @@ static void test_not_with_a_draft_model(void **state)
     rig_free(r);
 }
 
-static int setup(void **state)
-{
-    *state = pair_new();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    pair_free(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -167,5 +155,5 @@ int main(void)
         cmocka_unit_test(test_same_as_allowed),
         cmocka_unit_test(test_not_with_a_draft_model),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, pair_setup, pair_teardown);
 }

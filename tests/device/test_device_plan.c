@@ -23,6 +23,7 @@ static const struct model_shape shape = {.n_layers = 3,
                                          .head_dim = 20,
                                          .n_embd = 64,
                                          .n_ff = 96,
+                                         .layer_kv_heads = {0, 3, 0},
                                          .n_vocab = 61,
                                          .untied = true,
                                          .biases = true,
@@ -72,15 +73,15 @@ static void test_block_bytes(void **state)
     struct device_setup setup = rig_setup(f->model, NULL);
     struct device_plan plan;
     char err[256];
-    /* G, keys of D = 20 for at least 16 positions, values of 20 rounded up to 32. */
-    uint64_t elements = 2 * (20 * 16 + 32 * SPECD_BLOCK_TOKENS);
+    /* Of a kv head, keys of D = 20 for at least 16 positions, values of 20 rounded up to 32. */
+    uint64_t elements = 20 * 16 + 32 * SPECD_BLOCK_TOKENS;
     assert_int_equal(cpu_device_ops.plan(f->dev, &setup, &plan, err, sizeof(err)), 0);
-    assert_int_equal(plan.block_bytes, 3 * elements * 4);
+    assert_int_equal(plan.block_bytes, (2 + 3 + 2) * elements * 4);
     setup.kv = KV_BF16;
     setup.n_self_layers = COUNT_OF(layers);
     setup.self_layers = layers;
     assert_int_equal(cpu_device_ops.plan(f->dev, &setup, &plan, err, sizeof(err)), 0);
-    assert_int_equal(plan.block_bytes, 5 * elements * 2);
+    assert_int_equal(plan.block_bytes, (2 + 3 + 2 + 2 + 2) * elements * 2);
     assert_int_equal(plan.weights_bytes[MODEL_DRAFT], 0);
 }
 
@@ -159,15 +160,26 @@ static void test_models_that_cannot_work(void **state)
     refused_model(f, &m, "vocabulary size");
     m = *f->model, m.head_dim = MODEL_HEAD_DIM_MAX + 2;
     refused_model(f, &m, "head size 258");
-    m = *f->model, m.n_kv_heads = 4;
-    refused_model(f, &m, "head count 6");
     m = *f->model, m.rope_dim = 22;
     refused_model(f, &m, "rope dimension count 22");
-    m = *f->model, m.n_ff = 1u << 30;
-    refused_model(f, &m, "feed-forward size");
     m = *f->model, m.output.rows--;
     refused_model(f, &m, "output");
     m = *f->model, m.layers = bad;
+    bad[1].n_kv_heads = 4;
+    refused_model(f, &m, "layer 1: head count 6 is no multiple of the key/value head count 4");
+    bad[1].n_kv_heads = 0;
+    refused_model(f, &m, "layer 1: key/value head count 0");
+    bad[1].n_kv_heads = 6;
+    refused_model(f, &m, "layer 1: wk is ");
+    bad[1].n_kv_heads = 3;
+    bad[2].n_heads = 1026;
+    refused_model(f, &m, "layer 2: head count 1026");
+    bad[2].n_heads = 6;
+    bad[1].n_ff = 1u << 30;
+    refused_model(f, &m, "layer 1: feed-forward size 1073741824");
+    bad[1].n_ff = 88;
+    refused_model(f, &m, "layer 1: w_gate is 96 x 64, expected 88 x 64");
+    bad[1].n_ff = 96;
     bad[2].wv.cols++;
     refused_model(f, &m, "layer 2: wv");
     bad[2].wv.cols--;

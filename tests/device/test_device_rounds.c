@@ -334,18 +334,6 @@ static void test_close_in_flight(void **state)
     rig_free(r);
 }
 
-static int setup(void **state)
-{
-    *state = pair_new();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    pair_free(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -360,5 +348,5 @@ int main(void)
         cmocka_unit_test(test_staging),
         cmocka_unit_test(test_close_in_flight),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, pair_setup, pair_teardown);
 }

@@ -382,18 +382,6 @@ static void test_rows_made_later(void **state)
     rig_free(r);
 }
 
-static int setup(void **state)
-{
-    *state = pair_new();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    pair_free(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -402,5 +390,5 @@ int main(void)
         cmocka_unit_test(test_presence),         cmocka_unit_test(test_perfect_draft),
         cmocka_unit_test(test_rows_made_later),  cmocka_unit_test(test_draft_ids),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, pair_setup, pair_teardown);
 }

@@ -56,6 +56,7 @@ static struct product product_of(struct tensor t)
     p.x_stride = (p.cols + 8 + 7) / 8 * 8;
     p.y_stride = p.rows + 3;
     p.w = weight_make(&p.t, WEIGHT_NATIVE);
+    p.w.scale = random_byte() % 2 ? 1 : random_float() * 30;
     p.x = xaligned(64, (size_t)(T_MAX * p.x_stride) * sizeof(*p.x));
     fill_rows(&p);
     p.bias = xmalloc(t.rows * sizeof(*p.bias));
@@ -167,7 +168,7 @@ struct model_type {
     const int8_t *table; /* what codes stand for */
     bool halves;         /* scales, and minima, of 16 columns */
     bool blocks;         /* that are summed up before d */
-    bool scaled, signed_scale, with_min, powers;
+    bool scaled, signed_scale, with_min, powers, e4m3;
 };
 
 static struct model_type model_type(enum dtype t)
@@ -200,6 +201,8 @@ static struct model_type model_type(enum dtype t)
             .offset = 128, .table = iq4, .scaled = true, .signed_scale = true};
     case DT_MXFP4:
         return (struct model_type){.offset = 128, .table = fp4, .powers = true};
+    case DT_NVFP4:
+        return (struct model_type){.offset = 32, .table = fp4, .e4m3 = true};
     default:
         fail_msg("%s is not in the model", dtype_name(t));
         return (struct model_type){.offset = 0};
@@ -252,6 +255,13 @@ static float model_output(const struct product *p, const float *x, int channel, 
             sum = (int8_t)w.scale[0] * sums[0] + (int8_t)w.scale[1] * sums[1];
             total = w.min[0] * totals[0] + w.min[1] * totals[1];
         }
+        for (int h = 0; h < 2 && type.e4m3; h++) {
+            int e = w.scale[h] >> 3, fraction = w.scale[h] & 7;
+            d = e == 0 ? ldexpf((float)fraction, -10) : ldexpf((float)(8 + fraction), e - 11);
+            f = fmaf((float)sums[h] * xs.scale, d, f);
+        }
+        if (type.e4m3)
+            continue;
         if (type.blocks) {
             F = fmaf((float)sum, xs.scale, F);
             if (i % 8 == 7) {
@@ -270,7 +280,7 @@ static float model_output(const struct product *p, const float *x, int channel, 
         else if (type.with_min)
             f = fmaf(type.scaled ? -(m * (float)w.min[0]) : m, xs.scale * (float)total, f);
     }
-    return f + p->bias[channel];
+    return f * p->w.scale + p->bias[channel];
 }
 
 /* Rows t0 .. t0 + T against the model; returns how many outputs differ in their bits. */
@@ -302,21 +312,23 @@ static void row_sizes(const struct product *p, int row, double *value, double *s
             continue;
         struct quant_run r;
         quant_unpack(t, from, (size_t)(c / RUN), &r);
-        size[c] += 2 * fabs((double)f16_to_f32(r.m)) * (double)MAX(MAX(r.min[0], r.min[1]), 1);
+        double m = fabs((double)f16_to_f32(r.m) * (double)p->w.scale);
+        size[c] += 2 * m * (double)MAX(MAX(r.min[0], r.min[1]), 1);
     }
     free(v);
 }
 
-/* |y - sum of w x| is at most the sum of |w| times half a step of x (a run's a / 127, a / 16129 in
- * a hot one, plus what a / 127 itself is rounded by), and for each of the sums' roundings, 2 or 3 a
- * run, or one a column, 2^-24 of the sum of all sizes. */
+/* |y - sum of w x|, w times the matrix's scale, is at most the sum of |w| times half a step of x (a
+ * run's a / 127, a / 16129 in a hot one, plus what a / 127 itself is rounded by), and for each of
+ * the sums' roundings, 2 to 4 a run, or one a column, and two of the scale, 2^-24 of the sum of all
+ * sizes. */
 static void check_values(const struct product *p, const float *y, int T, enum activations kind)
 {
     double *value = xmalloc((size_t)p->cols * sizeof(double));
     double *size = xmalloc((size_t)p->cols * sizeof(double));
     bool rounds_x =
         kind == ACTIVATIONS_INT8 && dtype_is_quantised(p->w.type) && !dtype_is_f8(p->w.type);
-    double roundings = rounds_x ? 3.0 * p->cols / RUN + 3 : p->cols + 1.0;
+    double roundings = rounds_x ? 4.0 * p->cols / RUN + 5 : p->cols + 3.0;
     for (int r = 0; r < p->rows; r++) {
         row_sizes(p, r, value, size);
         for (int t = 0; t < T; t++) {
@@ -421,8 +433,10 @@ static void float_activations_are_exact(void **state)
         struct product p = product_make(types[i], 37, some_cols(types[i], 1));
         check_product(&p, pools, ACTIVATIONS_F32);
         float *y = multiply(&p, pools[0], 0, T_MAX, ACTIVATIONS_F32);
+        float scale = p.w.scale;
         free(p.w.data);
         p.w = weight_make(&p.t, WEIGHT_F32);
+        p.w.scale = scale;
         float *wide = multiply(&p, pools[0], 0, T_MAX, ACTIVATIONS_INT8);
         check_same(&p, y, wide, T_MAX, "not as weights kept in f32");
         free(y);

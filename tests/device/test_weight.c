@@ -34,15 +34,8 @@ static const struct {
     {DT_Q6_K, 0x8dca1d2cc8bfadc8},   {DT_Q2_K, 0x6765369c92f01f06},
     {DT_Q3_K, 0x6f1db29366cade16},   {DT_IQ4_NL, 0x19f37ad79e2c1fd2},
     {DT_IQ4_XS, 0x68c104c73af9e9c6}, {DT_MXFP4, 0x1ceac5d24992523a},
+    {DT_NVFP4, 0x197c1bc3e376be1c},
 };
-
-static uint64_t fnv1a(const void *data, size_t n)
-{
-    uint64_t h = 0xcbf29ce484222325;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ ((const uint8_t *)data)[i]) * 0x100000001b3;
-    return h;
-}
 
 static void decodes_as_gguf_does(void **state)
 {
@@ -220,8 +213,8 @@ static void plan_refuses(void **state)
     static const struct {
         enum dtype type;
         size_t bytes; /* of 256 weights */
-    } kept_in[] = {
-        {DT_Q2_K, 84}, {DT_Q3_K, 116}, {DT_IQ4_NL, 144}, {DT_IQ4_XS, 140}, {DT_MXFP4, 136}};
+    } kept_in[] = {{DT_Q2_K, 84},    {DT_Q3_K, 116},  {DT_IQ4_NL, 144},
+                   {DT_IQ4_XS, 140}, {DT_MXFP4, 136}, {DT_NVFP4, 144}};
     for (size_t i = 0; i < COUNT_OF(kept_in); i++) {
         t = (struct tensor){.data = NULL, .type = kept_in[i].type, .rows = 32, .cols = 512};
         assert_int_equal(weight_plan(&t, WEIGHT_NATIVE, &type, &bytes, err, sizeof(err)), 0);

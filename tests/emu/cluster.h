@@ -51,7 +51,8 @@ struct thread {
     emu_site site; /* where it waits */
     struct lane lane;
     std::vector<copy> copies;
-    int n_groups; /* of copies that were committed */
+    int n_groups;   /* of copies that were committed */
+    int n_products; /* of matrices */
 };
 
 struct shared {
@@ -60,9 +61,11 @@ struct shared {
     size_t align, bytes;
 };
 
-/* Lanes that wait in a warp operation, and that have exited. */
+/* Lanes that wait in a warp operation, and that have exited; what each brings to a matrix product,
+ * a[4] and b[2], in turns: a lane may bring the next before another has read the last. */
 struct warp {
     unsigned waiting, exited;
+    uint32_t fragments[2][WARP][6];
 };
 
 } // namespace emu

@@ -26,7 +26,7 @@ static const struct {
     {PRODUCT_INT4, DT_Q4_0},  {PRODUCT_INT4_MIN, DT_Q4_1}, {PRODUCT_INT4_K, DT_Q4_K},
     {PRODUCT_INT8, DT_Q5_0},  {PRODUCT_INT8, DT_Q3_K},     {PRODUCT_IQ4, DT_IQ4_NL},
     {PRODUCT_IQ4, DT_IQ4_XS}, {PRODUCT_FP4, DT_MXFP4},     {PRODUCT_FP8, DT_F8_ROW},
-    {PRODUCT_FP8_32, DT_F8},  {PRODUCT_INT2_K, DT_Q2_K},
+    {PRODUCT_FP8_32, DT_F8},  {PRODUCT_INT2_K, DT_Q2_K},   {PRODUCT_NVFP4, DT_NVFP4},
 };
 
 /* K a whole number of the file's blocks. */

@@ -75,10 +75,13 @@ static void row_make(enum product_type type, enum dtype file, uint8_t *row, int3
         row[i] = (uint8_t)(rand() >> 7);
     for (size_t at = 0; at < bytes; at += (size_t)dtype_bytes(file)) {
         if (dtype_is_f8(file)) { /* no NaN */
-            float scale = file == DT_F8 ? 0.01f + 1e-6f * (float)(rand() % 1000) : 0.0123f;
+            float scale = file == DT_F8 ? 0.01f + 1e-6f * (float)(rand() % 1000) : 0x3p-8f;
             memcpy(row + at, &scale, sizeof(scale));
             for (size_t i = 4; i < 36; i++)
                 row[at + i] &= (row[at + i] & 0x7f) == 0x7f ? 0x80 : 0xff;
+        } else if (file == DT_NVFP4) {
+            for (size_t i = 0; i < 4; i++)
+                row[at + i] = rand() % 8 ? (uint8_t)(rand() % 64) : 0x7f;
         } else if (file == DT_MXFP4)
             row[at] = (uint8_t)(120 + rand() % 8);
         else
@@ -110,7 +113,8 @@ static void sizes_of(enum dtype file, const uint8_t *row, int32_t k, float *out)
 /* ---- matrices -------------------------------------------------------------------------------- */
 
 /* In two calls, as two threads would. */
-static void pack(struct product_matrix *m, const uint8_t *rows, size_t row_bytes)
+static void pack(struct product_matrix *m, const uint8_t *rows, size_t row_bytes,
+                 const float *scale)
 {
     void *packed = xaligned(64, m->plan.bytes);
     int32_t border = m->n / 32 * 16;
@@ -120,15 +124,17 @@ static void pack(struct product_matrix *m, const uint8_t *rows, size_t row_bytes
     for (int half = 0; half < m->halves; half++) {
         const uint8_t *of = rows + (size_t)half * (size_t)m->n * row_bytes;
         product_pack(&m->plan, packed, (enum product_half)half, of + (size_t)border * row_bytes,
-                     m->file, row_bytes, border, m->n - border);
-        product_pack(&m->plan, packed, (enum product_half)half, of, m->file, row_bytes, 0, border);
+                     m->file, row_bytes, scale[half], border, m->n - border);
+        product_pack(&m->plan, packed, (enum product_half)half, of, m->file, row_bytes, scale[half],
+                     0, border);
     }
     m->device = device_copy(packed, m->plan.bytes);
     free(packed);
 }
 
-void matrix_make_from(struct product_matrix *m, enum product_type type, enum dtype file,
-                      bool paired, int32_t n, int32_t k, const void *rows)
+/* scale: of each half. */
+static void make_scaled(struct product_matrix *m, enum product_type type, enum dtype file,
+                        bool paired, int32_t n, int32_t k, const void *rows, const float scale[2])
 {
     size_t row_bytes = dtype_row_bytes(file, (size_t)k);
     size_t all;
@@ -136,6 +142,8 @@ void matrix_make_from(struct product_matrix *m, enum product_type type, enum dty
     *m = (struct product_matrix){.file = file, .n = n, .k = k, .halves = paired ? 2 : 1};
     assert_int_equal(product_plan_of(&m->plan, type, paired, n, k), 0);
     assert_true(product_packs(type, file));
+    if (scale[0] != 1.0f || scale[1] != 1.0f)
+        product_plan_scale(&m->plan);
     all = (size_t)(m->halves * n);
     m->values = xcalloc(all * (size_t)k, sizeof(float));
     m->sizes = xcalloc(all * (size_t)k, sizeof(float));
@@ -147,8 +155,24 @@ void matrix_make_from(struct product_matrix *m, enum product_type type, enum dty
             sizes_of(file, row, k, s);
         for (int32_t j = 0; j < k && !dtype_is_quantised(file); j++)
             s[j] = fabsf(v[j]);
+        for (int32_t j = 0; j < k; j++) {
+            v[j] *= scale[i / (size_t)n];
+            s[j] *= fabsf(scale[i / (size_t)n]);
+        }
     }
-    pack(m, rows, row_bytes);
+    pack(m, rows, row_bytes, scale);
+}
+
+void matrix_make_from(struct product_matrix *m, enum product_type type, enum dtype file,
+                      bool paired, int32_t n, int32_t k, const void *rows)
+{
+    make_scaled(m, type, file, paired, n, k, rows, (const float[]){1, 1});
+}
+
+/* Of four bits, so that a channel's scale times it is exact. */
+static float random_scale(void)
+{
+    return ldexpf((float)(8 + rand() % 8), -rand() % 8) * (rand() % 4 ? 1.0f : -1.0f);
 }
 
 void matrix_make(struct product_matrix *m, enum product_type type, enum dtype file, bool paired,
@@ -159,7 +183,9 @@ void matrix_make(struct product_matrix *m, enum product_type type, enum dtype fi
 
     for (size_t i = 0; i < all; i++)
         row_make(type, file, rows + i * row_bytes, k);
-    matrix_make_from(m, type, file, paired, n, k, rows);
+    bool scaled = rand() % 2;
+    const float scale[] = {scaled ? random_scale() : 1, scaled && paired ? random_scale() : 1};
+    make_scaled(m, type, file, paired, n, k, rows, scale);
     free(rows);
 }
 

@@ -18,7 +18,8 @@ struct product_matrix {
     void *device;
 };
 
-/* From a file's tensor of type `file`, with weights that the packed type has exactly. */
+/* From a file's tensor of type `file`, with weights that the packed type has exactly; every other
+ * one with a scale, of each half. */
 void matrix_make(struct product_matrix *m, enum product_type type, enum dtype file, bool paired,
                  int32_t n, int32_t k);
 /* From rows (halves * n, k) of `file`, whatever they become. */

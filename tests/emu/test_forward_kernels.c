@@ -130,6 +130,7 @@ static void test_embed(void **state)
         check_embed(PRODUCT_IQ4, DT_IQ4_XS, (grouped[i] + 255) / 256 * 256);
         check_embed(PRODUCT_IQ4, DT_IQ4_NL, grouped[i]);
         check_embed(PRODUCT_FP4, DT_MXFP4, grouped[i]);
+        check_embed(PRODUCT_NVFP4, DT_NVFP4, (grouped[i] + 63) / 64 * 64);
         check_embed(PRODUCT_FP8_32, DT_F8, grouped[i]);
         check_embed(PRODUCT_INT2_K, DT_Q2_K, (grouped[i] + 255) / 256 * 256);
     }

@@ -31,6 +31,9 @@ static const struct model_shape odd = {.n_layers = 3,
                                        .head_dim = 8,
                                        .n_embd = 40,
                                        .n_ff = 56,
+                                       .layer_heads = {0, 0, 12},
+                                       .layer_kv_heads = {0, 0, 4},
+                                       .layer_ff = {0, 0, 72},
                                        .n_vocab = 61,
                                        .rope_dim = 6,
                                        .rope_magnitude = 1.0f,
@@ -134,6 +137,8 @@ static enum product_type type_expected(enum weight_type want, enum dtype file, b
             return PRODUCT_IQ4;
         case DT_MXFP4:
             return PRODUCT_FP4;
+        case DT_NVFP4:
+            return PRODUCT_NVFP4;
         case DT_F8_ROW:
             return PRODUCT_FP8;
         case DT_F8:
@@ -161,13 +166,13 @@ static void pack_whole(const struct product_plan *p, void *packed, enum product_
     float *values;
 
     if (keeps_blocks(p->type, t->type)) {
-        product_pack(p, packed, half, t->data, t->type, dtype_row_bytes(t->type, t->cols), first,
-                     (int32_t)t->rows);
+        product_pack(p, packed, half, t->data, t->type, dtype_row_bytes(t->type, t->cols),
+                     tensor_scale(t), first, (int32_t)t->rows);
         return;
     }
     values = xmalloc(n * sizeof(*values));
     quant_decode(t->type, t->data, n, values);
-    product_pack(p, packed, half, values, DT_F32, t->cols * sizeof(*values), first,
+    product_pack(p, packed, half, values, DT_F32, t->cols * sizeof(*values), tensor_scale(t), first,
                  (int32_t)t->rows);
     free(values);
 }
@@ -193,6 +198,8 @@ static void check_matrix(const struct gpu_matrix *w, enum product_type type, boo
         channels += tensors[i]->rows;
     assert_int_equal(
         product_plan_of(&p, type, paired, paired ? channels / 2 : channels, tensors[0]->cols), 0);
+    if (tensors[0]->scale)
+        product_plan_scale(&p);
     assert_int_equal(w->plan.type, type);
     assert_int_equal(w->plan.bytes, p.bytes);
     assert_true(w->plan.n == p.n && w->plan.k == p.k && w->plan.slices == p.slices &&
@@ -225,6 +232,18 @@ static void check_vector(const float *device, int n, const struct tensor *const 
     assert_device_equal(device, want, at * sizeof(float));
 }
 
+/* A matrix of floats, times its scale. */
+static void check_rows(const float *device, const struct tensor *t)
+{
+    size_t n = (size_t)t->rows * t->cols;
+    float *want = xmalloc(n * sizeof(*want));
+
+    for (size_t i = 0; i < n; i++)
+        want[i] = ((const float *)t->data)[i] * tensor_scale(t);
+    assert_device_equal(device, want, n * sizeof(*want));
+    free(want);
+}
+
 #define TENSORS(...) ((const struct tensor *const[]){__VA_ARGS__})
 #define LENGTHS(...) ((const size_t[]){__VA_ARGS__})
 
@@ -232,8 +251,9 @@ static void check_layer(const struct gpu_layer *l, const struct model *m,
                         const struct model_layer *from, enum product_type qkv,
                         enum product_type gate_up, enum product_type rest)
 {
-    size_t d = m->head_dim, q = m->n_heads * d, kv = m->n_kv_heads * d;
+    size_t d = m->head_dim, q = from->n_heads * d, kv = from->n_kv_heads * d;
 
+    assert_true(l->n_heads == (int)from->n_heads && l->n_kv_heads == (int)from->n_kv_heads);
     check_matrix(&l->qkv, qkv, false, 3, TENSORS(&from->wq, &from->wk, &from->wv));
     check_matrix(&l->wo, rest, false, 1, TENSORS(&from->wo));
     check_matrix(&l->gate_up, gate_up, true, 2, TENSORS(&from->w_gate, &from->w_up));
@@ -251,11 +271,10 @@ static void check_ends(const struct loaded *l, const struct model *m, enum produ
     size_t pairs = m->rope_dim / 2;
     float *rotation = xmalloc(CTX * 2 * pairs * sizeof(*rotation));
 
-    assert_true(net->n_layers == (int)m->n_layers && net->n_heads == (int)m->n_heads &&
-                net->n_kv_heads == (int)m->n_kv_heads && net->head_dim == (int)m->head_dim &&
-                net->n_embd == (int)m->n_embd && net->n_ff == (int)m->n_ff &&
-                net->n_vocab == (int)m->n_vocab && net->rope_dim == (int)m->rope_dim &&
-                net->rope == m->rope && net->rms_eps == m->rms_eps && net->n_ctx == CTX);
+    assert_true(net->n_layers == (int)m->n_layers && net->head_dim == (int)m->head_dim &&
+                net->n_embd == (int)m->n_embd && net->n_vocab == (int)m->n_vocab &&
+                net->rope_dim == (int)m->rope_dim && net->rope == m->rope &&
+                net->rms_eps == m->rms_eps && net->n_ctx == CTX);
     check_matrix(&net->embed, type, false, 1, TENSORS(&m->embed));
     check_matrix(&net->output, type, false, 1, TENSORS(&m->output));
     assert_int_equal(net->embed.data == net->output.data, m->embed.data == m->output.data);
@@ -276,6 +295,7 @@ static void check_model(const struct model_shape *of, enum dtype file, enum weig
     char err[256] = "";
 
     shape.type = file;
+    shape.scaled = rand() % 2;
     shape.biases = rand() % 2;
     shape.qk_norms = rand() % 2;
     shape.untied = rand() % 2;
@@ -398,6 +418,7 @@ static void test_experts(void **state)
 
     (void)state;
     shape.type = DT_Q8_0;
+    shape.scaled = rand() % 2;
     shape.n_ff_expert = shape.n_ff_shared = 64;
     shape.experts = 2;
     shape.n_experts = 3;
@@ -424,8 +445,8 @@ static void test_experts(void **state)
         check_matrix(&gpu->gate_up_shared, PRODUCT_INT8, true, 2,
                      TENSORS(&l->w_gate_shared, &l->w_up_shared));
         check_matrix(&gpu->down_shared, PRODUCT_INT8, false, 1, TENSORS(&l->w_down_shared));
-        assert_device_equal(gpu->router, l->w_router.data, 3 * 96 * sizeof(float));
-        assert_device_equal(gpu->router + 3 * 96, l->w_shared.data, 96 * sizeof(float));
+        check_rows(gpu->router, &l->w_router);
+        check_rows(gpu->router + 3 * 96, &l->w_shared);
         unload(&loaded);
         for (uint32_t e = 0; e < 3; e++)
             apart[e] = tensor_slice(&(e == 1 ? other : m)->layers[1].w_down_experts, e);
@@ -520,7 +541,7 @@ static void test_refusals(void **state)
     WITH(m->layers[1].w_router, m->layers[1].wq, WEIGHT_NATIVE,
          "layer 1: expected either a gated feed-forward or experts");
     WITH(m->gate, GATE_KINDS, WEIGHT_NATIVE, "gate of that kind");
-    WITH(m->n_kv_heads, 2, WEIGHT_NATIVE, "head count 9");
+    WITH(m->layers[1].n_kv_heads, 2, WEIGHT_NATIVE, "layer 1: head count 9");
     WITH(m->rope_dim, 10, WEIGHT_NATIVE, "rope dimension count 10");
     assert_refused(m, WEIGHT_F32, "kept as f32");
     assert_refused(m, WEIGHT_Q8_0, "embed: a 61 x 40 matrix cannot be kept as q8_0");
@@ -546,7 +567,10 @@ static void test_widths(void **state)
     check_width(shape, "the embedding is 36");
     shape = odd;
     shape.n_ff = 57;
-    check_width(shape, "the feed-forward width is 57");
+    check_width(shape, "layer 0: the feed-forward width is 57");
+    shape = odd;
+    shape.layer_ff[1] = 60;
+    check_width(shape, "layer 1: the feed-forward width is 60");
     shape = odd;
     shape.head_dim = 12;
     check_width(shape, "the head size is 12");

@@ -26,7 +26,7 @@ static const enum dtype files[PRODUCT_TYPES] = {
     [PRODUCT_BF16] = DT_BF16,   [PRODUCT_FP8] = DT_F32,       [PRODUCT_INT8] = DT_Q8_0,
     [PRODUCT_INT4] = DT_Q4_0,   [PRODUCT_INT4_MIN] = DT_Q4_1, [PRODUCT_INT4_K] = DT_Q4_K,
     [PRODUCT_IQ4] = DT_IQ4_XS,  [PRODUCT_FP4] = DT_MXFP4,     [PRODUCT_FP8_32] = DT_F8,
-    [PRODUCT_INT2_K] = DT_Q2_K,
+    [PRODUCT_NVFP4] = DT_NVFP4, [PRODUCT_INT2_K] = DT_Q2_K,
 };
 
 struct alone {
@@ -116,6 +116,7 @@ TEST(int4_min, PRODUCT_INT4_MIN, false)
 TEST(int4_k, PRODUCT_INT4_K, false)
 TEST(iq4, PRODUCT_IQ4, false)
 TEST(fp4, PRODUCT_FP4, false)
+TEST(nvfp4, PRODUCT_NVFP4, false)
 TEST(fp8_32, PRODUCT_FP8_32, false)
 TEST(int2_k, PRODUCT_INT2_K, false)
 TEST(paired, PRODUCT_INT8, true)
@@ -159,19 +160,13 @@ static void test_other_slices_show(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bf16),
-        cmocka_unit_test(test_fp8),
-        cmocka_unit_test(test_int8),
-        cmocka_unit_test(test_int4),
-        cmocka_unit_test(test_int4_min),
-        cmocka_unit_test(test_int4_k),
-        cmocka_unit_test(test_iq4),
-        cmocka_unit_test(test_fp4),
-        cmocka_unit_test(test_fp8_32),
-        cmocka_unit_test(test_int2_k),
-        cmocka_unit_test(test_paired),
-        cmocka_unit_test(test_every_count),
-        cmocka_unit_test(test_other_slices_show),
+        cmocka_unit_test(test_bf16),        cmocka_unit_test(test_fp8),
+        cmocka_unit_test(test_int8),        cmocka_unit_test(test_int4),
+        cmocka_unit_test(test_int4_min),    cmocka_unit_test(test_int4_k),
+        cmocka_unit_test(test_iq4),         cmocka_unit_test(test_fp4),
+        cmocka_unit_test(test_nvfp4),       cmocka_unit_test(test_fp8_32),
+        cmocka_unit_test(test_int2_k),      cmocka_unit_test(test_paired),
+        cmocka_unit_test(test_every_count), cmocka_unit_test(test_other_slices_show),
     };
     if (product_prepare(232448))
         return 1;

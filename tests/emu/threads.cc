@@ -330,7 +330,7 @@ static void block_start(emu_block *b, unsigned x, unsigned y, unsigned z, int ra
         t->index = (int)i;
         t->site = {nullptr, 0};
         t->copies.clear();
-        t->n_groups = 0;
+        t->n_groups = t->n_products = 0;
         t->here.thread = {i % l->block.x, i / l->block.x % l->block.y,
                           i / (l->block.x * l->block.y)};
         t->here.block = {x, y, z};

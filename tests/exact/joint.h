@@ -6,7 +6,7 @@
  * which take more than two rounds on average, is compared with the target's by chi-squared and G.
  * The seeds are fixed: a sound sampler would fail one of these comparisons with probability 1e-6
  * each, once and for all. The full run draws 10^6 tokens of each law, the quick one a few laws of
- * each set and fewer tokens.
+ * each set and fewer tokens (suite_draws).
  */
 #ifndef SPECD_TEST_JOINT_H
 #define SPECD_TEST_JOINT_H
@@ -125,7 +125,7 @@ static void joint_check(const struct toy *t, struct joint_row *row, struct joint
 {
     static uint64_t count[JOINT_BINS];
     static double law[JOINT_BINS];
-    uint64_t n = suite_full() ? 200000 : 10000;
+    uint64_t n = suite_draws(200000, 10000);
     struct toy_totals totals = {0};
     struct fit f;
 
@@ -217,7 +217,7 @@ static void joint_test(enum verify_mode mode)
     report("joint_sums", "mode=%s laws=%d tokens=%llu least_p=%.5f spread=%.2f", mode_names[mode],
            sums.n, (unsigned long long)sums.tokens, sums.p[0], spread);
     assert_true(spread < 2.7);
-    assert_true(sums.tokens >= 1000000);
+    assert_true(sums.tokens >= suite_draws(1000000, 1000000));
 }
 
 #endif

@@ -49,6 +49,7 @@ static void render(const struct chat_template *t, const char *source, const char
         .options = {.messages = messages, .add_generation_prompt = true},
         .bos_token = "<s>",
         .eos_token = "",
+        .field = "messages",
     };
     struct buf out = {0};
     struct text_spans client = {0};
@@ -60,6 +61,10 @@ static void render(const struct chat_template *t, const char *source, const char
     for (size_t i = 0; i < client.n; i++)
         ASSERT(client.items[i].begin < client.items[i].end && client.items[i].end <= out.len &&
                client.items[i].begin >= (i > 0 ? client.items[i - 1].end + 1 : 6));
+    if (rc == 0) {
+        struct thinking thinking = chat_thinking(t, &vars.options, &out, &client);
+        ASSERT(thinking.tags || !thinking.begun);
+    }
     /* A template may spell either in escapes, and pick bytes of a broken character. */
     bool whole = !strchr(source, '\\') && utf8_valid_run(source, strlen(source)) == strlen(source);
     if (rc == 0 && whole && !strstr(content, OURS))

@@ -61,7 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 static struct image stretched_model(void)
 {
-    const struct shape s = {"llama", 1, 4, 2, 1, 2, 8, 4, false, false, false};
+    const struct shape s = {"llama", 1, 4, 2, 1, 2, 8, 4, false, false, false, NULL};
     struct gguf_writer w;
     gguf_writer_init(&w, NULL);
     put_shape(&w, &s);
@@ -78,7 +78,7 @@ static struct image stretched_model(void)
 /* fused: gate and up in one tensor. */
 static struct image experts_model(bool fused)
 {
-    const struct shape s = {"qwen2moe", 1, 4, 2, 1, 2, 8, 4, true, false, true};
+    const struct shape s = {"qwen2moe", 1, 4, 2, 1, 2, 8, 4, true, false, true, NULL};
     const uint64_t matrices[] = {3, 4, 4}, pairs[] = {3, 8, 4};
     struct gguf_writer w;
     begin_model(&w, &s);
@@ -90,6 +90,8 @@ static struct image experts_model(bool fused)
     put_matrix(&w, "blk.0.ffn_gate_inp.weight", 3, 4);
     if (fused)
         gguf_put_tensor(&w, "blk.0.ffn_gate_up_exps.weight", DT_F32, pairs, 3);
+    put_vector(&w, fused ? "blk.0.ffn_gate_up_exps.scale" : "blk.0.ffn_down_exps.scale", 3);
+    put_vector(&w, "blk.0.attn_output.scale", 1);
     for (int i = fused ? 2 : 0; i < 3; i++) {
         static const char *const names[] = {"gate", "up", "down"};
         char name[80];
@@ -106,7 +108,7 @@ static struct image experts_model(bool fused)
 /* granite: factors of all kinds, and biases of all projections. */
 static struct image multiplied_model(void)
 {
-    const struct shape s = {"granite", 1, 4, 2, 1, 2, 8, 4, true, false, true};
+    const struct shape s = {"granite", 1, 4, 2, 1, 2, 8, 4, true, false, true, NULL};
     struct gguf_writer w;
     begin_model(&w, &s);
     gguf_put_f32(&w, "granite.embedding_scale", 12);
@@ -123,7 +125,7 @@ static struct image multiplied_model(void)
 /* Two tables of angles, and for each layer whether it has a window. */
 static struct image longrope_model(void)
 {
-    const struct shape s = {"qwen2", 2, 4, 1, 1, 4, 4, 4, true, false, true};
+    const struct shape s = {"qwen2", 2, 4, 1, 1, 4, 4, 4, true, false, true, NULL};
     static const uint8_t windowed[] = {0, 1};
     struct gguf_writer w;
     begin_model(&w, &s);
@@ -144,10 +146,12 @@ static struct image longrope_model(void)
 /* Little data, so that changes hit the header. */
 bool fuzz_seed(int i, struct buf *out)
 {
+    static const uint32_t by_layer[][3] = {{2, 1, 8}, {4, 2, 2}, {1, 1, 4}};
     static const struct shape shapes[] = {
-        {"llama", 2, 4, 1, 1, 4, 4, 4, false, false, false},
-        {"qwen2", 1, 4, 2, 1, 2, 8, 4, true, false, true},
-        {"qwen3", 1, 4, 1, 1, 4, 4, 4, false, true, false},
+        {"llama", 2, 4, 1, 1, 4, 4, 4, false, false, false, NULL},
+        {"llama", 3, 4, 1, 1, 2, 4, 4, false, false, true, by_layer},
+        {"qwen2", 1, 4, 2, 1, 2, 8, 4, true, false, true, NULL},
+        {"qwen3", 1, 4, 1, 1, 4, 4, 4, false, true, false, NULL},
     };
     static struct image (*const others[])(void) = {stretched_model, multiplied_model,
                                                    longrope_model};

@@ -41,6 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ASSERT((rc == 0) == (err[0] == '\0'));
     if (rc == 0)
         check(&m, &c);
+    free(m.layers);
     return 0;
 }
 

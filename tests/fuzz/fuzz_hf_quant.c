@@ -34,6 +34,9 @@ bool fuzz_seed(int i, struct buf *out)
         "\"float-quantized\",\"config_groups\":{\"group_0\":{\"weights\":{\"num_bits\":8,"
         "\"strategy\":\"block\",\"block_structure\":[128,128]}}}}}",
         "{\"quantization_config\":{\"quant_method\":\"modelopt\",\"quant_algo\":\"FP8\"}}",
+        "{\"quantization_config\":{\"quant_method\":\"modelopt\",\"quant_algo\":\"NVFP4\"}}",
+        "{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"format\":"
+        "\"nvfp4-pack-quantized\"}}",
         "{\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":128,"
         "\"desc_act\":true,\"checkpoint_format\":\"gptq_v2\"}}",
         "{\"quantization_config\":{\"quant_method\":\"awq\",\"bits\":4,\"group_size\":-1,"

@@ -85,9 +85,15 @@ bool fuzz_seed(int i, struct buf *out)
         "{\"a.qweight\":{\"dtype\":\"I32\",\"shape\":[32,1],\"data_offsets\":[0,128]},"
         "\"a.qzeros\":{\"dtype\":\"I32\",\"shape\":[1,1],\"data_offsets\":[128,132]},"
         "\"a.scales\":{\"dtype\":\"F16\",\"shape\":[1,8],\"data_offsets\":[132,148]}}",
+        "{\"a.weight_packed\":{\"dtype\":\"U8\",\"shape\":[2,64],\"data_offsets\":[0,128]},"
+        "\"a.weight_scale\":{\"dtype\":\"F8_E4M3\",\"shape\":[2,8],\"data_offsets\":[128,144]},"
+        "\"a.weight_global_scale\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[144,148]},"
+        "\"b.weight\":{\"dtype\":\"U8\",\"shape\":[1,32],\"data_offsets\":[148,180]},"
+        "\"b.weight_scale\":{\"dtype\":\"F8_E4M3\",\"shape\":[1,4],\"data_offsets\":[180,184]},"
+        "\"b.weight_scale_2\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[184,188]}}",
         "{}",
     };
-    static const size_t bytes[COUNT_OF(headers)] = {32, 32, 340, 568, 148, 0};
+    static const size_t bytes[COUNT_OF(headers)] = {32, 32, 340, 568, 148, 188, 0};
     if (i >= (int)COUNT_OF(headers))
         return false;
     uint64_t len = (strlen(headers[i]) + 7) / 8 * 8;
@@ -96,6 +102,6 @@ bool fuzz_seed(int i, struct buf *out)
     while (out->len < sizeof len + len)
         buf_puts(out, " ");
     for (size_t n = 0; n < bytes[i]; n++)
-        buf_add(out, &(uint8_t){0}, 1);
+        buf_add(out, &(uint8_t){i == 5 ? 0x40 : 0}, 1); /* a number to divide by */
     return true;
 }

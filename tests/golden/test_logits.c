@@ -4,6 +4,7 @@
  * model is not in the cache (SPECD_MODEL names it).
  *
  * links: specd_model specd_cpu
+ * labels: slow
  */
 #include "device_impl.h"
 #include "model/model_file.h"

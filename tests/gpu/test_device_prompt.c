@@ -35,6 +35,8 @@ static const struct model_shape large = {.n_layers = 2,
                                          .head_dim = 96,
                                          .n_embd = 3104,
                                          .n_ff = 1056,
+                                         .layer_kv_heads = {0, 9},
+                                         .layer_ff = {0, 1088},
                                          .n_vocab = 515,
                                          .seed = 31};
 static const struct model_shape small = {.n_layers = 2,
@@ -43,6 +45,8 @@ static const struct model_shape small = {.n_layers = 2,
                                          .head_dim = 32,
                                          .n_embd = 160,
                                          .n_ff = 224,
+                                         .layer_heads = {0, 5},
+                                         .layer_kv_heads = {0, 5},
                                          .n_vocab = 67,
                                          .seed = 32};
 

@@ -10,6 +10,7 @@
  *   fail_after=N            the request fails as a broken device would make it, after N tokens
  *   numeric=1               the request fails before its first token
  *   say=TEXT                the answer is the rest of the prompt, three bytes a token, and its end
+ *   think=N                 the answer may begin with a thought in <think>; 2: the prompt ends in one
  *   format=1                the answer is what the answer must be: the field that said so, schema
  *   hang_ms=N               the device, and everything behind it, hangs that long
  *   crash_after=N           the whole engine fails after N tokens of this request
@@ -64,6 +65,7 @@ struct engine {
     uint64_t drain_deadline_ns;
 };
 
+static const struct think_tags think_tags = {"<think>", "</think>"};
 const struct device_ops cpu_device_ops = {.name = "fake"};
 const double engine_bucket_s[ENGINE_BUCKETS] = {.0005, .001, .002, .005, .01, .02, .05, .1,  .2,
                                                 .5,    1,    2,    5,    10,  20,  50,  100, 1e9};
@@ -139,7 +141,7 @@ int engine_apply_template(const struct engine *e, const struct request *req, str
     (void)e;
     for (const struct json *m = json_first(req->chat.messages); m; m = json_next(m))
         buf_printf(out, "<%s>%s", json_string(json_get(m, "role")), content_of(m));
-    return out->len < 1000000 ? 0 : fail(SPECD_EINVAL, err, errlen, "messages: too long");
+    return out->len < 1000000 ? 0 : fail(SPECD_EINVAL, err, errlen, "%s: too long", req->field);
 }
 
 int engine_count_prompt(const struct engine *e, const struct request *req, size_t *n, char *err,
@@ -270,6 +272,8 @@ static void job_start(struct engine *e, struct request *req)
     e->jobs = j;
     pthread_mutex_lock(&req->output.lock);
     req->output.stats.n_prompt = prompt_tokens(req);
+    if (order(text, "think", 0) && req->kind == PROMPT_CHAT && !req->format.json)
+        req->output.thinking = (struct thinking){&think_tags, order(text, "think", 0) == 2};
     if (p->echo)
         echo_prompt(req);
     pthread_mutex_unlock(&req->output.lock);

@@ -299,6 +299,15 @@ class Hosts(SingleCase):
         server = self.start(env={"SPECD_API_KEY": "k"})
         self.assertEqual(server.get("/v1/models", headers={"Host": "evil.test", "X-Api-Key": "k"}).status, 200)
 
+    def test_open_to_the_network(self):
+        """A server that other machines reach without a key says so; no other does."""
+        for args, kw, warns in ((("--host", "0.0.0.0"), {}, True), ((), {}, False),
+                                (("--host", "0.0.0.0"), {"env": {"SPECD_API_KEY": "k"}}, False),
+                                ((), {"unix": self.dir.name + "/s"}, False)):
+            server = self.start(*args, **kw)
+            log = "".join(server.log)  # up to "ready", which comes later
+            self.assertEqual("there are no API keys" in log, warns, log)
+
 
 class SlowLogs(SingleCase):
     """Nobody waits for who reads a log."""
@@ -404,6 +413,30 @@ class Starts(SingleCase):
         os.unlink(costs[0])
         os.mkfifo(costs[0])
         self.assertEqual(self.start(env=env).get("/ready").status, 200)
+
+    def test_costs_are_kept(self):
+        """What passes took is written anew at the end, behind the filter on system calls, too."""
+        server = self.start("--device", "cpu", env={"XDG_CACHE_HOME": self.dir.name})
+        (path,) = glob.glob(self.dir.name + "/specd/cost-*")
+        first = os.stat(path).st_ino
+        for _ in range(8):
+            r = server.post(COMPLETION, {"prompt": "a", "max_tokens": 30, "ignore_eos": True,
+                                         "speculative": {"enabled": False}})
+            self.assertEqual(r.status, 200)
+        self.assertIsNone(server.stop())
+        self.assertNotEqual(os.stat(path).st_ino, first)
+
+
+class Log(SingleCase):
+    def test_json_lines_are_json(self):
+        """Also where a file's name is no UTF-8, or a line is cut in the middle of a character."""
+        for name in (b"/nonexistent/\xff\xc3(\xe2\x82", b"/" + "\u00e9".encode() * 1500):
+            got = subprocess.run([BIN, "--log-format", "json", "--access-log", name, "--port", "0", *ARGS],
+                                 capture_output=True, env={**os.environ, "SPECD_NO_SUCH": "1"})
+            lines = got.stderr.decode().splitlines()
+            self.assertGreaterEqual(len(lines), 1)
+            for line in lines:
+                self.assertIn(json.loads(line)["level"], ("error", "warn", "info"))
 
 
 class UnixSocket(SingleCase):

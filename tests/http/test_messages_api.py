@@ -112,7 +112,7 @@ class Answers(MessagesCase):
         self.assertEqual(block["text"], chat["choices"][0]["message"]["content"])
         usage = whole["usage"]
         self.assertEqual(set(usage), {"input_tokens", "output_tokens", "cache_read_input_tokens",
-                                      "cache_creation_input_tokens"})
+                                      "cache_creation_input_tokens", "output_tokens_details"})
         self.assertEqual(usage["input_tokens"] + usage["cache_read_input_tokens"], chat["usage"]["prompt_tokens"])
         self.assertEqual(usage["output_tokens"], chat["usage"]["completion_tokens"])
         self.assertEqual(whole["model"], "claude-any")

@@ -112,6 +112,8 @@ class ResponsesCase(ServerCase):
                 text += e["delta"]
                 entries += e.get("logprobs", [])
             else:
+                if kind == "function_call_arguments.done":
+                    self.assertEqual((e["name"], e["call_id"]), (item["name"], item["call_id"]))
                 said = e.get("text", e.get("arguments", e.get("input")))
                 entries = e.get("logprobs", entries)
         self.assertIsNone(item)

@@ -143,13 +143,14 @@ class Answers(SchemaCase):
         tools = [{"type": "function", "name": "add"}, {"type": "custom", "name": "edit"}]
         calls = "".join('<tool_call>{"name":"%s","arguments":{"input":"x"}}</tool_call>' % t["name"]
                         for t in tools)
-        for order in "say=Well " + calls, "burst=1 token_ms=30 fail_after=3":
+        for order in ("say=Well " + calls, "think=1 say=<think>So</think>Well " + calls,
+                      "burst=1 token_ms=30 fail_after=3"):
             for stream in (False, True) if "say" in order else (True,):
                 self.ask("POST", RESPONSES, {"input": order, "tools": tools, "stream": stream})
 
     @fake_only
     def test_stops_and_calls(self):
-        text = 'say=Well <tool_call>{"name":"add","arguments":{"a":1}}</tool_call>'
+        text = 'think=1 say=<think>So</think>Well <tool_call>{"name":"add","arguments":{"a":1}}</tool_call>'
         for stream in False, True:
             for fields in {"tools": [TOOL]}, {"tools": [TOOL], "tool_choice": "none"}:
                 self.ask("POST", CHAT, {"messages": [{"role": "user", "content": text}],
@@ -162,7 +163,8 @@ class Answers(SchemaCase):
             self.fits({"$ref": "#/components/schemas/Error"}, error)
 
     def test_messages(self):
-        text = 'say=Well <tool_call>{"name":"add","arguments":{"a":1}}</tool_call>' if FAKE else "x"
+        text = 'think=1 say=<think>So</think>Well <tool_call>{"name":"add","arguments":{"a":1}}</tool_call>'
+        text = text if FAKE else "x"
         base = {"max_tokens": 40, "messages": [{"role": "user", "content": text}]}
         tools = [{"name": "add", "input_schema": {"type": "object"}}, {"type": "web_search_1", "name": "w"}]
         history = [{"role": "user", "content": [{"type": "text", "text": "x"}]},

@@ -16,9 +16,9 @@ except ImportError:
     print("skip: the jsonschema package is not installed")
     sys.exit(77)
 
-from specd_client import ServerCase
+from specd_client import SLOW, ServerCase
 
-SCHEMAS = int(os.environ.get("SPECD_SCHEMAS", "60"))
+SCHEMAS = int(os.environ.get("SPECD_SCHEMAS", "60" if SLOW < 5 else "20"))
 LAWS = [{"temperature": 0}, {"temperature": 1, "seed": 7}]
 SPECULATION = [{"enabled": False}, {"fixed": 3}]
 

@@ -105,7 +105,7 @@ class Fairness(LoadCase):
         held, firsts, most = [], [], 0
         attacker = threading.Thread(target=lambda: held.extend(ATTACKS[name](server)))
         attacker.start()
-        end = time.monotonic() + sized(20, 3)
+        end = time.monotonic() + sized(20, 2)
         while attacker.is_alive() or time.monotonic() < end:
             firsts.append(self.first_byte(server))
             most = max(most, Process(server.process.pid).memory() - before)

@@ -66,6 +66,7 @@ TOLERANCE = {
     "iq4_nl": 0.13,
     "iq4_xs": 0.14,
     "mxfp4": 0.26,
+    "nvfp4": 0.26,
 }
 
 
@@ -101,7 +102,7 @@ def check_sizes(path, info, reader):
         "layers": contents(reader, f"{arch}.block_count"),
         "heads": heads,
         "kv_heads": contents(reader, f"{arch}.attention.head_count_kv", heads),
-        "head_dim": contents(reader, f"{arch}.attention.key_length", embd // heads),
+        "head_dim": contents(reader, f"{arch}.attention.key_length", embd // numpy.ravel(heads)[0]),
         "embd": embd,
         "ff": contents(reader, f"{arch}.feed_forward_length"),
         "ctx": contents(reader, f"{arch}.context_length"),
@@ -197,6 +198,7 @@ def check_synth(info, synth):
         make("qwen2", "--arch qwen2 --type q8_0")
         make("qwen3", "--arch qwen3 --tied --type q4_0 --embd-type q6_k")
         make("spm", "--tokenizer spm --rope-llama3 8")
+        make("layers", "--layers 4 --heads 4,2,8 --kv-heads 2,1,4 --ff 256,768,256")
         make("small", "--vocab 16 --rope-linear 2")
 
 

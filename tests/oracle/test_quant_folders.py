@@ -67,6 +67,23 @@ def fp8(rows, cols, name, dtype):
     return make
 
 
+def nvfp4(packed_name, scale_name, divides):
+    """The number for all is a power of two, so that floats come out the same to the last bit."""
+
+    def make(shape):
+        codes = rng.integers(0, 16, shape, np.uint8)
+        scales = rng.integers(0x28, 0x58, (shape[0], shape[1] // 16), np.uint8)
+        of_all = np.float32(2.0 ** (rng.integers(-3, 4) - 4) * 2.0 ** -round(np.log2(shape[1]) / 2))
+        numbers = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+        v = numbers[codes & 7] * np.where(codes & 8, -1, 1) * np.repeat(e4m3(scales), 16, 1)
+        pairs = codes[:, 0::2] | codes[:, 1::2] << 4
+        return (v * of_all).astype(np.float32), {
+            packed_name: ("U8", pairs), "weight_scale": ("F8_E4M3", scales),
+            scale_name: ("F32", np.array([1 / of_all if divides else of_all], np.float32))}
+
+    return make
+
+
 def packed(values, axis, order):
     """Eight numbers of four bits a word; order: which of eight is in the i-th place."""
     values = np.moveaxis(values.astype(np.uint32), axis, -1)
@@ -110,13 +127,20 @@ CASES = [
       "config_groups": {"group_0": {"weights": {"num_bits": 8, "strategy": "channel"}}}}),
     ("fp8, tensors", fp8(None, None, "weight_scale", "F32"),
      {"quant_method": "modelopt", "quant_algo": "FP8"}),
+    ("nvfp4, modelopt", nvfp4("weight", "weight_scale_2", False),
+     {"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["lm_head"],
+      "config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "float", "group_size": 16}}}}),
+    ("nvfp4, compressed-tensors", nvfp4("weight_packed", "weight_global_scale", True),
+     {"quant_method": "compressed-tensors", "format": "nvfp4-pack-quantized", "ignore": ["lm_head"],
+      "config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "float", "group_size": 16,
+                                                "strategy": "tensor_group"}}}}),
     ("gptq, zeros of 8", int4("gptq", centred=True), GPTQ),
     ("gptq", int4("gptq"), {**GPTQ, "sym": False}),
     ("gptq, act-order", int4("gptq", act_order=True), {**GPTQ, "desc_act": True}),
     ("awq", int4("awq"), {"quant_method": "awq", "bits": 4, "group_size": GROUP,
                           "version": "gemm", "zero_point": True, "modules_to_not_convert": None}),
 ]
-PLANTED = [(CASES[4], {"checkpoint_format": "gptq_v2"}), (CASES[0], {"weight_block_size": [BLOCK + 1, BLOCK]})]
+PLANTED = [(CASES[6], {"checkpoint_format": "gptq_v2"}), (CASES[0], {"weight_block_size": [BLOCK + 1, BLOCK]})]
 
 
 # ---- folders -------------------------------------------------------------------------------------

@@ -23,10 +23,11 @@ struct shape {
     const char *arch;
     uint32_t layers, embd, heads, kv_heads, head_dim, ff, vocab;
     bool biases, qk_norms, tied;
+    const uint32_t (*by_layer)[3]; /* heads, kv_heads and ff; NULL: as all */
 };
-#define SHAPE_LLAMA                                          \
-    {                                                        \
-        "llama", 2, 32, 2, 1, 16, 64, 4, false, false, false \
+#define SHAPE_LLAMA                                                \
+    {                                                              \
+        "llama", 2, 32, 2, 1, 16, 64, 4, false, false, false, NULL \
     }
 
 static inline void put_sized(struct gguf_writer *w, const struct shape *s, const char *name,
@@ -37,6 +38,23 @@ static inline void put_sized(struct gguf_writer *w, const struct shape *s, const
     gguf_put_u32(w, key, value);
 }
 
+/* which: of by_layer. */
+static inline void put_by_layer(struct gguf_writer *w, const struct shape *s, const char *name,
+                                uint32_t value, int which)
+{
+    char key[80];
+    if (!s->by_layer) {
+        put_sized(w, s, name, value);
+        return;
+    }
+    uint32_t *values = xmalloc(s->layers * sizeof *values);
+    for (uint32_t i = 0; i < s->layers; i++)
+        values[i] = s->by_layer[i][which];
+    snprintf(key, sizeof key, "%s.%s", s->arch, name);
+    gguf_put_array(w, key, GGUF_U32, values, s->layers);
+    free(values);
+}
+
 static inline void put_shape(struct gguf_writer *w, const struct shape *s)
 {
     char key[80];
@@ -45,9 +63,9 @@ static inline void put_shape(struct gguf_writer *w, const struct shape *s)
     put_sized(w, s, "block_count", s->layers);
     put_sized(w, s, "context_length", 128);
     put_sized(w, s, "embedding_length", s->embd);
-    put_sized(w, s, "feed_forward_length", s->ff);
-    put_sized(w, s, "attention.head_count", s->heads);
-    put_sized(w, s, "attention.head_count_kv", s->kv_heads);
+    put_by_layer(w, s, "feed_forward_length", s->ff, 2);
+    put_by_layer(w, s, "attention.head_count", s->heads, 0);
+    put_by_layer(w, s, "attention.head_count_kv", s->kv_heads, 1);
     put_sized(w, s, "attention.key_length", s->head_dim);
     snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", s->arch);
     gguf_put_f32(w, key, 1e-5f);
@@ -79,7 +97,9 @@ static inline void put_vector(struct gguf_writer *w, const char *name, uint64_t 
 static inline void put_layer(struct gguf_writer *w, const struct shape *s, uint32_t i)
 {
     char name[80];
-    uint32_t q = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
+    const uint32_t all[3] = {s->heads, s->kv_heads, s->ff};
+    const uint32_t *of = s->by_layer ? s->by_layer[i] : all;
+    uint32_t q = of[0] * s->head_dim, kv = of[1] * s->head_dim, ff = of[2];
 #define LAYER(suffix) (snprintf(name, sizeof name, "blk.%u." suffix, i), name)
     put_vector(w, LAYER("attn_norm.weight"), s->embd);
     put_matrix(w, LAYER("attn_q.weight"), q, s->embd);
@@ -96,9 +116,9 @@ static inline void put_layer(struct gguf_writer *w, const struct shape *s, uint3
         put_vector(w, LAYER("attn_k_norm.weight"), s->head_dim);
     }
     put_vector(w, LAYER("ffn_norm.weight"), s->embd);
-    put_matrix(w, LAYER("ffn_gate.weight"), s->ff, s->embd);
-    put_matrix(w, LAYER("ffn_up.weight"), s->ff, s->embd);
-    put_matrix(w, LAYER("ffn_down.weight"), s->embd, s->ff);
+    put_matrix(w, LAYER("ffn_gate.weight"), ff, s->embd);
+    put_matrix(w, LAYER("ffn_up.weight"), ff, s->embd);
+    put_matrix(w, LAYER("ffn_down.weight"), s->embd, ff);
 #undef LAYER
 }
 

@@ -39,6 +39,7 @@ static struct chat_vars default_vars = {
     .options = {.add_generation_prompt = true},
     .bos_token = "<s>",
     .eos_token = "</s>",
+    .field = "messages",
 };
 
 static int set_conversation(void **state)

@@ -35,7 +35,8 @@ static int render(const char *source, const char *messages, const char *tools, s
 {
     struct chat_template *t;
     struct json *m = json_of(messages), *list = tools ? json_of(tools) : NULL;
-    struct chat_vars vars = {.options = {.messages = m, .tools = list}, .bos_token = "<s>"};
+    struct chat_vars vars = {
+        .options = {.messages = m, .tools = list}, .bos_token = "<s>", .field = "messages"};
     int rc = chat_template_create(&t, source, false, err, errlen);
     assert_int_equal(rc, 0);
     rc = chat_render(t, &vars, out, NULL, err, errlen);
@@ -336,6 +337,69 @@ static void test_reasoning(void **state)
            NULL, "<user>a<assistant>b");
 }
 
+/* ---- thoughts */
+
+/* How an answer begins: with none, or one that may come, or one that the prompt has begun. */
+static void expect_thought(const char *source, const char *messages, bool prompt, bool goes_on,
+                           const char *open, bool begun)
+{
+    struct chat_template *t;
+    struct json *m = json_of(messages);
+    struct chat_vars vars = {.options = {.messages = m,
+                                         .add_generation_prompt = prompt && !goes_on,
+                                         .continue_final = goes_on}};
+    struct buf out = {0};
+    struct text_spans client = {0};
+    char err[256] = "";
+    assert_int_equal(chat_template_create(&t, source, false, err, sizeof err), 0);
+    if (chat_render(t, &vars, &out, &client, err, sizeof err) < 0)
+        fail_msg("%s\n%s", source, err);
+    struct thinking thinking = chat_thinking(t, &vars.options, &out, &client);
+    if (open)
+        assert_string_equal(thinking.tags->open, open);
+    else
+        assert_null(thinking.tags);
+    if (thinking.begun != begun)
+        fail_msg("%s\n%s: begun is %d", source, out.data, thinking.begun);
+    text_spans_free(&client);
+    buf_free(&out);
+    chat_template_free(t);
+    json_free(m);
+}
+
+static void test_thoughts(void **state)
+{
+    static const char plain[] = EACH(CONTENT);
+    static const char splits[] = EACH("<{{ m.role }}>{{ m.content.split('</think>')[-1] }}");
+    static const char whole[] = EACH(CONTENT) "{# </think> #}";
+    static const char opens[] =
+        EACH(CONTENT) "{% if add_generation_prompt %}<assistant><think>\n{% endif %}";
+    static const char closes[] =
+        EACH(CONTENT) "{% if add_generation_prompt %}{{ '<think>\n\n</think>\n' }}{% endif %}";
+    static const char asks[] = EACH(CONTENT) "{{ 'Here is my ' + 'response:' }}"
+                                             "{# 'Here is my thought process:' #}";
+    static const char user[] = "[" USER("a") "]", tag[] = "[" USER("<think>") "]",
+                      begun[] = "[" USER("a") "," ASSISTANT("<think>b</think>c <think>d") "]",
+                      over[] = "[" USER("<think>") "," ASSISTANT("<think>b</think>c") "]";
+    (void)state;
+    expect_thought(plain, user, true, false, NULL, false);
+    expect_thought(plain, begun, true, true, NULL, false);
+    expect_thought(splits, user, true, false, "<think>", false);
+    expect_thought(opens, user, true, false, "<think>", true);
+    expect_thought(opens, user, false, false, "<think>", false);
+    expect_thought(opens, tag, true, false, "<think>", true);
+    expect_thought(closes, user, true, false, "<think>", false);
+    expect_thought(asks, user, true, false, "Here is my thought process:", false);
+    expect_thought(EACH("[INST]{{ m.content }}{# [/THINK] #}"), user, true, false, "[THINK]",
+                   false);
+    /* what a message spells begins none, but for an answer that goes on */
+    expect_thought(whole, tag, true, false, "<think>", false);
+    expect_thought(whole, tag, false, false, "<think>", false);
+    expect_thought(whole, begun, false, true, "<think>", true);
+    expect_thought(whole, over, false, true, NULL, false);
+    expect_thought(opens, over, false, true, NULL, false);
+}
+
 /* ---- in words */
 
 static void test_told(void **state)
@@ -402,7 +466,8 @@ int main(void)
         cmocka_unit_test(test_arguments),     cmocka_unit_test(test_what_arguments_say),
         cmocka_unit_test(test_several_calls), cmocka_unit_test(test_text_beside_calls),
         cmocka_unit_test(test_ids),           cmocka_unit_test(test_reasoning),
-        cmocka_unit_test(test_told),          cmocka_unit_test(test_lost),
+        cmocka_unit_test(test_thoughts),      cmocka_unit_test(test_told),
+        cmocka_unit_test(test_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

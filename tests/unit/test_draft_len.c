@@ -403,7 +403,6 @@ struct world {
     int32_t prompt, answer;
     int64_t tokens;
     double ns, plain_ns;  /* taken; what it would have been without drafts */
-    int64_t first_filled; /* rows of the draft model computed before a first token */
     int64_t rounds, drafted;
 };
 

@@ -19,17 +19,7 @@
 
 #include <cmocka.h>
 
-static char folder[] = "/tmp/specd-config-XXXXXX";
-
-static void save(const char *name, const char *text)
-{
-    char path[300];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-}
+#include "temp_folder.h"
 
 #define SIZES                                                                                  \
     "\"num_hidden_layers\":2,\"hidden_size\":64,\"intermediate_size\":128,\"vocab_size\":100," \
@@ -37,12 +27,17 @@ static void save(const char *name, const char *text)
 #define LLAMA "\"model_type\":\"llama\"," SIZES
 #define GRANITE "\"model_type\":\"granite\"," SIZES
 
+static struct model_layer *layers; /* of the model loaded last */
+
 static int load(struct hf_config *c, struct model *m, const char *text, char err[400])
 {
     *m = (struct model){0};
     snprintf(err, 400, "no message");
-    save("config.json", text);
-    return hf_config_load(c, m, folder, err, 400);
+    save_text("config.json", text);
+    int rc = hf_config_load(c, m, folder, err, 400);
+    free(layers);
+    layers = m->layers;
+    return rc;
 }
 
 static struct model good(const char *text, struct hf_config *c)
@@ -74,10 +69,10 @@ static void test_sizes_and_defaults(void **state)
     assert_string_equal(m.arch, "llama");
     assert_int_equal(m.n_layers, 2);
     assert_int_equal(m.n_embd, 64);
-    assert_int_equal(m.n_ff, 128);
+    assert_int_equal(m.layers[1].n_ff, 128);
     assert_int_equal(m.n_vocab, 100);
-    assert_int_equal(m.n_heads, 4);
-    assert_int_equal(m.n_kv_heads, 4);
+    assert_int_equal(m.layers[0].n_heads, 4);
+    assert_int_equal(m.layers[0].n_kv_heads, 4);
     assert_int_equal(m.head_dim, 16);
     assert_int_equal(m.rope_dim, 16);
     assert_int_equal(m.n_ctx, 4096);
@@ -91,7 +86,7 @@ static void test_sizes_and_defaults(void **state)
     m = good("{" LLAMA ",\"num_key_value_heads\":2,\"head_dim\":32,\"rms_norm_eps\":1e-5,"
              "\"rope_theta\":5e5,\"tie_word_embeddings\":true,\"rope_scaling\":null}",
              &c);
-    assert_int_equal(m.n_kv_heads, 2);
+    assert_int_equal(m.layers[0].n_kv_heads, 2);
     assert_int_equal(m.head_dim, 32);
     assert_true(m.rms_eps == 1e-5f);
     assert_true(c.tied);
@@ -291,8 +286,8 @@ static void test_gemma3_with_pictures(void **state)
                           &c);
     assert_true(c.wrapped && c.tied);
     assert_int_equal(m.n_vocab, 262208);
-    assert_int_equal(m.n_heads, 8);
-    assert_int_equal(m.n_kv_heads, 4);
+    assert_int_equal(m.layers[0].n_heads, 8);
+    assert_int_equal(m.layers[0].n_kv_heads, 4);
     assert_int_equal(m.head_dim, 256);
     assert_int_equal(m.n_ctx, 131072);
     assert_int_equal(c.n_eog, 2);
@@ -439,8 +434,9 @@ static void test_refusals(void **state)
         {QUANT("fp8", ",\"weight_block_size\":[128,16]"), "weight_block_size", "multiple of 32"},
         {QUANT("fp8", ",\"weight_block_size\":[0,128]"), "weight_block_size", "two whole numbers"},
         {QUANT("compressed-tensors", ",\"format\":\"pack-quantized\""), "format",
-         "pack-quantized is not supported (float-quantized is)"},
-        {QUANT("modelopt", ",\"quant_algo\":\"NVFP4\""), "quant_algo", "NVFP4 is not supported"},
+         "pack-quantized is not supported (float-quantized and nvfp4-pack-quantized)"},
+        {QUANT("modelopt", ",\"quant_algo\":\"W4A8_AWQ\""), "quant_algo",
+         "W4A8_AWQ is not supported (FP8 and NVFP4)"},
         {QUANT("gptq", ",\"bits\":8,\"group_size\":128"), "quantization_config.bits",
          "from 4 to 4"},
         {QUANT("gptq", ",\"bits\":4"), "group_size", "missing"},
@@ -502,37 +498,23 @@ static void test_end_tokens(void **state)
     good("{" LLAMA ",\"eos_token_id\":2}", &c);
     assert_int_equal(c.n_eog, 1);
     assert_int_equal(c.eog[0], 2);
-    save("generation_config.json", "{\"eos_token_id\":[5,2,7]}");
+    save_text("generation_config.json", "{\"eos_token_id\":[5,2,7]}");
     good("{" LLAMA ",\"eos_token_id\":2}", &c);
     assert_int_equal(c.n_eog, 3);
     assert_int_equal(c.eog[0], 2);
     assert_int_equal(c.eog[1], 5);
     assert_int_equal(c.eog[2], 7);
-    save("generation_config.json", "{\"eos_token_id\":[-1,5]}");
+    save_text("generation_config.json", "{\"eos_token_id\":[-1,5]}");
     good("{" LLAMA ",\"eos_token_id\":[2,-1],\"pad_token_id\":-1,\"bos_token_id\":-1}", &c);
     assert_int_equal(c.n_eog, 2);
     assert_int_equal(c.eog[0], 2);
     assert_int_equal(c.eog[1], 5);
-    save("generation_config.json", "{\"eos_token_id\":-1}");
+    save_text("generation_config.json", "{\"eos_token_id\":-1}");
     good("{" LLAMA ",\"eos_token_id\":-1.0}", &c);
     assert_int_equal(c.n_eog, 0);
-    save("generation_config.json", "{\"eos_token_id\":null}");
+    save_text("generation_config.json", "{\"eos_token_id\":null}");
     good("{" LLAMA "}", &c);
     assert_int_equal(c.n_eog, 0);
-}
-
-static int make_temp(void **state)
-{
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_temp(void **state)
-{
-    (void)state;
-    char command[100];
-    snprintf(command, sizeof command, "rm -r %s", folder);
-    return system(command);
 }
 
 int main(void)
@@ -550,5 +532,5 @@ int main(void)
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_end_tokens),
     };
-    return cmocka_run_group_tests(tests, make_temp, remove_temp);
+    return cmocka_run_group_tests(tests, folder_make, folder_remove);
 }

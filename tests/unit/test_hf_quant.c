@@ -45,7 +45,7 @@ static float random_scale(void)
 struct folder {
     struct tensor_dir dir;
     struct hf_sources sources;
-    void *data[8];
+    void *data[12];
     int n;
 };
 
@@ -173,6 +173,62 @@ static void test_fp8(void **state)
     check_fp8(BY_ROW, "x.weight_scale", DT_BF16);
     check_fp8(BY_ROW, "x.weight_scale", DT_F32);
     check_fp8(BY_TENSOR, "x.weight_scale", DT_F32);
+}
+
+/* ---- nvfp4 ----------------------------------------------------------------------------------- */
+
+struct nvfp4 {
+    uint8_t *codes, *scales;
+    float *of_all;
+};
+
+static struct nvfp4 nvfp4_put(struct folder *f, bool divides)
+{
+    const char *own = divides ? "x.weight_packed" : "x.weight";
+    const char *of_all = divides ? "x.weight_global_scale" : "x.weight_scale_2";
+    struct nvfp4 m = {add(f, own, DT_F32, RAW_U8, N, K / 2),
+                      add(f, "x.weight_scale", DT_F32, RAW_F8_E4M3, N, K / 16),
+                      add(f, of_all, DT_F32, RAW_NONE, 1, 1)};
+    add(f, divides ? "x.input_global_scale" : "x.input_scale", DT_F32, RAW_NONE, 1, 1);
+    for (int i = 0; i < N * K / 2; i++)
+        m.codes[i] = (uint8_t)random_bits();
+    for (int i = 0; i < N * K / 16; i++)
+        m.scales[i] = (uint8_t)(random_bits() % 0x7f);
+    m.scales[3] = 0x80; /* -0 */
+    *m.of_all = random_scale();
+    return m;
+}
+
+/* Values without the number for all, and as if a byte's columns were exchanged. */
+static int nvfp4_differs(const struct nvfp4 *m, const float *got, int exchanged)
+{
+    static const double numbers[] = {0, .5, 1, 1.5, 2, 3, 4, 6};
+    int n_differ = 0;
+    for (int i = 0; i < N * K; i++) {
+        int code = m->codes[i / 2] >> (i + exchanged) % 2 * 4 & 15;
+        double v = numbers[code & 7] * e4m3(m->scales[i / 16] & 0x7f);
+        n_differ += got[i] != (float)(code & 8 ? -v : v);
+    }
+    return n_differ;
+}
+
+static void test_nvfp4(void **state)
+{
+    (void)state;
+    for (int divides = 0; divides < 2; divides++) {
+        struct folder f = {0};
+        struct nvfp4 m = nvfp4_put(&f, divides);
+        char err[300];
+        if (bind(&f, &(struct hf_quant){.method = HF_NVFP4}, err) != 0)
+            fail_msg("%s", err);
+        float *got = values_of(&f, DT_NVFP4);
+        const float *scale = tensor_dir_find(&f.dir, "x.weight")->scale;
+        assert_true(*scale == (divides ? 1 / *m.of_all : *m.of_all));
+        assert_int_equal(nvfp4_differs(&m, got, 0), 0);
+        assert_true(nvfp4_differs(&m, got, 1) > N * K / 2);
+        free(got);
+        folder_free(&f);
+    }
 }
 
 /* ---- int4 ------------------------------------------------------------------------------------ */
@@ -374,13 +430,39 @@ static void test_refusals(void **state)
     free(m);
 }
 
+static void test_nvfp4_refusals(void **state)
+{
+    const struct hf_quant q = {.method = HF_NVFP4};
+    struct folder f = {0};
+    struct nvfp4 m;
+    (void)state;
+    add(&f, "x.weight", DT_F32, RAW_U8, N, K / 2);
+    assert_refused(&f, &(struct hf_quant){.method = HF_FP8}, "x.weight", "U8, which specd reads");
+    add(&f, "x.weight", DT_F32, RAW_U8, N, K / 2);
+    assert_refused(&f, &q, "x.weight", "weight_scale of f8_e4m3, 24 x 20");
+    add(&f, "x.weight", DT_F32, RAW_U8, N, 48);
+    assert_refused(&f, &q, "x.weight", "rows of 96 weights, expected whole 64s");
+    add(&f, "x.weight_packed", DT_F32, RAW_U8, N, K / 2);
+    add(&f, "x.weight_scale", DT_F32, RAW_F8_E4M3, N, K / 16);
+    add(&f, "x.weight_scale_2", DT_F32, RAW_NONE, 1, 1);
+    assert_refused(&f, &q, "x.weight_packed", "expected a weight_global_scale, one number");
+    m = nvfp4_put(&f, true);
+    *m.of_all = 0;
+    assert_refused(&f, &q, "x.weight_global_scale", "0 is no scale");
+    m = nvfp4_put(&f, false);
+    m.scales[17] = 0x7f;
+    assert_refused(&f, &q, "x.weight_scale", "number 17 is below zero or none");
+    m = nvfp4_put(&f, false);
+    m.scales[18] = 0x81;
+    assert_refused(&f, &q, "x.weight_scale", "number 18 is below zero or none");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fp8),
-        cmocka_unit_test(test_gptq),
-        cmocka_unit_test(test_awq),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_fp8),   cmocka_unit_test(test_gptq),
+        cmocka_unit_test(test_awq),   cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_nvfp4), cmocka_unit_test(test_nvfp4_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,7 +72,8 @@ static void test_refused(void **state)
         {"{\"a\":1", "expected ',' or '}'"},
         {"1 2", "byte 2: more than one value"},
         {"nul", "unexpected character"},
-        {"NaN", "malformed number"},
+        {"NaN", "unexpected character"},
+        {"x", "unexpected character"},
         {"01", "malformed number"},
         {"1.", "malformed number"},
         {"-", "malformed number"},
@@ -184,7 +185,7 @@ static void test_loads(void **state)
     json_free(doc);
     for (size_t i = 0; i < COUNT_OF(bad); i++)
         assert_int_equal(json_loads(&doc, bad[i], strlen(bad[i]), why, sizeof why), SPECD_EJSON);
-    refuse("[NaN]", 5, "malformed number");
+    refuse("[NaN]", 5, "unexpected character");
 }
 
 /* Nothing is read beyond the length, though the text goes on. */

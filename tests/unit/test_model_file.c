@@ -18,14 +18,7 @@
 
 #include <cmocka.h>
 
-static char folder[] = "/tmp/specd-model-XXXXXX";
-
-static const char *path_of(const char *name)
-{
-    static char path[300];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
+#include "temp_folder.h"
 
 static const char *save(struct image image, const char *name)
 {
@@ -81,11 +74,11 @@ static void test_llama(void **state)
     assert_string_equal(m->arch, "llama");
     assert_string_equal(mf->name, "tiny");
     assert_int_equal(m->n_layers, 2);
-    assert_int_equal(m->n_heads, 2);
-    assert_int_equal(m->n_kv_heads, 1);
+    assert_int_equal(m->layers[0].n_heads, 2);
+    assert_int_equal(m->layers[0].n_kv_heads, 1);
     assert_int_equal(m->head_dim, 16);
     assert_int_equal(m->n_embd, 32);
-    assert_int_equal(m->n_ff, 64);
+    assert_int_equal(m->layers[1].n_ff, 64);
     assert_int_equal(m->n_vocab, 4);
     assert_int_equal(m->n_ctx, 128);
     assert_int_equal(m->rope, ROPE_PAIRS);
@@ -117,7 +110,7 @@ static void test_llama(void **state)
 static void test_qwen(void **state)
 {
     (void)state;
-    struct shape qwen2 = {"qwen2", 1, 32, 2, 1, 16, 64, 4, true, false, true};
+    struct shape qwen2 = {"qwen2", 1, 32, 2, 1, 16, 64, 4, true, false, true, NULL};
     struct model_file *mf = open_good(save(make_model(&qwen2), "q.gguf"));
     assert_int_equal(mf->model.rope, ROPE_HALVES);
     assert_ptr_equal(mf->model.output.data, mf->model.embed.data);
@@ -125,7 +118,7 @@ static void test_qwen(void **state)
     assert_int_equal(mf->model.layers[0].bv.cols, 16);
     model_file_close(mf);
 
-    struct shape qwen3 = {"qwen3", 1, 32, 2, 2, 16, 64, 4, false, true, false};
+    struct shape qwen3 = {"qwen3", 1, 32, 2, 2, 16, 64, 4, false, true, false, NULL};
     mf = open_good(save(make_model(&qwen3), "q.gguf"));
     assert_int_equal(mf->model.layers[0].k_norm.cols, 16);
     model_file_close(mf);
@@ -236,9 +229,21 @@ static void add_tensor(struct gguf_writer *w)
 {
     put_vector(w, "blk.0.attn_sinks.weight", 32);
 }
-static void add_matrix_scale(struct gguf_writer *w)
+static void add_two_scales(struct gguf_writer *w)
 {
-    put_vector(w, "blk.0.attn_q.scale", 1);
+    put_vector(w, "blk.0.attn_q.scale", 2);
+}
+static void add_half_scale(struct gguf_writer *w)
+{
+    gguf_put_tensor(w, "blk.1.ffn_up.scale", DT_F16, (uint64_t[]){1}, 1);
+}
+static void add_norm_scale(struct gguf_writer *w)
+{
+    put_vector(w, "blk.0.attn_norm.scale", 1);
+}
+static void add_lone_scale(struct gguf_writer *w)
+{
+    put_vector(w, "blk.0.ffn_down_exps.scale", 1);
 }
 static void add_third_layer(struct gguf_writer *w)
 {
@@ -275,17 +280,63 @@ static void test_unsupported_is_refused_by_name(void **state)
     assert_addition_refused(add_rope_base, "llama.rope.freq_base", "-1 is out of range");
     assert_addition_refused(add_rope_nan, "llama.rope.freq_base", "not finite");
     assert_addition_refused(add_tensor, "tensor blk.0.attn_sinks.weight", "not part of");
-    assert_addition_refused(add_matrix_scale, "tensor blk.0.attn_q.scale", "of another type");
+    assert_addition_refused(add_two_scales, "tensor blk.0.attn_q.scale", "expected 1");
+    assert_addition_refused(add_half_scale, "tensor blk.1.ffn_up.scale", "is f16, expected f32");
+    assert_addition_refused(add_norm_scale, "tensor blk.0.attn_norm.scale", "not part of");
+    assert_addition_refused(add_lone_scale, "tensor blk.0.ffn_down_exps.scale", "not part of");
     assert_addition_refused(add_third_layer, "tensor blk.2.", "not part of a 2-layer llama");
     assert_addition_refused(add_some_biases, "tensor blk.1.attn_k.bias", "missing");
     assert_addition_refused(add_short_factors, "tensor rope_freqs.weight", "8 elements of f32");
     assert_addition_refused(add_zero_factors, "tensor rope_freqs.weight", "element 0");
 }
 
+/* What tensor number `at` of a made file has as its numbers. */
+static float number_of(int at)
+{
+    float f;
+    memset(&f, at, sizeof f);
+    return f;
+}
+
+/* 21 tensors come first. Scales of activations do not matter. */
+static void test_scales(void **state)
+{
+    static const char *const names[] = {"blk.0.attn_q", "blk.1.ffn_down", "token_embd", "output"};
+    struct shape s = SHAPE_LLAMA;
+    (void)state;
+    for (int nan = 0; nan < 2; nan++) {
+        struct gguf_writer w;
+        char name[80];
+        begin_model(&w, &s);
+        for (size_t i = 0; i < COUNT_OF(names); i++) {
+            snprintf(name, sizeof name, "%s.scale", names[i]);
+            put_vector(&w, name, 1);
+        }
+        put_vector(&w, "blk.0.attn_q.input_scale", 1);
+        struct image image = image_of(&w);
+        uint8_t *at = image.data + image.size; /* of the last scale */
+        while (at[-1] != 24)
+            at--;
+        if (nan) {
+            memset(at - sizeof(float), 0xff, sizeof(float));
+            assert_refused(save(image, "m.gguf"), "tensor output.scale", "element 0 is not finite");
+            continue;
+        }
+        struct model_file *mf = open_good(save(image, "m.gguf"));
+        const struct model *m = &mf->model;
+        assert_true(*m->layers[0].wq.scale == number_of(21));
+        assert_true(*m->layers[1].w_down.scale == number_of(22));
+        assert_true(*m->embed.scale == number_of(23) && *m->output.scale == number_of(24));
+        assert_null(m->layers[1].wq.scale);
+        assert_null(m->layers[0].attn_norm.scale);
+        model_file_close(mf);
+    }
+}
+
 static void begin_experts(struct gguf_writer *w, void (*add)(struct gguf_writer *w))
 {
     static const struct shape s = {
-        "qwen2moe", 1, 32, 2, 1, 16, 64, 4, true, false, false,
+        "qwen2moe", 1, 32, 2, 1, 16, 64, 4, true, false, false, NULL,
     };
     begin_model(w, &s);
     add(w);
@@ -325,6 +376,9 @@ static void test_fused_experts(void **state)
     put_matrix(&w, "blk.0.ffn_gate_shexp.weight", 64, 32);
     put_matrix(&w, "blk.0.ffn_up_shexp.weight", 64, 32);
     put_matrix(&w, "blk.0.ffn_down_shexp.weight", 32, 64);
+    int scales = (int)w.n_tensors;
+    put_vector(&w, "blk.0.ffn_gate_up_exps.scale", 8);
+    put_vector(&w, "blk.0.ffn_down_exps.scale", 8);
     struct model_file *mf = open_good(save(image_of(&w), "experts.gguf"));
     const struct model *m = &mf->model;
     const struct model_layer *l = m->layers;
@@ -340,7 +394,12 @@ static void test_fused_experts(void **state)
         assert_ptr_equal(up.data, first + 2048 * e + 1024);
         assert_ptr_equal(down.data, (const float *)l->w_down_experts.data + 1024 * e);
         assert_true(up.rows == 32 && up.cols == 32 && up.slices == 0 && down.slices == 0);
+        assert_true(*gate.scale == number_of(scales) && *down.scale == number_of(scales + 1));
+        assert_ptr_equal(gate.scale, tensor_slice(&l->w_gate_experts, 0).scale + e);
+        assert_ptr_equal(up.scale, gate.scale);
+        assert_ptr_equal(down.scale, l->w_down_experts.scale + e);
     }
+    assert_null(l->w_down_shared.scale);
     model_file_close(mf);
 }
 
@@ -360,7 +419,7 @@ static void test_shapes_are_checked(void **state)
         {"embedding_length", 0, "llama.embedding_length", "outside"},
         {"feed_forward_length", 65, "tensor blk.0.ffn_gate.weight", "expected 65 x 32"},
         {"attention.head_count", 4, "tensor blk.0.attn_q.weight", "expected 64 x 32"},
-        {"attention.head_count", 0, "llama.attention.head_count", "outside"},
+        {"attention.head_count", 0, "llama.attention.head_count", "layers without attention"},
         {"attention.head_count_kv", 2, "tensor blk.0.attn_k.weight", "expected 32 x 32"},
         {"attention.head_count_kv", 5, "head count 2 is no multiple", "count 5"},
         {"attention.key_length", 8, "tensor blk.0.attn_q.weight", "expected 16 x 32"},
@@ -449,6 +508,56 @@ static void test_ids_that_are_none(void **state)
     }
 }
 
+/* Sizes by layer, as files of pruned models have them. */
+static void test_sizes_by_layer(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *key, *at;
+        size_t skip; /* behind it: type, elements' type, their number (8 bytes), elements */
+        uint32_t value;
+        const char *reason;
+    } refused[] = {
+        {"attention.head_count", "block_count", 4, 1, "has 2 elements, the model 1 layers"},
+        {"attention.head_count", "block_count", 4, 3, "has 2 elements, the model 3 layers"},
+        {"attention.head_count", "attention.head_count", 16, 0,
+         "is 0 in layer 0: layers without attention are not supported"},
+        {"attention.head_count_kv", "attention.head_count_kv", 20, 0,
+         "is 0 in layer 1: layers without keys and values are not supported"},
+        {"attention.head_count_kv", "attention.head_count_kv", 20, 2000,
+         "2000 in layer 1 is outside 1 to 1024"},
+        {"feed_forward_length", "feed_forward_length", 20, 0,
+         "is 0 in layer 1: layers without a feed-forward are not supported"},
+        {"feed_forward_length", "feed_forward_length", 16, 1 << 21,
+         "2097152 in layer 0 is outside 1 to 1048576"},
+        {"feed_forward_length", "feed_forward_length", 4, GGUF_F32,
+         "is an array of f32, expected an integer"},
+    };
+    static const uint32_t sizes[][3] = {{2, 1, 96}, {6, 3, 32}};
+    struct shape s = SHAPE_LLAMA;
+    s.by_layer = sizes;
+    struct model_file *mf = open_good(save(make_model(&s), "m.gguf"));
+    for (int i = 0; i < 2; i++) {
+        const struct model_layer *l = &mf->model.layers[i];
+        assert_true(l->n_heads == sizes[i][0] && l->n_kv_heads == sizes[i][1]);
+        assert_true(l->wq.rows == 16 * sizes[i][0] && l->wk.rows == 16 * sizes[i][1]);
+        assert_true(l->n_ff == sizes[i][2] && l->w_down.cols == sizes[i][2]);
+    }
+    model_file_close(mf);
+    for (size_t i = 0; i < COUNT_OF(refused); i++) {
+        struct image image = make_model(&s);
+        char key[80];
+        snprintf(key, sizeof key, "llama.%s", refused[i].at);
+        poke(&image, key, refused[i].skip, &refused[i].value, sizeof refused[i].value);
+        snprintf(key, sizeof key, "llama.%s", refused[i].key);
+        assert_refused(save(image, "m.gguf"), key, refused[i].reason);
+    }
+    struct image image = make_model(&s);
+    poke(&image, "llama.attention.head_count_kv", 20, &(uint32_t){4}, sizeof(uint32_t));
+    assert_refused(save(image, "m.gguf"), "layer 1: head count 6 is no multiple of the key/value",
+                   "head count 4");
+}
+
 static void test_padded_vocabulary(void **state)
 {
     (void)state;
@@ -501,7 +610,7 @@ static void test_yarn(void **state)
 static void test_fused(void **state)
 {
     (void)state;
-    struct shape s = {"phi3", 1, 32, 2, 1, 16, 64, 4, false, false, false};
+    struct shape s = {"phi3", 1, 32, 2, 1, 16, 64, 4, false, false, false, NULL};
     struct gguf_writer w;
     gguf_writer_init(&w, NULL);
     put_shape(&w, &s);
@@ -515,6 +624,8 @@ static void test_fused(void **state)
     put_matrix(&w, "token_embd.weight", 4, 32);
     put_vector(&w, "output_norm.weight", 32);
     put_matrix(&w, "output.weight", 4, 32);
+    float scale = number_of((int)w.n_tensors);
+    put_vector(&w, "blk.0.attn_qkv.scale", 1);
     struct model_file *mf = open_good(save(image_of(&w), "m.gguf"));
     const struct model_layer *l = &mf->model.layers[0];
     const uint8_t *q = l->wq.data, *gate = l->w_gate.data;
@@ -522,6 +633,8 @@ static void test_fused(void **state)
     assert_true(l->wk.type == DT_Q8_0 && l->w_up.type == DT_F32);
     assert_ptr_equal(l->wk.data, q + 32 * 34);
     assert_ptr_equal(l->wv.data, q + 48 * 34);
+    assert_true(*l->wq.scale == scale && l->wk.scale == l->wq.scale);
+    assert_true(l->wv.scale == l->wq.scale && !l->w_gate.scale);
     assert_true(l->w_gate.rows == 64 && l->w_up.rows == 64);
     assert_ptr_equal(l->w_up.data, gate + 64 * 32 * sizeof(float));
     assert_int_equal(mf->model.n_params,
@@ -741,20 +854,6 @@ static void test_folder(void **state)
     assert_refused(dir, "b.safetensors", "No such file");
 }
 
-static int make_temp(void **state)
-{
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_temp(void **state)
-{
-    (void)state;
-    char command[100];
-    snprintf(command, sizeof command, "rm -r %s", folder);
-    return system(command);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -762,11 +861,13 @@ int main(void)
         cmocka_unit_test(test_qwen),
         cmocka_unit_test(test_names_and_fingerprints),
         cmocka_unit_test(test_unsupported_is_refused_by_name),
+        cmocka_unit_test(test_scales),
         cmocka_unit_test(test_experts),
         cmocka_unit_test(test_fused_experts),
         cmocka_unit_test(test_shapes_are_checked),
         cmocka_unit_test(test_vocabulary_is_checked),
         cmocka_unit_test(test_ids_that_are_none),
+        cmocka_unit_test(test_sizes_by_layer),
         cmocka_unit_test(test_padded_vocabulary),
         cmocka_unit_test(test_sliding_window_and_linear_rope),
         cmocka_unit_test(test_yarn),
@@ -779,5 +880,5 @@ int main(void)
         cmocka_unit_test(test_truncated_model),
         cmocka_unit_test(test_folder),
     };
-    return cmocka_run_group_tests(tests, make_temp, remove_temp);
+    return cmocka_run_group_tests(tests, folder_make, folder_remove);
 }

@@ -240,7 +240,7 @@ static void test_learned_load(void **state)
 
 static char *temp_path(void)
 {
-    char *path = xstrdup("/tmp/specd-pace-XXXXXX");
+    char *path = xstrdup("/tmp/specd-cost-XXXXXX");
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     close(fd);
@@ -332,10 +332,8 @@ static void test_file_damage(void **state)
 static int load_body(const char *body)
 {
     char *path = temp_path(), text[8192];
-    uint64_t sum = UINT64_C(0xcbf29ce484222325);
-    for (const char *p = body; *p; p++)
-        sum = (sum ^ (unsigned char)*p) * UINT64_C(0x100000001b3);
-    snprintf(text, sizeof text, "%ssum %016llx\n", body, (unsigned long long)sum);
+    snprintf(text, sizeof text, "%ssum %016llx\n", body,
+             (unsigned long long)fnv1a(body, strlen(body)));
     write_text(path, text, strlen(text));
     struct pass_cost c;
     pass_cost_init(&c);
@@ -348,15 +346,15 @@ static int load_body(const char *body)
 static void test_file_lies(void **state)
 {
     (void)state;
-#define HEAD "specd-pace 2\nkey k\nhost 5\nsample 6\n"
+#define HEAD "specd-pass-cost 1\nkey k\nhost 5\nsample 6\n"
     assert_int_equal(load_body(HEAD "verify 1 5\nverify 2 5\n"), 0);
     const char *bad[] = {
         "",
         HEAD,
-        "specd-pace 1\nkey k\nhost 5\nsample 6\nverify 1 5\n",
-        "specd-pace 2\nkey k\nhost -5\nsample 6\nverify 1 5\n",
-        "specd-pace 2\nkey k\nhost 5\nsample x\nverify 1 5\n",
-        "specd-pace 2\nkey k\nsample 6\nverify 1 5\n",
+        "specd-pass-cost 0\nkey k\nhost 5\nsample 6\nverify 1 5\n",
+        "specd-pass-cost 1\nkey k\nhost -5\nsample 6\nverify 1 5\n",
+        "specd-pass-cost 1\nkey k\nhost 5\nsample x\nverify 1 5\n",
+        "specd-pass-cost 1\nkey k\nsample 6\nverify 1 5\n",
         HEAD "step 1 5\n",
         HEAD "verify 0 5\n",
         HEAD "verify 1 0\n",

@@ -18,6 +18,8 @@
 
 #include <cmocka.h>
 
+#include "temp_folder.h"
+
 /* A file of this header, padded with spaces to a multiple of `align`, and n bytes of data.
  * Allocated to size for the sanitizer. */
 static uint8_t *make_aligned(const char *header, size_t n, size_t align, size_t *size)
@@ -208,25 +210,6 @@ static void test_many_tensors_are_not_quadratic(void **state)
     free(data);
 }
 
-static char folder[] = "/tmp/specd-shards-XXXXXX";
-
-static void write_text(const char *name, const char *text)
-{
-    char path[300];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-}
-
-static void remove_file(const char *name)
-{
-    char path[300];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    unlink(path);
-}
-
 static void test_index(void **state)
 {
     (void)state;
@@ -245,30 +228,28 @@ static void test_index(void **state)
     };
     struct shards s;
     char err[300] = "";
-    assert_non_null(mkdtemp(folder));
+    assert_int_equal(folder_make(state), 0);
     assert_int_equal(shards_find(&s, folder, err, sizeof err), SPECD_EFILE);
     assert_non_null(strstr(err, "neither model.safetensors nor"));
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
-        write_text(index, bad[i]);
+        save_text(index, bad[i]);
         if (shards_find(&s, folder, err, sizeof err) == 0)
             fail_msg("accepted: %s", bad[i]);
         assert_non_null(strstr(err, "index.json: weight_map"));
     }
-    write_text(index, "{\"metadata\":{},\"weight_map\":{\"a\":\"2.safetensors\","
-                      "\"b\":\"1.safetensors\",\"c\":\"2.safetensors\"}}");
+    save_text(index, "{\"metadata\":{},\"weight_map\":{\"a\":\"2.safetensors\","
+                     "\"b\":\"1.safetensors\",\"c\":\"2.safetensors\"}}");
     assert_int_equal(shards_find(&s, folder, err, sizeof err), 0);
     assert_int_equal(s.n, 2);
     assert_string_equal(s.names[0], "1.safetensors");
     assert_string_equal(s.names[1], "2.safetensors");
     shards_fini(&s);
-    write_text("model.safetensors", "x");
+    save_text("model.safetensors", "x");
     assert_int_equal(shards_find(&s, folder, err, sizeof err), 0);
     assert_int_equal(s.n, 1);
     assert_string_equal(s.names[0], "model.safetensors");
     shards_fini(&s);
-    remove_file(index);
-    remove_file("model.safetensors");
-    assert_int_equal(rmdir(folder), 0);
+    assert_int_equal(folder_remove(state), 0);
 }
 
 int main(void)

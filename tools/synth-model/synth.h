@@ -20,7 +20,8 @@ struct synth_spec {
     enum dtype type;      /* of matrices; vectors are f32 */
     enum dtype embd_type; /* of the embedding and the output matrix */
     enum synth_tokenizer tokenizer;
-    uint32_t layers, embd, heads, kv_heads, head_dim, ff, vocab, ctx;
+    uint32_t layers, embd, head_dim, vocab, ctx;
+    uint32_t heads[MODEL_LAYERS_MAX], kv_heads[MODEL_LAYERS_MAX], ff[MODEL_LAYERS_MAX];
     uint32_t experts, experts_used, expert_ff, shared_ff; /* of an architecture that has experts */
     uint32_t window, period; /* of layers with windows, the last of each `period` without; 0: the
                                 architecture's, none without `window` */
@@ -37,7 +38,7 @@ struct synth_spec {
 
 /* Parts of layer i. */
 uint32_t synth_parts(const struct synth_spec *s, uint32_t i);
-/* Its sizes, without tensors. */
+/* Its sizes, without tensors; the caller frees the layers. */
 struct model synth_model(const struct synth_spec *s);
 
 /* Sizes of a vocabulary: single characters only, or at least the special tokens and all bytes. */

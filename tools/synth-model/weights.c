@@ -54,16 +54,17 @@ static bool is_router(const struct tensor_spec *spec)
 }
 
 /* Norms lie around 1, biases around 0. What writes to the residual stream is scaled with it. */
-static void tensor_item(const struct synth_spec *s, const struct tensor_spec *spec,
+static void tensor_item(const struct synth_spec *s, const struct model *m,
+                        const struct model_layer *l, const struct tensor_spec *spec,
                         const char *name, double scale, each_item *each, void *arg)
 {
-    struct model m = synth_model(s);
-    uint32_t rows = (uint32_t)model_dim(&m, spec->rows), cols = (uint32_t)model_dim(&m, spec->cols);
+    uint32_t rows = (uint32_t)model_dim(m, l, spec->rows);
+    uint32_t cols = (uint32_t)model_dim(m, l, spec->cols);
     enum dtype type = spec->part == LAYER_PARTS ? s->embd_type : s->type;
     if (is_router(spec))
         type = DT_F32;
     if (spec->kind == TENSOR_MATRIX)
-        matrix(each, arg, name, type, (uint32_t)model_dim(&m, spec->slices), rows, cols, scale);
+        matrix(each, arg, name, type, (uint32_t)model_dim(m, l, spec->slices), rows, cols, scale);
     else
         vector(each, arg, name, cols, spec->kind == TENSOR_NORM ? 1 : 0,
                spec->kind == TENSOR_NORM ? 0.1 : 0.5);
@@ -76,7 +77,8 @@ uint32_t synth_parts(const struct synth_spec *s, uint32_t i)
     return kind->needs | (kind->may & (PART_BIT(PART_EXPERTS) | PART_BIT(PART_SHARED_EXPERT)));
 }
 
-static void layer_items(const struct synth_spec *s, uint32_t i, each_item *each, void *arg)
+static void layer_items(const struct synth_spec *s, const struct model *m, uint32_t i,
+                        each_item *each, void *arg)
 {
     double out = residual_scale(s) * (i >= s->keep ? s->eps : 1);
     for (int t = 0; t < LAYER_TENSORS; t++) {
@@ -84,22 +86,24 @@ static void layer_items(const struct synth_spec *s, uint32_t i, each_item *each,
         if (!(synth_parts(s, i) & PART_BIT(spec->part)))
             continue;
         const char *name = arch_tensor_name(s->arch, NAMES_GGUF, t);
-        tensor_item(s, spec, tensor_name_of(NAMES_GGUF, name, (int)i).text,
+        tensor_item(s, m, &m->layers[i], spec, tensor_name_of(NAMES_GGUF, name, (int)i).text,
                     spec->rows == DIM_C ? out : 1, each, arg);
     }
 }
 
 static void all_items(const struct synth_spec *s, each_item *each, void *arg)
 {
+    struct model m = synth_model(s);
     const double scales[MODEL_TENSORS] = {
         [MODEL_EMBED] = residual_scale(s) * sqrt(s->embd), [MODEL_OUTPUT] = s->logit_scale};
     for (int t = 0; t < MODEL_TENSORS; t++) {
         if (t != MODEL_OUTPUT || !s->tied)
-            tensor_item(s, &model_tensors[t], model_tensors[t].names[NAMES_GGUF], scales[t], each,
-                        arg);
+            tensor_item(s, &m, NULL, &model_tensors[t], model_tensors[t].names[NAMES_GGUF],
+                        scales[t], each, arg);
     }
     for (uint32_t i = 0; i < s->layers; i++)
-        layer_items(s, i, each, arg);
+        layer_items(s, &m, i, each, arg);
+    free(m.layers);
 }
 
 static void describe(void *arg, const struct item *item)

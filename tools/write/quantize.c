@@ -298,6 +298,27 @@ static void block_mxfp4(const float *x, uint8_t *out)
     pack_table(fp4_table, x, ldexpf(1, out[0] - 128), out + 1);
 }
 
+static float e4m3_number(int code)
+{
+    return code < 8 ? ldexpf((float)code, -9) : ldexpf((float)(8 + code % 8), code / 8 - 10);
+}
+
+/* nvfp4: of each 16, x = scale * table[q] / 2, the largest magnitude 6 times the scale. */
+static void block_nvfp4(const float *x, uint8_t *out)
+{
+    for (int s = 0; s < 4; s++, x += 16) {
+        float want = fabsf(range_of(x, 16).peak) / 6;
+        int q[16], code = 0;
+        while (code < 126 && (e4m3_number(code) + e4m3_number(code + 1)) / 2 < want)
+            code++;
+        for (int i = 0; i < 16; i++)
+            q[i] = nearest(fp4_table, x[i], e4m3_number(code) / 2);
+        for (int i = 0; i < 8; i++)
+            out[4 + 8 * s + i] = (uint8_t)(q[i] | q[i + 8] << 4);
+        out[s] = (uint8_t)code;
+    }
+}
+
 static void block(enum dtype type, const float *x, uint8_t *out)
 {
     uint16_t h;
@@ -342,6 +363,9 @@ static void block(enum dtype type, const float *x, uint8_t *out)
         break;
     case DT_MXFP4:
         block_mxfp4(x, out);
+        break;
+    case DT_NVFP4:
+        block_nvfp4(x, out);
         break;
     case DT_F8:
     case DT_F8_ROW:

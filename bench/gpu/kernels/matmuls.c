@@ -62,7 +62,7 @@ static unsigned char *pattern_make(enum product_type type, int64_t k, size_t *by
         kernels_die("matmul: no such pattern");
     unsigned char *packed = xaligned(64, p.bytes);
     product_pack_start(&p, packed);
-    product_pack(&p, packed, PRODUCT_GATE, rows, DT_F32, (size_t)length * sizeof(*rows), 0,
+    product_pack(&p, packed, PRODUCT_GATE, rows, DT_F32, (size_t)length * sizeof(*rows), 1, 0,
                  PRODUCT_CHANNELS);
     free(rows);
     *bytes = product_tile_bytes(&p);
