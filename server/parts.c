@@ -110,10 +110,14 @@ void part_reader_feed(struct part_reader *r, const char *text, size_t len, bool 
     if (r->at == THOUGHT_WITHIN)
         r->n_thought = r->n_tokens;
     while (i < len && r->at != THOUGHT_OVER) {
-        if (think(r, text[i], out))
+        bool within = r->at != THOUGHT_MAY_COME;
+        if (think(r, text[i], out)) {
+            if (within && r->tools)
+                tool_parser_pass(r->tools, text[i]);
             i++;
-        else
+        } else {
             show_held(r, out);
+        }
         if (r->at == THOUGHT_WITHIN)
             r->n_thought = r->n_tokens;
     }

@@ -43,6 +43,12 @@ int tool_parser_n_calls(const struct tool_parser *p)
     return p->n_calls;
 }
 
+void tool_parser_pass(struct tool_parser *p, char c)
+{
+    if (p->offer->strict)
+        tool_watch_byte(&p->watch, c);
+}
+
 /* ---- text, tags */
 
 static void in_text(struct tool_parser *p, struct tool_output *out)
