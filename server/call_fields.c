@@ -234,7 +234,7 @@ static const struct field call_fields[] = {
      .schema = STRING_SCHEMA},
     {CUSTOM("tools", parse_tools), .routes = CALL_CHAT, .fallback = "none",
      .range = "up to 128 of `{\"type\":\"function\",\"function\":{\"name\",\"description\","
-              "\"parameters\"}}`",
+              "\"parameters\",\"strict\"}}`",
      .about = "[tools](#tools) that the model may call",
      .schema = "\"type\":\"array\",\"maxItems\":128,\"items\":{" REF_SCHEMA("Tool") "}"},
     {CUSTOM("tool_choice", parse_tool_choice), .routes = CALL_CHAT, .fallback = "auto",
@@ -246,7 +246,8 @@ static const struct field call_fields[] = {
          "[a call](#forced-calls)",
      .schema = REF_SCHEMA("ToolChoice")},
     {CUSTOM("tools", parse_tools), .routes = CALL_RESPONSES, .fallback = "none",
-     .range = "up to 128 of `{\"type\":\"function\",\"name\",\"description\",\"parameters\"}` or "
+     .range = "up to 128 of `{\"type\":\"function\",\"name\",\"description\",\"parameters\","
+              "\"strict\"}` or "
               "`{\"type\":\"custom\",\"name\",\"description\"}`",
      .about = "[tools](#tools) that the model may call; those of other types are left out",
      .schema = "\"type\":\"array\",\"maxItems\":128,\"items\":{" REF_SCHEMA("ResponseTool") "}"},
@@ -255,7 +256,7 @@ static const struct field call_fields[] = {
               "`{\"type\":\"allowed_tools\",\"mode\",\"tools\"}`",
      .about = "as in chat, flat", .schema = REF_SCHEMA("ResponseToolChoice")},
     {CUSTOM("tools", parse_tools), .routes = CALL_MESSAGES, .fallback = "none",
-     .range = "up to 128 of `{\"name\",\"description\",\"input_schema\"}`",
+     .range = "up to 128 of `{\"name\",\"description\",\"input_schema\",\"strict\"}`",
      .about = "[tools](#tools) that the model may call; those of another `type` than `custom` and "
               "without a schema are left out",
      .schema = "\"type\":\"array\",\"maxItems\":128,\"items\":{" REF_SCHEMA("BlockTool") "}"},

@@ -85,12 +85,8 @@ static int hold(struct part_reader *r, const char *tag, char c)
 static bool think(struct part_reader *r, char c, struct tool_output *out)
 {
     bool may_come = r->at == THOUGHT_MAY_COME;
-    if (r->at == THOUGHT_BEHIND && !is_blank(c))
-        return false;
-    if (r->tools && !may_come)
-        tool_parser_pass_over(r->tools, &c, 1);
     if (r->at == THOUGHT_BEHIND)
-        return true;
+        return is_blank(c);
     int tag = hold(r, may_come ? r->tags->open : r->tags->close, c);
     if (tag > 0) {
         drop_held(r);
@@ -114,10 +110,14 @@ void part_reader_feed(struct part_reader *r, const char *text, size_t len, bool 
     if (r->at == THOUGHT_WITHIN)
         r->n_thought = r->n_tokens;
     while (i < len && r->at != THOUGHT_OVER) {
-        if (think(r, text[i], out))
+        bool within = r->at != THOUGHT_MAY_COME;
+        if (think(r, text[i], out)) {
+            if (within && r->tools)
+                tool_parser_pass(r->tools, text[i]);
             i++;
-        else
+        } else {
             show_held(r, out);
+        }
         if (r->at == THOUGHT_WITHIN)
             r->n_thought = r->n_tokens;
     }

@@ -43,6 +43,12 @@ int tool_parser_n_calls(const struct tool_parser *p)
     return p->n_calls;
 }
 
+void tool_parser_pass(struct tool_parser *p, char c)
+{
+    if (p->offer->strict)
+        tool_watch_byte(&p->watch, c);
+}
+
 /* ---- text, tags */
 
 static void in_text(struct tool_parser *p, struct tool_output *out)
@@ -310,12 +316,6 @@ static void drop_bytes(struct buf *b, size_t n)
         return;
     b->len -= n;
     memmove(b->data, b->data + n, b->len);
-}
-
-void tool_parser_pass_over(struct tool_parser *p, const char *text, size_t len)
-{
-    for (size_t i = 0; i < len && p->offer->strict; i++)
-        tool_watch_byte(&p->watch, text[i]);
 }
 
 void tool_parser_feed(struct tool_parser *p, const char *text, size_t len, bool end,

@@ -110,9 +110,9 @@ void tool_parser_free(struct tool_parser *p);
 /* Appends to out what is decided. end: no text comes after this, so that all is. */
 void tool_parser_feed(struct tool_parser *p, const char *text, size_t len, bool end,
                       struct tool_output *out);
-/* Text of the answer that is not searched for calls. It counts for where those of strict tools
- * begin, as it does for the grammar. */
-void tool_parser_pass_over(struct tool_parser *p, const char *text, size_t len);
+/* A byte before what is fed that is no part of it, but which the grammar has watched: a thought's.
+ */
+void tool_parser_pass(struct tool_parser *p, char c);
 int tool_parser_n_calls(const struct tool_parser *p); /* begun so far */
 
 #endif

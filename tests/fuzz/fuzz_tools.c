@@ -49,7 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct tool_output whole = {0}, pieces = {0};
     if (size < 1)
         return 0;
-    bool one = data[0] & 1, strict = data[0] & 16;
+    bool one = data[0] & 1, strict = !(data[0] & 32); /* not of digits */
     feed(&whole, (const char *)data + 1, size - 1, size, one, strict);
     feed(&pieces, (const char *)data + 1, size - 1, 1 + data[0] / 2 % 8, one, strict);
     compare(&whole, &pieces);
@@ -76,6 +76,11 @@ bool fuzz_seed(int i, struct buf *out)
         "4<tool_call>\n<function=get>\n<parameter=x>\na "
         "\"b\"\n</parameter>\n<parameter=y>1</parameter>"
         "\n</function></tool_call><function=add>{\"a\": 1}</function>",
+        "PSo: {\"name\": \"get\", \"arguments\": {\"x\": \"<function=get>{}\"}} <function=get>\n"
+        "<parameter=y>1</parameter></function>[TOOL_CALLS]get[ARGS]{\"y\": []}",
+        "R<tool_call>{\"arguments\": {}, \"name\": \"get\"}</tool_call><tool_call>{\"name\" "
+        ":\n\"get\", "
+        "\"parameters\": {\"x\": \"1\"}}</tool_call>",
         "6[TOOL_CALLS]get[CALL_ID]abc[ARGS]{\"x\": -1.5e+3} <tool_call>{\"arguments\": {\"name\": "
         "[\"\""
         "]}, \"name\": \"add\"}",

@@ -10,7 +10,7 @@
  *   fail_after=N            the request fails as a broken device would make it, after N tokens
  *   numeric=1               the request fails before its first token
  *   say=TEXT                the answer is the rest of the prompt, three bytes a token, and its end
- *   think=N                 the answer may begin with a thought in <think>; 2: the prompt ends in one
+ *   think=N                 the answer may begin with a thought; 2: the prompt ends in one
  *   format=1                the answer is what the answer must be: the field that said so, schema
  *   hang_ms=N               the device, and everything behind it, hangs that long
  *   crash_after=N           the whole engine fails after N tokens of this request
@@ -235,6 +235,14 @@ static void tell_format(const struct request_format *f, struct buf *out)
         tell_value(f->schema, out);
 }
 
+/* From its first token on: no text that is watched (engine/grammar/grammar.h). */
+static bool is_bound(const struct request_format *f)
+{
+    const struct chat_value *v = f->schema;
+    bool watched = v && v->kind == CHAT_LIST && v->n > 0 && v[1].kind == CHAT_DICT;
+    return f->json && !watched;
+}
+
 static void job_start(struct engine *e, struct request *req)
 {
     struct job *j = xcalloc(1, sizeof *j);
@@ -272,7 +280,7 @@ static void job_start(struct engine *e, struct request *req)
     e->jobs = j;
     pthread_mutex_lock(&req->output.lock);
     req->output.stats.n_prompt = prompt_tokens(req);
-    if (order(text, "think", 0) && req->kind == PROMPT_CHAT && !req->format.json)
+    if (order(text, "think", 0) && req->kind == PROMPT_CHAT && !is_bound(&req->format))
         req->output.thinking = (struct thinking){&think_tags, order(text, "think", 0) == 2};
     if (p->echo)
         echo_prompt(req);
