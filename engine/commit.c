@@ -227,8 +227,19 @@ static void finish_astray(struct engine *e, struct seq *s)
     seq_finish(e, s, FINISH_ERROR, SPECD_EINTERNAL, NULL);
 }
 
+/* What is left of a result when the tokens from the n-th on are to be drawn again. */
+static void cut_result(const struct seq *s, struct seq_result *r, int32_t n)
+{
+    r->n_tokens = n;
+    r->n_accepted = MIN(r->n_accepted, n);
+    r->flags &= ~(uint32_t)SEQ_END;
+    r->len = s->len + n;
+    for (int role = 0; role < MODEL_ROLES; role++)
+        r->rows[role] = MIN(r->rows[role], r->len - 1);
+}
+
 static void commit_seq(struct engine *e, struct seq *s, const struct round_part *t,
-                       const struct seq_result *r, uint64_t now)
+                       struct seq_result *r, uint64_t now)
 {
     s->round++;
     memory_ran_short(); /* what it says below is about this sequence */
@@ -237,12 +248,19 @@ static void commit_seq(struct engine *e, struct seq *s, const struct round_part 
         return;
     }
     observe_draft(e, s, t, r);
-    take_tokens(e, s, r);
-    if (s->constraint && !(r->flags & SEQ_END) &&
-        !constraint_advance(s->constraint, r->tokens, r->n_tokens)) {
+    int32_t n = r->n_tokens;
+    if (s->constraint)
+        n = constraint_advance(s->constraint, r->tokens, n, (r->flags & SEQ_END) != 0, t->unmasked);
+    bool cut = n < r->n_tokens;
+    if (cut && !t->unmasked) {
         finish_astray(e, s);
         return;
     }
+    if (cut)
+        cut_result(s, r, n);
+    take_tokens(e, s, r);
+    if (cut)
+        seq_renew_slot(s);
     if (s->stats.n_generated == 0)
         sched_release_choices(&e->sched, s);
 
@@ -299,7 +317,7 @@ void commit_round(struct engine *e, uint64_t number)
             commit_score(e, s, r, now);
     }
     for (int32_t i = 0; i < e->result.n_seqs; i++) {
-        const struct seq_result *r = &e->result.seqs[i];
+        struct seq_result *r = &e->result.seqs[i];
         struct seq *s = e->sched.slots[r->slot];
         const struct round_part *t = s && s->state != SEQ_DONE ? flight_part(s, number) : NULL;
         if (t)

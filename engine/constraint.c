@@ -13,6 +13,7 @@ struct constraint {
     int32_t len, k_max;
     uint32_t words;
     enum { ROW_UNKNOWN, ROW_WAITS, ROW_READY, ROW_EMPTY } row; /* row 0 */
+    bool open;                         /* it has all tokens but for the request's own bans */
     uint32_t *masks;                   /* (k_max + 1, words); NULL before the first round */
     struct grammar_state state, ahead; /* behind the committed text; behind drafted tokens */
 };
@@ -99,16 +100,6 @@ static bool is_end(const struct constraint *c, int32_t id)
     return false;
 }
 
-bool constraint_advance(struct constraint *c, const int32_t *ids, int32_t n)
-{
-    c->row = ROW_UNKNOWN;
-    for (int32_t i = 0; i < n; i++) {
-        if (!accept_token(c, &c->state, ids[i]))
-            return false;
-    }
-    return true;
-}
-
 bool constraint_is_over(const struct constraint *c)
 {
     return grammar_is_over(&c->state);
@@ -139,13 +130,20 @@ static void apply_bans(const struct constraint *c, uint32_t *row, int32_t positi
     }
 }
 
+/* The grammar's mask; whether it has all tokens. */
+static bool is_open(const struct constraint *c, const struct grammar_state *s, uint32_t *row)
+{
+    return grammar_mask(c->tables->masks, c->grammar, s, row) == c->tables->trie.n_vocab;
+}
+
 /* Row i, for the text and i drafted tokens, behind which the automaton is in state s. The request's
  * own end tokens may come where the text may end, whatever they spell. Returns whether any token
  * may come. */
 static bool find_row(struct constraint *c, const struct grammar_state *s, int32_t i)
 {
     uint32_t *row = c->masks + (size_t)i * c->words, left = 0;
-    grammar_mask(c->tables->masks, c->grammar, s, row);
+    bool open = is_open(c, s, row);
+    c->open = i == 0 ? open : c->open;
     for (int32_t e = 0; e < c->params->n_ends && grammar_may_end(s); e++)
         set_bit(c, row, c->params->ends[e].id, true);
     apply_bans(c, row, c->len + i);
@@ -173,6 +171,11 @@ bool constraint_is_ready(const struct constraint *c)
     return c->row == ROW_READY;
 }
 
+bool constraint_is_open(const struct constraint *c)
+{
+    return c->row == ROW_READY && c->open;
+}
+
 bool constraint_waits(const struct constraint *c)
 {
     return c->row == ROW_WAITS;
@@ -181,6 +184,21 @@ bool constraint_waits(const struct constraint *c)
 bool constraint_is_stuck(const struct constraint *c)
 {
     return c->row == ROW_EMPTY;
+}
+
+int32_t constraint_advance(struct constraint *c, const int32_t *ids, int32_t n, bool ends,
+                           bool unmasked)
+{
+    int32_t i;
+    c->row = ROW_UNKNOWN;
+    for (i = 0; i < n; i++) {
+        if (unmasked && i > 0 && !is_open(c, &c->state, c->masks))
+            break;
+        bool is_end = ends && i == n - 1 && grammar_may_end(&c->state);
+        if (!is_end && !accept_token(c, &c->state, ids[i]))
+            break;
+    }
+    return i;
 }
 
 int32_t constraint_cut(struct constraint *c, const int32_t *draft, int32_t n)

@@ -44,14 +44,19 @@ struct constraint *constraint_create(struct constraint_tables *t, struct grammar
 void constraint_free(struct constraint *c); /* NULL is fine */
 struct grammar *constraint_grammar(const struct constraint *c);
 
-/* Committed tokens, ends excepted. false: the grammar does not allow them. */
-bool constraint_advance(struct constraint *c, const int32_t *ids, int32_t n);
+/* Drawn tokens; ends: the last one ends the answer. Returns how many of them, from the first, the
+ * text takes: these are committed. Of a round without masks that is up to where one would have
+ * changed the law of the next token, which is to be drawn again; of others, all that the grammar
+ * allows. */
+int32_t constraint_advance(struct constraint *c, const int32_t *ids, int32_t n, bool ends,
+                           bool unmasked);
 bool constraint_is_over(const struct constraint *c); /* the text is whole, nothing may follow */
 
 /* Finds row 0 for a text of len tokens, prompt included, unless it is found, or the budget
  * is spent. */
 void constraint_find(struct constraint *c, int32_t len);
 bool constraint_is_ready(const struct constraint *c); /* row 0 is there, and not empty */
+bool constraint_is_open(const struct constraint *c);  /* row 0 is there, and has all tokens */
 bool constraint_waits(const struct constraint *c);    /* the budget did not suffice */
 bool constraint_is_stuck(const struct constraint *c); /* no token may be drawn */
 

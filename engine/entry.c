@@ -110,23 +110,24 @@ static void add_drafter(struct seq *s, enum drafter_type type)
 }
 
 /* The masks of a grammar are made on the host, one for each drafted token: only drafts that the
- * host knows can have them. Some of these are at hand wherever anything drafts. The client's own
- * prediction comes before what the server has. */
+ * host knows can have them. Some of these are at hand wherever anything drafts, and stand last
+ * where the text is free to begin with, which the server's own draft. The client's own prediction
+ * comes before what the server has. */
 static void set_drafters(struct engine *e, struct seq *s)
 {
     const struct engine_config *c = &e->config;
     if (!s->req->params.spec.enabled || c->n_drafters == 0)
         return;
-    if (!s->req->format.json) {
-        if (s->req->prediction)
-            add_drafter(s, DRAFT_PREDICTION);
-        for (int i = 0; i < c->n_drafters; i++)
-            add_drafter(s, c->drafters[i]);
-        return;
-    }
-    for (int d = DRAFT_NONE + 1; d < DRAFT_TYPES; d++) {
+    bool is_free = request_is_free(s->req);
+    if (is_free && s->req->prediction)
+        add_drafter(s, DRAFT_PREDICTION);
+    for (int i = 0; i < c->n_drafters && is_free; i++)
+        add_drafter(s, c->drafters[i]);
+    s->n_free_drafters = s->n_drafters;
+    for (int d = DRAFT_NONE + 1; d < DRAFT_TYPES && s->req->format.json; d++) {
         const struct drafter *drafter = drafter_of((enum drafter_type)d);
-        if (drafter->source == DRAFT_FROM_HOST &&
+        bool there = is_free && (drafter->with_prediction || drafter_configured(c, drafter->type));
+        if (!there && drafter->source == DRAFT_FROM_HOST &&
             (drafter->with_prediction
                  ? s->req->prediction != NULL
                  : drafter->under_grammar || drafter_configured(c, drafter->type)))
@@ -140,7 +141,7 @@ static enum draft_why why_no_drafter(const struct engine *e, const struct reques
         return DRAFT_WHY_NO_DRAFTER;
     if (req->params.spec.drafter == DRAFT_PREDICTION)
         return DRAFT_WHY_NO_PREDICTION;
-    return req->format.json ? DRAFT_WHY_GRAMMAR : DRAFT_WHY_NO_SUCH_DRAFTER;
+    return request_is_free(req) ? DRAFT_WHY_NO_SUCH_DRAFTER : DRAFT_WHY_GRAMMAR;
 }
 
 static void set_drafting(struct engine *e, struct seq *s)

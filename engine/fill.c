@@ -96,11 +96,7 @@ static bool take_shared_rows(struct sched *s, struct seq *q)
     if (flight_count(&s->flight) > 0 && flight_part(q, s->flight.submitted))
         return false;
     q->draft_len = rows;
-    q->cached_target_len = q->target_len;
-    q->cached_draft_len = rows;
-    q->slot_is_new = true;
-    q->n_blocks_sent = 0;
-    q->window_sent = q->window_first;
+    seq_renew_slot(q);
     return true;
 }
 
@@ -186,6 +182,12 @@ static int32_t propose(const struct sched *s, const struct offer *o, int i, int3
     return q->constraint ? constraint_cut(q->constraint, ids, n) : n;
 }
 
+/* Whether the next tokens need masks. */
+static bool is_bound(const struct seq *q)
+{
+    return q->constraint && !constraint_is_open(q->constraint);
+}
+
 static enum draft_why why_no_option(const struct seq *q, int32_t room)
 {
     if (q->no_draft != DRAFT_WHY_NONE)
@@ -197,8 +199,8 @@ static enum draft_why why_no_option(const struct seq *q, int32_t room)
     return seq_drafts_from(q, DRAFT_FROM_MODEL) ? DRAFT_WHY_CONTEXT : DRAFT_WHY_NOTHING;
 }
 
-/* What each of its drafters proposes. Under a grammar only the one that goes furthest along with
- * it, and of equals the later: what must follow stands last. */
+/* What each of its drafters proposes. Where a grammar binds the text only the one that goes
+ * furthest along with it, and of equals the later: what must follow stands last. */
 static void make_offer(struct sched *s, struct offer *o, struct draft_len_seq *out)
 {
     struct seq *q = o->q;
@@ -210,11 +212,15 @@ static void make_offer(struct sched *s, struct offer *o, struct draft_len_seq *o
         .alone = !q->acceptance.shared,
         .why = why_no_option(q, room),
     };
-    bool waits = is_first(q) && !out->fixed && q->k_min == 0 && !q->constraint;
-    for (int i = 0; i < q->n_drafters && room > 0 && !waits; i++) {
-        int32_t at = q->constraint ? 0 : out->n_options, ids[SPECD_K_MAX], match = 0;
+    bool bound = is_bound(q);
+    bool waits = is_first(q) && !out->fixed && q->k_min == 0 && !bound;
+    int n_drafters = bound ? q->n_drafters : q->n_free_drafters;
+    for (int i = 0; i < n_drafters && room > 0 && !waits; i++) {
+        int32_t at = bound ? 0 : out->n_options, ids[SPECD_K_MAX], match = 0;
+        if (bound && q->drafters[i].drafter->source == DRAFT_FROM_MODEL)
+            continue;
         int32_t n = propose(s, o, i, room, ids, &match);
-        if (n <= 0 || (q->constraint && out->n_options > 0 && n < out->options[0].k_max))
+        if (n <= 0 || (bound && out->n_options > 0 && n < out->options[0].k_max))
             continue;
         out->options[at] = (struct draft_option){q->drafters[i].drafter, match, n};
         if (q->drafters[i].drafter->source == DRAFT_FROM_HOST)
@@ -281,7 +287,8 @@ static bool take_choice(struct sched *s, struct round *r, struct budget *b, stru
         if (rs->source == DRAFT_FROM_HOST)
             memcpy(rs->host_draft, o->ids[c->option], (size_t)k * sizeof rs->host_draft[0]);
     }
-    if (q->constraint)
+    t->unmasked = q->constraint && k > 0 && model;
+    if (q->constraint && !t->unmasked)
         constrain(q, t, rs);
     if (t->k == 0 && k > 0)
         t->why = DRAFT_WHY_NOTHING;

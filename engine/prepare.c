@@ -77,13 +77,9 @@ static int encode(const struct prepare_tables *t, const struct request *req, con
     return rc;
 }
 
-/* From the answer's first byte on: then there is no room for a thought. */
-static bool is_bound(const struct grammar *g)
+bool request_is_free(const struct request *req)
 {
-    struct grammar_state start;
-    if (g)
-        grammar_start(g, &start);
-    return g && !grammar_is_free(g, &start);
+    return !req->format.json || grammar_is_of_free_text(req->format.schema);
 }
 
 static int prepare_ids(const struct prepare_tables *t, const struct request *req,
@@ -100,7 +96,7 @@ static int prepare_ids(const struct prepare_tables *t, const struct request *req
     if (rc == 0)
         rc = encode(t, req, text.data ? text.data : "", text.len, &client,
                     chat_flags(tokenizer_vocab(t->tokenizer), &text, &client), out, err, errlen);
-    if (rc == 0 && !is_bound(out->grammar))
+    if (rc == 0 && request_is_free(req))
         out->thinking = chat_thinking(template_of(t, req), &req->chat, &text, &client);
     text_spans_free(&client);
     buf_free(&text);

@@ -34,6 +34,9 @@ struct prepared {
 };
 void prepared_free(struct prepared *p);
 
+/* No grammar binds the answer's first byte. Until the prompt is prepared. */
+bool request_is_free(const struct request *req);
+
 /* EINVAL and ECONTEXT name the field; ECANCELED when req->cancelled became true. */
 int prepare_prompt(const struct prepare_tables *t, const struct request *req, struct prepared *out,
                    char *err, size_t errlen);

@@ -245,11 +245,8 @@ static void take_slot(struct sched *s, struct seq *q, int32_t slot, uint64_t now
     s->n_running++;
     q->state = SEQ_RUNNING;
     q->slot = slot;
-    q->slot_is_new = true;
     q->stay = ++s->stays;
-    q->cached_target_len = q->target_len;
-    q->cached_draft_len = q->draft_len;
-    q->n_blocks_sent = 0;
+    seq_renew_slot(q);
     s->cache_queries += (uint64_t)q->len;
     s->cache_hits += (uint64_t)q->target_len;
     share_set(&s->share, &q->share, SHARE_RUNNING, s->flight.submitted);

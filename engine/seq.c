@@ -49,6 +49,15 @@ void seq_append(struct seq *s, const int32_t *ids, int32_t n)
     }
 }
 
+void seq_renew_slot(struct seq *s)
+{
+    s->slot_is_new = true;
+    s->cached_target_len = s->target_len;
+    s->cached_draft_len = s->draft_len;
+    s->n_blocks_sent = 0;
+    s->window_sent = s->window_first;
+}
+
 void seq_set_prompt(struct seq *s, const int32_t *ids, int32_t n)
 {
     s->len = 0;

@@ -33,7 +33,8 @@ struct round_part {
     int32_t k;
     const struct drafter *drafter; /* NULL: none drafts */
     int32_t match;                 /* see drafter.h */
-    bool probe;                    /* see draft_len.h; also why */
+    bool unmasked; /* of a text under a grammar: the device drafts, so there are no masks */
+    bool probe;    /* see draft_len.h; also why */
     enum draft_why why;
 };
 
@@ -74,9 +75,10 @@ struct seq {
     /* drafting */
     struct {
         const struct drafter *drafter;
-        void *state;         /* of begin; NULL where it has none */
-    } drafters[DRAFT_TYPES]; /* this request's, in order */
-    int n_drafters;
+        void *state;                 /* of begin; NULL where it has none */
+    } drafters[DRAFT_TYPES];         /* this request's, in order */
+    int n_drafters, n_free_drafters; /* of them, the first so many draft free text; the others only
+                                        where a grammar binds it */
     int32_t k_min, k_max, k_max_model, k_fixed; /* k_max_model: of models; k_fixed -1: adapt */
     struct draft_text about;                    /* what its drafters begin with */
     bool drafts_begun;
@@ -113,6 +115,9 @@ void seq_set_prompt(struct seq *s, const int32_t *ids, int32_t n);
 /* Gives its drafters their state and the text so far, once: when it gets a slot, so that what waits
  * holds no more than its tokens. */
 void seq_begin_drafts(struct seq *s);
+/* The device gets to know the slot anew: what was found cached, or what a round drew and the host
+ * does not take. No round in flight names it. */
+void seq_renew_slot(struct seq *s);
 /* Committed tokens; drafters that have begun see them, too. */
 void seq_append(struct seq *s, const int32_t *ids, int32_t n);
 /* Whether a drafter of this kind is among its own. DRAFT_FROM_MODEL: the draft's KV matters. */

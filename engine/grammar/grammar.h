@@ -117,9 +117,10 @@ struct grammar;
  * and the reason. */
 int grammar_compile(struct grammar **out, const struct chat_value *schema, char *err,
                     size_t errlen);
-struct grammar *grammar_ref(struct grammar *g); /* returns g */
-void grammar_unref(struct grammar *g);          /* frees it with the last reference; NULL is fine */
-uint64_t grammar_id(const struct grammar *g);   /* no other grammar of this process has it */
+bool grammar_is_of_free_text(const struct chat_value *schema); /* it is such a list; NULL is fine */
+struct grammar *grammar_ref(struct grammar *g);                /* returns g */
+void grammar_unref(struct grammar *g);        /* frees it with the last reference; NULL is fine */
+uint64_t grammar_id(const struct grammar *g); /* no other grammar of this process has it */
 
 /* Stacks share their lower parts: a frame's parent is the frame below it. */
 struct grammar_frame {

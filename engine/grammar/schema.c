@@ -397,12 +397,17 @@ static uint32_t compile_root(struct compiler *c)
     return network_split(&c->net, network_edges(&c->net, NODE_BYTES, before, 2), start);
 }
 
+bool grammar_is_of_free_text(const struct chat_value *schema)
+{
+    return schema && schema[0].kind == CHAT_LIST && schema[0].n > 0 && schema[1].kind == CHAT_DICT;
+}
+
 static int compile(struct compiler *c, uint32_t *root)
 {
     char reason[160];
     if (c->v && (c->rc = document_open(c)) != 0)
         return c->rc;
-    if (c->v && c->v[0].kind == CHAT_LIST && c->v[0].n > 0 && c->v[1].kind == CHAT_DICT) {
+    if (grammar_is_of_free_text(c->v)) {
         *root = compile_watched(c);
         return c->rc;
     }

@@ -14,6 +14,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
+#include <math.h>
 
 #ifdef SPECD_HOSTILE
 #define PROMPT 5
@@ -22,6 +23,7 @@
 #define PROMPT 40
 #define ANSWER 200
 #endif
+#define LAW_DRAWS 250
 #define FIELD "response_format"
 
 static const char small[] = "{\"enum\":[\"red\",\"green\",\"blue\",[1,2,3],{\"a\":true}]}";
@@ -47,6 +49,19 @@ static void use_schema(const char *schema)
 {
     chat_json_free(&doc);
     assert_true(chat_json_read(&doc, schema));
+}
+
+/* Most places are open to all tokens, and some to those of one letter alone. */
+static void use_rare_heads(void)
+{
+    struct buf schema = {0};
+    for (const char *first = "%&*+=@^~|#"; *first; first++)
+        for (char second = 'a'; second <= 'z'; second++)
+            buf_printf(&schema, "%c{\"behind\":[\"%c\",\"%c\"],\"schema\":{}}",
+                       schema.len > 0 ? ',' : '[', *first, second);
+    buf_puts(&schema, "]");
+    use_schema(schema.data);
+    buf_free(&schema);
 }
 
 static struct engine *start(enum drafter_type drafter)
@@ -160,18 +175,21 @@ static struct request *repeat(const struct request *before, uint64_t seed)
     return req;
 }
 
-static void check_drafts(struct engine *e, uint64_t seed, float temperature, int32_t *n_accepted)
+static void check_drafts(struct engine *e, uint64_t seed, float temperature, int32_t top_k,
+                         int32_t *n_accepted)
 {
     struct request *first = plain_answer((uint32_t)seed, seed);
     run(e, first);
     struct request *plain = repeat(first, seed);
     plain->params.spec.enabled = false;
     plain->params.law.temperature = temperature;
+    plain->params.law.top_k = top_k;
     run(e, plain);
     check_text(plain);
     for (int k = 1; k <= 4; k++) {
         struct request *req = repeat(first, seed);
         req->params.law.temperature = temperature;
+        req->params.law.top_k = top_k;
         req->params.spec.fixed = k;
         run(e, req);
         assert_same_text(req, plain);
@@ -189,9 +207,25 @@ static void test_drafts_change_nothing(void **state)
     struct engine *e = start(DRAFT_LOOKUP);
     for (uint64_t seed = 0; seed < 12; seed++) {
         use_schema(seed < 5 ? record : seed < 8 ? small : often);
-        check_drafts(e, seed, seed % 2 ? 1.0f : 0.0f, &n_accepted);
+        check_drafts(e, seed, seed % 2 ? 1.0f : 0.0f, 0, &n_accepted);
     }
 #ifndef SPECD_HOSTILE /* too short to repeat anything */
+    assert_true(n_accepted > 0);
+#endif
+    engine_close(e);
+}
+
+/* A draft model drafts free text, without masks: what its rounds draw where one would be needed is
+ * drawn again, though the grammar may allow it: top-k is of what a mask leaves. */
+static void test_draft_models_draft_free_text(void **state)
+{
+    (void)state;
+    int32_t n_accepted = 0;
+    struct engine *e = start(DRAFT_MODEL);
+    use_rare_heads();
+    for (uint64_t seed = 0; seed < 8; seed++)
+        check_drafts(e, seed, seed % 4 ? 2.0f : 0.0f, 6, &n_accepted);
+#ifndef SPECD_HOSTILE
     assert_true(n_accepted > 0);
 #endif
     engine_close(e);
@@ -205,11 +239,10 @@ static void assert_same_ids(const struct request *a, const struct request *b)
 }
 
 /* Where nothing comes that is watched for, an answer is the one without a grammar, bit for bit. */
-static void test_free_text_is_free(void **state)
+static void check_free_text(enum drafter_type drafter)
 {
-    (void)state;
     static const enum mode_choice modes[] = {MODE_AUTO, MODE_RATIO, MODE_BLOCK, MODE_COUPLED};
-    struct engine *e = start(DRAFT_LOOKUP);
+    struct engine *e = start(drafter);
     int32_t n_accepted = 0;
     use_schema(never);
     for (uint32_t i = 0; i < 16; i++) {
@@ -238,6 +271,67 @@ static void test_free_text_is_free(void **state)
 #ifndef SPECD_HOSTILE
     assert_true(n_accepted > 0);
 #endif
+    engine_close(e);
+}
+
+static void test_free_text_is_free(void **state)
+{
+    (void)state;
+    check_free_text(DRAFT_LOOKUP);
+    check_free_text(DRAFT_MODEL);
+}
+
+/* The law stays that under masks, though rounds without them are cut. */
+#define LAW_TOKENS 6
+#define LAW_IDS 512
+static void count_ids(struct engine *e, enum mode_choice mode, bool drafts, int n,
+                      int32_t counts[LAW_TOKENS][LAW_IDS])
+{
+    int32_t n_drafted = 0;
+    for (int i = 0; i < n; i++) {
+        struct request *req = answer(1, (uint64_t)i + (drafts ? 0 : 1u << 20));
+        req->params.max_tokens = LAW_TOKENS;
+        req->params.ignore_eos = true;
+        req->params.law.top_k = 20;
+        req->params.spec.mode = mode;
+        req->params.spec.enabled = drafts;
+        req->params.spec.fixed = drafts ? 2 : -1;
+        run(e, req);
+        n_drafted += req->output.stats.n_drafted;
+        for (size_t t = 0; t < req->output.n_tokens; t++)
+            counts[t][req->output.tokens[t].id % LAW_IDS]++;
+        request_unref(req);
+    }
+    assert_true(n_drafted > n || !drafts);
+}
+
+static void test_law_of_drafted_free_text(void **state)
+{
+    (void)state;
+    static const enum mode_choice modes[] = {MODE_RATIO, MODE_BLOCK};
+    static int32_t plain[LAW_TOKENS][LAW_IDS], drafted[LAW_TOKENS][LAW_IDS];
+    struct engine *e = start(DRAFT_MODEL);
+    use_rare_heads();
+    memset(plain, 0, sizeof plain);
+    count_ids(e, MODE_RATIO, false, LAW_DRAWS, plain);
+    for (size_t m = 0; m < COUNT_OF(modes); m++) {
+        double chi = 0;
+        int n = 0;
+        memset(drafted, 0, sizeof drafted);
+        count_ids(e, modes[m], true, LAW_DRAWS, drafted);
+        for (int t = 0; t < LAW_TOKENS; t++) {
+            for (int id = 0; id < LAW_IDS; id++) {
+                double sum = plain[t][id] + drafted[t][id], d = plain[t][id] - drafted[t][id];
+                if (sum < 20)
+                    continue;
+                chi += d * d / sum;
+                n++;
+            }
+        }
+        double sigmas = (chi - n) / sqrt(2.0 * n);
+        print_message("mode %zu: %d counts, %.2f sigmas\n", m, n, sigmas);
+        assert_true(n > LAW_TOKENS && sigmas < 5);
+    }
     engine_close(e);
 }
 
@@ -393,6 +487,8 @@ int main(void)
         cmocka_unit_test(test_answers_follow_schemas),
         cmocka_unit_test(test_whole_answers_end),
         cmocka_unit_test(test_drafts_change_nothing),
+        cmocka_unit_test(test_draft_models_draft_free_text),
+        cmocka_unit_test(test_law_of_drafted_free_text),
         cmocka_unit_test(test_free_text_is_free),
         cmocka_unit_test(test_draft_models_stand_back),
         cmocka_unit_test(test_what_must_follow_is_drafted),
