@@ -3,7 +3,8 @@
  *
  * Writes one pretty-printed document of a schema with objects, arrays, limited and free strings, a
  * pattern and an enum, one token after the other (the longest that fits), and
- * times the mask before each, with masks kept and without. Usage: bench-grammar [MODEL.gguf]; with
+ * times the mask before each, with masks kept and without; and likewise an answer in which calls of
+ * tools are watched for, in free text and in a call. Usage: bench-grammar [MODEL.gguf]; with
  * no model the vocabulary is a made-up one of 128,000 tokens.
  */
 #include "grammar/mask.h"
@@ -48,6 +49,58 @@ static const char document[] =
     "  \"code\": \"Green Shelf upper Row-0042\",\n  \"kind\": \"novel\",\n"
     "  \"tags\": [\"river\", \"winter\", \"bridges and roads\", \"memory\"],\n"
     "  \"more\": {\"pages\": [1, 2.5, true, null], \"note\": \"an additional property\"}\n}";
+
+static const char prose[] =
+    "The river rose slowly that evening, as it does (\"it will hold\", they said):\n\n- nobody had "
+    "thought of the bridge,\n- caf\xc3\xa9s closed early.\n\n```c\nif (a < b && name == \"x\")\n   "
+    " "
+    "return f(a, \"name\");\n```\nWhat else should I look at? Say \"name\" for the names.";
+static const char called[] =
+    "<tool_call>\n{\"name\": \"get_weather_7\", \"arguments\": {\"city\": \"New York\", \"days\": "
+    "3}}\n"
+    "</tool_call>\n<tool_call>\n<function=get_weather_3>\n<parameter=city>\nNew York, by the "
+    "river\n</parameter>\n<parameter=tags>\n[\"rain\", "
+    "\"wind\"]\n</parameter>\n</function>\n</tool_call>";
+
+/* What is watched for where n tools may be called, in three spellings each. */
+static struct chat_value *make_tools(unsigned n, char (*names)[2][40])
+{
+    struct chat_value *all = xcalloc(1 + n * 3 * 32, sizeof *all), *v = all;
+    *v++ = (struct chat_value)L(NULL, n * 3);
+    for (unsigned i = 0; i < 3 * n; i++) {
+        const char *arguments = i % 3 == 0 ? "\"arguments\"" : "\"parameters\"";
+        snprintf(names[i / 3][0], sizeof names[0][0], "\"get_weather_%u\"", i / 3);
+        snprintf(names[i / 3][1], sizeof names[0][1], "<function=get_weather_%u>", i / 3);
+        const struct chat_value json[] = {S(NULL, "\"name\""),      S(NULL, ":"),
+                                          S(NULL, names[i / 3][0]), S(NULL, ","),
+                                          S(NULL, arguments),       S(NULL, ":")};
+        const struct chat_value object[] = {D("schema", 4),
+                                            S("type", "object"),
+                                            {.kind = CHAT_BOOL, .key = "additionalProperties"},
+                                            L("required", 1),
+                                            S(NULL, "city"),
+                                            D("properties", 3),
+                                            D("city", 1),
+                                            S("type", "string"),
+                                            D("days", 1),
+                                            S("type", "integer"),
+                                            D("tags", 2),
+                                            S("type", "array"),
+                                            D("items", 1),
+                                            S("type", "string")};
+        bool tags = i % 3 == 2;
+        *v++ = (struct chat_value)D(NULL, 3);
+        *v++ = (struct chat_value)L("behind", tags ? 1 : COUNT_OF(json));
+        if (tags)
+            *v++ = (struct chat_value)S(NULL, names[i / 3][1]);
+        for (size_t k = 0; k < COUNT_OF(json) && !tags; k++)
+            *v++ = json[k];
+        *v++ = (struct chat_value){.kind = CHAT_BOOL, .key = "parameters", .b = tags};
+        memcpy(v, object, sizeof object);
+        v += COUNT_OF(object);
+    }
+    return all;
+}
 
 /* ---- vocabularies ---------------------------------------------------------------------------- */
 
@@ -130,9 +183,9 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Writes the document `times` times. */
+/* Writes the text `times` times. */
 static void measure(const struct token_trie *trie, const struct grammar *g, size_t cache, int times,
-                    const char *name)
+                    const char *text, const char *name)
 {
     struct grammar_masks *m = grammar_masks_create(trie, cache);
     uint32_t *allowed = xcalloc(mask_words(trie->n_vocab), sizeof *allowed);
@@ -141,7 +194,7 @@ static void measure(const struct token_trie *trie, const struct grammar *g, size
     for (int turn = 0; turn < times; turn++) {
         struct grammar_state s;
         grammar_start(g, &s);
-        for (const char *at = document; *at && n < TIMES_MAX; n++) {
+        for (const char *at = text; *at && n < TIMES_MAX; n++) {
             uint64_t start = clock_ns();
             grammar_mask(m, g, &s, allowed);
             us[n] = (double)(clock_ns() - start) / 1e3;
@@ -186,11 +239,29 @@ int main(int argc, char **argv)
         return 1;
     }
     printf("two grammars compiled in %.2f ms\n", (double)(clock_ns() - start) / 1e6);
-    measure(&trie, g, 0, 3, "schema, none kept");
-    measure(&trie, g, 32 << 20, 1, "schema, first document");
-    measure(&trie, g, 32 << 20, 10, "schema, ten documents");
-    measure(&trie, json, 0, 3, "any object, none kept");
-    measure(&trie, json, 32 << 20, 1, "any object, first document");
+    measure(&trie, g, 0, 3, document, "schema, none kept");
+    measure(&trie, g, 32 << 20, 1, document, "schema, first document");
+    measure(&trie, g, 32 << 20, 10, document, "schema, ten documents");
+    measure(&trie, json, 0, 3, document, "any object, none kept");
+    measure(&trie, json, 32 << 20, 1, document, "any object, first document");
+    for (unsigned n = 20; n <= 128; n += 108) {
+        char(*names)[2][40] = xcalloc(n, sizeof *names);
+        struct chat_value *tools = make_tools(n, names);
+        struct grammar *watched;
+        start = clock_ns();
+        if (grammar_compile(&watched, tools, err, sizeof err)) {
+            fprintf(stderr, "%s\n", err);
+            return 1;
+        }
+        printf("%u tools watched for: compiled in %.2f ms\n", n,
+               (double)(clock_ns() - start) / 1e6);
+        measure(&trie, watched, 0, 3, prose, "free text, none kept");
+        measure(&trie, watched, 0, 3, called, "calls, none kept");
+        measure(&trie, watched, 32 << 20, 10, called, "calls, ten times");
+        grammar_unref(watched);
+        free(tools);
+        free(names);
+    }
     grammar_unref(g);
     grammar_unref(json);
     token_trie_fini(&trie);

@@ -3,6 +3,8 @@
 
 uint32_t compile_any_string(struct compiler *c, uint32_t next)
 {
+    if (c->in_parameters)
+        return compile_string(c, &(struct terms){.n = 0}, next);
     return network_byte(&c->net, '"', '"',
                         network_string(&c->net, CHARS_WHOLE, 0, NODE_NO_MAX, next));
 }
@@ -56,10 +58,10 @@ static uint32_t make_value(struct compiler *c)
 
 uint32_t compile_common(struct compiler *c, enum common which, uint32_t next)
 {
-    uint32_t start = NODE_OF_NOTHING;
-    if (c->common[which] == 0) {
+    uint32_t start = NODE_OF_NOTHING, *known = &c->common[c->in_parameters][which];
+    if (*known == 0) {
         uint32_t procedure = network_procedure(&c->net);
-        c->common[which] = procedure + 1; /* at once: values hold values */
+        *known = procedure + 1; /* at once: values hold values */
         switch (which) {
         case COMMON_OBJECT:
             start = make_object(c, NODE_OF_RETURN);
@@ -75,5 +77,5 @@ uint32_t compile_common(struct compiler *c, enum common which, uint32_t next)
         }
         network_define(&c->net, procedure, start);
     }
-    return network_call(&c->net, c->common[which] - 1, next);
+    return network_call(&c->net, *known - 1, next);
 }

@@ -18,6 +18,8 @@ void spell_string(struct compiler *c, uint32_t at, const char *text, struct buf 
     if (state != CHARS_WHOLE)
         compile_error(c, at, "a text in it is not UTF-8");
     buf_puts(out, "\"");
+    if (c->in_parameters && strstr(out->data + from, PARAMETER_END))
+        compile_error(c, at, "a text holds " PARAMETER_END);
 }
 
 /* false for lists and objects. */
@@ -124,7 +126,7 @@ static bool satisfies_all(struct compiler *c, uint32_t v, const struct terms *te
 }
 
 /* Scalars as one tree of words, so that however many there are, one stack reads them. */
-uint32_t compile_values(struct compiler *c, const struct terms *terms, uint32_t next)
+uint32_t compile_values(struct compiler *c, const struct terms *terms, bool raw, uint32_t next)
 {
     uint32_t list, at = find_values(c, terms, &list), n = list == NO_VALUE ? 1 : c->v[list].n;
     if (at == NO_VALUE)
@@ -137,8 +139,11 @@ uint32_t compile_values(struct compiler *c, const struct terms *terms, uint32_t 
          at = list == NO_VALUE ? NO_VALUE : value_next(c, list, at)) {
         if (!satisfies_all(c, at, terms))
             continue;
-        if (spell_scalar(c, at, &texts[n_words])) {
-            struct buf *text = &texts[n_words];
+        struct buf *text = &texts[n_words];
+        bool is_text = raw && c->v[at].kind == CHAT_STRING;
+        if (is_text)
+            buf_puts(text, c->v[at].s);
+        if (is_text || spell_scalar(c, at, text)) {
             words[n_words++] = (struct word){.text = text->data, .len = text->len, .next = next};
         } else {
             others[n_others++].to = compile_const(c, at, next);

@@ -141,7 +141,7 @@ struct compile_mark compile_mark(const struct compiler *c)
 {
     struct compile_mark m = {c->net.n_nodes,  c->net.n_edges,  c->net.n_sets,
                              c->net.n_places, c->net.n_starts, c->n_places,
-                             c->n_strings,    c->n_patterns,   {0}};
+                             c->n_strings,    c->n_patterns,   {{0}}};
     memcpy(m.common, c->common, sizeof m.common);
     return m;
 }
@@ -166,6 +166,7 @@ void compile_undo(struct compiler *c, const struct compile_mark *to)
     c->net.n_starts = to->n_starts;
     c->net.full = false;
     memcpy(c->common, to->common, sizeof c->common);
+    c->in_parameters = false;
     c->rc = 0;
 }
 
@@ -174,6 +175,7 @@ void document_close(struct compiler *c)
     compile_undo(c, &(struct compile_mark){0});
     for (uint32_t i = 0; i < c->n_ids; i++)
         free(c->ids[i].uri);
+    dfa_free(&c->without_end);
     free(c->ids);
     free(c->places);
     free(c->strings);

@@ -71,11 +71,22 @@
  *                          ends in { holds the value's first byte: no white space before it
  *   schema                 of the value. A reference that begins with # stays within it; what
  *                          has an $id may be named by other schemas of the list
+ *   parameters             true: or an object as Qwen3-Coder spells it, if its schema can be
+ *                          followed so: below
  *   optional               true: where no value can be had by this schema, it is left out
  *
  * Where the text is free it may end, and any byte and any token may come, those without bytes too,
  * that does not lead into a value otherwise than its schema says. Nothing makes a value come. So a
  * text in which none comes has the law that it has without a grammar.
+ *
+ * With `parameters` an object may also come as <parameter=name>, its value and </parameter> for
+ * each of its declared properties, in any order, and </function>, white space between them as
+ * behind an opening bracket. Others do not come. server/tool_function.c reads it, and what comes is
+ * read as an object of the schema: a string that may be any (or null, or true and false, which it
+ * is then read as) is any text without the end tag; strings of enum and const stand as they are, a
+ * line feed or none around them; all else is JSON in which no string holds the end tag. Where the
+ * schema is no plain list of properties, or says something else of a value that may be a string,
+ * there is JSON alone.
  *
  * A grammar is immutable but for its count of references: any thread may use it. A state is a plain
  * value that belongs to its holder; nothing here allocates but grammar_compile.

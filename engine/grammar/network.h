@@ -174,9 +174,9 @@ uint32_t network_behind(struct network *w, uint32_t at, uint8_t byte);
  */
 struct watch_spot {
     uint32_t parent, child, sibling, gap; /* 0: none */
-    uint32_t end;                         /* the node that a text leads to which ends here, or 0 */
-    uint32_t left;                        /* bytes from here to the nearest end */
-    uint8_t byte;                         /* that leads here; of no gap */
+    uint32_t end;  /* the node that a text leads to which ends here; NODE_OF_NOTHING */
+    uint32_t left; /* bytes from here to the nearest end */
+    uint8_t byte;  /* that leads here; of no gap */
     bool is_gap;
 };
 struct watch {

@@ -304,6 +304,8 @@ static void put_patterned_others(struct object *o, struct word_set *s)
     char reason[128];
     uint32_t start = NODE_OF_NOTHING, where = o->terms->t[0].schema;
     p->dfa[p->n++] = any_text_dfa(c, where);
+    if (c->in_parameters)
+        p->dfa[p->n++] = without_end_dfa(c);
     for (uint32_t i = 0; i < o->names.n && p->n < PRODUCT_MAX / 2 - 1; i++) {
         uint32_t at = value_get(c, o->names.t[i].schema, "pattern");
         if (at != NO_VALUE)
@@ -339,7 +341,7 @@ static uint32_t make_set(struct object *o, uint32_t from, uint32_t to, uint32_t 
     struct network *w = &o->c->net;
     uint32_t set = network_word_set(w), n = to - from;
     struct word_set s = *network_set_of(w, set);
-    bool patterned = o->n_patterns > 0 || o->limited;
+    bool patterned = o->n_patterns > 0 || o->limited || o->c->in_parameters;
     if (!o->closed && later == 0 && patterned)
         put_patterned_others(o, &s);
     else if (!o->closed && later == 0)

@@ -435,6 +435,24 @@ void dfa_of_words(struct dfa *d, const struct word *words, size_t n)
     free(runs);
 }
 
+void dfa_without(struct dfa *d, const char *word)
+{
+    uint8_t first = (uint8_t)word[0];
+    *d = (struct dfa){0};
+    for (uint32_t i = 0; word[i]; i++) {
+        add_state(d, true);
+        for (unsigned byte = 0; byte < 256; byte++) {
+            uint32_t to = byte == (uint8_t)word[i] ? i + 1 : byte == first ? 1 : 0;
+            struct edge *last = d->n_edges > d->first[i] ? &d->edges[d->n_edges - 1] : NULL;
+            if (word[to] != '\0' && last && last->to == to && last->hi + 1u == byte)
+                last->hi++;
+            else if (word[to] != '\0')
+                add_edge(d, (struct edge){(uint8_t)byte, (uint8_t)byte, to});
+        }
+        d->first[d->n] = d->n_edges;
+    }
+}
+
 uint32_t dfa_next(const struct dfa *d, uint32_t state, uint8_t byte)
 {
     if (state == DFA_DEAD)

@@ -60,6 +60,8 @@ struct dfa {
 int pattern_dfa(const struct pattern *p, struct dfa *d, uint64_t *work, char *err, size_t errlen);
 /* Exactly these words, as they are spelled, without their quotes; sorted, each once. */
 void dfa_of_words(struct dfa *d, const struct word *words, size_t n);
+/* All texts in which a word does not come, which begins with a byte that it has once. */
+void dfa_without(struct dfa *d, const char *word);
 uint32_t dfa_next(const struct dfa *d, uint32_t state, uint8_t byte); /* or DFA_DEAD */
 bool dfa_accepts(const struct dfa *d, const char *text, size_t n);
 void dfa_free(struct dfa *d);

@@ -185,7 +185,7 @@ static uint32_t call_procedure(struct compiler *c, struct terms *terms, uint32_t
     if (!compile_goes_on(c, terms->t[0].schema, c->n_places))
         return next;
     for (uint32_t i = 0; i < c->n_places; i++)
-        if (same_terms(&c->places[i], terms))
+        if (c->places[i].in_parameters == c->in_parameters && same_terms(&c->places[i], terms))
             return network_call(&c->net, c->places[i].procedure, next);
     if (c->n_places == GRAMMAR_REFS_MAX) {
         compile_error(c, terms->t[0].schema, "more than %d places that $ref names",
@@ -197,7 +197,8 @@ static uint32_t call_procedure(struct compiler *c, struct terms *terms, uint32_t
         c->places = xrealloc(c->places, c->cap_places * sizeof *c->places);
     }
     struct terms_procedure *p = &c->places[c->n_places++];
-    *p = (struct terms_procedure){.n = terms->n, .procedure = network_procedure(&c->net)};
+    *p = (struct terms_procedure){
+        .n = terms->n, .procedure = network_procedure(&c->net), .in_parameters = c->in_parameters};
     p->t = xmalloc(terms->n * sizeof *p->t);
     memcpy(p->t, terms->t, terms->n * sizeof *p->t);
     return network_call(&c->net, p->procedure, next);
@@ -330,7 +331,8 @@ static uint32_t compile_expanded(struct compiler *c, const struct terms *terms, 
             return compile_alternatives(c, terms, i, next);
         found |= terms->t[i].keys;
     }
-    return found & KEY_VALUES ? compile_values(c, terms, next) : compile_types(c, terms, next);
+    return found & KEY_VALUES ? compile_values(c, terms, false, next)
+                              : compile_types(c, terms, next);
 }
 
 /* What a $ref leads to, and several schemas at once, are procedures: they may be recursive. */
@@ -368,12 +370,14 @@ void compile_places(struct compiler *c)
         struct terms terms = {.n = p.n};
         uint32_t start = NODE_OF_NOTHING;
         memcpy(terms.t, p.t, p.n * sizeof *p.t);
+        c->in_parameters = p.in_parameters;
         if (p.n == 1 && p.t[0].expanded == 0)
             start = compile_terms(c, &terms, NODE_OF_RETURN);
         else if (terms_expand(c, &terms))
             start = compile_expanded(c, &terms, NODE_OF_RETURN);
         network_define(&c->net, p.procedure, start);
     }
+    c->in_parameters = false;
 }
 
 /* The root of what a document says; not linked. */

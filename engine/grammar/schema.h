@@ -34,6 +34,7 @@ struct terms {
 struct terms_procedure {
     struct term *t;
     uint32_t n, procedure;
+    bool in_parameters;
 };
 struct string_procedure {
     char *key;
@@ -65,17 +66,21 @@ struct compiler {
     uint32_t n_strings, cap_strings;
     struct known_pattern **patterns; /* each an allocation of its own: users hold on to them */
     uint32_t n_patterns, cap_patterns;
-    uint32_t common[COMMON_N]; /* procedures, 1 added; 0: not made yet */
+    uint32_t common[2][COMMON_N]; /* by in_parameters: procedures, 1 added; 0: not made yet */
+    bool in_parameters;           /* no text of JSON may hold PARAMETER_END */
+    struct dfa without_end;       /* such texts; n 0: not made yet */
     int rc;
     char *err;
     size_t errlen;
 };
 
+#define PARAMETER_END "</parameter>"
+
 /* How much was compiled up to a moment. */
 struct compile_mark {
     uint32_t n_nodes, n_edges, n_sets, n_set_places, n_starts; /* of the network */
     uint32_t n_places, n_strings, n_patterns;
-    uint32_t common[COMMON_N];
+    uint32_t common[2][COMMON_N];
 };
 
 /* ---- document (document.c) ------------------------------------------------------------------- */
@@ -160,8 +165,12 @@ uint32_t compile_string(struct compiler *c, const struct terms *terms,
                         uint32_t next); /* string.c */
 uint32_t compile_number(struct compiler *c, const struct terms *terms, bool integer,
                         uint32_t next); /* number.c */
-/* constant.c: the first enum or const of the terms, without the values that others refuse. */
-uint32_t compile_values(struct compiler *c, const struct terms *terms, uint32_t next);
+/* constant.c: the first enum or const of the terms, without the values that others refuse. raw:
+ * strings without quotes and as they are. */
+uint32_t compile_values(struct compiler *c, const struct terms *terms, bool raw, uint32_t next);
+/* parameters.c: an object as Qwen3-Coder spells it; an error where some value is not to be had so.
+ * Its schema was compiled before. */
+uint32_t compile_parameters(struct compiler *c, const struct term *root, uint32_t next);
 /* One of the strings of a list, as they are. */
 uint32_t compile_texts(struct compiler *c, uint32_t list, uint32_t next);
 /* watch.c: free text with values in it: a document that is a list of what is watched for. Linked;
@@ -194,5 +203,9 @@ bool integers_are_few(struct compiler *c, const struct terms *terms, uint32_t mo
 const struct dfa *pattern_at(struct compiler *c, uint32_t at);
 const struct dfa *name_pattern_at(struct compiler *c, uint32_t member); /* that is its key */
 const struct dfa *any_text_dfa(struct compiler *c, uint32_t at);
+/* In parameters: texts that do not hold their end; NULL elsewhere. */
+const struct dfa *without_end_dfa(struct compiler *c);
+/* Any string will do. */
+bool string_is_free(struct compiler *c, const struct terms *terms);
 
 #endif

@@ -90,6 +90,13 @@ const struct dfa *any_text_dfa(struct compiler *c, uint32_t at)
     return known_dfa(c, "", at);
 }
 
+const struct dfa *without_end_dfa(struct compiler *c)
+{
+    if (c->in_parameters && c->without_end.n == 0)
+        dfa_without(&c->without_end, PARAMETER_END);
+    return c->in_parameters ? &c->without_end : NULL;
+}
+
 /* ---- strings --------------------------------------------------------------------------------- */
 
 static uint32_t return_behind(void *arg, uint32_t accepting)
@@ -132,10 +139,12 @@ uint32_t compile_string(struct compiler *c, const struct terms *terms, uint32_t 
     struct product p = {.behind = return_behind};
     struct buf key = {0};
     const char *format = NULL;
-    uint32_t node = NODE_OF_NOTHING, where = terms->t[0].schema;
+    uint32_t node = NODE_OF_NOTHING, where = terms->n > 0 ? terms->t[0].schema : 0;
     p.min = terms_count(c, terms, "minLength", true, 0);
     p.max = terms_count(c, terms, "maxLength", false, NODE_NO_MAX);
-    buf_printf(&key, "%u %u", p.min, p.max);
+    buf_printf(&key, c->in_parameters ? "%u %u in" : "%u %u", p.min, p.max);
+    if (c->in_parameters)
+        p.dfa[p.n++] = without_end_dfa(c);
     for (uint32_t i = 0; i < terms->n && c->rc == 0 && p.n < PRODUCT_MAX - 1; i++) {
         uint32_t at = value_get(c, terms->t[i].schema, "pattern");
         if (at != NO_VALUE && (p.dfa[p.n] = pattern_at(c, at))) {
@@ -157,4 +166,14 @@ uint32_t compile_string(struct compiler *c, const struct terms *terms, uint32_t 
         node = network_call(&c->net, string_procedure(c, &p, format != NULL, &key, where), next);
     buf_free(&key);
     return network_byte(&c->net, '"', '"', node);
+}
+
+bool string_is_free(struct compiler *c, const struct terms *terms)
+{
+    for (uint32_t i = 0; i < terms->n; i++)
+        if (value_get(c, terms->t[i].schema, "pattern") != NO_VALUE ||
+            format_pattern(c, terms->t[i].schema))
+            return false;
+    return terms_count(c, terms, "minLength", true, 0) == 0 &&
+           terms_count(c, terms, "maxLength", false, NODE_NO_MAX) == NODE_NO_MAX;
 }

@@ -19,6 +19,7 @@ static uint32_t put(struct watch *t, struct watch_spot spot)
         t->spots = xrealloc(t->spots, t->cap * sizeof *t->spots);
     }
     t->spots[t->n] = spot;
+    t->spots[t->n].end = NODE_OF_NOTHING;
     return t->n++;
 }
 
@@ -67,7 +68,7 @@ uint32_t watch_gap(struct watch *t, uint32_t at)
 
 void watch_end(struct watch *t, uint32_t at, uint32_t node)
 {
-    if (t->spots[at].end == 0)
+    if (t->spots[at].end == NODE_OF_NOTHING)
         t->spots[at].end = node;
 }
 
@@ -75,7 +76,7 @@ void watch_end(struct watch *t, uint32_t at, uint32_t node)
 static void find_left(struct watch *t)
 {
     for (uint32_t i = 0; i < t->n; i++)
-        t->spots[i].left = t->spots[i].end ? 0 : UINT32_MAX;
+        t->spots[i].left = t->spots[i].end != NODE_OF_NOTHING ? 0 : UINT32_MAX;
     for (uint32_t i = t->n; i-- > 1;) {
         const struct watch_spot *s = &t->spots[i];
         struct watch_spot *parent = &t->spots[s->parent];
@@ -127,7 +128,7 @@ static uint32_t follow(struct sets *s, const uint32_t *set, uint32_t n, uint8_t 
 {
     const struct watch_spot *spots = s->t->spots;
     bool blank = byte == ' ' || byte == '\t' || byte == '\n' || byte == '\r';
-    uint32_t end = 0;
+    uint32_t end = NODE_OF_NOTHING;
     s->n_next = 0;
     add(s, 0);
     for (uint32_t i = 0; i < n; i++) {
@@ -136,13 +137,14 @@ static uint32_t follow(struct sets *s, const uint32_t *set, uint32_t n, uint8_t 
             add(s, set[i]);
         if (to == 0)
             continue;
-        if (end == 0 || (spots[to].end != 0 && spots[to].end < end))
+        if (end == NODE_OF_NOTHING ||
+            (spots[to].end != NODE_OF_NOTHING && spots[to].end < end)) /* the first of a list */
             end = spots[to].end;
         add(s, to);
         if (spots[to].gap != 0)
             add(s, spots[to].gap);
     }
-    return end != 0 ? end : node_of(s);
+    return end != NODE_OF_NOTHING ? end : node_of(s);
 }
 
 /* Only bytes that lead elsewhere than to the first node have edges. */
@@ -209,8 +211,10 @@ void network_set_watch(struct network *w, uint32_t later, struct watch *t)
 
 struct watched {
     uint32_t behind, schema; /* values of the document */
-    bool optional, open;     /* open: its first byte is the last of what is watched for */
-    uint32_t start;          /* the value's first node; NODE_OF_NOTHING */
+    bool optional;
+    bool parameters; /* or is spelled as Qwen3-Coder does */
+    bool open;       /* its first byte is the last of what is watched for */
+    uint32_t start;  /* the value's first node; NODE_OF_NOTHING */
 };
 
 static bool flag_of(struct compiler *c, uint32_t dict, const char *key)
@@ -225,6 +229,7 @@ static struct watched read_watched(struct compiler *c, uint32_t at)
 {
     struct watched e = {.behind = value_get(c, at, "behind"), .schema = value_get(c, at, "schema")};
     e.optional = flag_of(c, at, "optional");
+    e.parameters = flag_of(c, at, "parameters");
     const struct chat_value *last = NULL;
     bool good = e.behind != NO_VALUE && e.schema != NO_VALUE && c->v[e.behind].kind == CHAT_LIST;
     for (uint32_t i = good ? value_first(c, e.behind) : NO_VALUE; i != NO_VALUE && good;
@@ -239,6 +244,22 @@ static struct watched read_watched(struct compiler *c, uint32_t at)
     return e;
 }
 
+/* An object may be spelled with parameters, too, unless that can't say what its schema does. */
+static uint32_t compile_spelled(struct compiler *c, struct term t, uint32_t json, uint32_t next)
+{
+    struct compile_mark before = compile_mark(c);
+    uint32_t ref = value_get(c, t.schema, "$ref");
+    struct term to;
+    if (ref != NO_VALUE && c->v[t.schema].n == 1 && term_follow(c, &t, ref, &to))
+        t = to;
+    uint32_t node = compile_parameters(c, &t, next);
+    compile_places(c);
+    if (c->rc == 0 && !c->net.full)
+        return network_split(&c->net, json, node);
+    compile_undo(c, &before);
+    return json;
+}
+
 /* The value behind its head, from which the text goes on at `next`. */
 static uint32_t compile_value(struct compiler *c, const struct watched *e, uint32_t next)
 {
@@ -249,6 +270,12 @@ static uint32_t compile_value(struct compiler *c, const struct watched *e, uint3
     compile_places(c);
     if (c->rc == 0 && network_link(&c->net, from, reason, sizeof reason) != 0)
         compile_error(c, e->schema, "%s", reason);
+    from = c->net.n_nodes;
+    if (c->rc == 0 && e->parameters && !e->open) {
+        start = compile_spelled(c, t, start, next);
+        if (network_link(&c->net, from, reason, sizeof reason) != 0)
+            compile_error(c, e->schema, "%s", reason);
+    }
     if (c->rc != 0)
         return NODE_OF_NOTHING;
     return e->open ? network_behind(&c->net, start, '{') : network_space(&c->net, start);

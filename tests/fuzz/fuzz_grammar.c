@@ -93,6 +93,13 @@ static const char *const seeds[] = {
     "\"minProperties\":2,\"required\":[\"\",\"b\"],\"anyOf\":[{\"required\":[\"c\"]},{"
     "\"properties\":"
     "{\"d\":false}}]}",
+    "[{\"behind\":[\"\\\"name\\\"\",\":\",\"\\\"a\\\"\"],\"schema\":{\"type\":\"object\"}},{"
+    "\"behind\":"
+    "[\"a{\"],\"schema\":{\"properties\":{\"id\":{\"not\":1}}},\"optional\":true}]",
+    "[{\"behind\":[\"name\"],\"parameters\":true,\"schema\":{\"properties\":{\"a\":{\"type\":["
+    "\"string\","
+    "\"null\"]},\"id\":{\"enum\":[\"x y\",1]},\"kind\":{\"items\":{\"type\":\"string\"},\"type\":"
+    "\"array\"}},\"required\":[\"id\"]}}]",
     "{}",
 };
 

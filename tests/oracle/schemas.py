@@ -14,6 +14,19 @@ PATTERNS = ["^[a-z]{1,3}$", "^\\d{2}-\\d{2}$", "^(foo|bar|é)$", "^\\p{L}{2}$", 
 NAME_PATTERNS = ["^x-", "_id$", "^[0-9]", "k"]
 BIG = [9007199254740993, 1234567890123456789, 12345678901234567890, -9007199254740995]
 
+TOOL_VALUES = [
+    *({"type": t} for t in ["string", "string", "integer", "number", "boolean", "object", "array", ["string", "null"],
+                            ["string", "boolean", "null"], ["integer", "null"], ["string", "integer"]]),
+    {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None}, {"type": "string", "nullable": True},
+    {"enum": ["red", "green", "re", "12", "", " x", "a\nb"], "type": "string"}, {"enum": ["auto", "fast lane", None, 3]},
+    {"anyOf": [{"enum": ["on", "off"]}, {"type": "null"}, {"type": "array", "items": {"type": "string"}}]},
+    {"enum": ["true", 1]}, {"const": "k\""}, {"$ref": "#/$defs/kind"}, {"anyOf": [{"$ref": "#/$defs/kind"}, {"type": "null"}]},
+    {"type": "string", "format": "uri"}, {"allOf": [{"type": "string"}]}, {"type": "string", "minLength": 1}, {"enum": ["\n", "b"]},
+    {"type": "array", "items": {"type": "string"}}, {"type": "array", "items": {"type": "string", "maxLength": 30}},
+    {"type": "object", "additionalProperties": {"type": "string"}}, {"anyOf": [{"type": "string"}, {"type": "array"}]},
+    {"type": "array", "items": {"type": "object", "properties": {"old": {"type": "string"}, "new": {"type": "string"}}}},
+]
+
 
 def is_number(checker, value):
     return isinstance(value, (int, Decimal)) and not isinstance(value, bool)
@@ -89,6 +102,18 @@ class Generator:
         if self.chance(0.1):
             s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
         return s
+
+    def tool(self):
+        """Of the arguments of a call: most of their values can be written outside of JSON, too."""
+        self.defs = {}
+        names = self.some(NAMES[:-1], 0, 4)
+        s = {"type": "object", "properties": {
+            n: self.rng.choice(TOOL_VALUES) if self.chance(0.7) else self.value(2) for n in names}}
+        if self.chance(0.7):
+            s["required"] = self.some(names, 0, len(names))
+        if self.chance(0.7):
+            s["additionalProperties"] = False
+        return {**s, "$defs": {**self.defs, "kind": {"enum": ["car", "cat"]}}}
 
     def value(self, depth):
         kinds = [self.string, self.string, self.integer, self.number, self.constants, self.simple]

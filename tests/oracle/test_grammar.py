@@ -355,12 +355,32 @@ def main():
             walks += 1
             if not re.fullmatch("([0-9a-f]{2})+", got) or why(bytes.fromhex(got).decode()):
                 fault(schema, got, bytes.fromhex(got.split()[-1]))
+    calls = in_json = 0
+    for seed in range(2 * n_random):
+        schema = schemas.Generator(seed).tool()
+        said = probe.ask("tool " + json.dumps(schema))
+        if said != "ok":
+            odd += 1
+            if "no value" not in said and "back to itself" not in said:
+                fault(schema, said)
+            continue
+        why = schemas.checker(schema)
+        for walk in range(12):
+            got, _, text = probe.ask(f"call {walk} {4 + 3 * walk}").partition(" ")
+            if got == "json":
+                in_json += 1
+                break
+            calls += 1
+            if not re.fullmatch("([0-9a-f]{2})+", got) or why(bytes.fromhex(got).decode()):
+                fault(schema, got, text, bytes.fromhex(got) if got != "failed" else "")
+    if calls < 6 * n_random:
+        fault("only", calls, "calls of tools")
     for schema, reason in REFUSED.items():
         said = probe.ask("schema " + schema)
         if reason not in said or not said.startswith("schema"):
             fault(schema, "is not refused for", reason, "but:", said)
     print(f"{len(SCHEMAS)} schemas: {walks} texts ({kinds} different), {accepted} instances accepted, "
-          f"{refused} refused; {len(REFUSED)} schemas refused; {odd} random ones without a value; {failures} faults")
+          f"{refused} refused; {calls} calls of tools, {in_json} tools in JSON alone; {len(REFUSED)} schemas refused; {odd} random ones without a value; {failures} faults")
     sys.exit(1 if failures else 0)
 
 

@@ -61,6 +61,16 @@ static int readable(const struct grammar *g, const char *text, size_t len)
     return grammar_may_end(&s) ? n : -n - 1;
 }
 
+static void expect_end(const struct grammar *g, const char *good, const char *bad)
+{
+    struct buf text = {0};
+    buf_printf(&text, "%s%s", good, bad);
+    int n = readable(g, text.data, text.len);
+    if (*bad ? n != -(int)strlen(good) - 1 : n != (int)text.len)
+        fail_msg("%s: %d", text.data, n);
+    buf_free(&text);
+}
+
 /* ---- by hand --------------------------------------------------------------------------------- */
 
 static const char weather[] =
@@ -108,16 +118,9 @@ static void test_heads(void **state)
     };
     struct grammar *g = compile(weather);
     for (size_t i = 0; i < COUNT_OF(good); i++)
-        if (readable(g, good[i], strlen(good[i])) != (int)strlen(good[i]))
-            fail_msg("%s: %d", good[i], readable(g, good[i], strlen(good[i])));
-    for (size_t i = 0; i < COUNT_OF(ends); i++) {
-        struct buf text = {0};
-        buf_printf(&text, "%s%s", ends[i].good, ends[i].bad);
-        int n = readable(g, text.data, text.len);
-        if (n != -(int)strlen(ends[i].good) - 1)
-            fail_msg("%s: %d", text.data, n);
-        buf_free(&text);
-    }
+        expect_end(g, good[i], "");
+    for (size_t i = 0; i < COUNT_OF(ends); i++)
+        expect_end(g, ends[i].good, ends[i].bad);
     struct grammar_state s;
     grammar_start(g, &s);
     assert_true(grammar_accept(g, &s, "get_weather{", 12));
@@ -130,6 +133,88 @@ static void test_heads(void **state)
     assert_int_equal(grammar_forced(g, &s), -1);
     assert_false(grammar_is_over(&s));
     grammar_unref(g);
+}
+
+/* What a value in <parameter=p> may be: ends with its end tag, or one of them is refused. */
+#define IN(schema) \
+    "{\"properties\":{\"p\":" schema ",\"q\":{\"type\":\"integer\"}},\"required\":[\"p\"]}"
+
+static void test_parameters(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *schema, *good, *bad;
+    } cases[] = {
+        {"{\"type\":\"string\"}", "\nany \xff\n\n text </paramete\n", ""},
+        {"{\"type\":\"string\"}", "", ""},
+        {"{\"type\":\"string\",\"format\":\"uri\"}", "{\"a", ""},
+        {"{\"type\":[\"string\",\"null\"]}", "null", ""},
+        {"{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"null\"}]}", "x<", ""},
+        {"{\"type\":[\"boolean\",\"string\"]}", "\nNone", ""},
+        {"{\"type\":\"integer\",\"maximum\":7}", "\n7\n", ""},
+        {"{\"type\":\"integer\",\"maximum\":7}", "7", "0"},
+        {"{\"type\":\"integer\"}", "", "\""},
+        {"{\"enum\":[\"a b\",\"a\",\"12\"]}", "\na b\n", ""},
+        {"{\"enum\":[\"a b\",\"a\",\"12\"]}", "12", ""},
+        {"{\"enum\":[\"a b\",\"a\",\"12\"]}", "a ", "\n"},
+        {"{\"enum\":[\"a b\",\"a\",\"12\"]}", "", "\"a\""},
+        {"{\"enum\":[\"a b\",\"a\",null,3]}", "null\n", ""},
+        {"{\"enum\":[\"a b\",\"a\",null,3]}", "a b", ""},
+        {"{\"type\":\"array\",\"items\":{\"type\":\"string\"}}",
+         " [\"\\u00e9</parameter\",\"</\"]\n", ""},
+        {"{\"type\":\"array\",\"items\":{\"type\":\"string\"}}", "[\"</parameter", ">"},
+        {"{\"type\":\"object\"}", "{\"a\":\"\",\"b\":[\"<</parameter", ">"},
+        {"{\"type\":\"object\",\"properties\":{\"a\":{}}}", "{\"</parameter", ">"},
+        {"{\"type\":\"object\",\"properties\":{\"a\":{}}}", "{\"a\":1,\"</parameter\":2}", ""},
+    };
+    /* Said in JSON alone. */
+    static const char *const json[] = {
+        "{}",
+        "true",
+        "{\"type\":\"string\",\"minLength\":1}",
+        "{\"type\":\"string\",\"pattern\":\"a\"}",
+        "{\"type\":\"string\",\"format\":\"date\"}",
+        "{\"type\":[\"string\",\"number\"]}",
+        "{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"array\"}]}",
+        "{\"allOf\":[{\"type\":\"string\"}]}",
+        "{\"enum\":[\"12\",1]}",
+        "{\"enum\":[\"a\",\"b\\n\"]}",
+        "{\"enum\":[\"a</parameter>\"]}",
+        "{\"enum\":[\"None\",true]}",
+        "{\"type\":\"array\",\"items\":{\"const\":\"</parameter>\"}}",
+    };
+    struct buf text = {0}, head = {0};
+    for (size_t i = 0; i < COUNT_OF(cases) + COUNT_OF(json); i++) {
+        bool is_json = i >= COUNT_OF(cases);
+        buf_clear(&text);
+        buf_printf(&text,
+                   "[{\"behind\":[\"<function=f>\"],\"parameters\":true,\"schema\":" IN("%s") "}]",
+                   is_json ? json[i - COUNT_OF(cases)] : cases[i].schema);
+        struct grammar *g = compile(text.data);
+        expect_end(g, "<function=f>", is_json ? "<" : "x");
+        buf_clear(&head);
+        buf_printf(&head, "<function=f>\n<parameter=q>1</parameter>\n<parameter=p>%s",
+                   is_json ? "" : cases[i].good);
+        if (!is_json && *cases[i].bad) {
+            expect_end(g, head.data, cases[i].bad);
+        } else if (!is_json) {
+            buf_puts(&head, "</parameter>\n</function>\n free");
+            expect_end(g, head.data, "");
+        }
+        grammar_unref(g);
+    }
+    struct grammar *g =
+        compile("[{\"behind\":[\"<function=f>\"],\"parameters\":true,\"schema\":" IN(
+            "{\"type\":\"null\"}") "},{\"behind\":[\"<function=g>\"],\"parameters\":"
+                                   "true,\"schema\":{\"type\":\"object\"}}]");
+    expect_end(g, "<function=f>{\"q\":1,\"p\":null}", "");
+    expect_end(g, "<function=f><parameter=", "r");
+    expect_end(g, "<function=f><parameter=q>1</parameter><", "/f");
+    expect_end(g, "<function=f><parameter=q>1</parameter><parameter=", "q");
+    expect_end(g, "<function=g></function><function=g>\n</function><function=g>{}", "");
+    grammar_unref(g);
+    buf_free(&text);
+    buf_free(&head);
 }
 
 #define NOT_FOLLOWED "{\"properties\":{\"a\":{\"pattern\":\"x\"},\"b\":{\"not\":{}}}}"
@@ -432,9 +517,8 @@ static void test_masks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_heads),
-        cmocka_unit_test(test_left_out),
-        cmocka_unit_test(test_slow_reader),
+        cmocka_unit_test(test_heads),    cmocka_unit_test(test_parameters),
+        cmocka_unit_test(test_left_out), cmocka_unit_test(test_slow_reader),
         cmocka_unit_test(test_masks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
