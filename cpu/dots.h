@@ -178,7 +178,7 @@ INLINE vf head_d(const enum dtype t, const uint8_t *head, const int in_block, co
         e = vi_u8(head + in_block * PANEL + at);
         return (vf)(((e < 2) & vi_up(e + 1, 21)) | ((e >= 2) & vi_up(e - 1, 23)));
     case HEAD_E4M3:
-        return vf_e4m3(vi_u8(head + in_block * PANEL + at)) * vf_set(0.5f);
+        return vf_half_e4m3(head + in_block * PANEL + at);
     case HEAD_K_SIGNED:
     case HEAD_K16:
     case HEAD_WIDE:

@@ -92,6 +92,12 @@ INLINE vf vf_fnma(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); }
 INLINE vf vf_f16(const void *p) { return _mm512_cvtph_ps(_mm256_load_si256((const __m256i *)p)); }
 INLINE vi vi_u8(const void *p) { return (vi)_mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)p)); }
 INLINE vi vi_i8(const void *p) { return (vi)_mm512_cvtepi8_epi32(_mm_load_si128((const __m128i *)p)); }
+/* Half of e4m3's numbers, of bytes without a sign: seven bits up they are 2^-8 of them in f16. */
+INLINE vf vf_half_e4m3(const void *p)
+{
+    __m256i half = _mm256_cvtepu8_epi16(_mm_load_si128((const __m128i *)p));
+    return _mm512_cvtph_ps(_mm256_slli_epi16(half, 7)) * vf_set(0x1p7f);
+}
 INLINE vi dot(vi s, vi w, vi x) { return (vi)_mm512_dpbusd_epi32((__m512i)s, (__m512i)w, (__m512i)x); }
 /* Sums of two products of 16 bits. */
 INLINE vi madd(vi a, vi b) { return (vi)_mm512_madd_epi16((__m512i)a, (__m512i)b); }
@@ -110,6 +116,11 @@ INLINE vf vf_fnma(vf a, vf b, vf c) { return _mm256_fnmadd_ps(a, b, c); }
 INLINE vf vf_f16(const void *p) { return _mm256_cvtph_ps(_mm_load_si128((const __m128i *)p)); }
 INLINE vi vi_u8(const void *p) { return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
 INLINE vi vi_i8(const void *p) { return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
+INLINE vf vf_half_e4m3(const void *p)
+{
+    __m128i half = _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)p));
+    return _mm256_cvtph_ps(_mm_slli_epi16(half, 7)) * vf_set(0x1p7f);
+}
 INLINE vi madd(vi a, vi b) { return (vi)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
 INLINE vi vi_lookup(const int8_t *table, const int offset, vi bytes)
 {

@@ -16,7 +16,8 @@
  *   FP8     FP8 in layers; embedding and output, where a coarse weight costs most, bf16
  *   INT4    INT4 in layers; embedding and output bf16
  *   F32     refused: the matrix unit has no such product
- * Blocks of a file that are not kept as they are become floats, which are rounded once.
+ * Blocks of a file that are not kept as they are become floats, which are rounded once. A tensor's
+ * scale becomes that of its channels, of any type.
  */
 #ifndef SPECD_CUDA_NET_H
 #define SPECD_CUDA_NET_H

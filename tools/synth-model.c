@@ -27,7 +27,7 @@ static const char usage[] =
     "      (embd/heads)  --ff N (2 embd)  --vocab N (512)  --ctx N (2048)\n"
     "      --heads, --kv-heads and --ff also by layer: 4,2 is 4 in the first and 2 in all others\n"
     "  --type TYPE                matrices: f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q2_k q3_k q4_k\n"
-    "      q5_k q6_k iq4_nl iq4_xs mxfp4 (f32)\n"
+    "      q5_k q6_k iq4_nl iq4_xs mxfp4 nvfp4 (f32)\n"
     "  --embd-type TYPE           embedding and output matrix (as --type)\n"
     "  --tied                     the output matrix is the embedding\n"
     "  --seed N (1)               same seed: tensors of one name and shape are the same\n"

@@ -127,6 +127,7 @@ static void random_shape(struct rig *r, uint64_t *seed)
         r->layers[i].n_heads = r->layers[i].n_kv_heads * (1 + below(7, seed));
     }
     r->layers[1].window = below(2, seed) ? 0 : 1 + below(below(2, seed) ? 30 : 400, seed);
+    r->layers[0].window = r->layers[1].window; /* the table has no more blocks than it wants */
     for (int i = 0; i < r->n_spans; i++) {
         int n = 1 + below(below(2, seed) ? 3 : ROWS_MAX / SPANS_MAX, seed);
         r->spans[i] = (struct span){.pos = below(N_CTX - n, seed), .n = n, .row = r->n_rows};

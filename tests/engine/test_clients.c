@@ -50,6 +50,7 @@ static const struct setting settings[] = {
 /* The crowd goes slowly until all guests are ready to run, so that it is there when they come. */
 static struct request *_Atomic guests[GUESTS];
 static atomic_int n_awaited; /* of them */
+static atomic_int n_naps;    /* for them */
 static void (*deliver)(struct request *req, void *arg);
 
 static bool is_ready(struct request *req)
@@ -67,8 +68,8 @@ static void deliver_slowly(struct request *req, void *arg)
         struct request *guest = atomic_load(&guests[i]);
         all_ready &= guest && is_ready(guest);
     }
-    if (!all_ready)
-        usleep(50000);
+    if (!all_ready) /* longer and longer, so that a busy machine is not too slow for the guests */
+        usleep(50000u << MIN(atomic_fetch_add(&n_naps, 1) / 8, 5));
     deliver(req, arg); /* when it is the last, the guests may be gone afterwards */
 }
 
@@ -144,6 +145,7 @@ static void check_shares(const struct setting *s, const struct engine_config *c,
     assert_true(c->kv_bytes == 0 || engine_info(e)->n_blocks == BLOCKS);
     struct engine_stats stats;
     struct tokens got;
+    atomic_store(&n_naps, 0);
     atomic_store(&n_awaited, GUESTS);
     for (int i = 0; i < n; i++)
         request_submit(e, crowd[i] = crowd_request(s, i, n_prompt));
@@ -222,6 +224,7 @@ static void test_priority(void **state)
         struct request *slow = crowd_request(s, 0, PROMPT), *urgent = ask(s, 20, PROMPT, 1, SHORT);
         slow->priority = -3;
         urgent->priority = 4;
+        atomic_store(&n_naps, 0);
         atomic_store(&n_awaited, 1);
         request_submit(e, slow);
         request_wait_tokens(slow, 1);

@@ -19,7 +19,7 @@
 static const struct think_tags words = {"<think>", "</think>"}, brackets = {"[THINK]", "[/THINK]"},
                                sentences = {"Here is my thought process:", "Here is my response:"};
 
-static const char offered[] = "\0add\0"; /* and the NUL of the array */
+#define OFFERED(strictness) strictness "add\0" /* and the NUL of the array */
 
 static struct part_reader *reader(const struct thinking *t, const struct tool_offer *offer)
 {
@@ -145,7 +145,7 @@ static void test_calls(void **state)
     (void)state;
     struct tool_offer offer = {0};
     static const struct thinking may = {&words, false}, in = {&words, true};
-    buf_add(&offer.bytes, offered, sizeof offered);
+    buf_add(&offer.bytes, OFFERED("\0"), sizeof OFFERED("\0"));
 #define CALL "{\"name\":\"add\",\"arguments\":{}}"
     expect(&may, &offer, "<think>" CALL "</think>" CALL, "{" CALL "}(add {})", 44);
     expect(&in, &offer, "<tool_call>x</think> a<tool_call>" CALL "</tool_call>",
@@ -154,6 +154,24 @@ static void test_calls(void **state)
     expect(&may, &offer, " <th<tool_call>" CALL, " <th(add {})", 0);
     expect(&in, &offer, "<tool_call>" CALL, "{<tool_call>" CALL "}", 40);
 #undef CALL
+    buf_free(&offer.bytes);
+}
+
+/* A call of a strict tool begins where the grammar, which reads thoughts too, lets it: not within
+ * the arguments of one that a thought began. */
+static void test_strict(void **state)
+{
+    (void)state;
+    struct tool_offer offer = {.strict = true};
+    static const struct thinking in = {&words, true};
+    buf_add(&offer.bytes, OFFERED("\2"), sizeof OFFERED("\2"));
+#define HEAD "\"name\":\"add\",\"arguments\":"
+#define FUNCTION "<function=add>{}"
+    expect(&in, &offer, "x</think>" FUNCTION, "{x}(add {})", 9);
+    expect(&in, &offer, HEAD "{}</think>" FUNCTION, "{" HEAD "{}}(add {})", 35);
+    expect(&in, &offer, HEAD "{\"a\":\"</think>" FUNCTION, "{" HEAD "{\"a\":\"}" FUNCTION, 39);
+#undef HEAD
+#undef FUNCTION
     buf_free(&offer.bytes);
 }
 
@@ -252,10 +270,8 @@ static void test_early(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_texts),
-        cmocka_unit_test(test_calls),
-        cmocka_unit_test(test_random),
-        cmocka_unit_test(test_early),
+        cmocka_unit_test(test_texts),  cmocka_unit_test(test_calls), cmocka_unit_test(test_strict),
+        cmocka_unit_test(test_random), cmocka_unit_test(test_early),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
