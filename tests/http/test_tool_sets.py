@@ -297,7 +297,7 @@ PREFIXES = ["get", "get_", "a.b-", "F"]  # of the names of tools
 SPELLINGS = {'{"name": "': ['", "arguments": ', '", "parameters": '], "<function=": [">"], "[TOOL_CALLS]": ["[ARGS]", "{"]}
 BEGUN = [s + p for s in SPELLINGS for p in PREFIXES]
 NAMED = [str(i) + end for ends in SPELLINGS.values() for end in ends for i in range(10)]
-SAYS = "I see. "
+SAYS, TAGS = "I see. ", ["<parameter=", "</parameter>", "</function>"]
 
 
 def caller(seed):
@@ -308,9 +308,11 @@ def caller(seed):
     links = {"<tool_call>\n": {b: 4 for b in BEGUN if b[0] != "["}, ">": begin, "\n": {**begin, "}": 6},
              **{s + p: {str(i) + end: 4 - 0.3 * i for end in ends for i in range(10)}
                 for s, ends in SPELLINGS.items() for p in PREFIXES},
-             **{n: {"{": 6, "<": 3 if n[1] == ">" else -5, "}": 3, "\n": 3} for n in NAMED if n[1] != "{"},
-             SAYS: {**begin, SAYS: 1, "": 5}, "}": {**closing, "": 6.2, "\n": 5}}
-    return Chain(["<tool_call>\n", SAYS, *BEGUN, *NAMED], links, closing, 0.3, seed)
+             **{n: {"{": 6, "<parameter=": 6.5 if n[1] == ">" else -5, "}": 3, "\n": 3} for n in NAMED if n[1] != "{"},
+             SAYS: {**begin, SAYS: 1, "": 5}, "}": {**closing, "": 6.2, "\n": 6.1},
+             "</parameter>": {"</function>": 6, "\n": 5, "<parameter=": 4}, "</function>": {"": 6, "\n": 5}}
+    links["\n"] |= {"</parameter>": 7 if seed == 1 else 6, "</function>": 6, "<parameter=": 4}
+    return Chain(["<tool_call>\n", SAYS, *TAGS, *BEGUN, *NAMED], links, closing, 0.3, seed)
 
 
 @unittest.skipIf(FAKE, "needs a model")
@@ -345,10 +347,10 @@ class StrictSets(ToolCase):
             self.assertEqual(with_strict, without, body)
         else:
             self.assertEqual(with_strict[:head.end()], without[:head.end()], body)
-        return not head
+        return not head, "<parameter=" in with_strict
 
     def test_auto(self):
-        checked = misses = texts = 0
+        checked = misses = texts = spelled = 0
         for seed in range(SETS):
             rng, (tools, choice, parallel) = random.Random(seed), tool_set(seed)
             for tool in tools:
@@ -380,12 +382,14 @@ class StrictSets(ToolCase):
                     if name in why and not (cut and i == len(calls) - 1):
                         self.assertIsNone(why[name](arguments), (tools, arguments))
                         checked += 1
-                texts += self.check_text({**Chat.body(*asked), **law}, {**free, **law}, names)
+                is_text, has_parameters = self.check_text({**Chat.body(*asked), **law}, {**free, **law}, names)
+                texts, spelled = texts + is_text, spelled + (has_parameters and bool(calls))
                 for name, arguments in self.ask(Chat, {**free, **law})[0]:
                     misses += name in why and why[name](arguments) is not None
         self.assertGreater(checked, SETS)
         self.assertGreater(misses, SETS // 2)  # the model knows nothing of schemas
         self.assertGreater(texts, SETS // 2)
+        self.assertGreater(spelled, SETS // 18 - 1)
 
 
 if __name__ == "__main__":
