@@ -72,7 +72,6 @@ struct attention {
 /* Memory for passes of up to max_rows rows of these nets (either may be NULL). */
 void attention_layout(struct attention *at, const struct net *const nets[MODEL_ROLES],
                       const struct device_setup *setup, int threads, struct arena *a);
-void attention_free(struct attention *at); /* what it owns outside the arena */
 
 /* A pass begins, of which every layer is one attention_run. Work is divided anew only where a layer
  * has other numbers of heads than the one before. spans: as long as the pass. */

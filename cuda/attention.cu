@@ -31,7 +31,6 @@
 #define WARPS 4
 #define THREADS (WARPS * WARP)
 #define PIECE 64
-#define PIECES (ATTENTION_TILE / PIECE)
 #define SCORES_OF_LANE (ATTENTION_TILE / WARP)
 #define CHUNK (2 * WARP) /* elements of a head that a warp has side by side */
 

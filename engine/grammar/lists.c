@@ -14,9 +14,9 @@ static uint32_t *find_slot(struct lists *l, const uint32_t *numbers, uint32_t n)
         uint32_t *slot = &l->table[h & (l->table_size - 1)];
         if (*slot == 0)
             return slot;
-        uint32_t first = l->first[*slot - 1];
-        if (l->first[*slot] - first == n &&
-            (n == 0 || memcmp(l->numbers + first, numbers, n * sizeof *numbers) == 0))
+        uint32_t length;
+        const uint32_t *list = lists_at(l, *slot - 1, &length);
+        if (length == n && (n == 0 || memcmp(list, numbers, n * sizeof *numbers) == 0))
             return slot;
     }
 }

@@ -16,5 +16,11 @@ struct lists {
 /* Its index; l->n was that before if there was none like it. numbers may be no part of l. */
 uint32_t lists_put(struct lists *l, const uint32_t *numbers, uint32_t n);
 void lists_free(struct lists *l);
+/* List i and its length; until the next put. */
+static inline const uint32_t *lists_at(const struct lists *l, uint32_t i, uint32_t *n)
+{
+    *n = l->first[i + 1] - l->first[i];
+    return l->numbers + l->first[i];
+}
 
 #endif

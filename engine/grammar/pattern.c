@@ -1,3 +1,4 @@
+#include "grammar/lists.h"
 #include "grammar/pattern.h"
 
 #include "grammar/chars.h"
@@ -204,16 +205,11 @@ static uint32_t emit(struct thompson *t, uint32_t at, uint32_t next)
 
 /* ---- subsets --------------------------------------------------------------------------------- */
 
-struct subset {
-    uint32_t first, n; /* in `members` */
-};
+/* Sets of spots that read, and MATCH, sorted. */
 struct subsets {
     const struct thompson *t;
-    struct subset *sets;
-    uint32_t *members; /* spots that read, and MATCH: sorted within a set */
-    uint32_t n, cap, n_members, cap_members;
-    uint32_t *table, table_size; /* hash table of sets, by number + 1 */
-    uint32_t *stack;             /* scratch of the closure */
+    struct lists sets;
+    uint32_t *stack; /* scratch of the closure */
     bool *on_stack;
     uint32_t *marked; /* those of on_stack */
     uint64_t *work;
@@ -225,8 +221,8 @@ static int by_number(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Adds what is reached from a spot without a byte to the set that is being made, which lies behind
- * the last; on_stack keeps what is in it until it is interned. */
+/* Adds what is reached from a spot without a byte to the set that is being made; on_stack keeps
+ * what is in it until it is interned. */
 static void close_over(struct subsets *s, uint32_t at, uint32_t *n_marked)
 {
     uint32_t n = 0;
@@ -245,67 +241,21 @@ static void close_over(struct subsets *s, uint32_t at, uint32_t *n_marked)
     }
 }
 
-static uint64_t hash_members(const uint32_t *members, uint32_t n)
-{
-    uint64_t h = n;
-    for (uint32_t i = 0; i < n; i++) {
-        h = (h ^ members[i]) * UINT64_C(0x9E3779B97F4A7C15);
-        h ^= h >> 29;
-    }
-    return h;
-}
-
-static uint32_t *find_slot(struct subsets *s, const uint32_t *members, uint32_t n)
-{
-    for (uint64_t i = hash_members(members, n);; i++) {
-        uint32_t *slot = &s->table[i & (s->table_size - 1)];
-        if (*slot == 0)
-            return slot;
-        const struct subset *set = &s->sets[*slot - 1];
-        if (set->n == n && memcmp(s->members + set->first, members, n * sizeof *members) == 0)
-            return slot;
-    }
-}
-
-static void grow(struct subsets *s, uint32_t more)
-{
-    if (s->n_members + more > s->cap_members) {
-        s->cap_members = MAX(s->cap_members * 2, s->n_members + more);
-        s->members = xrealloc(s->members, s->cap_members * sizeof *s->members);
-    }
-    if (s->n < s->cap)
-        return;
-    s->cap = s->cap ? s->cap * 2 : 64;
-    s->sets = xrealloc(s->sets, s->cap * sizeof *s->sets);
-    s->table_size = s->cap * 4;
-    free(s->table);
-    s->table = xcalloc(s->table_size, sizeof *s->table);
-    for (uint32_t i = 0; i < s->n; i++)
-        *find_slot(s, s->members + s->sets[i].first, s->sets[i].n) = i + 1;
-}
-
 /* The number of the set of the marked spots, which becomes a state unless there is an equal one;
  * NONE when there are too many. */
 static uint32_t intern(struct subsets *s, uint32_t n_marked)
 {
-    grow(s, n_marked);
-    uint32_t *members = s->members + s->n_members, n = 0;
+    uint32_t n = 0;
     for (uint32_t i = 0; i < n_marked; i++) {
         s->on_stack[s->marked[i]] = false;
         if (!s->t->spots[s->marked[i]].split)
-            members[n++] = s->marked[i];
+            s->marked[n++] = s->marked[i];
     }
-    qsort(members, n, sizeof *members, by_number);
+    qsort(s->marked, n, sizeof *s->marked, by_number);
     *s->work += n;
-    uint32_t *slot = find_slot(s, members, n);
-    if (*slot > 0)
-        return *slot - 1;
-    if (s->n == PATTERN_STATES_MAX || s->n_members + n > PATTERN_SETS_MAX)
-        return NONE;
-    s->sets[s->n] = (struct subset){s->n_members, n};
-    s->n_members += n;
-    *slot = ++s->n;
-    return s->n - 1;
+    uint32_t set = lists_put(&s->sets, s->marked, n);
+    bool full = s->sets.n > PATTERN_STATES_MAX || s->sets.first[s->sets.n] > PATTERN_SETS_MAX;
+    return full ? NONE : set;
 }
 
 static void add_edge(struct dfa *d, struct edge e)
@@ -335,10 +285,10 @@ static bool follow(struct subsets *s, uint32_t state, struct link *links, struct
 {
     bool cut[257] = {false};
     size_t n = 0;
-    struct subset set = s->sets[state];
-    for (uint32_t i = 0; i < set.n; i++)
-        for (uint32_t l = s->t->spots[s->members[set.first + i]].links; l != NONE;
-             l = s->t->links[l].next)
+    uint32_t n_spots;
+    const uint32_t *set = lists_at(&s->sets, state, &n_spots);
+    for (uint32_t i = 0; i < n_spots; i++)
+        for (uint32_t l = s->t->spots[set[i]].links; l != NONE; l = s->t->links[l].next)
             links[n++] = s->t->links[l];
     for (size_t i = 0; i < n; i++)
         cut[links[i].lo] = cut[links[i].hi + 1] = true;
@@ -369,9 +319,10 @@ static bool build(struct subsets *s, uint32_t start, struct dfa *d)
     bool ok = true;
     close_over(s, start, &n_marked);
     intern(s, n_marked);
-    for (uint32_t state = 0; state < s->n && ok; state++) {
-        struct subset set = s->sets[state];
-        add_state(d, set.n > 0 && s->members[set.first] == MATCH);
+    for (uint32_t state = 0; state < s->sets.n && ok; state++) {
+        uint32_t n;
+        const uint32_t *set = lists_at(&s->sets, state, &n);
+        add_state(d, n > 0 && set[0] == MATCH);
         ok = follow(s, state, links, d);
         d->first[d->n] = d->n_edges;
     }
@@ -396,9 +347,7 @@ int pattern_dfa(const struct pattern *p, struct dfa *d, uint64_t *work, char *er
         free(s.on_stack);
         free(s.marked);
         free(s.stack);
-        free(s.table);
-        free(s.sets);
-        free(s.members);
+        lists_free(&s.sets);
     }
     free(t.links);
     free(t.spots);

@@ -3,6 +3,7 @@
  * Where no automaton must accept, any string is read, in the one spelling that all of them know.
  */
 #include "grammar/chars.h"
+#include "grammar/lists.h"
 #include "grammar/pattern.h"
 
 #include "specd/error.h"
@@ -16,47 +17,23 @@ enum { AT_COUNT, AT_SUB, AT_DFA };
 struct tuples {
     const struct product *p;
     struct network *w;
-    uint32_t size, n, cap, *all; /* (n, size) */
-    uint32_t *nodes;             /* (n) */
-    uint32_t *table, table_size; /* by number + 1 */
+    uint32_t size; /* of each */
+    struct lists all;
+    uint32_t *nodes, cap; /* of the tuples */
 };
-
-static uint32_t *find_slot(struct tuples *t, const uint32_t *tuple)
-{
-    uint64_t h = 0;
-    for (uint32_t i = 0; i < t->size; i++) {
-        h = (h ^ tuple[i]) * UINT64_C(0x9E3779B97F4A7C15);
-        h ^= h >> 29;
-    }
-    for (;; h++) {
-        uint32_t *slot = &t->table[h & (t->table_size - 1)];
-        if (*slot == 0 ||
-            memcmp(t->all + (size_t)(*slot - 1) * t->size, tuple, t->size * sizeof *tuple) == 0)
-            return slot;
-    }
-}
 
 /* The node of a tuple; its edges are set when its turn comes. */
 static uint32_t node_of(struct tuples *t, const uint32_t *tuple)
 {
-    if (t->n == t->cap) {
-        t->cap = t->cap ? t->cap * 2 : 64;
-        t->all = xrealloc(t->all, (size_t)t->cap * t->size * sizeof *t->all);
-        t->nodes = xrealloc(t->nodes, t->cap * sizeof *t->nodes);
-        t->table_size = t->cap * 4;
-        free(t->table);
-        t->table = xcalloc(t->table_size, sizeof *t->table);
-        for (uint32_t i = 0; i < t->n; i++)
-            *find_slot(t, t->all + (size_t)i * t->size) = i + 1;
-    }
-    uint32_t *slot = find_slot(t, tuple);
+    uint32_t n = t->all.n, at = lists_put(&t->all, tuple, t->size);
     t->w->work += t->size;
-    if (*slot > 0)
-        return t->nodes[*slot - 1];
-    memcpy(t->all + (size_t)t->n * t->size, tuple, t->size * sizeof *tuple);
-    t->nodes[t->n] = network_later(t->w);
-    *slot = ++t->n;
-    return t->nodes[t->n - 1];
+    if (at < n)
+        return t->nodes[at];
+    if (n == t->cap) {
+        t->cap = t->cap ? t->cap * 2 : 64;
+        t->nodes = xrealloc(t->nodes, t->cap * sizeof *t->nodes);
+    }
+    return t->nodes[n] = network_later(t->w);
 }
 
 /* The tuple behind a byte; false if no text goes on so. */
@@ -117,7 +94,9 @@ static bool make_edges(struct tuples *t, uint32_t i, uint32_t *tuple, uint32_t *
     struct edge edges[257];
     bool cut[257];
     size_t n = 0;
-    memcpy(tuple, t->all + (size_t)i * t->size, t->size * sizeof *tuple);
+    uint32_t size;
+    const uint32_t *given = lists_at(&t->all, i, &size);
+    memcpy(tuple, given, size * sizeof *tuple);
     find_cuts(t->p, tuple, cut);
     for (unsigned lo = 0, hi; lo < 256; lo = hi + 1) {
         for (hi = lo; hi < 255 && !cut[hi + 1]; hi++)
@@ -133,7 +112,7 @@ static bool make_edges(struct tuples *t, uint32_t i, uint32_t *tuple, uint32_t *
     network_set(t->w, t->nodes[i], NODE_BYTES, edges, n);
     if (t->p->hashed && !t->w->full)
         t->w->nodes[t->nodes[i]].hashed = true;
-    return t->n <= PATTERN_STATES_MAX && t->w->work <= NETWORK_WORK_MAX && !t->w->full;
+    return t->all.n <= PATTERN_STATES_MAX && t->w->work <= NETWORK_WORK_MAX && !t->w->full;
 }
 
 int product_network(const struct product *p, struct network *w, uint32_t *start, char *err,
@@ -143,11 +122,10 @@ int product_network(const struct product *p, struct network *w, uint32_t *start,
     struct tuples t = {.p = p, .w = w, .size = AT_DFA + p->n};
     bool ok = true;
     *start = node_of(&t, tuple);
-    for (uint32_t i = 0; i < t.n && ok; i++)
+    for (uint32_t i = 0; i < t.all.n && ok; i++)
         ok = make_edges(&t, i, tuple, to);
-    free(t.all);
+    lists_free(&t.all);
     free(t.nodes);
-    free(t.table);
     return ok ? 0
               : fail(SPECD_EINVAL, err, errlen,
                      "its automaton is too large, itself or with those before it");

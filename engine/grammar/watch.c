@@ -153,8 +153,9 @@ static void make_edges(struct sets *s, uint32_t i, uint32_t *set, bool free)
     bool bytes[256] = {false};
     struct edge edges[256];
     size_t n_edges = 0;
-    uint32_t first = s->lists.first[i], n = s->lists.first[i + 1] - first, left = UINT32_MAX;
-    memcpy(set, s->lists.numbers + first, n * sizeof *set);
+    uint32_t n, left = UINT32_MAX;
+    const uint32_t *list = lists_at(&s->lists, i, &n);
+    memcpy(set, list, n * sizeof *set);
     for (uint32_t k = 0; k < n; k++) {
         const struct watch_spot *spot = &s->t->spots[set[k]];
         left = MIN(left, spot->left);

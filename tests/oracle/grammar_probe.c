@@ -69,7 +69,7 @@ static void read_tool(struct grammar **g, struct tool_offer *offer, const char *
     buf_printf(&text, "{\"function\":{\"name\":\"f\",\"parameters\":%s}}", parameters);
     buf_free(&offer->bytes);
     if (json_parse_lax(&tool, text.data, text.len, why, sizeof why) == 0)
-        tool_offer_add(offer, tool);
+        tool_offer_add(offer, tool, TOOL_FREE);
     json_free(tool);
     buf_free(&text);
 }
