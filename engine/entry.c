@@ -123,7 +123,7 @@ static void set_drafters(struct engine *e, struct seq *s)
         add_drafter(s, DRAFT_PREDICTION);
     for (int i = 0; i < c->n_drafters && is_free; i++)
         add_drafter(s, c->drafters[i]);
-    s->n_free_drafters = s->n_drafters;
+    int n_free = s->n_drafters;
     for (int d = DRAFT_NONE + 1; d < DRAFT_TYPES && s->req->format.json; d++) {
         const struct drafter *drafter = drafter_of((enum drafter_type)d);
         bool there = is_free && (drafter->with_prediction || drafter_configured(c, drafter->type));
@@ -133,6 +133,7 @@ static void set_drafters(struct engine *e, struct seq *s)
                  : drafter->under_grammar || drafter_configured(c, drafter->type)))
             add_drafter(s, drafter->type);
     }
+    s->n_bound_drafters = s->n_drafters - n_free;
 }
 
 static enum draft_why why_no_drafter(const struct engine *e, const struct request *req)

@@ -214,7 +214,7 @@ static void make_offer(struct sched *s, struct offer *o, struct draft_len_seq *o
     };
     bool bound = is_bound(q);
     bool waits = is_first(q) && !out->fixed && q->k_min == 0 && !bound;
-    int n_drafters = bound ? q->n_drafters : q->n_free_drafters;
+    int n_drafters = q->n_drafters - (bound ? 0 : q->n_bound_drafters);
     for (int i = 0; i < n_drafters && room > 0 && !waits; i++) {
         int32_t at = bound ? 0 : out->n_options, ids[SPECD_K_MAX], match = 0;
         if (bound && q->drafters[i].drafter->source == DRAFT_FROM_MODEL)
