@@ -77,8 +77,8 @@ struct seq {
         const struct drafter *drafter;
         void *state;         /* of begin; NULL where it has none */
     } drafters[DRAFT_TYPES]; /* this request's, in order */
-    int n_drafters,
-        n_bound_drafters; /* of them, the last so many draft only what a grammar binds */
+    int n_drafters;
+    int n_bound_drafters; /* of them, the last so many draft only what a grammar binds */
     int32_t k_min, k_max, k_max_model, k_fixed; /* k_max_model: of models; k_fixed -1: adapt */
     struct draft_text about;                    /* what its drafters begin with */
     bool drafts_begun;
