@@ -398,9 +398,11 @@ void reference_forward(const struct model *m, const uint32_t *layers, uint32_t n
 {
     size_t T = (size_t)n, C = m->n_embd, Q = 0, KV = 0, F = 0;
     for (uint32_t i = 0; i < m->n_layers; i++) {
-        Q = MAX(Q, (size_t)m->layers[i].n_heads * m->head_dim);
-        KV = MAX(KV, (size_t)m->layers[i].n_kv_heads * m->head_dim);
-        F = MAX(F, (size_t)m->layers[i].n_ff);
+        const struct model_layer *l =
+            &m->layers[i]; /* planted sizes may differ from the matrices' */
+        Q = MAX(Q, MAX((size_t)l->n_heads * m->head_dim, l->wq.rows));
+        KV = MAX(KV, MAX((size_t)l->n_kv_heads * m->head_dim, l->wk.rows));
+        F = MAX(F, MAX(l->n_ff, l->w_gate.rows));
     }
     struct work w;
     double **all[] = {&w.x, &w.h, &w.o, &w.q, &w.attn, &w.k, &w.v, &w.gate, &w.up};

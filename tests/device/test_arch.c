@@ -246,13 +246,12 @@ static void save_folder(const struct model *m, const struct arch *a)
 #define TOLERANCE 1e-4 /* of the largest logit */
 #define TEXT 40
 
-/* Of the text's last position, on the device and in the reference. */
-static double difference(const struct model *m, const struct model *reference)
+/* Of a text's last position, on the device and in the reference. */
+static double difference_in(uint64_t seed, const struct model *m, const struct model *reference)
 {
     struct device_setup setup = rig_setup(m, NULL);
     struct rig *r = rig_new(&setup, 1);
     struct sample_params params = rig_params();
-    uint64_t seed = m->n_params;
     int32_t tokens[TEXT];
     double *want = xcalloc((size_t)TEXT * m->n_vocab, sizeof *want), worst = 0, largest = 0;
     for (int i = 0; i < TEXT; i++)
@@ -272,6 +271,20 @@ static double difference(const struct model *m, const struct model *reference)
     free(want);
     rig_free(r);
     return worst / largest;
+}
+
+static double difference(const struct model *m, const struct model *reference)
+{
+    return difference_in(m->n_params, m, reference);
+}
+
+/* In some text: one may hardly go through what differs, say a third expert of little weight. */
+static void assert_differs(const struct model *m, const struct model *reference)
+{
+    for (uint64_t i = 0; i < 20; i++)
+        if (difference_in(m->n_params + i, m, reference) > 10 * TOLERANCE)
+            return;
+    fail_msg("no text tells the two apart");
 }
 
 static struct model *madeup_random(void)
@@ -316,11 +329,11 @@ static void check_file(const struct model *m, const char *arch)
         layers[0].tensors[i] = m->layers[1].tensors[i];
         if (layer_tensors[i].kind == TENSOR_BIAS)
             layers[0].tensors[i].data = NULL;
-        assert_true(difference(&mf->model, &other) > 10 * TOLERANCE);
+        assert_differs(&mf->model, &other);
     }
     other = *m;
     other.rope = ROPE_PAIRS;
-    assert_true(difference(&mf->model, &other) > 10 * TOLERANCE);
+    assert_differs(&mf->model, &other);
     model_file_close(mf);
 }
 
@@ -377,7 +390,7 @@ static void test_sizes_by_layer(void **state)
             layers[2].n_kv_heads = i == 0 ? 1 : 6;
         else
             layers[2].n_ff /= 2;
-        assert_true(difference(&mf->model, &other) > 10 * TOLERANCE);
+        assert_differs(&mf->model, &other);
     }
     model_file_close(mf);
     model_random_free(m);
@@ -408,7 +421,7 @@ static void test_gate(void **state)
         fail_msg("%s", err);
     assert_true(difference(&mf->model, m) <= TOLERANCE);
     other.gate = GATE_SILU;
-    assert_true(difference(&mf->model, &other) > 10 * TOLERANCE);
+    assert_differs(&mf->model, &other);
     model_file_close(mf);
     model_random_free(m);
 }
@@ -516,19 +529,19 @@ static void check_experts(const struct model *m)
     struct model other = *m;
     struct model_layer layers[2];
     other.experts_normed = false;
-    assert_true(difference(&mf->model, &other) > 10 * TOLERANCE);
+    assert_differs(&mf->model, &other);
     other = *m;
     other.n_experts_used++;
-    assert_true(difference(&mf->model, &other) > 10 * TOLERANCE);
+    assert_differs(&mf->model, &other);
     other = *m;
     other.layers = layers;
     memcpy(layers, m->layers, sizeof layers);
     layers[1].w_gate_experts.data = m->layers[1].w_up_experts.data;
     layers[1].w_up_experts.data = m->layers[1].w_gate_experts.data;
-    assert_true(difference(&mf->model, &other) > 10 * TOLERANCE);
+    assert_differs(&mf->model, &other);
     memcpy(layers, m->layers, sizeof layers);
     layers[1].w_shared.data = NULL;
-    assert_true(difference(&mf->model, &other) > 10 * TOLERANCE);
+    assert_differs(&mf->model, &other);
     model_file_close(mf);
 }
 
