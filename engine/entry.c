@@ -110,9 +110,10 @@ static void add_drafter(struct seq *s, enum drafter_type type)
 }
 
 /* The masks of a grammar are made on the host, one for each drafted token: only drafts that the
- * host knows can have them. Some of these are at hand wherever anything drafts, and stand last
- * where the text is free to begin with, which the server's own draft. The client's own prediction
- * comes before what the server has. */
+ * host knows can have them, and two drafters of that kind are at hand wherever anything drafts.
+ * Free text needs no masks: the server's drafters draft it as without a grammar, and those two, if
+ * it does not have them, stand behind. The client's own prediction comes before what the server
+ * has. */
 static void set_drafters(struct engine *e, struct seq *s)
 {
     const struct engine_config *c = &e->config;
