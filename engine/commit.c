@@ -54,9 +54,11 @@ static bool is_think_tag(const struct engine *e, const struct seq *s, int32_t id
 {
     const struct think_tags *tags = s->req->output.thinking.tags;
     size_t len;
+    if (!tags)
+        return false;
     const char *text = tokenizer_piece(e->tokenizer, id, true, &len);
-    return tags && ((len == strlen(tags->open) && memcmp(text, tags->open, len) == 0) ||
-                    (len == strlen(tags->close) && memcmp(text, tags->close, len) == 0));
+    return (len == strlen(tags->open) && memcmp(text, tags->open, len) == 0) ||
+           (len == strlen(tags->close) && memcmp(text, tags->close, len) == 0);
 }
 
 /* Bytes of pending text that token `id` releases; *stop_index as stop_matcher_feed. */

@@ -230,6 +230,16 @@ class ToolCase(ServerCase):
             answers.append(got[0])
         return answers
 
+    def same_answers(self, asked, laws):
+        """The answers of the first dialect, which those of the others equal."""
+        heard = []
+        for dialect in DIALECTS:
+            if dialect is Messages and "allowed" in asked[1]:
+                continue  # which it has no word for
+            heard.append(self.answers(dialect, dialect.body(*asked), laws))
+            self.assertEqual(heard[-1], heard[0], (dialect, *asked))
+        return heard[0]
+
 
 class ToolSets(ToolCase):
     @unittest.skipIf(FAKE, "needs a model")
@@ -245,14 +255,9 @@ class ToolSets(ToolCase):
             why = {t["name"]: schemas.checker(t["parameters"]) for t in tools}
             lists = {str(bracket): 20, str(comma): seed % 8}
             laws = [{**law, "logit_bias": lists} for law in LAWS] if parallel else LAWS
-            heard = []
-            for dialect in DIALECTS:
-                if dialect is Messages and "allowed" in choice:
-                    continue  # which it has no word for
-                heard.append(self.answers(dialect, dialect.body(*asked), laws))
-                self.assertEqual(heard[-1], heard[0], (dialect, tools, choice))
+            heard = self.same_answers(asked, laws)
             may = [choice["name"]] if "name" in choice else choice.get("allowed", list(why))
-            for calls, text, cut in heard[0]:
+            for calls, text, cut in heard:
                 self.assertTrue(cut or (calls and not text), (calls, text))
                 several += len(calls) > 1
                 for i, (name, arguments) in enumerate(calls):
@@ -370,14 +375,9 @@ class StrictSets(ToolCase):
                      *(b for b in BEGUN if b.endswith(prefix)), *(n for n in NAMED if n.startswith(number))]
             bias = {str(self.chain.id(piece)): 2 for piece in liked}
             laws = [{**law, "logit_bias": bias} for law in [*LAWS, {"temperature": 1, "seed": seed}]]
-            heard = []
-            for dialect in DIALECTS:
-                if dialect is Messages and "allowed" in choice:
-                    continue  # which it has no word for
-                heard.append(self.answers(dialect, dialect.body(*asked), laws))
-                self.assertEqual(heard[-1], heard[0], (dialect, tools, choice))
+            heard = self.same_answers(asked, laws)
             free = Chat.body([{**t, "strict": False} for t in tools], *asked[1:])
-            for law, (calls, text, cut) in zip(laws, heard[0]):
+            for law, (calls, text, cut) in zip(laws, heard):
                 for i, (name, arguments) in enumerate(calls):
                     if name in why and not (cut and i == len(calls) - 1):
                         self.assertIsNone(why[name](arguments), (tools, arguments))
